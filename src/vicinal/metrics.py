@@ -1,0 +1,89 @@
+"""How good predictions are: accuracy on mixed batches under its own name, and proper scores for probabilities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vicinal.target import MixedTarget
+
+
+def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Tensor:
+    """Give the lambda-weighted accuracy: the mean over rows of the share of the label that the prediction agrees with.
+
+    This is training accuracy while mixing; it is bounded by the labels' own shares (a row of 0.6 cat and 0.4 dog gives
+    at most 0.6 at topk = 1), so never compare it with accuracy on plain examples. For plain ids it is plain accuracy.
+
+    Args:
+        logits: [n, num_classes], floating point.
+        y: a `MixedTarget` of n ids, or int64 [n].
+        topk: an id counts as agreed with when it is among the `topk` largest logits.
+
+    Returns:
+        float32 scalar in [0, 1].
+
+    """
+    if logits.ndim != 2 or tuple(y.shape) != (len(logits),):
+        raise ValueError(f"logits [n, num_classes] go with ids [n], got {list(logits.shape)} and {list(y.shape)}")
+    if not 1 <= topk <= logits.shape[1]:
+        raise ValueError(f"topk must lie in [1, {logits.shape[1]}], got {topk}")
+    best = logits.topk(topk, dim=1).indices
+    hits = torch.stack([(column == y).to(torch.float32) for column in best.unbind(1)]).sum(0)
+    return hits.mean()
+
+
+def nll(probabilities: Tensor, y: Tensor) -> Tensor:
+    """Give the mean negative log-likelihood in nats of ids y int64 [..., n] under probabilities [..., n, classes]."""
+    return -probabilities.gather(-1, y[..., None]).squeeze(-1).log().mean(-1)
+
+
+def brier(probabilities: Tensor, y: Tensor) -> Tensor:
+    """Give the Brier score (Brier 1950): the mean squared distance to the one-hot label, summed over classes, in [0, 2].
+
+    Args:
+        probabilities: [..., n, classes].
+        y: int64 [..., n].
+
+    """
+    own = probabilities.gather(-1, y[..., None]).squeeze(-1)
+    return (probabilities.square().sum(-1) - 2 * own + 1).mean(-1)
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram: per bin of confidence, float64 [..., bins] each; nan where a bin is empty."""
+
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+    @property
+    def ece(self) -> Tensor:
+        """Expected calibration error [...]: the mean of |accuracy - confidence| over examples, in [0, 1]."""
+        gap = (self.accuracy - self.confidence).abs().nan_to_num(0.0)
+        return (gap * self.count).sum(-1) / self.count.sum(-1)
+
+
+def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability:
+    """Bin predictions by their confidence, in `bins` equal intervals of (0, 1] (Guo et al. 2017).
+
+    Args:
+        probabilities: [..., n, classes].
+        y: int64 [..., n].
+        bins: number of intervals.
+
+    """
+    confidence, predicted = probabilities.max(-1)
+    confidence = confidence.to(torch.float64)
+    where = (confidence * bins).ceil().long().sub_(1).clamp_(0, bins - 1)
+    empty = torch.zeros(*confidence.shape[:-1], bins, dtype=torch.float64, device=probabilities.device)
+    count = empty.scatter_add(-1, where, torch.ones_like(confidence))
+    total = empty.scatter_add(-1, where, confidence)
+    hits = empty.scatter_add(-1, where, (predicted == y).to(torch.float64))
+    return Reliability(count, total / count, hits / count)
+
+
+def ece(probabilities: Tensor, y: Tensor, bins: int = 15) -> Tensor:
+    """Give the expected calibration error [...] of probabilities [..., n, classes] for ids y int64 [..., n]."""
+    return reliability(probabilities, y, bins).ece

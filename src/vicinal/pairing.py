@@ -1,0 +1,170 @@
+"""Who is mixed with whom: for each row of a batch, the row it is paired with.
+
+Every pairing answers `draw(generator, n, y, x)` with int64 [n]. Those that look at labels need `y`, those that look at
+inputs need `x`; both are copied to the host when they live on an accelerator. A row for which nobody fits is
+paired with itself, that is: it stays as it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Pairing(ABC):
+    """Draws a partner for each row."""
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw the partners, int64 [n], each in [0, n)."""
+
+
+@dataclass(frozen=True)
+class RandomPairs(Pairing):
+    """A random permutation of the batch: any row of any class (the paper's "all classes, random pairs").
+
+    Args:
+        self_pairs: a permutation pairs one row of the batch with itself on average, whatever the batch size; that row
+            stays unmixed. The paper's code allows it, so it is the default. False draws a permutation without fixed
+            point (a random cycle; for n = 1 there is none, and the row stays as it is).
+
+    """
+
+    self_pairs: bool = True
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw a permutation, int64 [n]."""
+        order = generator.permutation(n)
+        if self.self_pairs:
+            return order
+        partner = np.empty(n, dtype=np.int64)
+        partner[order] = np.roll(order, -1)  # everyone's partner is the next on the circle
+        return partner
+
+
+@dataclass(frozen=True)
+class SameClass(Pairing):
+    """A random permutation within each class ("same class, random pairs"); needs class ids `y` [n]."""
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw a permutation that keeps the class, int64 [n]."""
+        ids = _class_ids(y, n, "SameClass")
+        by_class = np.argsort(ids, kind="stable")
+        shuffled = np.lexsort((generator.random(n), ids))  # the same classes in the same places, shuffled inside
+        partner = np.empty(n, dtype=np.int64)
+        partner[by_class] = shuffled
+        return partner
+
+
+@dataclass(frozen=True)
+class OtherClass(Pairing):
+    """A row of another class, uniformly; needs class ids `y` [n]. Not a permutation: classes differ in size."""
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw partners of other classes, int64 [n]."""
+        ids = _class_ids(y, n, "OtherClass")
+        if n == 0:
+            return np.empty(0, dtype=np.int64)
+        by_class = np.argsort(ids, kind="stable")
+        ordered = ids[by_class]
+        start = np.searchsorted(ordered, ids, side="left")  # the block of the row's own class in by_class
+        size = np.searchsorted(ordered, ids, side="right") - start
+        others = n - size
+        pick = (generator.random(n) * others).astype(np.int64)
+        pick = np.where(pick < start, pick, pick + size)  # step over the own block
+        alone = others == 0
+        pick[alone] = 0
+        partner = by_class[pick]
+        partner[alone] = np.flatnonzero(alone)
+        return partner
+
+
+@dataclass(frozen=True)
+class Nearest(Pairing):
+    """One of the `k` nearest other rows, uniformly (the paper's KNN rows; Euclidean distance of the flattened `x`).
+
+    Args:
+        k: how many neighbours to draw from (the paper: 200 over the whole training set); >= 1. With fewer candidates
+            than `k`, all of them.
+        same_class: only neighbours of the row's own class; with InputMixup this is the paper's stand-in for SMOTE.
+
+    Raises:
+        ValueError: k < 1, or `x` (and `y` for same_class) was not given to `plan`.
+
+    The neighbours are those within the rows of one plan: a batch, or, for a data set held in memory, the whole of it.
+
+    """
+
+    k: int = 200
+    same_class: bool = False
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k counts the neighbours to draw from and must be >= 1, got {self.k}")
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw partners among neighbours, int64 [n]."""
+        if x is None:
+            raise ValueError("Nearest looks at the inputs: give them to plan(n, y, x)")
+        if not x.is_floating_point():
+            raise ValueError(f"Nearest measures distances and needs floating-point inputs, got {x.dtype}")
+        if n == 0:
+            return np.empty(0, dtype=np.int64)
+        flat = x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
+        distance = torch.cdist(flat, flat)
+        distance.fill_diagonal_(torch.inf)
+        if self.same_class:
+            ids = torch.from_numpy(_class_ids(y, n, "Nearest(same_class=True)"))
+            distance.masked_fill_(ids[:, None] != ids[None, :], torch.inf)
+        k = min(self.k, n)
+        near, rows = distance.topk(k, dim=1, largest=False)
+        candidates = near.isfinite().sum(1).numpy()
+        pick = (generator.random(n) * candidates).astype(np.int64)
+        partner = rows.numpy()[np.arange(n), pick]
+        return np.where(candidates > 0, partner, np.arange(n))
+
+
+@dataclass(frozen=True)
+class LabelDistance(Pairing):
+    """A row with a near label, for regression: P(j | i) ~ exp(-d(y_i, y_j)**2 / (2 bandwidth**2)), j != i.
+
+    From C-Mixup (Yao et al. 2022), where this kept mixed targets plausible.
+
+    Args:
+        bandwidth: in the units of the label, > 0. Towards infinity: any other row; towards 0: the nearest label.
+
+    Raises:
+        ValueError: bandwidth <= 0, or `y` was not given to `plan` or is not floating point [n] or [n, d].
+
+    """
+
+    bandwidth: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth > 0:
+            raise ValueError(f"bandwidth is a distance between labels and must be > 0, got {self.bandwidth}")
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw partners by label distance, int64 [n]."""
+        if y is None or not y.is_floating_point():
+            found = "nothing" if y is None else f"{y.dtype}"
+            raise ValueError(f"LabelDistance needs floating-point regression targets y, got {found}")
+        if n < 2:
+            return np.arange(n)
+        labels = y.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
+        score = -0.5 * (torch.cdist(labels, labels) / self.bandwidth).square().numpy()
+        np.fill_diagonal(score, -np.inf)
+        # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
+        return (score + generator.gumbel(size=(n, n))).argmax(axis=1)
+
+
+def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:
+    if y is None:
+        raise ValueError(f"{who} looks at the labels: give class ids y [n] to plan(n, y)")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or tuple(y.shape) != (n,):
+        raise ValueError(f"{who} needs integer class ids of shape [{n}], got {y.dtype} of shape {list(y.shape)}")
+    return y.detach().to(device="cpu", dtype=torch.int64).numpy()

@@ -1,0 +1,86 @@
+"""Keyed randomness: every draw is a pure function of (seed, rank, worker, step).
+
+No global generator is read or moved, so a draw is the same after a resume, on any device and whatever else
+the program draws, and differs by default between ranks, loader workers and steps.
+
+The numbers come from Philox (Salmon et al. 2011), a counter-based generator: the key holds (seed, rank, worker), the
+counter holds (stream, step), so that two different keys can never share a number.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+import torch.distributed
+import torch.utils.data
+
+_CHILDREN = 64  # vicinities that one composition may hold: streams are numbered as a tree with this many branches
+_UINT64 = 2**64
+_UINT32 = 2**32
+
+
+class Key(NamedTuple):
+    """The name of a draw.
+
+    Args:
+        seed: chosen by the user, 0 <= seed < 2**64.
+        rank: process of a distributed job, 0 <= rank < 2**32.
+        worker: 0 in the main process, 1 + id in a DataLoader worker, < 2**32.
+        step: which batch of this (rank, worker), 0 <= step < 2**64.
+        stream: which of the draws for this batch; compositions number their parts with `fold`.
+
+    """
+
+    seed: int
+    rank: int
+    worker: int
+    step: int
+    stream: int = 0
+
+    def fold(self, i: int) -> Key:
+        """Give the key of part `i` (0 <= i < 63) of whatever this key draws; no two paths of folds meet."""
+        if not 0 <= i < _CHILDREN - 1:
+            raise ValueError(f"a composition holds at most {_CHILDREN - 1} parts, got part {i}")
+        stream = self.stream * _CHILDREN + i + 1
+        if stream >= _UINT64:
+            raise ValueError("compositions are nested too deeply (more than 10 levels)")
+        return self._replace(stream=stream)
+
+    def generator(self) -> np.random.Generator:
+        """Give a fresh generator; the same key always gives the same numbers."""
+        for name, value, bound in (
+            ("seed", self.seed, _UINT64),
+            ("step", self.step, _UINT64),
+            ("rank", self.rank, _UINT32),
+            ("worker", self.worker, _UINT32),
+        ):
+            if not 0 <= value < bound:
+                raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value}")
+        key = np.array([self.seed, self.rank * _UINT32 + self.worker], dtype=np.uint64)
+        counter = np.array([0, self.stream, self.step, 0], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def rank() -> int:
+    """Rank of this process: torch.distributed's when it runs, else torchrun's RANK variable, else 0."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return int(os.environ.get("RANK", "0"))
+
+
+def worker() -> int:
+    """Worker of this process: 0 in the main process, 1 + id in a DataLoader worker."""
+    info = torch.utils.data.get_worker_info()
+    return 0 if info is None else info.id + 1
+
+
+def beta(generator: np.random.Generator, alpha: float, n: int) -> np.ndarray:
+    """Draw `n` weights from Beta(alpha, alpha), float64 [n]. Exact down to alpha = 0.001."""
+    return generator.beta(alpha, alpha, size=n)
+
+
+def dirichlet(generator: np.random.Generator, alpha: float, k: int, n: int) -> np.ndarray:
+    """Draw `n` rows of `k` weights from Dirichlet(alpha, ..., alpha), float64 [n, k]; rows sum to 1."""
+    return generator.dirichlet([alpha] * k, size=n)

@@ -1,0 +1,441 @@
+"""The vicinal distributions: what is drawn around the training data.
+
+A vicinity is a frozen value that draws plans (`plan.py`). ERM draws the data itself; Mixup draws convex combinations of
+pairs (paper, section 2); the others are the paper's ablation and its neighbours, all of them compositions of who is
+mixed with whom (`pairing.py`) and how much of itself a row keeps (`weighting.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from vicinal import random
+from vicinal.pairing import Pairing, RandomPairs
+from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
+from vicinal.random import Key
+from vicinal.state import State
+from vicinal.target import MixedTarget
+from vicinal.weighting import Beta, Dirichlet, Per, Weighting, check_alpha, check_per
+
+X = TypeVar("X")
+
+
+@dataclass(frozen=True)
+class Vicinity(ABC):
+    """Draws plans; calling it is the one-line form of drawing a plan and applying it.
+
+    Args:
+        seed: the seed of every draw, in [0, 2**64). A draw depends on it, on the rank, the worker and the step, and on
+            nothing else: no global generator is read or moved.
+
+    Examples:
+        >>> import torch
+        >>> mixup = Mixup(alpha=0.4, seed=1)
+        >>> x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+        >>> mixed_x, mixed_y = mixup(x, y)                  # the one line
+        >>> plan = mixup.plan(len(x), y, step=0)            # the same, opened up
+        >>> bool((plan(x) == mixed_x).all())
+        True
+
+    """
+
+    seed: int = field(default=0, kw_only=True)
+    state: State = field(default_factory=State, init=False, repr=False, compare=False)
+
+    @abstractmethod
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Draw a plan for `n` rows from `key`; what a new vicinity defines.
+
+        `y` is the target if it is one tensor, `x` the first tensor of the inputs; each may be None.
+        """
+
+    def plan(
+        self,
+        n: int,
+        y: Any = None,
+        x: Any = None,
+        *,
+        step: int,
+        epoch: int | None = None,
+        seed: int | None = None,
+        rank: int | None = None,
+        worker: int | None = None,
+    ) -> Plan:
+        """Draw the plan of batch number `step`: a pure function of (seed, rank, worker, step).
+
+        Args:
+            n: number of rows, `len(x)`; 0 and 1 are fine (a single row has nobody to mix with, and a warning says so).
+            y: targets, where the pairing looks at labels.
+            x: inputs, where the vicinity looks at their shape (CutMix) or values (Nearest); a tensor or a nest.
+            step: number of the batch, >= 0; give every batch of the training its own.
+            epoch: for `Scheduled`, which asks for it.
+            seed: instead of the vicinity's own.
+            rank: instead of this process's (torch.distributed, else the RANK variable); rank=0 shares draws.
+            worker: instead of this process's (0 in the main process, 1 + id in a DataLoader worker).
+
+        Raises:
+            ValueError: the vicinity needs `y`, `x` or `epoch` and was not given it.
+
+        """
+        key = Key(
+            self.seed if seed is None else seed,
+            random.rank() if rank is None else rank,
+            random.worker() if worker is None else worker,
+            step,
+        )
+        if n < 0:
+            raise ValueError(f"a batch has n >= 0 rows, got {n}")
+        return self.draw(key, n, y if isinstance(y, Tensor) else None, _first_tensor(x), epoch)
+
+    def __call__(self, x: X, y: Any) -> tuple[X, Any]:
+        """Mix one training batch: inputs x and targets y, tensors [n, ...] or nests of them, with one draw.
+
+        Call it in training only. Class ids y come back as a `MixedTarget`, which goes to the loss as it is; numbers come
+        back as numbers. The step counts up by itself, in each worker on its own; `state_dict` holds the count. Inputs are
+        not changed. After `off()` it applies ERM: x as it is, y of the same type as always.
+        """
+        worker = random.worker()
+        step = self.state.next_step(worker)
+        n = _rows(x)
+        if not self.state.on:
+            plan: Plan = identity(n)
+        else:
+            plan = self.plan(n, y, x, step=step, epoch=self.state.epoch, rank=self.state.rank, worker=worker)
+        return plan(x), plan.target(y)
+
+    def on(self) -> None:
+        """Mix again, at the next batch, in every DataLoader worker too."""
+        self.state.on = True
+
+    def off(self) -> None:
+        """Stop mixing from the next batch on, in every DataLoader worker too, persistent ones included."""
+        self.state.on = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the one-line form which epoch this is, for `Scheduled`; reaches every worker at its next batch."""
+        self.state.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the one-line form's counters and switch, as plain numbers for a checkpoint."""
+        return self.state.state_dict()
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken: the next draws are those that would have come next then."""
+        self.state.load_state_dict(values)
+
+
+@dataclass(frozen=True)
+class ERM(Vicinity):
+    """Empirical risk minimisation: the training data as they are."""
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Give the identity."""
+        return identity(n)
+
+
+@dataclass(frozen=True)
+class Mixup(Vicinity):
+    """Convex combinations of pairs of examples and of their labels (paper, section 2, figure 1a).
+
+    Args:
+        alpha: lambda ~ Beta(alpha, alpha), one lambda a batch, as in the paper; > 0. The paper used 1 on CIFAR, 0.2 to
+            0.4 on ImageNet, 0.1 to 0.2 on speech, 8 to 32 against label noise. Or any weighting: `Beta(alpha,
+            per="example")`, `Dirichlet(alpha, k=3)`.
+        pairing: who is mixed with whom; by default a random permutation of the batch.
+
+    Raises:
+        TypeError: alpha is neither a number nor a weighting.
+        ValueError: alpha is not a finite number > 0.
+
+    """
+
+    alpha: float | Weighting = 1.0
+    pairing: Pairing = RandomPairs()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw shares, then partners."""
+        return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+
+
+@dataclass(frozen=True)
+class InputMixup(Vicinity):
+    """Inputs mixed as by `Mixup`, labels not: a row has the label of the example with the largest share.
+
+    The paper's "mix inputs only" (section 3.8, table 5). With `pairing=Nearest(k, same_class=True)` its SMOTE row.
+
+    Args:
+        alpha: as of `Mixup`.
+        pairing: as of `Mixup`.
+
+    """
+
+    alpha: float | Weighting = 1.0
+    pairing: Pairing = RandomPairs()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw as `Mixup` does; the largest share takes the label, the row's own at a tie."""
+        plan = _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        if plan.weight.ndim == 1:
+            nearer = (plan.weight >= 0.5).to(plan.weight.dtype)
+        else:
+            nearer = torch.zeros_like(plan.weight).scatter_(1, plan.weight.argmax(1, keepdim=True), 1.0)
+        return MixPlan(plan.partner, plan.weight, target_weight=nearer)
+
+
+@dataclass(frozen=True)
+class CutMix(Vicinity):
+    """A box of each input replaced by the partner's, labels mixed by the area that is left (Yun et al. 2019).
+
+    The box has the share 1 - lambda of the grid (all dimensions after the channel: images, volumes, signals), its
+    centre is uniform, and what hangs over the edge is cut off; the label's share is the exact share of cells that stay.
+    Maps on the same grid (masks, [n, *grid] or [n, c, *grid]) are cut by the same box.
+
+    Args:
+        alpha: lambda ~ Beta(alpha, alpha); > 0.
+        per: one box for the whole batch, or one per example.
+        pairing: as of `Mixup`.
+
+    """
+
+    alpha: float = 1.0
+    per: Per = "batch"
+    pairing: Pairing = RandomPairs()
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        check_per(self.per)
+        _check_pairing(self.pairing)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
+        if x is None:
+            raise ValueError("CutMix looks at the shape of the inputs: give them to plan(n, y, x)")
+        if x.ndim < 3:
+            raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {list(x.shape)}")
+        grid = tuple(x.shape[2:])
+        generator = key.generator()
+        draws = 1 if self.per == "batch" else n
+        lam = random.beta(generator, self.alpha, draws)
+        sizes = np.array(grid)
+        side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
+        start = generator.integers(0, sizes, size=(draws, len(grid))) - side // 2
+        box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
+        own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / max(1, math.prod(grid))
+        partner = self.pairing.draw(generator, n, y, x)
+        _warn_alone(n)
+        return MixPlan(
+            torch.from_numpy(partner),
+            torch.from_numpy(np.broadcast_to(own, (n,)).astype(np.float32)),
+            box=torch.from_numpy(np.broadcast_to(box, (n, *box.shape[1:])).copy()),
+            grid=grid,
+        )
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Vicinity):
+    """Gaussian noise on the inputs, labels unchanged (Chapelle et al. 2000; paper, sections 2 and 3.8).
+
+    Args:
+        sigma: standard deviation in the units of the inputs, >= 0. The paper's ablation has 0.05, 0.1 and 0.2.
+
+    """
+
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.sigma >= 0 and math.isfinite(self.sigma)):
+            raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {self.sigma}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Give the key of the noise; the noise itself is drawn when the plan meets a tensor."""
+        return identity(n, noise=Noise(self.sigma, key))
+
+
+@dataclass(frozen=True)
+class LabelSmoothing(Vicinity):
+    """Labels (1 - eps) * label + eps / num_classes, inputs unchanged (Szegedy et al. 2016; paper, section 3.8).
+
+    Args:
+        eps: in [0, 1]. The paper's ablation has 0.05, 0.1 and 0.2.
+
+    """
+
+    eps: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps <= 1:
+            raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {self.eps}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Give the smoothing; it draws nothing."""
+        return identity(n, smoothing=self.eps)
+
+
+@dataclass(frozen=True)
+class Chain(Vicinity):
+    """Several vicinities one after the other: `Chain([InputMixup(1.0), LabelSmoothing(0.1)])`.
+
+    Args:
+        parts: applied in this order, each to what the one before it made.
+
+    """
+
+    parts: Sequence[Vicinity]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _parts(self.parts))
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Draw each part's plan by a key of its own."""
+        return PlanChain(tuple(part.draw(key.fold(i), n, y, x, epoch) for i, part in enumerate(self.parts)))
+
+
+@dataclass(frozen=True)
+class Choice(Vicinity):
+    """One of several vicinities, drawn anew for each batch: `Choice([Mixup(0.2), CutMix(1.0)], p=[0.5, 0.5])`.
+
+    Args:
+        parts: what to choose from; `ERM()` among them leaves some batches as they are.
+        p: their probabilities, >= 0, sum 1; None: all equal.
+
+    """
+
+    parts: Sequence[Vicinity]
+    p: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _parts(self.parts))
+        if self.p is None:
+            return
+        object.__setattr__(self, "p", tuple(self.p))
+        if len(self.p) != len(self.parts) or min(self.p) < 0 or not math.isclose(sum(self.p), 1, abs_tol=1e-6):
+            raise ValueError(f"p must hold {len(self.parts)} probabilities that sum to 1, got {list(self.p)}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Choose a part, and draw its plan by a key of its own."""
+        i = int(key.generator().choice(len(self.parts), p=self.p))
+        return self.parts[i].draw(key.fold(i), n, y, x, epoch)
+
+
+@dataclass(frozen=True)
+class Scheduled(Vicinity):
+    """A vicinity for some epochs, ERM for the others; the paper's speech networks train 5 epochs without mixup first.
+
+    The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers; `plan` is
+    given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
+
+    Args:
+        part: the vicinity.
+        start: its first epoch, counted from 0.
+        stop: the first epoch after it; None: to the end.
+
+    """
+
+    part: Vicinity
+    start: int = 0
+    stop: int | None = None
+
+    def __post_init__(self) -> None:
+        _parts([self.part])
+        if self.start < 0 or (self.stop is not None and self.stop < self.start):
+            raise ValueError(f"epochs run from start >= 0 to stop >= start, got {self.start} to {self.stop}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Draw the part's plan in its epochs, the identity in the others."""
+        if epoch is None:
+            raise ValueError(
+                "Scheduled needs the epoch: call set_epoch(epoch) at the start of each epoch, or give plan(..., epoch=)"
+            )
+        active = self.start <= epoch and (self.stop is None or epoch < self.stop)
+        return self.part.draw(key.fold(0), n, y, x, epoch) if active else identity(n)
+
+
+def _draw(
+    generator: np.random.Generator,
+    alpha: float | Weighting,
+    pairing: Pairing,
+    n: int,
+    y: Tensor | None,
+    x: Tensor | None,
+) -> MixPlan:
+    weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
+    shares = weighting.draw(generator, n).astype(np.float32)
+    _warn_alone(n)
+    if shares.shape[1] == 2:
+        partner = pairing.draw(generator, n, y, x)
+        return MixPlan(torch.from_numpy(partner), torch.from_numpy(shares[:, 0].copy()))
+    partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
+    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(shares))
+
+
+def _warn_alone(n: int) -> None:
+    if n == 1:
+        warnings.warn(
+            "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
+            "epoch",
+            stacklevel=5,
+        )
+
+
+def _check(vicinity: Mixup | InputMixup) -> None:
+    if not isinstance(vicinity.alpha, Weighting):
+        check_alpha(vicinity.alpha)
+    _check_pairing(vicinity.pairing)
+
+
+def _check_pairing(pairing: object) -> None:
+    if not isinstance(pairing, Pairing):
+        raise TypeError(f"pairing must be a pairing such as RandomPairs() or SameClass(), got {pairing!r}")
+
+
+def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
+    if not parts or not all(isinstance(part, Vicinity) for part in parts):
+        raise TypeError(f"a composition needs one or more vicinities, got {parts!r}")
+    seeded = [part for part in parts if part.seed != 0]
+    if seeded:
+        raise ValueError(f"the seed belongs to the outermost vicinity: take it out of {seeded[0]!r}")
+    return tuple(parts)
+
+
+def _first_tensor(x: Any) -> Tensor | None:
+    """Give the leaf with the most dimensions (the picture rather than its metadata), the first among equals."""
+    tensors = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
+    return max(tensors, key=lambda t: t.ndim) if tensors else None
+
+
+def _rows(x: Any) -> int:
+    for leaf in pytree.tree_leaves(x):
+        if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
+            return len(leaf)
+    raise TypeError(f"there is no tensor with a batch dimension in {type(x).__name__}")
+
+
+__all__ = [
+    "ERM",
+    "Chain",
+    "Choice",
+    "CutMix",
+    "Dirichlet",
+    "GaussianNoise",
+    "InputMixup",
+    "LabelSmoothing",
+    "Mixup",
+    "Scheduled",
+    "Vicinity",
+]

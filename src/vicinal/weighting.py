@@ -1,0 +1,96 @@
+"""How much of itself an example keeps: the law of the mixing weights."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vicinal import random
+
+Per = Literal["batch", "example"]
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse an alpha that no Beta or Dirichlet has."""
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise TypeError(f"alpha must be a number, got {alpha!r}")
+    if not (alpha > 0 and math.isfinite(alpha)):
+        raise ValueError(f"alpha must be a finite number > 0, got {alpha}; for no mixing use ERM()")
+
+
+def check_per(per: str) -> None:
+    """Refuse anything but 'batch' and 'example'."""
+    if per not in ("batch", "example"):
+        raise ValueError(f"per must be 'batch' (one draw for the whole batch) or 'example', got {per!r}")
+
+
+class Weighting(ABC):
+    """Draws the shares of a row and of its partners."""
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
+        """Draw float64 [n, k] for k examples in the mix: non-negative, rows sum to 1, the row's own share first."""
+
+
+@dataclass(frozen=True)
+class Beta(Weighting):
+    """lambda ~ Beta(alpha, alpha), the paper's law (section 2).
+
+    Args:
+        alpha: > 0; towards 0 no mixing, 1 uniform, towards infinity always one half.
+        per: one lambda for the whole batch (the paper's figure 1a) or one per example.
+
+    Raises:
+        ValueError: alpha is not a finite number > 0, or per is neither of the two.
+
+    """
+
+    alpha: float = 1.0
+    per: Per = "batch"
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        check_per(self.per)
+
+    def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
+        """Draw float64 [n, 2]: lambda and 1 - lambda."""
+        if self.per == "batch":
+            own = np.broadcast_to(random.beta(generator, self.alpha, 1), (n,))
+        else:
+            own = random.beta(generator, self.alpha, n)
+        return np.stack([own, 1 - own], axis=1)
+
+
+@dataclass(frozen=True)
+class Dirichlet(Weighting):
+    """Shares ~ Dirichlet(alpha, ..., alpha) over `k` examples (the paper's remark on three or more, section 2).
+
+    Args:
+        alpha: > 0.
+        k: how many examples are mixed into one, the row itself included; >= 2. For k = 2 this is Beta(alpha).
+        per: one draw for the whole batch or one per example.
+
+    Raises:
+        ValueError: alpha is not a finite number > 0, k < 2, or per is neither of the two.
+
+    """
+
+    alpha: float = 1.0
+    k: int = 3
+    per: Per = "batch"
+
+    def __post_init__(self) -> None:
+        check_alpha(self.alpha)
+        check_per(self.per)
+        if self.k < 2:
+            raise ValueError(f"k counts the examples mixed into one and must be >= 2, got {self.k}")
+
+    def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
+        """Draw float64 [n, k]."""
+        if self.per == "batch":
+            return np.broadcast_to(random.dirichlet(generator, self.alpha, self.k, 1), (n, self.k))
+        return random.dirichlet(generator, self.alpha, self.k, n)
