@@ -6,6 +6,7 @@
 Start reading at `vicinal.plan`: a plan is a recorded draw, and everything else draws, applies or compares plans.
 """
 
+from vicinal import losses as losses
 from vicinal import metrics as metrics
 from vicinal.latent import LatentMixing as LatentMixing
 from vicinal.pairing import LabelDistance as LabelDistance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,28 +30,32 @@ def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Te
     if not 1 <= topk <= logits.shape[1]:
         raise ValueError(f"topk must lie in [1, {logits.shape[1]}], got {topk}")
     best = logits.topk(topk, dim=1).indices
-    hits = torch.stack([(column == y).to(torch.float32) for column in best.unbind(1)]).sum(0)
-    return hits.mean()
+    agree = y.hits if isinstance(y, MixedTarget) else y.eq
+    return torch.stack([agree(column).to(torch.float32) for column in best.unbind(1)]).sum(0).mean()
 
 
 def nll(probabilities: Tensor, y: Tensor) -> Tensor:
     """Give the mean negative log-likelihood in nats of ids y int64 [..., n] under probabilities [..., n, classes]."""
+    _check(probabilities, y)
     return -probabilities.gather(-1, y[..., None]).squeeze(-1).log().mean(-1)
 
 
 def brier(probabilities: Tensor, y: Tensor) -> Tensor:
-    """Give the Brier score (Brier 1950): the mean squared distance to the one-hot label, summed over classes, in [0, 2].
+    """Give the Brier score (Brier 1950): the mean squared distance to the one-hot label, in [0, 2].
 
     Args:
         probabilities: [..., n, classes].
         y: int64 [..., n].
 
     """
-    own = probabilities.gather(-1, y[..., None]).squeeze(-1)
-    return (probabilities.square().sum(-1) - 2 * own + 1).mean(-1)
+    _check(probabilities, y)
+    y = y[..., None]
+    gap = probabilities.scatter_add(-1, y, -torch.ones_like(y, dtype=probabilities.dtype))
+    return gap.square().sum(-1).mean(-1)
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Reliability:
     """A reliability diagram: per bin of confidence, float64 [..., bins] each; nan where a bin is empty."""
 
     count: Tensor
@@ -61,12 +65,14 @@ class Reliability(NamedTuple):
     @property
     def ece(self) -> Tensor:
         """Expected calibration error [...]: the mean of |accuracy - confidence| over examples, in [0, 1]."""
-        gap = (self.accuracy - self.confidence).abs().nan_to_num(0.0)
-        return (gap * self.count).sum(-1) / self.count.sum(-1)
+        gap = (self.accuracy - self.confidence).abs() * self.count
+        return torch.where(self.count == 0, 0.0, gap).sum(-1) / self.count.sum(-1)
 
 
 def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability:
     """Bin predictions by their confidence, in `bins` equal intervals of (0, 1] (Guo et al. 2017).
+
+    A confidence on a border, in the precision it comes in, belongs to the interval below.
 
     Args:
         probabilities: [..., n, classes].
@@ -74,9 +80,11 @@ def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability
         bins: number of intervals.
 
     """
+    _check(probabilities, y)
     confidence, predicted = probabilities.max(-1)
+    borders = torch.arange(1, bins, dtype=torch.float64, device=confidence.device) / bins
+    where = torch.bucketize(confidence, borders.to(confidence.dtype))
     confidence = confidence.to(torch.float64)
-    where = (confidence * bins).ceil().long().sub_(1).clamp_(0, bins - 1)
     empty = torch.zeros(*confidence.shape[:-1], bins, dtype=torch.float64, device=probabilities.device)
     count = empty.scatter_add(-1, where, torch.ones_like(confidence))
     total = empty.scatter_add(-1, where, confidence)
@@ -87,3 +95,12 @@ def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability
 def ece(probabilities: Tensor, y: Tensor, bins: int = 15) -> Tensor:
     """Give the expected calibration error [...] of probabilities [..., n, classes] for ids y int64 [..., n]."""
     return reliability(probabilities, y, bins).ece
+
+
+def _check(probabilities: Tensor, y: Tensor) -> None:
+    """Refuse ids of another shape, of which `gather` would quietly score a part."""
+    if not isinstance(y, Tensor) or y.shape != probabilities.shape[:-1]:
+        raise ValueError(
+            f"probabilities [..., n, classes] go with plain ids [..., n], got {list(probabilities.shape)} and "
+            f"{type(y).__name__} {list(y.shape)}"
+        )

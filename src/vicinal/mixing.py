@@ -1,54 +1,328 @@
 """The one operation: rows of a tensor become convex combinations of its rows.
 
-`mix` is the operation for every dtype and layout, `cut` its counterpart for boxes. Inputs are never changed.
+`plain` is its definition. `mix` is the same operation with a fast path for each case, all tested against `plain`: they
+agree to the bit, or to one rounding of the result. On a CPU the time goes into moving memory, so the fast paths
+differ in how often they touch it (docs/performance.md has the figures):
+
+- small rows: gather the partners, then interpolate in the same buffer (3 reads, 2 writes);
+- large rows: one row at a time (2 reads, 1 write), and in place row by row along the cycles of the pairing, so that
+  only one row a cycle is ever copied;
+- bytes to normalised numbers: each row is converted once, in cache.
+
+`cut` is the counterpart of `mix` for boxes. Inputs are never changed unless they are given as `out`.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
+_LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves
+_FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
-def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+def plain(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Give row i = weight[i, 0] * x[i] + sum_j weight[i, j] * x[partner[i, j - 1]] (paper, section 2).
+
+    The definition that the fast paths of `mix` are tested against; arguments and result as of `mix`.
+    """
+    check_mixable(x)
+    exact = x if x.dtype not in (*_HALF, torch.uint8) else x.to(torch.float32)
+    shares = weight.to(x.device, exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
+    others = [exact[partner[:, j].to(x.device)] for j in range(partner.shape[1])]
+    if len(others) == 1:
+        mixed = torch.lerp(others[0], exact, shares[:, 0])
+    else:
+        mixed = exact * shares[:, 0]
+        for j, other in enumerate(others):
+            mixed = mixed + other * shares[:, j + 1]
+    return (mixed.round() if x.dtype == torch.uint8 else mixed).to(x.dtype)
+
+
+def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+    """Mix rows, see `plain`.
 
     Args:
         x: [n, ...], float16, bfloat16, float32, float64, complex or uint8. Half precisions and uint8 are mixed in
-            float32 and rounded once at the end (uint8 to the nearest level, half to even: no bias).
+            float32 and rounded once at the end (uint8 to the nearest level, half to even: no bias). Values are taken to
+            be finite: where the row or its partner holds inf or nan, nan may come out, whatever the weight.
         partner: int64 [n, m]; m = 0 gives x itself back.
         weight: float32 or float64 [n, m + 1], rows sum to 1.
+        out: where the result goes, of x's shape and dtype; x itself for in place. None: a new tensor.
+        compiled: by `torch.compile`, as one fused kernel (on a GPU above all); the first call takes seconds, and needs a
+            compiler at run time.
 
     Returns:
-        A new tensor of x's shape, dtype, device and memory format (for m = 0: x).
+        `out`, or a new tensor of x's shape, dtype, device and memory format (for m = 0: x).
 
     Raises:
         TypeError: x has an integer or boolean dtype other than uint8.
+        ValueError: out has another shape, dtype or device, overlaps x in part, or x requires grad.
 
     """
     check_mixable(x)
+    if out is not None:
+        _check_out(x, out)
     if partner.shape[1] == 0:
-        return x
+        return x if out is None or out is x else out.copy_(x)
     partner, weight = partner.to(x.device), weight.to(x.device)
+    if compiled:
+        mixed = _compiled(_fusible)(x, partner, weight)
+        return mixed if out is None else out.copy_(mixed)
+    if partner.shape[1] == 1 and _row_by_row(x, out):
+        return _mix_rows(x, partner[:, 0], weight[:, 0], out)
     if x.dtype in _HALF or x.dtype == torch.uint8:
-        mixed = _mix(x.to(torch.float32), partner, weight)
-        return (mixed.round_() if x.dtype == torch.uint8 else mixed).to(x.dtype)
-    return _mix(x, partner, weight)
+        mixed = _mix_batch(x.to(torch.float32), partner, weight, None)
+        mixed = mixed.round_() if x.dtype == torch.uint8 else mixed
+        return mixed.to(x.dtype) if out is None else out.copy_(mixed)
+    return _mix_batch(x, partner, weight, out)
 
 
-def _mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
+    """Mix all rows with a few operations on the whole batch."""
     flat, order = _rows(x)
     weight = weight.to(x.dtype)
-    if partner.shape[1] == 1:
-        mixed = flat.index_select(0, partner[:, 0]).lerp_(flat, weight[:, :1])
-    else:
+    if partner.shape[1] > 1:
         mixed = flat * weight[:, :1]
         for j in range(partner.shape[1]):
             mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
-    return _unrows(mixed, x, order)
+    elif out is not None and out is not x and out.stride() == x.stride() and _is_view(x, flat):
+        into = _rows(out)[0]
+        torch.index_select(flat, 0, partner[:, 0], out=into)
+        into.lerp_(flat, weight[:, :1])
+        return out
+    else:
+        mixed = flat.index_select(0, partner[:, 0]).lerp_(flat, weight[:, :1])
+    mixed = _unrows(mixed, x, order)
+    return mixed if out is None else out.copy_(mixed)
+
+
+def _row_by_row(x: Tensor, out: Tensor | None) -> bool:
+    """Whether to mix one row at a time: large rows in one piece of memory, on a CPU of few threads, without autograd."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and not x.is_complex()
+        and not (x.requires_grad and torch.is_grad_enabled())
+        and x.shape[0] > 0
+        and x.element_size() * math.prod(x.shape[1:]) >= _LARGE_ROW
+        and torch.get_num_threads() <= _FEW_THREADS
+        and _is_view(x, _rows(x)[0])
+        and (out is None or out.stride() == x.stride())
+    )
+
+
+def _mix_rows(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
+    """Mix one row at a time, in the order that in-place work needs."""
+    result = torch.empty_like(x) if out is None else out
+    own, into = _rows(x)[0].unbind(), _rows(result)[0].unbind()
+    partners, weights = partner.tolist(), weight.tolist()
+    with _one_thread():
+        blend = _blend_bytes(own[0].numel()) if x.dtype == torch.uint8 else _blend
+        if result is not x:
+            for i, j in enumerate(partners):
+                blend(into[i], own[i], own[j], weights[i])
+        elif x.dtype == torch.uint8:
+            for i, other in _in_place(own, partners):
+                blend(own[i], own[i], other, weights[i])
+        else:
+            rows = list(_in_place(own, partners))
+            # one call for all rows; the CPU takes them in this order (a test holds it to that)
+            ends = [1 - weights[i] for i, _ in rows]
+            torch._foreach_lerp_([own[i] for i, _ in rows], [other for _, other in rows], ends)
+    return result
+
+
+def _blend(target: Tensor, mine: Tensor, other: Tensor, w: float) -> None:
+    torch.lerp(other, mine, w, out=target)
+
+
+def _blend_bytes(size: int) -> Callable[[Tensor, Tensor, Tensor, float], None]:
+    a, b = torch.empty(size), torch.empty(size)
+
+    def blend(target: Tensor, mine: Tensor, other: Tensor, w: float) -> None:
+        target.copy_(torch.lerp(b.copy_(other), a.copy_(mine), w, out=a).round_())
+
+    return blend
+
+
+def _in_place(rows: Sequence[Tensor], partners: list[int]) -> Iterator[tuple[int, Tensor]]:
+    """Order the rows so that each meets its partner as it was: a row is overwritten after all that refer to it.
+
+    Rows that nobody refers to come first; what remains are cycles, and of each cycle one row is copied aside.
+    Yields (row, its partner's old values).
+    """
+    waiting = [0] * len(partners)  # how many rows still refer to this one; a row's own reference does not count
+    for i, j in enumerate(partners):
+        waiting[j] += i != j
+    free = [i for i, count in enumerate(waiting) if count == 0]
+    done = [False] * len(partners)
+    while free:
+        i = free.pop()
+        done[i] = True
+        j = partners[i]
+        yield i, rows[j]
+        if i != j:
+            waiting[j] -= 1
+            if waiting[j] == 0:
+                free.append(j)
+    for first in range(len(partners)):
+        if done[first]:
+            continue
+        saved = rows[first].clone()
+        i = first
+        while not done[i]:
+            done[i] = True
+            j = partners[i]
+            yield i, saved if j == first else rows[j]
+            i = j
+
+
+def normalized(
+    x: Tensor,
+    partner: Tensor,
+    weight: Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
+    compiled: bool = False,
+) -> Tensor:
+    """Mix bytes and normalise them in one pass: (mix(x) / 255 - mean) / std, without rounding in between.
+
+    Args:
+        x: uint8 [n, c, ...], as a loader decodes pictures.
+        partner: int64 [n, m].
+        weight: float32 or float64 [n, m + 1], rows sum to 1.
+        mean: for each channel, of values in [0, 1].
+        std: for each channel, of values in [0, 1].
+        dtype: of the result: float32, bfloat16 or float16.
+        out: where the result goes, [n, c, ...] of `dtype`. None: a new tensor in x's memory format.
+        compiled: as of `mix`.
+
+    Returns:
+        `out`, or a new tensor of x's shape, device and memory format.
+
+    Raises:
+        TypeError: x is not uint8.
+        ValueError: mean and std do not fit the channels, or out has another shape, dtype or device.
+
+    """
+    if x.dtype != torch.uint8:
+        raise TypeError(f"normalized takes the bytes of pictures, uint8, got {x.dtype}")
+    if x.ndim < 2 or not len(mean) == len(std) == x.shape[1]:
+        raise ValueError(
+            f"mean and std hold a number for each channel of [n, channels, ...], got {len(mean)} and {len(std)} for "
+            f"{list(x.shape)}"
+        )
+    if out is not None and (out.shape, out.dtype, out.device) != (x.shape, dtype, x.device):
+        raise ValueError(
+            f"out must be {dtype} {list(x.shape)} on {x.device}, got {out.dtype} {list(out.shape)} {out.device}"
+        )
+    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
+    partner, weight = partner.to(x.device), weight.to(x.device)
+    if compiled:
+        mixed = _compiled(_fusible_bytes)(x, partner, weight, scale, shift, dtype)
+        return mixed if out is None else out.copy_(mixed)
+    result = torch.empty_like(x, dtype=dtype) if out is None else out
+    if partner.shape[1] == 1 and dtype == torch.float32 and _row_by_row(x, None) and result.stride() == x.stride():
+        return _normalize_rows(x, partner[:, 0], weight[:, 0], scale, shift, result)
+    numbers = _scale_channels(x.to(torch.float32), scale, shift)
+    return result.copy_(mix(numbers, partner, weight))
+
+
+def _scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    channels = (1, -1, *(1,) * (x.ndim - 2))
+    return x.mul_(scale.view(channels)).add_(shift.view(channels))
+
+
+def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
+    """Convert and normalise each row in cache, once for a permutation: a row's partner is the next row it needs."""
+    flat, order = _rows(x)
+    own, into = flat.unbind(), _rows(result)[0].unbind()
+    shape = [x.shape[d] for d in order[1:]]
+    channel = order.index(1) - 1
+    # the channel outermost: one number a plane; innermost: a whole row of numbers, so that no loop is 3 long
+    beside = [-1 if d == channel else 1 for d in range(len(shape))]
+    per_row = [t.view(beside) if channel == 0 else t.view(beside).expand(shape).contiguous() for t in (scale, shift)]
+
+    def convert(row: Tensor, into: Tensor) -> Tensor:
+        into.copy_(row)
+        into.view(shape).mul_(per_row[0]).add_(per_row[1])
+        return into
+
+    partners, weights = partner.tolist(), weight.tolist()
+    with _one_thread():
+        first, mine, other = (torch.empty(flat.shape[1]) for _ in range(3))
+        done = [False] * len(partners)
+        for start in range(len(partners)):
+            if done[start]:
+                continue
+            convert(own[start], first)
+            now, i = first, start
+            while not done[i]:  # along the pairing, until a row that is done: for a permutation, the start of the cycle
+                done[i] = True
+                j = partners[i]
+                then = first if j == start else convert(own[j], other)
+                torch.lerp(then, now, weights[i], out=into[i])
+                if then is other:  # the next conversion must not fall on it
+                    mine, other = other, mine
+                now, i = then, j
+    return result
+
+
+def _fusible(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+    """Give `plain`, without its checks."""
+    exact = x.to(torch.float32) if x.dtype in (*_HALF, torch.uint8) else x
+    shares = weight.to(exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
+    mixed = exact * shares[:, 0]
+    for j in range(partner.shape[1]):
+        mixed = mixed + exact.index_select(0, partner[:, j]) * shares[:, j + 1]
+    return (mixed.round() if x.dtype == torch.uint8 else mixed).to(x.dtype)
+
+
+def _fusible_bytes(
+    x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
+) -> Tensor:
+    numbers = x.to(torch.float32) * scale.view(1, -1, *(1,) * (x.ndim - 2)) + shift.view(1, -1, *(1,) * (x.ndim - 2))
+    return _fusible(numbers, partner, weight).to(dtype)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function, fullgraph=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run many small operations without starting threads for each, which on a busy machine costs far more than it saves."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_out(x: Tensor, out: Tensor) -> None:
+    if (out.shape, out.dtype, out.device) != (x.shape, x.dtype, x.device):
+        raise ValueError(
+            f"out must be {x.dtype} {list(x.shape)} on {x.device}, got {out.dtype} {list(out.shape)} on {out.device}"
+        )
+    if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+        raise ValueError("out is for data: a tensor that requires grad is mixed into a new one")
+    if out is not x and out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() and x.numel():
+        raise ValueError("out shares memory with the input: give the input itself for in place, or another buffer")
 
 
 def _rows(x: Tensor) -> tuple[Tensor, list[int]]:
@@ -60,6 +334,11 @@ def _rows(x: Tensor) -> tuple[Tensor, list[int]]:
 def _unrows(flat: Tensor, x: Tensor, order: list[int]) -> Tensor:
     back = sorted(range(x.ndim), key=order.__getitem__)
     return flat.reshape([x.shape[d] for d in order]).permute(back)
+
+
+def _is_view(x: Tensor, flat: Tensor) -> bool:
+    """Whether `_rows` could look at x without copying it."""
+    return flat.data_ptr() == x.data_ptr() and flat.stride(-1) == 1
 
 
 def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vicinal.weighting import check_count, check_number
+
 
 class Pairing(ABC):
     """Draws a partner for each row."""
@@ -103,18 +105,21 @@ class Nearest(Pairing):
     same_class: bool = False
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"k counts the neighbours to draw from and must be >= 1, got {self.k}")
+        check_count("k", self.k, 1, "the neighbours to draw from")
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners among neighbours, int64 [n]."""
         if x is None:
             raise ValueError("Nearest looks at the inputs: give them to plan(n, y, x)")
-        if not x.is_floating_point():
-            raise ValueError(f"Nearest measures distances and needs floating-point inputs, got {x.dtype}")
+        if not x.is_floating_point() or x.ndim == 0 or len(x) != n:
+            raise ValueError(
+                f"Nearest measures distances and needs floating-point inputs [{n}, ...], got {x.dtype} {list(x.shape)}"
+            )
         if n == 0:
             return np.empty(0, dtype=np.int64)
         flat = x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
+        # cdist multiplies matrices, which loses small distances far from the origin
+        flat = flat - flat.nanmedian(0).values
         distance = torch.cdist(flat, flat)
         distance.fill_diagonal_(torch.inf)
         if self.same_class:
@@ -145,21 +150,24 @@ class LabelDistance(Pairing):
     bandwidth: float = 0.5
 
     def __post_init__(self) -> None:
+        check_number("bandwidth", self.bandwidth)
         if not self.bandwidth > 0:
             raise ValueError(f"bandwidth is a distance between labels and must be > 0, got {self.bandwidth}")
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
-        if y is None or not y.is_floating_point():
-            found = "nothing" if y is None else f"{y.dtype}"
-            raise ValueError(f"LabelDistance needs floating-point regression targets y, got {found}")
+        if y is None or not y.is_floating_point() or y.ndim == 0 or len(y) != n:
+            found = "nothing" if y is None else f"{y.dtype} {list(y.shape)}"
+            raise ValueError(f"LabelDistance needs floating-point regression targets y [{n}, ...], got {found}")
         if n < 2:
             return np.arange(n)
         labels = y.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
-        score = -0.5 * (torch.cdist(labels, labels) / self.bandwidth).square().numpy()
+        distance = torch.cdist(labels, labels, compute_mode="donot_use_mm_for_euclid_dist")
+        score = -0.5 * (distance / self.bandwidth).square().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy()
         np.fill_diagonal(score, -np.inf)
         # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
-        return (score + generator.gumbel(size=(n, n))).argmax(axis=1)
+        partner = (score + generator.gumbel(size=(n, n))).argmax(axis=1)
+        return np.where(np.isfinite(score.max(axis=1)), partner, np.arange(n))  # nobody at a finite distance: itself
 
 
 def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:

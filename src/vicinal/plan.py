@@ -10,7 +10,7 @@ dimension, at the input or at a hidden layer: nothing is drawn twice, nothing is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -28,11 +28,11 @@ class Plan(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of rows the plan was drawn for."""
+        """Give the number of rows the plan was drawn for."""
 
     @abstractmethod
-    def tensor(self, x: Tensor, leaf: int) -> Tensor:
-        """Mix one tensor [n, ...]; `leaf` numbers it within its nest."""
+    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+        """Mix one tensor [n, ...]; `leaf` numbers it within its nest, the rest is as of calling the plan."""
 
     @abstractmethod
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
@@ -46,17 +46,33 @@ class Plan(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Give the plan as plain tensors and numbers, as `torch.load(weights_only=True)` reads them back."""
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, *, out: Any = None, compiled: bool = False) -> Any:
         """Mix inputs or representations: a tensor [n, ...], or any nest of dicts, lists and tuples of such tensors.
 
-        Every tensor of the nest is mixed with this one draw (None passes). Nothing is changed in place.
+        Every tensor of the nest is mixed with this one draw (None passes). Nothing is changed in place unless asked.
+
+        Args:
+            x: the inputs.
+            out: where the result goes, of x's structure, shapes and dtypes: a buffer used again for each batch saves the
+                allocation, which for large batches on a CPU takes most of the time; x itself mixes in place, with one
+                row of extra memory for each cycle of the pairing.
+            compiled: mix by a fused kernel of `torch.compile`; the first call takes seconds.
 
         Raises:
             TypeError: a leaf is not a tensor, or its dtype holds names (integers other than uint8, bool).
-            ValueError: a leaf has another number of rows than the plan.
+            ValueError: a leaf has another number of rows than the plan, or out does not fit x.
 
         """
-        return self._over(x, "input", lambda leaf, i: self.tensor(mixable(leaf), i))
+        into, spec = pytree.tree_flatten(out)
+        if out is not None and spec != pytree.tree_structure(x):
+            raise ValueError(
+                "out has another structure than the input: give a nest of the same dicts, lists and tuples"
+            )
+
+        def apply(leaf: Tensor | MixedTarget, number: int, place: int) -> Tensor:
+            return self.tensor(mixable(leaf), number, None if out is None else into[place], compiled)
+
+        return self._over(x, "input", apply)
 
     def target(self, y: Any) -> Any:
         """Mix targets, by what they are; a nest of targets is mixed leaf by leaf.
@@ -69,18 +85,19 @@ class Plan(ABC):
             ValueError: a leaf has another number of rows than the plan.
 
         """
-        return self._over(y, "target", lambda leaf, i: self.labels(mixable_target(leaf)))
+        return self._over(y, "target", lambda leaf, number, place: self.labels(mixable_target(leaf)))
 
-    def _over(self, tree: Any, what: str, apply: Callable[[Any, int], Any]) -> Any:
+    def _over(self, tree: Any, what: str, apply: Callable[[Any, int, int], Any]) -> Any:
         paths, spec = pytree.tree_flatten_with_path(tree)
         if not paths:
             raise TypeError(f"there is no tensor to mix in this {what}: {tree!r}")
+        names = [f"{what}{pytree.keystr(path)}" for path, _ in paths]
+        order = sorted(names)  # leaves are numbered by name: the order in which a dict was filled must not matter
         done = []
-        for i, (path, leaf) in enumerate(paths):
+        for place, (name, (_, leaf)) in enumerate(zip(names, paths, strict=True)):
             if leaf is None:
                 done.append(None)
                 continue
-            name = f"{what}{pytree.keystr(path)}"
             if not isinstance(leaf, (Tensor, MixedTarget)):
                 raise TypeError(
                     f"{name} is a {type(leaf).__name__}, and only tensors can be mixed: convert it, or leave it out of "
@@ -92,7 +109,7 @@ class Plan(ABC):
                     "be the batch"
                 )
             try:
-                done.append(apply(leaf, i))
+                done.append(apply(leaf, order.index(name), place))
             except (TypeError, ValueError) as error:
                 error.add_note(f"(at {name})")
                 raise
@@ -167,9 +184,15 @@ class MixPlan(Plan):
                     f"{name} must be float32 or float64 {list(expected)} beside partner {list(partner.shape)}, got "
                     f"{w.dtype} {list(w.shape)}"
                 )
+        box, d = self.box, len(self.grid)
+        if box is not None and (partner.ndim, box.dtype, tuple(box.shape)) != (1, torch.int64, (len(partner), d, 2)):
+            raise ValueError(
+                f"box must be int64 [n, d, 2] beside partner [n] and a grid of d sizes, got {box.dtype} "
+                f"{list(box.shape)} beside partner {list(partner.shape)} and grid {list(self.grid)}"
+            )
 
     def __len__(self) -> int:
-        """Number of rows the plan was drawn for."""
+        """Give the number of rows the plan was drawn for."""
         return len(self.partner)
 
     @property
@@ -187,30 +210,66 @@ class MixPlan(Plan):
         """float32 [n, m + 1]: the shares that the targets follow."""
         return self.shares if self.target_weight is None else _shares(self.target_weight)
 
-    def tensor(self, x: Tensor, leaf: int = 0) -> Tensor:
+    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...]: as a weighted sum, or by box where it has the plan's grid."""
-        if self.box is None:
-            mixed = mixing.mix(x, self.partners, self.shares)
-        elif self._has_grid(x, "an input"):
-            mixed = mixing.cut(x, self.partners[:, 0], self.box)
+        if self.box is not None and self._has_grid(x, "an input"):
+            mixed = self._cut(x, self.box)
+            mixed = mixed if out is None else out.copy_(mixed)
         else:
-            mixed = mixing.mix(x, self.partners, self.shares)
-        return mixed if self.noise is None else mixed + self.noise.like(x, leaf)
+            mixed = mixing.mix(x, self.partners, self.shares, out, compiled)
+        if self.noise is None:
+            return mixed
+        noise = self.noise.like(x, leaf)
+        return mixed + noise if out is None else out.add_(noise)
+
+    def normalized(
+        self,
+        x: Tensor,
+        mean: Sequence[float],
+        std: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        *,
+        out: Tensor | None = None,
+        compiled: bool = False,
+    ) -> Tensor:
+        """Mix the bytes of pictures and normalise them in one pass, without rounding in between.
+
+        Args:
+            x: uint8 [n, channels, ...].
+            mean: for each channel, of values in [0, 1], as torchvision's Normalize takes it.
+            std: likewise.
+            dtype: of the result: float32, bfloat16 or float16.
+            out: where the result goes.
+            compiled: by a fused kernel of `torch.compile`; the first call takes seconds.
+
+        Returns:
+            (plan(x) / 255 - mean) / std, a tensor of x's shape.
+
+        Raises:
+            TypeError: x is not uint8.
+            ValueError: the plan cuts boxes or adds noise, which this has no path for; or mean, std or out do not fit.
+
+        """
+        if self.box is not None or self.noise is not None:
+            raise ValueError("normalized has no path for boxes and noise: convert and normalise x first, then plan(x)")
+        return mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Mix one target [n, ...]: ids to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
-        if isinstance(y, MixedTarget):
-            if self.box is not None and y.ndim > 1:
-                raise TypeError("maps of class ids can be cut by box only before they are mixed: put CutMix first")
+        box = self.box if self.box is not None and self._has_grid(y, "a target") else None
+        if isinstance(y, Tensor) and not _is_ids(y):
+            mixed = mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box)
+            return self._smooth(mixed)
+        if isinstance(y, Tensor):
+            y = MixedTarget(y.long()[None], torch.ones(1, len(y), device=y.device))
+        if box is None:
             return y.mixed(self.partners, self.target_shares).smoothed(self.smoothing)
-        if self.box is not None and y.ndim > 1 and self._has_grid(y, "a target"):
-            y = mixing.cut(y, self.partners[:, 0], self.box)
-            own = torch.ones(len(y), 1, device=y.device)
-            return MixedTarget(y.long()[None], own.T, self.smoothing) if _is_ids(y) else self._smooth(y)
-        if _is_ids(y):
-            once = MixedTarget(y.long()[None], torch.ones(1, len(y), device=y.device))
-            return once.mixed(self.partners, self.target_shares).smoothed(self.smoothing)
-        return self._smooth(mixing.mix(y, self.partners, self.target_shares))
+        if len(y.ids) > 1:
+            raise TypeError("maps of class ids can be cut by box only before they are mixed: put CutMix first")
+        return MixedTarget(self._cut(y.ids[0], box)[None], y.weight, y.smoothing).smoothed(self.smoothing)
+
+    def _cut(self, t: Tensor, box: Tensor) -> Tensor:
+        return mixing.cut(t, self.partners[:, 0], box)
 
     def _smooth(self, y: Tensor) -> Tensor:
         if self.smoothing == 0:
@@ -222,12 +281,12 @@ class MixPlan(Plan):
             )
         return y * (1 - self.smoothing) + self.smoothing / y.shape[1]
 
-    def _has_grid(self, t: Tensor, what: str) -> bool:
-        """Whether t is a map [n, *grid] or [n, c, *grid]; vectors [n] and [n, f] are not, and follow the weight."""
-        if t.ndim == 1 or (t.ndim == 2 and (what == "an input" or not _is_ids(t))):
-            return False
+    def _has_grid(self, t: Tensor | MixedTarget, what: str) -> bool:
+        """Whether t is a map [n, *grid] or [n, c, *grid]; other vectors [n] and [n, f] follow the weight."""
         if t.shape[1:] == self.grid or t.shape[2:] == self.grid:
             return True
+        if t.ndim == 1 or (t.ndim == 2 and (what == "an input" or not _is_ids(t))):
+            return False
         raise ValueError(
             f"{what} of shape {list(t.shape)} does not lie on the grid {list(self.grid)} that the boxes were drawn for; "
             "bring it to that size, or mix it in a call of its own"
@@ -242,7 +301,9 @@ class MixPlan(Plan):
         """Give the plan as plain tensors and numbers."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["grid"] = list(self.grid)
-        values["noise"] = None if self.noise is None else {"sigma": self.noise.sigma, "key": list(self.noise.key)}
+        values["smoothing"] = float(self.smoothing)  # numpy's numbers would not pass torch.load(weights_only=True)
+        if self.noise is not None:
+            values["noise"] = {"sigma": float(self.noise.sigma), "key": [int(i) for i in self.noise.key]}
         return values
 
     def __repr__(self) -> str:
@@ -278,13 +339,13 @@ class PlanChain(Plan):
             raise ValueError(f"a chain needs plans of one length, got lengths {[len(p) for p in self.plans]}")
 
     def __len__(self) -> int:
-        """Number of rows the plans were drawn for."""
+        """Give the number of rows the plans were drawn for."""
         return len(self.plans[0])
 
-    def tensor(self, x: Tensor, leaf: int = 0) -> Tensor:
+    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...] by each plan in turn."""
         for plan in self.plans:
-            x = plan.tensor(x, leaf)
+            x = plan.tensor(x, leaf, out, compiled)  # after the first, out is x: in place
         return x
 
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
@@ -306,6 +367,9 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
     """Give back the plan that `to_dict` wrote."""
     if "plans" in values:
         return PlanChain(tuple(plan_from_dict(v) for v in values["plans"]))
+    missing = {f.name for f in fields(MixPlan)} - values.keys()
+    if missing:
+        raise ValueError(f"this is not what to_dict of a plan gave: {sorted(missing)} missing")
     noise = values["noise"]
     return MixPlan(
         **{
@@ -325,5 +389,5 @@ def _shares(weight: Tensor) -> Tensor:
     return torch.stack([weight, 1 - weight], dim=1) if weight.ndim == 1 else weight
 
 
-def _is_ids(y: Tensor) -> bool:
-    return not (y.is_floating_point() or y.is_complex())
+def _is_ids(y: Tensor | MixedTarget) -> bool:
+    return not (y.dtype.is_floating_point or y.dtype.is_complex)

@@ -9,6 +9,7 @@ counter holds (stream, step), so that two different keys can never share a numbe
 
 from __future__ import annotations
 
+import numbers
 import os
 from typing import NamedTuple
 
@@ -42,24 +43,28 @@ class Key(NamedTuple):
     def fold(self, i: int) -> Key:
         """Give the key of part `i` (0 <= i < 63) of whatever this key draws; no two paths of folds meet."""
         if not 0 <= i < _CHILDREN - 1:
-            raise ValueError(f"a composition holds at most {_CHILDREN - 1} parts, got part {i}")
+            raise ValueError(f"one key names at most {_CHILDREN - 1} parts, tensors of a nest included, got part {i}")
         stream = self.stream * _CHILDREN + i + 1
         if stream >= _UINT64:
             raise ValueError("compositions are nested too deeply (more than 10 levels)")
         return self._replace(stream=stream)
 
-    def generator(self) -> np.random.Generator:
-        """Give a fresh generator; the same key always gives the same numbers."""
+    def check(self) -> None:
+        """Refuse numbers that the generator has no room for."""
         for name, value, bound in (
             ("seed", self.seed, _UINT64),
             ("step", self.step, _UINT64),
             ("rank", self.rank, _UINT32),
             ("worker", self.worker, _UINT32),
         ):
-            if not 0 <= value < bound:
-                raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value}")
-        key = np.array([self.seed, self.rank * _UINT32 + self.worker], dtype=np.uint64)
-        counter = np.array([0, self.stream, self.step, 0], dtype=np.uint64)
+            if not isinstance(value, numbers.Integral) or not 0 <= value < bound:
+                raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
+
+    def generator(self) -> np.random.Generator:
+        """Give a fresh generator; the same key always gives the same numbers."""
+        self.check()
+        key = np.array([int(self.seed), int(self.rank) * _UINT32 + int(self.worker)], dtype=np.uint64)
+        counter = np.array([0, self.stream, int(self.step), 0], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -2,13 +2,17 @@
 
 It lives in memory that DataLoader workers share with the main process, persistent ones too: what the main process
 sets, they see at their next batch. Each process counts its own steps in a cell of its own, so nothing races, and the
-counts outlive workers that come and go with every epoch.
+counts outlive workers that come and go with every epoch. Any other process that inherits a state (a rank, one run of a
+sweep) takes a copy and goes its own way.
 """
 
 from __future__ import annotations
 
 import mmap
-from multiprocessing import context
+import multiprocessing
+import os
+import weakref
+from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import torch
@@ -17,85 +21,113 @@ from torch import Tensor
 
 from vicinal import random
 
-_WORKERS = 509  # with the three cells before them, one page
-_ON, _EPOCH, _RANK, _STEPS = 0, 1, 2, 3
+_WORKERS = 510  # with the two cells before them, one page
+_ON, _EPOCH, _STEPS = 0, 1, 2
 _UNSET = -1
+
+# a process that is to have workers of its own must own its states before it forks them
+_LIVE: weakref.WeakSet[State] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: [state.cells for state in list(_LIVE)])
 
 
 class State:
     """Counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers."""
 
     def __init__(self) -> None:
-        # an anonymous page costs microseconds and no file handle; forked workers share it as it is
-        self._cells: Tensor = torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
+        self._cells = _page()
         self._cells[_ON] = 1
         self._cells[_EPOCH] = _UNSET
-        self._cells[_RANK] = _UNSET
+        self._owner = os.getpid()
+        self._rank: int | None = None  # the owner's, in a spawned worker
+        _LIVE.add(self)
+
+    @property
+    def cells(self) -> Tensor:
+        """The owner's memory for itself and its DataLoader workers; another process comes to own a copy here."""
+        if self._owner != os.getpid() and not _is_worker_of(self._owner):
+            self._cells = _page().copy_(self._cells)
+            self._owner = os.getpid()
+            self._rank = None
+        return self._cells
 
     @property
     def rank(self) -> int:
-        """Rank of this process; a spawned worker cannot ask torch.distributed and has it from its parent."""
-        told = int(self._cells[_RANK])
-        return random.rank() if told == _UNSET else told
+        """Rank of this process; a spawned worker cannot ask torch.distributed and has it from the owner."""
+        return random.rank() if self._rank is None or not _is_worker_of(self._owner) else self._rank
 
     def next_step(self, worker: int) -> int:
         """Count one batch of this worker and give its number, from 0."""
         if worker >= _WORKERS:
             raise ValueError(f"at most {_WORKERS - 1} DataLoader workers are counted, this is worker {worker}")
-        step = int(self._cells[_STEPS + worker])
-        self._cells[_STEPS + worker] = step + 1
+        cells = self.cells
+        step = int(cells[_STEPS + worker])
+        cells[_STEPS + worker] = step + 1
         return step
 
     @property
     def on(self) -> bool:
         """Whether the vicinity mixes."""
-        return bool(self._cells[_ON])
+        return bool(self.cells[_ON])
 
     @on.setter
     def on(self, value: bool) -> None:
-        self._cells[_ON] = int(value)
+        self.cells[_ON] = int(value)
 
     @property
     def epoch(self) -> int | None:
         """The epoch that was set last; None before the first."""
-        epoch = int(self._cells[_EPOCH])
+        epoch = int(self.cells[_EPOCH])
         return None if epoch == _UNSET else epoch
 
     @epoch.setter
     def epoch(self, value: int) -> None:
         if value < 0:
             raise ValueError(f"epochs count from 0, got {value}")
-        self._cells[_EPOCH] = value
+        self.cells[_EPOCH] = value
 
     def state_dict(self) -> dict[str, Any]:
         """Give plain numbers: switch, epoch, and the steps counted by the main process and by each worker."""
-        steps = self._cells[_STEPS:].tolist()
+        steps = self.cells[_STEPS:].tolist()
         while len(steps) > 1 and steps[-1] == 0:
             steps.pop()
         return {"on": self.on, "epoch": self.epoch, "steps": steps}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave; nothing changes if it is not that."""
         missing = {"on", "epoch", "steps"} - values.keys()
         if missing:
             raise ValueError(f"this is not the state of a vicinity: {sorted(missing)} missing")
+        steps = torch.tensor(values["steps"], dtype=torch.int64)
+        if steps.ndim != 1 or len(steps) > _WORKERS or (steps < 0).any():
+            raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {values['steps']}")
+        if values["epoch"] is None:
+            self.cells[_EPOCH] = _UNSET
+        else:
+            self.epoch = values["epoch"]
         self.on = values["on"]
-        self._cells[_EPOCH] = _UNSET if values["epoch"] is None else values["epoch"]
-        self._cells[_STEPS:] = 0
-        self._cells[_STEPS : _STEPS + len(values["steps"])] = torch.tensor(values["steps"], dtype=torch.int64)
+        self.cells[_STEPS:] = 0
+        self.cells[_STEPS : _STEPS + len(steps)] = steps
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State:
-        copy = State()
-        copy._cells.copy_(self._cells)
-        return copy
+        return _restore(self.state_dict())
 
     def __reduce__(self) -> Any:
-        if context.get_spawning_popen() is None:  # an ordinary pickle: a copy
+        if get_spawning_popen() is None:  # an ordinary pickle: a copy
             return _restore, (self.state_dict(),)
-        if not self._cells.is_shared():
+        if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
-        self._cells[_RANK] = random.rank()
-        return _attach, (self._cells,)
+        return _attach, (self._cells, self._owner, self.rank)
+
+
+def _page() -> Tensor:
+    """Give an anonymous page: it costs microseconds and no file handle, and forked workers share it as it is."""
+    return torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
+
+
+def _is_worker_of(owner: int) -> bool:
+    parent = multiprocessing.parent_process()
+    return random.worker() > 0 and parent is not None and parent.pid == owner
 
 
 def _restore(values: dict[str, Any]) -> State:
@@ -104,7 +136,7 @@ def _restore(values: dict[str, Any]) -> State:
     return state
 
 
-def _attach(cells: Tensor) -> State:
+def _attach(cells: Tensor, owner: int, rank: int) -> State:
     state = State()
-    state._cells = cells
+    state._cells, state._owner, state._rank = cells, owner, rank
     return state

@@ -8,6 +8,8 @@ mixed with whom (`pairing.py`) and how much of itself a row keeps (`weighting.py
 from __future__ import annotations
 
 import math
+import numbers
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
 from vicinal.random import Key
 from vicinal.state import State
 from vicinal.target import MixedTarget
-from vicinal.weighting import Beta, Dirichlet, Per, Weighting, check_alpha, check_per
+from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, check_per
 
 X = TypeVar("X")
 
@@ -52,11 +54,14 @@ class Vicinity(ABC):
     seed: int = field(default=0, kw_only=True)
     state: State = field(default_factory=State, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        Key(self.seed, 0, 0, 0).check()
+
     @abstractmethod
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
         """Draw a plan for `n` rows from `key`; what a new vicinity defines.
 
-        `y` is the target if it is one tensor, `x` the first tensor of the inputs; each may be None.
+        `y` is the target if it is one tensor, `x` the tensor of the inputs with the most dimensions; each may be None.
         """
 
     def plan(
@@ -93,16 +98,17 @@ class Vicinity(ABC):
             random.worker() if worker is None else worker,
             step,
         )
-        if n < 0:
-            raise ValueError(f"a batch has n >= 0 rows, got {n}")
-        return self.draw(key, n, y if isinstance(y, Tensor) else None, _first_tensor(x), epoch)
+        if not isinstance(n, numbers.Integral) or n < 0:
+            raise ValueError(f"n is the number of rows, len(x), an integer >= 0, got {n!r}")
+        return self.draw(key, int(n), y if isinstance(y, Tensor) else None, _picture(x), epoch)
 
-    def __call__(self, x: X, y: Any) -> tuple[X, Any]:
+    def __call__(self, x: X, y: Any, *, out: Any = None) -> tuple[X, Any]:
         """Mix one training batch: inputs x and targets y, tensors [n, ...] or nests of them, with one draw.
 
         Call it in training only. Class ids y come back as a `MixedTarget`, which goes to the loss as it is; numbers come
         back as numbers. The step counts up by itself, in each worker on its own; `state_dict` holds the count. Inputs are
-        not changed. After `off()` it applies ERM: x as it is, y of the same type as always.
+        not changed, unless they are given as `out` (as of calling a plan). After `off()` it applies ERM: x as it is, y
+        of the same type as always.
         """
         worker = random.worker()
         step = self.state.next_step(worker)
@@ -111,7 +117,7 @@ class Vicinity(ABC):
             plan: Plan = identity(n)
         else:
             plan = self.plan(n, y, x, step=step, epoch=self.state.epoch, rank=self.state.rank, worker=worker)
-        return plan(x), plan.target(y)
+        return plan(x, out=out), plan.target(y)
 
     def on(self) -> None:
         """Mix again, at the next batch, in every DataLoader worker too."""
@@ -163,6 +169,7 @@ class Mixup(Vicinity):
     pairing: Pairing = RandomPairs()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
@@ -186,6 +193,7 @@ class InputMixup(Vicinity):
     pairing: Pairing = RandomPairs()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
@@ -218,6 +226,7 @@ class CutMix(Vicinity):
     pairing: Pairing = RandomPairs()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_alpha(self.alpha)
         check_per(self.per)
         _check_pairing(self.pairing)
@@ -226,7 +235,7 @@ class CutMix(Vicinity):
         """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
         if x is None:
             raise ValueError("CutMix looks at the shape of the inputs: give them to plan(n, y, x)")
-        if x.ndim < 3:
+        if x.ndim < 3 or 0 in x.shape[2:]:
             raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {list(x.shape)}")
         grid = tuple(x.shape[2:])
         generator = key.generator()
@@ -234,14 +243,15 @@ class CutMix(Vicinity):
         lam = random.beta(generator, self.alpha, draws)
         sizes = np.array(grid)
         side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
-        start = generator.integers(0, sizes, size=(draws, len(grid))) - side // 2
+        centre = generator.random((draws, len(grid))) * sizes
+        start = np.floor(centre - (side - 1) / 2).astype(np.int64)
         box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
-        own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / max(1, math.prod(grid))
+        own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / math.prod(grid)
         partner = self.pairing.draw(generator, n, y, x)
         _warn_alone(n)
         return MixPlan(
             torch.from_numpy(partner),
-            torch.from_numpy(np.broadcast_to(own, (n,)).astype(np.float32)),
+            torch.from_numpy(np.broadcast_to(_exact(own), (n,)).copy()),
             box=torch.from_numpy(np.broadcast_to(box, (n, *box.shape[1:])).copy()),
             grid=grid,
         )
@@ -259,6 +269,8 @@ class GaussianNoise(Vicinity):
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("sigma", self.sigma)
         if not (self.sigma >= 0 and math.isfinite(self.sigma)):
             raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {self.sigma}")
 
@@ -279,6 +291,8 @@ class LabelSmoothing(Vicinity):
     eps: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("eps", self.eps)
         if not 0 <= self.eps <= 1:
             raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {self.eps}")
 
@@ -299,6 +313,7 @@ class Chain(Vicinity):
     parts: Sequence[Vicinity]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "parts", _parts(self.parts))
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
@@ -320,12 +335,15 @@ class Choice(Vicinity):
     p: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "parts", _parts(self.parts))
         if self.p is None:
             return
-        object.__setattr__(self, "p", tuple(self.p))
-        if len(self.p) != len(self.parts) or min(self.p) < 0 or not math.isclose(sum(self.p), 1, abs_tol=1e-6):
-            raise ValueError(f"p must hold {len(self.parts)} probabilities that sum to 1, got {list(self.p)}")
+        p = np.asarray(self.p)
+        ok = p.shape == (len(self.parts),) and p.dtype.kind in "fiu" and p.min() >= 0
+        if not ok or not math.isclose(p.sum(), 1, abs_tol=1e-6):
+            raise ValueError(f"p must hold {len(self.parts)} probabilities that sum to 1, got {self.p!r}")
+        object.__setattr__(self, "p", tuple((p / p.sum()).tolist()))  # numpy wants the sum exact
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
         """Choose a part, and draw its plan by a key of its own."""
@@ -352,6 +370,7 @@ class Scheduled(Vicinity):
     stop: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _parts([self.part])
         if self.start < 0 or (self.stop is not None and self.stop < self.start):
             raise ValueError(f"epochs run from start >= 0 to stop >= start, got {self.start} to {self.stop}")
@@ -375,22 +394,36 @@ def _draw(
     x: Tensor | None,
 ) -> MixPlan:
     weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
-    shares = weighting.draw(generator, n).astype(np.float32)
+    shares = weighting.draw(generator, n)
     _warn_alone(n)
     if shares.shape[1] == 2:
         partner = pairing.draw(generator, n, y, x)
-        return MixPlan(torch.from_numpy(partner), torch.from_numpy(shares[:, 0].copy()))
+        return MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
     partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
-    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(shares))
+    others = _exact(shares[:, 1:])
+    own = 1 - others.sum(axis=1, keepdims=True)
+    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(np.hstack([own, others])))
+
+
+def _exact(share: np.ndarray) -> np.ndarray:
+    """Round shares down to multiples of 2**-24, as float32: what is left of 1 is then exact in any precision.
+
+    Inputs and labels mixed in different precisions so have the very same shares, and shares sum to 1 without an error.
+    """
+    return (np.floor(share * 2.0**24) * 2.0**-24).astype(np.float32)
 
 
 def _warn_alone(n: int) -> None:
-    if n == 1:
-        warnings.warn(
-            "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
-            "epoch",
-            stacklevel=5,
-        )
+    if n != 1:
+        return
+    frame, level = sys._getframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vicinal":
+        frame, level = frame.f_back, level + 1  # the user's line is the first outside of this library
+    warnings.warn(
+        "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
+        "epoch",
+        stacklevel=level,
+    )
 
 
 def _check(vicinity: Mixup | InputMixup) -> None:
@@ -405,7 +438,7 @@ def _check_pairing(pairing: object) -> None:
 
 
 def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
-    if not parts or not all(isinstance(part, Vicinity) for part in parts):
+    if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, Vicinity) for part in parts):
         raise TypeError(f"a composition needs one or more vicinities, got {parts!r}")
     seeded = [part for part in parts if part.seed != 0]
     if seeded:
@@ -413,17 +446,17 @@ def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
     return tuple(parts)
 
 
-def _first_tensor(x: Any) -> Tensor | None:
-    """Give the leaf with the most dimensions (the picture rather than its metadata), the first among equals."""
-    tensors = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
-    return max(tensors, key=lambda t: t.ndim) if tensors else None
+def _picture(x: Any) -> Tensor | None:
+    """Give the leaf with the most dimensions (the picture rather than its metadata), the first by name among equals."""
+    leaves = [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path(x) if isinstance(leaf, Tensor)]
+    return max(sorted(leaves, key=lambda named: named[0]), key=lambda named: named[1].ndim, default=(None, None))[1]
 
 
 def _rows(x: Any) -> int:
     for leaf in pytree.tree_leaves(x):
         if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
             return len(leaf)
-    raise TypeError(f"there is no tensor with a batch dimension in {type(x).__name__}")
+    raise TypeError(f"a batch is a tensor [n, ...] or a nest of them, got {type(x).__name__} without any: convert it")
 
 
 __all__ = [
@@ -431,7 +464,6 @@ __all__ = [
     "Chain",
     "Choice",
     "CutMix",
-    "Dirichlet",
     "GaussianNoise",
     "InputMixup",
     "LabelSmoothing",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -14,10 +15,21 @@ from vicinal import random
 Per = Literal["batch", "example"]
 
 
+def check_number(name: str, value: object) -> None:
+    """Refuse what is no real number, of Python or numpy."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def check_count(name: str, value: object, least: int, what: str) -> None:
+    """Refuse what is no integer, or too small; `what` says what it counts."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} counts {what} and must be an integer >= {least}, got {value!r}")
+
+
 def check_alpha(alpha: float) -> None:
     """Refuse an alpha that no Beta or Dirichlet has."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise TypeError(f"alpha must be a number, got {alpha!r}")
+    check_number("alpha", alpha)
     if not (alpha > 0 and math.isfinite(alpha)):
         raise ValueError(f"alpha must be a finite number > 0, got {alpha}; for no mixing use ERM()")
 
@@ -86,8 +98,7 @@ class Dirichlet(Weighting):
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
         check_per(self.per)
-        if self.k < 2:
-            raise ValueError(f"k counts the examples mixed into one and must be >= 2, got {self.k}")
+        check_count("k", self.k, 2, "the examples mixed into one")
 
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, k]."""

@@ -1,0 +1,29 @@
+"""What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
+
+import warnings
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# the same examples on every machine and in every run; time limits would measure the machine, not the code
+settings.register_profile(
+    "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("keyed")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def alone_is_fine():
+    """Let batches of one example pass without their warning, in tests that are about something else."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="a batch of one example")
+        yield

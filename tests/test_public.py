@@ -1,0 +1,203 @@
+"""What the package promises as a whole: its names, its docstrings, and what it leaves alone."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import vicinal
+
+HOME = Path(vicinal.__file__).parent
+SOURCES = sorted(p for p in HOME.rglob("*.py") if p.relative_to(HOME).parts[0] != "lab")
+PUBLIC = {
+    name: value
+    for name, value in vars(vicinal).items()
+    if not name.startswith("_") and not isinstance(value, ModuleType)
+}
+MODULES = ["vicinal"] + [f"vicinal.{m.name}" for m in pkgutil.iter_modules(vicinal.__path__) if not m.ispkg]
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+# -- names and docstrings ----------------------------------------------------------------------------------------------
+
+
+def test_the_public_names():
+    # a name leaves this list only with a release that says so
+    assert set(PUBLIC) >= {
+        *("Plan", "MixPlan", "plan_from_dict", "MixedTarget", "Key", "LatentMixing"),
+        *("Vicinity", "ERM", "Mixup", "InputMixup", "CutMix", "GaussianNoise", "LabelSmoothing"),
+        *("Chain", "Choice", "Scheduled"),
+        *("Pairing", "RandomPairs", "SameClass", "OtherClass", "Nearest", "LabelDistance"),
+        *("Weighting", "Beta", "Dirichlet"),
+    }
+    assert isinstance(vicinal.metrics, ModuleType)
+
+
+def test_every_vicinity_pairing_and_weighting_is_public():
+    def kinds(base):
+        for kind in base.__subclasses__():
+            yield kind
+            yield from kinds(kind)
+
+    bases = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
+    ours = {k for base in bases for k in kinds(base) if k.__module__.rpartition(".")[0] == "vicinal"}
+    assert ours
+    assert ours <= set(PUBLIC.values())
+
+
+def has_docstring(thing):
+    text = inspect.getdoc(thing)
+    return bool(text) and not text.startswith(f"{getattr(thing, '__name__', '')}(")  # what a dataclass makes up
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_has_a_docstring(name):
+    thing = PUBLIC[name]
+    assert has_docstring(thing)
+    if inspect.isclass(thing):
+        for member, value in vars(thing).items():
+            if not member.startswith("_") and (callable(value) or isinstance(value, property)):
+                assert has_docstring(value), member
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_of_modules_and_their_examples(name):
+    module = importlib.import_module(name)
+    assert has_docstring(module)
+    assert doctest.testmod(module).failed == 0
+
+
+def test_there_are_examples_to_run():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = [t for name in MODULES for t in finder.find(importlib.import_module(name)) if t.examples]
+    assert len(tests) >= 2
+
+
+# -- importing ---------------------------------------------------------------------------------------------------------
+
+FOREIGN = """
+import sys
+import torch, numpy
+before = set(sys.modules)
+{code}
+print(*sorted({{m.partition(".")[0] for m in set(sys.modules) - before}} - set(sys.stdlib_module_names)))
+"""
+
+
+def test_importing_brings_nothing_but_torch_and_numpy():
+    assert run(FOREIGN.format(code="import vicinal")) == ["vicinal"]
+
+
+def test_the_test_above_would_notice():
+    assert "jinja2" in run(FOREIGN.format(code="import vicinal, jinja2"))
+
+
+def test_importing_costs_little_more_than_torch():
+    code = """
+import time
+import torch
+torch_alone = time.process_time()
+import vicinal
+print(torch_alone, time.process_time())
+"""
+    alone, both = map(min, zip(*(map(float, run(code)) for _ in range(5)), strict=True))
+    assert both <= 1.2 * alone
+
+
+# -- what the sources may not do ---------------------------------------------------------------------------------------
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def imports_the_lab(source):
+    return [name for name in imports(ast.parse(source)) if f"{name}.".startswith(("vicinal.lab.", ".lab.", "..lab."))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(HOME)))
+def test_the_library_never_imports_the_lab(path):
+    assert imports_the_lab(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import vicinal.lab",
+        "from vicinal import lab",
+        "from .lab import cli",
+        "def f():\n from vicinal.lab.data import x",
+    ],
+)
+def test_imports_of_the_lab_would_be_seen(source):
+    assert imports_the_lab(source)
+
+
+KEYED = {"Generator", "Philox"}  # the two names of numpy.random that take a key
+IN_PLACE = {"uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "geometric_", "log_normal_"}
+TORCH = {"bernoulli", "multinomial", "normal", "poisson", "manual_seed", "seed", "initial_seed", "dropout"}
+
+
+def global_draws(source):
+    """Name what reads or moves a global generator: of torch, numpy or Python."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names]
+            module = getattr(node, "module", None)
+            if (module is None and "random" in names) or module in ("random", "numpy.random"):
+                found.append(ast.unparse(node))
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = ast.unparse(node.value)
+        of_torch = owner == "torch" and (node.attr.startswith("rand") or node.attr in TORCH)
+        of_numpy = owner in ("np.random", "numpy.random") and node.attr not in KEYED
+        if of_torch or of_numpy or node.attr in IN_PLACE:
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(HOME)))
+def test_the_library_never_draws_from_a_global_generator(path):
+    assert global_draws(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.rand(3)",
+        "torch.randperm(3)",
+        "torch.bernoulli(x)",
+        "x.normal_()",
+        "np.random.beta(1, 1)",
+        "numpy.random.default_rng()",
+        "import random",
+        "from random import random",
+        "from numpy.random import beta",
+        "torch.manual_seed(0)",
+    ],
+)
+def test_global_draws_would_be_seen(source):
+    assert global_draws(source)
+
+
+@pytest.mark.parametrize("source", ["from vicinal import random", "np.random.Generator(np.random.Philox(key=k))"])
+def test_keyed_draws_are_fine(source):
+    assert global_draws(source) == []

@@ -1,0 +1,166 @@
+"""The table of all vicinities: every law of `test_laws.py` runs over it, so a new vicinity needs one row here."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import vicinal as v
+
+CLASSES = 3
+GRID = (6, 5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A vicinity, and what it must be told.
+
+    Args:
+        name: of the row.
+        vicinity: never called as it stands, so that its counter stays at 0; see `fresh`.
+        numbers: whether it needs regression targets instead of class ids.
+        epoch: the epoch it is asked for.
+        draws: whether anything is drawn; False for those that do the same to every batch.
+
+    """
+
+    name: str
+    vicinity: v.Vicinity
+    numbers: bool = False
+    epoch: int | None = None
+    draws: bool = True
+
+    def fresh(self) -> v.Vicinity:
+        """Give a vicinity that has counted no step."""
+        vicinity = copy.deepcopy(self.vicinity)
+        if self.epoch is not None:
+            vicinity.set_epoch(self.epoch)
+        return vicinity
+
+    def y(self, n: int) -> Tensor:
+        """Give targets [n] that this vicinity can look at."""
+        return noise(n, seed=90) if self.numbers else ids(n)
+
+    def plan(self, n: int, x: Tensor | None = None, *, step: int = 0, **key: int) -> v.Plan:
+        """Draw a plan for `images(n)`, or for `x`."""
+        x = images(n) if x is None else x
+        return self.vicinity.plan(n, self.y(n), x, step=step, epoch=self.epoch, **key)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CASES = [
+    Case("erm", v.ERM(), draws=False),
+    Case("mixup", v.Mixup(0.4)),
+    Case("mixup-rare", v.Mixup(0.01)),
+    Case("mixup-per-example", v.Mixup(v.Beta(0.4, per="example"))),
+    Case("mixup-of-3", v.Mixup(v.Dirichlet(1.0, k=3))),
+    Case("mixup-of-4-per-example", v.Mixup(v.Dirichlet(0.5, k=4, per="example"))),
+    Case("mixup-no-self-pairs", v.Mixup(1.0, v.RandomPairs(self_pairs=False))),
+    Case("mixup-same-class", v.Mixup(1.0, v.SameClass())),
+    Case("mixup-other-class", v.Mixup(1.0, v.OtherClass())),
+    Case("mixup-nearest", v.Mixup(1.0, v.Nearest(k=2))),
+    Case("mixup-label-distance", v.Mixup(1.0, v.LabelDistance(0.5)), numbers=True),
+    Case("input-mixup", v.InputMixup(1.0)),
+    Case("input-mixup-of-3", v.InputMixup(v.Dirichlet(1.0, k=3, per="example"))),
+    Case("smote", v.InputMixup(1.0, v.Nearest(k=2, same_class=True))),
+    Case("cutmix", v.CutMix(1.0)),
+    Case("cutmix-per-example", v.CutMix(1.0, per="example", pairing=v.OtherClass())),
+    Case("noise", v.GaussianNoise(0.1)),
+    Case("smoothing", v.LabelSmoothing(0.1), draws=False),
+    Case("chain-ablation", v.Chain([v.InputMixup(1.0), v.LabelSmoothing(0.1)])),
+    Case("chain-of-all", v.Chain([v.GaussianNoise(0.1), v.CutMix(1.0), v.Mixup(0.4), v.LabelSmoothing(0.1)])),
+    Case("choice", v.Choice([v.Mixup(0.2), v.CutMix(1.0)], p=[0.4, 0.6])),
+    Case("choice-or-not", v.Choice([v.ERM(), v.Mixup(v.Beta(1.0, per="example"))])),
+    Case("scheduled-on", v.Scheduled(v.Mixup(1.0), start=2, stop=4), epoch=3),
+    Case("scheduled-off", v.Scheduled(v.Mixup(1.0), start=2, stop=4), epoch=4, draws=False),
+]
+
+
+def ids(n: int) -> Tensor:
+    """Give class ids int64 [n], in which every class occurs as soon as n allows it."""
+    return torch.arange(n) * 2 % CLASSES
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Give standard normal numbers, by key."""
+    return torch.from_numpy(v.Key(seed, 0, 0, 0).generator().standard_normal(shape)).to(dtype)
+
+
+def images(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Give [n, 3, 6, 5]; levels 0 to 255 for uint8."""
+    if dtype == torch.uint8:
+        return torch.from_numpy(v.Key(0, 0, 0, 0).generator().integers(0, 256, (n, 3, *GRID))).to(dtype)
+    if dtype.is_complex:
+        return torch.complex(noise(n, 3, *GRID), noise(n, 3, *GRID, seed=1)).to(dtype)
+    return noise(n, 3, *GRID, dtype=dtype)
+
+
+def flat_plans(plan: v.Plan) -> list[v.MixPlan]:
+    """Give the plans in the order in which they are applied."""
+    if isinstance(plan, v.MixPlan):
+        return [plan]
+    return [part for each in plan.plans for part in flat_plans(each)]  # type: ignore[attr-defined]
+
+
+def expected_rows(plan: v.Plan, x: Tensor) -> Tensor:
+    """Apply a plan to [n, c, h, w] as its definition reads, row by row and cell by cell, in double precision."""
+    exact = torch.complex128 if x.is_complex() else torch.float64
+    rows = [row.to(exact) for row in x]
+    for part in flat_plans(plan):
+        mixed = []
+        for i, row in enumerate(rows):
+            partners = [rows[j] for j in part.partners[i].tolist()]
+            shares = part.shares[i].tolist()
+            if part.box is None:
+                out = shares[0] * row
+                for share, partner in zip(shares[1:], partners, strict=True):
+                    out = out + share * partner
+            else:
+                (top, bottom), (left, right) = part.box[i].tolist()
+                out = row.clone()
+                for h in range(row.shape[1]):
+                    for w in range(row.shape[2]):
+                        if top <= h < bottom and left <= w < right:
+                            out[:, h, w] = partners[0][:, h, w]
+            mixed.append(out)
+        if part.noise is not None:
+            drawn = part.noise.key.fold(0).generator().standard_normal(tuple(x.shape), dtype="float32")
+            mixed = [out + part.noise.sigma * torch.from_numpy(drawn[i]).to(exact) for i, out in enumerate(mixed)]
+        rows = mixed
+    return torch.stack(rows) if rows else x.to(exact)
+
+
+def expected_labels(plan: v.Plan, y: Tensor) -> Tensor:
+    """Apply a plan to class ids [n]: soft labels float64 [n, CLASSES], row by row."""
+    rows = [[float(c == i) for c in range(CLASSES)] for i in y.tolist()]
+    for part in flat_plans(plan):
+        mixed = []
+        for i, row in enumerate(rows):
+            shares = part.target_shares[i].tolist()
+            out = [shares[0] * p for p in row]
+            for share, j in zip(shares[1:], part.partners[i].tolist(), strict=True):
+                out = [p + share * q for p, q in zip(out, rows[j], strict=True)]
+            mixed.append([(1 - part.smoothing) * p + part.smoothing / CLASSES for p in out])
+        rows = mixed
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(y), CLASSES)
+
+
+def content(value: Any) -> Any:
+    """Give what a plan, a target or a nest of tensors holds, as plain Python that `==` compares exactly."""
+    if isinstance(value, v.Plan):
+        return content(value.to_dict())
+    if isinstance(value, v.MixedTarget):
+        return content([value.ids, value.weight, value.smoothing])
+    if isinstance(value, Tensor):
+        return (str(value.dtype), tuple(value.shape), value.tolist())
+    if isinstance(value, dict):
+        return {key: content(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [content(item) for item in value]
+    return value
