@@ -54,6 +54,7 @@ def assert_within_one_rounding(got: Tensor, exact: Tensor) -> None:
 def row_by_row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Take both paths with the same small batches."""
     monkeypatch.setattr(mixing, "_LARGE_ROW", 0 if request.param else 10**12)
+    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
     return request.param
 
 
@@ -79,13 +80,14 @@ def test_new_tensor_buffer_and_in_place_equal_plain(
     assert_within_one_rounding(own, exact)
 
 
-def test_the_row_path_is_taken_for_large_rows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_path_is_taken_for_large_rows_of_large_batches_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "_LARGE_BATCH", 4 * 8192 * 4)
     seen = []
     monkeypatch.setattr(mixing, "_mix_rows", lambda x, *rest: seen.append(x.shape) or x)
     torch_threads = torch.get_num_threads()
     assert torch_threads <= mixing._FEW_THREADS
-    for shape in ((4, 8192), (4, 8191)):  # 32 KiB, and 4 bytes less
-        mixing.mix(torch.zeros(shape), *draw(4, "batch"))
+    for shape in ((4, 8192), (5, 8191), (3, 8192)):  # rows of 32 KiB, of 4 bytes less, and a smaller batch
+        mixing.mix(torch.zeros(shape), *draw(shape[0], "batch"))
     assert seen == [(4, 8192)]
 
 
@@ -103,8 +105,9 @@ def test_in_place_is_right_for_any_pairing(partner: list[int]) -> None:
 
 
 @pytest.mark.parametrize("pairing", [v.RandomPairs(), v.OtherClass(), v.SameClass()])
-def test_in_place_by_one_call_equals_plain_on_large_rows(pairing: v.Pairing) -> None:
+def test_in_place_by_one_call_equals_plain_on_large_rows(pairing: v.Pairing, monkeypatch: pytest.MonkeyPatch) -> None:
     # holds PyTorch's list operation to taking the rows in order
+    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
     x, y = batch((40, 3, 64, 64), torch.float32), torch.arange(40) % 3
     plan = v.Mixup(1.0, pairing).plan(40, y, step=3)
     assert isinstance(plan, v.MixPlan)
@@ -128,7 +131,8 @@ def test_in_place_copies_one_row_a_cycle() -> None:
     assert copied == [0, 3]  # a row paired with itself is overwritten by itself
 
 
-def test_threads_are_given_back() -> None:
+def test_threads_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

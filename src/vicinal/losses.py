@@ -16,7 +16,8 @@ from torch import Tensor
 from vicinal.target import MixedTarget, beside, both
 
 _REDUCTIONS = ("none", "mean", "sum")
-_NO_ID = -(2**63)  # ignored ids have a share of 0 here; one that is not ignored and lies outside the classes is an error
+# no id is left to F.nll_loss to ignore: ignored ones have a share of 0, and others outside the classes are an error
+_NO_ID = -(2**63)
 _MANY_CLASSES = 8192  # from here on one buffer that serves twice beats PyTorch's own operations (docs/performance.md)
 
 
@@ -103,8 +104,9 @@ class _OneBuffer(torch.autograd.Function):
         log_p = logits.log_softmax(1)
         rows = _times(share.T, -log_p.gather(1, ids.T).to(share.dtype)).sum(1)
         if spread is not None:
-            by_class = log_p.sum(1, dtype=spread.dtype) if weight is None else (log_p @ weight).to(spread.dtype)
-            rows = rows + _times(spread, -by_class)
+            with torch.autocast(log_p.device.type, enabled=False):  # it would take the product in half precision
+                by_class = log_p.sum(1, dtype=spread.dtype) if weight is None else log_p @ weight.to(log_p.dtype)
+            rows = rows + _times(spread, -by_class.to(spread.dtype))
         ctx.log_p = log_p  # not among the saved tensors, which must not be written to
         ctx.save_for_backward(ids, share, spread, weight)
         return rows
@@ -126,10 +128,11 @@ class _OneBuffer(torch.autograd.Function):
         total = share.sum(0)
         if spread is not None:
             total = total + spread * (grad.shape[1] if weight is None else weight.sum())
-        grad.exp_().mul_((slope * total)[:, None])
-        grad.scatter_add_(1, ids.T, -(slope * share).T.to(grad.dtype))
+        # an entry that counts nothing has no gradient, even where all are ignored and the slope of their mean is nan
+        grad.exp_().mul_(_times(total, slope)[:, None])
+        grad.scatter_add_(1, ids.T, -_times(share, slope).T.to(grad.dtype))
         if spread is not None:
-            back = (slope * spread).to(grad.dtype)
+            back = _times(spread, slope).to(grad.dtype)
             if weight is None:
                 grad.sub_(back[:, None])
             else:

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
-_LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves
+_LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
+_LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
 _FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
@@ -74,44 +75,82 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
     partner, weight = partner.to(x.device), weight.to(x.device)
     if compiled:
         mixed = _compiled(_fusible)(x, partner, weight)
+    elif partner.shape[1] == 1:
+        return _mix_pairs(x, partner[:, 0], weight[:, 0], out)
+    else:
+        exact = x.to(torch.float32) if _is_narrow(x) else x
+        mixed = _weighted_sum(exact, partner, weight.to(exact.dtype))
+        mixed = _narrow(mixed, x) if exact is not x else mixed
+    return mixed if out is None else out.copy_(mixed)
+
+
+def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+    """Mix pairs: `mix` for one partner a row, partner int64 [n] and weight [n], the row's own share."""
+    if compiled:
+        return mix(x, partner[:, None], torch.stack([weight, 1 - weight], dim=1), out, compiled)
+    check_mixable(x)
+    if out is not None:
+        _check_out(x, out)
+    return _mix_pairs(x, partner.to(x.device), weight.to(x.device), out)
+
+
+def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
+    if _row_by_row(x, out):
+        return _mix_rows(x, partner, weight, out)
+    if _is_narrow(x):
+        mixed = _narrow(_mix_batch(x.to(torch.float32), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
-    if partner.shape[1] == 1 and _row_by_row(x, out):
-        return _mix_rows(x, partner[:, 0], weight[:, 0], out)
-    if x.dtype in _HALF or x.dtype == torch.uint8:
-        mixed = _mix_batch(x.to(torch.float32), partner, weight, None)
-        mixed = mixed.round_() if x.dtype == torch.uint8 else mixed
-        return mixed.to(x.dtype) if out is None else out.copy_(mixed)
     return _mix_batch(x, partner, weight, out)
 
 
 def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
-    """Mix all rows with a few operations on the whole batch."""
+    """Mix all rows by a gather and an interpolation of the whole batch."""
     flat, order = _rows(x)
-    weight = weight.to(x.dtype)
-    if partner.shape[1] > 1:
-        mixed = flat * weight[:, :1]
-        for j in range(partner.shape[1]):
-            mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
-    elif out is not None and out is not x and out.stride() == x.stride() and _is_view(x, flat):
-        into = _rows(out)[0]
-        torch.index_select(flat, 0, partner[:, 0], out=into)
-        into.lerp_(flat, weight[:, :1])
-        return out
+    own = weight.to(x.dtype)[:, None]
+    if out is None or not _is_view(x, flat) or out.stride() != x.stride():
+        mixed = _unrows(flat.index_select(0, partner).lerp_(flat, own), x, order)
+        return mixed if out is None else out.copy_(mixed)
+    if out is x:
+        flat.lerp_(flat.index_select(0, partner), 1 - own)
     else:
-        mixed = flat.index_select(0, partner[:, 0]).lerp_(flat, weight[:, :1])
-    mixed = _unrows(mixed, x, order)
-    return mixed if out is None else out.copy_(mixed)
+        torch.index_select(flat, 0, partner, out=_rows(out)[0]).lerp_(flat, own)
+    return out
 
 
-def _row_by_row(x: Tensor, out: Tensor | None) -> bool:
-    """Whether to mix one row at a time: large rows in one piece of memory, on a CPU of few threads, without autograd."""
+def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+    """Mix rows of several partners."""
+    flat, order = _rows(x)
+    mixed = flat * weight[:, :1]
+    for j in range(partner.shape[1]):
+        mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
+    return _unrows(mixed, x, order)
+
+
+def _is_narrow(x: Tensor) -> bool:
+    """Whether x is mixed in float32 and rounded at the end."""
+    return x.dtype in _HALF or x.dtype == torch.uint8
+
+
+def _narrow(mixed: Tensor, x: Tensor) -> Tensor:
+    return (mixed.round_() if x.dtype == torch.uint8 else mixed).to(x.dtype)
+
+
+def _row_by_row(x: Tensor, out: Tensor | None, element_size: int | None = None) -> bool:
+    """Whether to mix one row at a time.
+
+    That is: large rows of a batch larger than caches, each in one piece of memory, on a CPU of few threads, without
+    autograd. `element_size` is that of the result, in bytes, where it is not x's.
+    """
+    rows = x.shape[0]
+    size = (element_size or x.element_size()) * x.numel()
     return (
-        not torch.compiler.is_compiling()
+        size >= _LARGE_BATCH
+        and size >= rows * _LARGE_ROW
+        and rows > 0
+        and not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and not x.is_complex()
         and not (x.requires_grad and torch.is_grad_enabled())
-        and x.shape[0] > 0
-        and x.element_size() * math.prod(x.shape[1:]) >= _LARGE_ROW
         and torch.get_num_threads() <= _FEW_THREADS
         and _is_view(x, _rows(x)[0])
         and (out is None or out.stride() == x.stride())
@@ -225,30 +264,34 @@ def normalized(
         raise ValueError(
             f"out must be {dtype} {list(x.shape)} on {x.device}, got {out.dtype} {list(out.shape)} {out.device}"
         )
-    scale = torch.tensor([1 / (255 * s) for s in std], device=x.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=x.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), x.device)
     partner, weight = partner.to(x.device), weight.to(x.device)
     if compiled:
         mixed = _compiled(_fusible_bytes)(x, partner, weight, scale, shift, dtype)
         return mixed if out is None else out.copy_(mixed)
     result = torch.empty_like(x, dtype=dtype) if out is None else out
-    if partner.shape[1] == 1 and dtype == torch.float32 and _row_by_row(x, None) and result.stride() == x.stride():
+    if partner.shape[1] == 1 and dtype == torch.float32 and result.stride() == x.stride() and _row_by_row(x, None, 4):
         return _normalize_rows(x, partner[:, 0], weight[:, 0], scale, shift, result)
-    numbers = _scale_channels(x.to(torch.float32), scale, shift)
+    channels = (1, -1, *(1,) * (x.ndim - 2))
+    numbers = x.to(torch.float32).mul_(scale.view(channels)).add_(shift.view(channels))
+    if dtype == torch.float32:
+        return mix(numbers, partner, weight, result)
     return result.copy_(mix(numbers, partner, weight))
 
 
-def _scale_channels(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    channels = (1, -1, *(1,) * (x.ndim - 2))
-    return x.mul_(scale.view(channels)).add_(shift.view(channels))
+@functools.cache
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give a and b of (x / 255 - mean) / std = a * x + b."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
 
 
 def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
     """Convert and normalise each row in cache, once for a permutation: a row's partner is the next row it needs."""
     flat, order = _rows(x)
     own, into = flat.unbind(), _rows(result)[0].unbind()
-    shape = [x.shape[d] for d in order[1:]]
-    channel = order.index(1) - 1
+    shape = [x.shape[d] for d in order[1:]] if order else list(x.shape[1:])
+    channel = order.index(1) - 1 if order else 0
     # the channel outermost: one number a plane; innermost: a whole row of numbers, so that no loop is 3 long
     beside = [-1 if d == channel else 1 for d in range(len(shape))]
     per_row = [t.view(beside) if channel == 0 else t.view(beside).expand(shape).contiguous() for t in (scale, shift)]
@@ -325,13 +368,17 @@ def _check_out(x: Tensor, out: Tensor) -> None:
         raise ValueError("out shares memory with the input: give the input itself for in place, or another buffer")
 
 
-def _rows(x: Tensor) -> tuple[Tensor, list[int]]:
+def _rows(x: Tensor) -> tuple[Tensor, list[int] | None]:
     """View x as [n, everything else] in its own memory order, so that gathering rows keeps channels_last and speed."""
+    if x.is_contiguous():
+        return x.view(x.shape[0], math.prod(x.shape[1:])), None
     order = [0, *sorted(range(1, x.ndim), key=lambda d: (-x.stride(d), d))]
     return x.permute(order).reshape(x.shape[0], math.prod(x.shape[1:])), order
 
 
-def _unrows(flat: Tensor, x: Tensor, order: list[int]) -> Tensor:
+def _unrows(flat: Tensor, x: Tensor, order: list[int] | None) -> Tensor:
+    if order is None:
+        return flat.view(x.shape)
     back = sorted(range(x.ndim), key=order.__getitem__)
     return flat.reshape([x.shape[d] for d in order]).permute(back)
 

@@ -63,6 +63,8 @@ class Plan(ABC):
             ValueError: a leaf has another number of rows than the plan, or out does not fit x.
 
         """
+        if isinstance(x, Tensor) and x.ndim and len(x) == len(self) and (out is None or isinstance(out, Tensor)):
+            return self.tensor(x, 0, out, compiled)
         into, spec = pytree.tree_flatten(out)
         if out is not None and spec != pytree.tree_structure(x):
             raise ValueError(
@@ -215,6 +217,8 @@ class MixPlan(Plan):
         if self.box is not None and self._has_grid(x, "an input"):
             mixed = self._cut(x, self.box)
             mixed = mixed if out is None else out.copy_(mixed)
+        elif self.partner.ndim == 1:
+            mixed = mixing.mix_pairs(x, self.partner, self.weight, out, compiled)
         else:
             mixed = mixing.mix(x, self.partners, self.shares, out, compiled)
         if self.noise is None:

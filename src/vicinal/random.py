@@ -57,7 +57,7 @@ class Key(NamedTuple):
             ("rank", self.rank, _UINT32),
             ("worker", self.worker, _UINT32),
         ):
-            if not isinstance(value, numbers.Integral) or not 0 <= value < bound:
+            if (type(value) is not int and not isinstance(value, numbers.Integral)) or not 0 <= value < bound:
                 raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
 
     def generator(self) -> np.random.Generator:

@@ -229,13 +229,19 @@ class MixedTarget:
         agree = predicted.to(self.device) == self.ids
         return (agree * beside(self.weight, self.ids)).sum(0)
 
+    eq = hits
+
+    def ne(self, predicted: Tensor | Any) -> Tensor:
+        """Give the misses, 1 - hits."""
+        return 1 - self.hits(predicted)
+
     def __eq__(self, other: object) -> Any:
         """Give the lambda-weighted hits, see `hits`."""
         return NotImplemented if other is None else self.hits(other)
 
     def __ne__(self, other: object) -> Any:
-        """Give the lambda-weighted misses, 1 - hits."""
-        return NotImplemented if other is None else 1 - self.hits(other)
+        """Give the lambda-weighted misses, see `ne`."""
+        return NotImplemented if other is None else self.ne(other)
 
     __hash__ = object.__hash__
 

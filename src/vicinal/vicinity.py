@@ -98,7 +98,7 @@ class Vicinity(ABC):
             random.worker() if worker is None else worker,
             step,
         )
-        if not isinstance(n, numbers.Integral) or n < 0:
+        if (type(n) is not int and not isinstance(n, numbers.Integral)) or n < 0:
             raise ValueError(f"n is the number of rows, len(x), an integer >= 0, got {n!r}")
         return self.draw(key, int(n), y if isinstance(y, Tensor) else None, _picture(x), epoch)
 
@@ -448,11 +448,15 @@ def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
 
 def _picture(x: Any) -> Tensor | None:
     """Give the leaf with the most dimensions (the picture rather than its metadata), the first by name among equals."""
+    if isinstance(x, Tensor) or x is None:
+        return x
     leaves = [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path(x) if isinstance(leaf, Tensor)]
     return max(sorted(leaves, key=lambda named: named[0]), key=lambda named: named[1].ndim, default=(None, None))[1]
 
 
 def _rows(x: Any) -> int:
+    if isinstance(x, Tensor) and x.ndim:
+        return len(x)
     for leaf in pytree.tree_leaves(x):
         if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
             return len(leaf)

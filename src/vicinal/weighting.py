@@ -70,11 +70,10 @@ class Beta(Weighting):
 
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, 2]: lambda and 1 - lambda."""
-        if self.per == "batch":
-            own = np.broadcast_to(random.beta(generator, self.alpha, 1), (n,))
-        else:
-            own = random.beta(generator, self.alpha, n)
-        return np.stack([own, 1 - own], axis=1)
+        shares = np.empty((n, 2))
+        shares[:, 0] = random.beta(generator, self.alpha, 1 if self.per == "batch" else n)
+        np.subtract(1, shares[:, 0], out=shares[:, 1])
+        return shares
 
 
 @dataclass(frozen=True)
