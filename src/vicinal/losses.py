@@ -36,13 +36,14 @@ def _cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
     smoothing = both(target.smoothing, label_smoothing)
-    if _is_plain(target):
+    all_count = _all_count(target, ignore_index)
+    if not all_count and _is_plain(target):
         ids = target.ids[0]
         return F.cross_entropy(input, ids, weight, None, ignore_index, None, reduction, smoothing)
     logits = _as_autocast(input)
     if _is_large(logits):
-        return _reduce(_OneBuffer, logits, target, weight, ignore_index, reduction, smoothing)
-    return _reduce(None, F.log_softmax(logits, 1), target, weight, ignore_index, reduction, smoothing)
+        return _reduce(_OneBuffer, logits, target, weight, ignore_index, reduction, smoothing, all_count)
+    return _reduce(None, F.log_softmax(logits, 1), target, weight, ignore_index, reduction, smoothing, all_count)
 
 
 def _nll_loss(
@@ -55,9 +56,10 @@ def _nll_loss(
     reduction: str = "mean",
 ) -> Tensor:
     _check(input, target, weight, size_average, reduce, reduction, "log-probabilities")
-    if _is_plain(target) and target.smoothing == 0:
+    all_count = _all_count(target, ignore_index)
+    if not all_count and _is_plain(target) and target.smoothing == 0:
         return F.nll_loss(input, target.ids[0], weight, None, ignore_index, None, reduction)
-    return _reduce(None, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing)
+    return _reduce(None, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing, all_count)
 
 
 def _reduce(
@@ -68,14 +70,22 @@ def _reduce(
     ignore_index: int,
     reduction: str,
     smoothing: float,
+    all_count: bool,
 ) -> Tensor:
     """Reduce the losses of all entries; `scores` are log-probabilities, or for `_OneBuffer` logits."""
     exact = torch.float64 if scores.dtype == torch.float64 else torch.float32  # half precisions are weighted in float32
-    keep = target.ids != ignore_index
-    kept = beside(target.weight.to(exact), target.ids) * keep
-    ids = target.ids * keep  # an ignored id may lie anywhere
+    ids, kept = target.ids, beside(target.weight.to(exact), target.ids)
+    if not all_count:
+        keep = ids != ignore_index
+        ids, kept = ids * keep, kept * keep  # an ignored id may lie anywhere
     share = kept if weight is None else kept * weight.to(exact)[ids]
-    spread = kept.sum(0) * (smoothing / scores.shape[1]) if smoothing else None
+    if function is None and all_count and smoothing == 0 and reduction != "none" and scores.ndim == 2:
+        # nothing but a weighted sum of log-probabilities: one product
+        picked = scores.gather(1, ids.T).to(exact)
+        total = torch.dot(picked.flatten(), share.T.flatten() / (-1 if reduction == "sum" else -share.sum()))
+        return total.to(scores.dtype)
+    spread = kept.expand_as(ids).sum(0) * (smoothing / scores.shape[1]) if smoothing else None
+    share = share.expand_as(ids)
     of_ids = share if spread is None else share * (1 - smoothing)
     rows = (_by_id if function is None else function.apply)(scores, ids, of_ids, spread, weight)
     if reduction == "none":
@@ -83,11 +93,23 @@ def _reduce(
     return (rows.sum() if reduction == "sum" else rows.sum() / share.sum()).to(scores.dtype)
 
 
+def _all_count(target: MixedTarget, ignore_index: int) -> bool:
+    """Whether ids are several and every one has a share and is not ignored; False where it would cost a wait to know."""
+    if (
+        len(target.ids) == 1
+        or torch.compiler.is_compiling()
+        or target.device.type != "cpu"
+        or target.numel() == 0
+        or ignore_index >= 0
+    ):
+        return False
+    return int(target.ids.min()) >= 0 and float(target.weight.min()) > 0
+
+
 def _by_id(log_p: Tensor, ids: Tensor, share: Tensor, spread: Tensor | None, weight: Tensor | None) -> Tensor:
     """Give sum_k share_k * nll(ids_k) + spread * sum_c c[class] * nll(class) of each entry."""
-    rows = torch.zeros((), dtype=share.dtype, device=log_p.device)
-    for y, w in zip(ids.unbind(), share.unbind(), strict=True):
-        rows = rows + _times(w, F.nll_loss(log_p, y, ignore_index=_NO_ID, reduction="none").to(w.dtype))
+    picked = log_p.gather(1, ids.movedim(0, 1)).to(share.dtype)
+    rows = _times(share.movedim(0, 1), -picked).sum(1)
     if spread is not None:
         by_class = log_p if weight is None else log_p * weight.view(-1, *(1,) * (log_p.ndim - 2))
         rows = rows + _times(spread, -by_class.sum(1, dtype=spread.dtype))
