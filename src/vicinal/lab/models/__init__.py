@@ -1,0 +1,106 @@
+"""The paper's networks, one file each, and any other by the name of what builds it: `build("wrn-28-10", 100)`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from torch import nn
+
+from vicinal.lab.errors import UserError
+from vicinal.lab.models.densenet import DenseNet
+from vicinal.lab.models.preact_resnet import PreActResNet18
+from vicinal.lab.models.resnet import CifarResNet, resnet50, resnet101, resnext101_32x4d, resnext101_64x4d
+from vicinal.lab.models.small import SmallCNN
+from vicinal.lab.models.speech import VGG11, LeNet
+from vicinal.lab.models.wide_resnet import WideResNet
+
+NAMES: dict[str, Callable[..., nn.Module]] = {
+    "preact-resnet-18": PreActResNet18,
+    "wrn-28-10": WideResNet,
+    "densenet-bc-190-40": DenseNet,
+    "resnet-20": CifarResNet,
+    "small": SmallCNN,
+    "resnet-50": resnet50,
+    "resnet-101": resnet101,
+    "resnext-101-32x4d": resnext101_32x4d,
+    "resnext-101-64x4d": resnext101_64x4d,
+    "lenet": LeNet,
+    "vgg-11": VGG11,
+}
+
+
+def build(name_or_path: str, num_classes: int, **options: Any) -> nn.Module:
+    """Build a network by name, or by `package.module:factory`: a function or class that takes `num_classes`.
+
+    Args:
+        name_or_path: one of `NAMES`, or what `module:factory` names. The module is imported, so its code runs.
+        num_classes: width of the output.
+        options: further arguments of the network, such as `dropout=0.5`.
+
+    Raises:
+        UserError: nothing has that name, the module cannot be imported, the arguments do not fit, or what is built is no
+            torch.nn.Module.
+
+    """
+    factory = _imported(name_or_path) if ":" in name_or_path else _named(name_or_path)
+    if num_classes < 1:
+        raise UserError(f"a network has 1 class or more, found num_classes={num_classes}")
+    try:
+        signature = inspect.signature(factory)
+    except ValueError as error:  # of code that is not Python
+        raise UserError(f"the arguments of {name_or_path!r} cannot be told; wrap it in a Python function") from error
+    try:
+        signature.bind(num_classes=num_classes, **options)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "nothing"
+        given = ", ".join(["num_classes", *options])
+        raise UserError(f"{name_or_path!r} is called with {given}, but it takes {takes} ({error})") from error
+    try:
+        net = factory(num_classes=num_classes, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name_or_path!r}: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise UserError(f"{name_or_path!r} gave a {type(net).__name__}; it must give a torch.nn.Module")
+    return net
+
+
+def _named(name: str) -> Callable[..., nn.Module]:
+    if name in NAMES:
+        return NAMES[name]
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, n=1)
+    hint = (
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"the networks are {', '.join(NAMES)}, and any package.module:factory"
+    )
+    raise UserError(f"there is no network {name!r}; {hint}")
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    name, _, attribute = path.partition(":")
+    parts = [*name.split("."), *attribute.split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise UserError(f"{path!r} names no network; write package.module:factory, as Python imports it")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # a module's code may raise anything
+        lacking = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+        if lacking and f"{name}.".startswith(f"{lacking}."):  # this module or its package, not one that it imports
+            raise UserError(
+                f"there is no module {lacking!r}, which {path!r} names; install it, or set PYTHONPATH to its folder"
+            ) from error
+        raise UserError(f"importing {name!r} failed ({type(error).__name__}: {error})") from error
+    try:
+        factory = attrgetter(attribute)(module)
+    except AttributeError as error:
+        close = difflib.get_close_matches(attribute, [k for k in vars(module) if not k.startswith("_")], n=1)
+        hint = f"; did you mean {name}:{close[0]}?" if close else ""
+        raise UserError(f"the module {name!r} has no {attribute!r}{hint}") from error
+    if not callable(factory):
+        raise UserError(f"{path!r} is a {type(factory).__name__}; it must be a function or class that builds a network")
+    return factory

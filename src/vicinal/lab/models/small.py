@@ -1,0 +1,42 @@
+"""A small network for 32 x 32 images that a CPU trains fast; it is not in the paper.
+
+242,474 parameters for 10 classes; 12.7 M multiply-adds for an image of 32 x 32. In bfloat16 and channels_last, one core
+trains an epoch of CIFAR-10 in about 20 seconds.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class SmallCNN(nn.Module):
+    """3x3 convolutions to 32, 64, 128 and 128 channels, `layer1` to `layer4`, with pooling, BN and ReLU; then `linear`.
+
+    The pooling is before BN and ReLU, which then have a quarter of the values to work on.
+
+    Args:
+        num_classes: width of the output.
+
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+
+        def stage(inputs: int, outputs: int) -> nn.Sequential:
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU())
+
+        self.layer1 = stage(3, 32)
+        self.layer2 = stage(32, 64)
+        self.layer3 = stage(64, 128)
+        self.layer4 = stage(128, 128)
+        self.linear = nn.Linear(128, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes from 16 x 16 up are pooled whole, too."""
+        x = self.layer1(x)  # [n, 32, 16, 16]
+        x = self.layer2(x)  # [n, 64, 8, 8]
+        x = self.layer3(x)  # [n, 128, 4, 4]
+        x = self.layer4(x)  # [n, 128, 2, 2]
+        return self.linear(x.mean((2, 3)))
