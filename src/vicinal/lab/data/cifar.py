@@ -1,0 +1,389 @@
+"""CIFAR-10 and CIFAR-100, read from the folders that their publisher's archives hold.
+
+Both versions are read: the binary one (``cifar-10-batches-bin``, ``cifar-100-binary``), which is taken where both are
+there, and the python one (``cifar-10-batches-py``, ``cifar-100-python``), whose files are pickles. Unpickling runs
+whatever a file says, so `unpickle` does not: it follows the few instructions that these files consist of, and knows
+no other.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vicinal.lab.data.download import SOURCES, data_root
+from vicinal.lab.data.pictures import Pictures
+from vicinal.lab.errors import UserError
+
+Bytes = NDArray[np.uint8]
+
+_PIXELS = 3 * 32 * 32
+_LARGEST = 1 << 28  # bytes of a pickle; the largest published has 155 MB
+_MOST_STEPS = 400_000  # of a pickle, each of which may make an object; the longest published has half of it
+
+
+@dataclass(frozen=True)
+class _Set:
+    """How one of the sets was published.
+
+    Args:
+        title: its name in a sentence.
+        binary, python: keys in `SOURCES`.
+        train, test: the names of the files without their suffix.
+        per_file: how many pictures a training file has.
+        per_test: how many the test file has.
+        labels: the label bytes of a binary record, as they are called in the python version.
+        classes: the names of the classes, for each of these labels.
+
+    """
+
+    title: str
+    binary: str
+    python: str
+    train: tuple[str, ...]
+    test: str
+    per_file: int
+    per_test: int
+    labels: tuple[str, ...]
+    classes: tuple[tuple[str, ...], ...]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_TEN = _words("airplane automobile bird cat deer dog frog horse ship truck")
+_COARSE = _words(
+    "aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices "
+    "household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes "
+    "large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees "
+    "vehicles_1 vehicles_2"
+)
+_FINE = _words(
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+
+_CIFAR10 = _Set(
+    title="CIFAR-10",
+    binary="cifar10",
+    python="cifar10-python",
+    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test="test_batch",
+    per_file=10_000,
+    per_test=10_000,
+    labels=("labels",),
+    classes=(_TEN,),
+)
+_CIFAR100 = _Set(
+    title="CIFAR-100",
+    binary="cifar100",
+    python="cifar100-python",
+    train=("train",),
+    test="test",
+    per_file=50_000,
+    per_test=10_000,
+    labels=("coarse_labels", "fine_labels"),
+    classes=(_COARSE, _FINE),
+)
+
+# name -> the set, and which of its labels
+_NAMES = {"cifar10": (_CIFAR10, 0), "cifar100": (_CIFAR100, 1), "cifar100-coarse": (_CIFAR100, 0)}
+NAMES = tuple(_NAMES)
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[Pictures, Pictures]:
+    """Read one of the sets.
+
+    Args:
+        name: "cifar10", "cifar100", or "cifar100-coarse" for its 20 groups of five classes.
+        root: the folder that holds the publisher's folder; by default that of the environment variable
+            ``VICINAL_DATA``.
+
+    Returns:
+        The 50,000 training and the 10,000 test pictures, uint8 [n, 3, 32, 32], red, green and blue, in the order of
+        the files.
+
+    Raises:
+        UserError: if the files are not there, or are not what was published.
+
+    """
+    if name not in _NAMES:
+        raise UserError(f"{name!r} is none of the CIFAR sets: choose one of {', '.join(NAMES)}")
+    published, which = _NAMES[name]
+    read, folder = _find(published, root)
+    labels, images = zip(*(read(published, folder, file, published.per_file) for file in published.train), strict=True)
+    train = np.concatenate(labels)[:, which], np.concatenate(images)
+    labels, images = read(published, folder, published.test, published.per_test)
+    test = labels[:, which], images
+    classes = published.classes[which]
+    for part, (y, _) in (("training", train), ("test", test)):
+        counts = np.bincount(y, minlength=len(classes))
+        if (counts != len(y) // len(classes)).any():
+            odd = int(np.flatnonzero(counts != len(y) // len(classes))[0])
+            found = f"the {part} pictures of {published.title} are {counts[odd]} times {classes[odd]!r}"
+            raise UserError(f"{found} where {len(y) // len(classes)} were published: download it again")
+    return _pictures(*train, classes, name), _pictures(*test, classes, name)
+
+
+def _pictures(labels: Bytes, images: Bytes, classes: tuple[str, ...], name: str) -> Pictures:
+    planes = torch.from_numpy(images.reshape(-1, 3, 32, 32))
+    return Pictures(planes, torch.from_numpy(labels.astype(np.int64)), classes, name)
+
+
+# (set, folder, file, how many) -> uint8 labels [n, number of labels], uint8 images [n, 3072]
+_Read = Callable[[_Set, Path, str, int], tuple[Bytes, Bytes]]
+
+
+def _find(published: _Set, root: str | os.PathLike[str] | None) -> tuple[_Read, Path]:
+    """Choose the version that is there whole, else say what is lacking."""
+    files = (*published.train, published.test)
+    binary, python = SOURCES[published.binary], SOURCES[published.python]
+    place = data_root(root, published.title, f"the folder {binary.folder} (or {python.folder})")
+    lacking = []
+    for source, suffix, read in ((binary, ".bin", _read_binary), (python, "", _read_python)):
+        absent = [f"{file}{suffix}" for file in files if not (place / source.folder / f"{file}{suffix}").is_file()]
+        if not absent:
+            return read, place / source.folder
+        if len(absent) < len(files):  # one that was begun is the one that was meant
+            lacking = [f"{source.folder}/{file}" for file in absent]
+    if lacking:
+        raise UserError(f"{published.title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
+    raise UserError(
+        f"{published.title} is not in '{place}': unpack {binary.archive}, from {binary.urls[0]}, there, "
+        f"so that the folder {binary.folder} appears"
+    )
+
+
+def _read_binary(published: _Set, folder: Path, file: str, n: int) -> tuple[Bytes, Bytes]:
+    """Read records of label bytes and then 1,024 red, green and blue bytes each."""
+    path = folder / f"{file}.bin"
+    k = len(published.labels)
+    size, expected = path.stat().st_size, n * (k + _PIXELS)
+    if size != expected:
+        raise UserError(f"'{path}' has {size} bytes where {expected} were published: unpack its archive again")
+    records = np.fromfile(path, dtype=np.uint8).reshape(n, k + _PIXELS)
+    for i, classes in enumerate(published.classes):
+        _check_labels(records[:, i], len(classes), path)
+    return records[:, :k], records[:, k:]
+
+
+def _read_python(published: _Set, folder: Path, file: str, n: int) -> tuple[Bytes, Bytes]:
+    path = folder / file
+    if path.stat().st_size > _LARGEST:
+        raise UserError(f"'{path}' has {path.stat().st_size} bytes, more than was published: unpack its archive again")
+    try:
+        batch = unpickle(path.read_bytes())
+        images = _array(batch["data"], n)
+        labels = [_labels(batch[key], n) for key in published.labels]
+    except (_Refused, KeyError) as e:
+        raise UserError(f"'{path}' is not a published batch ({e}): unpack its archive again") from e
+    for column, classes in zip(labels, published.classes, strict=True):
+        _check_labels(column, len(classes), path)
+    return np.stack(labels, axis=1).astype(np.uint8), images
+
+
+def _check_labels(labels: NDArray[Any], classes: int, path: Path) -> None:
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        found = f"'{path}' gives picture {first} the label {labels[first]}"
+        raise UserError(f"{found} where there are {classes} classes: unpack its archive again")
+
+
+# ---- pickles
+
+
+class _Refused(Exception):
+    """What a published batch does not hold."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A name in a module; the only thing that is done with it is to compare it with those in `_CALLS`."""
+
+    module: str
+    name: str
+
+
+@dataclass
+class _Called:
+    """What a call in the pickle would give: never called, only noted, with the state that was set afterwards."""
+
+    what: str
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+
+_CALLS = {
+    _Named("numpy.core.multiarray", "_reconstruct"): "array",
+    _Named("numpy._core.multiarray", "_reconstruct"): "array",  # the same since numpy 2
+    _Named("numpy", "ndarray"): "ndarray",
+    _Named("numpy", "dtype"): "dtype",
+    _Named("_codecs", "encode"): "encode",  # how Python 3 writes bytes for Python 2
+}
+
+
+def unpickle(data: bytes) -> dict[str, Any]:
+    """Read a pickled dict without running anything.
+
+    Args:
+        data: a pickle of any protocol.
+
+    Returns:
+        The dict, its keys as text. Arrays are left as notes of how they are made, which only this module reads.
+
+    Raises:
+        _Refused: if the pickle is damaged, or holds anything but texts, numbers, lists, tuples, dicts and arrays.
+
+    """
+    result = _Machine().run(data)
+    if not isinstance(result, dict):
+        raise _Refused("it holds no dict")
+    return result
+
+
+class _Machine:
+    """The stack machine that a pickle is a program for, with the instructions that data need."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, data: bytes) -> Any:
+        try:
+            for opcode, argument, _ in islice(pickletools.genops(io.BytesIO(data)), _MOST_STEPS):
+                if opcode.name == "STOP":
+                    return self.stack.pop()
+                self.step(opcode.name, argument)
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as e:
+            raise _Refused(f"damaged: {e}") from e
+        raise _Refused("it is longer than any that was published")
+
+    def step(self, name: str, argument: Any) -> None:
+        stack = self.stack
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name]())
+        elif name in _PUSHED:
+            stack.append(argument)
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            self.memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(self.memo[argument])
+        elif name == "MARK":
+            self.marks.append(len(stack))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            stack.append(tuple(self.pop(int(name[-1]))))
+        elif name in ("TUPLE", "LIST", "DICT"):
+            items = self.pop_marked()
+            stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
+        elif name in ("APPEND", "APPENDS"):
+            items = self.pop(1) if name == "APPEND" else self.pop_marked()
+            self.top(list).extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            items = self.pop(2) if name == "SETITEM" else self.pop_marked()
+            self.top(dict).update(_pairs(items))
+        elif name in ("GLOBAL", "STACK_GLOBAL"):
+            module, attribute = argument.split(" ", 1) if name == "GLOBAL" else self.pop(2)
+            named = _Named(str(module), str(attribute))
+            if named not in _CALLS:
+                raise _Refused(f"it asks for {module}.{attribute}, which no data need")
+            stack.append(named)
+        elif name == "REDUCE":
+            called, arguments = self.pop(2)
+            if not isinstance(called, _Named) or not isinstance(arguments, tuple):
+                raise _Refused("it calls what cannot be called")
+            stack.append(_Called(_CALLS[called], arguments))
+        elif name == "BUILD":
+            (state,) = self.pop(1)
+            self.top(_Called).state = state
+        elif name not in ("PROTO", "FRAME"):
+            raise _Refused(f"it uses {name}, which no data need")
+
+    def pop(self, n: int) -> list[Any]:
+        if len(self.stack) - n < (self.marks[-1] if self.marks else 0):
+            raise _Refused("damaged: it takes what is not there")
+        items = self.stack[-n:]
+        del self.stack[-n:]
+        return items
+
+    def pop_marked(self) -> list[Any]:
+        items = self.stack[self.marks[-1] :]
+        del self.stack[self.marks.pop() :]
+        return items
+
+    def top(self, kind: type) -> Any:
+        if not isinstance(self.stack[-1], kind):
+            raise _Refused(f"damaged: it changes a {type(self.stack[-1]).__name__} as if it were a {kind.__name__}")
+        return self.stack[-1]
+
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+}
+_PUSHED = _words(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES "
+    "BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8"
+)
+
+
+def _pairs(items: list[Any]) -> dict[str, Any]:
+    keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in items[::2]]
+    if not all(isinstance(key, str) for key in keys):
+        raise _Refused("a key that is no text")
+    return dict(zip(keys, items[1::2], strict=True))
+
+
+def _array(note: Any, n: int) -> Bytes:
+    """Make the uint8 [n, 3072] array that a pickle describes; no other is made."""
+    if not isinstance(note, _Called) or note.what != "array" or not isinstance(note.state, tuple):
+        raise _Refused("'data' is not an array")
+    if len(note.state) != 5:
+        raise _Refused("'data' is not described as numpy describes arrays")
+    _, shape, dtype, by_columns, content = note.state
+    if not isinstance(dtype, _Called) or dtype.what != "dtype" or dtype.arguments[:1] not in (("u1",), (b"u1",)):
+        raise _Refused("'data' does not hold uint8")
+    if isinstance(content, _Called) and content.what == "encode" and content.arguments[1:] == ("latin1",):
+        content = content.arguments[0]
+    if isinstance(content, str):
+        content = _latin(content)
+    if shape != (n, _PIXELS) or not isinstance(content, bytes) or len(content) != n * _PIXELS:
+        raise _Refused(f"'data' is not {n} pictures of {_PIXELS} bytes")
+    order = "F" if by_columns is True else "C"
+    return np.array(np.frombuffer(content, dtype=np.uint8).reshape(shape, order=order), order="C")
+
+
+def _latin(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as e:
+        raise _Refused("'data' does not hold bytes") from e
+
+
+def _labels(values: Any, n: int) -> NDArray[np.int64]:
+    if not isinstance(values, list) or len(values) != n or not all(type(v) is int and 0 <= v < 256 for v in values):
+        raise _Refused(f"the labels are not a list of {n} small numbers")
+    return np.array(values, dtype=np.int64)

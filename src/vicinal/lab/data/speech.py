@@ -1,0 +1,371 @@
+"""Speech Commands (Warden 2018): one-second words as the 160 x 101 spectrograms of the paper's section 3.3.
+
+The paper names neither its program nor its parameters, only the size. What is done here:
+
+1. A Fourier transform of every 20 ms (320 samples at 16 kHz, periodic Hamming window), each 10 ms (160 samples), centred
+   on its sample, the sound mirrored at both ends: 101 frames of a second, 161 frequencies.
+2. log(1 + magnitude), of samples in [-1, 1).
+3. The last frequency (Nyquist's, 8 kHz) is left out: that makes 160 of 161.
+4. Later frames are cut off, missing ones are zeros: that makes 101.
+5. The whole spectrogram is shifted and scaled to mean 0 and standard deviation 1 (of n - 1); one that is the same
+   everywhere becomes zeros.
+
+Steps 1, 2, 4 and 5 are those of the published program with the same input size and recipe (GCommandsPytorch), which
+keeps 161 frequencies; there the sound was mirrored too, as librosa then did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vicinal.lab.data.download import SOURCES, data_root, file_hash
+from vicinal.lab.errors import UserError
+from vicinal.lab.files import write
+
+RATE = 16_000  # samples a second
+WINDOW = 320
+HOP = 160
+FREQUENCIES = 160
+FRAMES = 101
+
+PARTS = ("training", "validation", "testing")
+VALIDATION_LIST = "validation_list.txt"
+TESTING_LIST = "testing_list.txt"
+
+_NOISE = "_background_noise_"  # minutes of noise to be mixed in, no words
+_MOST = 2**27 - 1  # files of a word; part of the published rule
+_SAMPLES = WINDOW + HOP * (FRAMES - 1)  # what the frames cover, mirrored borders included
+_LEAST = WINDOW // 2 + 1  # samples that can be mirrored
+_BATCH = 64
+_VERSION = 1  # of the features in a cache
+
+Samples = NDArray[np.int16]
+Progress = Callable[[int, int], None]  # utterances so far, of how many
+
+NAMES = ("speech-commands-v1", "speech-commands-v2", "speech-commands")
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrograms:
+    """A set of utterances.
+
+    Args:
+        features: float32 [n, 1, 160, 101]: frequency, then time. They may lie in a file, read where they are used;
+            writing to them changes no file.
+        labels: int64 [n], positions in `classes`.
+        classes: the words, sorted.
+        name: short name, for titles.
+
+    """
+
+    features: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        x, y = self.features, self.labels
+        if x.dtype != torch.float32 or x.shape[1:] != (1, FREQUENCIES, FRAMES):
+            found = f"{x.dtype} {list(x.shape)}"
+            raise ValueError(f"features must be float32 [n, 1, {FREQUENCIES}, {FRAMES}], got {found}")
+        if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+            raise ValueError(f"labels must be int64 [{len(x)}], got {y.dtype} {list(y.shape)}")
+        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(self.classes)):
+            last = len(self.classes) - 1
+            raise ValueError(f"labels must be in 0 to {last}, got {int(y.min())} to {int(y.max())}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A file of the set.
+
+    Args:
+        path: WORD/FILE, as the published lists spell it.
+        word: the folder's name.
+        part: one of `PARTS`.
+
+    """
+
+    path: str
+    word: str
+    part: str
+
+
+def load(
+    name: str = "speech-commands-v1",
+    root: str | os.PathLike[str] | None = None,
+    *,
+    seed: int | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Spectrograms, Spectrograms, Spectrograms]:
+    """Read Speech Commands; the first time all spectrograms are computed and kept in the cache.
+
+    Args:
+        name: "speech-commands-v1" or "...-v2" for the published sets, in the folders ``speech_commands_v0.01`` and
+            ``..._v0.02``; "speech-commands" for any set laid out like them, in the folder ``speech_commands``.
+        root: the folder that holds these; by default that of the environment variable ``VICINAL_DATA``.
+        seed: None for the published parts. A number for parts of 80, 10 and 10 % of the speakers of its own: for a set
+            that is itself one of the published parts.
+        cache: a folder for the spectrograms, 65 kB an utterance (4.2 GB for version 1); made if absent,
+            ``ROOT/cache`` by default.
+        progress: told how many utterances are done.
+
+    Returns:
+        The training, validation and test utterances.
+
+    Raises:
+        UserError: if the files are not there or cannot be read, or if a word has no training utterances.
+
+    """
+    if name not in NAMES:
+        raise UserError(f"{name!r} is none of the speech sets: choose one of {', '.join(NAMES)}")
+    source = SOURCES.get(name)
+    title, where = ("Speech Commands", "speech_commands") if source is None else (source.title, source.folder)
+    place = data_root(root, title, f"the folder {where}")
+    folder = place / where
+    if not folder.is_dir():
+        how = "put folders of .wav files" if source is None else f"unpack {source.archive}, from {source.urls[0]},"
+        raise UserError(f"{title} is not in '{place}': {how} into '{folder}'")
+    found = sorted(utterances(folder, seed=seed), key=lambda u: (PARTS.index(u.part), u.path))
+    classes = tuple(sorted({u.word for u in found}))
+    untrained = sorted(set(classes) - {u.word for u in found if u.part == "training"})
+    if untrained:
+        problem = f"no utterance of {untrained[0]!r} in '{folder}' belongs to the training part"
+        raise UserError(f"{problem}: give a seed, for parts that do not follow the published rule")
+    features = _cached(folder, found, Path(cache).expanduser() if cache else place / "cache", name, progress)
+    number = {word: i for i, word in enumerate(classes)}
+    labels = torch.tensor([number[u.word] for u in found], dtype=torch.int64)
+    sizes = [sum(u.part == part for u in found) for part in PARTS]
+    train, validation, test = (
+        Spectrograms(x, y, classes, name) for x, y in zip(features.split(sizes), labels.split(sizes), strict=True)
+    )
+    return train, validation, test
+
+
+def utterances(folder: Path, *, seed: int | None = None) -> list[Utterance]:
+    """List the files of a folder of words with their parts, in the order of their paths.
+
+    With a seed, the speakers are dealt to the parts by it. Else, where ``validation_list.txt`` and
+    ``testing_list.txt`` are there, they say which part a file belongs to; else the published rule does (`part_of`).
+
+    Raises:
+        UserError: if there are no words or files, or only one of the lists.
+
+    """
+    listed = _lists(folder) if seed is None else None
+    found = []
+    for word in sorted(entry.name for entry in folder.iterdir() if entry.is_dir()):
+        if word == _NOISE or word.startswith("."):
+            continue
+        files = sorted(f.name for f in (folder / word).iterdir() if f.suffix.lower() in (".wav", ".flac"))
+        if not files:
+            raise UserError(f"the folder '{folder / word}' holds no .wav files: remove it, or unpack the archive again")
+        for file in files:
+            path = f"{word}/{file}"
+            part = part_of(file, seed) if listed is None else listed.get(path, "training")
+            found.append(Utterance(path, word, part))
+    if not found:
+        raise UserError(f"'{folder}' holds no folders of .wav files: unpack the archive there")
+    absent = (listed or {}).keys() - {utterance.path for utterance in found}
+    if absent:
+        gone = f"'{folder}' lacks {len(absent)} files of its lists, such as {min(absent)}"
+        raise UserError(f"{gone}: unpack the archive again")
+    return found
+
+
+def part_of(file: str, seed: int | None = None) -> str:
+    """Give the part that a file belongs to by the rule in the set's README.
+
+    What stands before ``_nohash_`` in the file's name is the speaker; the SHA-1 of that, as a number, modulo 2**27 and
+    scaled to 0 to 100, is below 10, or below 20, or neither. A file without a speaker in its name stands for itself.
+    A .flac counts as the .wav that it was.
+
+    Args:
+        file: its name.
+        seed: if given, the SHA-1 is that of "SEED/SPEAKER".
+
+    Returns:
+        One of `PARTS`.
+
+    """
+    speaker = re.sub(r"_nohash_.*$", "", re.sub(r"\.flac$", ".wav", Path(file).name))
+    text = speaker if seed is None else f"{seed}/{speaker}"
+    number = int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16)
+    percentage = (number % (_MOST + 1)) * (100.0 / _MOST)
+    if percentage < 10:
+        return "validation"
+    return "testing" if percentage < 20 else "training"
+
+
+def _lists(folder: Path) -> dict[str, str] | None:
+    paths = {"validation": folder / VALIDATION_LIST, "testing": folder / TESTING_LIST}
+    there = [part for part, path in paths.items() if path.is_file()]
+    if not there:
+        return None
+    if len(there) == 1:
+        raise UserError(f"'{folder}' has one of {VALIDATION_LIST} and {TESTING_LIST}: add the other, or remove it")
+    listed = {}
+    for part, path in paths.items():
+        for line in path.read_text(encoding="utf-8").split():
+            if listed.setdefault(line, part) != part:
+                raise UserError(f"{line} is in both lists of '{folder}': unpack the archive again")
+    return listed
+
+
+# ---- sound
+
+
+def read_sound(path: Path) -> Samples:
+    """Read the samples of a .wav file (or .flac, if the package soundfile is installed), int16 [n].
+
+    Raises:
+        UserError: if it is damaged, or not one channel of 16 bits at 16 kHz, or shorter than 161 samples.
+
+    """
+    channels, width, rate, samples = _read_flac(path) if path.suffix.lower() == ".flac" else _read_wav(path)
+    if (channels, width, rate) != (1, 2, RATE):
+        found = f"'{path}' has {channels} channels of {8 * width} bits at {rate} Hz"
+        raise UserError(f"{found}: convert it to 1 channel of 16 bits at {RATE} Hz")
+    if len(samples) < _LEAST:
+        raise UserError(f"'{path}' has {len(samples)} samples where at least {_LEAST} are needed: remove it")
+    return samples
+
+
+def _read_wav(path: Path) -> tuple[int, int, int, Samples]:
+    try:
+        with wave.open(str(path), "rb") as file:
+            form = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            n = file.getnframes()
+            content = file.readframes(n)
+    except (wave.Error, EOFError, RuntimeError) as e:
+        why = str(e) or "it ends too early"
+        raise UserError(f"'{path}' is not a .wav file that can be read ({why}): unpack the archive again") from e
+    except OSError as e:
+        raise UserError(f"'{path}' cannot be read ({e.strerror}): mend its permissions") from e
+    if len(content) != n * form[0] * form[1]:
+        raise UserError(f"'{path}' ends too early: unpack the archive again")
+    return *form, np.frombuffer(content, dtype="<i2" if form[1] == 2 else "u1").astype(np.int16, copy=False)
+
+
+def _read_flac(path: Path) -> tuple[int, int, int, Samples]:
+    try:
+        soundfile: Any = importlib.import_module("soundfile")
+    except ImportError as e:
+        raise UserError(f"'{path}' is a .flac file: install the package soundfile to read it") from e
+    try:
+        width = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}.get(soundfile.info(path).subtype, 0)
+        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except RuntimeError as e:  # soundfile's own errors are such
+        raise UserError(f"'{path}' is not a .flac file that can be read ({e}): get it again") from e
+    return samples.shape[1], width, rate, samples[:, 0]
+
+
+# ---- features
+
+
+def spectrograms(sounds: Sequence[Samples]) -> Tensor:
+    """Compute the features of some sounds, as this module's first lines say.
+
+    Args:
+        sounds: int16 [at least 161 samples] each.
+
+    Returns:
+        float32 [n, 1, 160, 101].
+
+    """
+    padded = torch.zeros(len(sounds), _SAMPLES)
+    frames = torch.empty(len(sounds), dtype=torch.int64)
+    for i, sound in enumerate(sounds):
+        mirrored = np.pad(sound[:_SAMPLES], WINDOW // 2, mode="reflect")[:_SAMPLES]
+        padded[i, : len(mirrored)] = torch.from_numpy(mirrored.astype(np.float32) / 32768)
+        frames[i] = 1 + len(sound) // HOP
+    window = torch.hamming_window(WINDOW)
+    spectra = torch.stft(padded, WINDOW, HOP, window=window, center=False, return_complex=True)
+    features = spectra[:, :FREQUENCIES].abs().log1p_()
+    features.masked_fill_(torch.arange(FRAMES) >= frames[:, None, None], 0.0)
+    flat = features.flatten(1)
+    sd, mean = torch.std_mean(flat, dim=1, keepdim=True)  # keeps its sums exact, which a norm in float32 does not
+    return flat.sub_(mean).div_(torch.where(sd > 0, sd, 1.0)).view(-1, 1, FREQUENCIES, FRAMES)
+
+
+# ---- the cache
+
+
+def _cached(folder: Path, found: Sequence[Utterance], cache: Path, name: str, progress: Progress | None) -> Tensor:
+    """Give the features of all utterances, from the cache if it is of these files and whole; else make it."""
+    fingerprint = _fingerprint(folder, found)
+    path = cache / f"{name}-{fingerprint[:16]}.npy"
+    about = path.with_suffix(".json")
+    shape = (len(found), 1, FREQUENCIES, FRAMES)
+    if not _is_whole(path, about, fingerprint):
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            about.unlink(missing_ok=True)
+            _write_array(path, shape, _all_features(folder, found, progress))
+            write(about, json.dumps({"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}))
+        except OSError as e:
+            raise UserError(f"'{path}' cannot be written ({e.strerror or e}): give another folder for the cache") from e
+    array = np.load(path, mmap_mode="c", allow_pickle=False)  # writing to it would change no file
+    if array.shape != shape or array.dtype != np.float32:
+        raise UserError(f"'{path}' holds other features than were written: delete it")
+    return torch.from_numpy(array)
+
+
+def _fingerprint(folder: Path, found: Sequence[Utterance]) -> str:
+    """Give the SHA-256 of all that the features depend on, files by their names, sizes and dates."""
+    digest = hashlib.sha256(json.dumps([_VERSION, RATE, WINDOW, HOP, FREQUENCIES, FRAMES]).encode())
+    for utterance in found:
+        about = (folder / utterance.path).stat()
+        digest.update(f"{utterance.path}\t{about.st_size}\t{about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_whole(path: Path, about: Path, fingerprint: str) -> bool:
+    try:
+        said = json.loads(about.read_bytes())
+        return said == {"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}
+    except (OSError, ValueError):
+        return False
+
+
+def _all_features(folder: Path, found: Sequence[Utterance], progress: Progress | None) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(found), _BATCH):
+        batch = found[start : start + _BATCH]
+        yield spectrograms([read_sound(folder / utterance.path) for utterance in batch]).numpy()
+        if progress is not None:
+            progress(start + len(batch), len(found))
+
+
+def _write_array(path: Path, shape: tuple[int, ...], blocks: Iterator[NDArray[np.float32]]) -> None:
+    """Write a float32 array block by block, as `write` does: all of it may not fit into memory."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            head = {"descr": np.lib.format.dtype_to_descr(np.dtype("<f4")), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, head)
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, dtype="<f4").data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
