@@ -10,15 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup
+from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup, losses
 
 CLASSES = 4
 SHAPES = [(6,), (4, 3), (2, 3, 2)]  # n, then the trailing dimensions of a map of classes
 REDUCTIONS = ["none", "mean", "sum"]
-IGNORE = [-100, 1]
+NOTHING = -1  # the ignore_index of batches in which nothing is ignored
+IGNORE = [-100, 1, NOTHING]
 SMOOTHING = [0.0, 0.1]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+
+
+@pytest.fixture(params=["by id", "one buffer"])
+def path(request, monkeypatch):
+    """Both ways in which the formula is computed; the second is for many classes, and here for few."""
+    if request.param == "one buffer":
+        monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -26,11 +34,12 @@ def generator(seed: int) -> torch.Generator:
 
 
 def draw(seed: int, shape: tuple[int, ...], k: int, ignore_index: int = -100, dtype=torch.float64):
-    """Logits [n, C, ...] of that dtype, ids [k, n, ...] some of which are ignored, weight float64 [k, n]."""
+    """Logits [n, C, ...] of that dtype, ids [k, n, ...] of which a fifth is ignored, weight float64 [k, n]."""
     g = generator(seed)
     logits = (2 * torch.randn(shape[0], CLASSES, *shape[1:], generator=g, dtype=torch.float64)).to(dtype)
     ids = torch.randint(0, CLASSES, (k, *shape), generator=g)
-    ids[torch.rand(ids.shape, generator=g) < 0.2] = ignore_index
+    if ignore_index != NOTHING:
+        ids[torch.rand(ids.shape, generator=g) < 0.2] = ignore_index
     weight = torch.rand(k, shape[0], generator=g, dtype=torch.float64)
     return logits.requires_grad_(), ids, weight / weight.sum(0)
 
@@ -151,6 +160,7 @@ def test_unmixed_nll_has_the_bits_of_pytorch(shape, dtype, autocast):
             assert_same_bits(gradient(got, logits), gradient(expected, logits))
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -198,6 +208,7 @@ def test_the_plain_loop_is_pytorch_s_loss(smoothing, weighted, reduction):
         assert_close(by_hand(log_softmax_by_hand(logits), ids, torch.ones(1, shape[0]), **settings), expected, 1e-12)
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -236,13 +247,16 @@ def test_mixed_nll_is_the_plain_loop(shape, k, dtype):
         assert_close(gradient(got, log_p), gradient(expected, log_p), TOLERANCE[dtype])
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
 def test_autocast_computes_the_loss_in_float32(dtype, smoothing, k):
     """As PyTorch does for plain labels, whatever the logits come in, class weights of either dtype included."""
-    for loss, weights in itertools.product(["cross_entropy", "nll_loss"], [None, torch.float32, dtype]):
-        logits, ids, share = draw(7, (6,), k, dtype=dtype)
+    for loss, weights, ignore_index in itertools.product(
+        ["cross_entropy", "nll_loss"], [None, torch.float32, dtype], [-100, NOTHING]
+    ):
+        logits, ids, share = draw(7, (6,), k, ignore_index, dtype)
         y = MixedTarget(ids, share.float())
         weight = None if weights is None else class_weights(weights)
         extra = {"label_smoothing": smoothing} if loss == "cross_entropy" else {}
@@ -252,7 +266,9 @@ def test_autocast_computes_the_loss_in_float32(dtype, smoothing, k):
             got = getattr(F, loss)(input, y, weight, **extra)
         assert got.dtype == plain.dtype == torch.float32
         log_p = log_softmax_by_hand(logits) if loss == "cross_entropy" else input
-        assert_close(got, by_hand(log_p, ids, share, weight, **extra), 2e-6)
+        expected = by_hand(log_p, ids, share, weight, **extra)
+        assert_close(got, expected, 2e-6)
+        assert_close(gradient(got, input), gradient(expected, input), TOLERANCE[dtype])
 
 
 @settings(deadline=None, max_examples=60)
@@ -261,15 +277,16 @@ def test_autocast_computes_the_loss_in_float32(dtype, smoothing, k):
     st.lists(st.integers(1, 3), max_size=2),
     st.integers(1, 4),
     st.sampled_from(REDUCTIONS),
-    st.sampled_from([-100, 0, 2]),
+    st.sampled_from([-100, 0, 2, NOTHING]),
     st.sampled_from([0.0, 0.3, 1.0]),
     st.sampled_from([0.0, 0.25]),
     st.booleans(),
+    st.sampled_from([1, 8192]),
     st.integers(0, 2**32),
     st.data(),
 )
 def test_any_mix_is_the_plain_loop(
-    n, trailing, k, reduction, ignore_index, label_smoothing, own_smoothing, weighted, seed, data
+    n, trailing, k, reduction, ignore_index, label_smoothing, own_smoothing, weighted, many, seed, data
 ):
     logits, ids, _ = draw(seed, (n, *trailing), k, ignore_index)
     # whole numbers of shares, so that zeros and ones occur
@@ -280,19 +297,24 @@ def test_any_mix_is_the_plain_loop(
     share = share / share.sum(0)
     weight = class_weights(torch.float64) if weighted else None
     y = MixedTarget(ids, share, own_smoothing)
-    got = F.cross_entropy(
-        logits, y, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "_MANY_CLASSES", many)
+        got = F.cross_entropy(
+            logits, y, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
     smoothing = 1 - (1 - label_smoothing) * (1 - own_smoothing)
     expected = by_hand(log_softmax_by_hand(logits), ids, share, weight, ignore_index, smoothing, reduction)
     assert got.shape == expected.shape
     assert_close(got, expected, 1e-12)
+    if expected.requires_grad:
+        assert_close(gradient(got, logits), gradient(expected, logits), 1e-12)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ignore_index", [-100, NOTHING])
 @pytest.mark.parametrize("shape", [(3,), (2, 2)], ids=str)
-def test_gradients_of_first_and_second_order(shape, reduction):
-    logits, ids, share = draw(8, shape, 3)
+def test_gradients_of_first_and_second_order(shape, ignore_index, reduction):
+    logits, ids, share = draw(8, shape, 3, ignore_index)
     y = MixedTarget(ids, share, 0.05)
     weight = class_weights(torch.float64)
 
@@ -331,6 +353,7 @@ def test_the_mean_is_the_lambda_weighted_sum_of_two_losses():
     assert_close(F.cross_entropy(logits, y), 0.3 * F.cross_entropy(logits, a) + 0.7 * F.cross_entropy(logits, b), 1e-14)
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
 def test_a_class_of_share_zero_may_be_impossible(loss, reduction):
@@ -346,17 +369,20 @@ def test_a_class_of_share_zero_may_be_impossible(loss, reduction):
     assert_close(gradient(got, logits), gradient(expected, logits), 1e-13)
 
 
+@pytest.mark.usefixtures("path")
 def test_an_impossible_class_of_any_share_makes_the_loss_infinite():
-    logits = torch.tensor([[1.0, -math.inf]])
+    logits = torch.tensor([[1.0, -math.inf]], requires_grad=True)
     y = MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.75], [0.25]]))
     assert F.cross_entropy(logits, y).item() == math.inf
 
 
+@pytest.mark.usefixtures("path")
 def test_an_ignored_row_hides_whatever_was_predicted_there():
     logits, ids, share = draw(10, (3,), 2)
     ids[:, 1] = -100
     broken = logits.detach().clone()
     broken[1] = math.nan
+    broken.requires_grad_()
     y = MixedTarget(ids, share)
     for reduction in REDUCTIONS:
         assert_close(
@@ -373,6 +399,63 @@ def test_half_precision_logits_are_weighted_in_float32():
     expected = by_hand(log_p, ids, y.weight, reduction="sum")
     assert F.nll_loss(log_p, y, reduction="sum").item() == pytest.approx(expected.item(), rel=2**-8)
     assert F.cross_entropy(logits, y, reduction="sum").dtype == torch.bfloat16
+
+
+# -- many classes ------------------------------------------------------------------------------------------------------
+
+
+def many_classes(classes: int) -> tuple[Tensor, MixedTarget]:
+    logits = 3 * torch.randn(4, classes, generator=generator(21))
+    ids = torch.randint(0, classes, (2, 4), generator=generator(22))
+    return logits.requires_grad_(), MixedTarget(ids, torch.tensor([[0.3], [0.7]]).expand(2, 4), smoothing=0.1)
+
+
+@pytest.mark.parametrize("classes", [8191, 8192, 20_000])
+def test_many_classes_give_the_loss_and_gradient_of_soft_labels(classes):
+    logits, y = many_classes(classes)
+    got = F.cross_entropy(logits, y)
+    exact = logits.detach().double().requires_grad_()
+    expected = F.cross_entropy(exact, y.dense(classes, torch.float64))
+    assert_close(got, expected, 1e-6)
+    assert_close(gradient(got, logits), gradient(expected, exact), 1e-6)
+
+
+def test_one_buffer_serves_from_8192_classes_on():
+    """It keeps nothing of the size of the logits for the backward pass but its buffer, which is no saved tensor."""
+    for classes, one_buffer in [(8191, False), (8192, True)]:
+        logits, y = many_classes(classes)
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()), lambda _: None):
+            F.cross_entropy(logits, y)
+        assert (max(kept) < classes) is one_buffer
+
+
+def test_many_classes_in_one_buffer_say_what_they_cannot_do(monkeypatch):
+    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+    logits, y = many_classes(8)
+    loss = F.cross_entropy(logits, y)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="for a second backward compute the loss again"):
+        loss.backward()
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(F.cross_entropy(logits, y), logits, create_graph=True)
+
+
+def test_many_classes_without_a_gradient_and_under_torch_func(monkeypatch):
+    logits, y = many_classes(8)
+    expected = F.cross_entropy(logits, y)
+    slope = torch.autograd.grad(expected, logits)[0]
+    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+    with torch.no_grad():
+        assert_same_bits(F.cross_entropy(logits, y), expected)
+    assert_close(F.cross_entropy(logits.detach(), y), expected, 0)
+    plain = logits.detach()
+    assert_close(torch.func.grad(lambda z: F.cross_entropy(z, y))(plain), slope, 1e-6)
+    curvature = torch.func.jacrev(torch.func.grad(lambda z: F.cross_entropy(z, y)))(plain)
+    expected = torch.zeros(4, 8, 4, 8)
+    for i, p in enumerate(plain.softmax(1)):
+        expected[i, :, i, :] = (p.diag() - p.outer(p)) / 4  # of log-sum-exp, whatever the labels
+    assert_close(curvature, expected, 1e-6)
 
 
 # -- from the plan to the loss -----------------------------------------------------------------------------------------
@@ -509,10 +592,31 @@ def test_integer_one_hot_labels_are_told_to_become_numbers():
         F.cross_entropy(LOGITS, y)
 
 
-def test_an_id_out_of_range_is_pytorch_s_error():
-    y = MixedTarget(torch.tensor([[0, 1, CLASSES], [0, 0, 0]]), torch.full((2, 3), 0.5))
-    with pytest.raises(IndexError, match="Target 4 is out of bounds"):
-        F.cross_entropy(LOGITS, y)
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "class weights"])
+@pytest.mark.parametrize("wrong", [CLASSES, -1, -100])
+def test_an_id_that_is_no_class_and_not_ignored_is_an_error_as_in_pytorch(wrong, weighted, loss):
+    weight = torch.ones(CLASSES) if weighted else None
+    logits = LOGITS.clone().requires_grad_()
+    with pytest.raises(IndexError):
+        getattr(F, loss)(logits, torch.tensor([0, wrong, 1]), weight, ignore_index=255)
+    for ids in ([[0, wrong, 1], [0, 1, 2]], [[0, 1, 2], [0, 1, wrong]]):
+        y = MixedTarget(torch.tensor(ids), torch.full((2, 3), 0.5))
+        with pytest.raises((IndexError, RuntimeError), match=f"{wrong} is out of bounds"):
+            getattr(F, loss)(logits, y, weight, ignore_index=255)
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("smoothing", SMOOTHING)
+@pytest.mark.parametrize("classes", [CLASSES - 1, CLASSES + 1])
+def test_class_weights_are_one_for_each_class(classes, smoothing):
+    y = MixedTarget(torch.tensor([[0, 1, 1], [1, 0, 0]]), torch.full((2, 3), 0.5))
+    sentence = rf"weight \[{classes}\] must hold one number for each of the 4 classes"
+    with pytest.raises(ValueError, match=sentence):
+        F.cross_entropy(LOGITS.clone().requires_grad_(), y, torch.ones(classes), label_smoothing=smoothing)
+    with pytest.raises(ValueError, match=sentence):
+        F.nll_loss(LOGITS, y, torch.ones(classes))
 
 
 def test_plain_labels_are_left_to_pytorch():

@@ -369,12 +369,14 @@ def test_comparison_gives_the_lambda_weighted_hits(k, shape):
         Tensor.eq(predicted, y),
         predicted.eq(y.view_as(predicted)),
         predicted.eq(y.data),
+        y.eq(predicted),
         y.hits(predicted),
         y.hits(predicted.int()),
         1 - (predicted != y),
         1 - (y != predicted),
         1 - torch.ne(predicted, y),
         1 - predicted.ne(y),
+        1 - y.ne(predicted),
     ):
         assert hits.dtype == torch.float32
         torch.testing.assert_close(hits.double(), expected, rtol=0, atol=1e-6)
@@ -564,6 +566,7 @@ P = torch.tensor([0, 1, 2])
         ("comparison with anything but a tensor", lambda y: torch.eq(y, 3)),
         ("comparison with anything but a tensor", lambda y: torch.eq(y, small())),
         ("comparison with anything but a tensor", lambda y: torch.ne(y, 3)),
+        ("comparison with anything but a tensor", lambda y: y.eq(3)),
         ("comparison with anything but a tensor", lambda y: y == P.numpy()),
         ("comparison with anything but a tensor", lambda y: y == [0, 1, 2]),
         ("add", lambda y: torch.add(P, y)),

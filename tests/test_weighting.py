@@ -91,3 +91,15 @@ def test_per(make, per):
 def test_k(k):
     with pytest.raises(ValueError, match="k counts the examples mixed into one and must be an integer >= 2, got"):
         v.Dirichlet(1.0, k=k)
+
+
+@pytest.mark.parametrize("per", ["batch", "example"])
+@pytest.mark.parametrize(("alpha", "k"), [(0.5, 3), (2.0, 4)])
+def test_moments_of_dirichlet(alpha, k, per):
+    weighting, rows = v.Dirichlet(alpha, k, per), 6000
+    shares = (
+        np.concatenate([draw(weighting, 1, step) for step in range(rows)]) if per == "batch" else draw(weighting, rows)
+    )
+    variance = (k - 1) / (k**2 * (k * alpha + 1))
+    assert np.abs(shares.mean(0) - 1 / k).max() < 4.5 * (variance / rows) ** 0.5
+    assert shares.var(0) == pytest.approx([variance] * k, rel=0.1)

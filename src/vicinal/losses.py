@@ -16,8 +16,6 @@ from torch import Tensor
 from vicinal.target import MixedTarget, beside, both
 
 _REDUCTIONS = ("none", "mean", "sum")
-# no id is left to F.nll_loss to ignore: ignored ones have a share of 0, and others outside the classes are an error
-_NO_ID = -(2**63)
 _MANY_CLASSES = 8192  # from here on one buffer that serves twice beats PyTorch's own operations (docs/performance.md)
 
 

@@ -9,7 +9,6 @@ sweep) takes a copy and goes its own way.
 from __future__ import annotations
 
 import mmap
-import multiprocessing
 import os
 import weakref
 from multiprocessing.context import get_spawning_popen
@@ -45,7 +44,7 @@ class State:
     @property
     def cells(self) -> Tensor:
         """The owner's memory for itself and its DataLoader workers; another process comes to own a copy here."""
-        if self._owner != os.getpid() and not _is_worker_of(self._owner):
+        if self._owner != os.getpid() and random.worker() == 0:
             self._cells = _page().copy_(self._cells)
             self._owner = os.getpid()
             self._rank = None
@@ -54,7 +53,7 @@ class State:
     @property
     def rank(self) -> int:
         """Rank of this process; a spawned worker cannot ask torch.distributed and has it from the owner."""
-        return random.rank() if self._rank is None or not _is_worker_of(self._owner) else self._rank
+        return random.rank() if self._rank is None or random.worker() == 0 else self._rank
 
     def next_step(self, worker: int) -> int:
         """Count one batch of this worker and give its number, from 0."""
@@ -123,11 +122,6 @@ class State:
 def _page() -> Tensor:
     """Give an anonymous page: it costs microseconds and no file handle, and forked workers share it as it is."""
     return torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
-
-
-def _is_worker_of(owner: int) -> bool:
-    parent = multiprocessing.parent_process()
-    return random.worker() > 0 and parent is not None and parent.pid == owner
 
 
 def _restore(values: dict[str, Any]) -> State:

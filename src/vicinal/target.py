@@ -266,7 +266,7 @@ class MixedTarget:
         )
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or not hasattr(Tensor, name):
+        if not hasattr(Tensor, name):
             raise AttributeError(f"a MixedTarget has no {name!r}")
         try:
             self.refuse(f"Tensor.{name}")

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
 from pathlib import Path
+from typing import Any
+
+_PARTIAL = ".partial"
 
 
 def write(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part; the folder must exist."""
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def is_partial(path: Path) -> bool:
+    """Whether it is what `write` leaves when its process is killed."""
+    return path.name.startswith(".") and path.suffix == _PARTIAL
 
 
 def append_line(path: Path, line: str) -> None:
     """Append one line and wait for the disk; if that fails, the file is cut back to what it was."""
-    with open(path, "ab") as file:
-        end = file.tell()
+    with open(path, "a+b", buffering=0) as file:  # a buffer would be written at closing, after the cut
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read(1) not in (b"", b"\n")  # a crash cut the last line off
+        rest = memoryview(b"\n" * torn + line.encode() + b"\n")
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
-        except OSError:
-            os.truncate(path, end)
+        except BaseException:
+            file.truncate(end)
             raise
 
 
-def whole_lines(path: Path) -> list[str]:
-    """Give the lines of a file that `append_line` wrote; a last line cut off by a crash is left out."""
+def json_lines(path: Path) -> list[Any]:
+    """Give the values of a file of JSON lines; lines cut off by a crash are left out."""
     if not path.exists():
         return []
-    text = path.read_text()
-    return text[: text.rfind("\n") + 1].splitlines()
+    values = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            continue
+    return values

@@ -192,7 +192,7 @@ def train(
             step += 1
         if after_epoch is not None:
             after_epoch(epoch + 1, networks, active)
-        if score is not None and best is not None:
+        if score is not None and best is not None and training.patience is not None:
             waited = best.take(epoch + 1, active, networks, score(networks, mine))
             keep = [i for i, epochs in enumerate(waited) if epochs < training.patience]
             if len(keep) < len(active):

@@ -1,0 +1,94 @@
+"""Vicinities as text: `Mixup(alpha=0.4, pairing=SameClass())`, read without evaluating any code."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+import warnings
+from typing import Any
+
+import vicinal
+from vicinal.lab.errors import UserError
+
+_LONGEST = 1000  # characters: enough for any composition, too few to exhaust the parser
+_SHOWN = 60  # characters of it, in an error
+_KINDS = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
+_NAMES: dict[str, type] = {
+    name: value
+    for name, value in vars(vicinal).items()
+    if isinstance(value, type) and issubclass(value, _KINDS) and not inspect.isabstract(value)
+}
+
+
+def parse(text: str) -> vicinal.Vicinity:
+    """Read one vicinity; numbers, strings, booleans, None, lists, and nested vicinities, pairings and weightings.
+
+    Raises:
+        UserError: the text is not of that form, names nothing known, or its values are refused.
+
+    """
+    if len(text) > _LONGEST:
+        raise UserError(f"a vicinity of {len(text):,} characters is not read; write it in {_LONGEST:,} at most")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the parser, about odd spellings such as '\d'
+            tree = ast.parse(text.strip(), mode="eval").body
+        value = _value(tree)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # a null byte; nested too deeply
+        raise UserError(f"{_quoted(text)} is not a vicinity; write it as Mixup(alpha=0.4)") from error
+    if not isinstance(value, vicinal.Vicinity):
+        raise UserError(f"{_quoted(text)} is not a vicinity; the vicinities are {', '.join(vicinities())}")
+    return value
+
+
+def qualified(text: str) -> str:
+    """Give a vicinity's text as Python reads it after `import vicinal`."""
+    return re.sub(rf"\b({'|'.join(_NAMES)})\b", r"vicinal.\1", text)
+
+
+def vicinities() -> list[str]:
+    """Give the names of all vicinities."""
+    return sorted(name for name, kind in _NAMES.items() if issubclass(kind, vicinal.Vicinity))
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return _call(node.id, [], [])  # SameClass for SameClass()
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return _call(node.func.id, [_value(arg) for arg in node.args], node.keywords)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(element) for element in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{_quoted(ast.unparse(node))} is neither a value nor a vicinity; only those are read"
+        ) from error
+
+
+def _call(name: str, args: list[Any], keywords: list[ast.keyword]) -> Any:
+    if name not in _NAMES:
+        spelled = {known.lower(): known for known in _NAMES}
+        close = difflib.get_close_matches(name.lower(), spelled, n=1)
+        hint = f"did you mean {spelled[close[0]]}?" if close else f"the vicinities are {', '.join(vicinities())}"
+        raise UserError(f"there is no vicinity {_quoted(name)}; {hint}")
+    names = [keyword.arg for keyword in keywords]
+    if None in names or len(set(names)) < len(names):
+        raise UserError(f"{name} is given '**' or an argument twice; write each argument out, once")
+    named = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
+    signature = inspect.signature(_NAMES[name])
+    try:
+        signature.bind(*args, **named)
+    except TypeError as error:
+        takes = ", ".join(parameter for parameter in signature.parameters if parameter != "seed")
+        raise UserError(f"{name} takes {takes or 'nothing'} ({error})") from error
+    try:
+        return _NAMES[name](*args, **named)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -1,0 +1,165 @@
+"""The processes that train: fleets of runs on all cores.
+
+They are forked by a server that has imported PyTorch and runs no threads (multiprocessing's "forkserver"). A fork of the
+command itself could deadlock, since polars runs threads in it; a new process for each worker ("spawn", where there
+is no forkserver) takes seconds to import PyTorch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vicinal.lab.studies.compare import Study
+
+Runs = list[dict[str, Any]]
+T = TypeVar("T")
+
+
+class WorkerDied(Exception):
+    """A worker process ended before its work did, or found no memory for it."""
+
+
+def start() -> Literal["forkserver", "spawn"]:
+    """Start the server, which imports PyTorch while the command reads its data; say how to start workers."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    from multiprocessing import forkserver
+
+    # PyTorch's optimisers import torch._dynamo when first used, which takes longer than PyTorch itself
+    multiprocessing.set_forkserver_preload(["vicinal", "torch._dynamo"])
+    try:
+        with _ignoring_interrupts():
+            forkserver.ensure_running()
+    except OSError:  # its socket has no place: the path of the temporary folder is too long for one
+        return "spawn"
+    return "forkserver"
+
+
+class Pool:
+    """Processes that train the runs of one study; an error that leaves the `with` stops them at once.
+
+    Args:
+        study: the study.
+        chunks: its seeds, cut into fleets.
+        jobs: how many processes.
+
+    Raises:
+        WorkerDied: at leaving the `with`; the fleets that finished have been given.
+
+    """
+
+    def __init__(self, study: Study, chunks: Sequence[Sequence[int]], jobs: int) -> None:
+        context = multiprocessing.get_context(start())
+        self._chunks = chunks
+        # a count for each chunk, written by its worker alone: no lock that a worker could take with it when it dies
+        self._ticks = context.RawArray("q", max(1, len(chunks)))
+        processes = max(1, min(jobs, len(chunks)))
+        self._pool = ProcessPoolExecutor(processes, context, _begin, (study, self._ticks))
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for child in multiprocessing.active_children():
+                child.terminate()
+        self._pool.shutdown(cancel_futures=True)
+        if error is not None and _of_memory(error):
+            raise WorkerDied("a worker process died, probably for want of memory") from error
+
+    def fleets(self) -> Iterator[tuple[Runs, int]]:
+        """Train each chunk as one fleet; a few times a second give (runs newly finished, run-epochs done by now)."""
+        waiting = {self._submit(_train, i, chunk) for i, chunk in enumerate(self._chunks)}
+        while waiting:
+            ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in sorted(ready, key=_failed):
+                yield future.result(), sum(self._ticks)
+            if not ready:
+                yield [], sum(self._ticks)
+
+    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run alone; give the state of its network."""
+        return self._submit(_train_one, method, seed, epochs).result()
+
+    def _submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        try:
+            with _ignoring_interrupts():
+                return self._pool.submit(function, *args)
+        except (OSError, EOFError) as error:  # it died while it was started
+            raise BrokenProcessPool from error
+
+
+def _failed(future: Future[Runs]) -> bool:
+    return future.exception() is not None
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Whether memory was short: Linux then ends a process, and an allocation is refused with an error."""
+    return isinstance(error, (BrokenProcessPool, MemoryError)) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let processes started within ignore Ctrl-C from the first: it reaches the whole group, and the command decides."""
+    if threading.current_thread() is not threading.main_thread():  # where Python sets no signal handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# -- in a worker -------------------------------------------------------------------------------------------------------
+
+_study: Study
+_ticks: MutableSequence[int]
+
+
+def _begin(study: Study, ticks: MutableSequence[int]) -> None:
+    global _study, _ticks
+    _study, _ticks = study, ticks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)
+
+
+def _train(chunk: int, seeds: Sequence[int]) -> Runs:
+    from vicinal.lab.studies import compare
+
+    def tick(runs: int) -> None:
+        _ticks[chunk] += runs
+
+    runs = compare.run_seeds(_study, seeds, tick)
+    _ticks[chunk] = len(runs) * _study.training.epochs  # also those that stopped early
+    return runs
+
+
+def _train_one(method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+    from vicinal.lab.studies import compare
+
+    return compare.train_one(_study, method, seed, epochs)

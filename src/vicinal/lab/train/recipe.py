@@ -1,0 +1,114 @@
+"""A recipe: everything that decides a training run, as a frozen value. Recipes are functions in `lab/recipes.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args, get_type_hints
+
+import vicinal
+from vicinal.lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is trained. The number of processes is no part of it: results do not depend on it by design.
+
+    Every field has its unit or its reason beside it.
+    """
+
+    data: str  # cifar10, cifar100, speech_commands, or a folder with a sub-folder for each class
+    network: str  # a name of lab/models, or package.module:factory of your own
+    vicinity: str = "ERM()"  # as text, as in `vicinal compare --with`
+    epochs: int = 200  # passes over the training examples
+    batch: int = 128  # examples a step, over all processes
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1  # of the whole batch
+    momentum: float = 0.9  # SGD's
+    nesterov: bool = False
+    weight_decay: float = 1e-4  # in the gradient, as SGD and Adam of PyTorch do it
+    decay_norms: bool = True  # also decay biases and normalisation; the paper's code decays all
+    drops: tuple[int, ...] = (100, 150)  # epochs before which the learning rate is multiplied by `drop`
+    drop: float = 0.1
+    warmup_epochs: int = 0  # the learning rate rises in a line from `warmup_from` to `learning_rate`
+    warmup_from: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass, by autocast
+    channels_last: bool = True  # the memory format of pictures, faster on CPU and GPU
+    accumulate: int = 1  # parts of a batch computed one after the other, to save memory
+    ema: float = 0.0  # decay a step of an average of the weights, evaluated beside them; 0: none
+    compile: bool = False  # torch.compile: 15 to 40 s at the start
+    dropout: float = 0.0  # of the network, where it has any (paper, section 3.4); the share dropped
+    noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
+    examples: int | None = None  # only so many training examples; None: all
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate}
+        for name, value in positive.items():
+            if value < 1:
+                raise UserError(f"{name} must be 1 or more, got {value}")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UserError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
+        if self.batch % self.accumulate:
+            raise UserError(f"a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
+        if not 0 <= self.noise <= 1:
+            raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema is a decay and must lie in [0, 1), got {self.ema}")
+
+    def rate(self, epoch: int, progress: float = 0.0) -> float:
+        """Give the learning rate in `epoch` (from 0), of which the share `progress` is done."""
+        if epoch < self.warmup_epochs:
+            done = (epoch + progress) / self.warmup_epochs
+            return self.warmup_from + (self.learning_rate - self.warmup_from) * done
+        return self.learning_rate * self.drop ** sum(epoch >= e for e in self.drops)
+
+    def fingerprint(self) -> str:
+        """Give a digest of the recipe and the version."""
+        return hashlib.sha256(json.dumps([vicinal.__version__, asdict(self)]).encode()).hexdigest()
+
+
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Apply changes written as `field=value`; values are read by the field's type.
+
+    Raises:
+        UserError: no such field, or a value that is not of its type.
+
+    """
+    hints = get_type_hints(Recipe)
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in hints:
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(hints)}"
+            raise UserError(f"{change!r} changes no field of a recipe; write field=value; {hint}")
+        values[name] = _read(name, text, hints[name])
+    return dataclasses.replace(recipe, **values)
+
+
+def _read(name: str, text: str, kind: Any) -> Any:
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise UserError(f"{name} takes {'a whole number' if kind is int else 'a number'}, got {text!r}") from error
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{name} takes true or false, got {text!r}")
+        return text.lower() == "true"
+    if kind is str:
+        return text
+    if kind == tuple[int, ...]:
+        return tuple(_read(name, part, int) for part in text.split(",") if part)
+    if kind == int | None:
+        return None if text.lower() == "none" else _read(name, text, int)
+    allowed = get_args(kind)  # a Literal
+    if text not in allowed:
+        raise UserError(f"{name} is one of {', '.join(allowed)}, got {text!r}")
+    return text
