@@ -1,0 +1,77 @@
+# Everything that is run on this project. `make help` lists it; a first `make demo` needs only Python 3.11 and make.
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
+
+export PYTHONWARNINGS =
+export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-real lint types format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+# -- the environment: made once, and again when what it is made from changes --------------------------------------------
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or give PYTHON=..." >&2; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --upgrade "pip>=25.1"
+
+# PyTorch first and by itself: whatever follows must accept the build that is there
+.make/lab: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	@mkdir -p .make
+	@echo "installing PyTorch"
+	@$(INSTALL) torch
+	@echo "installing vicinal with what its command needs"
+	@$(INSTALL) -e ".[lab]"
+	@touch $@
+
+.make/dev: .make/lab
+	@echo "installing the tools of the checks"
+	@$(INSTALL) -e . --group dev
+	@touch $@
+
+# -- for everybody ------------------------------------------------------------------------------------------------------
+
+demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo, in about a minute
+	@rm -rf demo/iris demo/digits
+	@for data in iris digits; do $(BIN)/vicinal compare $$data --out demo/$$data && echo || exit; done
+	@echo "Two pages to read in a browser:"
+	@for data in iris digits; do echo "  file://$(CURDIR)/demo/$$data/report.html"; done
+
+# -- for work on the project --------------------------------------------------------------------------------------------
+
+# two test processes, each with one thread for PyTorch: more threads than cores only wait for one another
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test: lint types  ## format, lint, types, spelling, all tests
+	@$(PYTEST) -n 2
+
+test-real: .make/dev  ## only the tests on published data sets, from the folder that VICINAL_DATA names
+	@$(PYTEST) -m real
+
+lint: .make/dev  ## format, lint and spelling, nothing changed
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+
+types: .make/dev  ## static types
+	@$(BIN)/pyright --warnings
+
+format: .make/dev  ## put the code into its format, and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .make/dev  ## every measurement under bench/
+	@for file in $$(grep -l '^if __name__' bench/*.py); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
+
+clean:  ## remove what these targets made, the environment included
+	rm -rf $(VENV) .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} +
