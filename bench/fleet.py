@@ -66,7 +66,9 @@ def sklearn_run(seed: int) -> float:
     x, y, x_test, y_test = data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        network = MLPClassifier((128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6)
+        network = MLPClassifier(
+            (128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6
+        )
         return 1 - network.fit(x, y).score(x_test, y_test)
 
 
@@ -101,12 +103,12 @@ def main() -> None:
     plain_loop(0)
     chunk([0])
     candidates = {
-        f"plain loop, 1 process ({few} runs, scaled)": lambda: timed(lambda: [plain_loop(s) for s in range(few)]) * n / few,
-        f"sklearn MLPClassifier, n_jobs={jobs}, no mixup (20 runs, scaled)": lambda: timed(
-            lambda: parallel(joblib.delayed(sklearn_run)(s) for s in range(20))
-        )
-        * n
-        / 20,
+        f"plain loop, 1 process ({few} runs, scaled)": lambda: (
+            timed(lambda: [plain_loop(s) for s in range(few)]) * n / few
+        ),
+        f"sklearn MLPClassifier, n_jobs={jobs}, no mixup (20 runs, scaled)": lambda: (
+            timed(lambda: parallel(joblib.delayed(sklearn_run)(s) for s in range(20))) * n / 20
+        ),
         "fleet, 1 process": lambda: timed(lambda: [chunk(c) for c in chunks(n)]),
         f"fleet, {jobs} processes": lambda: timed(lambda: list(pool.map(chunk, chunks(n, math.ceil(n / jobs / 3))))),
     }

@@ -360,7 +360,7 @@ def test_a_nest_is_mixed_with_one_draw(case):
 @every
 def test_the_order_of_a_dict_does_not_matter(case):
     n = 5
-    items = {"image": images(n), "twin": images(n) + 1, "code": noise(n, 4)}
+    items = {"image": images(n), "twin": noise(n, 3, *GRID, seed=8), "code": noise(n, 4)}
     y = {"second": torch.arange(n) % CLASSES, "first": noise(n, CLASSES).softmax(1)}
     y = case.y(n) if "Class" in repr(case.vicinity) or case.numbers or "same_class" in repr(case.vicinity) else y
     results = []

@@ -87,6 +87,8 @@ class Plan(ABC):
             ValueError: a leaf has another number of rows than the plan.
 
         """
+        if isinstance(y, Tensor) and y.ndim and len(y) == len(self):
+            return self.labels(mixable_target(y))
         return self._over(y, "target", lambda leaf, number, place: self.labels(mixable_target(leaf)))
 
     def _over(self, tree: Any, what: str, apply: Callable[[Any, int, int], Any]) -> Any:
@@ -264,6 +266,10 @@ class MixPlan(Plan):
         if isinstance(y, Tensor) and not _is_ids(y):
             mixed = mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box)
             return self._smooth(mixed)
+        if isinstance(y, Tensor) and box is None:
+            own = y.long()
+            others = [own.index_select(0, partner) for partner in self.partners.to(y.device).unbind(1)]
+            return MixedTarget(torch.stack([own, *others]), self.target_shares.T.to(y.device), self.smoothing)
         if isinstance(y, Tensor):
             y = MixedTarget(y.long()[None], torch.ones(1, len(y), device=y.device))
         if box is None:

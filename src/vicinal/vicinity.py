@@ -394,8 +394,11 @@ def _draw(
     x: Tensor | None,
 ) -> MixPlan:
     weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
-    shares = weighting.draw(generator, n)
     _warn_alone(n)
+    if isinstance(weighting, Beta) and weighting.per == "batch":  # one number, without the detour by an array
+        own = math.floor(random.beta(generator, weighting.alpha, 1)[0] * 2.0**24) * 2.0**-24  # as `_exact`
+        return MixPlan(torch.from_numpy(pairing.draw(generator, n, y, x)), torch.full((n,), own))
+    shares = weighting.draw(generator, n)
     if shares.shape[1] == 2:
         partner = pairing.draw(generator, n, y, x)
         return MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))

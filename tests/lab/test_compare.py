@@ -559,10 +559,11 @@ def test_several_methods_of_which_none_is_found() -> None:
     _, low, high, p = formula([v - 0.3 for v in test["InputMixup(0.4)"]])
     assert results["verdict"]["method"] == "InputMixup(0.4)"
     assert results["verdict"]["sentence"] == (
-        "No difference found on made: none of 2 methods differs from training without mixing by more than luck may. The "
-        "nearest is InputMixup(0.4): the test error is 27.50 % with it and 30.00 % without (difference -2.50 points, 95 % "
-        f"interval {100 * low:+.2f} to {100 * high:+.2f}; p = {min(1, 2 * p):.2g} after correction for 2 methods)."
+        "No difference found on made between any of 2 methods and training without them. The clearest is InputMixup(0.4): "
+        "the test error is 27.50 % with it and 30.00 % without (difference -2.50 points, 95 % interval "
+        f"{100 * low:+.2f} to {100 * high:+.2f}; p = {min(1, 2 * p):.2g} after correction for 2 methods), which may be luck."
     )
+    assert results["verdict"]["advice"].startswith("Nothing here speaks for any of them or against it. ")
 
 
 def test_only_named_methods_and_no_alphas() -> None:

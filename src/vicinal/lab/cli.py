@@ -1,4 +1,4 @@
-"""The command line: reads arguments, nothing else. `vicinal --help` imports neither torch nor the lab."""
+"""The command line: reads arguments, nothing else; each command imports what it needs when it runs."""
 
 from __future__ import annotations
 

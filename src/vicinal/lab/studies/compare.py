@@ -524,7 +524,8 @@ def _verdict(
 
     # fewer seeds than 15 leave the interval more than a fifth wider than any number of them would
     what_would = "More seeds" if study.settings.seeds < 15 else "More rows of data"
-    advice = f"Nothing here speaks for {subject} or against it. {what_would} would narrow the interval."
+    these = subject if len(primary) == 1 else "any of them"
+    advice = f"Nothing here speaks for {these} or against it. {what_would} would narrow the interval."
     kind = "no difference found"
     runaway = [c for c in primary if not math.isfinite(c["difference"])]
     if runaway:
@@ -538,8 +539,8 @@ def _verdict(
         sentence = f"No difference found on {name}: the {what} is {before} {with_and_without}."
     elif len(primary) > 1:
         sentence = (
-            f"No difference found on {name}: none of {len(primary)} methods differs from training without mixing by more "
-            f"than luck may. The nearest is {subject}: the {what} is {after} with it and {before} without ({evidence})."
+            f"No difference found on {name} between any of {len(primary)} methods and training without them. The clearest "
+            f"is {subject}: the {what} is {after} with it and {before} without ({evidence}), which may be luck."
         )
     else:
         sentence = (

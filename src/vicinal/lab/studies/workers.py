@@ -1,6 +1,6 @@
 """The processes that train: fleets of runs on all cores.
 
-They are forked by a server that has imported PyTorch and runs no threads (multiprocessing's "forkserver"). A fork of the
+They are forked by a server that has imported PyTorch and has run nothing (multiprocessing's "forkserver"). A fork of the
 command itself could deadlock, since polars runs threads in it; a new process for each worker ("spawn", where there
 is no forkserver) takes seconds to import PyTorch.
 """
@@ -63,6 +63,7 @@ class Pool:
     def __init__(self, study: Study, chunks: Sequence[Sequence[int]], jobs: int) -> None:
         context = multiprocessing.get_context(start())
         self._chunks = chunks
+        self._others = multiprocessing.active_children()
         # a count for each chunk, written by its worker alone: no lock that a worker could take with it when it dies
         self._ticks = context.RawArray("q", max(1, len(chunks)))
         processes = max(1, min(jobs, len(chunks)))
@@ -76,7 +77,8 @@ class Pool:
     ) -> None:
         if error is not None:
             for child in multiprocessing.active_children():
-                child.terminate()
+                if child not in self._others:
+                    child.terminate()
         self._pool.shutdown(cancel_futures=True)
         if error is not None and _of_memory(error):
             raise WorkerDied("a worker process died, probably for want of memory") from error
