@@ -52,7 +52,7 @@ demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test: lint types  ## format, lint, types, spelling, all tests
-	@$(PYTEST) -n 2
+	@$(PYTEST) -n 2 --dist worksteal
 
 test-real: .make/dev  ## only the tests on published data sets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
@@ -69,8 +69,9 @@ format: .make/dev  ## put the code into its format, and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .make/dev  ## every measurement under bench/
-	@for file in $$(grep -l '^if __name__' bench/*.py); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
+bench: .make/dev  ## every measurement under bench/, and docs/performance.md from them
+	@for file in $$(grep -l '^if __name__' bench/*.py | grep -v page); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
+	@$(BIN)/python -m bench.page
 
 clean:  ## remove what these targets made, the environment included
 	rm -rf $(VENV) .make demo build dist .pytest_cache .ruff_cache .hypothesis

@@ -84,6 +84,7 @@ def runs_of(
         ({"alphas": ()}, "there is nothing to compare with ERM: give an alpha or a vicinity"),
         ({"seeds": 1}, "a comparison needs 2 seeds or more to tell a difference from luck, got 1"),
         ({"seeds": -3}, "got -3"),
+        ({"seeds": 10**9}, "more than 10000 seeds tell nothing that fewer do not, got 1000000000"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"patience": 0}, "patience counts epochs and must be 1 or more, got 0"),
         ({"noise": 2.0}, "noise is the share of labels replaced and must lie in [0, 1], got 2.0"),

@@ -36,6 +36,7 @@ from vicinal.random import Key
 _PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, beside those of the fleet
 _CURVE_POINTS = 20
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
+_SEEDS = 10_000  # at most
 _STEPS, _FEWEST, _MOST = 3000, 10, 200  # the default budget: about so many steps, within so many epochs
 
 
@@ -84,6 +85,8 @@ class Settings:
             raise UserError("there is nothing to compare with ERM: give an alpha or a vicinity")
         if self.seeds < 2:
             raise UserError(f"a comparison needs 2 seeds or more to tell a difference from luck, got {self.seeds}")
+        if self.seeds > _SEEDS:
+            raise UserError(f"more than {_SEEDS} seeds tell nothing that fewer do not, got {self.seeds}")
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"epochs must be 1 or more, got {self.epochs}")
         if self.patience is not None and self.patience < 1:
