@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,23 @@ def test_append_line_without_room_cuts_back_to_whole_lines(tmp_path: Path) -> No
     assert path.read_bytes() == b"[1]\n"
     files.append_line(path, json.dumps([2]))
     assert files.json_lines(path) == [[1], [2]]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(KeyboardInterrupt, [[1], [2]]), (OSError, [[1]])])
+def test_append_line_stopped_while_it_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], kept: list[Any]
+) -> None:
+    path = tmp_path / "runs.jsonl"
+    files.append_line(path, "[1]")
+
+    def fail(_: int) -> None:
+        raise error
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(error):
+        files.append_line(path, "[2]")
+    assert files.json_lines(path) == kept
+    assert path.read_bytes().endswith(b"]\n")
 
 
 @pytest.mark.parametrize("cut", range(1, 8))

@@ -41,8 +41,9 @@ def append_line(path: Path, line: str) -> None:
             while rest:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(end)
+        except BaseException as error:
+            if rest or isinstance(error, OSError):  # Ctrl-C after the last byte takes nothing back
+                file.truncate(end)
             raise
 
 
