@@ -417,7 +417,7 @@ def test_without_a_place_for_its_socket_there_is_no_server(monkeypatch: pytest.M
     assert workers.start() == "spawn"
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     assert workers.start() == "spawn"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_comparison_runs_in_a_thread_too(tmp_path: Path) -> None:

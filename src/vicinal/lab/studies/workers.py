@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -40,7 +41,7 @@ def start() -> Literal["forkserver", "spawn"]:
     # PyTorch's optimisers import torch._dynamo when first used, which takes longer than PyTorch itself
     multiprocessing.set_forkserver_preload(["vicinal", "torch._dynamo"])
     try:
-        with _ignoring_interrupts():
+        with _interrupts_later():
             forkserver.ensure_running()
     except OSError:  # its socket has no place: the path of the temporary folder is too long for one
         return "spawn"
@@ -99,7 +100,7 @@ class Pool:
 
     def _submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         try:
-            with _ignoring_interrupts():
+            with _interrupts_later():
                 return self._pool.submit(function, *args)
         except (OSError, EOFError) as error:  # it died while it was started
             raise BrokenProcessPool from error
@@ -115,16 +116,24 @@ def _of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Let processes started within ignore Ctrl-C from the first: it reaches the whole group, and the command decides."""
-    if threading.current_thread() is not threading.main_thread():  # where Python sets no signal handlers
-        yield
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back until what is started has started. It reaches the whole group: processes started within never
+    hear it, so that the command alone decides, and none is left half made.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield  # on Windows; and where Python hears no signals
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # when this starts its process, it lets the signal through again
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))  # another thread may let it through
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes started within inherit
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 # -- in a worker -------------------------------------------------------------------------------------------------------

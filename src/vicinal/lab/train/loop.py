@@ -63,12 +63,16 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
         UserError: the folder holds another recipe, or the data are not there.
 
     """
-    if job.rank == 0:
-        _claim(folder, recipe)
-    job.wait()
-    if (folder / "results.json").exists():
+    ours = _is_ours(folder, recipe)
+    if ours and (folder / "results.json").exists():
         return json.loads((folder / "results.json").read_text())
     data, test = (part.to(job.device) for part in examples.load(recipe))
+    job.wait()  # all have looked at the folder
+    if job.rank == 0 and not ours:
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"fingerprint": recipe.fingerprint(), "vicinal": vicinal.__version__, "recipe": asdict(recipe)}
+        files.write(folder / "recipe.json", json.dumps(record, indent=1))
+    job.wait()
     run = _Run(recipe, data, test, job)
     log = _Log(folder, job)
     state = checkpoint.load_last(folder, job.device)
@@ -94,17 +98,21 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
     return results
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
+def _is_ours(folder: Path, recipe: Recipe) -> bool:
+    """Whether the folder holds a run of this recipe; False where there is nothing yet.
+
+    Raises:
+        UserError: it holds something else.
+
+    """
     path = folder / "recipe.json"
     if path.exists():
         if json.loads(path.read_text()).get("fingerprint") != recipe.fingerprint():
             raise UserError(f"{folder} holds a run of another recipe; choose another --out, or remove that folder")
-        return
+        return True
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is there already and is not a run; choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"fingerprint": recipe.fingerprint(), "vicinal": vicinal.__version__, "recipe": asdict(recipe)}
-    files.write(path, json.dumps(record, indent=1))
+    return False
 
 
 def _finish(folder: Path, run: _Run, results: dict[str, Any]) -> None:
