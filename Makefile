@@ -70,7 +70,7 @@ format: .make/dev  ## put the code into its format, and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 bench: .make/dev  ## every measurement under bench/, and its page
-	@for file in $$(grep -l '^if __name__' bench/*.py | grep -v page); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
+	@for file in $$(grep -l '^if __name__' bench/*.py | grep -vE "page|curves"); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
 	@$(BIN)/python -m bench.page
 
 clean:  ## remove what these targets made, the environment included

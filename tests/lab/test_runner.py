@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from itertools import pairwise
@@ -418,6 +419,25 @@ def test_without_a_place_for_its_socket_there_is_no_server(monkeypatch: pytest.M
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     assert workers.start() == "spawn"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_waits_until_what_is_started_has_started() -> None:
+    """And what is started never hears it."""
+    blocked = []
+
+    def start() -> None:
+        with workers._interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            status = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True).stdout
+            blocked.append(int(status.split()[1], 16) & 1 << (signal.SIGINT - 1))
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert blocked == [1 << (signal.SIGINT - 1)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with workers._interrupts_later():
+        pass  # without one, nothing comes
 
 
 def test_a_comparison_runs_in_a_thread_too(tmp_path: Path) -> None:
