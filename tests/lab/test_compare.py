@@ -63,7 +63,7 @@ def runs_of(
             "validation": part((validation or {}).get(method.name, [0.5] * 99)[seed]),
             "test": part(test[method.name][seed]),
             "perturbed": None,
-            "curve": {"epoch": [1]},
+            "curve": {"epoch": [1], f"validation_{measure}": [0.5]},
         }
         for method in study.methods
         for seed in range(study.settings.seeds)
@@ -603,6 +603,28 @@ def test_regression_with_the_family_by_label_distance() -> None:
         f"to {high:+.3g}; p = {2 * p:.2g} after correction for 2 methods)."
     )
     assert verdict["advice"] == "Train with vicinal.Mixup(alpha=0.1, pairing=vicinal.LabelDistance(0.5))."
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_training_that_went_on_too_long_is_told(regression: bool) -> None:
+    study = study_of(regression=regression, alphas=(0.4,))
+    runs = runs_of(study, {method.name: [0.4] * 4 for method in study.methods})
+    name = f"validation_{study.measure}"
+    for run in runs:
+        if run["method"] == "ERM":
+            run["curve"] = {"epoch": [1, 5, 9], name: [0.5, 0.2 + 0.01 * run["seed"], 0.375]}
+    advice = conclude(study, runs)["verdict"]["advice"]
+    what = ("RMSE was 0.215", "0.375") if regression else ("error was 21.50 %", "37.50 %")
+    assert advice.endswith(
+        f" But training went on too long: without mixing, the validation {what[0]} after epoch 5 and is {what[1]} at the "
+        "end. Compare again with --patience 10, which ends each run at its best epoch."
+    )
+    for run in runs:  # as clear in the mean, but not from seed to seed
+        if run["method"] == "ERM":
+            run["curve"][name][1] = [0.0, 0.0, 0.5, 0.36][run["seed"]]
+    assert "too long" not in conclude(study, runs)["verdict"]["advice"]
+    patient = study_of(regression=regression, alphas=(0.4,), patience=3)
+    assert "too long" not in conclude(patient, runs)["verdict"]["advice"]
 
 
 def test_training_that_diverged_has_no_verdict() -> None:

@@ -390,12 +390,9 @@ def conclude(study: Study, runs: list[dict[str, Any]]) -> dict[str, Any]:
         family: {name: value for name, value in choice.items() if name != "runs"} | {"family": family}
         for family, choice in choices.items()
     }
-    return {
-        "summary": summary,
-        "comparisons": comparisons,
-        "choice": choices.get(MIXUP),
-        "verdict": _verdict(study, summary, comparisons, choices),
-    }
+    verdict = _verdict(study, summary, comparisons, choices)
+    verdict["advice"] += _overtrained(study, by_method[ERM], share)
+    return {"summary": summary, "comparisons": comparisons, "choice": choices.get(MIXUP), "verdict": verdict}
 
 
 def statistics_in_words(study: Study) -> str:
@@ -551,6 +548,24 @@ def _verdict(
             "may be luck."
         )
     return {"kind": kind, "method": method, "sentence": sentence, "advice": advice}
+
+
+def _overtrained(study: Study, erm: list[dict[str, Any]], share: float) -> str:
+    """Say so if ERM was clearly better before the end of its training: a method may help for no more than that."""
+    if study.settings.patience is not None:
+        return ""
+    epochs = erm[0]["curve"]["epoch"]
+    course = np.array([run["curve"][f"validation_{study.measure}"] for run in erm])  # [seeds, points]
+    best = int(course.mean(0).argmin())
+    earlier = statistics.paired((course[:, best] - course[:, -1]).tolist(), share)
+    if not (earlier.difference < 0 and earlier.p < 0.05 / len(epochs)):  # the best of so many points
+        return ""
+    then, now = (_plain(study, float(course[:, i].mean())) for i in (best, -1))
+    what = "error" if study.classes else "RMSE"
+    return (
+        f" But training went on too long: without mixing, the validation {what} was {then} after epoch {epochs[best]} and "
+        f"is {now} at the end. Compare again with --patience 10, which ends each run at its best epoch."
+    )
 
 
 def _advised(study: Study, told: str, choices: dict[str, dict[str, Any]]) -> str:
