@@ -121,7 +121,7 @@ def _facts(results: dict[str, Any]) -> list[Fact]:
         value = f"{scale.text(primary['difference'], sign=True)}{points}"
         facts.append(Fact("Difference to ERM", value, f"95\N{NO-BREAK SPACE}% interval {ends[0]} to {ends[1]}"))
         seeds = _count(results["protocol"]["seeds"], "seed")
-        facts.append(Fact("p value", _p(primary["p"]), f"paired over {seeds}"))
+        facts.append(Fact("p value, Holm", _p(primary["p_holm"]), f"paired over {seeds}"))
     for name in (erm, primary["method"] if primary else None):
         if name is not None and name in results["summary"]:
             own = results["summary"][name]["test"][measure]
@@ -135,7 +135,7 @@ def _facts(results: dict[str, Any]) -> list[Fact]:
 def _short(results: dict[str, Any], name: str) -> str:
     """Shorten the name of the method whose alpha was chosen per seed to its family's; the table has the full one."""
     known = any(method["name"] == name for method in results["methods"])
-    return name if known else (results.get("choice") or {}).get("family") or name
+    return name if known else name.removesuffix(", alpha chosen on validation")
 
 
 def _p(value: Any) -> str:

@@ -414,8 +414,10 @@ def statistics_in_words(study: Study) -> str:
 
 def not_done(study: Study) -> list[str]:
     """Say what this comparison leaves open, for the report."""
+    stopping = study.settings.patience is not None
+    length = "the rule that ends training" if stopping else "length of training"
     lines = [
-        "Nothing but alpha was tuned: width, depth, learning rate, weight decay and length of training are the same for all "
+        f"Nothing but alpha was tuned: width, depth, learning rate, weight decay and {length} are the same for all "
         "methods, and mixup often wants longer training.",
         f"The {len(study.table)} rows are shared out anew for each seed, so the intervals speak for this table and not for "
         "new data from elsewhere.",
