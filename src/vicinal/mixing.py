@@ -34,7 +34,7 @@ def plain(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     The definition that the fast paths of `mix` are tested against; arguments and result as of `mix`.
     """
     check_mixable(x)
-    exact = x if x.dtype not in (*_HALF, torch.uint8) else x.to(torch.float32)
+    exact = _wide(x)
     shares = weight.to(x.device, exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
     others = [exact[partner[:, j].to(x.device)] for j in range(partner.shape[1])]
     if len(others) == 1:
@@ -43,7 +43,7 @@ def plain(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
         mixed = exact * shares[:, 0]
         for j, other in enumerate(others):
             mixed = mixed + other * shares[:, j + 1]
-    return (mixed.round() if x.dtype == torch.uint8 else mixed).to(x.dtype)
+    return _narrow(mixed, x)
 
 
 def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
@@ -78,9 +78,8 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
     elif partner.shape[1] == 1:
         return _mix_pairs(x, partner[:, 0], weight[:, 0], out)
     else:
-        exact = x.to(torch.float32) if _is_narrow(x) else x
-        mixed = _weighted_sum(exact, partner, weight.to(exact.dtype))
-        mixed = _narrow(mixed, x) if exact is not x else mixed
+        exact = _wide(x)
+        mixed = _narrow(_weighted_sum(exact, partner, weight.to(exact.dtype)), x)
     return mixed if out is None else out.copy_(mixed)
 
 
@@ -98,7 +97,7 @@ def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
     if _row_by_row(x, out):
         return _mix_rows(x, partner, weight, out)
     if _is_narrow(x):
-        mixed = _narrow(_mix_batch(x.to(torch.float32), partner, weight, None), x)
+        mixed = _narrow(_mix_batch(_wide(x), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
     return _mix_batch(x, partner, weight, out)
 
@@ -131,7 +130,13 @@ def _is_narrow(x: Tensor) -> bool:
     return x.dtype in _HALF or x.dtype == torch.uint8
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Give x in the dtype that it is mixed in."""
+    return x.to(torch.float32) if _is_narrow(x) else x
+
+
 def _narrow(mixed: Tensor, x: Tensor) -> Tensor:
+    """Give what was mixed in x's own dtype, rounded once."""
     return (mixed.round_() if x.dtype == torch.uint8 else mixed).to(x.dtype)
 
 
@@ -323,12 +328,12 @@ def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, s
 
 def _fusible(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Give `plain`, without its checks."""
-    exact = x.to(torch.float32) if x.dtype in (*_HALF, torch.uint8) else x
+    exact = _wide(x)
     shares = weight.to(exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
     mixed = exact * shares[:, 0]
     for j in range(partner.shape[1]):
         mixed = mixed + exact.index_select(0, partner[:, j]) * shares[:, j + 1]
-    return (mixed.round() if x.dtype == torch.uint8 else mixed).to(x.dtype)
+    return _narrow(mixed, x)
 
 
 def _fusible_bytes(

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from vicinal.lab.data.download import VARIABLE
 from vicinal.lab.data.table import (
     Numbers,
     Table,
@@ -31,8 +32,6 @@ from vicinal.lab.data.table import (
     values_of,
 )
 from vicinal.lab.errors import UserError
-
-VARIABLE = "VICINAL_DATA"
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
         recipe: what to train.
         folder: of the run; made if absent.
         job: the processes.
-        seconds: between checkpoints, beside that after each epoch.
+        seconds: between checkpoints of one process, beside that after each epoch.
 
     Returns:
         What results.json holds.
@@ -82,9 +82,7 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
     saved = time.monotonic()
     while run.epoch < recipe.epochs:
         for _ in run.steps():
-            # all processes must agree that it is time, and only the first one's clock counts
-            due = job.rank == 0 and time.monotonic() - saved > seconds
-            if job.world == 1 and due:
+            if job.world == 1 and time.monotonic() - saved > seconds:  # many write one after each epoch only
                 checkpoint.save(folder, run.step, run.state())
                 saved = time.monotonic()
         log.write(run.end_epoch())
