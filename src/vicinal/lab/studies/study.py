@@ -1,0 +1,140 @@
+"""What a study of the paper is: its section, what was published, its runs at three sizes, and its table.
+
+A study is a class with the protocol in its docstring, in a file named after the section's subject. It cuts its work into
+jobs; `reproduce` runs those whose results are not yet there, and lays the study's rows beside the published numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from scipy.special import stdtrit  # Student's t; scipy.stats takes a second to import
+
+from vicinal.lab.studies.statistics import Interval
+
+Size = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
+Agreement = Literal["inside the interval", "direction only", "unclear", "contradicts", "nothing published", "not run"]
+Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their names
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper; `confirmed` if it was read in the paper, not recalled or taken from elsewhere."""
+
+    value: float
+    confirmed: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a study's table.
+
+    Args:
+        name: unique within the table, as "Abalone, mixup".
+        measure: with its unit, as "test error, %".
+        published: the paper's number.
+        values: ours, one a seed in the order of the seeds; empty if it was not run.
+        against: the name of the row with which the paper compares this one, as its ERM row; None for those themselves.
+        note: what a reader must know, as why it was not run.
+
+    """
+
+    name: str
+    measure: str
+    published: Published | None = None
+    values: tuple[float, ...] = ()
+    against: str | None = None
+    note: str = ""
+
+    @property
+    def interval(self) -> Interval | None:
+        """The mean with its 95 % interval over seeds (Student's t); None for fewer than two."""
+        return _interval(self.values) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a study needs at one size."""
+
+    data: str
+    minutes: float  # on the device named, about
+    device: str = "2 CPU cores"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part of a study that runs by itself.
+
+    Args:
+        name: of its results file: letters, digits, dots and hyphens; everything that decides the result is in it or
+            in the size.
+        run: given a folder of its own for checkpoints, gives the results as JSON holds them.
+
+    """
+
+    name: str
+    run: Callable[[Path], dict[str, Any]]
+
+
+class Study(ABC):
+    """One section of the paper; the docstring of each is its protocol."""
+
+    name: ClassVar[str]
+    section: ClassVar[str]  # "3.6, table 4"
+    title: ClassVar[str]
+
+    @abstractmethod
+    def needs(self, size: Size) -> Needs:
+        """Say what it needs."""
+
+    @abstractmethod
+    def scaled_down(self, size: Size) -> Sequence[str]:
+        """Say in sentences what is smaller or otherwise than in the paper; empty for the paper's own size if nothing is."""
+
+    @abstractmethod
+    def jobs(self, size: Size) -> Sequence[Job]:
+        """Give the parts, most telling first."""
+
+    @abstractmethod
+    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+        """Give the table from the jobs that are done; rows of the others are there too, without values."""
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the figures of the section, as SVG files in `folder`, and give their paths."""
+        return ()
+
+
+def agreement(row: Row, table: Sequence[Row]) -> Agreement:
+    """Say how a row's result stands to the published one.
+
+    "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
+    paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
+    excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
+    fewer than two seeds.
+    """
+    if not row.values:
+        return "not run"
+    if row.published is None:
+        return "nothing published"
+    own = row.interval
+    if own is not None and own.low <= row.published.value <= own.high:
+        return "inside the interval"
+    other = next((r for r in table if r.name == row.against), None)
+    if other is None or other.published is None or len(other.values) != len(row.values) or own is None:
+        return "unclear"
+    theirs = row.published.value - other.published.value
+    ours = _interval([a - b for a, b in zip(row.values, other.values, strict=True)])
+    if theirs == 0 or ours.low <= 0 <= ours.high:
+        return "unclear"
+    return "direction only" if (ours.mean > 0) == (theirs > 0) else "contradicts"
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    mean = statistics.fmean(values)
+    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
+    return Interval(mean, mean - half, mean + half)
