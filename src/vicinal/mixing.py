@@ -25,6 +25,7 @@ from torch import Tensor
 _HALF = (torch.float16, torch.bfloat16)
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
+_SMALL = 64 * 1024  # elements
 _FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
@@ -85,6 +86,17 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
 
 def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
     """Mix pairs: `mix` for one partner a row, partner int64 [n] and weight [n], the row's own share."""
+    if (
+        out is None
+        and not compiled
+        and x.dtype == weight.dtype
+        and x.is_cpu
+        and weight.is_cpu
+        and x.numel() < _SMALL
+        and x.is_contiguous()
+    ):
+        own = weight.unsqueeze(1) if x.ndim == 2 else weight.view(-1, *(1,) * (x.ndim - 1))
+        return x.index_select(0, partner).lerp_(x, own)  # every line of Python counts here
     if compiled:
         return mix(x, partner[:, None], torch.stack([weight, 1 - weight], dim=1), out, compiled)
     check_mixable(x)
