@@ -102,6 +102,8 @@ class Vicinity(ABC):
         )
         if (type(n) is not int and not isinstance(n, numbers.Integral)) or n < 0:
             raise ValueError(f"n is the number of rows, len(x), an integer >= 0, got {n!r}")
+        if type(self) is Mixup and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, int(n))) is not None:
+            return plan
         return self.draw(key, int(n), y if isinstance(y, Tensor) else None, _picture(x), epoch)
 
     def __call__(self, x: X, y: Any, *, out: Any = None) -> tuple[X, Any]:
@@ -118,35 +120,29 @@ class Vicinity(ABC):
         if not self.state.on:
             plan: Plan = identity(n)
         else:
-            rank = self.state.rank
-            plan = self._ahead(n, rank, worker, step) or self.plan(
-                n, y, x, step=step, epoch=self.state.epoch, rank=rank, worker=worker
-            )
+            plan = self.plan(n, y, x, step=step, epoch=self.state.epoch, rank=self.state.rank, worker=worker)
         return plan(x, out=out), plan.target(y)
 
-    def _ahead(self, n: int, rank: int, worker: int, step: int) -> Plan | None:
-        """Give a small batch's plan from a block of plans drawn together; None where this step is drawn by itself.
+    def _ahead(self, key: Key, n: int) -> Plan | None:
+        """Give a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
 
         A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
         draw finds cold caches and takes four times as long as in a block (docs/performance.md).
         """
-        if type(self) is not Mixup or not 1 < n <= _AHEAD_ROWS:
-            return None
-        of = (n, rank, worker)
+        of = (n, key.seed, key.rank, key.worker)
         block_of, first, plans = self.state.ahead
-        if block_of == of and first <= step < first + len(plans):
-            return plans[step - first]
+        if block_of == of and first <= key.step < first + len(plans):
+            return plans[key.step - first]
         if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
             self.state.batch_before = of
             return None
-        keys = [Key(self.seed, rank, worker, at) for at in range(step, step + _AHEAD)]
-        keys[0].check()
-        keys[-1].check()
+        keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
+        key.check()
         pairs = draw_pairs(self, keys, n)
         if pairs is None:
             return None
         plans = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
-        self.state.ahead = of, step, plans
+        self.state.ahead = of, key.step, plans
         return plans[0]
 
     def on(self) -> None:
