@@ -129,7 +129,7 @@ def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
         mixed = _unrows(flat.index_select(0, partner).lerp_(flat, own), x, order)
         return mixed if out is None else out.copy_(mixed)
     if out is x:
-        flat.lerp_(flat.index_select(0, partner), 1 - own)
+        torch.lerp(flat.index_select(0, partner), flat, own, out=flat)
     else:
         torch.index_select(flat, 0, partner, out=_rows(out)[0]).lerp_(flat, own)
     return out
