@@ -26,7 +26,7 @@ from torch import Tensor
 _HALF = (torch.float16, torch.bfloat16)
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
-_SMALL = 64 * 1024  # elements
+_SMALL = 256 * 1024  # elements
 _FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
@@ -109,6 +109,11 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
 def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     if _row_by_row(x, out):
         return _mix_rows(x, partner, weight, out)
+    if x.dtype in _HALF and x.is_cpu and _is_one(weight) and x.is_contiguous() and not torch.compiler.is_compiling():
+        # by a number, torch's lerp computes half precisions in float32 and rounds once
+        own = float(weight[0])
+        other = x.index_select(0, partner)
+        return other.lerp_(x, own) if out is None else torch.lerp(other, x, own, out=out)
     if _is_narrow(x):
         mixed = _narrow(_mix_batch(_wide(x), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
@@ -148,9 +153,11 @@ def _shift(x: Tensor, partner: Tensor) -> int:
         or (x.requires_grad and torch.is_grad_enabled())
     ):
         return 0
-    n, shift = len(partner), int(partner[0])
-    rolled = torch.arange(shift, shift + n).remainder_(n)
-    return shift if torch.equal(partner, rolled) else 0
+    n = len(partner)
+    shift, following = partner[:2].tolist() if n > 1 else (0, 0)
+    if following != (shift + 1) % n:  # what a random pairing is known by
+        return 0
+    return shift if torch.equal(partner, torch.arange(shift, shift + n).remainder_(n)) else 0
 
 
 def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
@@ -160,6 +167,11 @@ def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     for j in range(partner.shape[1]):
         mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
     return _unrows(mixed, x, order)
+
+
+def _is_one(weight: Tensor) -> bool:
+    """Whether all rows have the same weight."""
+    return weight.numel() > 0 and bool((weight == weight[0]).all())
 
 
 def _is_narrow(x: Tensor) -> bool:
