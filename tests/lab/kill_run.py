@@ -39,11 +39,12 @@ ARGUMENTS = (
     "cifar10-small-mixup", "examples=1024", "test_examples=256", "epochs=6", "batch=32", "drops=3,5", "ema=0.9",
 )  # fmt: skip
 _SAVE_EVERY = 0.02  # seconds
-_LONGEST = 240.0  # seconds that a training may take before this program gives up
-_POLL = 0.0005
+_LONGEST = 900.0  # seconds that a training may take before this program gives up
+_POLL = 0.002
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.train.loop", "kill_run"])
+# the first step of an optimizer imports torch._dynamo, which takes seconds
+processes.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.train.loop", "torch._dynamo"])
 
 
 def child(argv: list[str], environment: dict[str, str], log: str) -> None:
@@ -66,7 +67,7 @@ class Training:
     folder: Path
     world: int
     save_every: float = _SAVE_EVERY
-    patience: float = 20.0
+    patience: float = 120.0
     running: list[BaseProcess] = field(default_factory=list)
 
     @property
@@ -221,7 +222,7 @@ def main() -> None:
     same = all(run["same"] for run in found["runs"])
     about = {
         "command": shlex.join(["python", "tests/lab/kill_run.py", *sys.argv[1:]]),
-        "training": f"vicinal train {shlex.join(ARGUMENTS)} --save-every {_SAVE_EVERY} --patience 20",
+        "training": f"vicinal train {shlex.join(ARGUMENTS)} --save-every {_SAVE_EVERY} --patience 120",
         "versions": {"vicinal": vicinal.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "system": platform.system(),
         "cores": os.cpu_count(),

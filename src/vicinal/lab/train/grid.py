@@ -130,7 +130,7 @@ def run(
                 point = running.pop(job)
                 problem = job.exception()
                 if problem is not None:
-                    failed[point.folder] = str(problem).strip().splitlines()[-1]
+                    failed[point.folder] = _reason(str(problem))
                 say(f"{' '.join(point.changes)}: {'failed' if problem else 'done'}")
     except BaseException:
         for job in running:
@@ -139,6 +139,13 @@ def run(
     rows = [_row(point, failed.get(point.folder)) for point in found]
     files.write(out / "grid.json", json.dumps(rows, indent=1))
     return rows
+
+
+def _reason(text: str) -> str:
+    """Give the last line of the traceback in submitit's message, which stands between lines of dashes."""
+    lines = text.strip().splitlines()
+    dashes = [i for i, line in enumerate(lines) if line and not line.strip("-")]
+    return lines[dashes[-1] - 1] if dashes else lines[-1]
 
 
 def _row(point: Point, problem: str | None) -> dict[str, Any]:

@@ -79,9 +79,12 @@ def train(
             board.Board(folder / "tensorboard", results["epochs"]).close()
         return results
     data, test = (part.to(job.device) for part in examples.load(recipe))
+    run = _Run(recipe, data, test, job)
     with contextlib.ExitStack() as stack:
-        job.by_first(lambda: _claim(folder, recipe, stack))
-        return _train(_Run(recipe, data, test, job), folder, seconds, tensorboard)
+        job.by_first(
+            lambda: _claim(folder, recipe, stack)
+        )  # nothing is written before all that may be refused is there
+        return _train(run, folder, seconds, tensorboard)
 
 
 def _train(run: _Run, folder: Path, seconds: float, tensorboard: bool) -> dict[str, Any]:
@@ -196,10 +199,9 @@ class _Run:
         self._tested = _some(len(test), recipe.test_examples)
         self.epoch_steps = len(self._batches())
         if not self.epoch_steps:
-            least = max(1, job.world * recipe.accumulate)
             raise UserError(
                 f"{len(data)} examples in batches of {recipe.batch} give no step for {job.world} processes with "
-                f"accumulate={recipe.accumulate}: a batch needs {least} examples or more"
+                f"accumulate={recipe.accumulate}: a batch needs {job.world * recipe.accumulate} examples or more"
             )
         if job.world > 1:
             self._settle()
