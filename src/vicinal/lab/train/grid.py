@@ -143,8 +143,8 @@ def run(
 
 def _reason(text: str) -> str:
     """Give the last line of the traceback in submitit's message, which stands between lines of dashes."""
-    lines = text.strip().splitlines()
-    dashes = [i for i, line in enumerate(lines) if line and not line.strip("-")]
+    lines = [line for line in text.splitlines() if line.strip()]
+    dashes = [i for i, line in enumerate(lines) if not line.strip().strip("-")]
     return lines[dashes[-1] - 1] if dashes else lines[-1]
 
 
