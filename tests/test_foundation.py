@@ -69,7 +69,10 @@ def test_options_change_only_on_purpose():
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--noise", "--perturb", "--out", "--jobs"),
         },
-        "vicinal train": {"-h", "--help", "recipe", "changes", "--list", "--out"},
+        "vicinal train": {
+            *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
+            *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),
+        },
         "vicinal data": {"-h", "--help", "action", "name"},
     }
 

@@ -9,6 +9,10 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vicinal.lab.train.recipe import Recipe
 
 EXAMPLES = """\
 examples:
@@ -19,11 +23,23 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes FIELD=VALUE after an option too, which argparse alone calls unrecognized."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As argparse does it; then the words left over are changes, where the command has any."""
+        found, rest = super().parse_known_args(args, namespace)
+        if "changes" in found:
+            found.changes = [*found.changes, *(word for word in rest if not word.startswith("-"))]
+            rest = [word for word in rest if word.startswith("-")]
+        return found, rest
+
+
 def parser() -> argparse.ArgumentParser:
     """Give the parser of all commands."""
     top = argparse.ArgumentParser(prog="vicinal", description="mixup, whole: does it help on your data?")
     top.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     compare = commands.add_parser(
         "compare",
         help="does mixup help on this data, with which alpha, and is it more than luck?",
@@ -64,9 +80,26 @@ def parser() -> argparse.ArgumentParser:
         "weights. For several processes start it by torchrun: torchrun --nproc-per-node=2 -m vicinal.lab.cli train ...",
     )
     train.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name of --list")
-    train.add_argument("changes", metavar="FIELD=VALUE", nargs="*", help="e.g. epochs=3 examples=2000 for a quick look")
-    train.add_argument("--list", action="store_true", help="print the recipes with the paper's figures and stop")
-    train.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
+    add = train.add_argument
+    add("changes", metavar="FIELD=VALUE", nargs="*", help='e.g. epochs=3 "vicinity=CutMix(alpha=1.0)"')
+    add("--list", action="store_true", help="print the recipes with the paper's figures and stop")
+    add("--quick", action="store_true", help="a look in about a minute: 3 epochs of few steps; FIELD=VALUE goes before")
+    add("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
+    add("--save-every", metavar="SECONDS", type=float, default=60.0, help="checkpoints within an epoch (default: 60)")
+    add(
+        "--patience",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="for a process that others wait for (default: 300)",
+    )
+    add("--tensorboard", action="store_true", help="also write the figures for TensorBoard, into FOLDER/tensorboard")
+    add(
+        "--grid", metavar="FIELD=V1,V2", action="append", default=[], help="a run for each value; repeatable: all pairs"
+    )
+    add(
+        "--cluster", metavar="NAME[:KEY=VALUE,...]", help="of a grid: local (default), or slurm:slurm_partition=gpu,..."
+    )
 
     data = commands.add_parser(
         "data",
@@ -182,7 +215,7 @@ def _train(args: argparse.Namespace) -> int:
     from vicinal.lab import recipes
     from vicinal.lab.errors import UserError
     from vicinal.lab.train import distributed, loop
-    from vicinal.lab.train.recipe import override
+    from vicinal.lab.train.recipe import changed, override, quick
 
     if args.list:
         for name, function in recipes.all_recipes().items():
@@ -190,20 +223,62 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None:
         raise UserError("name a recipe; vicinal train --list shows them")
-    recipe = override(recipes.find(args.recipe), args.changes)
+    if not args.save_every >= 0:
+        raise UserError(f"--save-every is seconds and must be 0 or more, got {args.save_every:g}")
+    if not 0 < args.patience < 1e6:
+        raise UserError(f"--patience is seconds and must be more than 0, got {args.patience:g}")
+    recipe = recipes.find(args.recipe)
+    recipe = quick(recipe, args.changes) if args.quick else override(recipe, args.changes)
+    if args.grid or args.cluster:
+        return _grid(args, recipe)
     out = Path(args.out or os.path.join("vicinal-runs", f"{args.recipe}-{recipe.fingerprint()[:6]}"))
-    with distributed.job() as job:
-        try:
-            results = loop.train(recipe, out, job)
-        except KeyboardInterrupt:
-            return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
-        if job.rank == 0:
-            error = results["test_error"]
-            print(
-                f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; best "
-                f"{100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
-            )
+    try:
+        with distributed.job(args.patience) as job:
+            if args.quick and job.rank == 0:
+                print(f"a quick look: {changed(recipes.find(args.recipe), recipe)}", file=sys.stderr)
+            results = loop.train(recipe, out, job, args.save_every, args.tensorboard)
+            if job.rank == 0:
+                error = results["test_error"]
+                print(
+                    f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; "
+                    f"best {100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
+                )
+    except KeyboardInterrupt:
+        return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
+    except distributed.ProcessLost as error:
+        return _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
+    except BrokenPipeError:  # of our output: `main` knows
+        raise
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        return _say(f"{out} cannot be written ({reason.lower()}); the same command goes on", 2)
     return 0
+
+
+def _grid(args: argparse.Namespace, recipe: Recipe) -> int:
+    from pathlib import Path
+
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.train import grid
+
+    if not args.grid:
+        raise UserError('--cluster spreads the runs of a grid; add --grid, e.g. --grid "seed=0,1,2"')
+    name = f"{args.recipe}-grid-{recipe.fingerprint()[:6]}"
+    out = Path(args.out or os.path.join("vicinal-runs", name)).absolute()
+    points = grid.points(recipe, args.grid, out)
+    words = [sys.executable, "-m", "vicinal.lab.cli", "train", args.recipe, *args.changes]
+    words += ["--quick"] * args.quick + ["--tensorboard"] * args.tensorboard
+    words += ["--save-every", str(args.save_every)]
+    try:
+        rows = grid.run(points, words, args.cluster or "local", out, lambda line: print(line, file=sys.stderr))
+    except KeyboardInterrupt:
+        return _say(f"stopped, jobs cancelled; the runs in {out} go on by the same command", 130)
+    for row in rows:
+        error = row.get("test_error")
+        figure = row["failed"] if error is None else f"{100 * error['median_of_last_10']:6.2f} %"
+        print(f"{figure}  {' '.join(row['changes'])}")
+    print(f"figures {out / 'grid.json'}")
+    return 1 if any("failed" in row for row in rows) else 0
 
 
 def _data(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
+_MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
 _WIDE = 1000  # columns where there is no terminal: whoever reads it wraps it
 
 
@@ -76,6 +77,57 @@ class Display:
             mean = _number(sum(values) / len(values), self._measure) if values else ""
             table.add_row(name, str(len(values)), mean)
         return table
+
+
+class Training:
+    """Progress of one training run on stderr: a line that moves on a terminal, and a line for each epoch everywhere.
+
+    Args:
+        title: name of the run.
+        epochs: how many there are.
+        epoch_steps: steps of one.
+        steps: of the whole run.
+
+    """
+
+    def __init__(self, title: str, epochs: int, epoch_steps: int, steps: int) -> None:
+        self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._title, self._epochs, self._epoch_steps, self._steps = title, epochs, epoch_steps, steps
+        self._clock = Clock()
+        self._live: Live | None = None
+        self._shown = -_MOVES_EVERY
+
+    def __enter__(self) -> Training:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, epoch: int, in_epoch: int, done: int, speed: float) -> None:
+        """Show that so many steps of an epoch (from 1) and of the run are done, at so many examples a second."""
+        if self._live is None or time.monotonic() - self._shown < _MOVES_EVERY:
+            return
+        self._shown = time.monotonic()
+        left = self._clock.left(done, self._steps)
+        line = (
+            f"{self._title}: epoch {epoch} of {self._epochs}, step {in_epoch} of {self._epoch_steps}, "
+            f"{speed:,.0f} examples/s" + ("" if left is None else f", {_duration(left)} left")
+        )
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def epoch(self, line: dict[str, Any]) -> None:
+        """Print the figures of an epoch: a line of metrics.jsonl."""
+        self._console.print(
+            f"epoch {line['epoch']:3d}  mixed loss {line['train_mixed_loss']:.4f}  "
+            f"test error {100 * line['test_error']:.2f} %  {line['examples_per_second'] or 0.0:.0f} examples/s",
+            soft_wrap=True,
+        )
 
 
 def _duration(seconds: float) -> str:
