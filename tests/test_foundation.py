@@ -69,6 +69,7 @@ def test_options_change_only_on_purpose():
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--noise", "--perturb", "--out", "--jobs"),
         },
+        "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
         "vicinal train": {
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),

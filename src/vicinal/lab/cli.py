@@ -73,6 +73,19 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="FOLDER", help="default: vicinal-runs/NAME-DIGEST")
     add("--jobs", metavar="N", type=int, help="processes (default: one a core)")
 
+    look = commands.add_parser(
+        "diagnose",
+        help="where would mixed examples of this data land? a look before any training",
+        description="Mix rows of a table as mixup does, and ask the rows that lie nearest whether they agree with the mixed "
+        "label. Nothing is trained. Says what it found, and how well that went with what mixup did where networks were "
+        "trained.",
+    )
+    look.add_argument("data", metavar="DATA", help="as for compare; classification")
+    look.add_argument("--target", metavar="COLUMN", help="the column to predict; needed for a file")
+    look.add_argument("--task", choices=("classification", "regression"), help="where the column alone says otherwise")
+    look.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="a column to leave out; repeatable")
+    look.add_argument("--alpha", metavar="A[,A...]", help="mixup's alphas (default: 0.1,0.4,1)")
+
     train = commands.add_parser(
         "train",
         help="train one of the paper's networks by its protocol",
@@ -141,6 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(args)
         if args.command == "data":
             return _data(args)
+        if args.command == "diagnose":
+            return _diagnose(args)
         return _compare(args, shlex.join(["vicinal", *argv]))
     except UserError as error:
         return _say(str(error), 2)
@@ -279,6 +294,16 @@ def _grid(args: argparse.Namespace, recipe: Recipe) -> int:
         print(f"{figure}  {' '.join(row['changes'])}")
     print(f"figures {out / 'grid.json'}")
     return 1 if any("failed" in row for row in rows) else 0
+
+
+def _diagnose(args: argparse.Namespace) -> int:
+    from vicinal.lab.data import table
+    from vicinal.lab.studies import diagnose
+
+    data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
+    alphas = diagnose.ALPHAS if args.alpha is None else _numbers(args.alpha)
+    print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
+    return 0
 
 
 def _data(args: argparse.Namespace) -> int:
