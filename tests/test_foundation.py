@@ -65,7 +65,7 @@ def test_options_change_only_on_purpose():
     assert options(cli.parser()) == {
         "vicinal": {"-h", "--help", "--version", "command"},
         "vicinal compare": {
-            *("-h", "--help", "data", "--target", "--task", "--drop"),
+            *("-h", "--help", "data", "--target", "--task", "--drop", "--network", "--size", "--augment"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--noise", "--perturb", "--out", "--jobs"),
         },

@@ -174,7 +174,7 @@ def test_progress_elsewhere_is_a_line_at_once_and_then_now_and_then(
         "compare iris:  40 %, 30 s left",
         "compare iris:  60 %, 20 s left",
         "compare iris:  80 %, 10 s left",
-        "compare iris: 100 %, 0 s left",
+        "compare iris: 100 %, keeping the best model",
     ]
 
 
@@ -247,7 +247,7 @@ def test_time_left_of_a_finished_comparison(clock: Callable[[float], None]) -> N
     [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (600, "10 min"), (5390, "90 min"), (5400, "1.5 h"), (1e6, "277.8 h")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert terminal._duration(seconds) == said
+    assert terminal.duration(seconds) == said
 
 
 def test_a_training_moves_one_line_and_keeps_one_for_each_epoch(

@@ -9,9 +9,10 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vicinal.lab.studies.compare import Study
     from vicinal.lab.train.recipe import Recipe
 
 EXAMPLES = """\
@@ -20,6 +21,7 @@ examples:
   vicinal compare patients.csv --target outcome          your own table: .csv, .parquet or .arff
   vicinal compare wine --with "InputMixup(alpha=0.4)"    another vicinity beside mixup
   vicinal compare digits --noise 0.4                     with 40 % of the training labels replaced by random ones
+  vicinal compare photos                                 a folder with a sub-folder of pictures, or sounds, a class
 """
 
 
@@ -50,7 +52,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = compare.add_argument
-    add("data", metavar="DATA", help="a table file, or a name: iris, wine, breast_cancer, digits, diabetes, a UCI set")
+    add(
+        "data",
+        metavar="DATA",
+        help="a table file; a folder with a sub-folder of pictures or sounds (.wav, .flac) for each class; or a name: "
+        "iris, wine, breast_cancer, digits, diabetes, a UCI set",
+    )
     add("--target", metavar="COLUMN", help="the column to predict; needed for a file")
     add("--task", choices=("classification", "regression"), help="where the column alone would be read differently")
     add("--drop", metavar="COLUMN", action="append", default=[], help="a column to leave out; may be repeated")
@@ -63,8 +70,20 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help='e.g. "Mixup(alpha=0.4, pairing=SameClass())"; repeatable',
     )
-    add("--seeds", metavar="N", type=int, default=20, help="runs of each method (default: 20)")
-    add("--epochs", metavar="N", type=int, help="default: enough for about 3,000 steps; the paper: 10")
+    add("--seeds", metavar="N", type=int, help="runs of each method (default: 20; for a folder 5)")
+    add("--epochs", metavar="N", type=int, help="default: enough for 3,000 steps, for a folder 1,000; the paper: 10")
+    add(
+        "--network",
+        metavar="NAME",
+        help="for a folder: a network of vicinal (default: small), or package.module:factory",
+    )
+    add(
+        "--size",
+        metavar="N",
+        type=int,
+        help="for a folder: pixels of a side (default: 32); frequency bands (default: 40)",
+    )
+    add("--augment", choices=("flip", "shift", "none"), help="of training pictures (default: flip: shift and mirror)")
     add("--learning-rate", metavar="RATE", type=float, default=1e-3, help="Adam's (default: 0.001)")
     add("--weight-decay", metavar="DECAY", type=float, default=0.0, help="decoupled, as AdamW's (default: 0)")
     add("--patience", metavar="N", type=int, help="stop a run after N epochs without a better validation score")
@@ -165,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        return _say("there is not enough memory for this table; give fewer rows or columns", 1)
+        return _say("there is not enough memory for these data; give fewer rows or columns, or a smaller --size", 1)
 
 
 def _say(message: str, code: int) -> int:
@@ -180,37 +199,26 @@ def _compare(args: argparse.Namespace, command: str) -> int:
 
     from pathlib import Path
 
-    from vicinal.lab.data import table
     from vicinal.lab.errors import UserError
-    from vicinal.lab.studies import compare, runner
+    from vicinal.lab.studies import runner
     from vicinal.lab.terminal import Display, print_results
 
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
-    settings = compare.Settings(
-        alphas=compare.ALPHAS if args.alpha is None else _numbers(args.alpha),
-        named=tuple(args.named),
-        seeds=args.seeds,
-        epochs=args.epochs,
-        noise=args.noise,
-        perturb=args.perturb,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        patience=args.patience,
-    )
-    data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
-    study = compare.Study(data, settings)
+    study = _study(args)
     study.check()
-    out = args.out or os.path.join("vicinal-runs", f"{data.name}-{study.fingerprint()[:6]}")
+    out = args.out or os.path.join("vicinal-runs", f"{study.name}-{study.fingerprint()[:6]}")
     folder = runner.Folder(Path(out))
     folder.claim(study)
 
     def kept() -> str:
-        return f"{len(folder.runs())} of {len(study.methods) * settings.seeds} runs are kept in {out}"
+        return f"{len(folder.runs())} of {len(study.names)} runs are kept in {out}"
 
+    jobs = args.jobs or _cores()
     try:
-        with Display(f"compare {data.name}", [m.name for m in study.methods], study.measure) as display:
-            results = runner.run(study, folder, command, args.jobs or _cores(), display)
+        _announce(study, len(study.names) - len(folder.runs()), jobs)
+        with Display(f"compare {study.name}", [m.name for m in study.methods], study.measure) as display:
+            results = runner.run(study, folder, command, jobs, display)
     except KeyboardInterrupt:
         return _say(f"stopped; {kept()}, and the same command goes on", 130)
     except workers.WorkerDied as error:
@@ -222,6 +230,85 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({results['model']['method']})")
     sys.stdout.flush()
     return 0
+
+
+def _study(args: argparse.Namespace) -> Study[Any]:
+    """Read the data, and give the comparison that was asked for."""
+    from vicinal.lab.data import table
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.studies import compare
+
+    def given(*names: str) -> list[str]:
+        return [name for name in names if getattr(args, name) not in (None, [])]
+
+    common: dict[str, Any] = {
+        "alphas": compare.ALPHAS if args.alpha is None else _numbers(args.alpha),
+        "named": tuple(args.named),
+        **{name: getattr(args, name) for name in ("epochs", "noise", "perturb", "patience")},
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        **{name: getattr(args, name) for name in given("seeds")},
+    }
+    if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
+        from vicinal.lab.studies.compare_table import TableSettings, TableStudy
+
+        if wrong := given("network", "size", "augment"):
+            raise UserError(f"--{wrong[0]} is for folders of pictures or sounds; leave it out for a table")
+        settings = TableSettings(**common)
+        return TableStudy(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+
+    from vicinal.lab.data import folder
+    from vicinal.lab.studies.compare_folder import FolderSettings, FolderStudy
+
+    if wrong := given("target", "task", "drop"):
+        raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
+    settings = FolderSettings(**common, **{name: getattr(args, name) for name in given("network", "augment")})
+    with _Counter("reading") as counter:
+        data = folder.read(args.data, size=args.size, progress=counter)
+    for note in data.notes:
+        print(f"vicinal: {note}", file=sys.stderr)
+    return FolderStudy(data, settings)
+
+
+class _Counter:
+    """Says on a terminal how many files are read."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._said = doing, False
+
+    def __enter__(self) -> _Counter:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{self._doing} {done} of {total} files", end="", file=sys.stderr, flush=True)
+            self._said = True
+
+    def __exit__(self, *error: object) -> None:
+        if self._said:
+            print(file=sys.stderr)
+
+
+_LONG = 600  # seconds
+
+
+def _announce(study: Study[Any], runs: int, jobs: int) -> None:
+    """Say how long it will take, where that is not known to be short, before anything is begun."""
+    seconds = study.seconds(runs, jobs) if runs else None
+    if seconds is None:
+        return
+    from vicinal.lab.terminal import duration
+
+    processes = min(jobs, runs)
+    work = f"{runs} runs of {study.epochs} epochs take" if runs > 1 else f"1 run of {study.epochs} epochs takes"
+    on = f"{processes} processes" if processes > 1 else "1 process"
+    advice = "; fewer --seeds or --epochs, or a smaller --size, take less, and Ctrl-C keeps the finished runs"
+    print(
+        f"vicinal: {work} about {duration(seconds)} on {on}, by the speed of the first steps"
+        f"{advice * (seconds > _LONG)}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _train(args: argparse.Namespace) -> int:

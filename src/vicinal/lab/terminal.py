@@ -63,7 +63,9 @@ class Display:
         """Show how far the comparison is: run-epochs done, of how many, and the runs finished."""
         left = self._clock.left(done, total)
         share = f"{100 * done // total:3d} %"
-        line = f"{self._title}: {share}" + ("" if left is None else f", {_duration(left)} left")
+        if done == total:
+            share += ", keeping the best model"  # which trains it once more
+        line = f"{self._title}: {share}" + ("" if left is None or done == total else f", {duration(left)} left")
         if self._live is not None:
             self._live.update(Group(self._so_far(runs), Text(line)), refresh=True)
         elif time.monotonic() - self._said >= _PLAIN_EVERY:
@@ -117,7 +119,7 @@ class Training:
         left = self._clock.left(done, self._steps)
         line = (
             f"{self._title}: epoch {epoch} of {self._epochs}, step {in_epoch} of {self._epoch_steps}, "
-            f"{speed:,.0f} examples/s" + ("" if left is None else f", {_duration(left)} left")
+            f"{speed:,.0f} examples/s" + ("" if left is None else f", {duration(left)} left")
         )
         self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
@@ -130,7 +132,8 @@ class Training:
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -167,7 +170,7 @@ def print_results(results: dict[str, Any]) -> None:
     data, protocol = results["data"], results["protocol"]
     of = f"{len(data['classes'])} classes" if data["classes"] else f"regression of {data['target']}"
     console.print(
-        f"{data['name']}: {data['rows']} rows, {data['inputs']} inputs, {of}; {protocol['seeds']} seeds, "
+        f"{data['name']}: {_size(data)}, {of}; {protocol['seeds']} seeds, "
         f"{protocol['epochs']} epochs. ERM is training without mixing; [...] are 95 % intervals."
     )
     columns = _columns(results)
@@ -178,6 +181,13 @@ def print_results(results: dict[str, Any]) -> None:
     console.print()
     console.print(Text(verdict["sentence"], style="bold"))
     console.print(verdict["advice"])
+
+
+def _size(data: dict[str, Any]) -> str:
+    kind = data.get("kind", "table")
+    if kind == "table":
+        return f"{data['rows']} rows, {data['inputs']} inputs"
+    return f"{data['rows']} {kind} of {data['shape'][1]} x {data['shape'][2]}"
 
 
 def _columns(results: dict[str, Any]) -> dict[str, list[str]]:

@@ -41,6 +41,7 @@ from vicinal.lab.train import board, checkpoint, examples
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
+from vicinal.lab.train.seeding import seeded as _seeded
 from vicinal.random import Key
 
 _ORDER, _DROPOUT, _WEIGHTS, _TESTED = 2**63, 2**63 + 4, 2**63 + 5, 2**63 + 6  # streams beside those of the plans
@@ -381,15 +382,6 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
-
-
-@contextmanager
-def _seeded(key: Key) -> Iterator[None]:
-    """Let PyTorch's global generators, which initial weights and dropout draw from, start from a key, for this block."""
-    seed = int(key.generator().integers(2**63))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # noqa: TID251 (inside the fork)
-        yield
 
 
 class _Log:
