@@ -33,8 +33,8 @@ from vicinal.lab.data.encoding import Encoding
 from vicinal.lab.data.split import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.studies import diagnose, statistics
-from vicinal.lab.studies.compare import Settings, methods
-from vicinal.lab.studies.compare import Study as Comparison
+from vicinal.lab.studies.compare import methods
+from vicinal.lab.studies.compare_table import TableSettings, TableStudy
 from vicinal.lab.studies.evaluation import evaluate
 from vicinal.lab.studies.study import Job, Needs, Results, Row, Size, Study
 from vicinal.lab.train import fleet
@@ -203,8 +203,8 @@ def _real_job(scale: Scale, name: str, folder: Path) -> dict[str, Any]:
 
 def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float, epochs: int | None) -> dict[str, Any]:
     """Give the indicator of one table, and the errors of all methods on one table a seed."""
-    settings = Settings(alphas=ALPHAS, seeds=len(drawn), epochs=epochs)
-    training = Comparison(drawn[0], settings).training
+    settings = TableSettings(alphas=ALPHAS, seeds=len(drawn), epochs=epochs)
+    training = TableStudy(drawn[0], settings).training
     found = diagnose.diagnose(seen, ALPHAS)
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "validation": [], "test": []}
     for seed, table in enumerate(drawn):
@@ -212,8 +212,8 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
         encoding = Encoding.fit(table, rows.train)
         x, y = encoding.inputs(table), encoding.targets(table)
         for name, part in parts.items():
-            of = getattr(rows, name)
-            part.append((x[of], y[of]))
+            chosen = getattr(rows, name)
+            part.append((x[chosen], y[chosen]))
     stacked = {
         name: fleet.Part(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*part, strict=True)))
         for name, part in parts.items()

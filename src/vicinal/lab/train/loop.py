@@ -41,7 +41,7 @@ from vicinal.lab.train import board, checkpoint, examples
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
-from vicinal.lab.train.seeding import seeded as _seeded
+from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
 
 _ORDER, _DROPOUT, _WEIGHTS, _TESTED = 2**63, 2**63 + 4, 2**63 + 5, 2**63 + 6  # streams beside those of the plans
@@ -186,7 +186,7 @@ class _Run:
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = spec.parse(recipe.vicinity)
         options = {"dropout": recipe.dropout} if recipe.dropout else {}
-        with _seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
+        with seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
             network = models.build(recipe.network, len(data.classes), **options)
         memory = torch.channels_last if recipe.channels_last and data.inputs.ndim == 4 else torch.preserve_format
         self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
@@ -223,7 +223,7 @@ class _Run:
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
         x, _ = self.data.batch(self.job.share(self._batches()[0]).to(self.job.device), None)
         self._forward.train()
-        with _seeded(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
+        with seeded(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
             self._forward(x).float().sum().backward()
         self._optimizer.zero_grad()
         self.network.load_state_dict(before)
@@ -262,7 +262,7 @@ class _Run:
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             last = i == len(parts) - 1
-            with _seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
+            with seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
                 out = self._forward(x[inside])
             with self._without_sync(not last):
                 loss = F.cross_entropy(out.float(), target[inside])
