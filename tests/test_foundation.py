@@ -70,6 +70,7 @@ def test_options_change_only_on_purpose():
             *("--noise", "--perturb", "--out", "--jobs"),
         },
         "vicinal train": {"-h", "--help", "recipe", "changes", "--list", "--out"},
+        "vicinal reproduce": {"-h", "--help", "name", "--list", "--size", "--report", "--out", "--jobs"},
         "vicinal data": {"-h", "--help", "action", "name"},
     }
 

@@ -68,6 +68,19 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--list", action="store_true", help="print the recipes with the paper's figures and stop")
     train.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
 
+    again = commands.add_parser(
+        "reproduce",
+        help="run a table or figure of the paper again, and set it beside what was printed",
+        description="Run what the paper ran, and set the results beside the published numbers. What is done is kept; "
+        "Ctrl-C stops, and the same command goes on.",
+    )
+    again.add_argument("name", metavar="NAME", nargs="?", help="a study of --list, or all")
+    again.add_argument("--list", action="store_true", help="print the studies with what each needs, and stop")
+    again.add_argument("--size", choices=("smoke", "small", "paper"), help="default: small, for 2 CPU cores")
+    again.add_argument("--report", action="store_true", help="write one page of all studies, from what is there")
+    again.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/reproduce")
+    again.add_argument("--jobs", metavar="N", type=int, help="processes (default: one a core; with a GPU, 1)")
+
     data = commands.add_parser(
         "data",
         help="the published data sets: which there are, fetch one, check one",
@@ -108,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(args)
         if args.command == "data":
             return _data(args)
+        if args.command == "reproduce":
+            return _reproduce(args, shlex.join(["vicinal", *argv]))
         return _compare(args, shlex.join(["vicinal", *argv]))
     except UserError as error:
         return _say(str(error), 2)
@@ -203,6 +218,59 @@ def _train(args: argparse.Namespace) -> int:
                 f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; best "
                 f"{100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
             )
+    return 0
+
+
+def _reproduce(args: argparse.Namespace, command: str) -> int:
+    from vicinal.lab.studies import workers
+
+    workers.start()
+
+    from pathlib import Path
+
+    import torch
+
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.studies import reproduce
+    from vicinal.lab.studies.study import Size
+    from vicinal.lab.terminal import print_needs, print_table
+
+    if args.list:
+        print_needs(reproduce.STUDIES)
+        return 0
+    if args.jobs is not None and args.jobs < 1:
+        raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
+    root = Path(args.out) if args.out else reproduce.DEFAULT
+    if args.report:
+        if args.name is not None:
+            raise UserError("--report is of all studies; leave the name out")
+        from vicinal.lab.report import reproduction
+
+        for path in reproduction.write(root, args.size, command):
+            print(f"report  {path}")
+        return 0
+    if args.name is None:
+        raise UserError("name a study; vicinal reproduce --list shows them")
+    size: Size = args.size or "small"
+    processes = args.jobs or (1 if torch.cuda.is_available() else _cores())
+    chosen = reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    for study in chosen:
+        folder = reproduce.Folder(root, study, size)
+        try:
+            rows = reproduce.conclude(folder, reproduce.run(folder, command, processes, say))
+        except (KeyboardInterrupt, workers.WorkerDied) as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            kept = f"{len(folder.done())} of {len(study.jobs(size))} jobs are kept in {folder.path}"
+            return _say(
+                f"{'stopped' if stopped else error}; {kept}, and the same command goes on", 130 if stopped else 1
+            )
+        print_table(study, size, rows)
+        print(f"\nfigures {folder.path}")
+        sys.stdout.flush()
     return 0
 
 

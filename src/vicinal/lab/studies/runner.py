@@ -130,7 +130,7 @@ def run(study: Study, folder: Folder, command: str, jobs: int, progress: Progres
                 progress(before + ticks, total, done)
             results = _results(study, done, _record(study, command))
             results["model"] = _save_model(study, results, folder, pool)
-        files.write(folder.results, json.dumps(_finite(results), indent=1, allow_nan=False))
+        files.write(folder.results, json.dumps(finite(results), indent=1, allow_nan=False))
     else:
         results = _results(study, done, earlier)
 
@@ -146,12 +146,12 @@ def _results(study: Study, runs: list[dict[str, Any]], record: dict[str, Any]) -
     return record | {"runs": runs} | compare.conclude(study, runs)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Put null where a measure is not a finite number, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -177,7 +177,7 @@ def _record(study: Study, command: str) -> dict[str, Any]:
         "command": command,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
         "data": {
             "name": table.name,
             "source": table.source,
@@ -215,7 +215,8 @@ def _record(study: Study, command: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

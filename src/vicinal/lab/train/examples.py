@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import cifar, images, speech
+from vicinal.lab.data import cifar, images, speech, toy
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.pictures import Pictures
 from vicinal.lab.errors import UserError
@@ -76,6 +76,12 @@ def load(recipe: Recipe) -> tuple[Examples, Examples]:
         if recipe.examples > len(train):
             raise UserError(f"examples={recipe.examples} of {len(train)} training examples: give a smaller number")
         train = replace(train, inputs=train.inputs[: recipe.examples], labels=train.labels[: recipe.examples])
+    if recipe.test_examples is not None:
+        if recipe.test_examples > len(test):
+            raise UserError(f"test_examples={recipe.test_examples} of {len(test)} test examples: give a smaller number")
+        test = replace(test, inputs=test.inputs[: recipe.test_examples], labels=test.labels[: recipe.test_examples])
+    if not recipe.augment:
+        train = replace(train, augment=None)
     if recipe.noise:
         train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.noise, recipe.seed))
     if recipe.channels_last and train.inputs.shape[1] == 3:
@@ -92,6 +98,12 @@ def _load(name: str) -> tuple[Examples, Examples]:
         # the set in VICINAL_DATA without a version may be one of the published parts: then by speaker
         sets = speech.load(name, seed=_SPLIT_SEED if name == "speech-commands" else None)
         train, _, test = (Examples(part.features, part.labels, part.classes) for part in sets)
+        return train, test
+    if name == "drawn-pictures":  # for quick runs
+        train, test = (toy.pictures(n, seed=seed) for seed, n in enumerate((120, 40)))
+        return _pictures(train, (0.5,) * 3, (0.25,) * 3, CropFlip(4)), _pictures(test, (0.5,) * 3, (0.25,) * 3, None)
+    if name == "drawn-sounds":
+        train, test = (Examples(*toy.sounds(n, seed=seed), tuple("abcd")) for seed, n in enumerate((80, 40)))
         return train, test
     if Path(name).is_dir():
         return _folder(Path(name))
@@ -124,3 +136,8 @@ def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
     chosen = torch.from_numpy(generator.random(len(labels)) < share)
     drawn = torch.from_numpy(generator.integers(0, classes, len(labels)))
     return torch.where(chosen, drawn, labels)
+
+
+def corrupted(n: int, share: float, seed: int) -> Tensor:
+    """Give which of n labels `corrupt` replaces, bool [n]: those whose random label is the true one count, too."""
+    return torch.from_numpy(Key(seed, 0, 0, 0, _NOISE).generator().random(n) < share)

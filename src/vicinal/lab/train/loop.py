@@ -32,10 +32,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vicinal
-from vicinal import metrics
+from vicinal import LatentMixing, metrics
 from vicinal.lab import files, models, spec
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import checkpoint, examples
+from vicinal.lab.train import checkpoint, examples, neighbours
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
@@ -135,6 +135,8 @@ class _Run:
         self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
         self._average = [p.detach().clone() for p in self.network.parameters()] if recipe.ema else None
         self._optimizer = _optimizer(self.network, recipe)
+        self._neighbours = neighbours.of(data, recipe) if recipe.neighbours else None
+        self._latent = _latent(self.network, recipe.latent) if recipe.latent else None
         if recipe.compile:
             self.network.compile()
         self._forward = job.wrap(self.network)
@@ -166,13 +168,18 @@ class _Run:
         plan = self.vicinity.plan(
             len(y), y, x, step=self.step, epoch=self.epoch, seed=recipe.seed, rank=job.rank, worker=0
         )
-        x, target = plan(x), plan.target(y)
+        if self._neighbours is not None:
+            other = self.data.batch(self._neighbours.draw(mine, key), key.fold(neighbours.PART))
+            x, y, plan = neighbours.beside((x, y), other, plan)
+        target = plan.target(y)[: len(mine)]
+        x = x if self._latent is not None else plan(x)[: len(mine)]
         self._optimizer.zero_grad()
-        parts = torch.arange(len(y)).tensor_split(recipe.accumulate)
+        parts = torch.arange(len(mine)).tensor_split(recipe.accumulate)
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             last = i == len(parts) - 1
-            with _seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
+            mixed = contextlib.nullcontext() if self._latent is None else self._latent(plan)
+            with _seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision(), mixed:
                 out = self._forward(x[inside])
             with self._without_sync(not last):
                 loss = F.cross_entropy(out.float(), target[inside])
@@ -260,6 +267,13 @@ class _Run:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
+
+
+def _latent(network: nn.Module, at: str) -> LatentMixing:
+    try:
+        return LatentMixing(network, at)
+    except ValueError as error:
+        raise UserError(f"latent={at}: {error}") from error
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -45,6 +45,11 @@ class Recipe:
     dropout: float = 0.0  # of the network, where it has any (paper, section 3.4); the share dropped
     noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
     examples: int | None = None  # only so many training examples; None: all
+    test_examples: int | None = None  # only so many test examples; None: all
+    augment: bool = True  # crop and flip training pictures
+    latent: str = ""  # the module of the network before which is mixed, as layer3; empty: the inputs (section 3.8)
+    neighbours: int = 0  # partners are drawn from so many nearest of all training examples; 0: as the vicinity pairs
+    neighbours_of: Literal["all", "class"] = "all"  # whether those are of any class or of the example's own
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +63,12 @@ class Recipe:
             raise UserError(f"a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
         if not 0 <= self.noise <= 1:
             raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
+        if self.neighbours < 0:
+            raise UserError(f"neighbours counts training examples and must be 0 or more, got {self.neighbours}")
+        if self.latent and self.accumulate > 1:
+            raise UserError("a hidden layer is mixed over the whole batch: give accumulate=1 with latent")
+        if self.latent and self.neighbours:
+            raise UserError("neighbours are mixed at the inputs: give neighbours or latent, not both")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema is a decay and must lie in [0, 1), got {self.ema}")
 
