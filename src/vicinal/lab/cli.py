@@ -81,6 +81,16 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/reproduce")
     again.add_argument("--jobs", metavar="N", type=int, help="processes (default: one a core; with a GPU, 1)")
 
+    between = commands.add_parser(
+        "between",
+        help="what two trained networks say between their training points (the paper's figure 2)",
+        description="Ask two networks, trained on the same examples, between pairs of these: how often is the answer "
+        "neither of the two labels, and how steep is the loss? Writes a folder with between.json and two figures.",
+    )
+    between.add_argument("a", metavar="RUN_A", help="a run folder of vicinal train, as of ERM")
+    between.add_argument("b", metavar="RUN_B", help="another, as of mixup")
+    between.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/between")
+
     data = commands.add_parser(
         "data",
         help="the published data sets: which there are, fetch one, check one",
@@ -123,6 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _data(args)
         if args.command == "reproduce":
             return _reproduce(args, shlex.join(["vicinal", *argv]))
+        if args.command == "between":
+            return _between(args, shlex.join(["vicinal", *argv]))
         return _compare(args, shlex.join(["vicinal", *argv]))
     except UserError as error:
         return _say(str(error), 2)
@@ -271,6 +283,36 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
         print_table(study, size, rows)
         print(f"\nfigures {folder.path}")
         sys.stdout.flush()
+    return 0
+
+
+def _between(args: argparse.Namespace, command: str) -> int:
+    import json
+    from pathlib import Path
+
+    import vicinal
+    from vicinal.lab import files
+    from vicinal.lab.studies import between
+
+    a, b = Path(args.a), Path(args.b)
+    courses = between.compare(a, b)
+    out = Path(args.out) if args.out else Path("vicinal-runs", "between")
+    out.mkdir(parents=True, exist_ok=True)
+    measured = {
+        str(folder): {"misses": course.misses, "gradient": course.gradient}
+        for folder, course in zip((a, b), courses, strict=True)
+    }
+    record = {"command": command, "vicinal": vicinal.__version__, "pairs": between.PAIRS, "lambda": between.LAMBDAS}
+    files.write(out / "between.json", json.dumps(record | {"networks": measured}, indent=1))
+    named = [(str(a), "erm", courses[0]), (str(b), "mix", courses[1])]
+    for letter, svg in zip("ab", between.figure(named).values(), strict=True):
+        files.write(out / f"figure2{letter}.svg", svg)
+    print(f"A: {a}\nB: {b}\n{between.PAIRS} pairs of training points\n")
+    print("lambda  misses A, %  misses B, %  gradient A  gradient B")
+    for i, share in enumerate(between.LAMBDAS):
+        misses = "".join(f"{100 * course.misses[i]:13.2f}" for course in courses)
+        print(f"{share:6.2f}{misses}" + "".join(f"{course.gradient[i]:12.4f}" for course in courses))
+    print(f"\nfigures {out}")
     return 0
 
 

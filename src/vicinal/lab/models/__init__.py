@@ -16,7 +16,7 @@ from vicinal.lab.models.densenet import DenseNet
 from vicinal.lab.models.preact_resnet import PreActResNet18, narrow_preact_resnet18
 from vicinal.lab.models.resnet import CifarResNet, resnet50, resnet101, resnext101_32x4d, resnext101_64x4d
 from vicinal.lab.models.small import SmallCNN
-from vicinal.lab.models.speech import VGG11, LeNet
+from vicinal.lab.models.speech import VGG11, LeNet, narrow_vgg11
 from vicinal.lab.models.wide_resnet import WideResNet
 
 NAMES: dict[str, Callable[..., nn.Module]] = {
@@ -32,6 +32,7 @@ NAMES: dict[str, Callable[..., nn.Module]] = {
     "resnext-101-64x4d": resnext101_64x4d,
     "lenet": LeNet,
     "vgg-11": VGG11,
+    "vgg-11-narrow": narrow_vgg11,
 }
 
 

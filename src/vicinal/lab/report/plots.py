@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from vicinal.lab.report import figures
 from vicinal.lab.report.figures import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
+from vicinal.lab.studies.study import Row
 
 # of a picture that stands alone, which a dark page may hold: readable on white and on black
 _ALONE = {
@@ -50,6 +52,15 @@ class Mark:
     value: float | None
     low: float | None = None
     high: float | None = None
+
+
+def mark(row: Row, kind: str, ending: str = "") -> Mark:
+    """Make a mark of a row of a table, named without an ending that all have."""
+    own = row.interval
+    published = None if row.published is None else row.published.value
+    value = statistics.fmean(row.values) if row.values else None
+    low, high = (None, None) if own is None else (own.low, own.high)
+    return Mark(row.name.removesuffix(ending), kind, published, value, low, high)
 
 
 def lines(
@@ -129,7 +140,7 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
     """Draw results (dot and 95 % interval) beside published numbers (hollow diamond), a line each."""
     each, bottom = 19.0, 40.0
     height = each * len(marks) + bottom
-    names = 190.0
+    names = 212.0
     with figures._style():
         figure = figures._canvas(height)
         axes = figures._axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(marks)))
@@ -143,7 +154,7 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
                 axes.plot([mark.value], [middle], "o", color=colour, markersize=5.0)
             if mark.published is not None:
                 axes.plot([mark.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
-            figures._write(figure, height, 0.0, middle + 4.5, figures._plain(mark.name, 30), fontsize=11.5)
+            figures._write(figure, height, 0.0, middle + 4.5, figures._plain(mark.name, 34), fontsize=11.5)
         axes.set_ylim(each * len(marks), 0.0)
         axes.yaxis.set_major_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))

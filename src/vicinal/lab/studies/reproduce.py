@@ -33,7 +33,14 @@ import vicinal
 from vicinal.lab import files
 from vicinal.lab.errors import UserError
 from vicinal.lab.studies import workers
+from vicinal.lab.studies.ablation import AblationStudy
+from vicinal.lab.studies.between import BetweenStudy
+from vicinal.lab.studies.cifar import CifarStudy
+from vicinal.lab.studies.corrupted_labels import CorruptedLabelsStudy
+from vicinal.lab.studies.cost import CostStudy
+from vicinal.lab.studies.imagenet import ImageNetStudy
 from vicinal.lab.studies.runner import finite, processor
+from vicinal.lab.studies.speech import SpeechStudy
 from vicinal.lab.studies.study import Job, Results, Row, Size, Study, spell_agreement
 from vicinal.lab.studies.toy import ToyStudy
 from vicinal.lab.studies.uci import UciStudy
@@ -44,7 +51,14 @@ DEFAULT = Path("vicinal-runs", "reproduce")
 # in the order of the paper
 STUDIES: tuple[Study, ...] = (
     ToyStudy(),  # figure 1b
-    UciStudy(),  # section 3.6
+    BetweenStudy(),  # figure 2
+    ImageNetStudy(),  # section 3.1
+    CifarStudy(),  # 3.2
+    SpeechStudy(),  # 3.3
+    CorruptedLabelsStudy(),  # 3.4
+    UciStudy(),  # 3.6
+    AblationStudy(),  # 3.8
+    CostStudy(),  # 5
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -66,9 +65,9 @@ class Reading:
 
 READINGS = (
     Reading(""),
-    Reading("inputs as they are", scaled=False),
-    Reading("half of the rows for testing", test=0.5),
-    Reading("trained on", converged=True),
+    Reading("unscaled", scaled=False),
+    Reading("half tested", test=0.5),
+    Reading("converged", converged=True),
 )
 
 
@@ -113,13 +112,12 @@ class UciStudy(Study):
         return 100 if size == "paper" or not reading.name else 20
 
     def jobs(self, size: Size) -> Sequence[Job]:
-        """Cut the seeds of each set and reading into fleets, the paper's reading first."""
+        """Cut the seeds of each set and reading into fleets: the first seeds of all come before more seeds of one."""
         listed = []
-        for reading in READINGS:
-            for name in PUBLISHED:
-                seeds = self.seeds(size, reading)
-                for start in range(0, seeds, FLEET):
-                    part = range(start, min(seeds, start + FLEET))
+        for start in range(0, max(self.seeds(size, reading) for reading in READINGS), FLEET):
+            for reading in READINGS:
+                for name in PUBLISHED if start < self.seeds(size, reading) else ():
+                    part = range(start, min(self.seeds(size, reading), start + FLEET))
                     listed.append(Job(_job(name, reading, start), partial(run, name, reading, size, part)))
         return listed
 
@@ -154,11 +152,7 @@ class UciStudy(Study):
         for row in self.rows(size, done):
             if not row.values or "alpha =" in row.name:
                 continue
-            own = row.interval
-            kind = "erm" if row.name.endswith(ERM) else "mix"
-            published = None if row.published is None else row.published.value
-            low, high = (None, None) if own is None else (own.low, own.high)
-            marks.append(plots.Mark(row.name, kind, published, statistics.fmean(row.values), low, high))
+            marks.append(plots.mark(row, "erm" if row.name.endswith(ERM) else "mix"))
         if not marks:
             return ()
         marks.sort(key=lambda mark: mark.name.split(",")[0])  # a set's readings stand together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vicinal.lab.data import cifar, images, speech, toy
 from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.download import VARIABLE
 from vicinal.lab.data.pictures import Pictures
 from vicinal.lab.errors import UserError
 from vicinal.lab.train.recipe import Recipe
@@ -89,14 +91,33 @@ def load(recipe: Recipe) -> tuple[Examples, Examples]:
     return train, test
 
 
+def validation(recipe: Recipe) -> Examples:
+    """Read the validation examples of a recipe's data, where they have such a part.
+
+    Raises:
+        UserError: the data have none, are not there, or cannot be read.
+
+    """
+    if recipe.data == "drawn-sounds":
+        return Examples(*toy.sounds(40, seed=2), tuple("abcd"))
+    if recipe.data not in speech.NAMES:
+        raise UserError(f"{recipe.data} has no validation part; {', '.join(speech.NAMES)} have one")
+    part = speech.load(recipe.data, seed=_speech_seed(recipe.data))[1]
+    return Examples(part.features, part.labels, part.classes)
+
+
+def _speech_seed(name: str) -> int | None:
+    """Give the seed of the parts: the set without a version may be one of the published parts, then by speaker."""
+    return _SPLIT_SEED if name == "speech-commands" else None
+
+
 def _load(name: str) -> tuple[Examples, Examples]:
     if name in ("cifar10", "cifar100"):
         train, test = cifar.load(name)
         mean, std = _CIFAR10 if name == "cifar10" else _CIFAR100
         return _pictures(train, mean, std, CropFlip(4)), _pictures(test, mean, std, None)
     if name in speech.NAMES:
-        # the set in VICINAL_DATA without a version may be one of the published parts: then by speaker
-        sets = speech.load(name, seed=_SPLIT_SEED if name == "speech-commands" else None)
+        sets = speech.load(name, seed=_speech_seed(name))
         train, _, test = (Examples(part.features, part.labels, part.classes) for part in sets)
         return train, test
     if name == "drawn-pictures":  # for quick runs
@@ -105,9 +126,11 @@ def _load(name: str) -> tuple[Examples, Examples]:
     if name == "drawn-sounds":
         train, test = (Examples(*toy.sounds(n, seed=seed), tuple("abcd")) for seed, n in enumerate((80, 40)))
         return train, test
-    if Path(name).is_dir():
-        return _folder(Path(name))
-    raise UserError(f"there is no data set {name!r}: take cifar10, cifar100, {', '.join(speech.NAMES)}, or a folder")
+    for folder in (Path(name), Path(os.environ.get(VARIABLE, ".")) / name):
+        if folder.is_dir():
+            return _folder(folder)
+    known = ", ".join(("cifar10", "cifar100", *speech.NAMES))
+    raise UserError(f"there is no data set {name!r}: take {known}, or a folder, as it is or in that of {VARIABLE}")
 
 
 def _pictures(

@@ -169,7 +169,7 @@ class _Run:
             len(y), y, x, step=self.step, epoch=self.epoch, seed=recipe.seed, rank=job.rank, worker=0
         )
         if self._neighbours is not None:
-            other = self.data.batch(self._neighbours.draw(mine, key), key.fold(neighbours.PART))
+            other = self.data.batch(self._neighbours.draw(mine, key), key._replace(worker=neighbours.WORKER))
             x, y, plan = neighbours.beside((x, y), other, plan)
         target = plan.target(y)[: len(mine)]
         x = x if self._latent is not None else plan(x)[: len(mine)]

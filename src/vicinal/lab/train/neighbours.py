@@ -13,7 +13,7 @@ from vicinal.lab.train.recipe import Recipe
 from vicinal.plan import MixPlan, Plan
 from vicinal.random import Key
 
-PART = 61  # of a step's key: the augmentation of the partners
+WORKER = 1  # of the key that augments the partners: augmentation does not look at a key's stream, and the loop's is 0
 _DRAW = 60  # the choice among neighbours
 _BLOCK = 500  # examples whose distances are computed at once
 
