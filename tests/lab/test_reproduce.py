@@ -440,7 +440,7 @@ def test_pairs_are_of_different_examples_and_keyed() -> None:
 
 def small(**changes: Any) -> Recipe:
     recipe = training.quick(Recipe(data="cifar10", network="small", vicinity="Mixup(alpha=1.0)"))
-    return replace(recipe, **changes)
+    return replace(recipe, **({"batch": 16} | changes))
 
 
 def plain(recipe: Recipe, step_of: Any) -> dict[str, torch.Tensor]:
@@ -576,7 +576,8 @@ def test_the_memory_of_a_step_is_the_most_that_is_there_at_once() -> None:
         c = b + 1
         del b, c
 
-    assert cost._peak(step, torch.device("cpu")) == 2_000_000
+    # and the number that is added, as a tensor
+    assert 0 <= cost._peak(step, torch.device("cpu")) - 2_000_000 < 100
 
 
 # -- the command and the page ------------------------------------------------------------------------------------------
@@ -613,6 +614,7 @@ def test_a_study_is_run_and_said(
         (["reproduce", "ucl"], "did you mean uci?"),
         (["reproduce", "toy", "--jobs", "0"], "--jobs must be 1 or more"),
         (["reproduce", "toy", "--report"], "--report is of all studies"),
+        (["reproduce", "uci", "--jobs", "1"], "uci: the UCI set 'abalone' is not part of this program"),
         (["between", "nowhere", "nowhere"], "no run of vicinal train"),
     ],
 )
@@ -620,11 +622,35 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     args: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VICINAL_DATA", raising=False)
     assert cli.main(args) == 2
     said = capsys.readouterr().err
     assert said.startswith("vicinal: ")
     assert said.count("\n") == 1
     assert words in said
+
+
+def test_a_study_without_data_does_not_keep_the_others_from_running(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lacking(Counting):
+        name = "lacking"
+
+        def _run(self, i: int, folder: Path) -> dict[str, Any]:
+            raise UserError("there is no data set")
+
+    counting = Counting()
+    monkeypatch.setattr(reproduce, "STUDIES", (Lacking(), counting))
+    args = ["reproduce", "all", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]
+    assert cli.main(args) == 2
+    assert "vicinal: lacking: there is no data set" in capsys.readouterr().err
+    assert counting.calls == [0, 1, 2, 3]
+
+
+def test_ctrl_c_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "STUDIES", (Counting(stop_at=2),))
+    assert cli.main(["reproduce", "counting", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]) == 130
+    assert "stopped; 2 of 4 jobs are kept in" in capsys.readouterr().err
 
 
 def test_two_runs_are_compared_between_their_points(

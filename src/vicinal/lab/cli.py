@@ -234,16 +234,12 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _reproduce(args: argparse.Namespace, command: str) -> int:
-    from vicinal.lab.studies import workers
-
-    workers.start()
-
     from pathlib import Path
 
     import torch
 
     from vicinal.lab.errors import UserError
-    from vicinal.lab.studies import reproduce
+    from vicinal.lab.studies import reproduce, workers
     from vicinal.lab.studies.study import Size
     from vicinal.lab.terminal import print_needs, print_table
 
@@ -270,6 +266,7 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    failed = 0
     for study in chosen:
         folder = reproduce.Folder(root, study, size)
         try:
@@ -280,10 +277,16 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
             return _say(
                 f"{'stopped' if stopped else error}; {kept}, and the same command goes on", 130 if stopped else 1
             )
+        except UserError as error:  # of data that are not there, say: the other studies can run
+            failed = _say(f"{study.name}: {error}", 2)
+            continue
+        except OSError as error:
+            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+            return _say(f"{folder.path} cannot be written ({reason.lower()}); choose another --out", 2)
         print_table(study, size, rows)
         print(f"\nfigures {folder.path}")
         sys.stdout.flush()
-    return 0
+    return failed
 
 
 def _between(args: argparse.Namespace, command: str) -> int:

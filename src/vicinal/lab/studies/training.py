@@ -146,13 +146,13 @@ def last_top5_error(run: Run) -> float:
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """Give the recipe of the quick run: drawn pictures, few of them, a small network, one epoch."""
+    """Give the recipe of the quick run: drawn pictures, few of them, a small network, one step."""
     return replace(
         recipe,
         data="drawn-pictures",
         network="small" if not recipe.dropout else "preact-resnet-18-narrow",
         epochs=1,
-        batch=16,
+        batch=32,
         learning_rate=0.05,
         warmup_epochs=0,
         examples=32,
