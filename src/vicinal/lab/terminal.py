@@ -152,7 +152,7 @@ def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
         )
     console.print(table)
     console.print(
-        "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): not read in the paper itself."
+        "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."
     )
     for line in study.scaled_down(size):
         console.print(f"Scaled down: {line}")

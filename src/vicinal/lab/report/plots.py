@@ -84,7 +84,8 @@ def lines(
         for curve in curves:
             style = (0, (4, 2.5)) if curve.dashed else "solid"
             width = 1.4 if curve.dashed else 2.0
-            axes.plot(curve.x, curve.y, color=_COLOURS[curve.kind], linestyle=style, linewidth=width)
+            point = "o" if len(curve.x) == 1 else None
+            axes.plot(curve.x, curve.y, color=_COLOURS[curve.kind], linestyle=style, linewidth=width, marker=point)
         figures._ticks(axes, 1.0)
         axes.set_ylim(bottom=0.0, top=top)
         axes.spines["bottom"].set_color(MUTED)

@@ -24,7 +24,11 @@ Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their name
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the paper; `confirmed` if it was read in the paper, not recalled or taken from elsewhere."""
+    """A number of the paper; `confirmed` unless it is from memory alone.
+
+    Confirmed are numbers read in the paper or digitised from its figures, and of its last version those in its authors'
+    code or in others' notes.
+    """
 
     value: float
     confirmed: bool = True
