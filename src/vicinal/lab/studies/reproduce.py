@@ -39,6 +39,7 @@ from vicinal.lab.studies.between import BetweenStudy
 from vicinal.lab.studies.cifar import CifarStudy
 from vicinal.lab.studies.corrupted_labels import CorruptedLabelsStudy
 from vicinal.lab.studies.cost import CostStudy
+from vicinal.lab.studies.gan import GanStudy
 from vicinal.lab.studies.imagenet import ImageNetStudy
 from vicinal.lab.studies.premise import PremiseStudy
 from vicinal.lab.studies.runner import finite, processor
@@ -60,6 +61,7 @@ STUDIES: tuple[Study, ...] = (
     CorruptedLabelsStudy(),  # 3.4
     AdversarialStudy(),  # 3.5
     UciStudy(),  # 3.6
+    GanStudy(),  # 3.7
     AblationStudy(),  # 3.8
     CostStudy(),  # 5
     PremiseStudy(),
