@@ -96,6 +96,10 @@ class Networks:
         """Number of networks."""
         return len(self.weights[0])
 
+    def to(self, device: torch.device) -> Networks:
+        """Give the same networks on a device."""
+        return Networks([w.to(device) for w in self.weights], [b.to(device) for b in self.biases])
+
     def __getitem__(self, runs: slice | list[int]) -> Networks:
         """Give some of the networks."""
         return Networks([w[runs] for w in self.weights], [b[runs] for b in self.biases])
@@ -161,7 +165,7 @@ def train(
 
     Args:
         runs: the runs; each names its split in `data`. Put runs of equal learning rate and weight decay side by side.
-        data: the training rows of the splits; their dtype is the networks'.
+        data: the training rows of the splits; their dtype and device are the networks'.
         classes: number of classes, or 0 for regression (one output, squared error).
         training: epochs, batch, widths, learning rate, weight decay, patience.
         after_epoch: called with the number of epochs done (1, 2, ...), the networks still in training, and the
@@ -177,6 +181,7 @@ def train(
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
     rows, inputs = data.inputs.shape[1:]
     networks = Networks.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
+    networks = networks.to(data.inputs.device)
     optimizer = _Optimizer(networks, runs, training)
     best = _Best(networks) if score is not None else None
     active = list(range(len(runs)))
@@ -210,6 +215,7 @@ def _batches(runs: Sequence[Run], data: Part, epoch: int, batch: int, rows: int)
     """Yield the batches of one epoch: inputs [R, B, D] and targets [R, B], in each run's own order."""
     shuffled = {seed: order(seed, epoch, rows) for seed in {run.seed: None for run in runs}}
     order_RN = torch.from_numpy(np.stack([run.split * rows + shuffled[run.seed] for run in runs]))
+    order_RN = order_RN.to(data.inputs.device)
     x, y = data.inputs.flatten(0, 1), data.targets.flatten()
     for rows_RB in order_RN.split(batch, dim=1):
         flat = rows_RB.flatten()
@@ -254,7 +260,7 @@ class _Optimizer:
         moments = [self._moments(i) for i in range(len(self._parameters))]
         for part, group in zip(other._slices, other._adam.param_groups, strict=True):
             for (step, first, second), view in zip(moments, group["params"], strict=True):
-                kept = torch.tensor(keep[part])
+                kept = torch.tensor(keep[part], device=view.device)
                 other._adam.state[view] = {"step": step.clone(), "exp_avg": first[kept], "exp_avg_sq": second[kept]}
         return other
 
@@ -289,7 +295,8 @@ def _apply(plans: Sequence[Plan], x_RBD: Tensor, y_RB: Tensor, classes: int) -> 
     """Apply each run's plan to its batch: mixed inputs [R, B, D] and numeric targets [R, B, C]."""
     y_RBC = F.one_hot(y_RB, classes).to(x_RBD.dtype) if classes else y_RB[..., None]
     if all(_is_pairs(plan) for plan in plans):
-        partner, weight, target_weight = _stack_pairs(plans, x_RBD.dtype)
+        # drawn and stacked on the host, moved in one piece each
+        partner, weight, target_weight = (t.to(x_RBD.device) for t in _stack_pairs(plans, x_RBD.dtype))
         return _mix_pairs(x_RBD, partner, weight), _mix_pairs(y_RBC, partner, target_weight)
     mixed = [
         (plan(x), _numbers(plan.target(y), classes, x.dtype)) for plan, x, y in zip(plans, x_RBD, y_RB, strict=True)
@@ -325,7 +332,7 @@ def _stack_pairs(plans: Sequence[Plan], dtype: torch.dtype) -> tuple[Tensor, Ten
 def _mix_pairs(x_RBD: Tensor, partner_RB: Tensor, weight_RB: Tensor) -> Tensor:
     """Mix each run's rows: `mixing.mix` for a stack of batches, the same arithmetic to the bit."""
     runs, batch, width = x_RBD.shape
-    flat = partner_RB + torch.arange(0, runs * batch, batch)[:, None]
+    flat = partner_RB + torch.arange(0, runs * batch, batch, device=x_RBD.device)[:, None]
     other = x_RBD.reshape(-1, width).index_select(0, flat.flatten()).view(runs, batch, width)
     return other.lerp_(x_RBD, weight_RB[:, :, None])
 

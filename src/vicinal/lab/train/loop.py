@@ -21,7 +21,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +47,17 @@ _LAST = 10  # epochs whose median test error is the paper's figure
 _EVALUATION_BATCH = 500
 
 
-def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> dict[str, Any]:
+class Stopped(Exception):
+    """A run was asked to stop; its last checkpoint is in the folder, and the same call goes on from there."""
+
+
+def train(
+    recipe: Recipe,
+    folder: Path,
+    job: Job,
+    seconds: float = _SECONDS,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
     """Train by a recipe, from the start or from the last checkpoint in the folder.
 
     Args:
@@ -55,11 +65,13 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
         folder: of the run; made if absent.
         job: the processes.
         seconds: between checkpoints of one process, beside that after each epoch.
+        stop: asked after each step of one process whether the time is over.
 
     Returns:
         What results.json holds.
 
     Raises:
+        Stopped: `stop` said so; a checkpoint was written first.
         UserError: the folder holds another recipe, or the data are not there.
 
     """
@@ -82,9 +94,12 @@ def train(recipe: Recipe, folder: Path, job: Job, seconds: float = _SECONDS) -> 
     saved = time.monotonic()
     while run.epoch < recipe.epochs:
         for _ in run.steps():
-            if job.world == 1 and time.monotonic() - saved > seconds:  # many write one after each epoch only
+            over = stop is not None and job.world == 1 and stop()
+            if job.world == 1 and (over or time.monotonic() - saved > seconds):  # many: after each epoch only
                 checkpoint.save(folder, run.step, run.state())
                 saved = time.monotonic()
+            if over:
+                raise Stopped(f"stopped after step {run.step}")
         log.write(run.end_epoch())
         if job.rank == 0:
             checkpoint.save(folder, run.step, run.state())
@@ -138,7 +153,7 @@ class _Run:
         if recipe.compile:
             self.network.compile()
         self._forward = job.wrap(self.network)
-        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, hits, rows of this epoch so far
+        self._sums = self._no_sums()  # loss, hits, rows of this epoch so far
         self._seconds = 0.0
 
     def steps(self) -> Iterator[None]:
@@ -179,8 +194,10 @@ class _Run:
                 # the mean over all rows of the step, wherever they are computed
                 (loss * (len(part) * job.world / len(rows))).backward()
             with torch.no_grad():
-                hits = metrics.mixed_accuracy(out.float(), target[inside]) * len(part)
-                self._sums += torch.tensor([float(loss) * len(part), float(hits), len(part)], dtype=torch.float64)
+                hits = metrics.mixed_accuracy(out.float(), target[inside])
+                # added up where they are: reading them would make the host wait for the device at every step
+                scores = torch.stack([loss.detach(), hits, torch.ones_like(hits)])
+                self._sums.add_(scores.double(), alpha=len(part))
         self._optimizer.step()
         if self._average is not None:
             with torch.no_grad():
@@ -194,7 +211,9 @@ class _Run:
 
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate, count the epoch, and give its figures."""
-        loss, hits, rows = self.job.sum(self._sums.clone()).tolist()
+        start = time.perf_counter()
+        loss, hits, rows = self.job.sum(self._sums.clone()).tolist()  # waits for the steps that are still under way
+        self._seconds += time.perf_counter() - start
         line: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": self.step,
@@ -209,9 +228,12 @@ class _Run:
                 line |= {f"test_ema_{name}": value for name, value in self.evaluate().items()}
         self.epoch += 1
         self._in_epoch = 0
-        self._sums = torch.zeros(3, dtype=torch.float64)
+        self._sums = self._no_sums()
         self._seconds = 0.0
         return line
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self.job.device)
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
@@ -256,7 +278,7 @@ class _Run:
     def load(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.epoch, self.step, self._in_epoch = state["epoch"], state["step"], state["in_epoch"]
-        self._sums, self._seconds = state["sums"].cpu(), state["seconds"]
+        self._sums, self._seconds = state["sums"].to(self.job.device), state["seconds"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
