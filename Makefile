@@ -10,7 +10,7 @@ export PYTHONWARNINGS =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real test-kernels lint types format bench clean
+.PHONY: help demo test test-real test-kernels lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -80,6 +80,15 @@ bench: .make/dev  ## every measurement under bench/, and its page
 	@for file in $$(grep -l '^if __name__' bench/*.py | grep -vE "page|curves"); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
 	@$(BIN)/python -m bench.page
 
+# glibc gives large blocks back to the system and pays for their pages again; told to keep them, all candidates are faster
+KEEP = MALLOC_MMAP_THRESHOLD_=4294967295 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=1073741824
+PEERS ?= .venv-peers
+
+bench-peers:  ## mixing beside timm, torchvision and kornia from their own packages, in an environment of several GB
+	@test -d $(PEERS) || { $(PYTHON) -m venv $(PEERS) && $(PEERS)/bin/python -m pip install -q torch torchvision timm kornia; }
+	@PYTHONPATH=src $(PEERS)/bin/python -m bench.mixing
+	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
+
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .make demo build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,11 +1,15 @@
-"""Mixing a batch: beside torch's own copy of it, and beside the formulas of other implementations.
+"""Mixing a batch: beside torch's own copy of it, and beside other implementations.
 
-Peers stand by their formula (marked so), since their packages need a torchvision that this CPU build has not.
+Each peer runs by its formula, marked so. Where its package is installed it also runs from there, labels included, as a user
+would call it (`make bench-peers` makes such an environment; torchvision does not import beside PyTorch's CPU build).
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -53,12 +57,41 @@ def peers(x: Tensor, perm: Tensor, lam: float) -> dict[str, Callable[[], Any]]:
     }
 
 
+def packages(x: Tensor) -> dict[str, Callable[[], Any]]:
+    """The peers' own packages, as far as they can be imported; they mix the labels too."""
+    y, own = torch.arange(len(x)) % 10, x.clone()
+    found: dict[str, Callable[[], Any]] = {}
+    if importlib.util.find_spec("timm"):
+        from timm.data.mixup import Mixup
+
+        timm = Mixup(mixup_alpha=1.0, num_classes=10, label_smoothing=0.0)
+        if len(x) % 2 == 0:
+            found[f"timm {metadata.version('timm')}, in place (package)"] = lambda: timm(own, y)
+    if importlib.util.find_spec("torchvision"):
+        from torchvision.transforms import v2
+
+        torchvision = v2.MixUp(alpha=1.0, num_classes=10)
+        found[f"torchvision {metadata.version('torchvision')} (package)"] = lambda: torchvision(x, y)
+    if importlib.util.find_spec("kornia") and x.ndim == 4:
+        from kornia.augmentation import RandomMixUpV2
+
+        kornia = RandomMixUpV2(data_keys=["input", "class"], p=1.0)
+        found[f"kornia {metadata.version('kornia')} (package)"] = lambda: kornia(x, y)
+    return found
+
+
 def ours(x: Tensor, plan: vicinal.MixPlan, each: vicinal.MixPlan) -> dict[str, Callable[[], Any]]:
     buffer, own = torch.empty_like(x), x.clone()
+    roll = vicinal.Mixup(1.0, vicinal.Roll()).plan(len(x), step=1)
+    mixup, y = vicinal.Mixup(1.0), torch.arange(len(x)) % 10
     return {
         "vicinal, in place": lambda: plan(own, out=own),
         "vicinal, into a buffer": lambda: plan(x, out=buffer),
         "vicinal, new tensor": lambda: plan(x),
+        "vicinal, into a buffer, Roll": lambda: roll(x, out=buffer),
+        "vicinal, new tensor, Roll": lambda: roll(x),
+        "vicinal, one line, draw and labels included": lambda: mixup(x, y),
+        "vicinal, one line into a buffer, the same": lambda: mixup(x, y, out=buffer),
         "vicinal, in place, weight per example": lambda: each(own, out=own),
         "vicinal, into a buffer, weight per example": lambda: each(x, out=buffer),
     }
@@ -76,6 +109,8 @@ def table(shape: tuple[int, ...], n: int, dtype: torch.dtype = torch.float32, la
     buffer = torch.empty_like(x)
     candidates = {"torch copy_": lambda: buffer.copy_(x)}
     candidates |= ours(x, plan, each) | peers(x, plan.partner, float(plan.weight[0]))
+    if dtype == torch.float32 and not layout:
+        candidates |= packages(x)
     times = timing.rounds(candidates, n)
     result = timing.against(times, "torch copy_")
     timing.show(f"{'x'.join(map(str, shape))} {dtype} {layout}", result, "torch copy_")
@@ -119,7 +154,12 @@ def main() -> None:
         tables[f"{name} channels_last"] = table(SHAPES[name], args.rounds, layout="channels_last")
         tables[f"{name} bfloat16"] = table(SHAPES[name], args.rounds, torch.bfloat16)
         tables[f"{name} uint8 to float"] = from_bytes(SHAPES[name], args.rounds)
-    timing.save("mixing" if args.threads == 1 else f"mixing-{args.threads}threads", args, tables)
+    name = "mixing" if args.threads == 1 else f"mixing-{args.threads}threads"
+    if importlib.util.find_spec("torchvision"):
+        name += "-packages"
+    if any(key.startswith("MALLOC_") for key in os.environ):
+        name += "-malloc"  # an allocator that keeps its memory
+    timing.save(name, args, tables)
 
 
 if __name__ == "__main__":

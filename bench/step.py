@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +41,10 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callab
         mixed, target = mixup(x, y)
         update(F.cross_entropy(net(mixed), target))
 
+    step = itertools.count()
+
     def into_buffer() -> None:
-        plan = mixup.plan(len(x), step=0)
+        plan = mixup.plan(len(x), step=next(step))
         update(F.cross_entropy(net(plan(x, out=buffer)), plan.target(y)))
 
     return {

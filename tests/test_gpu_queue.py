@@ -1,6 +1,8 @@
 """The queue of GPU measurements: parcels that notice damage, slots that add up, jobs that run, and devices that agree."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pretend_cuda import CPU, CUDA, PretendCuda, TwoDevices, Waits, here
 from vicinal.lab import recipes
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import examples, fleet
+from vicinal.lab.train import examples, fleet, loop
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -341,52 +343,50 @@ def test_the_command_runs_a_slot_and_sends_it_on(
 # ---- on a GPU that is not there
 
 
-def a_fleet(device: torch.device) -> list[Tensor]:
-    """Train by hand what `fleet.train` trains, three runs of four to the end, and give all weights."""
+def a_fleet(device: torch.device, vicinity: vicinal.Vicinity) -> list[Tensor]:
+    """Train four runs, of which the third leaves early, and give all weights and those of the best epochs."""
     x = torch.from_numpy(generator(5).standard_normal((2, 37, 5), dtype="float32"))
     data = fleet.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
-    runs = [fleet.Run(i % 2, i, vicinal.Mixup(0.4), learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
-    training = fleet.Training(epochs=2, hidden=(8,))
-    networks = fleet.train(runs, data, 2, training).networks
-    optimizer = fleet._Optimizer(networks, runs, training)
-    for step in range(2):
-        plans = [run.vicinity.plan(37, step=step, seed=run.seed) for run in runs]
-        ((x_RBD, y_RB),) = fleet._batches(runs, data, step, 37, 37)
-        optimizer.step(fleet._gradients(networks, *fleet._apply(plans, x_RBD, y_RB, 2), 2))
-        if step == 0:
-            keep = [0, 1, 3]
-            networks, runs = networks[keep], [runs[i] for i in keep]
-            optimizer = optimizer.of(keep, networks, runs, training)
-    assert {t.device.type for t in (*networks.weights, *networks.biases)} == {device.type}
-    return [*networks.weights, *networks.biases]
+    runs = [fleet.Run(i % 2, i, vicinity, learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
+    seen: list[fleet.Networks] = []
+
+    def score(networks: fleet.Networks, mine: Sequence[fleet.Run]) -> list[float]:
+        seen.append(networks)
+        return [0.0 if run.seed == 2 else -float(len(seen)) for run in mine]
+
+    trained = fleet.train(runs, data, 2, fleet.Training(epochs=3, hidden=(8,), patience=1), score=score)
+    assert [len(networks) for networks in seen] == [4, 4, 3]
+    assert trained.epochs == [3, 3, 1, 3]
+    weights = [w for n in (trained.networks, seen[-1]) for w in (*n.weights, *n.biases)]
+    assert {w.device.type for w in weights} == {device.type}
+    return weights
 
 
-def test_a_fleet_computes_where_its_data_are() -> None:
-    expected = a_fleet(CPU)
-    with PretendCuda():
-        weights = a_fleet(CUDA)
+@pytest.mark.parametrize("vicinity", [vicinal.Mixup(0.4), vicinal.LabelSmoothing(0.1)], ids=repr)
+def test_a_fleet_computes_where_its_data_are(vicinity: vicinal.Vicinity) -> None:
+    expected = a_fleet(CPU, vicinity)
+    with PretendCuda(reads=isinstance(vicinity, vicinal.LabelSmoothing)):  # `dense` checks the ids
+        weights = a_fleet(CUDA, vicinity)
     for got, exact in zip(weights, expected, strict=True):
         assert torch.equal(here(got), exact)
 
 
-def a_step(device: torch.device) -> Tensor:
-    """Take what the loop takes of a step, but for the network: pictures to loss and hits."""
-    images = torch.from_numpy(generator(6).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8))
-    images = images.contiguous(memory_format=torch.channels_last)
-    classes = tuple(map(str, range(10)))
-    data = examples.Examples(images, torch.arange(20) % 10, classes, (0.5,) * 3, (0.2,) * 3, CropFlip(2))
-    rows = torch.tensor([3, 19, 4, 4, 0, 11, 7, 2])
-    x, y = data.to(device).batch(rows.to(device), vicinal.Key(0, 0, 0, 1))
-    plan = vicinal.Mixup(1.0).plan(len(y), y, x, step=1)
-    logits = plan(x).flatten(1)[:, :10]
-    scores = [F.cross_entropy(logits, plan.target(y)), vicinal.metrics.mixed_accuracy(logits, plan.target(y))]
-    return torch.stack(scores)
+def steps_of_the_loop(device: torch.device) -> list[Tensor]:
+    """Take the three steps of an epoch of `vicinal train`, and give its sums and the network's weights."""
+    images = torch.from_numpy(generator(6).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8))
+    data = examples.Examples(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
+    recipe = replace(recipes.cifar10_preact18_mixup(), network="small", batch=8, accumulate=2, ema=0.9)
+    training = loop._Run(recipe, data.to(device), data.to(device), loop.Job(0, 1, device))
+    assert len(list(training.steps())) == 3
+    return [training._sums, *training.network.state_dict().values(), *(training._average or [])]
 
 
-def test_a_mixed_step_waits_for_nothing_on_a_gpu() -> None:
+def test_a_step_of_the_loop_reads_nothing_from_a_gpu() -> None:
+    expected = steps_of_the_loop(CPU)
     with PretendCuda():
-        there = a_step(CUDA)
-    torch.testing.assert_close(here(there), a_step(CPU))
+        there = steps_of_the_loop(CUDA)
+    for got, exact in zip(there, expected, strict=True):
+        torch.testing.assert_close(here(got), exact)
 
 
 def test_the_tests_above_would_notice() -> None:

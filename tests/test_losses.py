@@ -622,3 +622,36 @@ def test_class_weights_are_one_for_each_class(classes, smoothing):
 def test_plain_labels_are_left_to_pytorch():
     ids = torch.tensor([0, 1, 2])
     assert_same_bits(F.cross_entropy(LOGITS, ids), -LOGITS.log_softmax(1)[torch.arange(3), ids].mean())
+
+
+@pytest.mark.parametrize("ignored", [-100, -1])
+def test_a_plan_s_own_weights_and_ignored_ids(ignored):
+    """The loss of a fresh plan takes the shortest way; ids that are ignored, or lie outside, must not slip through it."""
+    plan = Mixup(0.7).plan(6, step=1)
+    y = torch.tensor([0, 3, 1, 2, 2, 0])
+    logits = draw(8, (6,), 2, dtype=torch.float32)[0]
+    target = plan.target(y)
+    assert target.slopes is not None
+    log_p = logits.double().log_softmax(1)
+    loss = F.cross_entropy(logits, target)
+    assert loss.item() == pytest.approx(by_hand(log_p, target.ids, target.weight.double()).item(), abs=1e-6)
+    slope = torch.autograd.grad(loss, logits)[0]
+    expected = torch.autograd.grad(by_hand(log_p, target.ids, target.weight.double()), logits)[0]
+    assert torch.allclose(slope, expected, atol=1e-7)
+
+    y[2] = ignored
+    target = plan.target(y)
+    if ignored == -100:
+        expected = by_hand(logits.double().log_softmax(1), target.ids, target.weight.double())
+        assert F.cross_entropy(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
+    else:
+        with pytest.raises((IndexError, RuntimeError)):
+            F.cross_entropy(logits, target)
+        kept = F.cross_entropy(logits, target, ignore_index=-1)
+        expected = by_hand(logits.double().log_softmax(1), target.ids, target.weight.double(), ignore_index=-1)
+        assert kept.item() == pytest.approx(expected.item(), abs=1e-6)
+    y[2] = 4
+    with pytest.raises((IndexError, RuntimeError)):
+        F.cross_entropy(logits, plan.target(y))
+    with pytest.raises(ValueError, match="do not fit"):
+        F.cross_entropy(logits[:5], plan.target(y))

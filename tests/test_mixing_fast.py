@@ -274,3 +274,37 @@ def test_compiled_equals_plain(dtype: torch.dtype) -> None:
     if dtype == torch.uint8:
         got = plan.normalized(x, MEAN, STD, compiled=True)
         torch.testing.assert_close(got.double(), usual(x, partner, weight), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [1, 5, 11])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.uint8])
+def test_a_roll_takes_two_pieces_and_equals_plain(shift, layout, dtype, monkeypatch):
+    x = (100 * torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))).to(dtype).to(memory_format=layout)
+    partner = (torch.arange(12) + shift) % 12
+    weight = torch.rand(12, generator=torch.Generator().manual_seed(1))
+    expected = mixing.plain(x, partner[:, None], torch.stack([weight, 1 - weight], 1))
+    monkeypatch.setattr(mixing, "_SMALL", 1)
+    gathers = []
+    monkeypatch.setattr(torch.Tensor, "index_select", lambda *args: gathers.append(args))
+    mixed = mixing.mix_pairs(x, partner, weight)
+    assert torch.equal(mixed, expected)
+    assert mixed.is_contiguous(memory_format=layout)
+    out = torch.empty_like(x)
+    assert mixing.mix_pairs(x, partner, weight, out) is out
+    assert torch.equal(out, expected)
+    assert not gathers
+
+
+def test_a_roll_has_its_gradient_and_almost_a_roll_is_none(monkeypatch):
+    monkeypatch.setattr(mixing, "_SMALL", 1)
+    x = torch.rand(6, 4, generator=torch.Generator().manual_seed(2))
+    weight = torch.full((6,), 0.25)
+    roll, other = (torch.arange(6) + 2) % 6, torch.tensor([2, 3, 4, 5, 1, 0])
+    for partner in (roll, other):
+        expected = torch.lerp(x[partner], x, weight[:, None])
+        assert torch.equal(mixing.mix_pairs(x, partner, weight), expected)
+        assert torch.equal(mixing.mix_pairs(x.clone(), partner, weight, out=x.clone()), expected)
+    y = x.clone().requires_grad_()
+    mixing.mix_pairs(y, roll, weight).sum().backward()
+    assert torch.allclose(y.grad, torch.ones_like(x))

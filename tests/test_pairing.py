@@ -19,6 +19,7 @@ PAIRINGS = [
     v.RandomPairs(self_pairs=False),
     v.SameClass(),
     v.OtherClass(),
+    v.Roll(),
     v.Nearest(k=2),
     v.Nearest(k=2, same_class=True),
     v.LabelDistance(0.5),
@@ -51,7 +52,9 @@ def test_partners_are_rows_of_the_batch(pairing, n):
         assert ((partner >= 0) & (partner < n)).all()
 
 
-@pytest.mark.parametrize("pairing", [v.RandomPairs(), v.RandomPairs(self_pairs=False), v.SameClass()], ids=repr)
+@pytest.mark.parametrize(
+    "pairing", [v.RandomPairs(), v.RandomPairs(self_pairs=False), v.SameClass(), v.Roll()], ids=repr
+)
 def test_permutations_use_every_row_once(pairing):
     for partner in draws(pairing, 50):
         assert sorted(partner) == list(range(7))
@@ -261,3 +264,11 @@ def test_bandwidth():
 def test_what_is_no_pairing_is_refused(make, pairing):
     with pytest.raises(TypeError, match=r"pairing must be a pairing such as RandomPairs\(\) or SameClass\(\), got"):
         make(1.0, pairing=pairing)
+
+
+def test_a_roll_is_one_of_its_distances_uniformly():
+    seen = draws(v.Roll(), 3000)
+    distance = (seen - np.arange(7)) % 7
+    assert (distance == distance[:, :1]).all()
+    assert 0 not in distance
+    assert uniform(Counter(distance[:, 0].tolist()).values(), 6)

@@ -167,3 +167,16 @@ def test_dirichlet(alpha, k):
             assert z((column <= at).mean(), p, p * (1 - p) + 1e-9) < 4.5, at
     covariance = -variance / (k - 1)
     assert np.cov(shares.T)[0, 1] == pytest.approx(covariance, abs=5 * variance / np.sqrt(N) + 1e-9)
+
+
+def test_the_generator_that_is_lent_draws_what_a_fresh_one_does():
+    keys = [v.random.Key(1, 0, 0, 5), v.random.Key(2**64 - 1, 2**32 - 1, 7, 2**64 - 1, 17), v.random.Key(1, 0, 0, 5)]
+    for key in keys:
+        fresh, lent = key.generator(), random.borrowed(key)
+        assert fresh.beta(0.3, 0.3) == lent.beta(0.3, 0.3, size=1)[0]
+        assert fresh.permutation(9).tolist() == lent.permutation(9).tolist()
+        # a half-used word is part of a generator's state, and must not reach the next key
+        assert (
+            fresh.integers(2**31, size=3, dtype=np.uint32).tolist()
+            == lent.integers(2**31, size=3, dtype=np.uint32).tolist()
+        )

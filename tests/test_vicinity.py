@@ -480,3 +480,63 @@ def test_all_lambdas_of_a_run_differ():
 
 def test_this_file_is_the_line_that_is_named():
     assert Path(__file__).name == "test_vicinity.py"
+
+
+PAIRS = [v.Mixup(0.3, seed=5), v.Mixup(2.0, pairing=v.RandomPairs(self_pairs=False)), v.Mixup(v.Beta(1.0)), v.ERM()]
+
+
+@pytest.mark.parametrize("vicinity", PAIRS, ids=str)
+def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
+    keys = [random.Key(seed, 0, worker, step) for seed in (0, 9) for worker in (0, 2) for step in (0, 1, 40)]
+    pairs = v.vicinity.draw_pairs(vicinity, keys, 7)
+    assert pairs is not None
+    for key, partner, own in zip(keys, *pairs, strict=True):
+        plan = vicinity.plan(7, step=key.step, seed=key.seed, rank=0, worker=key.worker)
+        x = noise(7, 3, seed=1)
+        mixed = torch.lerp(x[torch.from_numpy(partner)], x, torch.tensor(own))
+        assert torch.equal(plan(x), mixed)
+
+
+@pytest.mark.parametrize(
+    "vicinity",
+    [v.Mixup(v.Beta(1.0, per="example")), v.Mixup(v.Dirichlet(1.0)), v.Mixup(pairing=v.SameClass()), v.InputMixup(1.0)],
+    ids=str,
+)
+def test_what_is_no_pair_by_one_weight_is_not_drawn_together(vicinity):
+    assert v.vicinity.draw_pairs(vicinity, [random.Key(0, 0, 0, 0)], 4) is None
+
+
+def test_the_one_line_draws_ahead_without_a_trace(monkeypatch):
+    """Sizes that change, a rank that appears, a resume: every batch gets the plan of its own key."""
+    mixup = v.Mixup(0.5, seed=3)
+    x, y = noise(9, 4, seed=2), ids(9)
+    sizes = [9] * 40 + [5] + [9] * 3 + [5, 5, 5, 9, 1] + [9] * 70
+    for step, n in enumerate(sizes):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the batch of one
+            mixed, target = mixup(x[:n], y[:n])
+            plan = mixup.plan(n, step=step)
+        assert torch.equal(mixed, plan(x[:n]))
+        assert torch.equal(target.weight, plan.target(y[:n]).weight)
+        assert torch.equal(target.ids, plan.target(y[:n]).ids)
+    monkeypatch.setenv("RANK", "3")
+    assert torch.equal(mixup(x, y)[0], mixup.plan(9, step=len(sizes), rank=3)(x))
+    mixup.load_state_dict({"on": True, "epoch": None, "steps": [2]})
+    for step in range(2, 50):
+        assert torch.equal(mixup(x, y)[0], mixup.plan(9, step=step, rank=3)(x))
+
+
+def test_several_plans_are_plans():
+    partner = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(i)) for i in range(3)])
+    weight = torch.tensor([0.25, 1.0, 0.0])
+    x, y = noise(6, 2, seed=3), ids(6)
+    for plan, p, w in zip(v.plan.MixPlan.several(partner, weight), partner, weight, strict=True):
+        alone = v.plan.MixPlan(p, w.expand(6).clone())
+        assert repr(plan) == repr(alone)
+        assert torch.equal(plan(x), alone(x))
+        logits = noise(6, CLASSES, seed=4)
+        loss = torch.nn.functional.cross_entropy
+        assert torch.equal(loss(logits, plan.target(y)), loss(logits, alone.target(y)))
+        saved = {k: t for k, t in plan.to_dict().items() if isinstance(t, torch.Tensor)}
+        assert saved.keys() == {"partner", "weight"}
+        assert torch.equal(pickle.loads(pickle.dumps(plan)).to("cpu")(x), alone(x))

@@ -63,6 +63,7 @@ CASES = [
     Case("mixup-of-4-per-example", v.Mixup(v.Dirichlet(0.5, k=4, per="example"))),
     Case("mixup-no-self-pairs", v.Mixup(1.0, v.RandomPairs(self_pairs=False))),
     Case("mixup-same-class", v.Mixup(1.0, v.SameClass())),
+    Case("mixup-roll", v.Mixup(1.0, v.Roll())),
     Case("mixup-other-class", v.Mixup(1.0, v.OtherClass())),
     Case("mixup-nearest", v.Mixup(1.0, v.Nearest(k=2))),
     Case("mixup-label-distance", v.Mixup(1.0, v.LabelDistance(0.5)), numbers=True),

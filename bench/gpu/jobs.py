@@ -27,7 +27,7 @@ JOBS: tuple[Job, ...] = (
     Job("kernels", 8, "24 tables, 15 to 45 s each at most; about 20 s of compiling for 9", kernels.run),
     Job("throughput", 5, "7 loops of two epochs or 400 steps at 5,000 to 20,000 pictures/s", throughput.run, ("cifar10",)),
     *_CIFAR10[:2],
-    Job("fleet", 4, "5 fleets; 242,000 plans of 30 us on the host, 30 steps of 100,000 nets at 2 TB/s", fleet.run),
+    Job("fleet", 4, "5 fleets, 20 s and 1 to 2 ms a net; on the host, weights of 1 ms and 22 plans of 4 us", fleet.run),
     Job("imagenet", 5, "6 ways of 40 batches of 256 at 2,000 pictures/s, and making 2,048 pictures", imagenet.run),
     Job("fast", 30, "36 runs, 2,664 epochs: 452 M multiply-adds x 6 x 50,000 = 136 TFLOP at 250 TFLOP/s, and launches",
         fast.run, ("cifar10",)),

@@ -108,7 +108,7 @@ def reference(slot: Slot, recipe: Recipe, mixing: bool) -> dict[str, float]:
         loss = F.cross_entropy(out, y)
         if mixing:
             loss = lam * loss + (1 - lam) * F.cross_entropy(out, y[index])
-        total += float(loss)
+        total += loss.item()
         sgd.zero_grad()
         loss.backward()
         sgd.step()

@@ -14,6 +14,7 @@ from vicinal.pairing import Nearest as Nearest
 from vicinal.pairing import OtherClass as OtherClass
 from vicinal.pairing import Pairing as Pairing
 from vicinal.pairing import RandomPairs as RandomPairs
+from vicinal.pairing import Roll as Roll
 from vicinal.pairing import SameClass as SameClass
 from vicinal.plan import MixPlan as MixPlan
 from vicinal.plan import Plan as Plan

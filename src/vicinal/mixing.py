@@ -4,7 +4,8 @@
 agree to the bit, or to one rounding of the result. On a CPU the time goes into moving memory, so the fast paths
 differ in how often they touch it (docs/performance.md has the figures):
 
-- small rows: gather the partners, then interpolate in the same buffer (3 reads, 2 writes);
+- small rows: gather the partners, then interpolate in the same buffer (3 reads, 2 writes); without the gather where
+  all partners are equally far away (2 reads, 1 write);
 - large rows: one row at a time (2 reads, 1 write), and in place row by row along the cycles of the pairing, so that
   only one row a cycle is ever copied;
 - bytes to normalised numbers: each row is converted once, in cache.
@@ -25,6 +26,7 @@ from torch import Tensor
 _HALF = (torch.float16, torch.bfloat16)
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
+_SMALL = 256 * 1024  # elements
 _FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
@@ -85,6 +87,17 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
 
 def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
     """Mix pairs: `mix` for one partner a row, partner int64 [n] and weight [n], the row's own share."""
+    if (
+        out is None
+        and not compiled
+        and x.dtype == weight.dtype
+        and x.is_cpu
+        and weight.is_cpu
+        and x.numel() < _SMALL
+        and x.is_contiguous()
+    ):
+        own = weight.unsqueeze(1) if x.ndim == 2 else weight.view(-1, *(1,) * (x.ndim - 1))
+        return x.index_select(0, partner).lerp_(x, own)  # every line of Python counts here
     if compiled:
         return mix(x, partner[:, None], torch.stack([weight, 1 - weight], dim=1), out, compiled)
     check_mixable(x)
@@ -96,6 +109,11 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
 def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     if _row_by_row(x, out):
         return _mix_rows(x, partner, weight, out)
+    if x.dtype in _HALF and x.is_cpu and _is_one(weight) and x.is_contiguous() and not torch.compiler.is_compiling():
+        # by a number, torch's lerp computes half precisions in float32 and rounds once
+        own = float(weight[0])
+        other = x.index_select(0, partner)
+        return other.lerp_(x, own) if out is None else torch.lerp(other, x, own, out=out)
     if _is_narrow(x):
         mixed = _narrow(_mix_batch(_wide(x), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
@@ -106,14 +124,40 @@ def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
     """Mix all rows by a gather and an interpolation of the whole batch."""
     flat, order = _rows(x)
     own = weight.to(x.dtype)[:, None]
+    if out is not x and (shift := _shift(x, partner)) and (out is None or _rows(out)[1] == order):
+        result = torch.empty_like(flat) if out is None else _rows(out)[0]
+        stay = len(flat) - shift
+        torch.lerp(flat[shift:], flat[:stay], own[:stay], out=result[:stay])
+        torch.lerp(flat[:shift], flat[stay:], own[stay:], out=result[stay:])
+        return _unrows(result, x, order) if out is None else out
     if out is None or not _is_view(x, flat) or out.stride() != x.stride():
         mixed = _unrows(flat.index_select(0, partner).lerp_(flat, own), x, order)
         return mixed if out is None else out.copy_(mixed)
     if out is x:
-        flat.lerp_(flat.index_select(0, partner), 1 - own)
+        torch.lerp(flat.index_select(0, partner), flat, own, out=flat)
     else:
         torch.index_select(flat, 0, partner, out=_rows(out)[0]).lerp_(flat, own)
     return out
+
+
+def _shift(x: Tensor, partner: Tensor) -> int:
+    """Give s if every row's partner is the row s places on, circularly (`pairing.Roll`), else 0.
+
+    Two pieces of memory are then mixed with two others, without a gather. Found in the partners themselves, which for
+    all but tiny batches costs nothing beside the mixing.
+    """
+    if (
+        x.numel() < _SMALL
+        or not x.is_cpu
+        or torch.compiler.is_compiling()
+        or (x.requires_grad and torch.is_grad_enabled())
+    ):
+        return 0
+    n = len(partner)
+    shift, following = partner[:2].tolist() if n > 1 else (0, 0)
+    if following != (shift + 1) % n:  # what a random pairing is known by
+        return 0
+    return shift if torch.equal(partner, torch.arange(shift, shift + n).remainder_(n)) else 0
 
 
 def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
@@ -123,6 +167,11 @@ def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     for j in range(partner.shape[1]):
         mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
     return _unrows(mixed, x, order)
+
+
+def _is_one(weight: Tensor) -> bool:
+    """Whether all rows have the same weight."""
+    return weight.numel() > 0 and bool((weight == weight[0]).all())
 
 
 def _is_narrow(x: Tensor) -> bool:

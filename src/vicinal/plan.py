@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class Plan(ABC):
             ValueError: a leaf has another number of rows than the plan, or out does not fit x.
 
         """
-        if isinstance(x, Tensor) and x.ndim and len(x) == len(self) and (out is None or isinstance(out, Tensor)):
+        if isinstance(x, Tensor) and x.shape[:1] == (len(self),) and (out is None or isinstance(out, Tensor)):
             return self.tensor(x, 0, out, compiled)
         into, spec = pytree.tree_flatten(out)
         if out is not None and spec != pytree.tree_structure(x):
@@ -87,7 +87,7 @@ class Plan(ABC):
             ValueError: a leaf has another number of rows than the plan.
 
         """
-        if isinstance(y, Tensor) and y.ndim and len(y) == len(self):
+        if isinstance(y, Tensor) and y.shape[:1] == (len(self),):
             return self.labels(mixable_target(y))
         return self._over(y, "target", lambda leaf, number, place: self.labels(mixable_target(leaf)))
 
@@ -176,6 +176,7 @@ class MixPlan(Plan):
     grid: tuple[int, ...] = ()
     noise: Noise | None = None
     smoothing: float = 0.0
+    _known: ClassVar[tuple[Tensor, Tensor | None] | None] = None  # of an instance: see `_for_targets`
 
     def __post_init__(self) -> None:
         partner, weight = self.partner, self.weight
@@ -197,7 +198,7 @@ class MixPlan(Plan):
 
     def __len__(self) -> int:
         """Give the number of rows the plan was drawn for."""
-        return len(self.partner)
+        return self.partner.shape[0]
 
     @property
     def partners(self) -> Tensor:
@@ -208,6 +209,40 @@ class MixPlan(Plan):
     def shares(self) -> Tensor:
         """float32 [n, m + 1]: the row's own share, then its partners'; rows sum to 1."""
         return _shares(self.weight)
+
+    def _for_targets(self) -> tuple[Tensor, Tensor | None]:
+        """Give the target's shares by example, float32 [m + 1, n], and `MixedTarget.slopes`; worked out once."""
+        if self._known is not None:
+            return self._known
+        shares = self.target_shares
+        if torch.compiler.is_compiling() or not shares.is_cpu or not shares.numel() or not float(shares.min()) > 0:
+            return shares.T, None
+        known = shares.T.contiguous(), (shares / -len(self)).flatten()
+        object.__setattr__(self, "_known", known)
+        return known
+
+    @staticmethod
+    def several(partner: Tensor, weight: Tensor) -> list[MixPlan]:
+        """Give k plans at a fraction of the cost of one by one.
+
+        Args:
+            partner: int64 [k, n].
+            weight: float32 [k], the share that all rows of a batch keep.
+
+        """
+        k, n = partner.shape
+        own = weight[:, None].expand(k, n)
+        both = torch.stack([own, 1 - own], dim=2)
+        slopes = (both / -n).view(k, -1) if n else both.view(k, -1)
+        plans = []
+        for p, w, shares, slope, mixes in zip(
+            partner.unbind(), own.contiguous().unbind(), both.mT.contiguous().unbind(), slopes.unbind(),
+            ((weight > 0) & (weight < 1)).tolist(), strict=True,
+        ):  # fmt: skip
+            plan = MixPlan.__new__(MixPlan)
+            vars(plan).update(partner=p, weight=w, _known=(shares, slope if mixes else None))
+            plans.append(plan)
+        return plans
 
     @property
     def target_shares(self) -> Tensor:
@@ -267,9 +302,12 @@ class MixPlan(Plan):
             mixed = mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box)
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
-            own = y.long()
-            others = [own.index_select(0, partner) for partner in self.partners.to(y.device).unbind(1)]
-            return MixedTarget(torch.stack([own, *others]), self.target_shares.T.to(y.device), self.smoothing)
+            own, partner = y.long(), self.partner
+            shares, slopes = self._for_targets()
+            if not y.is_cpu:
+                partner, shares, slopes = partner.to(y.device), shares.to(y.device), None
+            others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
+            return MixedTarget.trusted(torch.stack([own, *others]), shares, self.smoothing, slopes)
         if isinstance(y, Tensor):
             y = MixedTarget(y.long()[None], torch.ones(1, len(y), device=y.device))
         if box is None:

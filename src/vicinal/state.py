@@ -11,14 +11,18 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections.abc import Sequence
 from multiprocessing.context import get_spawning_popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.multiprocessing  # lets tensors in shared memory travel to processes that are spawned
 from torch import Tensor
 
 from vicinal import random
+
+if TYPE_CHECKING:
+    from vicinal.plan import Plan
 
 _WORKERS = 510  # with the two cells before them, one page
 _ON, _EPOCH, _STEPS = 0, 1, 2
@@ -35,10 +39,18 @@ class State:
 
     def __init__(self) -> None:
         self._cells = _page()
+        self._viewed: Tensor | None = None
+        self._view = memoryview(b"")
         self._cells[_ON] = 1
         self._cells[_EPOCH] = _UNSET
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
+        self.ahead: tuple[tuple[int, ...], int, Sequence[Plan]] = (
+            (),
+            0,
+            [],
+        )  # of which batches, the first's step, plans
+        self.batch_before: tuple[int, ...] = ()
         _LIVE.add(self)
 
     @property
@@ -59,15 +71,22 @@ class State:
         """Count one batch of this worker and give its number, from 0."""
         if worker >= _WORKERS:
             raise ValueError(f"at most {_WORKERS - 1} DataLoader workers are counted, this is worker {worker}")
-        cells = self.cells
-        step = int(cells[_STEPS + worker])
+        cells = self._numbers()
+        step = cells[_STEPS + worker]
         cells[_STEPS + worker] = step + 1
         return step
+
+    def _numbers(self) -> memoryview:
+        """Look at the cells without PyTorch, which takes microseconds for each."""
+        cells = self.cells
+        if self._viewed is not cells:
+            self._viewed, self._view = cells, memoryview(cells.numpy())  # type: ignore[arg-type]
+        return self._view
 
     @property
     def on(self) -> bool:
         """Whether the vicinity mixes."""
-        return bool(self.cells[_ON])
+        return bool(self._numbers()[_ON])
 
     @on.setter
     def on(self, value: bool) -> None:
@@ -76,7 +95,7 @@ class State:
     @property
     def epoch(self) -> int | None:
         """The epoch that was set last; None before the first."""
-        epoch = int(self.cells[_EPOCH])
+        epoch = self._numbers()[_EPOCH]
         return None if epoch == _UNSET else epoch
 
     @epoch.setter

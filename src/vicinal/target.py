@@ -37,7 +37,7 @@ class MixedTarget:
 
     """
 
-    __slots__ = ("ids", "smoothing", "weight")
+    __slots__ = ("ids", "slopes", "smoothing", "weight")
     rules: ClassVar[dict[Any, Callable[..., Any]]] = {}  # PyTorch's functions that have a meaning here: losses.py
 
     def __init__(self, ids: Tensor, weight: Tensor, smoothing: float = 0.0) -> None:
@@ -53,6 +53,16 @@ class MixedTarget:
         self.ids = ids
         self.weight = weight
         self.smoothing = smoothing
+        # -weight / n as [n * k], where the plan that made this knows that every share counts: what the mean loss
+        # multiplies log-probabilities by
+        self.slopes: Tensor | None = None
+
+    @classmethod
+    def trusted(cls, ids: Tensor, weight: Tensor, smoothing: float, slopes: Tensor | None) -> MixedTarget:
+        """Give a target from a plan's tensors, which fit by construction."""
+        target = cls.__new__(cls)
+        target.ids, target.weight, target.smoothing, target.slopes = ids, weight, smoothing, slopes
+        return target
 
     # -- what a plain target answers ---------------------------------------------------------------------------------
 

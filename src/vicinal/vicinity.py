@@ -31,6 +31,8 @@ from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, c
 
 X = TypeVar("X")
 
+_AHEAD, _AHEAD_ROWS = 32, 256  # plans drawn together, for batches of at most so many rows
+
 
 @dataclass(frozen=True)
 class Vicinity(ABC):
@@ -100,6 +102,8 @@ class Vicinity(ABC):
         )
         if (type(n) is not int and not isinstance(n, numbers.Integral)) or n < 0:
             raise ValueError(f"n is the number of rows, len(x), an integer >= 0, got {n!r}")
+        if type(self) is Mixup and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, int(n))) is not None:
+            return plan
         return self.draw(key, int(n), y if isinstance(y, Tensor) else None, _picture(x), epoch)
 
     def __call__(self, x: X, y: Any, *, out: Any = None) -> tuple[X, Any]:
@@ -118,6 +122,28 @@ class Vicinity(ABC):
         else:
             plan = self.plan(n, y, x, step=step, epoch=self.state.epoch, rank=self.state.rank, worker=worker)
         return plan(x, out=out), plan.target(y)
+
+    def _ahead(self, key: Key, n: int) -> Plan | None:
+        """Give a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
+
+        A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
+        draw finds cold caches and takes four times as long as in a block (docs/performance.md).
+        """
+        of = (n, key.seed, key.rank, key.worker)
+        block_of, first, plans = self.state.ahead
+        if block_of == of and first <= key.step < first + len(plans):
+            return plans[key.step - first]
+        if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
+            self.state.batch_before = of
+            return None
+        keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
+        key.check()
+        pairs = draw_pairs(self, keys, n)
+        if pairs is None:
+            return None
+        plans = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
+        self.state.ahead = of, key.step, plans
+        return plans[0]
 
     def on(self) -> None:
         """Mix again, at the next batch, in every DataLoader worker too."""
@@ -174,7 +200,12 @@ class Mixup(Vicinity):
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Draw shares, then partners."""
-        return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        key.check()
+        pairs = draw_pairs(self, [key], n)
+        if pairs is None:
+            return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        _warn_alone(n)
+        return MixPlan(torch.from_numpy(pairs[0][0]), torch.full((n,), float(pairs[1][0])))
 
 
 @dataclass(frozen=True)
@@ -385,6 +416,35 @@ class Scheduled(Vicinity):
         return self.part.draw(key.fold(0), n, y, x, epoch) if active else identity(n)
 
 
+def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Draw the plans of many batches of n rows without making them, for vicinities that mix any pair by one weight.
+
+    Args:
+        vicinity: ERM, or Mixup of one Beta weight a batch with RandomPairs.
+        keys: one for each batch, checked; of one seed, rank and worker or of several.
+        n: rows of each batch.
+
+    Returns:
+        What `vicinity.plan` would draw by each key: partners int64 [len(keys), n] and the share that all rows of the
+        batch keep of themselves, float32 [len(keys)]. None for all other vicinities.
+
+    """
+    if type(vicinity) is ERM:
+        return np.tile(np.arange(n), (len(keys), 1)), np.ones(len(keys), dtype=np.float32)
+    if type(vicinity) is not Mixup or type(vicinity.pairing) is not RandomPairs:
+        return None
+    weighting = vicinity.alpha if isinstance(vicinity.alpha, Weighting) else Beta(vicinity.alpha)
+    if type(weighting) is not Beta or weighting.per != "batch":
+        return None
+    alpha, pairing = weighting.alpha, vicinity.pairing
+    partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
+    for i, key in enumerate(keys):
+        generator = random.borrowed(key)
+        own[i] = generator.beta(alpha, alpha)
+        partner[i] = pairing.draw(generator, n, None, None)
+    return partner, _exact(own)
+
+
 def _draw(
     generator: np.random.Generator,
     alpha: float | Weighting,
@@ -395,9 +455,6 @@ def _draw(
 ) -> MixPlan:
     weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
     _warn_alone(n)
-    if isinstance(weighting, Beta) and weighting.per == "batch":  # one number, without the detour by an array
-        own = math.floor(random.beta(generator, weighting.alpha, 1)[0] * 2.0**24) * 2.0**-24  # as `_exact`
-        return MixPlan(torch.from_numpy(pairing.draw(generator, n, y, x)), torch.full((n,), own))
     shares = weighting.draw(generator, n)
     if shares.shape[1] == 2:
         partner = pairing.draw(generator, n, y, x)
@@ -459,7 +516,7 @@ def _picture(x: Any) -> Tensor | None:
 
 def _rows(x: Any) -> int:
     if isinstance(x, Tensor) and x.ndim:
-        return len(x)
+        return x.shape[0]
     for leaf in pytree.tree_leaves(x):
         if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
             return len(leaf)

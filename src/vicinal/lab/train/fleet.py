@@ -17,6 +17,7 @@ Shape letters: R runs, S splits, B rows of a batch, D inputs, C outputs.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.adamw import adamw
 
-from vicinal.plan import MixPlan, Plan
 from vicinal.random import Key
 from vicinal.target import MixedTarget
-from vicinal.vicinity import Vicinity
+from vicinal.vicinity import Vicinity, draw_pairs
 
 # streams of a run's key beside those of its plans, which count up from 0
 _ORDER, _INIT = 2**63, 2**63 + 1
@@ -179,7 +180,8 @@ def train(
     """
     if (training.patience is None) != (score is None):
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
-    rows, inputs = data.inputs.shape[1:]
+    inputs = data.inputs.shape[2]
+    numbers = _numbers(data, classes)
     networks = Networks.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
     networks = networks.to(data.inputs.device)
     optimizer = _Optimizer(networks, runs, training)
@@ -188,12 +190,8 @@ def train(
     step = 0
     for epoch in range(training.epochs):
         mine = [runs[i] for i in active]
-        for x_RBD, y_RB in _batches(mine, data, epoch, training.batch, rows):
-            plans = [
-                run.vicinity.plan(len(y), y, x, step=step, epoch=epoch, seed=run.seed, rank=0, worker=0)
-                for run, x, y in zip(mine, x_RBD, y_RB, strict=True)
-            ]
-            optimizer.step(_gradients(networks, *_apply(plans, x_RBD, y_RB, classes), classes))
+        for x_RBD, t_RBC in _batches(mine, data, numbers, epoch, step, training.batch):
+            optimizer.step(step, _gradients(networks, x_RBD, t_RBC, classes))
             step += 1
         if after_epoch is not None:
             after_epoch(epoch + 1, networks, active)
@@ -211,26 +209,85 @@ def train(
     return Trained(networks, [training.epochs] * len(runs))
 
 
-def _batches(runs: Sequence[Run], data: Part, epoch: int, batch: int, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of one epoch: inputs [R, B, D] and targets [R, B], in each run's own order."""
+def _numbers(data: Part, classes: int) -> Tensor:
+    """Give all targets as numbers [S * n, C]: one-hot, or the one number of a regression."""
+    targets = data.targets.flatten()
+    return F.one_hot(targets, classes).to(data.inputs.dtype) if classes else targets[:, None]
+
+
+def _batches(
+    runs: Sequence[Run], data: Part, numbers: Tensor, epoch: int, step: int, batch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the mixed batches of one epoch: inputs [R, B, D] and numeric targets [R, B, C], in each run's own order."""
+    rows = data.inputs.shape[1]
     shuffled = {seed: order(seed, epoch, rows) for seed in {run.seed: None for run in runs}}
     order_RN = torch.from_numpy(np.stack([run.split * rows + shuffled[run.seed] for run in runs]))
     order_RN = order_RN.to(data.inputs.device)
-    x, y = data.inputs.flatten(0, 1), data.targets.flatten()
-    for rows_RB in order_RN.split(batch, dim=1):
-        flat = rows_RB.flatten()
-        yield x.index_select(0, flat).view(*rows_RB.shape, -1), y.index_select(0, flat).view(rows_RB.shape)
+    x_ND = data.inputs.flatten(0, 1)
+    parts = order_RN.split(batch, dim=1)
+    for rows_RB, pairs in zip(parts, _pairs(runs, [p.shape[1] for p in parts], step, x_ND.device), strict=True):
+        x, t = _take(x_ND, rows_RB), _take(numbers, rows_RB)
+        if pairs is not None:
+            other_RB, own_R11 = rows_RB.gather(1, pairs[0]), pairs[1].to(x.dtype)
+            yield _take(x_ND, other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
+        else:
+            y = data.targets.flatten()[rows_RB]
+            yield _mix_one_by_one(runs, x, y, t, epoch, step)
+        step += 1
+
+
+def _take(table: Tensor, rows_RB: Tensor) -> Tensor:
+    return table.index_select(0, rows_RB.flatten()).view(*rows_RB.shape, -1)
+
+
+def _pairs(
+    runs: Sequence[Run], sizes: Sequence[int], step: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor] | None]:
+    """Yield for each batch the partners [R, B] and the weights [R, 1, 1], drawn for the whole epoch at once.
+
+    They are drawn on the host, and come to the device in one piece for all batches of a size.
+
+    None where a run's vicinity does more than mix pairs, or looks at the data.
+    """
+    for size, batches in groupby(sizes):
+        count = len(list(batches))
+        keys = [[Key(run.seed, 0, 0, step + i) for i in range(count)] for run in runs]
+        drawn = [draw_pairs(run.vicinity, of_run, size) for run, of_run in zip(runs, keys, strict=True)]
+        known = [pairs for pairs in drawn if pairs is not None]
+        step += count
+        if len(known) < len(drawn):
+            yield from itertools.repeat(None, count)
+            continue
+        partner_RTB = torch.from_numpy(np.stack([partner for partner, _ in known])).to(device)
+        own_RT = torch.from_numpy(np.stack([own for _, own in known])).to(device)
+        yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
+
+
+def _mix_one_by_one(
+    runs: Sequence[Run], x_RBD: Tensor, y_RB: Tensor, t_RBC: Tensor, epoch: int, step: int
+) -> tuple[Tensor, Tensor]:
+    """Draw and apply each run's plan by itself."""
+    mixed = []
+    for run, x, y, t in zip(runs, x_RBD, y_RB, t_RBC, strict=True):
+        plan = run.vicinity.plan(len(y), y, x, step=step, epoch=epoch, seed=run.seed, rank=0, worker=0)
+        target = plan.target(y)
+        numbers = target.dense(t.shape[1], x.dtype) if isinstance(target, MixedTarget) else target[:, None]
+        mixed.append((plan(x), numbers))
+    return torch.stack([x for x, _ in mixed]), torch.stack([t for _, t in mixed])
 
 
 class _Optimizer:
     """AdamW over stacked networks, each with its own learning rate and weight decay.
 
-    Neighbouring runs of equal settings are one parameter group: views of the stack, so that PyTorch's fused optimiser
-    does the work.
+    Neighbouring runs of equal settings are one group: views of the stacks, so that PyTorch's fused kernel does the work.
+    (The functional form, because the class brings PyTorch's compiler with it, a second at the start of each worker.)
     """
 
-    def __init__(self, networks: Networks, runs: Sequence[Run], training: Training) -> None:
-        self._parameters = [*networks.weights, *networks.biases]
+    def __init__(
+        self, networks: Networks, runs: Sequence[Run], training: Training, moments: list[list[Tensor]] | None = None
+    ) -> None:
+        parameters = [*networks.weights, *networks.biases]
+        self._moments = moments or [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
         settings = [
             (
                 training.learning_rate if run.learning_rate is None else run.learning_rate,
@@ -238,36 +295,28 @@ class _Optimizer:
             )
             for run in runs
         ]
-        self._slices, groups, start = [], [], 0
+        self._groups, start = [], 0
         for (rate, decay), members in groupby(settings):
-            stop = start + len(list(members))
-            self._slices.append(slice(start, stop))
-            views = [parameter[start:stop] for parameter in self._parameters]
-            groups.append({"params": views, "lr": rate, "weight_decay": decay})
-            start = stop
-        self._adam = torch.optim.AdamW(groups, fused=True)
+            part = slice(start, start + len(list(members)))
+            views = [[tensor[part] for tensor in stack] for stack in (parameters, *self._moments)]
+            self._groups.append((part, rate, decay, views))
+            start = part.stop
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        """Take one step along gradients, one for each weight, then each bias."""
-        for runs, group in zip(self._slices, self._adam.param_groups, strict=True):
-            for view, gradient in zip(group["params"], gradients, strict=True):
-                view.grad = gradient[runs]
-        self._adam.step()
+    def step(self, number: int, gradients: Sequence[Tensor]) -> None:
+        """Take step `number` (from 0) along gradients, one for each weight, then each bias."""
+        for part, rate, decay, (parameters, first, second) in self._groups:
+            device = parameters[0].device
+            counts = [torch.full((), float(number), device=device) for _ in parameters]  # counted up by it
+            adamw(
+                parameters, [gradient[part] for gradient in gradients], first, second, [], counts,
+                lr=rate, weight_decay=decay, beta1=0.9, beta2=0.999, eps=1e-8, fused=True,
+                amsgrad=False, maximize=False, foreach=False, capturable=False, differentiable=False,
+            )  # fmt: skip
 
     def of(self, keep: list[int], networks: Networks, runs: Sequence[Run], training: Training) -> _Optimizer:
         """Give the optimiser of the networks at positions `keep`, which go on as if they had been alone."""
-        other = _Optimizer(networks, runs, training)
-        moments = [self._moments(i) for i in range(len(self._parameters))]
-        for part, group in zip(other._slices, other._adam.param_groups, strict=True):
-            for (step, first, second), view in zip(moments, group["params"], strict=True):
-                kept = torch.tensor(keep[part], device=view.device)
-                other._adam.state[view] = {"step": step.clone(), "exp_avg": first[kept], "exp_avg_sq": second[kept]}
-        return other
-
-    def _moments(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        states = [self._adam.state[group["params"][i]] for group in self._adam.param_groups]
-        first, second = (torch.cat([state[name] for state in states]) for name in ("exp_avg", "exp_avg_sq"))
-        return states[0]["step"], first, second
+        kept = torch.tensor(keep, device=networks.weights[0].device)
+        return _Optimizer(networks, runs, training, [[tensor[kept] for tensor in stack] for stack in self._moments])
 
 
 class _Best:
@@ -291,59 +340,6 @@ class _Best:
         return [epoch - self.epochs[i] for i in active]
 
 
-def _apply(plans: Sequence[Plan], x_RBD: Tensor, y_RB: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Apply each run's plan to its batch: mixed inputs [R, B, D] and numeric targets [R, B, C]."""
-    y_RBC = F.one_hot(y_RB, classes).to(x_RBD.dtype) if classes else y_RB[..., None]
-    if all(_is_pairs(plan) for plan in plans):
-        # drawn and stacked on the host, moved in one piece each
-        partner, weight, target_weight = (t.to(x_RBD.device) for t in _stack_pairs(plans, x_RBD.dtype))
-        return _mix_pairs(x_RBD, partner, weight), _mix_pairs(y_RBC, partner, target_weight)
-    mixed = [
-        (plan(x), _numbers(plan.target(y), classes, x.dtype)) for plan, x, y in zip(plans, x_RBD, y_RB, strict=True)
-    ]
-    return torch.stack([x for x, _ in mixed]), torch.stack([t for _, t in mixed])
-
-
-def _is_pairs(plan: Plan) -> bool:
-    """Whether a plan does nothing but mix pairs (or nothing at all)."""
-    return (
-        isinstance(plan, MixPlan)
-        and (plan.partner.ndim == 1 or plan.partner.shape[1] == 0)
-        and plan.box is None
-        and plan.noise is None
-        and plan.smoothing == 0
-    )
-
-
-def _stack_pairs(plans: Sequence[Plan], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    partners, weights, target_weights = [], [], []
-    for plan in plans:
-        assert isinstance(plan, MixPlan)  # _is_pairs
-        if plan.partner.ndim == 2:
-            partners.append(torch.arange(len(plan)))
-            weights.append(plan.weight[:, 0])
-        else:
-            partners.append(plan.partner)
-            weights.append(plan.weight)
-        target_weights.append(weights[-1] if plan.target_weight is None else plan.target_weight)
-    return torch.stack(partners), torch.stack(weights).to(dtype), torch.stack(target_weights).to(dtype)
-
-
-def _mix_pairs(x_RBD: Tensor, partner_RB: Tensor, weight_RB: Tensor) -> Tensor:
-    """Mix each run's rows: `mixing.mix` for a stack of batches, the same arithmetic to the bit."""
-    runs, batch, width = x_RBD.shape
-    flat = partner_RB + torch.arange(0, runs * batch, batch, device=x_RBD.device)[:, None]
-    other = x_RBD.reshape(-1, width).index_select(0, flat.flatten()).view(runs, batch, width)
-    return other.lerp_(x_RBD, weight_RB[:, :, None])
-
-
-def _numbers(target: Tensor | MixedTarget, classes: int, dtype: torch.dtype) -> Tensor:
-    """Give a target as numbers [B, C]."""
-    if isinstance(target, MixedTarget):
-        return target.dense(classes, dtype)
-    return target[:, None]
-
-
 def _gradients(networks: Networks, x_RBD: Tensor, t_RBC: Tensor, classes: int) -> list[Tensor]:
     """Give the gradients of each run's mean loss, weights then biases; t are soft labels or regression targets."""
     layers = networks._activations(x_RBD)
@@ -357,5 +353,5 @@ def _gradients(networks: Networks, x_RBD: Tensor, t_RBC: Tensor, classes: int) -
         weights.append(layers[i].mT @ slope)
         biases.append(slope.sum(1, keepdim=True))
         if i:
-            slope = (slope @ networks.weights[i].mT).mul_(layers[i] > 0)
+            slope = torch.ops.aten.threshold_backward(slope @ networks.weights[i].mT, layers[i], 0)
     return [*reversed(weights), *reversed(biases)]

@@ -1,0 +1,111 @@
+"""Images a second of whole training: the loop of `vicinal train` beside the paper's reference recipe, same network.
+
+The reference is the authors' CIFAR script in plain PyTorch: a DataLoader in the main process that pads, crops, flips and
+normalises picture by picture (in NumPy, as torchvision does it on PIL images), mixup with two cross-entropies, SGD. It runs
+in float32 in PyTorch's default layout. Needs CIFAR-10 in VICINAL_DATA.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bench import timing
+from vicinal.lab import models, recipes
+from vicinal.lab.train import examples, loop
+from vicinal.lab.train.distributed import Job
+from vicinal.lab.train.recipe import Recipe
+
+MEAN, STD = np.float32([0.4914, 0.4822, 0.4465]), np.float32([0.2023, 0.1994, 0.2010])
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """CIFAR-10, picture by picture."""
+
+    def __init__(self, images: np.ndarray, labels: list[int]) -> None:
+        self.images, self.labels = images, labels
+        self.generator = np.random.Generator(np.random.Philox(0))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        padded = np.pad(self.images[i], ((4, 4), (4, 4), (0, 0)))
+        top, left = self.generator.integers(0, 9, 2)
+        picture = padded[top : top + 32, left : left + 32]
+        if self.generator.random() < 0.5:
+            picture = picture[:, ::-1]
+        numbers = (picture.astype(np.float32) / 255 - MEAN) / STD
+        return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1))), self.labels[i]
+
+
+def reference(recipe: Recipe, data: examples.Examples) -> Callable[[], Any]:
+    pictures = Pictures(data.inputs.permute(0, 2, 3, 1).contiguous().numpy(), data.labels.tolist())
+    loader = DataLoader(pictures, recipe.batch, shuffle=True, drop_last=True)
+    network = models.build(recipe.network, 10)
+    sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    generator = np.random.Generator(np.random.Philox(0))
+
+    def batches() -> Iterator[list[Tensor]]:
+        while True:
+            yield from loader
+
+    stream = batches()
+
+    def step() -> None:
+        x, y = next(stream)
+        lam = float(generator.beta(1.0, 1.0))
+        index = torch.randperm(len(x))
+        out = network(lam * x + (1 - lam) * x[index])
+        loss = lam * F.cross_entropy(out, y) + (1 - lam) * F.cross_entropy(out, y[index])
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+
+    return step
+
+
+def ours(recipe: Recipe, data: examples.Examples) -> Callable[[], Any]:
+    if recipe.channels_last:
+        data = replace(data, inputs=data.inputs.contiguous(memory_format=torch.channels_last))
+    run = loop._Run(recipe, data, data, Job(0, 1, torch.device("cpu")))
+
+    def steps() -> Iterator[None]:
+        while True:
+            yield from run.steps()
+            run._in_epoch = 0
+
+    stream = steps()
+    return lambda: next(stream)
+
+
+def main() -> None:
+    args = timing.arguments(__doc__ or "", networks="small,preact-resnet-18")
+    tables = {}
+    base = replace(recipes.cifar10_small_mixup(), examples=2048, batch=128, vicinity="Mixup(alpha=1.0)")
+    data = examples.load(replace(base, channels_last=False))[0]
+    for name in args.networks.split(","):
+        recipe = replace(base, network=name)
+        kinds = itertools.product(("float32", "bfloat16"), (False, True))
+        candidates = {"reference recipe": reference(recipe, data)}
+        for precision, channels_last in kinds:
+            label = f"vicinal train, {precision}{', channels_last' if channels_last else ''}"
+            candidates[label] = ours(replace(recipe, precision=precision, channels_last=channels_last), data)
+        result = timing.against(timing.rounds(candidates, args.rounds, 0.5), "reference recipe")
+        timing.show(f"{name}, CIFAR-10, batch 128", result, "reference recipe")
+        for label, row in result.items():
+            print(f"{label:42s}{128e3 / row['ms'][1]:8.1f} images/s a core")
+        tables[f"{name}, CIFAR-10, batch 128"] = result
+    timing.save("loop", args, tables)
+
+
+if __name__ == "__main__":
+    main()
