@@ -65,11 +65,15 @@ def test_options_change_only_on_purpose():
     assert options(cli.parser()) == {
         "vicinal": {"-h", "--help", "--version", "command"},
         "vicinal compare": {
-            *("-h", "--help", "data", "--target", "--task", "--drop"),
+            *("-h", "--help", "data", "--target", "--task", "--drop", "--network", "--size", "--augment"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--noise", "--perturb", "--out", "--jobs"),
         },
-        "vicinal train": {"-h", "--help", "recipe", "changes", "--list", "--out"},
+        "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
+        "vicinal train": {
+            *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
+            *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),
+        },
         "vicinal data": {"-h", "--help", "action", "name"},
     }
 

@@ -22,7 +22,7 @@ from bench.gpu.queue import Slot
 from vicinal.lab import recipes, spec
 from vicinal.lab.train import examples
 from vicinal.lab.train.examples import Examples
-from vicinal.lab.train.loop import _seeded
+from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
 
 EPOCHS = (16, 40, 80, 160)
@@ -115,7 +115,7 @@ def one(slot: Slot, train: Examples, test: Examples, epochs: int, vicinity: str,
     device = slot.device
     widths = (8, 8, 8) if slot.smoke else (128, 384, 512)
     batch = 8 if slot.smoke else BATCH
-    with _seeded(Key(seed, 0, 0, 0, 1)):
+    with seeded(Key(seed, 0, 0, 0, 1)):
         network = FastNet(len(train.classes), widths)
     network.whiten(train.batch(torch.arange(min(len(train), 2000), device=device), None)[0])
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

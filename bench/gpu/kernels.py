@@ -22,6 +22,7 @@ from bench.gpu import measure
 from bench.gpu.measure import need_cuda
 from bench.gpu.queue import Slot
 from vicinal.lab import models
+from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
 from vicinal.weighting import Per
 
@@ -265,7 +266,7 @@ class MixedStep:
     """A training step whose inputs, labels and plan lie in tensors of their own, so that a CUDA graph can repeat it."""
 
     def __init__(self, network: str, batch: int, device: torch.device) -> None:
-        with _seeded():
+        with seeded(Key(0, 0, 0, 0)):
             self.network = models.build(network, 10).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9)
         self.x = torch.zeros(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
@@ -292,12 +293,6 @@ class MixedStep:
         loss.backward()
         self.sgd.step()
         self.loss.copy_(loss.detach())
-
-
-def _seeded() -> Any:
-    from vicinal.lab.train.loop import _seeded as seeded
-
-    return seeded(Key(0, 0, 0, 0))
 
 
 def whole_step(slot: Slot, network: str) -> dict[str, Any]:

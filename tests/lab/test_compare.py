@@ -20,7 +20,8 @@ from vicinal.lab.data.split import split
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.studies import compare
-from vicinal.lab.studies.compare import Prepared, Settings, Study, conclude, methods, run_seeds, train_one
+from vicinal.lab.studies.compare import Settings, conclude, methods
+from vicinal.lab.studies.compare_table import Prepared, TableSettings, TableStudy
 from vicinal.lab.train import fleet
 from vicinal.random import Key
 
@@ -39,12 +40,12 @@ def made(rows: int = 60, regression: bool = False) -> Table:
     return assemble(columns | {"y": ["low" if s < 0 else "high" for s in score]}, "y", name="made", source="made")
 
 
-def study_of(regression: bool = False, **settings: Any) -> Study:
-    return Study(made(regression=regression), Settings(**{"seeds": 4, "epochs": 1} | settings))
+def study_of(regression: bool = False, **settings: Any) -> TableStudy:
+    return TableStudy(made(regression=regression), TableSettings(**{"seeds": 4, "epochs": 1} | settings))
 
 
 def runs_of(
-    study: Study, test: dict[str, list[float]], validation: dict[str, list[float]] | None = None
+    study: TableStudy, test: dict[str, list[float]], validation: dict[str, list[float]] | None = None
 ) -> list[dict[str, Any]]:
     """Runs with these test measures; and these on validation rows, or else the same for all."""
     measure = study.measure
@@ -68,6 +69,11 @@ def runs_of(
         for method in study.methods
         for seed in range(study.settings.seeds)
     ]
+
+
+def run_seeds(study: TableStudy, seeds: list[int], tick: Any = None) -> list[dict[str, Any]]:
+    """Train every method with these seeds, as one fleet."""
+    return study.train([(method.name, seed) for seed in seeds for method in study.methods], tick)
 
 
 # -- settings and methods ------------------------------------------------------------------------------------------------
@@ -214,7 +220,7 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
         study_of(weight_decay=0.1),
         study_of(patience=3),
         study_of(regression=True),
-        Study(made(61), base.settings),
+        TableStudy(made(61), base.settings),
     ]
     prints = [base.fingerprint(), *(study.fingerprint() for study in others)]
     assert len(set(prints)) == len(prints)
@@ -223,7 +229,7 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
 @pytest.mark.parametrize(("rows", "epochs"), [(20, 200), (400, 200), (4000, 20), (100_000, 10)])
 def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int) -> None:
     table = assemble({"x": np.arange(float(rows)), "y": np.arange(float(rows)) + 0.5}, "y", name="t", source="t")
-    training = Study(table, Settings()).training
+    training = TableStudy(table, TableSettings()).training
     assert training.epochs == epochs
     assert training.steps(round(0.6 * rows)) == epochs * math.ceil(round(0.6 * rows) / 16)
 
@@ -326,7 +332,7 @@ def test_the_company_of_other_methods_and_seeds_changes_no_run(regression: bool)
 def test_the_run_trained_once_more_is_the_run() -> None:
     study = study_of(alphas=(0.4,), epochs=3)
     record = next(r for r in run_seeds(study, [0, 2]) if (r["method"], r["seed"]) == ("mixup 0.4", 2))
-    state = train_one(study, "mixup 0.4", 2, record["epochs"])
+    state = study.network("mixup 0.4", 2, record["epochs"])
     prepared = Prepared.of(study, [2])
     x = prepared.test.inputs[0].double().numpy()
     for layer in range(3):
@@ -346,7 +352,7 @@ def test_patience_stops_a_run_at_its_best_weights() -> None:
         best = min(run["curve"]["validation_nll"])
         assert run["validation"]["nll"] <= best + 1e-6
         assert max(run["curve"]["epoch"]) <= run["epochs"] + 2
-    state = train_one(study, runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
+    state = study.network(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
     assert all(np.isfinite(array).all() for array in state.values())
 
 
@@ -367,7 +373,7 @@ def test_a_last_batch_of_one_row_is_no_news() -> None:
     assert len(split(table, 0).train) % 16 == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_seeds(Study(table, Settings(alphas=(0.4,), seeds=2, epochs=1)), [0])
+        run_seeds(TableStudy(table, TableSettings(alphas=(0.4,), seeds=2, epochs=1)), [0])
 
 
 # -- choice --------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import kill_run
 import numpy as np
 import pytest
 import torch
@@ -16,11 +20,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 import vicinal as v
-from vicinal.lab import models, recipes
+from vicinal.lab import files, models, recipes
+from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import checkpoint, examples, loop
+from vicinal.lab.train import checkpoint, distributed, examples, loop
 from vicinal.lab.train.distributed import Job
-from vicinal.lab.train.recipe import Recipe, override
+from vicinal.lab.train.recipe import Recipe, changed, override, quick
 
 ALONE = Job(0, 1, torch.device("cpu"))
 
@@ -64,12 +69,26 @@ def assert_same_weights(a: Path, b: Path) -> None:
         assert torch.equal(value, second[name]), name
 
 
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def error_of(what: Recipe, folder: Path) -> float:
+    """The test error of the weights that a run wrote."""
+    _, test = examples.load(what)
+    network = models.build(what.network, 3)
+    network.load_state_dict(weights(folder))
+    x, y = test.batch(torch.arange(len(test)), None)
+    with torch.no_grad():
+        return float((network.eval()(x).argmax(1) != y).double().mean())
+
+
 def test_the_loop_is_the_plain_loop(pictures: Path, tmp_path: Path) -> None:
     """Against the same steps written down one by one, without the loop's classes."""
     what = recipe(pictures, epochs=2, momentum=0.8, weight_decay=0.01)
     loop.train(what, tmp_path / "run", ALONE)
     data, _ = examples.load(what)
-    with loop._seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+    with loop.seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
         network = models.build("small", 3)
     sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
     mixup, step = v.Mixup(1.0), 0
@@ -102,13 +121,7 @@ def test_it_learns_and_reports(pictures: Path, tmp_path: Path) -> None:
 def test_the_test_error_is_that_of_the_weights(pictures: Path, tmp_path: Path) -> None:
     what = recipe(pictures, epochs=2)
     results = loop.train(what, tmp_path / "run", ALONE)
-    _, test = examples.load(what)
-    network = models.build("small", 3)
-    network.load_state_dict(weights(tmp_path / "run"))
-    x, y = test.batch(torch.arange(len(test)), None)
-    with torch.no_grad():
-        wrong = network.eval()(x).argmax(1) != y
-    assert results["test_error"]["last"] == pytest.approx(float(wrong.double().mean()))
+    assert results["test_error"]["last"] == pytest.approx(error_of(what, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ def test_the_test_error_is_that_of_the_weights(pictures: Path, tmp_path: Path) -
         {"ema": 0.9},
         {"precision": "bfloat16"},
         {"vicinity": "Scheduled(Mixup(alpha=0.2), start=1)", "noise": 0.5},
-        {"network": "preact-resnet-18", "dropout": 0.5, "epochs": 1, "examples": 16},
+        {"network": "tests_lab_linear:build", "dropout": 0.5},
         {"decay_norms": False, "nesterov": True, "warmup_epochs": 2},
         {"channels_last": True},
     ],
@@ -129,10 +142,6 @@ def test_every_option_resumes_to_the_same_bits(
 ) -> None:
     what = recipe(pictures, **changes)
     loop.train(what, tmp_path / "whole", ALONE)
-
-    class Stop(Exception):
-        pass
-
     written = []
     save = checkpoint.save
 
@@ -177,10 +186,9 @@ def linear_module(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("modules")
     (folder / "tests_lab_linear.py").write_text(
         "from torch import nn\n"
-        "def build(num_classes):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, num_classes))\n".replace(
-            "nn.LazyLinear(8)", "nn.Linear(3 * 64 * 64, 8)"
-        )
+        "def build(num_classes, dropout=0.0):\n"
+        "    first = nn.Linear(3 * 64 * 64, 8)\n"
+        "    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, num_classes))\n"
     )
     monkeypatch.syspath_prepend(str(folder))
 
@@ -198,85 +206,268 @@ def test_two_processes_see_the_examples_of_one(pictures: Path) -> None:
     assert seen[1] == seen[2]
 
 
-DRIVER = """
-import sys, torch
-from pathlib import Path
-from vicinal.lab.train import distributed, loop
-from vicinal.lab.train.recipe import Recipe
-torch.set_num_threads(1)
-recipe = Recipe(**eval(sys.argv[1]))
-with distributed.job() as job:
-    loop.train(recipe, Path(sys.argv[2]), job, seconds=0.05)
-"""
+def together(target: Callable[..., None], world: int, *args: object) -> None:
+    """Run `target(job, *args)` in the processes of one job, forked from a server that has imported PyTorch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = [
+        kill_run.processes.Process(target=_join, args=(target, rank, world, port, args)) for rank in range(world)
+    ]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0] * world
 
 
-def command(what: Recipe, folder: Path, processes: int) -> list[str]:
-    values = repr({f: getattr(what, f) for f in what.__dataclass_fields__})
-    python = [sys.executable]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        script = folder.parent / "driver.py"
-        script.write_text(DRIVER)
-        return [*python, *launcher, str(script), values, str(folder)]
-    return [*python, "-c", DRIVER, values, str(folder)]
+def _join(target: Callable[..., None], rank: int, world: int, port: int, args: tuple[object, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with distributed.job(60) as job:
+        target(job, *args)
 
 
-def killed_at(args: list[str], seconds: float) -> bool:
-    """Start a run, kill it and all its children after so many seconds; whether it was still running."""
-    process = subprocess.Popen(args, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def stopped_and_whole(job: Job, what: Recipe, folder: Path) -> None:
+    """Train once whole, once stopped in the middle of an epoch and taken up again."""
+    loop.train(what, folder / "whole", job)
+    save, end_epoch = loop._save, loop._Run.end_epoch
+    means: list[list[float]] = []
+
+    def stopping(where: Path, run: loop._Run) -> None:
+        save(where, run)
+        if run.step % run.epoch_steps and run.step > run.epoch_steps:
+            raise Stop
+
+    def noting(run: loop._Run) -> dict[str, object]:
+        means.append(run.network.get_buffer("layer1.2.running_mean").tolist())
+        return end_epoch(run)
+
+    loop._save, loop._Run.end_epoch = stopping, noting  # type: ignore[assignment]
     try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        with_children = os.getpgid(process.pid) if process.poll() is None else None
-        if with_children is not None:
-            os.killpg(with_children, signal.SIGKILL)
-        process.wait()
+        loop.train(what, folder / "parts", job, seconds=0.0)
+    except Stop:
+        (folder / f"rank-{job.rank}.json").write_text(json.dumps(means))
+    job.wait()
+    loop._save = save
+    loop.train(what, folder / "parts", job)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_at_random_instants_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path, processes: int) -> None:
-    what = recipe(pictures, epochs=12, drops=(8,))
-    (tmp_path / "a").mkdir()
-    whole = command(what, tmp_path / "a" / "whole", processes)
-    start = time.monotonic()
-    subprocess.run(whole, check=True, capture_output=True, timeout=300)
-    length = time.monotonic() - start
-    generator = np.random.Generator(np.random.Philox(processes))
-    parts = command(what, tmp_path / "a" / "parts", processes)
-    kills = 0
-    for _ in range(2):  # instants from before the first checkpoint to near the end of the run
-        kills += killed_at(parts, float(generator.uniform(0.3, 0.9)) * length)
-    subprocess.run(parts, check=True, capture_output=True, timeout=300)
-    assert kills >= 1
-    assert_same_weights(tmp_path / "a" / "whole", tmp_path / "a" / "parts")
+@pytest.mark.parametrize("world", [2, 3])
+def test_many_processes_resume_in_the_middle_of_an_epoch_to_the_same_bits(
+    pictures: Path, tmp_path: Path, world: int
+) -> None:
+    # three: there the order of a sum matters, as it does not for two
+    what = recipe(pictures, batch=6, epochs=2, drops=(1,), ema=0.9)
+    together(stopped_and_whole, world, what, tmp_path)
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+    whole, parts = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts"))
+    for a, b in zip(whole["epochs"], parts["epochs"], strict=True):
+        a.pop("examples_per_second"), b.pop("examples_per_second")
+        assert a == b
+    # what BatchNorm counts differs from process to process, and what is tested is what is written
+    means = [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(world)]
+    assert len(means[0]) == 1  # stopped in the second epoch
+    assert means[0] != means[1]
+    assert whole["test_error"]["last"] == pytest.approx(error_of(what, tmp_path / "whole"))
+
+
+def plain(job: Job, what: Recipe, folder: Path) -> None:
+    """Train without augmentation, which is drawn for each process."""
+    CropFlip.__call__ = lambda self, x, key: x  # type: ignore[method-assign]
+    loop.train(what, folder, job)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path) -> None:
-    # without mixing, which is drawn for each process, augmentation likewise; and without batch norm
+def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # without mixing, which is drawn for each process, and without batch norm
     what = recipe(pictures, epochs=1, examples=32, vicinity="ERM()", network="tests_lab_linear:build")
-    (tmp_path / "one").mkdir()
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if "modules" in p)}
-    for name, processes in (("one", 1), ("two", 2)):
-        (tmp_path / name).mkdir(exist_ok=True)
-        driver = DRIVER.replace(
-            "recipe = Recipe",
-            "from vicinal.lab.data.augment import CropFlip\nCropFlip.__call__ = lambda s, x, key: x\nrecipe = Recipe",
-        )
-        (tmp_path / name / "driver.py").write_text(driver)
-        args = command(what, tmp_path / name / "run", processes)
-        if processes == 1:
-            args = [sys.executable, str(tmp_path / name / "driver.py"), *args[3:]]
-        else:
-            (tmp_path / name / "driver.py").write_text(driver)
-        subprocess.run(args, check=True, capture_output=True, timeout=300, env=env)
-    one, two = weights(tmp_path / "one" / "run"), weights(tmp_path / "two" / "run")
+    together(plain, 2, what, tmp_path / "two")
+    monkeypatch.setattr(CropFlip, "__call__", lambda self, x, key: x)
+    loop.train(what, tmp_path / "one", ALONE)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def arguments(pictures: Path) -> tuple[str, ...]:
+    return ("cifar10-small-mixup", f"data={pictures}", "epochs=6", "batch=4", "drops=4", "precision=float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [1, 2])
+def test_killed_at_drawn_instants_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path, world: int) -> None:
+    # while a checkpoint is written, and between two; results/kill has many more
+    found = kill_run.kill_and_compare(arguments(pictures), tmp_path, world, kills=2)
+    kills = [kill for run in found["runs"] for kill in run["kills"]]
+    assert len(kills) == 2
+    assert all(run["same"] and not run["unfinished_files_left"] for run in found["runs"])
+
+
+@pytest.mark.slow
+def test_a_process_that_stops_takes_the_others_down_and_the_command_goes_on(pictures: Path, tmp_path: Path) -> None:
+    training = kill_run.Training(arguments(pictures), tmp_path / "run", world=2, patience=10.0)
+    training.start()
+    end = time.monotonic() + 120
+    while not training.newest() and time.monotonic() < end:
+        time.sleep(0.01)
+    pid = training.running[1].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)  # it is there, and does not answer
+    training.running[0].join(60)
+    assert training.running[0].exitcode == 1
+    assert "process 0 of 2 lost another one: it died, or did not answer in 10 s" in training.log.read_text()
+    assert "the same command goes on" in training.log.read_text()
+    training.kill([1])
+    training.finish()
+    assert (training.folder / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_names_the_process_that_died(tmp_path: Path) -> None:
+    # as a training: the first process waits for the second, which is killed
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import os, signal\n"
+        "from vicinal.lab.train import distributed\n"
+        "with distributed.job(60) as job:\n"
+        "    job.wait()\n"
+        "    if job.rank == 1:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    job.wait()\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert re.search(r"rank +: 1 \(local_rank: 1\)\s+exitcode +: -9", done.stderr)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(pictures: Path) -> None:
+    what = recipe(pictures)
+    data, test = examples.load(what)
+    run = loop._Run(what, data, test, ALONE)
+    for _ in zip(range(2), run.steps(), strict=False):
+        pass
+    state = run.state()
+    assert state["sums"].shape == (1, 3)
+    state["sums"] = torch.tensor([[1.5, 2.0, 8.0], [0.25, 1.0, 7.0]], dtype=torch.float64)  # as of two
+    other = loop._Run(what, data, test, ALONE)
+    with pytest.warns(UserWarning, match=r"goes on with 1 process\(es\) where it had 2"):
+        other.load(state)
+    assert other._sums.tolist() == [1.75, 3.0, 15.0]
+    assert (other.step, other.progress()[0]) == (2, 2)
+
+
+def test_nobody_else_trains_in_a_folder_in_use(pictures: Path, tmp_path: Path) -> None:
+    what = recipe(pictures, epochs=1)
+    (tmp_path / "run").mkdir()
+    with files.locked(tmp_path / "run" / ".lock") as ours:
+        assert ours
+        with pytest.raises(UserError, match="another process trains in"):
+            loop.train(what, tmp_path / "run", ALONE)
+    # nor does what a run leaves that was killed at its very beginning stop the next one
+    (tmp_path / "run" / ".recipe.json.17.partial").write_text("{")
+    loop.train(what, tmp_path / "run", ALONE)
+    assert not list((tmp_path / "run").glob(".*.partial"))
+
+
+def test_a_batch_too_small_for_its_parts_is_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"36 examples in batches of 64 give no step .* a batch needs 64 examples"):
+        loop.train(recipe(pictures, batch=64, accumulate=64), tmp_path / "run", ALONE)
+
+
+def test_steps_and_test_examples_are_at_most_so_many(pictures: Path, tmp_path: Path) -> None:
+    results = loop.train(recipe(pictures, epochs=2, steps=3, test_examples=5), tmp_path / "run", ALONE)
+    assert [line["step"] for line in results["epochs"]] == [3, 6]
+    assert all(round(5 * line["test_error"], 6) % 1 == 0 for line in results["epochs"])
+    tested = loop._some(12, 5)
+    assert len(tested) == len(set(tested.tolist())) == 5
+    assert tested.tolist() == sorted(tested.tolist())
+    assert tested.tolist() != list(range(5))  # of all classes, where they lie in order
+    assert loop._some(4, 5).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("vicinity", "mixed"),
+    [
+        ("Scheduled(Mixup(alpha=1.0), start=1)", [False, True, True]),
+        ("Scheduled(Mixup(alpha=1.0), stop=2)", [True, True, False]),
+        ("Scheduled(Mixup(alpha=1.0), start=1, stop=2)", [False, True, False]),
+    ],
+)
+def test_mixup_is_off_in_the_first_or_last_epochs(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vicinity: str, mixed: list[bool]
+) -> None:
+    seen: list[bool] = []
+    accuracy = v.metrics.mixed_accuracy
+
+    def watched(out: torch.Tensor, target: v.MixedTarget) -> torch.Tensor:
+        seen.append(bool(((target.weight > 0) & (target.weight < 1)).any()))
+        return accuracy(out, target)
+
+    monkeypatch.setattr(loop.metrics, "mixed_accuracy", watched)
+    loop.train(recipe(pictures, vicinity=vicinity, steps=2), tmp_path / "run", ALONE)
+    assert seen == [flag for flag in mixed for _ in range(2)]
+
+
+def test_tensorboard_has_the_figures_once_resumed_or_not(pictures: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    what = recipe(pictures, steps=2)
+    save = loop._save
+
+    def stopping(folder: Path, run: loop._Run) -> None:
+        if run.epoch == 2:
+            raise Stop  # the second epoch is in the log, but in no checkpoint
+        save(folder, run)
+
+    loop._save = stopping
+    try:
+        with pytest.raises(Stop):
+            loop.train(what, tmp_path / "run", ALONE, tensorboard=True)
+    finally:
+        loop._save = save
+    for _ in range(2):  # the run goes on; and once more, of the finished one
+        lines = loop.train(what, tmp_path / "run", ALONE, tensorboard=True)["epochs"]
+        events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+        events.Reload()
+        names = {"train/mixed_loss": "train_mixed_loss", "train/mixed_accuracy": "train_mixed_accuracy"}
+        names |= {"test/error": "test_error", "test/nll": "test_nll", "learning_rate": "learning_rate"}
+        names |= {"epoch": "epoch", "examples_per_second": "examples_per_second"}
+        assert set(events.Tags()["scalars"]) == set(names)
+        for tag, name in names.items():
+            got = [(event.step, event.value) for event in events.Scalars(tag)]
+            assert got == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines]
+
+
+def test_tensorboard_that_is_not_there_is_said_before_anything_is_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"pip install 'vicinal\[tensorboard\]'"):
+        loop.train(recipe(pictures), tmp_path / "run", ALONE, tensorboard=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_quick_look_scales_the_recipe_and_what_is_given_goes_before() -> None:
+    full = recipes.find("cifar10-preact18-mixup")
+    small = quick(full, [])
+    assert (small.epochs, small.batch, small.drops) == (3, 32, (2, 2))
+    assert small.learning_rate == pytest.approx(0.1 * 32 / 128)
+    assert small.steps is not None
+    assert small.test_examples == 32 * small.steps
+    # three epochs of them and of their test are what a core does in about a minute
+    assert 3 * 4 * 32 * small.steps * 0.56e9 == pytest.approx(1.5e12, rel=0.2)
+    given = quick(full, ["epochs=20", "batch=64", "steps=none", "vicinity=ERM()"])
+    assert (given.epochs, given.batch, given.steps, given.vicinity, given.drops) == (20, 64, None, "ERM()", (10, 15))
+    assert given.learning_rate == pytest.approx(0.05)
+    assert quick(full, ["learning_rate=0.3"]).learning_rate == 0.3
+    speech = quick(recipes.find("speech-lenet-mixup"), [])  # 5 of 30 epochs without mixup
+    assert speech.vicinity == "Scheduled(Mixup(alpha=0.1), start=1)"
+    assert quick(recipes.find("cifar10-densenet-190-erm"), []).steps == 2
+    assert changed(full, replace(full, epochs=3)) == "epochs 3 instead of 200"
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:

@@ -26,19 +26,20 @@ from vicinal.lab.data.table import assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.predictor import Predictor
 from vicinal.lab.report import page
-from vicinal.lab.studies import compare, runner, workers
-from vicinal.lab.studies.compare import Settings, Study
+from vicinal.lab.studies import compare_table, runner, workers
+from vicinal.lab.studies.compare import Study
+from vicinal.lab.studies.compare_table import TableSettings, TableStudy
 from vicinal.lab.studies.runner import Folder
 from vicinal.random import Key
 
 
-def study_of(regression: bool = False, name: str = "made", **settings: Any) -> Study:
+def study_of(regression: bool = False, name: str = "made", **settings: Any) -> TableStudy:
     generator = Key(22, 0, 0, 0).generator()
     x = generator.normal(0.0, 2.0, (60, 2))
     score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, 60)
     target = score if regression else ["low" if s < 0 else "high" for s in score]
     table = assemble({"a": x[:, 0], "b": x[:, 1], "y": target}, "y", name=name, source="made")
-    return Study(table, Settings(**{"seeds": 4, "epochs": 2, "alphas": (0.4,)} | settings))
+    return TableStudy(table, TableSettings(**{"seeds": 4, "epochs": 2, "alphas": (0.4,)} | settings))
 
 
 class Progress:
@@ -144,7 +145,7 @@ def test_kept_runs_are_those_of_whole_lines_each_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seeds", [1, 2, 7, 20, 100])
 def test_chunks_cover_the_seeds_and_fill_the_processes(seeds: int, methods: int, jobs: int) -> None:
     numbers = [3 * seed for seed in range(seeds)]
-    chunks = runner._chunks(numbers, methods, jobs)
+    chunks = compare_table._chunks(numbers, methods, jobs)
     assert [seed for chunk in chunks for seed in chunk] == numbers
     sizes = [len(chunk) for chunk in chunks]
     assert max(sizes) - min(sizes) <= 1
@@ -154,7 +155,7 @@ def test_chunks_cover_the_seeds_and_fill_the_processes(seeds: int, methods: int,
 
 
 def test_nothing_missing_needs_no_chunk() -> None:
-    assert runner._chunks([], 5, 2) == []
+    assert compare_table._chunks([], 5, 2) == []
 
 
 # -- a whole run ---------------------------------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["created"])
     assert results["data"] == {
         "name": "made",
+        "kind": "table",
         "source": "made",
         "rows": 60,
         "numbers": 2,
@@ -231,7 +233,7 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
 def test_the_runs_are_those_of_one_fleet_alone(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     """However the seeds are cut and spread over processes."""
     study, results = study_of(), finished[1]
-    for record, same in zip(results["runs"], compare.run_seeds(study, range(4)), strict=True):
+    for record, same in zip(results["runs"], study.train(study.names), strict=True):
         assert (record["method"], record["seed"]) == (same["method"], same["seed"])
         for part in ("train", "validation"):
             assert record[part] == pytest.approx(same[part], rel=1e-4)
@@ -339,14 +341,19 @@ def test_only_missing_seeds_are_run(
     )  # these were not trained again: even their seconds are the same
 
 
-def test_a_seed_kept_in_part_is_run_whole(finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path) -> None:
+def test_of_a_seed_kept_in_part_only_the_rest_is_run(
+    finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path
+) -> None:
     folder = Folder(tmp_path)
     folder.claim(study_of())
     folder.keep([r for r in finished[1]["runs"] if (r["method"], r["seed"]) != ("ERM", 3)])
     progress = Progress()
     again = run(study_of(), tmp_path, progress=progress)
-    assert progress.told[0] == (12, 16, 6)
-    assert without_seconds(again["summary"]) == without_seconds(finished[1]["summary"])
+    assert progress.told[0] == (14, 16, 7)
+    assert progress.told[-1] == (16, 16, 8)
+    for one, same in zip(again["runs"], finished[1]["runs"], strict=True):
+        assert (one["method"], one["seed"]) == (same["method"], same["seed"])
+        assert one["test"]["nll"] == pytest.approx(same["test"]["nll"], rel=1e-4)
 
 
 def test_runs_that_stop_early_are_counted_to_the_end(tmp_path: Path) -> None:
@@ -504,11 +511,11 @@ def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
     x[8] = 1 + 1e-15
     target = ["a", "b"] * 30
     table = assemble({"x": x, "y": target}, "y", name="far", source="far")
-    study = Study(table, Settings(alphas=(0.4,), seeds=20, epochs=1))
+    study = TableStudy(table, TableSettings(alphas=(0.4,), seeds=20, epochs=1))
 
     def all_fleets() -> None:
-        with workers.Pool(study, [[seed] for seed in range(20)], 1) as pool:
-            for _ in pool.fleets():
+        with workers.Pool(study, [[("ERM", seed)] for seed in range(20)], 1) as pool:
+            for _ in pool.finished():
                 pass
 
     with pytest.raises(UserError, match="too far from those it was fitted on"):

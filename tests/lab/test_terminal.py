@@ -17,7 +17,7 @@ import pytest
 from report_example import build
 
 from vicinal.lab import terminal
-from vicinal.lab.terminal import Clock, Display, print_results
+from vicinal.lab.terminal import Clock, Display, Training, print_results
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -174,7 +174,7 @@ def test_progress_elsewhere_is_a_line_at_once_and_then_now_and_then(
         "compare iris:  40 %, 30 s left",
         "compare iris:  60 %, 20 s left",
         "compare iris:  80 %, 10 s left",
-        "compare iris: 100 %, 0 s left",
+        "compare iris: 100 %, keeping the best model",
     ]
 
 
@@ -247,4 +247,35 @@ def test_time_left_of_a_finished_comparison(clock: Callable[[float], None]) -> N
     [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (600, "10 min"), (5390, "90 min"), (5400, "1.5 h"), (1e6, "277.8 h")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert terminal._duration(seconds) == said
+    assert terminal.duration(seconds) == said
+
+
+def test_a_training_moves_one_line_and_keeps_one_for_each_epoch(
+    screen: Callable[[int], Screen], clock: Callable[[float], None]
+) -> None:
+    shown = screen(100)
+    line = {"epoch": 1, "train_mixed_loss": 1.25, "test_error": 0.125, "examples_per_second": 1234.4}
+    with Training("run", epochs=2, epoch_steps=10, steps=20) as training:
+        training.step(1, 1, 1, 500.0)
+        training.step(1, 2, 2, 600.0)  # too soon to be shown
+        clock(2.0)
+        training.step(1, 3, 3, 1500.0)
+        clock(2.0)
+        training.step(1, 5, 5, 1500.0)
+        training.epoch(line)
+    text = ESCAPE.sub("", shown.text())
+    assert "run: epoch 1 of 2, step 1 of 10, 500 examples/s" in text
+    assert "step 2 of" not in text
+    # two steps in two seconds since the first step after the start that was shown
+    assert "run: epoch 1 of 2, step 5 of 10, 1,500 examples/s, 15 s left" in text
+    assert "epoch   1  mixed loss 1.2500  test error 12.50 %  1234 examples/s\n" in text
+
+
+def test_a_training_elsewhere_prints_a_line_for_each_epoch_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    line = {"epoch": 12, "train_mixed_loss": 1.0, "test_error": 0.5, "examples_per_second": None}
+    with Training("run", epochs=20, epoch_steps=10, steps=200) as training:
+        training.step(12, 10, 120, 500.0)
+        training.epoch(line)
+    said = capsys.readouterr()
+    assert said.err == "epoch  12  mixed loss 1.0000  test error 50.00 %  0 examples/s\n"
+    assert said.out == ""

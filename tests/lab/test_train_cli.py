@@ -40,6 +40,18 @@ def test_a_folder_of_pictures_is_trained(
     assert "mixed loss" not in capsys.readouterr().err
 
 
+def test_a_quick_look_says_what_it_changes(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "cifar10-small-mixup", "--quick", f"data={pictures}", "batch=4", "epochs=2"]) == 0
+    said = capsys.readouterr().err
+    assert "a quick look: " in said
+    assert "epochs 2 instead of 30" in said
+    assert "drops (1, 2) instead of (15, 25)" in said
+    assert said.count("mixed loss") == 2
+
+
 def test_recipes_are_listed_with_the_papers_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -54,6 +66,11 @@ def test_recipes_are_listed_with_the_papers_figures(capsys: pytest.CaptureFixtur
         (["train", "cifar10-preact18-mixpu"], "did you mean cifar10-preact18-mixup"),
         (["train", "cifar10-small-erm", "epoch=3"], "did you mean epochs"),
         (["train", "cifar10-small-erm", "data=nowhere"], "no data set 'nowhere'"),
+        (["train", "cifar10-small-erm", "--save-every", "-1"], "--save-every is seconds"),
+        (["train", "cifar10-small-erm", "--patience", "0"], "--patience is seconds"),
+        (["train", "cifar10-small-erm", "--cluster", "slurm"], "add --grid"),
+        (["train", "cifar10-small-erm", "--grid", "epoch=1,2"], "did you mean epochs"),
+        (["train", "cifar10-small-erm", "--grid", "seed=1,2", "--cluster", "sun"], "local or slurm, got 'sun'"),
         (["data", "fetch"], "needs a name"),
         (["data", "verify", "cifar10"], "VICINAL_DATA"),
     ],

@@ -9,6 +9,11 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vicinal.lab.studies.compare import Study
+    from vicinal.lab.train.recipe import Recipe
 
 EXAMPLES = """\
 examples:
@@ -16,14 +21,27 @@ examples:
   vicinal compare patients.csv --target outcome          your own table: .csv, .parquet or .arff
   vicinal compare wine --with "InputMixup(alpha=0.4)"    another vicinity beside mixup
   vicinal compare digits --noise 0.4                     with 40 % of the training labels replaced by random ones
+  vicinal compare photos                                 a folder with a sub-folder of pictures, or sounds, a class
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes FIELD=VALUE after an option too, which argparse alone calls unrecognized."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        """As argparse does it; then the words left over are changes, where the command has any."""
+        found, rest = super().parse_known_args(args, namespace)
+        if "changes" in found:
+            found.changes = [*found.changes, *(word for word in rest if not word.startswith("-"))]
+            rest = [word for word in rest if word.startswith("-")]
+        return found, rest
 
 
 def parser() -> argparse.ArgumentParser:
     """Give the parser of all commands."""
     top = argparse.ArgumentParser(prog="vicinal", description="mixup, whole: does it help on your data?")
     top.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     compare = commands.add_parser(
         "compare",
         help="does mixup help on this data, with which alpha, and is it more than luck?",
@@ -34,7 +52,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = compare.add_argument
-    add("data", metavar="DATA", help="a table file, or a name: iris, wine, breast_cancer, digits, diabetes, a UCI set")
+    add(
+        "data",
+        metavar="DATA",
+        help="a table file; a folder with a sub-folder of pictures or sounds (.wav, .flac) for each class; or a name: "
+        "iris, wine, breast_cancer, digits, diabetes, a UCI set",
+    )
     add("--target", metavar="COLUMN", help="the column to predict; needed for a file")
     add("--task", choices=("classification", "regression"), help="where the column alone would be read differently")
     add("--drop", metavar="COLUMN", action="append", default=[], help="a column to leave out; may be repeated")
@@ -47,8 +70,20 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help='e.g. "Mixup(alpha=0.4, pairing=SameClass())"; repeatable',
     )
-    add("--seeds", metavar="N", type=int, default=20, help="runs of each method (default: 20)")
-    add("--epochs", metavar="N", type=int, help="default: enough for about 3,000 steps; the paper: 10")
+    add("--seeds", metavar="N", type=int, help="runs of each method (default: 20; for a folder 5)")
+    add("--epochs", metavar="N", type=int, help="default: enough for 3,000 steps, for a folder 1,000; the paper: 10")
+    add(
+        "--network",
+        metavar="NAME",
+        help="for a folder: a network of vicinal (default: small), or package.module:factory",
+    )
+    add(
+        "--size",
+        metavar="N",
+        type=int,
+        help="for a folder: pixels of a side (default: 32); frequency bands (default: 40)",
+    )
+    add("--augment", choices=("flip", "shift", "none"), help="of training pictures (default: flip: shift and mirror)")
     add("--learning-rate", metavar="RATE", type=float, default=1e-3, help="Adam's (default: 0.001)")
     add("--weight-decay", metavar="DECAY", type=float, default=0.0, help="decoupled, as AdamW's (default: 0)")
     add("--patience", metavar="N", type=int, help="stop a run after N epochs without a better validation score")
@@ -57,6 +92,19 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="FOLDER", help="default: vicinal-runs/NAME-DIGEST")
     add("--jobs", metavar="N", type=int, help="processes (default: one a core)")
 
+    look = commands.add_parser(
+        "diagnose",
+        help="where would mixed examples of this data land? a look before any training",
+        description="Mix rows of a table as mixup does, and ask the rows that lie nearest whether they agree with the mixed "
+        "label. Nothing is trained. Says what it found, and how well that went with what mixup did where networks were "
+        "trained.",
+    )
+    look.add_argument("data", metavar="DATA", help="as for compare; classification")
+    look.add_argument("--target", metavar="COLUMN", help="the column to predict; needed for a file")
+    look.add_argument("--task", choices=("classification", "regression"), help="where the column alone says otherwise")
+    look.add_argument("--drop", metavar="COLUMN", action="append", default=[], help="a column to leave out; repeatable")
+    look.add_argument("--alpha", metavar="A[,A...]", help="mixup's alphas (default: 0.1,0.4,1)")
+
     train = commands.add_parser(
         "train",
         help="train one of the paper's networks by its protocol",
@@ -64,9 +112,26 @@ def parser() -> argparse.ArgumentParser:
         "weights. For several processes start it by torchrun: torchrun --nproc-per-node=2 -m vicinal.lab.cli train ...",
     )
     train.add_argument("recipe", metavar="RECIPE", nargs="?", help="a name of --list")
-    train.add_argument("changes", metavar="FIELD=VALUE", nargs="*", help="e.g. epochs=3 examples=2000 for a quick look")
-    train.add_argument("--list", action="store_true", help="print the recipes with the paper's figures and stop")
-    train.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
+    add = train.add_argument
+    add("changes", metavar="FIELD=VALUE", nargs="*", help='e.g. epochs=3 "vicinity=CutMix(alpha=1.0)"')
+    add("--list", action="store_true", help="print the recipes with the paper's figures and stop")
+    add("--quick", action="store_true", help="a look in about a minute: 3 epochs of few steps; FIELD=VALUE goes before")
+    add("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
+    add("--save-every", metavar="SECONDS", type=float, default=60.0, help="checkpoints within an epoch (default: 60)")
+    add(
+        "--patience",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="for a process that others wait for (default: 300)",
+    )
+    add("--tensorboard", action="store_true", help="also write the figures for TensorBoard, into FOLDER/tensorboard")
+    add(
+        "--grid", metavar="FIELD=V1,V2", action="append", default=[], help="a run for each value; repeatable: all pairs"
+    )
+    add(
+        "--cluster", metavar="NAME[:KEY=VALUE,...]", help="of a grid: local (default), or slurm:slurm_partition=gpu,..."
+    )
 
     data = commands.add_parser(
         "data",
@@ -108,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _train(args)
         if args.command == "data":
             return _data(args)
+        if args.command == "diagnose":
+            return _diagnose(args)
         return _compare(args, shlex.join(["vicinal", *argv]))
     except UserError as error:
         return _say(str(error), 2)
@@ -117,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        return _say("there is not enough memory for this table; give fewer rows or columns", 1)
+        return _say("there is not enough memory for these data; give fewer rows or columns, or a smaller --size", 1)
 
 
 def _say(message: str, code: int) -> int:
@@ -132,37 +199,26 @@ def _compare(args: argparse.Namespace, command: str) -> int:
 
     from pathlib import Path
 
-    from vicinal.lab.data import table
     from vicinal.lab.errors import UserError
-    from vicinal.lab.studies import compare, runner
+    from vicinal.lab.studies import runner
     from vicinal.lab.terminal import Display, print_results
 
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
-    settings = compare.Settings(
-        alphas=compare.ALPHAS if args.alpha is None else _numbers(args.alpha),
-        named=tuple(args.named),
-        seeds=args.seeds,
-        epochs=args.epochs,
-        noise=args.noise,
-        perturb=args.perturb,
-        learning_rate=args.learning_rate,
-        weight_decay=args.weight_decay,
-        patience=args.patience,
-    )
-    data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
-    study = compare.Study(data, settings)
+    study = _study(args)
     study.check()
-    out = args.out or os.path.join("vicinal-runs", f"{data.name}-{study.fingerprint()[:6]}")
+    out = args.out or os.path.join("vicinal-runs", f"{study.name}-{study.fingerprint()[:6]}")
     folder = runner.Folder(Path(out))
     folder.claim(study)
 
     def kept() -> str:
-        return f"{len(folder.runs())} of {len(study.methods) * settings.seeds} runs are kept in {out}"
+        return f"{len(folder.runs())} of {len(study.names)} runs are kept in {out}"
 
+    jobs = args.jobs or _cores()
     try:
-        with Display(f"compare {data.name}", [m.name for m in study.methods], study.measure) as display:
-            results = runner.run(study, folder, command, args.jobs or _cores(), display)
+        _announce(study, len(study.names) - len(folder.runs()), jobs)
+        with Display(f"compare {study.name}", [m.name for m in study.methods], study.measure) as display:
+            results = runner.run(study, folder, command, jobs, display)
     except KeyboardInterrupt:
         return _say(f"stopped; {kept()}, and the same command goes on", 130)
     except workers.WorkerDied as error:
@@ -176,13 +232,92 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _study(args: argparse.Namespace) -> Study[Any]:
+    """Read the data, and give the comparison that was asked for."""
+    from vicinal.lab.data import table
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.studies import compare
+
+    def given(*names: str) -> list[str]:
+        return [name for name in names if getattr(args, name) not in (None, [])]
+
+    common: dict[str, Any] = {
+        "alphas": compare.ALPHAS if args.alpha is None else _numbers(args.alpha),
+        "named": tuple(args.named),
+        **{name: getattr(args, name) for name in ("epochs", "noise", "perturb", "patience")},
+        "learning_rate": args.learning_rate,
+        "weight_decay": args.weight_decay,
+        **{name: getattr(args, name) for name in given("seeds")},
+    }
+    if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
+        from vicinal.lab.studies.compare_table import TableSettings, TableStudy
+
+        if wrong := given("network", "size", "augment"):
+            raise UserError(f"--{wrong[0]} is for folders of pictures or sounds; leave it out for a table")
+        settings = TableSettings(**common)
+        return TableStudy(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+
+    from vicinal.lab.data import folder
+    from vicinal.lab.studies.compare_folder import FolderSettings, FolderStudy
+
+    if wrong := given("target", "task", "drop"):
+        raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
+    settings = FolderSettings(**common, **{name: getattr(args, name) for name in given("network", "augment")})
+    with _Counter("reading") as counter:
+        data = folder.read(args.data, size=args.size, progress=counter)
+    for note in data.notes:
+        print(f"vicinal: {note}", file=sys.stderr)
+    return FolderStudy(data, settings)
+
+
+class _Counter:
+    """Says on a terminal how many files are read."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._said = doing, False
+
+    def __enter__(self) -> _Counter:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{self._doing} {done} of {total} files", end="", file=sys.stderr, flush=True)
+            self._said = True
+
+    def __exit__(self, *error: object) -> None:
+        if self._said:
+            print(file=sys.stderr)
+
+
+_LONG = 600  # seconds
+
+
+def _announce(study: Study[Any], runs: int, jobs: int) -> None:
+    """Say how long it will take, where that is not known to be short, before anything is begun."""
+    seconds = study.seconds(runs, jobs) if runs else None
+    if seconds is None:
+        return
+    from vicinal.lab.terminal import duration
+
+    processes = min(jobs, runs)
+    work = f"{runs} runs of {study.epochs} epochs take" if runs > 1 else f"1 run of {study.epochs} epochs takes"
+    on = f"{processes} processes" if processes > 1 else "1 process"
+    advice = "; fewer --seeds or --epochs, or a smaller --size, take less, and Ctrl-C keeps the finished runs"
+    print(
+        f"vicinal: {work} about {duration(seconds)} on {on}, by the speed of the first steps"
+        f"{advice * (seconds > _LONG)}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def _train(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from vicinal.lab import recipes
     from vicinal.lab.errors import UserError
     from vicinal.lab.train import distributed, loop
-    from vicinal.lab.train.recipe import override
+    from vicinal.lab.train.recipe import changed, override, quick
 
     if args.list:
         for name, function in recipes.all_recipes().items():
@@ -190,19 +325,71 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None:
         raise UserError("name a recipe; vicinal train --list shows them")
-    recipe = override(recipes.find(args.recipe), args.changes)
+    if not args.save_every >= 0:
+        raise UserError(f"--save-every is seconds and must be 0 or more, got {args.save_every:g}")
+    if not 0 < args.patience < 1e6:
+        raise UserError(f"--patience is seconds and must be more than 0, got {args.patience:g}")
+    recipe = recipes.find(args.recipe)
+    recipe = quick(recipe, args.changes) if args.quick else override(recipe, args.changes)
+    if args.grid or args.cluster:
+        return _grid(args, recipe)
     out = Path(args.out or os.path.join("vicinal-runs", f"{args.recipe}-{recipe.fingerprint()[:6]}"))
-    with distributed.job() as job:
-        try:
-            results = loop.train(recipe, out, job)
-        except KeyboardInterrupt:
-            return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
-        if job.rank == 0:
-            error = results["test_error"]
-            print(
-                f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; best "
-                f"{100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
-            )
+    try:
+        with distributed.job(args.patience) as job:
+            if args.quick and job.rank == 0:
+                print(f"a quick look: {changed(recipes.find(args.recipe), recipe)}", file=sys.stderr)
+            results = loop.train(recipe, out, job, args.save_every, args.tensorboard)
+            if job.rank == 0:
+                error = results["test_error"]
+                print(
+                    f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; "
+                    f"best {100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
+                )
+    except KeyboardInterrupt:
+        return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
+    except distributed.ProcessLost as error:
+        return _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
+    except BrokenPipeError:  # of our output: `main` knows
+        raise
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        return _say(f"{out} cannot be written ({reason.lower()}); the same command goes on", 2)
+    return 0
+
+
+def _grid(args: argparse.Namespace, recipe: Recipe) -> int:
+    from pathlib import Path
+
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.train import grid
+
+    if not args.grid:
+        raise UserError('--cluster spreads the runs of a grid; add --grid, e.g. --grid "seed=0,1,2"')
+    name = f"{args.recipe}-grid-{recipe.fingerprint()[:6]}"
+    out = Path(args.out or os.path.join("vicinal-runs", name)).absolute()
+    points = grid.points(recipe, args.grid, out)
+    words = [sys.executable, "-m", "vicinal.lab.cli", "train", args.recipe, *args.changes]
+    words += ["--quick"] * args.quick + ["--tensorboard"] * args.tensorboard
+    words += ["--save-every", str(args.save_every)]
+    try:
+        rows = grid.run(points, words, args.cluster or "local", out, lambda line: print(line, file=sys.stderr))
+    except KeyboardInterrupt:
+        return _say(f"stopped, jobs cancelled; the runs in {out} go on by the same command", 130)
+    for row in rows:
+        error = row.get("test_error")
+        figure = row["failed"] if error is None else f"{100 * error['median_of_last_10']:6.2f} %"
+        print(f"{figure}  {' '.join(row['changes'])}")
+    print(f"figures {out / 'grid.json'}")
+    return 1 if any("failed" in row for row in rows) else 0
+
+
+def _diagnose(args: argparse.Namespace) -> int:
+    from vicinal.lab.data import table
+    from vicinal.lab.studies import diagnose
+
+    data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
+    alphas = diagnose.ALPHAS if args.alpha is None else _numbers(args.alpha)
+    print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
     return 0
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _PARTIAL = ".partial"
 
@@ -58,3 +66,26 @@ def json_lines(path: Path) -> list[Any]:
         except ValueError:
             continue
     return values
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock that a file stands for; gives False where another process holds it. The folder must exist.
+
+    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some network file
+    systems), a warning says so, and True is given.
+    """
+    with open(path, "ab") as file:
+        reason = "this system has no file locks"
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                reason = ""
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            warnings.warn(f"{path} cannot be locked ({reason}): start nothing twice in that folder", stacklevel=3)
+        yield True

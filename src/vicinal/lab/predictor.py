@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vicinal.lab import files
 from vicinal.lab.data.encoding import Encoding
@@ -20,6 +20,55 @@ from vicinal.lab.models.mlp import MLP
 
 _KEY = "vicinal"
 _FORMAT = 1
+
+
+_READERS = {"table": "vicinal.lab.predictor.Predictor", "pictures": "vicinal.lab.classifier.Classifier"}
+_READERS["sounds"] = _READERS["pictures"]
+
+
+def write_network(path: str | os.PathLike[str], network: nn.Module, header: dict[str, Any]) -> None:
+    """Write a network's state and what else is needed to use it, plain JSON values; whole or not at all."""
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    content = json.dumps({"format": _FORMAT, **header})
+    files.write(Path(path), safetensors.torch.save(state, metadata={_KEY: content}))
+
+
+def read_network(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file that `write_network` wrote, for one of some kinds of data; no code in it is run.
+
+    Raises:
+        UserError: there is no such file, or it is not a network of this format for such data.
+
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {os.fspath(path)!r}") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{os.fspath(path)!r} is not a whole safetensors file: {error}") from error
+    try:
+        header = json.loads(metadata[_KEY])
+        found, kind = header["format"], header.get("kind", "table")
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        header, found, kind = {}, None, ""
+    if found != _FORMAT:
+        raise UserError(
+            f"{os.fspath(path)!r} holds no predictor of format {_FORMAT} (found {found!r}); train it again with "
+            "vicinal compare"
+        )
+    if kind not in kinds:
+        raise UserError(
+            f"{os.fspath(path)!r} holds a network for {kind!r}; load it with {_READERS.get(kind, 'vicinal')}"
+        )
+    return header, state
+
+
+def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
+    """Give the error that says that a header and a state do not make a network."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
 
 
 class Predictor:
@@ -40,13 +89,11 @@ class Predictor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         header = {
-            "format": _FORMAT,
             "hidden": [layer.out_features for layer in list(self.network.layers)[:-1]],  # type: ignore[union-attr]
             "encoding": self.encoding.to_json(),
             "about": self.about,
         }
-        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
-        files.write(Path(path), safetensors.torch.save(state, metadata={_KEY: json.dumps(header)}))
+        write_network(path, self.network, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictor:
@@ -56,24 +103,7 @@ class Predictor:
             UserError: there is no such file, or it is not a predictor of this format.
 
         """
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except FileNotFoundError as error:
-            raise UserError(f"there is no file {os.fspath(path)!r}") from error
-        except (safetensors.SafetensorError, OSError) as error:
-            raise UserError(f"{os.fspath(path)!r} is not a whole safetensors file: {error}") from error
-        try:
-            header = json.loads(metadata[_KEY])
-            found = header["format"]
-        except (KeyError, TypeError, ValueError, RecursionError):
-            header, found = {}, None
-        if found != _FORMAT:
-            raise UserError(
-                f"{os.fspath(path)!r} holds no predictor of format {_FORMAT} (found {found!r}); train it again with "
-                "vicinal compare"
-            )
+        header, state = read_network(path, "table")
         try:
             encoding, about = Encoding.from_json(header["encoding"]), dict(header["about"])
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
@@ -82,10 +112,7 @@ class Predictor:
             if any(tensor.dtype != torch.float32 for tensor in state.values()):
                 raise TypeError("weights are not float32")
         except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise UserError(
-                f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare"
-            ) from error
+            raise damaged(path, error) from error
         return cls(network, encoding, about)
 
     @torch.inference_mode()

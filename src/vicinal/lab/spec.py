@@ -7,6 +7,7 @@ import difflib
 import inspect
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import vicinal
@@ -41,6 +42,24 @@ def parse(text: str) -> vicinal.Vicinity:
     if not isinstance(value, vicinal.Vicinity):
         raise UserError(f"{_quoted(text)} is not a vicinity; the vicinities are {', '.join(vicinities())}")
     return value
+
+
+def scheduled(text: str, scaled: Callable[[int], int]) -> str:
+    """Give a vicinity's text with the epochs of each `Scheduled` replaced by what `scaled` makes of them.
+
+    Raises:
+        UserError: as of `parse`.
+
+    """
+    parse(text)
+    tree = ast.parse(text.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Scheduled":
+            named = [keyword.value for keyword in node.keywords if keyword.arg in ("start", "stop")]
+            for value in [*node.args[1:], *named]:
+                if isinstance(value, ast.Constant) and isinstance(value.value, int):
+                    value.value = scaled(value.value)
+    return ast.unparse(tree)
 
 
 def qualified(text: str) -> str:

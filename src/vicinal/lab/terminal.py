@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
+_MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
 _WIDE = 1000  # columns where there is no terminal: whoever reads it wraps it
 
 
@@ -62,7 +63,9 @@ class Display:
         """Show how far the comparison is: run-epochs done, of how many, and the runs finished."""
         left = self._clock.left(done, total)
         share = f"{100 * done // total:3d} %"
-        line = f"{self._title}: {share}" + ("" if left is None else f", {_duration(left)} left")
+        if done == total:
+            share += ", keeping the best model"  # which trains it once more
+        line = f"{self._title}: {share}" + ("" if left is None or done == total else f", {duration(left)} left")
         if self._live is not None:
             self._live.update(Group(self._so_far(runs), Text(line)), refresh=True)
         elif time.monotonic() - self._said >= _PLAIN_EVERY:
@@ -78,7 +81,59 @@ class Display:
         return table
 
 
-def _duration(seconds: float) -> str:
+class Training:
+    """Progress of one training run on stderr: a line that moves on a terminal, and a line for each epoch everywhere.
+
+    Args:
+        title: name of the run.
+        epochs: how many there are.
+        epoch_steps: steps of one.
+        steps: of the whole run.
+
+    """
+
+    def __init__(self, title: str, epochs: int, epoch_steps: int, steps: int) -> None:
+        self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._title, self._epochs, self._epoch_steps, self._steps = title, epochs, epoch_steps, steps
+        self._clock = Clock()
+        self._live: Live | None = None
+        self._shown = -_MOVES_EVERY
+
+    def __enter__(self) -> Training:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, epoch: int, in_epoch: int, done: int, speed: float) -> None:
+        """Show that so many steps of an epoch (from 1) and of the run are done, at so many examples a second."""
+        if self._live is None or time.monotonic() - self._shown < _MOVES_EVERY:
+            return
+        self._shown = time.monotonic()
+        left = self._clock.left(done, self._steps)
+        line = (
+            f"{self._title}: epoch {epoch} of {self._epochs}, step {in_epoch} of {self._epoch_steps}, "
+            f"{speed:,.0f} examples/s" + ("" if left is None else f", {duration(left)} left")
+        )
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def epoch(self, line: dict[str, Any]) -> None:
+        """Print the figures of an epoch: a line of metrics.jsonl."""
+        self._console.print(
+            f"epoch {line['epoch']:3d}  mixed loss {line['train_mixed_loss']:.4f}  "
+            f"test error {100 * line['test_error']:.2f} %  {line['examples_per_second'] or 0.0:.0f} examples/s",
+            soft_wrap=True,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -115,7 +170,7 @@ def print_results(results: dict[str, Any]) -> None:
     data, protocol = results["data"], results["protocol"]
     of = f"{len(data['classes'])} classes" if data["classes"] else f"regression of {data['target']}"
     console.print(
-        f"{data['name']}: {data['rows']} rows, {data['inputs']} inputs, {of}; {protocol['seeds']} seeds, "
+        f"{data['name']}: {_size(data)}, {of}; {protocol['seeds']} seeds, "
         f"{protocol['epochs']} epochs. ERM is training without mixing; [...] are 95 % intervals."
     )
     columns = _columns(results)
@@ -126,6 +181,13 @@ def print_results(results: dict[str, Any]) -> None:
     console.print()
     console.print(Text(verdict["sentence"], style="bold"))
     console.print(verdict["advice"])
+
+
+def _size(data: dict[str, Any]) -> str:
+    kind = data.get("kind", "table")
+    if kind == "table":
+        return f"{data['rows']} rows, {data['inputs']} inputs"
+    return f"{data['rows']} {kind} of {data['shape'][1]} x {data['shape'][2]}"
 
 
 def _columns(results: dict[str, Any]) -> dict[str, list[str]]:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 
 _STREAM = int.from_bytes(b"split")  # the second half of the key: no other draw of the same seed meets these numbers
+
+
+class Labelled(Protocol):
+    """What is split: a table, or any other set with a target for each row and names for its classes."""
+
+    @property
+    def target(self) -> NDArray[Any]:
+        """Positions in `classes`, or numbers, [n]."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names; none for regression."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +38,7 @@ class Split:
     test: NDArray[np.int64]
 
 
-def split(table: Table, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
+def split(table: Labelled, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
     """Split the rows of a table; classes keep their shares.
 
     The j-th of a class's n_c shuffled rows gets the position (j + 1/2) / n_c, and the rows of all classes are sorted by

@@ -130,8 +130,7 @@ def load(data: str, *, target: str | None = None, task: str | None = None, drop:
 
     if task is not None and task not in TASKS:
         raise UserError(f"the task {task!r} is unknown: choose classification or regression")
-    key = data.lower()
-    known = key in EMBEDDED or uci.find(key) is not None
+    key, known = data.lower(), is_named(data)
     if known and target is not None:
         raise UserError(f"the data set {data!r} has its own target: leave --target out (it is for files)")
     if key in EMBEDDED:
@@ -147,6 +146,13 @@ def load(data: str, *, target: str | None = None, task: str | None = None, drop:
     if suffix is None:
         raise UserError(f"{data!r} is in a format that is not read here: save it as a file ending in {_or(SUFFIXES)}")
     return _read_file(path, suffix, target, task, drop)
+
+
+def is_named(data: str) -> bool:
+    """Whether these are the name of a set, which wins over a file or folder of that name."""
+    from vicinal.lab.data import uci
+
+    return data.lower() in EMBEDDED or uci.find(data.lower()) is not None
 
 
 def check(table: Table, *, allow_small_classes: bool = False) -> Table:

@@ -19,7 +19,9 @@ from vicinal.lab.models.small import SmallCNN
 from vicinal.lab.models.speech import VGG11, LeNet
 from vicinal.lab.models.wide_resnet import WideResNet
 
-NAMES: dict[str, Callable[..., nn.Module]] = {
+Factory = Callable[..., nn.Module]
+
+NAMES: dict[str, Factory] = {
     "preact-resnet-18": PreActResNet18,
     "wrn-28-10": WideResNet,
     "densenet-bc-190-40": DenseNet,
@@ -34,11 +36,12 @@ NAMES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name_or_path: str, num_classes: int, **options: Any) -> nn.Module:
+def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.Module:
     """Build a network by name, or by `package.module:factory`: a function or class that takes `num_classes`.
 
     Args:
-        name_or_path: one of `NAMES`, or what `module:factory` names. The module is imported, so its code runs.
+        name_or_path: one of `NAMES`, or what `module:factory` names, or that function or class itself. The module is
+            imported, so its code runs.
         num_classes: width of the output.
         options: further arguments of the network, such as `dropout=0.5`.
 
@@ -47,7 +50,7 @@ def build(name_or_path: str, num_classes: int, **options: Any) -> nn.Module:
             torch.nn.Module.
 
     """
-    factory = _imported(name_or_path) if ":" in name_or_path else _named(name_or_path)
+    factory = _factory(name_or_path)
     if num_classes < 1:
         raise UserError(f"a network has 1 class or more, found num_classes={num_classes}")
     try:
@@ -67,6 +70,33 @@ def build(name_or_path: str, num_classes: int, **options: Any) -> nn.Module:
     if not isinstance(net, nn.Module):
         raise UserError(f"{name_or_path!r} gave a {type(net).__name__}; it must give a torch.nn.Module")
     return net
+
+
+def fitting(name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
+    """Build a network for inputs of one shape, of which it is told what it asks for.
+
+    Args:
+        name_or_path: as for `build`; a factory's argument `channels` gets the first number of the shape, its argument
+            `size` the others.
+        num_classes: width of the output.
+        shape: of an input: channels, height, width.
+
+    Raises:
+        UserError: as `build` does.
+
+    """
+    try:
+        takes = set(inspect.signature(_factory(name_or_path)).parameters)
+    except ValueError:  # of code that is not Python: `build` says so
+        takes = set()
+    told = {"channels": shape[0], "size": shape[1:]}
+    return build(name_or_path, num_classes, **{name: told[name] for name in told if name in takes})
+
+
+def _factory(name_or_path: str | Factory) -> Factory:
+    if not isinstance(name_or_path, str):
+        return name_or_path
+    return _imported(name_or_path) if ":" in name_or_path else _named(name_or_path)
 
 
 def _named(name: str) -> Callable[..., nn.Module]:

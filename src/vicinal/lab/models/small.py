@@ -16,10 +16,11 @@ class SmallCNN(nn.Module):
 
     Args:
         num_classes: width of the output.
+        channels: of the images.
 
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, channels: int = 3) -> None:
         super().__init__()
 
         def stage(inputs: int, outputs: int) -> nn.Sequential:
@@ -27,14 +28,14 @@ class SmallCNN(nn.Module):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             return nn.Sequential(conv, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU())
 
-        self.layer1 = stage(3, 32)
+        self.layer1 = stage(channels, 32)
         self.layer2 = stage(32, 64)
         self.layer3 = stage(64, 128)
         self.layer4 = stage(128, 128)
         self.linear = nn.Linear(128, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes from 16 x 16 up are pooled whole, too."""
+        """Give logits [n, num_classes] for images [n, channels, 32, 32]; other sizes from 16 x 16 up do too."""
         x = self.layer1(x)  # [n, 32, 16, 16]
         x = self.layer2(x)  # [n, 64, 8, 8]
         x = self.layer3(x)  # [n, 128, 4, 4]

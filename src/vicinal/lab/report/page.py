@@ -78,6 +78,7 @@ def render(results: dict[str, Any]) -> str:
         not_done=results["protocol"]["not_done"],
         versions=", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         machine=_machine(results["machine"]),
+        examples=results.get("examples"),
         usage=(results.get("model") or {}).get("usage"),
         file=(results.get("model") or {}).get("file"),
     )
@@ -245,8 +246,8 @@ def _pictures(results: dict[str, Any]) -> list[Picture]:
             "Does it differ from ERM?",
             "Each dot is one seed: the method\N{RIGHT SINGLE QUOTATION MARK}s test "
             f"{'error' if results['protocol']['measure'] == 'error' else 'RMSE'} minus "
-            f"ERM\N{RIGHT SINGLE QUOTATION MARK}s, on the same rows. The diamond is the mean over {seeds} seeds, "
-            "the bar its 95\N{NO-BREAK SPACE}% interval. An interval across zero leaves the sign open.",
+            f"ERM\N{RIGHT SINGLE QUOTATION MARK}s, on the same {_noun(results)}. The diamond is the mean over {seeds} "
+            "seeds, the bar its 95\N{NO-BREAK SPACE}% interval. An interval across zero leaves the sign open.",
             [],
         ),
         Picture(
@@ -292,34 +293,28 @@ def _count(number: int, noun: str) -> str:
 
 def _measured(results: dict[str, Any]) -> list[Fact]:
     data, protocol = results["data"], results["protocol"]
-    columns = [_count(data["numbers"], "number column")]
-    if data["categories"]:
-        columns.append(_count(data["categories"], "category column"))
-    missing = _count(data["missing_cells"], "missing cell") if data["missing_cells"] else "no missing cells"
+    noun = _noun(results)
     facts = [
         Fact("Data", f"{data['name']} ({data['source']})", f"SHA-256 {data['sha256']}"),
+        *(_of_table(data) if noun == "rows" else _of_folder(data, noun)),
+        Fact("Target", f"{data['target']}, {_classes(data, noun)}" if data.get("classes") else str(data["target"])),
         Fact(
-            "Table",
-            f"{_count(data['rows'], 'row')}; {' and '.join(columns)}, {_count(data['inputs'], 'input')} "
-            f"to the network; {missing}",
-        ),
-        Fact("Target", f"{data['target']}, {_classes(data)}" if data.get("classes") else str(data["target"])),
-        Fact(
-            "Rows of each seed",
+            f"{noun.capitalize()} of each seed",
             f"{protocol['train_rows']} for training, {protocol['validation_rows']} for validation, "
             f"{protocol['test_rows']} for testing",
         ),
-        Fact(
-            "Network",
-            f"fully connected, hidden layers of {', '.join(str(width) for width in protocol['hidden'])} units",
-        ),
+        Fact("Network", _network(protocol)),
         Fact(
             "Training",
-            f"{protocol['optimizer']}, learning rate {protocol['learning_rate']:g}; "
+            f"{protocol['optimizer']}, learning rate {protocol['learning_rate']:g}"
+            f"{', falling to 0 along a half cosine' if 'network' in protocol else ''}; "
             f"{_count(protocol['steps'], 'step')} ({_count(protocol['epochs'], 'epoch')}) "
             f"in batches of {protocol['batch']}",
         ),
     ]
+    if protocol.get("augment"):
+        shifted = "shifted at random" + " and mirrored" * (protocol["augment"] == "flip")
+        facts.append(Fact("Augmentation", f"training pictures {shifted}, the same for every method"))
     if protocol["noise"]:
         facts.append(
             Fact(
@@ -331,7 +326,7 @@ def _measured(results: dict[str, Any]) -> list[Fact]:
         facts.append(
             Fact(
                 "Perturbed inputs",
-                f"the test rows once more, with Gaussian noise of {protocol['perturb']:g} standard deviations on inputs",
+                f"the test {noun} once more, with Gaussian noise of {protocol['perturb']:g} standard deviations on inputs",
             )
         )
     counts = (results.get("choice") or {}).get("counts") or {}
@@ -343,15 +338,50 @@ def _measured(results: dict[str, Any]) -> list[Fact]:
     return facts
 
 
+def _noun(results: dict[str, Any]) -> str:
+    """Give what the examples are called."""
+    kind = results["data"].get("kind", "table")
+    return "rows" if kind == "table" else kind
+
+
+def _of_table(data: dict[str, Any]) -> list[Fact]:
+    columns = [_count(data["numbers"], "number column")]
+    if data["categories"]:
+        columns.append(_count(data["categories"], "category column"))
+    missing = _count(data["missing_cells"], "missing cell") if data["missing_cells"] else "no missing cells"
+    inputs = _count(data["inputs"], "input")
+    return [
+        Fact("Table", f"{_count(data['rows'], 'row')}; {' and '.join(columns)}, {inputs} to the network; {missing}")
+    ]
+
+
+def _of_folder(data: dict[str, Any], noun: str) -> list[Fact]:
+    _, height, width = data["shape"]
+    how = (
+        f"the central square of each, {height} x {width} pixels"
+        if noun == "pictures"
+        else f"spectrograms of the first second, {height} frequency bands x {width} frames"
+    )
+    size = Fact(noun.capitalize(), f"{_count(data['rows'], noun.removesuffix('s'))}; {how}")
+    return [size, *([Fact("To note", " ".join(data["notes"]))] if data["notes"] else [])]
+
+
+def _network(protocol: dict[str, Any]) -> str:
+    if "network" in protocol:
+        return f"{protocol['network']}, {_count(protocol['parameters'], 'parameter')}"
+    return f"fully connected, hidden layers of {', '.join(str(width) for width in protocol['hidden'])} units"
+
+
 def _number(item: tuple[str, int]) -> float:
     return float(item[0])
 
 
-def _classes(data: dict[str, Any]) -> str:
+def _classes(data: dict[str, Any], noun: str) -> str:
     classes, counts = data["classes"], data["class_counts"]
     named = ", ".join(f"{name} ({count})" for name, count in list(zip(classes, counts, strict=True))[:CLASSES_SHOWN])
     more = len(classes) - CLASSES_SHOWN
-    rest = f" and {more} more, of {min(counts)} to {max(counts)} rows" if more > 0 else ""
+    of = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    rest = f" and {more} more, of {of} {noun}" if more > 0 else ""
     return f"{_count(len(classes), 'class').replace('classs', 'classes')}: {named}{rest}"
 
 

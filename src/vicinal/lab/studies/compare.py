@@ -1,9 +1,12 @@
-"""Does mixup help on this table, with which alpha, and is it more than luck?
+"""Does mixup help on these data, with which alpha, and is it more than luck?
 
-The protocol. Each seed draws a split of the table (training, validation, test), initial weights and an order of data, the
+The protocol. Each seed draws a split of the data (training, validation, test), initial weights and an order of data, the
 same for every method, and trains each method on them with equal budgets: the methods differ in nothing but their
-vicinity, and their differences are paired. alpha is chosen for each seed on that seed's validation rows; the verdict is
-spoken over the seeds' test rows, which took no part in the choice.
+vicinity, and their differences are paired. alpha is chosen for each seed on that seed's validation examples; the verdict
+is spoken over the seeds' test examples, which took no part in the choice.
+
+What is compared, the choice and the verdict are here, for all data. What the examples are and how runs are trained is a
+`Study`: `compare_table.py` trains many small networks at once, `compare_folder.py` one network at a time.
 """
 
 from __future__ import annotations
@@ -11,34 +14,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-import torch
+from torch import Tensor
 
 import vicinal
 from vicinal.lab import spec
-from vicinal.lab.data.encoding import Encoding
-from vicinal.lab.data.noise import corrupt
-from vicinal.lab.data.split import split
-from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.studies import statistics
-from vicinal.lab.studies.evaluation import evaluate
-from vicinal.lab.train import fleet
-from vicinal.random import Key
 
-_PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, beside those of the fleet
 _CURVE_POINTS = 20
-_CURVE_ROWS = 2000  # of the training rows, for learning curves
 _SEEDS = 10_000  # at most
-_STEPS, _FEWEST, _MOST = 3000, 10, 200  # the default budget: about so many steps, within so many epochs
-
+_FEWEST_EPOCHS = 10  # unless asked for fewer
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
 
@@ -51,11 +43,10 @@ class Settings:
         alphas: mixup's alphas, each > 0.
         named: further vicinities as text, `Mixup(alpha=0.4, pairing=SameClass())`.
         seeds: how many, >= 2; seeds count from 0.
-        epochs: for every run; None: enough for about 3,000 steps, but 10 to 200 epochs. The paper: 10.
+        epochs: for every run; None: enough for about `steps` steps, but 10 to `most_epochs` epochs.
         noise: share of the training and validation labels replaced by random ones, in [0, 1]; test labels stay.
         perturb: standard deviation of noise on the standardised test inputs, for a second test error; None: without.
-        batch: rows a step.
-        hidden: widths of the hidden layers.
+        batch: examples a step.
         learning_rate: Adam's.
         weight_decay: decoupled (AdamW), the same for all methods; 0 is Adam.
         patience: stop a run after so many epochs without a better validation likelihood (RMSE for regression), and take
@@ -70,10 +61,12 @@ class Settings:
     noise: float = 0.0
     perturb: float | None = None
     batch: int = 16
-    hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     patience: int | None = None
+
+    steps: ClassVar[int] = 3000
+    most_epochs: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
         for alpha in self.alphas:
@@ -99,6 +92,12 @@ class Settings:
             raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
         if self.perturb is not None and not (self.perturb >= 0 and math.isfinite(self.perturb)):
             raise UserError(f"perturb is a standard deviation and must be finite and >= 0, got {self.perturb}")
+
+    def budget(self, steps_an_epoch: int) -> int:
+        """Give the number of epochs."""
+        if self.epochs is not None:
+            return self.epochs
+        return min(self.most_epochs, max(_FEWEST_EPOCHS, round(self.steps / steps_an_epoch)))
 
 
 @dataclass(frozen=True)
@@ -146,22 +145,115 @@ def chosen_name(family: str) -> str:
     return f"{family}, alpha chosen on validation"
 
 
-@dataclass(frozen=True)
-class Study:
-    """A comparison ready to run."""
+S = TypeVar("S", bound=Settings)
+Name = tuple[str, int]  # of a run: its method and its seed
+Tick = Callable[[int], None]  # told how many runs have finished one more epoch
+NOUNS = {
+    "table": "rows",
+    "pictures": "pictures",
+    "sounds": "sounds",
+}  # what the examples are called, by the kind of data
 
-    table: Table
-    settings: Settings
+
+class Study(ABC, Generic[S]):
+    """A comparison ready to run: data, settings, and how its runs are trained. Worker processes get a copy."""
+
+    settings: S
+
+    # -- the data
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The data's, short."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """One of `NOUNS`."""
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """Classification or regression."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of classes; 0 for regression."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of training, validation and test examples, the same for every seed."""
+
+    @abstractmethod
+    def data_fingerprint(self) -> str:
+        """Give a digest of the data."""
+
+    @abstractmethod
+    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give what results.json says of the data, and of the network and its training."""
+
+    @abstractmethod
+    def few(self) -> tuple[Tensor, Tensor]:
+        """Give a batch of training inputs and targets, to try the methods on."""
+
+    # -- the runs
+
+    @property
+    @abstractmethod
+    def epochs(self) -> int:
+        """Of every run."""
+
+    @abstractmethod
+    def pieces(self, missing: Sequence[Name], jobs: int) -> list[list[Name]]:
+        """Cut the runs that are missing into what one process trains and gives back at once."""
+
+    @abstractmethod
+    def train(self, runs: Sequence[Name], tick: Tick | None = None) -> list[dict[str, Any]]:
+        """Train and measure some runs; give a record of each, as results.json holds them."""
+
+    @abstractmethod
+    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run alone, to the end of so many of its epochs; give the state of its network."""
+
+    @abstractmethod
+    def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
+        """Write a trained network with its preprocessing; give the lines of Python that use it."""
+
+    def seconds(self, runs: int, jobs: int) -> float | None:
+        """Estimate how long so many runs take; None where that is never long."""
+        return None
+
+    def not_done(self) -> list[str]:
+        """Say what is left open by these data and this training, beside what every comparison leaves open."""
+        return []
+
+    def examples(self, method: str) -> list[dict[str, str]]:
+        """Give examples as a method mixes them, where they can be looked at: PNG files in base 64, and their mixtures."""
+        return []
+
+    # -- what follows from these
+
+    @property
+    def noun(self) -> str:
+        """What the examples are called."""
+        return NOUNS[self.kind]
 
     @property
     def methods(self) -> list[Method]:
         """What is compared."""
-        return methods(self.settings, self.table.task)
+        return methods(self.settings, self.task)
+
+    def method(self, name: str) -> Method:
+        """Give the method of a name."""
+        return next(method for method in self.methods if method.name == name)
 
     @property
-    def classes(self) -> int:
-        """Number of classes; 0 for regression."""
-        return len(self.table.classes)
+    def names(self) -> list[Name]:
+        """The runs, by seed."""
+        return [(method.name, seed) for seed in range(self.settings.seeds) for method in self.methods]
 
     @property
     def measure(self) -> str:
@@ -169,24 +261,18 @@ class Study:
         return "error" if self.classes else "rmse"
 
     @property
-    def training(self) -> fleet.Training:
-        """How every run is trained."""
-        settings = self.settings
-        epochs = settings.epochs
-        if epochs is None:
-            per_epoch = math.ceil(len(split(self.table, 0).train) / settings.batch)
-            epochs = min(_MOST, max(_FEWEST, round(_STEPS / per_epoch)))
-        return fleet.Training(
-            epochs, settings.batch, settings.hidden, settings.learning_rate, settings.weight_decay, settings.patience
-        )
+    def test_share(self) -> float:
+        """Test examples per training example, which the corrected t-test asks for."""
+        train, _, test = self.sizes
+        return test / train
 
     def fingerprint(self) -> str:
-        """Give a digest of everything that decides the results: settings, table, version."""
-        content = json.dumps([vicinal.__version__, asdict(self.settings), self.table.fingerprint()])
+        """Give a digest of everything that decides the results: settings, data, version."""
+        content = json.dumps([vicinal.__version__, asdict(self.settings), self.data_fingerprint()])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def check(self) -> None:
-        """Refuse methods that cannot be used on this table, before anything is trained.
+        """Refuse methods that cannot be used on these data, before anything is trained.
 
         Raises:
             UserError: naming the method and its objection.
@@ -204,9 +290,7 @@ class Study:
                 if vicinity in seen:
                     raise UserError(f"{method.text} is compared already; give each method once (and ERM never)")
                 seen.append(vicinity)
-        prepared = Prepared.of(self, [0])
-        few = slice(0, self.settings.batch)
-        x, y = prepared.train.inputs[0, few], prepared.train.targets[0, few]
+        x, y = self.few()
         for method in listed:
             try:
                 for part in _parts(method.vicinity):
@@ -214,7 +298,8 @@ class Study:
                     plan(x)
                     plan.target(y)
             except (TypeError, ValueError, OverflowError, MemoryError) as error:
-                raise UserError(f"{method.text} cannot be used on this table: {error}") from error
+                these = "this table" if self.kind == "table" else f"these {self.noun}"
+                raise UserError(f"{method.text} cannot be used on {these}: {error}") from error
 
 
 def _parts(vicinity: vicinal.Vicinity) -> Iterator[vicinal.Vicinity]:
@@ -227,147 +312,21 @@ def _parts(vicinity: vicinal.Vicinity) -> Iterator[vicinal.Vicinity]:
         yield from _parts(vicinity.part)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The splits of some seeds as tensors."""
-
-    train: fleet.Part
-    clean: fleet.Part  # the training rows with the labels they had before label noise
-    validation: fleet.Part
-    test: fleet.Part
-    perturbed: fleet.Part | None
-    encodings: list[Encoding]
-
-    @staticmethod
-    def of(study: Study, seeds: Sequence[int]) -> Prepared:
-        """Split, encode and, where asked, corrupt the table for each seed."""
-        table, settings = study.table, study.settings
-        parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        encodings = []
-        for seed in seeds:
-            rows = split(table, seed)
-            encoding = Encoding.fit(table, rows.train)
-            x, clean = encoding.inputs(table), encoding.targets(table)
-            noisy = clean
-            if settings.noise:
-                known = np.concatenate([rows.train, rows.validation])
-                noisy = encoding.targets(replace(table, target=corrupt(table, known, settings.noise, seed)))
-            for name, of, y in (
-                ("train", rows.train, noisy),
-                ("clean", rows.train, clean),
-                ("validation", rows.validation, noisy),
-                ("test", rows.test, clean),
-            ):
-                parts.setdefault(name, []).append((x[of], y[of]))
-            if settings.perturb is not None:
-                noise = Key(seed, 0, 0, 0, _PERTURB).generator().standard_normal((len(rows.test), x.shape[1]))
-                shifted = x[rows.test] + (settings.perturb * noise).astype(np.float32)
-                parts.setdefault("perturbed", []).append((shifted, clean[rows.test]))
-            encodings.append(encoding)
-        stacked = {name: _stack(pairs) for name, pairs in parts.items()}
-        return Prepared(**{"perturbed": None, **stacked}, encodings=encodings)
-
-    @property
-    def scales(self) -> list[float]:
-        """For each seed, the unit of the standardised regression target; 1 for classification."""
-        return [encoding.target_sd for encoding in self.encodings]
+# -- the course of a run -------------------------------------------------------------------------------------------------
 
 
-def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> fleet.Part:
-    return fleet.Part(
-        torch.from_numpy(np.stack([x for x, _ in pairs])), torch.from_numpy(np.stack([y for _, y in pairs]))
-    )
+def curve_points(epochs: int) -> set[int]:
+    """Give the epochs after which a run is measured for its learning curves."""
+    return {round(i * epochs / _CURVE_POINTS) for i in range(1, _CURVE_POINTS + 1)} | {1, epochs}
 
 
-def run_seeds(study: Study, seeds: Sequence[int], tick: Any = None) -> list[dict[str, Any]]:
-    """Train and measure every method on some seeds, all as one fleet.
-
-    Args:
-        study: the comparison.
-        seeds: of the runs.
-        tick: called with the number of runs after each epoch.
-
-    Returns:
-        One record a run, as results.json holds them.
-
-    """
-    prepared, training, listed = Prepared.of(study, seeds), study.training, study.methods
-    runs = [fleet.Run(i, seed, method.vicinity) for i, seed in enumerate(seeds) for method in listed]
-    names = [(method.name, seed) for seed in seeds for method in listed]
-    points = {round(i * training.epochs / _CURVE_POINTS) for i in range(1, _CURVE_POINTS + 1)} | {1, training.epochs}
-    curve_rows = fleet.Part(prepared.train.inputs[:, :_CURVE_ROWS], prepared.train.targets[:, :_CURVE_ROWS])
-    curves: list[dict[str, list[float]]] = [{"epoch": []} for _ in runs]
-    measuring = 0.0
-
-    def measure_all(
-        networks: fleet.Networks, of: Sequence[fleet.Run], part: fleet.Part, detail: bool = False
-    ) -> list[dict[str, Any]]:
-        return evaluate(networks, of, part, study.classes, prepared.scales, detail)
-
-    def after_epoch(epoch: int, networks: fleet.Networks, active: list[int]) -> None:
-        nonlocal measuring
-        if epoch in points:
-            start = time.perf_counter()
-            mine = [runs[i] for i in active]
-            measured = (measure_all(networks, mine, part) for part in (curve_rows, prepared.validation))
-            for i, train, valid in zip(active, *measured, strict=True):
-                curve = curves[i]
-                curve["epoch"].append(epoch)
-                for part, score, kept in (
-                    ("train", train, ("nll", "rmse")),
-                    ("validation", valid, ("nll", "error", "rmse")),
-                ):
-                    for measure in kept:
-                        if measure in score:
-                            curve.setdefault(f"{part}_{measure}", []).append(score[measure])
-            measuring += time.perf_counter() - start
-        if tick is not None:
-            tick(len(active))
-
-    def to_stop(networks: fleet.Networks, of: Sequence[fleet.Run]) -> list[float]:
-        measure = "nll" if study.classes else "rmse"
-        return [score[measure] for score in measure_all(networks, of, prepared.validation)]
-
-    start = time.perf_counter()
-    waiting = None if training.patience is None else to_stop
-    with _last_row_may_be_alone():
-        networks, epochs = fleet.train(runs, prepared.train, study.classes, training, after_epoch, waiting)
-    seconds = (time.perf_counter() - start - measuring) / len(runs)
-    train, valid = measure_all(networks, runs, prepared.clean), measure_all(networks, runs, prepared.validation)
-    test = measure_all(networks, runs, prepared.test, detail=True)
-    perturbed = None if prepared.perturbed is None else measure_all(networks, runs, prepared.perturbed)
-    return [
-        {
-            "method": name,
-            "seed": seed,
-            "seconds": seconds,
-            "epochs": epochs[i],
-            "train": train[i],
-            "validation": valid[i],
-            "test": test[i],
-            "perturbed": None if perturbed is None else perturbed[i],
-            "curve": curves[i],
-        }
-        for i, (name, seed) in enumerate(names)
-    ]
-
-
-def train_one(study: Study, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-    """Train one run alone, for so many epochs; give the state of its `MLP`."""
-    vicinity = next(m.vicinity for m in study.methods if m.name == method)
-    training = replace(study.training, epochs=epochs, patience=None)
-    prepared = Prepared.of(study, [seed])
-    with _last_row_may_be_alone():
-        networks = fleet.train([fleet.Run(0, seed, vicinity)], prepared.train, study.classes, training).networks
-    return {name: tensor.numpy() for name, tensor in networks.state_dict(0).items()}
-
-
-@contextmanager
-def _last_row_may_be_alone() -> Iterator[None]:
-    """Accept in silence that the last batch of an epoch may be one row, which has no partner."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "a batch of one example")
-        yield
+def add_point(curve: dict[str, list[float]], epoch: int, train: dict[str, Any], validation: dict[str, Any]) -> None:
+    """Add what was measured after an epoch."""
+    curve.setdefault("epoch", []).append(epoch)
+    for part, score, kept in (("train", train, ("nll", "rmse")), ("validation", validation, ("nll", "error", "rmse"))):
+        for measure in kept:
+            if measure in score:
+                curve.setdefault(f"{part}_{measure}", []).append(score[measure])
 
 
 # -- from runs to a verdict ----------------------------------------------------------------------------------------------
@@ -379,7 +338,7 @@ def conclude(study: Study, runs: list[dict[str, Any]]) -> dict[str, Any]:
     families = [f for f in (MIXUP, BY_LABEL) if any(m.family == f for m in study.methods)]
     choices = {family: _choose(study, by_method, family) for family in families}
     reported = {**by_method, **{chosen_name(family): choice["runs"] for family, choice in choices.items()}}
-    share = _test_share(study)
+    share = study.test_share
     summary = {name: _summarise(rows, share) for name, rows in reported.items()}
 
     primary = [*map(chosen_name, families), *(m.name for m in study.methods if m.family == NAMED)]
@@ -399,12 +358,13 @@ def statistics_in_words(study: Study) -> str:
     """Say how a difference is told from luck, for the report."""
     primary = [m.name for m in study.methods if m.family == NAMED]
     families = [f for f in (MIXUP, BY_LABEL) if any(m.family == f for m in study.methods)]
-    many = len(primary) + len(families)
+    many, noun = len(primary) + len(families), study.noun
     return (
-        "A seed fixes all that is random in a run (which rows are for training, validation and testing, the first weights, "
-        "the order of the data), and every method ran with the same seeds, so that differences are taken within seeds. "
-        f"{'alpha is chosen for each seed on its validation rows; test rows took no part. ' * bool(families)}"
-        "Test rows of different seeds "
+        f"A seed fixes all that is random in a run (which {noun} are for training, validation and testing, the first "
+        "weights, the order of the data), and every method ran with the same seeds, so that differences are taken within "
+        "seeds. "
+        f"{f'alpha is chosen for each seed on its validation {noun}; test {noun} took no part. ' * bool(families)}"
+        f"Test {noun} of different seeds "
         "overlap, which a plain t-test would take for independence: intervals and p-values are by the corrected resampled "
         "t-test (Nadeau and Bengio 2003). The verdict's p-value is corrected for "
         f"{many} {'comparison' if many == 1 else 'comparisons'} by Holm's method, those of the single alphas for their "
@@ -419,8 +379,8 @@ def not_done(study: Study) -> list[str]:
     lines = [
         f"Nothing but alpha was tuned: width, depth, learning rate, weight decay and {length} are the same for all "
         "methods, and mixup often wants longer training.",
-        f"The {len(study.table)} rows are shared out anew for each seed, so the intervals speak for this table and not for "
-        "new data from elsewhere.",
+        f"The {sum(study.sizes)} {study.noun} are shared out anew for each seed, so the intervals speak for "
+        f"{'this table' if study.kind == 'table' else 'this folder'} and not for new data from elsewhere.",
         "Only the first measure is tested; the others stand without a p-value.",
     ]
     if not study.settings.noise:
@@ -435,7 +395,7 @@ def _of_method(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
 
 
 def validation_score(study: Study, run: dict[str, Any]) -> tuple[float, float]:
-    """Order runs by the measure on validation rows; ties, frequent with few rows, by likelihood; nan is worst."""
+    """Order runs by the measure on validation data; ties, frequent with few examples, by likelihood; nan is worst."""
     validation = run["validation"]
     score = (validation["error"], validation["nll"]) if study.classes else (validation["rmse"], 0.0)
     return score if all(map(math.isfinite, score)) else (math.inf, math.inf)
@@ -457,11 +417,6 @@ def _choose(study: Study, by_method: dict[str, list[dict[str, Any]]], family: st
     return {"runs": runs, "counts": counts, "per_seed": per_seed, "recommended": min(members, key=over_seeds).name}
 
 
-def _test_share(study: Study) -> float:
-    rows = split(study.table, 0)
-    return len(rows.test) / len(rows.train)
-
-
 def _summarise(runs: list[dict[str, Any]], share: float) -> dict[str, Any]:
     def part(name: str) -> dict[str, Any] | None:
         if runs[0][name] is None:
@@ -476,7 +431,7 @@ def _summarise(runs: list[dict[str, Any]], share: float) -> dict[str, Any]:
 def _compare(
     reported: dict[str, list[dict[str, Any]]], names: Sequence[str], measure: str, share: float, primary: bool
 ) -> list[dict[str, Any]]:
-    """Compare methods with ERM on test rows; p-values are corrected for the number of these methods."""
+    """Compare methods with ERM on test data; p-values are corrected for the number of these methods."""
     compared = []
     for name in names:
         pairs = zip(reported[name], reported[ERM], strict=True)
@@ -498,11 +453,11 @@ def _compare(
 def _verdict(
     study: Study, summary: dict[str, Any], comparisons: list[dict[str, Any]], choices: dict[str, dict[str, Any]]
 ) -> dict[str, str]:
-    """Say what the test rows say, about the primary comparison that is clearest; a help before a harm."""
+    """Say what the test data say, about the primary comparison that is clearest; a help before a harm."""
     primary = [c for c in comparisons if c["primary"]]
     found = sorted((c for c in primary if c["p_holm"] < 0.05), key=lambda c: c["difference"])
     told = found[0] if found else min(primary, key=lambda c: c["p"])
-    name, method = study.table.name, told["method"]
+    name, method = study.name, told["method"]
     what = "test error" if study.classes else "test RMSE"
     before = _plain(study, summary[ERM]["test"][study.measure]["mean"])
     after = _plain(study, summary[method]["test"][study.measure]["mean"])
@@ -525,7 +480,9 @@ def _verdict(
         return {"kind": kind, "method": method, "sentence": sentence, "advice": advice}
 
     # fewer seeds than 15 leave the interval more than a fifth wider than any number of them would
-    what_would = "More seeds" if study.settings.seeds < 15 else "More rows of data"
+    what_would = (
+        "More seeds" if study.settings.seeds < 15 else f"More {study.noun}{' of data' if study.kind == 'table' else ''}"
+    )
     these = subject if len(primary) == 1 else "any of them"
     advice = f"Nothing here speaks for {these} or against it. {what_would} would narrow the interval."
     kind = "no difference found"

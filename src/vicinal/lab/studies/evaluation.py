@@ -43,13 +43,14 @@ def evaluate(
     for split in dict.fromkeys(run.split for run in runs):
         mine = [i for i, run in enumerate(runs) if run.split == split]
         out, y = outputs(networks[mine], part.inputs[split]), part.targets[split]
-        scores = _classification(out, y, detail) if classes else _regression(out[..., 0], y, scales[split])
+        scores = classification(out, y, detail) if classes else _regression(out[..., 0], y, scales[split])
         for i, score in zip(mine, scores, strict=True):
             measured[i] = score
     return measured
 
 
-def _classification(logits: Tensor, y: Tensor, detail: bool) -> list[dict[str, Any]]:
+def classification(logits: Tensor, y: Tensor, detail: bool = False) -> list[dict[str, Any]]:
+    """Measure R networks by their logits [R, n, C] for class ids int64 [n], as `evaluate` says."""
     log_p = logits.to(torch.float64).log_softmax(-1)
     p = log_p.exp()
     ids = y.expand(p.shape[:-1])

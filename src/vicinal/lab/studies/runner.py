@@ -3,7 +3,7 @@
 The run folder:
 
     config.json          what is compared; another comparison is refused this folder
-    runs.jsonl           one line a finished fleet of runs, written as it finishes
+    runs.jsonl           one line for what a process finished at once (a fleet of small networks, or one network)
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
     model.safetensors    the network that validation data recommend, with its preprocessing
@@ -15,26 +15,18 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import vicinal
 from vicinal.lab import files
-from vicinal.lab.data.encoding import Encoding
 from vicinal.lab.errors import UserError
-from vicinal.lab.models.mlp import MLP
-from vicinal.lab.predictor import Predictor
 from vicinal.lab.studies import compare, workers
 from vicinal.lab.studies.compare import Study
-
-FLEET = 20  # runs trained together: more leave the cache (docs/performance.md)
 
 Progress = Callable[[int, int, list[dict[str, Any]]], None]
 
@@ -58,7 +50,7 @@ class Folder:
 
         """
         fingerprint = study.fingerprint()
-        config = {"fingerprint": fingerprint, "data": study.table.name, "settings": asdict(study.settings)}
+        config = {"fingerprint": fingerprint, "data": study.name, "settings": asdict(study.settings)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._config.exists():
@@ -112,24 +104,24 @@ def run(study: Study, folder: Folder, command: str, jobs: int, progress: Progres
     """
     done = folder.runs()
     finished = {(run["method"], run["seed"]) for run in done}
-    names = [method.name for method in study.methods]
-    missing = [s for s in range(study.settings.seeds) if any((name, s) not in finished for name in names)]
-    epochs = study.training.epochs
-    total = study.settings.seeds * len(names) * epochs
-    before = total - len(missing) * len(names) * epochs
-    done = [run for run in done if run["seed"] not in missing]
+    missing = [name for name in study.names if name not in finished]
+    epochs = study.epochs
+    total, before = len(study.names) * epochs, len(finished) * epochs
     progress(before, total, done)
     earlier = None if missing else folder.concluded()
     if earlier is None:
-        chunks = _chunks(missing, len(names), jobs)
-        with workers.Pool(study, chunks, jobs) as pool:
-            for runs, ticks in pool.fleets():
+        with workers.Pool(study, study.pieces(missing, jobs), jobs) as pool:
+            for runs, ticks in pool.finished():
                 if runs:
                     folder.keep(runs)
                     done.extend(runs)
                 progress(before + ticks, total, done)
             results = _results(study, done, _record(study, command))
             results["model"] = _save_model(study, results, folder, pool)
+        mixing = [method.name for method in study.methods if method.family != compare.ERM_FAMILY]
+        shown = (results["choice"] or {}).get("recommended", mixing[0])
+        if examples := study.examples(shown):
+            results["examples"] = {"method": shown, "shown": examples}
         files.write(folder.results, json.dumps(_finite(results), indent=1, allow_nan=False))
     else:
         results = _results(study, done, earlier)
@@ -155,21 +147,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _chunks(seeds: Sequence[int], methods: int, jobs: int) -> list[list[int]]:
-    """Cut the seeds into fleets of about equal size, as many as fill the processes evenly."""
-    if not seeds:
-        return []
-    count = math.ceil(len(seeds) * methods / FLEET)
-    count = min(len(seeds), math.ceil(count / jobs) * jobs)
-    bounds = [round(i * len(seeds) / count) for i in range(count + 1)]
-    return [list(seeds[a:b]) for a, b in pairwise(bounds)]
-
-
 def _record(study: Study, command: str) -> dict[str, Any]:
     """Give what was run, on what, with what."""
-    table, settings, training = study.table, study.settings, study.training
-    rows = compare.split(table, 0)
-    counts = [int((table.target == i).sum()) for i in range(study.classes)]
+    settings = study.settings
+    data, training = study.describe()
+    train, validation, test = study.sizes
     packages = ("torch", "numpy", "scikit-learn", "scipy", "polars")
     return {
         "format": 1,
@@ -179,37 +161,29 @@ def _record(study: Study, command: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
         "data": {
-            "name": table.name,
-            "source": table.source,
-            "rows": len(table),
-            "numbers": len(table.number_names),
-            "categories": len(table.category_names),
-            "inputs": Encoding.fit(table, rows.train).width,
-            "task": table.task,
-            "target": table.target_name,
-            "classes": list(table.classes),
-            "class_counts": counts,
-            "missing_cells": table.missing_cells,
-            "sha256": table.fingerprint(),
+            "name": study.name,
+            "kind": study.kind,
+            "task": study.task,
+            "rows": sum(study.sizes),
+            "sha256": study.data_fingerprint(),
+            **data,
         },
         "protocol": {
             "seeds": settings.seeds,
-            "epochs": training.epochs,
-            "steps": training.steps(len(rows.train)),
-            "batch": training.batch,
-            "hidden": list(training.hidden),
-            "optimizer": "AdamW" if training.weight_decay else "Adam",
-            "learning_rate": training.learning_rate,
-            "weight_decay": training.weight_decay,
-            "patience": training.patience,
-            "train_rows": len(rows.train),
-            "validation_rows": len(rows.validation),
-            "test_rows": len(rows.test),
+            "epochs": study.epochs,
+            "batch": settings.batch,
+            "learning_rate": settings.learning_rate,
+            "weight_decay": settings.weight_decay,
+            "patience": settings.patience,
+            "train_rows": train,
+            "validation_rows": validation,
+            "test_rows": test,
             "noise": settings.noise,
             "perturb": settings.perturb,
             "measure": study.measure,
             "statistics": compare.statistics_in_words(study),
-            "not_done": compare.not_done(study),
+            "not_done": [*compare.not_done(study), *study.not_done()],
+            **training,
         },
         "methods": [{"name": m.name, "vicinity": m.text, "family": m.family, "alpha": m.alpha} for m in study.methods],
     }
@@ -224,7 +198,7 @@ def _processor() -> str:
 
 
 def _save_model(study: Study, results: dict[str, Any], folder: Folder, pool: workers.Pool) -> dict[str, Any]:
-    """Train the network to keep: the method best on validation rows over all seeds, at the seed where it is best there."""
+    """Train the network to keep: the method best on validation data over all seeds, at the seed where it is best there."""
 
     def on_validation(method: compare.Method) -> tuple[float, ...]:
         scores = [compare.validation_score(study, r) for r in results["runs"] if r["method"] == method.name]
@@ -236,19 +210,7 @@ def _save_model(study: Study, results: dict[str, Any], folder: Folder, pool: wor
     )
     # the same run again, to where its weights were taken
     state = pool.network(method.name, best["seed"], best["epochs"])
-    encoding = Encoding.fit(study.table, compare.split(study.table, best["seed"]).train)
-    network = MLP(encoding.width, study.settings.hidden, study.classes or 1)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     test = {name: value for name, value in best["test"].items() if name != "reliability"}
-    about = {"data": study.table.name, "vicinity": method.text, "seed": best["seed"], "test": test}
-    Predictor(network, encoding, about).save(folder.model)
-    usage = "\n".join(
-        [
-            "import polars",
-            "from vicinal.lab.predictor import Predictor",
-            f"predictor = Predictor.load({folder.model.as_posix()!r})",
-            'rows = polars.read_csv("new_rows.csv")  # the columns of the training table',
-            "print(predictor.predict(rows))",
-        ]
-    )
+    about = {"data": study.name, "vicinity": method.text, "seed": best["seed"], "test": test}
+    usage = study.save_model(folder.model, state, best["seed"], about)
     return {"file": folder.model.name, "method": method.name, "seed": best["seed"], "usage": usage}

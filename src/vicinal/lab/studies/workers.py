@@ -1,14 +1,17 @@
-"""The processes that train: fleets of runs on all cores.
+"""The processes that train, on all cores.
 
 They are forked by a server that has imported PyTorch and has run nothing (multiprocessing's "forkserver"). A fork of the
 command itself could deadlock, since polars runs threads in it; a new process for each worker ("spawn", where there
 is no forkserver) takes seconds to import PyTorch.
+
+Data can be large: the arrays of a study lie once in memory that all workers share.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
@@ -19,10 +22,10 @@ from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from vicinal.lab.studies.compare import Study
+if TYPE_CHECKING:
+    from vicinal.lab.studies.compare import Name, Study
 
 Runs = list[dict[str, Any]]
 T = TypeVar("T")
@@ -53,22 +56,22 @@ class Pool:
 
     Args:
         study: the study.
-        chunks: its seeds, cut into fleets.
+        pieces: its runs, cut into what a process trains at once.
         jobs: how many processes.
 
     Raises:
-        WorkerDied: at leaving the `with`; the fleets that finished have been given.
+        WorkerDied: at leaving the `with`; the pieces that finished have been given.
 
     """
 
-    def __init__(self, study: Study, chunks: Sequence[Sequence[int]], jobs: int) -> None:
+    def __init__(self, study: Study, pieces: Sequence[Sequence[Name]], jobs: int) -> None:
         context = multiprocessing.get_context(start())
-        self._chunks = chunks
+        self._pieces = pieces
         self._others = multiprocessing.active_children()
-        # a count for each chunk, written by its worker alone: no lock that a worker could take with it when it dies
-        self._ticks = context.RawArray("q", max(1, len(chunks)))
-        processes = max(1, min(jobs, len(chunks)))
-        self._pool = ProcessPoolExecutor(processes, context, _begin, (study, self._ticks))
+        # a count for each piece, written by its worker alone: no lock that a worker could take with it when it dies
+        self._ticks = context.RawArray("q", max(1, len(pieces)))
+        processes = max(1, min(jobs, len(pieces)))
+        self._pool = ProcessPoolExecutor(processes, context, _begin, (*_packed(study, context), self._ticks))
 
     def __enter__(self) -> Pool:
         return self
@@ -84,9 +87,9 @@ class Pool:
         if error is not None and _of_memory(error):
             raise WorkerDied("a worker process died, probably for want of memory") from error
 
-    def fleets(self) -> Iterator[tuple[Runs, int]]:
-        """Train each chunk as one fleet; a few times a second give (runs newly finished, run-epochs done by now)."""
-        waiting = {self._submit(_train, i, chunk) for i, chunk in enumerate(self._chunks)}
+    def finished(self) -> Iterator[tuple[Runs, int]]:
+        """Train each piece; a few times a second give (runs newly finished, run-epochs done by now)."""
+        waiting = {self._submit(_train, i, piece) for i, piece in enumerate(self._pieces)}
         while waiting:
             ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in sorted(ready, key=_failed):
@@ -136,15 +139,44 @@ def _interrupts_later() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
+_ALIGNED = 64  # bytes: where an array may begin
+
+
+def _packed(study: Study, context: Any) -> tuple[bytes, Any, list[int]]:
+    """Give a study as bytes, the memory that its arrays were copied into, and their sizes there."""
+    arrays: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(study, protocol=5, buffer_callback=arrays.append)
+    raw = [array.raw() for array in arrays]
+    memory = context.RawArray("B", sum(_room(part.nbytes) for part in raw) or 1)  # on disk where shared memory is short
+    whole = np.frombuffer(memory, dtype=np.uint8)
+    start = 0
+    for part in raw:
+        whole[start : start + part.nbytes] = part
+        start += _room(part.nbytes)
+    return content, memory, [part.nbytes for part in raw]
+
+
+def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Study:
+    """Give the study of `_packed`; its arrays are views of that memory."""
+    whole = np.frombuffer(memory, dtype=np.uint8)
+    starts = [sum(map(_room, sizes[:i])) for i in range(len(sizes))]
+    views = [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+    return pickle.loads(content, buffers=views)  # made by the command that started this process
+
+
+def _room(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
+
+
 # -- in a worker -------------------------------------------------------------------------------------------------------
 
 _study: Study
 _ticks: MutableSequence[int]
 
 
-def _begin(study: Study, ticks: MutableSequence[int]) -> None:
+def _begin(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
     global _study, _ticks
-    _study, _ticks = study, ticks
+    _study, _ticks = _unpacked(content, memory, sizes), ticks
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
@@ -159,18 +191,14 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _train(chunk: int, seeds: Sequence[int]) -> Runs:
-    from vicinal.lab.studies import compare
-
+def _train(piece: int, names: Sequence[Name]) -> Runs:
     def tick(runs: int) -> None:
-        _ticks[chunk] += runs
+        _ticks[piece] += runs
 
-    runs = compare.run_seeds(_study, seeds, tick)
-    _ticks[chunk] = len(runs) * _study.training.epochs  # also those that stopped early
+    runs = _study.train(names, tick)
+    _ticks[piece] = len(runs) * _study.epochs  # also those that stopped early
     return runs
 
 
 def _train_one(method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-    from vicinal.lab.studies import compare
-
-    return compare.train_one(_study, method, seed, epochs)
+    return _study.network(method, seed, epochs)

@@ -34,14 +34,25 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     return path
 
 
-def load_last(folder: Path, map_location: Any = "cpu") -> dict[str, Any] | None:
-    """Read the newest whole checkpoint; None where there is none. Damaged ones are named in a warning."""
+def read_last(folder: Path) -> bytes | None:
+    """Read the bytes of the newest whole checkpoint; None where there is none. Damaged ones are named in a warning."""
     for path in reversed(_all(folder)):
         content = path.read_bytes()
         if hashlib.sha256(memoryview(content)[_DIGEST:]).digest() == content[:_DIGEST]:
-            return torch.load(io.BytesIO(content[_DIGEST:]), map_location=map_location, weights_only=True)
+            return content[_DIGEST:]
         warnings.warn(f"the checkpoint {path.name} is damaged and left out; the one before it is used", stacklevel=2)
     return None
+
+
+def load(content: bytes, map_location: Any = "cpu") -> dict[str, Any]:
+    """Give the state in the bytes of a checkpoint; runs no code."""
+    return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+
+
+def load_last(folder: Path, map_location: Any = "cpu") -> dict[str, Any] | None:
+    """Give the state of the newest whole checkpoint, as `read_last` finds it."""
+    content = read_last(folder)
+    return None if content is None else load(content, map_location)
 
 
 def _all(folder: Path) -> list[Path]:
@@ -52,3 +63,10 @@ def remove_all(folder: Path) -> None:
     """Remove the checkpoints of a run that is done."""
     for path in _all(folder):
         path.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote a file."""
+    for path in folder.iterdir():
+        if files.is_partial(path):
+            path.unlink(missing_ok=True)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-_PATIENCE = timedelta(minutes=5)  # for a process that others wait for
+from vicinal.lab.errors import UserError
+
+PATIENCE = 300.0  # seconds for a process that others wait for
+_NETWORK_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset")  # of PyTorch's untyped errors
+
+T = TypeVar("T")
+
+
+class ProcessLost(Exception):
+    """Another process of the job died, or did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,41 @@ class Job:
             dist.all_reduce(values)
         return values.cpu()
 
+    def gather(self, values: Tensor) -> Tensor:
+        """Give the values [n] of all processes, [world, n]."""
+        table = torch.zeros(self.world, *values.shape, dtype=values.dtype)
+        table[self.rank] = values
+        return self.sum(table)  # zero and one number: exact
+
+    def by_first(self, work: Callable[[], T]) -> T:
+        """Let the first process do some work, and give what it got in all of them; its UserError is raised in all."""
+        if self.world == 1:
+            return work()
+        told: list[tuple[T | None, str | None]] = [(None, None)]
+        if self.rank == 0:
+            try:
+                told = [(work(), None)]
+            except UserError as error:
+                told = [(None, str(error))]
+        dist.broadcast_object_list(told, src=0, device=self.device)
+        value, problem = told[0]
+        if problem is not None:
+            raise UserError(problem)
+        return value  # type: ignore[return-value]
+
+    def by_first_number(self, number: float) -> float:
+        """Give the first process's number in all of them: cheaper than `by_first`."""
+        return float(self.sum(torch.tensor(number if self.rank == 0 else 0.0, dtype=torch.float64)))
+
     def wrap(self, network: nn.Module) -> nn.Module:
         """Average gradients over processes in the backward pass."""
         return network if self.world == 1 else DistributedDataParallel(network)
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give all processes the first one's buffers: the running statistics of BatchNorm, which each has of its own."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -46,11 +88,15 @@ class Job:
 
 
 @contextmanager
-def job() -> Iterator[Job]:
+def job(patience: float = PATIENCE) -> Iterator[Job]:
     """Join the processes that torchrun started, or be the only one.
 
     A process that dies takes the others with it: torchrun stops them and names it; without torchrun, those that wait
-    for it raise after five minutes.
+    for it raise: at once if its connection broke, else after `patience` seconds.
+
+    Raises:
+        ProcessLost: another process died, or did not answer within `patience`.
+
     """
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -60,8 +106,14 @@ def job() -> Iterator[Job]:
     if "WORLD_SIZE" not in os.environ:
         yield Job(0, 1, device)
         return
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=patience))
         yield Job(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in _NETWORK_WORDS):
+            who = f"process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}"
+            raise ProcessLost(f"{who} lost another one: it died, or did not answer in {patience:g} s") from error
+        raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()

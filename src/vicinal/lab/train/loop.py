@@ -9,6 +9,7 @@ The run folder:
     recipe.json       what is trained; another recipe is refused this folder
     metrics.jsonl     one line an epoch
     step-*.ckpt       the last two checkpoints, until the run is done
+    tensorboard/      the lines of metrics.jsonl once more, where asked for
     results.json      the figures of a finished run
     weights.pt        the weights of a finished run, for torch.load(weights_only=True)
 """
@@ -19,8 +20,8 @@ import contextlib
 import io
 import json
 import statistics
-import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,16 +36,20 @@ import vicinal
 from vicinal import metrics
 from vicinal.lab import files, models, spec
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import checkpoint, examples
+from vicinal.lab.terminal import Training
+from vicinal.lab.train import board, checkpoint, examples
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
+from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
 
-_ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
-_SECONDS = 60.0  # between checkpoints
+_ORDER, _DROPOUT, _WEIGHTS, _TESTED = 2**63, 2**63 + 4, 2**63 + 5, 2**63 + 6  # streams beside those of the plans
+SECONDS = 60.0  # between checkpoints
+_AGREE = 8  # steps after which several processes agree on whether a checkpoint is due: one number each
 _LAST = 10  # epochs whose median test error is the paper's figure
 _EVALUATION_BATCH = 500
+_METRICS, _LOCK = "metrics.jsonl", ".lock"
 
 
 class Stopped(Exception):
@@ -55,7 +60,8 @@ def train(
     recipe: Recipe,
     folder: Path,
     job: Job,
-    seconds: float = _SECONDS,
+    seconds: float = SECONDS,
+    tensorboard: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe, from the start or from the last checkpoint in the folder.
@@ -64,7 +70,8 @@ def train(
         recipe: what to train.
         folder: of the run; made if absent.
         job: the processes.
-        seconds: between checkpoints of one process, beside that after each epoch.
+        seconds: between checkpoints, beside those after each epoch.
+        tensorboard: also write the figures of each epoch as TensorBoard reads them.
         stop: asked after each step of one process whether the time is over.
 
     Returns:
@@ -72,43 +79,65 @@ def train(
 
     Raises:
         Stopped: `stop` said so; a checkpoint was written first.
-        UserError: the folder holds another recipe, or the data are not there.
+        UserError: the folder holds another recipe, or another process trains in it; the data are not there; TensorBoard
+            is not installed.
 
     """
-    ours = _is_ours(folder, recipe)
-    if ours and (folder / "results.json").exists():
-        return json.loads((folder / "results.json").read_text())
+    if tensorboard:
+        board.check()
+    results = job.by_first(lambda: _finished(folder, recipe))
+    if results is not None:
+        if tensorboard and job.rank == 0:
+            board.Board(folder / "tensorboard", results["epochs"]).close()
+        return results
     data, test = (part.to(job.device) for part in examples.load(recipe))
-    job.wait()  # all have looked at the folder
-    if job.rank == 0 and not ours:
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {"fingerprint": recipe.fingerprint(), "vicinal": vicinal.__version__, "recipe": asdict(recipe)}
-        files.write(folder / "recipe.json", json.dumps(record, indent=1))
-    job.wait()
     run = _Run(recipe, data, test, job)
-    log = _Log(folder, job)
-    state = checkpoint.load_last(folder, job.device)
-    if state is not None:
-        run.load(state)
-    log.cut(run.epoch)
+    with contextlib.ExitStack() as stack:
+        job.by_first(
+            lambda: _claim(folder, recipe, stack)
+        )  # nothing is written before all that may be refused is there
+        return _train(run, folder, seconds, tensorboard, stop)
+
+
+def _train(
+    run: _Run, folder: Path, seconds: float, tensorboard: bool, stop: Callable[[], bool] | None
+) -> dict[str, Any]:
+    recipe, job = run.recipe, run.job
+    last = job.by_first(lambda: checkpoint.read_last(folder))
+    if last is not None:
+        run.load(checkpoint.load(last, job.device))
     saved = time.monotonic()
-    while run.epoch < recipe.epochs:
-        for _ in run.steps():
-            over = stop is not None and job.world == 1 and stop()
-            if job.world == 1 and (over or time.monotonic() - saved > seconds):  # many: after each epoch only
-                checkpoint.save(folder, run.step, run.state())
-                saved = time.monotonic()
-            if over:
-                raise Stopped(f"stopped after step {run.step}")
-        log.write(run.end_epoch())
-        if job.rank == 0:
-            checkpoint.save(folder, run.step, run.state())
+    with contextlib.ExitStack() as stack:
+        log = _Log(folder, run, tensorboard, stack) if job.rank == 0 else None
+        while run.epoch < recipe.epochs:
+            for _ in run.steps():
+                if log:
+                    log.step(run)
+                over = stop is not None and job.world == 1 and stop()
+                if over or _due(run, time.monotonic() - saved > seconds):
+                    _save(folder, run)
+                    saved = time.monotonic()
+                if over:
+                    raise Stopped(f"stopped after step {run.step}")
+            line = run.end_epoch()
+            if log:
+                log.write(line)
+            _save(folder, run)
             saved = time.monotonic()
-    results = _results(recipe, log.lines(), job)
-    if job.rank == 0:
-        _finish(folder, run, results)
-    job.wait()
-    return results
+    return job.by_first(lambda: _finish(folder, run))
+
+
+def _due(run: _Run, late: bool) -> bool:
+    """Whether all processes write a checkpoint after this step: where the first one says that it is late."""
+    if run.job.world == 1:
+        return late
+    return run.step % _AGREE == 0 and run.job.by_first_number(float(late)) > 0
+
+
+def _save(folder: Path, run: _Run) -> None:
+    state = run.state()  # of all processes
+    if run.job.rank == 0:
+        checkpoint.save(folder, run.step, state)
 
 
 def _is_ours(folder: Path, recipe: Recipe) -> bool:
@@ -123,17 +152,46 @@ def _is_ours(folder: Path, recipe: Recipe) -> bool:
         if json.loads(path.read_text()).get("fingerprint") != recipe.fingerprint():
             raise UserError(f"{folder} holds a run of another recipe; choose another --out, or remove that folder")
         return True
-    if folder.exists() and any(folder.iterdir()):
+    # killed at its very beginning, a run leaves no more than these
+    if folder.exists() and any(found.name != _LOCK and not files.is_partial(found) for found in folder.iterdir()):
         raise UserError(f"{folder} is there already and is not a run; choose another --out")
     return False
 
 
-def _finish(folder: Path, run: _Run, results: dict[str, Any]) -> None:
+def _finished(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """Give what results.json holds, if this run is done."""
+    if not _is_ours(folder, recipe) or not (folder / "results.json").exists():
+        return None
+    checkpoint.remove_all(folder)
+    return json.loads((folder / "results.json").read_text())
+
+
+def _claim(folder: Path, recipe: Recipe, stack: contextlib.ExitStack) -> None:
+    """Make the folder, or take up the run in it; nobody else trains there until the stack is closed.
+
+    Raises:
+        UserError: another process does.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stack.enter_context(files.locked(folder / _LOCK)):
+        raise UserError(
+            f"another process trains in {folder}; wait for it, or end it (a killed torchrun may leave its processes)"
+        )
+    if not _is_ours(folder, recipe):
+        record = {"fingerprint": recipe.fingerprint(), "vicinal": vicinal.__version__, "recipe": asdict(recipe)}
+        files.write(folder / "recipe.json", json.dumps(record, indent=1))
+    checkpoint.remove_partial(folder)
+
+
+def _finish(folder: Path, run: _Run) -> dict[str, Any]:
+    results = _results(run.recipe, files.json_lines(folder / _METRICS), run.job)
     buffer = io.BytesIO()
     torch.save(run.network.state_dict(), buffer)
     files.write(folder / "weights.pt", buffer.getvalue())
     files.write(folder / "results.json", json.dumps(results, indent=1))
     checkpoint.remove_all(folder)
+    return results
 
 
 class _Run:
@@ -144,7 +202,7 @@ class _Run:
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = spec.parse(recipe.vicinity)
         options = {"dropout": recipe.dropout} if recipe.dropout else {}
-        with _seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
+        with seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
             network = models.build(recipe.network, len(data.classes), **options)
         memory = torch.channels_last if recipe.channels_last and data.inputs.ndim == 4 else torch.preserve_format
         self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
@@ -153,14 +211,42 @@ class _Run:
         if recipe.compile:
             self.network.compile()
         self._forward = job.wrap(self.network)
-        self._sums = self._no_sums()  # loss, hits, rows of this epoch so far
+        self._sums = self._no_sums()  # loss, hits, rows of this epoch so far, of this process
         self._seconds = 0.0
+        self._tested = _some(len(test), recipe.test_examples)
+        self.epoch_steps = len(self._batches())
+        if not self.epoch_steps:
+            raise UserError(
+                f"{len(data)} examples in batches of {recipe.batch} give no step for {job.world} processes with "
+                f"accumulate={recipe.accumulate}: a batch needs {job.world * recipe.accumulate} examples or more"
+            )
+        if job.world > 1:
+            self._settle()
 
-    def steps(self) -> Iterator[None]:
-        """Take the steps of this epoch that are not yet taken."""
+    def _batches(self) -> list[Tensor]:
+        """Give the rows of each step of this epoch, over all processes."""
         recipe = self.recipe
         order = torch.from_numpy(Key(recipe.seed, 0, 0, self.epoch, _ORDER).generator().permutation(len(self.data)))
         batches = [rows for rows in order.split(recipe.batch) if len(rows) >= self.job.world * recipe.accumulate]
+        return batches[: recipe.steps]
+
+    def _settle(self) -> None:
+        """Take one backward pass that counts for nothing.
+
+        DistributedDataParallel lays gradients out anew after its first backward pass, and a sum over three or more
+        processes depends on the layout in its last bits. From here on the layout is the same, resumed or not.
+        """
+        before = {name: value.clone() for name, value in self.network.state_dict().items()}
+        x, _ = self.data.batch(self.job.share(self._batches()[0]).to(self.job.device), None)
+        self._forward.train()
+        with seeded(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
+            self._forward(x).float().sum().backward()
+        self._optimizer.zero_grad()
+        self.network.load_state_dict(before)
+
+    def steps(self) -> Iterator[None]:
+        """Take the steps of this epoch that are not yet taken."""
+        recipe, batches = self.recipe, self._batches()
         self._forward.train()
         while self._in_epoch < len(batches):
             start = time.perf_counter()
@@ -172,6 +258,12 @@ class _Run:
             self.step += 1
             self._seconds += time.perf_counter() - start
             yield
+
+    def progress(self) -> tuple[int, float]:
+        """Give the steps of this epoch that are taken, and examples a second, over all processes."""
+        rows = min(self._in_epoch * self.recipe.batch, len(self.data))  # not read from the device
+        speed = rows / self._seconds if self._seconds else 0.0
+        return self._in_epoch, speed
 
     def _take_step(self, rows: Tensor) -> None:
         recipe, job = self.recipe, self.job
@@ -187,7 +279,7 @@ class _Run:
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             last = i == len(parts) - 1
-            with _seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
+            with seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
                 out = self._forward(x[inside])
             with self._without_sync(not last):
                 loss = F.cross_entropy(out.float(), target[inside])
@@ -211,6 +303,7 @@ class _Run:
 
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate, count the epoch, and give its figures."""
+        self.job.share_buffers(self.network)  # what is tested are the weights that the first process writes
         start = time.perf_counter()
         loss, hits, rows = self.job.sum(self._sums.clone()).tolist()  # waits for the steps that are still under way
         self._seconds += time.perf_counter() - start
@@ -240,7 +333,7 @@ class _Run:
         """Give error, top-5 error (of more than 5 classes) and negative log-likelihood on the test examples."""
         self.network.eval()
         sums = torch.zeros(4, dtype=torch.float64)
-        batches = torch.arange(len(self.test)).split(_EVALUATION_BATCH)
+        batches = self._tested.split(_EVALUATION_BATCH)
         for rows in batches[self.job.rank :: self.job.world]:
             x, y = self.test.batch(rows.to(self.job.device), None)
             with self._precision():
@@ -263,12 +356,16 @@ class _Run:
             torch._foreach_copy_(list(self.network.parameters()), own)
 
     def state(self) -> dict[str, Any]:
-        """Give everything that the rest of the run depends on."""
+        """Give everything that the rest of the run depends on; all processes take part.
+
+        Weights, averages and the state of the optimizer are the same in all. Running statistics of BatchNorm are not,
+        but only the first process's count: DistributedDataParallel gives them to all before each step.
+        """
         return {
             "epoch": self.epoch,
             "step": self.step,
             "in_epoch": self._in_epoch,
-            "sums": self._sums,
+            "sums": self.job.gather(self._sums),  # [world, 3]
             "seconds": self._seconds,
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -276,12 +373,29 @@ class _Run:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Go on where `state` was taken; with another number of processes, too, but then to other weights."""
         self.epoch, self.step, self._in_epoch = state["epoch"], state["step"], state["in_epoch"]
-        self._sums, self._seconds = state["sums"].to(self.job.device), state["seconds"]
+        sums = state["sums"].cpu()
+        if len(sums) == self.job.world:
+            self._sums = sums[self.job.rank].to(self.job.device, copy=True)
+        else:
+            warnings.warn(
+                f"this run goes on with {self.job.world} process(es) where it had {len(sums)}: what they draw differs, "
+                "and the weights will not be those of a run with one number throughout",
+                stacklevel=2,
+            )
+            self._sums = (sums.sum(0) * (self.job.rank == 0)).to(self.job.device)
+        self._seconds = state["seconds"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
+
+
+def _some(n: int, most: int | None) -> Tensor:
+    """Give the numbers of up to `most` of n test examples, ascending: the same ones for every recipe and seed."""
+    if most is None or most >= n:
+        return torch.arange(n)
+    return torch.from_numpy(Key(0, 0, 0, 0, _TESTED).generator().permutation(n)[:most]).sort().values
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -294,49 +408,36 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
 
 
-@contextmanager
-def _seeded(key: Key) -> Iterator[None]:
-    """Let PyTorch's global generators, which initial weights and dropout draw from, start from a key, for this block."""
-    seed = int(key.generator().integers(2**63))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # noqa: TID251 (inside the fork)
-        yield
-
-
 class _Log:
-    """metrics.jsonl, written by the first process."""
+    """metrics.jsonl, TensorBoard and the terminal: what the first process writes and shows."""
 
-    def __init__(self, folder: Path, job: Job) -> None:
-        self._path, self._job = folder / "metrics.jsonl", job
+    def __init__(self, folder: Path, run: _Run, tensorboard: bool, stack: contextlib.ExitStack) -> None:
+        self._path = folder / _METRICS
+        lines = [
+            line for line in files.json_lines(self._path) if line["epoch"] <= run.epoch
+        ]  # others will be run again
+        files.write(self._path, "".join(json.dumps(line) + "\n" for line in lines))
+        steps = run.epoch_steps * run.recipe.epochs
+        self._show = stack.enter_context(Training(folder.name, run.recipe.epochs, run.epoch_steps, steps))
+        self._board = board.Board(folder / "tensorboard", lines) if tensorboard else None
+        if self._board:
+            stack.callback(self._board.close)
 
-    def cut(self, epochs: int) -> None:
-        """Forget epochs that will be run again."""
-        if self._job.rank == 0 and self._path.exists():
-            kept = [json.dumps(line) + "\n" for line in self.lines() if line["epoch"] <= epochs]
-            files.write(self._path, "".join(kept))
-        self._job.wait()
+    def step(self, run: _Run) -> None:
+        """Show a step."""
+        in_epoch, speed = run.progress()
+        self._show.step(run.epoch + 1, in_epoch, run.step, speed)
 
     def write(self, line: dict[str, Any]) -> None:
         """Write and show an epoch."""
-        if self._job.rank == 0:
-            files.append_line(self._path, json.dumps(line))
-            speed = line["examples_per_second"] or 0.0
-            print(
-                f"epoch {line['epoch']:3d}  mixed loss {line['train_mixed_loss']:.4f}  "
-                f"test error {100 * line['test_error']:.2f} %  {speed:.0f} examples/s",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Give all lines."""
-        return files.json_lines(self._path)
+        files.append_line(self._path, json.dumps(line))
+        if self._board:
+            self._board.write(line)
+        self._show.epoch(line)
 
 
 def _results(recipe: Recipe, lines: list[dict[str, Any]], job: Job) -> dict[str, Any]:
     errors = [line["test_error"] for line in lines]
-    if job.rank != 0 and not errors:  # another machine, without the log
-        return {}
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),  # as it is read back
         "test_error": {

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 import vicinal
+from vicinal.lab import models, spec
 from vicinal.lab.errors import UserError
 
 
@@ -45,12 +49,15 @@ class Recipe:
     dropout: float = 0.0  # of the network, where it has any (paper, section 3.4); the share dropped
     noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
     examples: int | None = None  # only so many training examples; None: all
+    steps: int | None = None  # at most so many steps an epoch, of examples drawn anew each epoch; None: all of them
+    test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate}
+        positive: dict[str, int | None] = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate}
+        positive |= {"steps": self.steps, "test_examples": self.test_examples}
         for name, value in positive.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, got {value}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
@@ -80,6 +87,10 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         UserError: no such field, or a value that is not of its type.
 
     """
+    return dataclasses.replace(recipe, **_values(changes))
+
+
+def _values(changes: Sequence[str]) -> dict[str, Any]:
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     for change in changes:
@@ -89,7 +100,60 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             hint = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(hints)}"
             raise UserError(f"{change!r} changes no field of a recipe; write field=value; {hint}")
         values[name] = _read(name, text, hints[name])
-    return dataclasses.replace(recipe, **values)
+    return values
+
+
+_QUICK_EPOCHS = 3
+_QUICK_WORK = 1.5e12  # multiply-adds of a quick look: about a minute of one CPU core (docs/training.md)
+_QUICK_STEPS = 40  # an epoch, at most
+_QUICK_BATCH = 32
+_SHAPES = {"cifar": (3, 32, 32), "speech": (1, 160, 101)}  # by the first word of `data`
+_FOLDER = (3, 64, 64)
+
+
+def quick(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Give a recipe for a look in about a minute of one CPU core, and apply the changes, which go before.
+
+    Three epochs of up to 40 steps, fewer for a large network; batches of 32 at most, the learning rate with them; as
+    many test examples as an epoch trains on; and what counts in epochs (drops, warmup, a schedule of the vicinity) is
+    scaled, to one epoch at least. The largest networks take several minutes all the same: 2 steps are the least.
+    """
+    values = _values(changes)
+    wanted = dataclasses.replace(recipe, **values)
+    epochs = values.get("epochs", _QUICK_EPOCHS)
+    batch = min(wanted.batch, max(_QUICK_BATCH, wanted.accumulate))
+    # an epoch computes each of its examples three times (a backward pass is two), and as many once in the test
+    steps = int(_QUICK_WORK / (_QUICK_EPOCHS * 4 * batch * _work(wanted)))
+    steps = max(2, min(steps, _QUICK_STEPS))
+
+    def scaled(epoch: int) -> int:
+        return max(1, round(epoch * epochs / recipe.epochs)) if epoch else 0
+
+    small: dict[str, Any] = {
+        "epochs": epochs,
+        "batch": batch,
+        "learning_rate": recipe.learning_rate * batch / wanted.batch,
+        "steps": steps,
+        "test_examples": steps * batch,
+        "drops": tuple(scaled(e) for e in recipe.drops),
+        "warmup_epochs": scaled(recipe.warmup_epochs),
+        "vicinity": spec.scheduled(recipe.vicinity, scaled),
+    }
+    return dataclasses.replace(wanted, **{k: v for k, v in small.items() if k not in values})
+
+
+def _work(recipe: Recipe) -> int:
+    """Give the multiply-adds of one example in a forward pass."""
+    shape = next((shape for name, shape in _SHAPES.items() if recipe.data.startswith(name)), _FOLDER)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        models.build(recipe.network, 10)(torch.empty(2, *shape))
+    return max(1, counter.get_total_flops() // 4)  # two examples, and two operations each
+
+
+def changed(before: Recipe, after: Recipe) -> str:
+    """Give what differs, in words."""
+    old, new = asdict(before), asdict(after)
+    return ", ".join(f"{name} {new[name]} instead of {old[name]}" for name in old if new[name] != old[name])
 
 
 def _read(name: str, text: str, kind: Any) -> Any:

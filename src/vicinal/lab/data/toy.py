@@ -1,0 +1,231 @@
+"""Toy tables on which interpolation between examples becomes wrong on purpose, by one parameter each.
+
+Every family starts where a mixed example lies where its label says and ends where it does not; `blobs` never gets wrong,
+it only gets hard. Classes are balanced to within one row, and where a family has a rule, the class of every row is what
+the rule says of its place: there is no label noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.random import Key
+
+Ids = NDArray[np.int64]
+
+_STREAM = int.from_bytes(b"toy")  # no other draw of the same seed meets these numbers
+
+BLOB_INPUTS = 10
+BETWEEN_SD = 0.3  # of the classes of `between`, whose outer two lie 2 apart
+_ARM = 0.8  # share of the way to the next arm of the spiral that an arm takes
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of tables.
+
+    Args:
+        name: one word.
+        title: what it is.
+        parameter: what is swept, in words.
+        values: from harmless to wrong.
+        classes: how many.
+        draw: from a generator, the class of each row [n] and the parameter, inputs float64 [n, p].
+        rule: from inputs and the parameter, the class of each row, int64 [n]; None where classes overlap.
+
+    """
+
+    name: str
+    title: str
+    parameter: str
+    values: tuple[float, ...]
+    classes: int
+    draw: Callable[[np.random.Generator, Ids, float], Numbers]
+    rule: Callable[[Numbers, float], Ids] | None
+
+    def table(self, value: float, rows: int, seed: int) -> Table:
+        """Draw a table: a pure function of its arguments.
+
+        Args:
+            value: of the parameter.
+            rows: how many; each class has rows / classes of them, rounded up or down.
+            seed: 0 <= seed < 2**64.
+
+        Returns:
+            A checked table for classification, rows in random order, named as "rings 0.5".
+
+        """
+        generator = Key(seed, 0, 0, 0, _STREAM).generator()
+        y = generator.permutation(np.arange(rows) % self.classes)
+        x = self.draw(generator, y, value)
+        columns: dict[str, Numbers | Texts] = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])}
+        columns["class"] = [str(label) for label in y]
+        return assemble(columns, "class", name=f"{self.name} {value:g}", source=f"toy: {self.title}")
+
+
+def _polar(radius: Numbers, angle: Numbers) -> Numbers:
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+def _radius_angle(x: Numbers) -> tuple[Numbers, Numbers]:
+    """Give radius and angle in [0, 2 pi)."""
+    return np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0]) % (2 * np.pi)
+
+
+def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Numbers | float, n: int) -> Numbers:
+    """Draw radii so that points are uniform over the area of a ring."""
+    return np.sqrt(generator.uniform(np.square(low), np.square(high), n))
+
+
+# -- a disk and a ring about it, as in the paper's figure 1b -----------------------------------------------------------
+
+
+def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    n = len(y)
+    inner = _area_radius(generator, 0.0, 1.0, n)
+    outer = _area_radius(generator, 1.2, 1.8, n)
+    angle = 2 * np.pi * generator.uniform(0, 1, n)
+    return _polar(np.where(y == 0, inner, outer), np.where(y == 0, angle, value * angle))
+
+
+def _rule_rings(x: Numbers, value: float) -> Ids:
+    return (_radius_angle(x)[0] > 1.1).astype(np.int64)
+
+
+# -- two spirals -------------------------------------------------------------------------------------------------------
+
+
+def _draw_spirals(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    radius = _area_radius(generator, 0.2, 1.0, len(y))
+    off = generator.uniform(-_ARM * np.pi / 2, _ARM * np.pi / 2, len(y))
+    return _polar(radius, 2 * np.pi * value * radius + np.pi * y + off)
+
+
+def _rule_spirals(x: Numbers, value: float) -> Ids:
+    radius, angle = _radius_angle(x)
+    return (np.cos(angle - 2 * np.pi * value * radius) < 0).astype(np.int64)
+
+
+# -- a checkerboard ----------------------------------------------------------------------------------------------------
+
+
+def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    cells = int(value)
+    columns, lines = np.divmod(np.arange(cells * cells), cells)
+    corners = np.empty((len(y), 2))
+    for label in (0, 1):
+        mine = np.flatnonzero((columns + lines) % 2 == label)
+        chosen = mine[generator.integers(len(mine), size=int((y == label).sum()))]
+        corners[y == label] = np.stack([columns[chosen], lines[chosen]], axis=1)
+    return (corners + generator.uniform(0, 1, corners.shape)) / cells
+
+
+def _rule_checkerboard(x: Numbers, value: float) -> Ids:
+    return np.floor(x * int(value)).astype(np.int64).sum(axis=1) % 2
+
+
+# -- a class between two others ----------------------------------------------------------------------------------------
+
+
+def between_centres(value: float) -> Numbers:
+    """Give the centres [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
+    return np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
+
+
+def _draw_between(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    return between_centres(value)[y] + BETWEEN_SD * generator.standard_normal((len(y), 2))
+
+
+# -- two rings cut into sectors, classes alternating along and across -----------------------------------------------------
+
+
+def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    n, sectors = len(y), int(value)
+    ring = generator.integers(2, size=n)
+    # sectors of even number have the class of their ring's number
+    sector = 2 * generator.integers(sectors // 2, size=n) + (y + ring) % 2
+    radius = _area_radius(generator, np.where(ring == 0, 0.4, 1.0), np.where(ring == 0, 1.0, 1.36), n)
+    return _polar(radius, 2 * np.pi * (sector + generator.uniform(0, 1, n)) / sectors)
+
+
+def _rule_sectors(x: Numbers, value: float) -> Ids:
+    radius, angle = _radius_angle(x)
+    sector = np.floor(angle / (2 * np.pi) * int(value)).astype(np.int64)
+    return (sector + (radius > 1.0)) % 2
+
+
+# -- Gaussian blobs: the harmless family -------------------------------------------------------------------------------
+
+
+def _draw_blobs(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    centres = np.zeros((3, BLOB_INPUTS))
+    centres[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
+    return centres[y] + value * generator.standard_normal((len(y), BLOB_INPUTS))
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="rings",
+        title="a disk and a ring about it",
+        parameter="share of the circle that the ring closes",
+        values=(0.1, 0.25, 0.4, 0.6, 0.8, 1.0),
+        classes=2,
+        draw=_draw_rings,
+        rule=_rule_rings,
+    ),
+    Family(
+        name="spirals",
+        title="two spirals",
+        parameter="turns of each spiral",
+        values=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
+        classes=2,
+        draw=_draw_spirals,
+        rule=_rule_spirals,
+    ),
+    Family(
+        name="checkerboard",
+        title="a checkerboard",
+        parameter="cells along each side",
+        values=(2, 3, 4, 5, 6, 8),
+        classes=2,
+        draw=_draw_checkerboard,
+        rule=_rule_checkerboard,
+    ),
+    Family(
+        name="between",
+        title="a class between two others",
+        parameter="height above the middle of the two",
+        values=(2.0, 1.0, 0.6, 0.4, 0.2, 0.0),
+        classes=3,
+        draw=_draw_between,
+        rule=None,
+    ),
+    Family(
+        name="sectors",
+        title="XOR rings: two rings cut into alternating sectors",
+        parameter="sectors of each ring",
+        values=(2, 4, 6, 8, 10, 12),
+        classes=2,
+        draw=_draw_sectors,
+        rule=_rule_sectors,
+    ),
+    Family(
+        name="blobs",
+        title=f"three Gaussian blobs in {BLOB_INPUTS} dimensions",
+        parameter="standard deviation of each blob, centres 2 apart",
+        values=(0.1, 0.3, 0.5, 0.75, 1.0, 1.5),
+        classes=3,
+        draw=_draw_blobs,
+        rule=None,
+    ),
+)
+
+
+def names() -> Sequence[str]:
+    """Name the families."""
+    return [family.name for family in FAMILIES]
