@@ -74,7 +74,7 @@ def test_options_change_only_on_purpose():
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),
         },
-        "vicinal data": {"-h", "--help", "action", "name"},
+        "vicinal data": {"-h", "--help", "action", "name", "out"},
     }
 
 

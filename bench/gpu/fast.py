@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.gpu.paper import smoke_recipe
+from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
 from vicinal.lab import recipes, spec
-from vicinal.lab.train import examples
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
@@ -81,7 +80,7 @@ def run(slot: Slot) -> dict[str, Any]:
     recipe = recipes.cifar10_preact18_erm()
     if slot.smoke:
         recipe = smoke_recipe(recipe)
-    train, test = (part.to(slot.device) for part in examples.load(recipe))
+    train, test = held(recipe, slot.device)
     lines: list[dict[str, Any]] = []
     for epochs in (1, 2) if slot.smoke else EPOCHS:
         for seed in range(1 if slot.smoke else SEEDS):

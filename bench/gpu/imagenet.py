@@ -6,12 +6,11 @@ normalised on the device in one pass. The parts of the way are measured, too: de
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,8 @@ from bench.gpu.queue import Slot
 from bench.mixing import MEAN, STD
 from vicinal.lab import models
 from vicinal.lab.data import images
+from vicinal.lab.data.decoding import decoder
+from vicinal.lab.data.stream import Reader, resized
 from vicinal.random import Key
 
 NETWORK = "resnet-50"
@@ -34,7 +35,7 @@ def run(slot: Slot) -> dict[str, Any]:
     """Measure, each way a part."""
     folder = slot.folder / "scratch"
     made = pictures(folder, *((2, 6) if slot.smoke else (8, 256)))
-    tables: dict[str, Any] = {"picture_bytes": made, "cores": os.cpu_count(), "decoder": images.decoder()}
+    tables: dict[str, Any] = {"picture_bytes": made, "cores": os.cpu_count(), "decoder": decoder()}
     tables["decode"] = slot.part("decode", 30, lambda: decoding(slot, folder))
     for method in ("erm", "mixup"):
         for compiled in (False, True):
@@ -71,22 +72,24 @@ def _size(slot: Slot) -> tuple[int, int, int]:
     return (4, 32, 2) if slot.smoke else (256, 224, 40)
 
 
-def _batches(folder: Path, batch: int, side: int, most: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(folder: Path, batch: int, side: int, most: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give pictures uint8 [batch, 3, side, side], cut as in training, and labels; decoded ahead, sent without waiting."""
     files = images.scan(folder)
-    given = 0
-    for epoch in range(most):
-        for pair in images.train_batches(files, batch=batch, seed=0, epoch=epoch, size=side):
-            yield pair
-            given += 1
-            if given == most:
-                return
+    keys = [Key(0, 0, 0, step) for step in range(most)]
+    rows = [torch.from_numpy(key.generator().permutation(len(files))[:batch]) for key in keys]
+    with contextlib.closing(Reader(files, side, resized, pin=device.type == "cuda")) as reader:
+        reader.expect(zip(rows, keys, strict=True))
+        for part, key in zip(rows, keys, strict=True):
+            y = files.labels[part]
+            y = y.pin_memory() if device.type == "cuda" else y
+            yield reader.batch(part, key).to(device, non_blocking=True), y.to(device, non_blocking=True)
 
 
 def decoding(slot: Slot, folder: Path) -> dict[str, float]:
     """Give pictures a second of decoding alone."""
     batch, side, most = _size(slot)
     start = time.perf_counter()
-    count = sum(len(x) for x, _ in _batches(folder, batch, side, most))
+    count = sum(len(x) for x, _ in _batches(folder, batch, side, most, torch.device("cpu")))
     return {"pictures_per_second": count / (time.perf_counter() - start)}
 
 
@@ -104,7 +107,7 @@ def step(slot: Slot, method: str, compiled: bool, folder: Path | None) -> dict[s
         y = torch.arange(batch, device=device) % 1000
         source: Iterator[tuple[Tensor, Tensor]] = ((x, y) for _ in range(most))
     else:
-        source = _ahead(_batches(folder, batch, side, most), device)
+        source = _batches(folder, batch, side, most, device)
     warm = 1 if slot.smoke else 10
     start, seen, loss = 0.0, 0, torch.zeros(())
     for number, (x, y) in enumerate(source):
@@ -128,23 +131,3 @@ def step(slot: Slot, method: str, compiled: bool, folder: Path | None) -> dict[s
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _ahead(batches: Iterator[tuple[Tensor, Tensor]], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Decode ahead of the device in a thread, pin, and send without waiting."""
-    ready: Queue[tuple[Tensor, Tensor] | BaseException | None] = Queue(2)
-
-    def fill() -> None:
-        try:
-            for x, y in batches:
-                ready.put((x.pin_memory(), y.pin_memory()) if device.type == "cuda" else (x, y))
-        except BaseException as error:  # raised where the batches are used
-            ready.put(error)
-        else:
-            ready.put(None)
-
-    Thread(target=fill, daemon=True).start()
-    while (pair := ready.get()) is not None:
-        if isinstance(pair, BaseException):
-            raise pair
-        yield pair[0].to(device, non_blocking=True), pair[1].to(device, non_blocking=True)

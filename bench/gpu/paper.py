@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from bench.gpu.queue import Slot
 from vicinal.lab import files, recipes
+from vicinal.lab.train import examples
+from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
 from vicinal.random import Key
 
@@ -64,6 +67,14 @@ def ablation() -> dict[str, PaperRun]:
 def wide() -> dict[str, PaperRun]:
     """Give WRN-28-10, whose 2.7 % nobody that we know of has reached in 200 epochs."""
     return {f"wrn-28-10-{m}": PaperRun(recipes.find(f"cifar10-wrn-28-10-{m}")) for m in ("mixup", "erm")}
+
+
+def held(recipe: Recipe, device: torch.device) -> tuple[Examples, Examples]:
+    """Give a recipe's training and test examples, in memory on a device."""
+    train, test = (part.to(device) for part in examples.load(recipe))
+    assert isinstance(train, Examples)  # CIFAR and the pictures of a dry run are
+    assert isinstance(test, Examples)
+    return train, test
 
 
 def smoke_recipe(recipe: Recipe) -> Recipe:

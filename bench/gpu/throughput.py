@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench.gpu.paper import smoke_recipe
+from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
 from vicinal.lab import models, recipes
-from vicinal.lab.train import examples, loop
+from vicinal.lab.train import loop
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe
@@ -52,7 +52,7 @@ def run(slot: Slot) -> dict[str, Any]:
 def ours(slot: Slot, recipe: Recipe) -> dict[str, float]:
     """Give examples a second of the loop's second epoch, and of its steps alone."""
     job = Job(0, 1, slot.device)
-    data, test = (part.to(slot.device) for part in examples.load(recipe))
+    data, test = held(recipe, slot.device)
     training = loop._Run(recipe, data, test, job)
     lines = []
     for _ in range(2):  # the first warms up
@@ -86,7 +86,7 @@ class _OneByOne(Dataset[tuple[Tensor, Tensor]]):
 
 def reference(slot: Slot, recipe: Recipe, mixing: bool) -> dict[str, float]:
     """Give examples a second of the reference recipe's loop, after some steps to warm up."""
-    data, _ = examples.load(recipe)
+    data, _ = held(recipe, torch.device("cpu"))
     workers, warm, most = (0, 1, 3) if slot.smoke else (8, 40, 350)
     loader = DataLoader(
         _OneByOne(data), recipe.batch, shuffle=True, num_workers=workers, pin_memory=slot.device.type == "cuda",

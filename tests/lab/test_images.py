@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vicinal.lab.data import images
+from vicinal.lab.data import decoding, folders, images, stream
+from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import VARIABLE
-from vicinal.lab.data.images import Crop, PictureFiles
 from vicinal.lab.errors import UserError
 from vicinal.random import Key
 
@@ -28,8 +28,8 @@ Pixels = np.ndarray
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both decoders, where both are installed."""
     if request.param == "Pillow":
-        monkeypatch.setattr(images, "_fast", lambda: None)
-    elif images._fast() is None:
+        monkeypatch.setattr(decoding, "_fast", lambda: None)
+    elif decoding._fast() is None:
         pytest.skip("the packages simplejpeg and opencv-python-headless are not installed")
     return request.param
 
@@ -60,7 +60,7 @@ def folder(root: Path, classes: dict[str, int], *, form: str = "JPEG", size: tup
 
 def decoded(content: bytes, crop: Crop, size: int) -> Pixels:
     out = np.zeros((size, size, 3), dtype=np.uint8)
-    images.decode(content, lambda height, width: crop, out)
+    decoding.decode(content, lambda height, width: crop, out)
     return out
 
 
@@ -104,13 +104,15 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file' is no folder that can be read \(Not a directory\)"):
         images.scan(tmp_path / "file")
-    with pytest.raises(UserError, match="holds 0 folders: put the pictures of each class into one of its own"):
+    with pytest.raises(UserError, match="holds 0 folders: put the pictures or sounds of each class into its own"):
         images.scan(tmp_path)
     folder(tmp_path / "set", {"a": 1})
     with pytest.raises(UserError, match="holds 1 folders"):
         images.scan(tmp_path / "set")
     (tmp_path / "set" / "b").mkdir()
-    with pytest.raises(UserError, match=r"set/b' holds no pictures \(\.jpg, .*\): add some, or remove it"):
+    with pytest.raises(
+        UserError, match=r"set/b' holds no pictures \(\.jpg, .*\) and no sounds \(\.wav, \.flac\): add some"
+    ):
         images.scan(tmp_path / "set")
     folder(tmp_path / "parted", {"train": 1, "val": 1})
     with pytest.raises(
@@ -145,17 +147,32 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_split() -> None:
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    files = PictureFiles(Path("x"), tuple(f"{i}.png" for i in range(100)), labels, ("a", "b", "c"), "x")
-    parts = images.split(files, 7, validation=0.1, test=0.3)
-    assert [part.labels.bincount().tolist() for part in parts] == [[30, 18, 12], [5, 3, 2], [15, 9, 6]]
-    paths = [path for part in parts for path in part.paths]
-    assert sorted(paths) == sorted(files.paths)
-    for part in parts:
-        assert part.labels.tolist() == [int(labels[int(path[:-4])]) for path in part.paths]
-    assert images.split(files, 7, validation=0.1, test=0.3)[0].paths == parts[0].paths
-    assert images.split(files, 8, validation=0.1, test=0.3)[0].paths != parts[0].paths
+    classes = ("a", "b", "c")
+    parts = folders.split(labels, classes, 7, validation=0.1, test=0.3)
+    assert [labels[rows].bincount().tolist() for rows in parts] == [[30, 18, 12], [5, 3, 2], [15, 9, 6]]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
+    again, other = (folders.split(labels, classes, seed, validation=0.1, test=0.3)[0].tolist() for seed in (7, 8))
+    assert parts[0].tolist() == again != other
     with pytest.raises(UserError, match="leave nothing to train on"):
-        images.split(files, 7, validation=0.5, test=0.5)
+        folders.split(labels, classes, 7, validation=0.5, test=0.5)
+
+
+def test_pictures_and_sounds_are_not_mixed(tmp_path: Path) -> None:
+    folder(tmp_path / "set", {"a": 2, "b": 2})
+    (tmp_path / "set" / "b" / "deep").mkdir()
+    (tmp_path / "set" / "b" / "deep" / "bark.WAV").touch()
+    with pytest.raises(
+        UserError, match=r"set' mixes pictures \('a/000\.JPEG'\) and sounds \('b/deep/bark\.WAV'\): keep one kind"
+    ):
+        images.scan(tmp_path / "set")
+    for i, name in enumerate(("a", "b", "_background_noise_")):
+        (tmp_path / "calls" / name).mkdir(parents=True)
+        (tmp_path / "calls" / name / f"{i}.flac").touch()
+    found = folders.scan(tmp_path / "calls")
+    assert (found.kind, found.paths, found.classes) == ("sounds", ("a/0.flac", "b/1.flac"), ("a", "b"))
+    assert found.take([1]).kind == "sounds"
+    with pytest.raises(UserError, match=r"calls' holds sounds \('a/0\.flac'\), where pictures are expected"):
+        images.scan(tmp_path / "calls")
 
 
 # ---- where to cut
@@ -165,7 +182,7 @@ def test_random_crops_fit() -> None:
     generator = Key(0, 0, 0, 0).generator()
     for height, width in ((1, 1), (1, 1000), (1000, 1), (2, 3), (500, 375), (64, 64), (30, 4000)):
         for _ in range(200):
-            crop = images.random_crop(height, width, generator)
+            crop = decoding.random_crop(height, width, generator)
             assert crop.height >= 1
             assert crop.width >= 1
             assert crop.top >= 0
@@ -176,8 +193,8 @@ def test_random_crops_fit() -> None:
 
 def test_a_picture_too_long_is_cut_in_the_middle() -> None:
     generator = Key(0, 0, 0, 0).generator()
-    assert {images.random_crop(30, 4000, generator)[:4] for _ in range(50)} == {(0, 1980, 30, 40)}
-    assert {images.random_crop(4000, 30, generator)[:4] for _ in range(50)} == {(1980, 0, 40, 30)}
+    assert {decoding.random_crop(30, 4000, generator)[:4] for _ in range(50)} == {(0, 1980, 30, 40)}
+    assert {decoding.random_crop(4000, 30, generator)[:4] for _ in range(50)} == {(1980, 0, 40, 30)}
 
 
 def test_law_of_the_crops() -> None:
@@ -196,7 +213,7 @@ def test_law_of_the_crops() -> None:
         raise AssertionError("one in a million")
 
     generator = Key(0, 0, 0, 0).generator()
-    crops = [images.random_crop(height, width, generator) for _ in range(n)]
+    crops = [decoding.random_crop(height, width, generator) for _ in range(n)]
     found = np.array(
         [(c.width * c.height / (height * width), c.width / c.height, c.top / height, c.left / width) for c in crops]
     )
@@ -214,7 +231,7 @@ def test_law_of_the_crops() -> None:
 
 
 def test_kept_crops() -> None:
-    crops = [images.random_crop(375, 500, Key(3, 0, 0, (2 << 32) + i, images._CROP).generator()) for i in range(3)]
+    crops = [decoding.random_crop(375, 500, Key(3, 0, 0, (2 << 32) + i, stream._CROP).generator()) for i in range(3)]
     assert [tuple(crop) for crop in crops] == [  # a change of these changes every recorded result
         (33, 66, 279, 334, False),
         (67, 159, 235, 228, False),
@@ -223,10 +240,10 @@ def test_kept_crops() -> None:
 
 
 def test_central_crop() -> None:
-    assert images.central_crop(256, 256, 224 / 256) == (16, 16, 224, 224, False)
-    assert images.central_crop(375, 500, 224 / 256) == (23, 86, 328, 328, False)
-    assert images.central_crop(64, 80, 1.0) == (0, 8, 64, 64, False)
-    assert images.central_crop(1, 1, 0.1) == (0, 0, 1, 1, False)
+    assert decoding.central_crop(256, 256, 224 / 256) == (16, 16, 224, 224, False)
+    assert decoding.central_crop(375, 500, 224 / 256) == (23, 86, 328, 328, False)
+    assert decoding.central_crop(64, 80, 1.0) == (0, 8, 64, 64, False)
+    assert decoding.central_crop(1, 1, 0.1) == (0, 0, 1, 1, False)
 
 
 # ---- decoding
@@ -333,7 +350,7 @@ def test_what_is_no_picture() -> None:
         (png(30, 30), ""),
         (encoded(np.full((8, 8), 40000, dtype=np.uint16)), "it has more than 8 bits a colour"),
     ):
-        with pytest.raises(images.Unreadable) as caught:
+        with pytest.raises(decoding.Unreadable) as caught:
             decoded(content, crop, 8)
         assert why in str(caught.value)
 
@@ -352,72 +369,28 @@ def test_damage_at_any_place_is_refused_or_harmless() -> None:
                 data[place] = int(generator.integers(256))
             try:
                 assert decoded(bytes(data), crop, 8).shape == (8, 8, 3)
-            except images.Unreadable:
+            except decoding.Unreadable:
                 refused += 1
     assert 50 < refused < 350
 
 
 def test_the_name_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert images.decoder().startswith(("Pillow ", "simplejpeg "))
-    monkeypatch.setattr(images, "_fast", lambda: None)
-    assert images.decoder() == f"Pillow {Image.__version__}"
+    assert decoding.decoder().startswith(("Pillow ", "simplejpeg "))
+    monkeypatch.setattr(decoding, "_fast", lambda: None)
+    assert decoding.decoder() == f"Pillow {Image.__version__}"
 
 
 def test_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(images.importlib, "import_module", absent)
+    monkeypatch.setattr(decoding.importlib, "import_module", absent)
     with pytest.raises(UserError, match="reading pictures needs the package pillow: install it"):
-        images._pillow.__wrapped__()
-    assert images._fast.__wrapped__() is None
+        decoding._pillow.__wrapped__()
+    assert decoding._fast.__wrapped__() is None
 
 
 # ---- batches
-
-
-@pytest.mark.usefixtures("decoder")
-def test_training_batches(tmp_path: Path) -> None:
-    files = images.scan(folder(tmp_path, {"a": 20, "b": 17}))
-    arguments = {"batch": 5, "seed": 3, "epoch": 2, "size": 24}
-    batches = list(images.train_batches(files, **arguments, threads=1))
-    assert [x.shape for x, _ in batches] == [(5, 3, 24, 24)] * 7
-    assert all(x.is_contiguous(memory_format=torch.channels_last) and x.dtype == torch.uint8 for x, _ in batches)
-    order = Key(3, 0, 0, 2, images._ORDER).generator().permutation(37)[:35]
-    x, y = everything(iter(batches))
-    assert y == files.labels[torch.from_numpy(order)].tolist()
-    for row, picture in zip(order.tolist(), x, strict=True):  # each as if it were the only one
-        content = (files.root / files.paths[row]).read_bytes()
-        height, width = Image.open(io.BytesIO(content)).size[::-1]
-        crop = images.random_crop(height, width, Key(3, 0, 0, (2 << 32) + row, images._CROP).generator())
-        assert np.array_equal(picture.permute(1, 2, 0).numpy(), decoded(content, crop, 24))
-
-    for threads in (2, 5, None):
-        again, labels = everything(images.train_batches(files, **arguments, threads=threads))
-        assert torch.equal(again, x)
-        assert labels == y
-    rest, labels = everything(images.train_batches(files, **arguments, start=4))
-    assert torch.equal(rest, x[20:])
-    assert labels == y[20:]
-    assert list(images.train_batches(files, **arguments, start=7)) == []
-    for other in ({"epoch": 3}, {"seed": 4}):
-        assert everything(images.train_batches(files, **{**arguments, **other}))[1] != y
-
-
-def test_ranks_share_an_epoch(tmp_path: Path) -> None:
-    files = images.scan(folder(tmp_path, {"a": 9, "b": 8}, size=(20, 30)))
-    alone = list(images.train_batches(files, batch=6, seed=0, epoch=0, size=8))
-    shared = [list(images.train_batches(files, batch=2, seed=0, epoch=0, size=8, rank=r, world=3)) for r in range(3)]
-    assert [len(batches) for batches in shared] == [2, 2, 2]
-    for k, (x, y) in enumerate(alone):  # the same global batches, however many share them
-        assert torch.equal(torch.cat([batches[k][0] for batches in shared]), x)
-        assert torch.equal(torch.cat([batches[k][1] for batches in shared]), y)
-    whole = list(images.evaluation_batches(files, batch=3, size=8))
-    parts = [list(images.evaluation_batches(files, batch=3, size=8, rank=r, world=4)) for r in range(4)]
-    assert [len(batches) for batches in parts] == [2, 2, 1, 1]
-    for k, (x, y) in enumerate(whole):
-        assert torch.equal(parts[k % 4][k // 4][0], x)
-        assert torch.equal(parts[k % 4][k // 4][1], y)
 
 
 @pytest.mark.usefixtures("decoder")
@@ -456,9 +429,9 @@ def test_a_broken_picture_ends_the_reading(tmp_path: Path) -> None:
 def test_no_thread_stays(tmp_path: Path) -> None:
     files = images.scan(folder(tmp_path, {"a": 30, "b": 30}, size=(20, 60)))
     before = threading.active_count()
-    for _ in images.train_batches(files, batch=4, seed=0, epoch=0, size=8, threads=3):
+    for _ in images.evaluation_batches(files, batch=4, size=8, threads=3):
         break
-    batches = images.train_batches(files, batch=4, seed=0, epoch=0, size=8, threads=3)
+    batches = images.evaluation_batches(files, batch=4, size=8, threads=3)
     next(batches)
     assert threading.active_count() > before
     batches.close()  # type: ignore[attr-defined]
@@ -467,14 +440,13 @@ def test_no_thread_stays(tmp_path: Path) -> None:
 
 def test_arguments_out_of_range(tmp_path: Path) -> None:
     files = images.scan(folder(tmp_path, {"a": 2, "b": 2}))
-    with pytest.raises(UserError, match=r"the 4 pictures in '.*' do not fill a batch of 6: give a smaller batch"):
-        images.train_batches(files, batch=3, seed=0, epoch=0, world=2)
-    with pytest.raises(ValueError, match="batch and size must be at least 1, got 0 and 224"):
-        images.evaluation_batches(files, batch=0)
-    with pytest.raises(ValueError, match=r"rank must be in \[0, 2\), got 2"):
-        images.evaluation_batches(files, batch=1, rank=2, world=2)
-    with pytest.raises(ValueError, match=r"keep must be in \(0, 1\], got 1\.5"):
-        images.evaluation_batches(files, batch=1, keep=1.5)
+    for arguments, sentence in (
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"batch": 1, "size": 0}, "size must be at least 1, got 0"),
+        ({"batch": 1, "keep": 1.5}, r"keep must be in \(0, 1\], got 1\.5"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            images.evaluation_batches(files, **arguments)
 
 
 # ---- published pictures
@@ -495,10 +467,11 @@ def test_tiny_imagenet(real_data: Data) -> None:
 def test_photographs(real_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     files = images.scan(real_data("imagenet") / "imagenet" / "imagenet-samples")
     assert (len(files), len(files.classes)) == (48, 48)
-    x, _ = everything(images.train_batches(files, batch=16, seed=0, epoch=0))
+    rows, key = torch.arange(48), Key(0, 0, 0, 0)
+    x = stream.Reader(files, 224, stream.resized).batch(rows, key)
     assert x.shape == (48, 3, 224, 224)
-    monkeypatch.setattr(images, "_fast", lambda: None)
-    pillow, _ = everything(images.train_batches(files, batch=16, seed=0, epoch=0))
+    monkeypatch.setattr(decoding, "_fast", lambda: None)
+    pillow = stream.Reader(files, 224, stream.resized).batch(rows, key)
     difference = (x.int() - pillow.int()).abs().float().mean(dim=(1, 2, 3))
     assert difference.mean() < 1.5  # 0 where Pillow is all there is
     assert difference.max() < 8

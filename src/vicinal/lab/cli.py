@@ -135,12 +135,13 @@ def parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser(
         "data",
-        help="the published data sets: which there are, fetch one, check one",
+        help="the published data sets: which there are, fetch one, check one; pictures into tar shards",
         description="Fetch published data sets from their publishers, with resumption and checks, into the folder that "
-        "VICINAL_DATA names.",
+        "VICINAL_DATA names. `vicinal data shard FOLDER OUT` copies a folder of pictures into tar shards.",
     )
-    data.add_argument("action", choices=("list", "fetch", "verify"))
-    data.add_argument("name", metavar="NAME", nargs="?", help="a name of `vicinal data list`")
+    data.add_argument("action", choices=("list", "fetch", "verify", "shard"))
+    data.add_argument("name", metavar="NAME", nargs="?", help="a name of `vicinal data list`; for shard: the folder")
+    data.add_argument("out", metavar="OUT", nargs="?", help="for shard: the folder to make")
     return top
 
 
@@ -321,7 +322,7 @@ def _train(args: argparse.Namespace) -> int:
 
     if args.list:
         for name, function in recipes.all_recipes().items():
-            print(f"{name:28s}{(function.__doc__ or '').strip()}")
+            print(f"{name:38s}{(function.__doc__ or '').strip()}")
         return 0
     if args.recipe is None:
         raise UserError("name a recipe; vicinal train --list shows them")
@@ -397,6 +398,10 @@ def _data(args: argparse.Namespace) -> int:
     from vicinal.lab.data import download
     from vicinal.lab.errors import UserError
 
+    if args.action == "shard":
+        return _shard(args)
+    if args.out is not None:
+        raise UserError(f"vicinal data {args.action} takes one name, got also {args.out!r}")
     if args.action == "list":
         for name, source in download.SOURCES.items():
             print(f"{name:22s}{source.title}")
@@ -416,6 +421,25 @@ def _data(args: argparse.Namespace) -> int:
             print(f"\r{done / 2**20:.1f}{of} MB", end="", file=sys.stderr, flush=True)
 
     print(download.obtain(args.name, root, progress=progress))
+    return 0
+
+
+def _shard(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from vicinal.lab.data import shards
+    from vicinal.lab.errors import UserError
+
+    if args.out is None:
+        raise UserError("vicinal data shard needs a folder of pictures and a folder to make")
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty() and (done % 1000 == 0 or done == total):
+            print(f"\r{done} of {total} pictures", end="\n" * (done == total), file=sys.stderr, flush=True)
+
+    out = Path(args.out)
+    count = shards.write(Path(args.name), out, progress=progress)
+    print(f"{count} pictures in {len(list(out.rglob('*.tar')))} shards: {out}")
     return 0
 
 

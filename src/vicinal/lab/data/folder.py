@@ -21,20 +21,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import images, speech
+from vicinal.lab.data import folders, images, speech
 from vicinal.lab.errors import UserError
 
 Kind = Literal["pictures", "sounds"]
 Progress = Callable[[int, int], None]  # files read, of how many
 
-SUFFIXES: dict[Kind, tuple[str, ...]] = {"pictures": images.SUFFIXES, "sounds": (".wav", ".flac")}
+SUFFIXES: dict[Kind, tuple[str, ...]] = {"pictures": folders.PICTURES, "sounds": folders.SOUNDS}
 PARTS = ("train", "val", "valid", "validation", "test")
 FEWEST = 5  # of a class: three to train on, and one each to validate and to test
 SIZES: dict[Kind, int] = {"pictures": 32, "sounds": 40}
 
 _LEAST, _MOST = 16, 512  # pixels of a side
 _BATCH = 64
-_NOISE = "_background_noise_"  # of Speech Commands: minutes of noise, no class
 _SHOWN = 3  # files named in a sentence
 
 
@@ -150,7 +149,7 @@ def read_files(
 
 def _read_pictures(paths: Sequence[Path], size: int, progress: Progress | None) -> NDArray[np.uint8]:
     labels = torch.zeros(len(paths), dtype=torch.int64)
-    files = images.PictureFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
+    files = folders.ClassFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
     out = np.empty((len(paths), size, size, 3), dtype=np.uint8)
     done = 0
     for batch, _ in images.evaluation_batches(files, batch=256, size=size, keep=1.0):
@@ -167,7 +166,7 @@ def _read_sounds(paths: Sequence[Path], size: int, progress: Progress | None) ->
     out = np.empty((len(paths), size, speech.FRAMES // factor, 1), dtype=np.float32)
     cut = 0
     for start in range(0, len(paths), _BATCH):
-        sounds = [speech.read_sound(path) for path in paths[start : start + _BATCH]]
+        sounds = [speech.read_any(path) for path in paths[start : start + _BATCH]]
         cut += sum(len(sound) > speech.RATE for sound in sounds)
         features = F.avg_pool2d(speech.spectrograms(sounds), factor)
         sd, mean = torch.std_mean(features, dim=(1, 2, 3), keepdim=True)
@@ -190,7 +189,7 @@ def _folders(place: Path) -> list[str]:
         raise UserError(
             f"'{place}' is no folder that can be read ({e.strerror}): give one with a folder a class"
         ) from e
-    return [name for name in names if name != _NOISE]
+    return [name for name in names if name != folders.NOISE]
 
 
 def _classes(places: Sequence[Path]) -> list[str]:

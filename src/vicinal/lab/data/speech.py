@@ -17,22 +17,22 @@ keeps 161 frequencies; there the sound was mirrored too, as librosa then did.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
+import math
 import os
 import re
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data.download import SOURCES, data_root, file_hash
+from vicinal.lab.data import sounds
+from vicinal.lab.data.download import SOURCES, VARIABLE, data_root, file_hash
+from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.errors import UserError
 from vicinal.lab.files import write
 
@@ -48,9 +48,11 @@ TESTING_LIST = "testing_list.txt"
 
 _NOISE = "_background_noise_"  # minutes of noise to be mixed in, no words
 _MOST = 2**27 - 1  # files of a word; part of the published rule
-_SAMPLES = WINDOW + HOP * (FRAMES - 1)  # what the frames cover, mirrored borders included
-_LEAST = WINDOW // 2 + 1  # samples that can be mirrored
+SAMPLES = WINDOW + HOP * (FRAMES - 1)  # what the frames cover, mirrored borders included
+LEAST = WINDOW // 2 + 1  # samples that can be mirrored
 _BATCH = 64
+_RATES = (8_000, 192_000)  # that are resampled
+_MARGIN = 0.01  # seconds: more than the filter reaches, 10 samples of the slower rate
 _VERSION = 1  # of the features in a cache
 
 Samples = NDArray[np.int16]
@@ -150,7 +152,10 @@ def load(
     if untrained:
         problem = f"no utterance of {untrained[0]!r} in '{folder}' belongs to the training part"
         raise UserError(f"{problem}: give a seed, for parts that do not follow the published rule")
-    features = _cached(folder, found, Path(cache).expanduser() if cache else place / "cache", name, progress)
+    fingerprint = _fingerprint(folder, found)
+    kept = (Path(cache).expanduser() if cache else place / "cache") / f"{name}-{fingerprint[:16]}.npy"
+    paths = [folder / utterance.path for utterance in found]
+    features = cached(kept, fingerprint, len(found), lambda: feature_blocks(paths, read_sound, progress))
     number = {word: i for i, word in enumerate(classes)}
     labels = torch.tensor([number[u.word] for u in found], dtype=torch.int64)
     sizes = [sum(u.part == part for u in found) for part in PARTS]
@@ -240,61 +245,110 @@ def read_sound(path: Path) -> Samples:
         UserError: if it is damaged, or not one channel of 16 bits at 16 kHz, or shorter than 161 samples.
 
     """
-    channels, width, rate, samples = _read_flac(path) if path.suffix.lower() == ".flac" else _read_wav(path)
-    if (channels, width, rate) != (1, 2, RATE):
-        found = f"'{path}' has {channels} channels of {8 * width} bits at {rate} Hz"
+    sound = sounds.read(path)
+    if (sound.channels, sound.bits, sound.rate) != (1, 16, RATE):
+        found = f"'{path}' has {sound.channels} channels of {sound.bits} bits at {sound.rate} Hz"
         raise UserError(f"{found}: convert it to 1 channel of 16 bits at {RATE} Hz")
-    if len(samples) < _LEAST:
-        raise UserError(f"'{path}' has {len(samples)} samples where at least {_LEAST} are needed: remove it")
-    return samples
+    if len(sound.samples) < LEAST:
+        raise UserError(f"'{path}' has {len(sound.samples)} samples where at least {LEAST} are needed: remove it")
+    return (sound.samples[:, 0] >> 16).astype(np.int16)
 
 
-def _read_wav(path: Path) -> tuple[int, int, int, Samples]:
-    try:
-        with wave.open(str(path), "rb") as file:
-            form = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            n = file.getnframes()
-            content = file.readframes(n)
-    except (wave.Error, EOFError, RuntimeError) as e:
-        why = str(e) or "it ends too early"
-        raise UserError(f"'{path}' is not a .wav file that can be read ({why}): unpack the archive again") from e
-    except OSError as e:
-        raise UserError(f"'{path}' cannot be read ({e.strerror}): mend its permissions") from e
-    if len(content) != n * form[0] * form[1]:
-        raise UserError(f"'{path}' ends too early: unpack the archive again")
-    return *form, np.frombuffer(content, dtype="<i2" if form[1] == 2 else "u1").astype(np.int16, copy=False)
+def read_any(path: Path) -> NDArray[np.float32]:
+    """Read what the features need of a .wav or .flac of any number of channels and bits and, within reason, any rate.
+
+    Channels are averaged; what is not at 16 kHz is resampled by a polyphase filter (`scipy.signal.resample_poly`).
+
+    Returns:
+        float32 [161 to 16320], in units of 16 bits: the first 1.02 s.
+
+    Raises:
+        UserError: if it is damaged, or slower than 8 kHz or faster than 192 kHz, or shorter than 161 samples.
+
+    """
+    sound = sounds.read(path, SAMPLES / RATE + _MARGIN)
+    if not _RATES[0] <= sound.rate <= _RATES[1]:
+        found = f"'{path}' has {sound.rate} samples a second, not {_RATES[0]} to {_RATES[1]}"
+        raise UserError(f"{found}: convert it to {RATE} Hz")
+    mono = sound.samples.mean(axis=1) / 65536
+    if sound.rate != RATE:
+        from scipy.signal import resample_poly
+
+        common = math.gcd(sound.rate, RATE)
+        mono = resample_poly(mono, RATE // common, sound.rate // common)
+    if len(mono) < LEAST:
+        raise UserError(f"'{path}' has {len(mono)} samples at {RATE} Hz, where {LEAST} are needed: remove it")
+    return mono[:SAMPLES].astype(np.float32)
 
 
-def _read_flac(path: Path) -> tuple[int, int, int, Samples]:
-    try:
-        soundfile: Any = importlib.import_module("soundfile")
-    except ImportError as e:
-        raise UserError(f"'{path}' is a .flac file: install the package soundfile to read it") from e
-    try:
-        width = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}.get(soundfile.info(path).subtype, 0)
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    except RuntimeError as e:  # soundfile's own errors are such
-        raise UserError(f"'{path}' is not a .flac file that can be read ({e}): get it again") from e
-    return samples.shape[1], width, rate, samples[:, 0]
+def folder_features(
+    files: ClassFiles, cache: str | os.PathLike[str] | None = None, progress: Progress | None = None
+) -> Tensor:
+    """Give the features of a folder of sounds, from the cache if they are of the same files, by their contents.
+
+    Args:
+        files: sounds, as `read_any` takes them.
+        cache: a folder, 65 kB a sound; by default ``cache`` in what ``VICINAL_DATA`` names, or else ``vicinal`` in the
+            user's folder for caches.
+        progress: told how many sounds are done.
+
+    Returns:
+        float32 [n, 1, 160, 101], as `cached` gives them.
+
+    Raises:
+        UserError: if a file cannot be read, or the cache not be written.
+
+    """
+    digest = feature_hash()
+    for path in files.paths:
+        try:
+            digest.update(f"{path}\t{file_hash(files.root / path, 'sha256')}\n".encode("utf-8", "surrogateescape"))
+        except OSError as e:
+            raise UserError(f"'{files.root / path}' cannot be read ({e.strerror}): mend that, or remove it") from e
+    fingerprint = digest.hexdigest()
+    if cache is None:
+        data = os.environ.get(VARIABLE)
+        user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = Path(data, "cache") if data else Path(user, "vicinal")
+    kept = Path(cache).expanduser() / f"{files.name}-{fingerprint[:16]}.npy"
+    paths = [files.root / path for path in files.paths]
+    return cached(kept, fingerprint, len(files), lambda: feature_blocks(paths, read_any, progress))
+
+
+def speaker_parts(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
+    """Give the training and the test files so that no speaker is in both; None where the names do not tell speakers.
+
+    The names tell them if all hold ``_nohash_``, as in Speech Commands; then `part_of` decides, with a seed.
+    """
+    if not all("_nohash_" in Path(path).name for path in files.paths):
+        return None
+    parts = [part_of(path, 0) for path in files.paths]
+    train, test = (files.take([i for i, p in enumerate(parts) if p == part]) for part in ("training", "testing"))
+    for name, part in (("training", train), ("test", test)):
+        if len(set(part.labels.tolist())) < len(files.classes):
+            raise UserError(
+                f"'{files.root}' has too few speakers for a {name} part with all classes: make train/ and val/"
+            )
+    return train, test
 
 
 # ---- features
 
 
-def spectrograms(sounds: Sequence[Samples]) -> Tensor:
+def spectrograms(utterances: Sequence[Samples | NDArray[np.float32]]) -> Tensor:
     """Compute the features of some sounds, as this module's first lines say.
 
     Args:
-        sounds: int16 [at least 161 samples] each.
+        utterances: int16 [at least 161 samples] each, or float32 in the same units.
 
     Returns:
         float32 [n, 1, 160, 101].
 
     """
-    padded = torch.zeros(len(sounds), _SAMPLES)
-    frames = torch.empty(len(sounds), dtype=torch.int64)
-    for i, sound in enumerate(sounds):
-        mirrored = np.pad(sound[:_SAMPLES], WINDOW // 2, mode="reflect")[:_SAMPLES]
+    padded = torch.zeros(len(utterances), SAMPLES)
+    frames = torch.empty(len(utterances), dtype=torch.int64)
+    for i, sound in enumerate(utterances):
+        mirrored = np.pad(sound[:SAMPLES], WINDOW // 2, mode="reflect")[:SAMPLES]
         padded[i, : len(mirrored)] = torch.from_numpy(mirrored.astype(np.float32) / 32768)
         frames[i] = 1 + len(sound) // HOP
     window = torch.hamming_window(WINDOW)
@@ -309,17 +363,29 @@ def spectrograms(sounds: Sequence[Samples]) -> Tensor:
 # ---- the cache
 
 
-def _cached(folder: Path, found: Sequence[Utterance], cache: Path, name: str, progress: Progress | None) -> Tensor:
-    """Give the features of all utterances, from the cache if it is of these files and whole; else make it."""
-    fingerprint = _fingerprint(folder, found)
-    path = cache / f"{name}-{fingerprint[:16]}.npy"
+def cached(path: Path, fingerprint: str, n: int, blocks: Callable[[], Iterator[NDArray[np.float32]]]) -> Tensor:
+    """Give the features in a file if it is whole and was made from the same; else make it.
+
+    Args:
+        path: an .npy; what is said about it lies beside it, as .json. The folder is made if absent.
+        fingerprint: of all that the features depend on.
+        n: how many.
+        blocks: computes them, in blocks.
+
+    Returns:
+        float32 [n, 1, 160, 101], read where it is used; writing to it changes no file.
+
+    Raises:
+        UserError: if the file cannot be written.
+
+    """
     about = path.with_suffix(".json")
-    shape = (len(found), 1, FREQUENCIES, FRAMES)
+    shape = (n, 1, FREQUENCIES, FRAMES)
     if not _is_whole(path, about, fingerprint):
         try:
-            cache.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             about.unlink(missing_ok=True)
-            _write_array(path, shape, _all_features(folder, found, progress))
+            _write_array(path, shape, blocks())
             write(about, json.dumps({"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}))
         except OSError as e:
             raise UserError(f"'{path}' cannot be written ({e.strerror or e}): give another folder for the cache") from e
@@ -329,9 +395,25 @@ def _cached(folder: Path, found: Sequence[Utterance], cache: Path, name: str, pr
     return torch.from_numpy(array)
 
 
+def feature_hash() -> hashlib._Hash:
+    """Give a SHA-256 of what the features are, to be updated with what they are computed from."""
+    return hashlib.sha256(json.dumps([_VERSION, RATE, WINDOW, HOP, FREQUENCIES, FRAMES]).encode())
+
+
+def feature_blocks(
+    paths: Sequence[Path], read: Callable[[Path], Samples | NDArray[np.float32]], progress: Progress | None
+) -> Iterator[NDArray[np.float32]]:
+    """Compute the features of some files, some at a time."""
+    for start in range(0, len(paths), _BATCH):
+        batch = paths[start : start + _BATCH]
+        yield spectrograms([read(path) for path in batch]).numpy()
+        if progress is not None:
+            progress(start + len(batch), len(paths))
+
+
 def _fingerprint(folder: Path, found: Sequence[Utterance]) -> str:
     """Give the SHA-256 of all that the features depend on, files by their names, sizes and dates."""
-    digest = hashlib.sha256(json.dumps([_VERSION, RATE, WINDOW, HOP, FREQUENCIES, FRAMES]).encode())
+    digest = feature_hash()
     for utterance in found:
         about = (folder / utterance.path).stat()
         digest.update(f"{utterance.path}\t{about.st_size}\t{about.st_mtime_ns}\n".encode())
@@ -344,14 +426,6 @@ def _is_whole(path: Path, about: Path, fingerprint: str) -> bool:
         return said == {"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}
     except (OSError, ValueError):
         return False
-
-
-def _all_features(folder: Path, found: Sequence[Utterance], progress: Progress | None) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(found), _BATCH):
-        batch = found[start : start + _BATCH]
-        yield spectrograms([read_sound(folder / utterance.path) for utterance in batch]).numpy()
-        if progress is not None:
-            progress(start + len(batch), len(found))
 
 
 def _write_array(path: Path, shape: tuple[int, ...], blocks: Iterator[NDArray[np.float32]]) -> None:

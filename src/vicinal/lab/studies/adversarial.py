@@ -236,7 +236,7 @@ def _run(size: Size, seed: int, folder: Path) -> dict[str, Any]:
 class _Pictures:
     """The test pictures that are attacked, in batches of pixels and labels."""
 
-    examples: examples.Examples
+    examples: examples.Examples | examples.Streamed
     count: int | None  # the first so many; None: all
     batch: int
 
@@ -244,8 +244,8 @@ class _Pictures:
         return len(self.examples) if self.count is None else min(self.count, len(self.examples))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.arange(len(self), device=self.examples.labels.device).split(self.batch):
-            yield self.examples.inputs.index_select(0, rows), self.examples.labels.index_select(0, rows)
+        for rows in torch.arange(len(self)).split(self.batch):
+            yield self.examples.pixels(rows)
 
 
 def _kept(
@@ -270,7 +270,7 @@ def _kept(
     return errors
 
 
-def load(recipe: Recipe, folder: Path, pictures: examples.Examples) -> PixelNetwork:
+def load(recipe: Recipe, folder: Path, pictures: examples.Examples | examples.Streamed) -> PixelNetwork:
     """Give the network of a finished run, in evaluation mode, as one that takes the pixels of `pictures`.
 
     Raises:
@@ -282,7 +282,7 @@ def load(recipe: Recipe, folder: Path, pictures: examples.Examples) -> PixelNetw
     with torch.random.fork_rng():  # its first weights are drawn, and replaced at once
         network = models.build(recipe.network, len(pictures.classes))
     network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
-    network = network.to(pictures.inputs.device)
+    network = network.to(pictures.device)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return PixelNetwork(network, pictures.mean, pictures.std).eval()

@@ -1,22 +1,32 @@
-"""Training and test examples in memory, ready for a network: what the loop asks for, by row numbers."""
+"""Training and test examples, in memory or read while they are used: what the loop asks for, by row numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import cifar, images, speech
+from vicinal.lab.data import cifar, folders, images, shards, speech, stream
 from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.data.pictures import Pictures
+from vicinal.lab.data.stream import Reader, Source
 from vicinal.lab.errors import UserError
 from vicinal.lab.train.recipe import Recipe
 from vicinal.random import Key
 
 _NOISE = 2**63 + 3  # stream of the label noise
+_SOME = 2**63 + 6  # stream of which training examples a recipe takes, and of which the mean colour is taken
 _SPLIT_SEED = 0  # of a folder's parts, the same for every seed of a recipe
+_IN_MEMORY = 2 * 2**30  # bytes of a folder's pictures, of all parts together; of more, they are read in each epoch
+_CPU = torch.device("cpu")
+_SAMPLE = 4096  # pictures whose mean and standard deviation are taken
+
+Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,78 +54,281 @@ class Examples:
         """Give the number of examples."""
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.inputs.shape[1:])
+
+    def expect(self, batches: Batches) -> None:
+        """Take note of the batches that will be asked for: nothing to do, all is here."""
+
     def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
         """Give inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
-        x, y = self.inputs.index_select(0, rows), self.labels.index_select(0, rows)
+        rows = rows.to(self.inputs.device)
+        x, y = _rows(self.inputs, rows), self.labels.index_select(0, rows)
         if key is not None and self.augment is not None:
             x = self.augment(x, key)
-        if not self.mean:
-            return x, y
-        mean, std = (torch.tensor(t, device=x.device).view(1, -1, 1, 1) for t in (self.mean, self.std))
-        return (x.to(torch.float32) / 255).sub_(mean).div_(std), y
+        return (_normalised(x, self.mean, self.std) if self.mean else x), y
+
+    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Give inputs as they are held, of pictures uint8 [n, c, h, w], and labels int64 of some rows."""
+        rows = rows.to(self.device)
+        return _rows(self.inputs, rows), self.labels.index_select(0, rows)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the examples are."""
+        return self.labels.device
+
+    def take(self, rows: Tensor) -> Examples:
+        """Give some of the examples as a set of its own."""
+        return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
 
     def to(self, device: torch.device) -> Examples:
         """Give the same examples on a device."""
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Pictures that stay where they are and are decoded when they are used, a few batches ahead (`stream.Reader`).
+
+    A batch goes to the device as bytes and is augmented and normalised there. It is a function of the rows and the key,
+    the same as `Examples` gives where both can.
+
+    Args:
+        source: the encoded pictures.
+        labels: int64 [n], on the CPU; the source's own but for noise.
+        size: height and width.
+        choose: which part of a picture is scaled to that.
+        mean: of each channel, in the units of pictures in [0, 1].
+        std: likewise.
+        augment: pad, crop and flip of what was scaled, in training; None: none.
+        channels_last: memory format of a batch.
+        device: where batches come to lie.
+
+    """
+
+    source: Source
+    labels: Tensor
+    size: int
+    choose: stream.Choose
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: CropFlip | None = None
+    channels_last: bool = True
+    device: torch.device = _CPU
+    _reader: Reader = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        reader = Reader(self.source, self.size, self.choose, pin=self.device.type == "cuda")
+        object.__setattr__(self, "_reader", reader)
+
+    def __len__(self) -> int:
+        """Give the number of examples."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names."""
+        return self.source.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return (3, self.size, self.size)
+
+    def expect(self, batches: Batches) -> None:
+        """Take note of the batches that will be asked for, in order: they are read ahead."""
+        self._reader.expect(batches)
+
+    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
+        """Give inputs float32 and labels int64 of some rows, int64 on the CPU; as `Examples.batch` does.
+
+        Raises:
+            UserError: a picture cannot be read.
+
+        """
+        x = self._reader.batch(rows, key).to(self.device, non_blocking=True)
+        if not self.channels_last:
+            x = x.contiguous()
+        if key is not None and self.augment is not None:
+            x = self.augment(x, key)
+        return _normalised(x, self.mean, self.std), self.labels[rows].to(self.device)
+
+    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Give pictures uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
+        return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
+
+    def take(self, rows: Tensor) -> Streamed:
+        """Give some of the examples as a set of its own."""
+        return replace(self, source=self.source.take(rows), labels=self.labels[rows])
+
+    def to(self, device: torch.device) -> Streamed:
+        """Give the same examples for a device."""
+        return replace(self, device=device)
+
+
+def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
+    """Give some rows, channels_last if the inputs are: of such, `index_select` gives the other layout, slowly."""
+    if inputs.ndim == 4 and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=torch.channels_last):
+        return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return inputs.index_select(0, rows)
+
+
+def _normalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    shift, scale = (torch.tensor(t, device=x.device).view(1, -1, 1, 1) for t in (mean, std))
+    return (x.to(torch.float32) / 255).sub_(shift).div_(scale)
+
+
 # of the training pictures, as the paper's code has them
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+# of ImageNet, as Goyal et al. and whoever follows them have them
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def load(recipe: Recipe) -> tuple[Examples, Examples]:
+def load(recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
     """Read a recipe's training and test examples; test labels are as published whatever the label noise.
 
     Raises:
-        UserError: the data are not there or cannot be read.
+        UserError: the data are not there or cannot be read, or the recipe asks for what they are not.
 
     """
-    train, test = _load(recipe.data)
+    train, test = _load(recipe)
     if recipe.examples is not None:
         if recipe.examples > len(train):
             raise UserError(f"examples={recipe.examples} of {len(train)} training examples: give a smaller number")
-        train = replace(train, inputs=train.inputs[: recipe.examples], labels=train.labels[: recipe.examples])
+        train = train.take(_some(len(train), recipe.examples))
     if recipe.noise:
         train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.noise, recipe.seed))
-    if recipe.channels_last and train.inputs.shape[1] == 3:
-        train, test = (replace(e, inputs=e.inputs.contiguous(memory_format=torch.channels_last)) for e in (train, test))
     return train, test
 
 
-def _load(name: str) -> tuple[Examples, Examples]:
-    if name in ("cifar10", "cifar100"):
-        train, test = cifar.load(name)
-        mean, std = _CIFAR10 if name == "cifar10" else _CIFAR100
-        return _pictures(train, mean, std, CropFlip(4)), _pictures(test, mean, std, None)
+def _load(recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+    name = recipe.data
+    if name == "imagenet":
+        return _pictures(*images.imagenet(), recipe)
+    of_a_kind = name in ("cifar10", "cifar100", *speech.NAMES)
+    if not of_a_kind and Path(name).is_dir():
+        return _folder(Path(name), recipe)
+    if not of_a_kind:
+        known = ", ".join(("cifar10", "cifar100", "imagenet", *speech.NAMES))
+        raise UserError(f"there is no data set {name!r}: take {known}, or a folder")
+    _refuse_crop(recipe)
     if name in speech.NAMES:
         # the set in VICINAL_DATA without a version may be one of the published parts: then by speaker
         sets = speech.load(name, seed=_SPLIT_SEED if name == "speech-commands" else None)
         train, _, test = (Examples(part.features, part.labels, part.classes) for part in sets)
         return train, test
-    if Path(name).is_dir():
-        return _folder(Path(name))
-    raise UserError(f"there is no data set {name!r}: take cifar10, cifar100, {', '.join(speech.NAMES)}, or a folder")
+    mean, std = _CIFAR10 if name == "cifar10" else _CIFAR100
+    return _in_memory(*cifar.load(name), mean, std, CropFlip(4), recipe)
 
 
-def _pictures(
-    pictures: Pictures, mean: tuple[float, ...], std: tuple[float, ...], augment: CropFlip | None
-) -> Examples:
-    return Examples(pictures.images, pictures.labels, pictures.classes, mean, std, augment)
+def _refuse_crop(recipe: Recipe) -> None:
+    if recipe.crop != "padded":
+        raise UserError(f"crop={recipe.crop} is for folders of pictures, which {recipe.data} is not: give crop=padded")
 
 
-def _folder(folder: Path) -> tuple[Examples, Examples]:
-    """Read a folder with a sub-folder for each class, as 64 x 64 pictures; or one with train/ and val/ of that form."""
+def _in_memory(
+    train: Pictures,
+    test: Pictures,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    augment: CropFlip,
+    recipe: Recipe,
+) -> tuple[Examples, Examples]:
+    form = torch.channels_last if recipe.channels_last and train.images.shape[1] == 3 else torch.contiguous_format
+    first, second = (
+        Examples(part.images.contiguous(memory_format=form), part.labels, part.classes, mean, std, how)
+        for part, how in ((train, augment), (test, None))
+    )
+    return first, second
+
+
+def _folder(folder: Path, recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+    """Read a folder with a sub-folder for each class, or with tar shards; or one with such train/ and val/ inside.
+
+    Without val/, a fifth of each class is the test set, and a fifth is left for choices; sounds of known speakers are
+    parted by them.
+    """
     if (folder / "train").is_dir() and (folder / "val").is_dir():
-        files = images.scan(folder / "train")
-        parts = files, images.scan(folder / "val", classes=files.classes)
+        whole = _scan(folder / "train", None)
+        train, test = whole, _scan(folder / "val", whole.classes)
+        if _kind(train) != _kind(test):
+            raise UserError(f"'{folder}' holds {_kind(train)} in train/ and {_kind(test)} in val/: give one kind")
     else:
-        files = images.scan(folder)
-        parts = images.split(files, _SPLIT_SEED)[::2]  # training and test
-    train, test = (images.load(part, size=64) for part in parts)
-    shares = train.images.flatten(2).to(torch.float64) / 255
-    mean, std = tuple(shares.mean((0, 2)).tolist()), tuple(shares.std((0, 2)).tolist())
-    return _pictures(train, mean, std, CropFlip(8, fill="reflect")), _pictures(test, mean, std, None)
+        whole = _scan(folder, None)
+        by_speaker = speech.speaker_parts(whole) if isinstance(whole, ClassFiles) and whole.kind == "sounds" else None
+        train, test = by_speaker or tuple(
+            whole.take(torch.from_numpy(rows))
+            for rows in folders.split(whole.labels, whole.classes, _SPLIT_SEED)[::2]  # training and test
+        )
+    if isinstance(train, ClassFiles) and isinstance(test, ClassFiles) and train.kind == "sounds":
+        _refuse_crop(recipe)
+        features = (speech.folder_features(part, progress=_say) for part in (train, test))
+        first, second = (
+            Examples(x, part.labels, part.classes) for x, part in zip(features, (train, test), strict=True)
+        )
+        return first, second
+    return _pictures(train, test, recipe)
+
+
+def _scan(folder: Path, classes: tuple[str, ...] | None) -> ClassFiles | shards.Shards:
+    return (shards if shards.are_in(folder) else folders).scan(folder, classes=classes)
+
+
+def _kind(source: ClassFiles | shards.Shards) -> str:
+    return source.kind if isinstance(source, ClassFiles) else "pictures"
+
+
+def _say(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\rspectrograms: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _pictures(train: Source, test: Source, recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+    """Cut and scale pictures as the recipe says, in memory where that can be and they fit."""
+    size = recipe.size
+    if recipe.crop == "resized":
+        mean, std = _IMAGENET
+        augment, choose = None, stream.resized
+    else:
+        augment, choose = CropFlip(size // 8, fill="reflect"), stream.whole
+        if (len(train) + len(test)) * 3 * size**2 <= _IN_MEMORY:
+            held = images.load(train, size=size)
+            mean, std = colours(held.images[_some(len(held), min(len(held), _SAMPLE))])
+            return _in_memory(held, images.load(test, size=size), mean, std, augment, recipe)
+        mean, std = colours(images.load(train.take(_some(len(train), min(len(train), _SAMPLE))), size=size).images)
+    first, second = (
+        Streamed(part, part.labels, size, choose, mean, std, how, recipe.channels_last)
+        for part, how in ((train, augment), (test, None))
+    )
+    return first, second
+
+
+def colours(pictures: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give mean and standard deviation (of n - 1) of each channel of uint8 [n, c, h, w], as shares of 255.
+
+    A channel that is the same everywhere gets the standard deviation 1.
+    """
+    means, deviations = [], []
+    values = torch.arange(256, dtype=torch.float64) / 255
+    for channel in pictures.unbind(1):
+        counts = torch.zeros(256, dtype=torch.float64)  # exact, and small whatever the number of pixels
+        for part in channel.split(256):
+            counts += torch.bincount(part.flatten(), minlength=256)
+        n = float(counts.sum())
+        mean = float((counts * values).sum() / n)
+        variance = float((counts * (values - mean) ** 2).sum()) / max(n - 1, 1)
+        means.append(mean)
+        deviations.append(variance**0.5 if int(counts.count_nonzero()) > 1 else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def _some(n: int, k: int) -> Tensor:
+    """Choose k of n rows, the same ones always, in their order: examples of a folder are sorted by class."""
+    return torch.from_numpy(Key(0, 0, 0, 0, _SOME).generator().permutation(n)[:k]).sort().values
 
 
 def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:

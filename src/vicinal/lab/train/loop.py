@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import statistics
 import time
@@ -39,7 +40,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.terminal import Training
 from vicinal.lab.train import board, checkpoint, examples
 from vicinal.lab.train.distributed import Job
-from vicinal.lab.train.examples import Examples
+from vicinal.lab.train.examples import Examples, Streamed
 from vicinal.lab.train.recipe import Recipe
 from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
@@ -197,14 +198,14 @@ def _finish(folder: Path, run: _Run) -> dict[str, Any]:
 class _Run:
     """What changes while a network is trained."""
 
-    def __init__(self, recipe: Recipe, data: Examples, test: Examples, job: Job) -> None:
+    def __init__(self, recipe: Recipe, data: Examples | Streamed, test: Examples | Streamed, job: Job) -> None:
         self.recipe, self.data, self.test, self.job = recipe, data, test, job
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = spec.parse(recipe.vicinity)
         options = {"dropout": recipe.dropout} if recipe.dropout else {}
         with seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
             network = models.build(recipe.network, len(data.classes), **options)
-        memory = torch.channels_last if recipe.channels_last and data.inputs.ndim == 4 else torch.preserve_format
+        memory = torch.channels_last if recipe.channels_last and len(data.shape) == 3 else torch.preserve_format
         self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
         self._average = [p.detach().clone() for p in self.network.parameters()] if recipe.ema else None
         self._optimizer = _optimizer(self.network, recipe)
@@ -237,7 +238,7 @@ class _Run:
         processes depends on the layout in its last bits. From here on the layout is the same, resumed or not.
         """
         before = {name: value.clone() for name, value in self.network.state_dict().items()}
-        x, _ = self.data.batch(self.job.share(self._batches()[0]).to(self.job.device), None)
+        x, _ = self.data.batch(self.job.share(self._batches()[0]), None)
         self._forward.train()
         with seeded(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
             self._forward(x).float().sum().backward()
@@ -248,6 +249,9 @@ class _Run:
         """Take the steps of this epoch that are not yet taken."""
         recipe, batches = self.recipe, self._batches()
         self._forward.train()
+        shares = (self.job.share(rows) for rows in batches[self._in_epoch :])
+        keys = (Key(recipe.seed, self.job.rank, 0, step) for step in itertools.count(self.step))
+        self.data.expect(zip(shares, keys, strict=False))
         while self._in_epoch < len(batches):
             start = time.perf_counter()
             rate = recipe.rate(self.epoch, self._in_epoch / len(batches))
@@ -267,7 +271,7 @@ class _Run:
 
     def _take_step(self, rows: Tensor) -> None:
         recipe, job = self.recipe, self.job
-        mine = job.share(rows).to(job.device)
+        mine = job.share(rows)
         key = Key(recipe.seed, job.rank, 0, self.step)
         x, y = self.data.batch(mine, key)
         plan = self.vicinity.plan(
@@ -333,9 +337,10 @@ class _Run:
         """Give error, top-5 error (of more than 5 classes) and negative log-likelihood on the test examples."""
         self.network.eval()
         sums = torch.zeros(4, dtype=torch.float64)
-        batches = self._tested.split(_EVALUATION_BATCH)
-        for rows in batches[self.job.rank :: self.job.world]:
-            x, y = self.test.batch(rows.to(self.job.device), None)
+        batches = self._tested.split(_EVALUATION_BATCH)[self.job.rank :: self.job.world]
+        self.test.expect((rows, None) for rows in batches)
+        for rows in batches:
+            x, y = self.test.batch(rows, None)
             with self._precision():
                 out = self.network(x)
             log_p = out.double().log_softmax(1)

@@ -26,7 +26,7 @@ class Recipe:
     Every field has its unit or its reason beside it.
     """
 
-    data: str  # cifar10, cifar100, speech_commands, or a folder with a sub-folder for each class
+    data: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/training.md)
     network: str  # a name of lab/models, or package.module:factory of your own
     vicinity: str = "ERM()"  # as text, as in `vicinal compare --with`
     epochs: int = 200  # passes over the training examples
@@ -48,14 +48,16 @@ class Recipe:
     compile: bool = False  # torch.compile: 15 to 40 s at the start
     dropout: float = 0.0  # of the network, where it has any (paper, section 3.4); the share dropped
     noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
-    examples: int | None = None  # only so many training examples; None: all
+    examples: int | None = None  # only so many training examples, the same for every seed; None: all
     steps: int | None = None  # at most so many steps an epoch, of examples drawn anew each epoch; None: all of them
     test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
+    size: int = 64  # height and width of a folder's pictures, in pixels
+    crop: Literal["padded", "resized"] = "padded"  # of them: padded and cut; or 8 to 100 % scaled (Goyal et al. 2017)
     seed: int = 0
 
     def __post_init__(self) -> None:
         positive: dict[str, int | None] = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate}
-        positive |= {"steps": self.steps, "test_examples": self.test_examples}
+        positive |= {"steps": self.steps, "test_examples": self.test_examples, "size": self.size}
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, got {value}")
