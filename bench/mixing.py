@@ -67,7 +67,7 @@ def packages(x: Tensor) -> dict[str, Callable[[], Any]]:
         timm = Mixup(mixup_alpha=1.0, num_classes=10, label_smoothing=0.0)
         if len(x) % 2 == 0:
             found[f"timm {metadata.version('timm')}, in place (package)"] = lambda: timm(own, y)
-    if importlib.util.find_spec("torchvision"):
+    if importlib.util.find_spec("torchvision") and x.ndim == 4:
         from torchvision.transforms import v2
 
         torchvision = v2.MixUp(alpha=1.0, num_classes=10)

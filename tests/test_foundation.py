@@ -74,6 +74,8 @@ def test_options_change_only_on_purpose():
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),
         },
+        "vicinal reproduce": {"-h", "--help", "name", "--list", "--size", "--report", "--out", "--jobs"},
+        "vicinal between": {"-h", "--help", "a", "b", "--out"},
         "vicinal data": {"-h", "--help", "action", "name", "out"},
     }
 
@@ -114,7 +116,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path):
         names = set(archive.namelist())
     about = f"vicinal-{vicinal.__version__}.dist-info"
     assert {name for name in names if not name.startswith(f"{about}/")} == {f"vicinal/{name}" for name in files()}
-    assert {"vicinal/py.typed", "vicinal/lab/report/page.html.j2", f"{about}/licenses/LICENSE"} <= names
+    assert {
+        "vicinal/py.typed",
+        "vicinal/lab/report/page.html.j2",
+        "vicinal/lab/report/style.css",
+        f"{about}/licenses/LICENSE",
+    } <= names
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     with zipfile.ZipFile(wheel) as archive:
         assert f"vicinal = {scripts['vicinal']}" in archive.read(f"{about}/entry_points.txt").decode()

@@ -404,5 +404,8 @@ def test_results_that_cannot_be_shown_touch_no_file(tmp_path: Path) -> None:
 
 def test_templates_and_sources_are_ascii() -> None:
     folder = Path(page.__file__).parent
-    for name in ("page.py", "figures.py", "page.html.j2", "__init__.py"):
+    for name in (
+        *("page.py", "figures.py", "plots.py", "reproduction.py", "__init__.py"),
+        *("page.html.j2", "reproduction.html.j2", "style.css"),
+    ):
         assert (folder / name).read_bytes().isascii()

@@ -133,6 +133,29 @@ def parser() -> argparse.ArgumentParser:
         "--cluster", metavar="NAME[:KEY=VALUE,...]", help="of a grid: local (default), or slurm:slurm_partition=gpu,..."
     )
 
+    again = commands.add_parser(
+        "reproduce",
+        help="run a table or figure of the paper again, and set it beside what was printed",
+        description="Run what the paper ran, and set the results beside the published numbers. What is done is kept; "
+        "Ctrl-C stops, and the same command goes on.",
+    )
+    again.add_argument("name", metavar="NAME", nargs="?", help="a study of --list, or all")
+    again.add_argument("--list", action="store_true", help="print the studies with what each needs, and stop")
+    again.add_argument("--size", choices=("smoke", "small", "paper"), help="default: small, for 2 CPU cores")
+    again.add_argument("--report", action="store_true", help="write one page of all studies, from what is there")
+    again.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/reproduce")
+    again.add_argument("--jobs", metavar="N", type=int, help="processes (default: one a core; with a GPU, 1)")
+
+    between = commands.add_parser(
+        "between",
+        help="what two trained networks say between their training points (the paper's figure 2)",
+        description="Ask two networks, trained on the same examples, between pairs of these: how often is the answer "
+        "neither of the two labels, and how steep is the loss? Writes a folder with between.json and two figures.",
+    )
+    between.add_argument("a", metavar="RUN_A", help="a run folder of vicinal train, as of ERM")
+    between.add_argument("b", metavar="RUN_B", help="another, as of mixup")
+    between.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/between")
+
     data = commands.add_parser(
         "data",
         help="the published data sets: which there are, fetch one, check one; pictures into tar shards",
@@ -176,6 +199,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _data(args)
         if args.command == "diagnose":
             return _diagnose(args)
+        if args.command == "reproduce":
+            return _reproduce(args, shlex.join(["vicinal", *argv]))
+        if args.command == "between":
+            return _between(args, shlex.join(["vicinal", *argv]))
         return _compare(args, shlex.join(["vicinal", *argv]))
     except UserError as error:
         return _say(str(error), 2)
@@ -391,6 +418,92 @@ def _diagnose(args: argparse.Namespace) -> int:
     data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
     alphas = diagnose.ALPHAS if args.alpha is None else _numbers(args.alpha)
     print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
+    return 0
+
+
+def _reproduce(args: argparse.Namespace, command: str) -> int:
+    from pathlib import Path
+
+    import torch
+
+    from vicinal.lab.errors import UserError
+    from vicinal.lab.studies import reproduce, workers
+    from vicinal.lab.studies.study import Size
+    from vicinal.lab.terminal import print_needs, print_table
+
+    if args.list:
+        print_needs(reproduce.STUDIES)
+        return 0
+    if args.jobs is not None and args.jobs < 1:
+        raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
+    root = Path(args.out) if args.out else reproduce.DEFAULT
+    if args.report:
+        if args.name is not None:
+            raise UserError("--report is of all studies; leave the name out")
+        from vicinal.lab.report import reproduction
+
+        for path in reproduction.write(root, args.size, command):
+            print(f"report  {path}")
+        return 0
+    if args.name is None:
+        raise UserError("name a study; vicinal reproduce --list shows them")
+    size: Size = args.size or "small"
+    processes = args.jobs or (1 if torch.cuda.is_available() else _cores())
+    chosen = reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    failed = 0
+    for study in chosen:
+        folder = reproduce.Folder(root, study, size)
+        try:
+            rows = reproduce.conclude(folder, reproduce.run(folder, command, processes, say))
+        except (KeyboardInterrupt, workers.WorkerDied) as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            kept = f"{len(folder.done())} of {len(study.jobs(size))} jobs are kept in {folder.path}"
+            return _say(
+                f"{'stopped' if stopped else error}; {kept}, and the same command goes on", 130 if stopped else 1
+            )
+        except UserError as error:  # of data that are not there, say: the other studies can run
+            failed = _say(f"{study.name}: {error}", 2)
+            continue
+        except OSError as error:
+            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+            return _say(f"{folder.path} cannot be written ({reason.lower()}); choose another --out", 2)
+        print_table(study, size, rows)
+        print(f"\nfigures {folder.path}")
+        sys.stdout.flush()
+    return failed
+
+
+def _between(args: argparse.Namespace, command: str) -> int:
+    import json
+    from pathlib import Path
+
+    import vicinal
+    from vicinal.lab import files
+    from vicinal.lab.studies import between
+
+    a, b = Path(args.a), Path(args.b)
+    courses = between.compare(a, b)
+    out = Path(args.out) if args.out else Path("vicinal-runs", "between")
+    out.mkdir(parents=True, exist_ok=True)
+    measured = {
+        str(folder): {"misses": course.misses, "gradient": course.gradient}
+        for folder, course in zip((a, b), courses, strict=True)
+    }
+    record = {"command": command, "vicinal": vicinal.__version__, "pairs": between.PAIRS, "lambda": between.LAMBDAS}
+    files.write(out / "between.json", json.dumps(record | {"networks": measured}, indent=1))
+    named = [(str(a), "erm", courses[0]), (str(b), "mix", courses[1])]
+    for letter, svg in zip("ab", between.figure(named).values(), strict=True):
+        files.write(out / f"figure2{letter}.svg", svg)
+    print(f"A: {a}\nB: {b}\n{between.PAIRS} pairs of training points\n")
+    print("lambda  misses A, %  misses B, %  gradient A  gradient B")
+    for i, share in enumerate(between.LAMBDAS):
+        misses = "".join(f"{100 * course.misses[i]:13.2f}" for course in courses)
+        print(f"{share:6.2f}{misses}" + "".join(f"{course.gradient[i]:12.4f}" for course in courses))
+    print(f"\nfigures {out}")
     return 0
 
 

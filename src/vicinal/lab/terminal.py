@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +14,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+
+from vicinal.lab.studies.study import Row, Size, Study, spell_agreement, spell_ours, spell_published
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 _MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
@@ -162,11 +166,56 @@ def _p(value: float) -> str:
     return "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def _stdout() -> Console:
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    if console.is_terminal:
+        return console
+    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=_WIDE)
+
+
+def print_needs(studies: Sequence[Study]) -> None:
+    """Print what there is to run again, with what each needs at each size."""
+    console = _stdout()
+    sizes: tuple[Size, ...] = ("smoke", "small", "paper")
+    table = Table("study", "section", "what", "size", "data", "takes about", box=None, pad_edge=False)
+    for study in studies:
+        for size in sizes:
+            needs = study.needs(size)
+            first = (study.name, study.section, study.title) if size == sizes[0] else ("", "", "")
+            table.add_row(*first, size, needs.data, f"{duration(60 * needs.minutes)} on {needs.device}")
+    console.print(table)
+
+
+def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
+    """Print a study's protocol in short, its table, and what was scaled down."""
+    console = _stdout()
+    console.print(Text(f"{study.title} (section {study.section}), size {size}", style="bold"))
+    console.print(f"\n{inspect.getdoc(study)}\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("", "measure", "published", "ours", "n", "agreement", "note"):
+        justify = "right" if title in ("published", "ours", "n") else "left"
+        table.add_column(title, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.measure,
+            spell_published(row),
+            spell_ours(row),
+            str(len(row.values)) if row.values else "",
+            spell_agreement(row, rows, size),
+            row.note,
+        )
+    console.print(table)
+    console.print(
+        "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."
+    )
+    for line in study.scaled_down(size):
+        console.print(f"Scaled down: {line}")
+
+
 def print_results(results: dict[str, Any]) -> None:
     """Print the table of methods and the verdict on stdout."""
-    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=_WIDE)
+    console = _stdout()
     data, protocol = results["data"], results["protocol"]
     of = f"{len(data['classes'])} classes" if data["classes"] else f"regression of {data['target']}"
     console.print(

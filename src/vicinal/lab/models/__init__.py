@@ -13,16 +13,17 @@ from torch import nn
 
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.densenet import DenseNet
-from vicinal.lab.models.preact_resnet import PreActResNet18
+from vicinal.lab.models.preact_resnet import PreActResNet18, narrow_preact_resnet18
 from vicinal.lab.models.resnet import CifarResNet, resnet50, resnet101, resnext101_32x4d, resnext101_64x4d
 from vicinal.lab.models.small import SmallCNN
-from vicinal.lab.models.speech import VGG11, LeNet
+from vicinal.lab.models.speech import VGG11, LeNet, narrow_vgg11
 from vicinal.lab.models.wide_resnet import WideResNet
 
 Factory = Callable[..., nn.Module]
 
 NAMES: dict[str, Factory] = {
     "preact-resnet-18": PreActResNet18,
+    "preact-resnet-18-narrow": narrow_preact_resnet18,
     "wrn-28-10": WideResNet,
     "densenet-bc-190-40": DenseNet,
     "resnet-20": CifarResNet,
@@ -33,6 +34,7 @@ NAMES: dict[str, Factory] = {
     "resnext-101-64x4d": resnext101_64x4d,
     "lenet": LeNet,
     "vgg-11": VGG11,
+    "vgg-11-narrow": narrow_vgg11,
 }
 
 

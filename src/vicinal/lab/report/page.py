@@ -61,7 +61,8 @@ def render(results: dict[str, Any]) -> str:
     """Return the whole report as one HTML document; the same results give the same text."""
     protocol, data = results["protocol"], results["data"]
     verdict = results["verdict"]
-    return _template().render(
+    return template("page.html.j2").render(
+        style=style(),
         title=f"{_title(data)}: {verdict['kind']}",
         results=results,
         data=data,
@@ -90,12 +91,23 @@ def write(results: dict[str, Any], path: Path) -> None:
 
 
 @cache
-def _template() -> jinja2.Template:
-    source = resources.files(__package__ or "vicinal.lab.report").joinpath("page.html.j2").read_text("utf-8")
+def template(name: str) -> jinja2.Template:
+    """Give a template of this folder; everything that it is given is escaped."""
+    source = _read(name)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(source)
+
+
+@cache
+def style() -> Markup:
+    """Give the style of all pages."""
+    return Markup(_read("style.css"))
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__ or "vicinal.lab.report").joinpath(name).read_text("utf-8")
 
 
 # the verdict's numbers

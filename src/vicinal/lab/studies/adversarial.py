@@ -236,7 +236,7 @@ def _run(size: Size, seed: int, folder: Path) -> dict[str, Any]:
 class _Pictures:
     """The test pictures that are attacked, in batches of pixels and labels."""
 
-    examples: examples.Examples | examples.Streamed
+    examples: examples.Data
     count: int | None  # the first so many; None: all
     batch: int
 
@@ -270,7 +270,7 @@ def _kept(
     return errors
 
 
-def load(recipe: Recipe, folder: Path, pictures: examples.Examples | examples.Streamed) -> PixelNetwork:
+def load(recipe: Recipe, folder: Path, pictures: examples.Data) -> PixelNetwork:
     """Give the network of a finished run, in evaluation mode, as one that takes the pixels of `pictures`.
 
     Raises:

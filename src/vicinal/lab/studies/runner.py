@@ -122,7 +122,7 @@ def run(study: Study, folder: Folder, command: str, jobs: int, progress: Progres
         shown = (results["choice"] or {}).get("recommended", mixing[0])
         if examples := study.examples(shown):
             results["examples"] = {"method": shown, "shown": examples}
-        files.write(folder.results, json.dumps(_finite(results), indent=1, allow_nan=False))
+        files.write(folder.results, json.dumps(finite(results), indent=1, allow_nan=False))
     else:
         results = _results(study, done, earlier)
 
@@ -138,12 +138,12 @@ def _results(study: Study, runs: list[dict[str, Any]], record: dict[str, Any]) -
     return record | {"runs": runs} | compare.conclude(study, runs)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Put null where a measure is not a finite number, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -159,7 +159,7 @@ def _record(study: Study, command: str) -> dict[str, Any]:
         "command": command,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
         "data": {
             "name": study.name,
             "kind": study.kind,
@@ -189,7 +189,8 @@ def _record(study: Study, command: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

@@ -24,7 +24,11 @@ Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their name
 
 @dataclass(frozen=True)
 class Published:
-    """A number of the paper; `confirmed` if it was read in the paper, not recalled or taken from elsewhere."""
+    """A number of the paper; `confirmed` unless it is from memory alone.
+
+    Confirmed are numbers read in the paper or digitised from its figures, and of its last version those in its authors'
+    code or in others' notes.
+    """
 
     value: float
     confirmed: bool = True
@@ -74,11 +78,13 @@ class Job:
         name: of its results file: letters, digits, dots and hyphens; everything that decides the result is in it or
             in the size.
         run: given a folder of its own for checkpoints, gives the results as JSON holds them.
+        decided_by: what else decides the result and may change while the name stays, as a recipe's fingerprint.
 
     """
 
     name: str
     run: Callable[[Path], dict[str, Any]]
+    decided_by: str = ""
 
 
 class Study(ABC):
@@ -138,3 +144,28 @@ def _interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
     return Interval(mean, mean - half, mean + half)
+
+
+def spell_agreement(row: Row, table: Sequence[Row], size: Size) -> str:
+    """Write how a row stands to the published number; nothing of the quick run, whose figures mean nothing."""
+    return "" if size == "smoke" else agreement(row, table)
+
+
+def spell(value: float) -> str:
+    """Write a number of a table: two decimals from 1 up, three significant digits below."""
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def spell_ours(row: Row) -> str:
+    """Write a row's mean with its interval; empty if it was not run."""
+    if not row.values:
+        return ""
+    mean, own = spell(statistics.fmean(row.values)), row.interval
+    return mean if own is None else f"{mean} [{spell(own.low)}, {spell(own.high)}]"
+
+
+def spell_published(row: Row) -> str:
+    """Write a row's published number, with a mark if it was not read in the paper."""
+    if row.published is None:
+        return ""
+    return f"{row.published.value:g}{'' if row.published.confirmed else ' (recalled)'}"

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -51,29 +51,25 @@ def start() -> Literal["forkserver", "spawn"]:
     return "forkserver"
 
 
-class Pool:
-    """Processes that train the runs of one study; an error that leaves the `with` stops them at once.
+class Processes:
+    """Processes that work one thread each; an error that leaves the `with` stops them at once.
 
     Args:
-        study: the study.
-        pieces: its runs, cut into what a process trains at once.
-        jobs: how many processes.
+        jobs: how many.
+        begin: called in each before its first task.
+        arguments: of `begin`.
 
     Raises:
-        WorkerDied: at leaving the `with`; the pieces that finished have been given.
+        WorkerDied: at leaving the `with`, if one died; what was finished has been given.
 
     """
 
-    def __init__(self, study: Study, pieces: Sequence[Sequence[Name]], jobs: int) -> None:
+    def __init__(self, jobs: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()) -> None:
         context = multiprocessing.get_context(start())
-        self._pieces = pieces
         self._others = multiprocessing.active_children()
-        # a count for each piece, written by its worker alone: no lock that a worker could take with it when it dies
-        self._ticks = context.RawArray("q", max(1, len(pieces)))
-        processes = max(1, min(jobs, len(pieces)))
-        self._pool = ProcessPoolExecutor(processes, context, _begin, (*_packed(study, context), self._ticks))
+        self._pool = ProcessPoolExecutor(jobs, context, _begin, (begin, arguments))
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -87,9 +83,35 @@ class Pool:
         if error is not None and _of_memory(error):
             raise WorkerDied("a worker process died, probably for want of memory") from error
 
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Have `function(*args)` called by one of them."""
+        try:
+            with _interrupts_later():
+                return self._pool.submit(function, *args)
+        except (OSError, EOFError) as error:  # it died while it was started
+            raise BrokenProcessPool from error
+
+
+class Pool(Processes):
+    """Processes that train the runs of one study.
+
+    Args:
+        study: the study.
+        pieces: its runs, cut into what a process trains at once.
+        jobs: how many processes.
+
+    """
+
+    def __init__(self, study: Study, pieces: Sequence[Sequence[Name]], jobs: int) -> None:
+        context = multiprocessing.get_context(start())
+        self._pieces = pieces
+        # a count for each piece, written by its worker alone: no lock that a worker could take with it when it dies
+        self._ticks = context.RawArray("q", max(1, len(pieces)))
+        super().__init__(max(1, min(jobs, len(pieces))), _study_begins, (*_packed(study, context), self._ticks))
+
     def finished(self) -> Iterator[tuple[Runs, int]]:
         """Train each piece; a few times a second give (runs newly finished, run-epochs done by now)."""
-        waiting = {self._submit(_train, i, piece) for i, piece in enumerate(self._pieces)}
+        waiting = {self.submit(_train, i, piece) for i, piece in enumerate(self._pieces)}
         while waiting:
             ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in sorted(ready, key=_failed):
@@ -99,14 +121,7 @@ class Pool:
 
     def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
         """Train one run alone; give the state of its network."""
-        return self._submit(_train_one, method, seed, epochs).result()
-
-    def _submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        try:
-            with _interrupts_later():
-                return self._pool.submit(function, *args)
-        except (OSError, EOFError) as error:  # it died while it was started
-            raise BrokenProcessPool from error
+        return self.submit(_train_one, method, seed, epochs).result()
 
 
 def _failed(future: Future[Runs]) -> bool:
@@ -174,14 +189,19 @@ _study: Study
 _ticks: MutableSequence[int]
 
 
-def _begin(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
-    global _study, _ticks
-    _study, _ticks = _unpacked(content, memory, sizes), ticks
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
 
     torch.set_num_threads(1)
+    if begin is not None:
+        begin(*arguments)
+
+
+def _study_begins(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
+    global _study, _ticks
+    _study, _ticks = _unpacked(content, memory, sizes), ticks
 
 
 def _end_with_parent() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import cifar, folders, images, shards, speech, stream
+from vicinal.lab.data import cifar, drawn, folders, images, shards, speech, stream
 from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.download import VARIABLE
 from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.data.pictures import Pictures
 from vicinal.lab.data.stream import Reader, Source
@@ -24,6 +27,7 @@ _SOME = 2**63 + 6  # stream of which training examples a recipe takes, and of wh
 _SPLIT_SEED = 0  # of a folder's parts, the same for every seed of a recipe
 _IN_MEMORY = 2 * 2**30  # bytes of a folder's pictures, of all parts together; of more, they are read in each epoch
 _CPU = torch.device("cpu")
+_DRAWN = ("drawn-pictures", "drawn-sounds")  # for quick runs
 _SAMPLE = 4096  # pictures whose mean and standard deviation are taken
 
 Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
@@ -149,6 +153,7 @@ class Streamed:
             UserError: a picture cannot be read.
 
         """
+        rows = rows.cpu()
         x = self._reader.batch(rows, key).to(self.device, non_blocking=True)
         if not self.channels_last:
             x = x.contiguous()
@@ -167,6 +172,9 @@ class Streamed:
     def to(self, device: torch.device) -> Streamed:
         """Give the same examples for a device."""
         return replace(self, device=device)
+
+
+Data: TypeAlias = Examples | Streamed
 
 
 def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
@@ -188,7 +196,7 @@ _CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def load(recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+def load(recipe: Recipe) -> tuple[Data, Data]:
     """Read a recipe's training and test examples; test labels are as published whatever the label noise.
 
     Raises:
@@ -200,25 +208,53 @@ def load(recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
         if recipe.examples > len(train):
             raise UserError(f"examples={recipe.examples} of {len(train)} training examples: give a smaller number")
         train = train.take(_some(len(train), recipe.examples))
+    if not recipe.augment:
+        train = replace(train, augment=None)
     if recipe.noise:
         train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.noise, recipe.seed))
     return train, test
 
 
-def _load(recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+def validation(recipe: Recipe) -> Examples:
+    """Read the validation examples of a recipe's data, where they have such a part.
+
+    Raises:
+        UserError: the data have none, are not there, or cannot be read.
+
+    """
+    if recipe.data == "drawn-sounds":
+        return Examples(*drawn.sounds(40, seed=2), tuple("abcd"))
+    if recipe.data not in speech.NAMES:
+        raise UserError(f"{recipe.data} has no validation part; {', '.join(speech.NAMES)} have one")
+    part = speech.load(recipe.data, seed=_speech_seed(recipe.data))[1]
+    return Examples(part.features, part.labels, part.classes)
+
+
+def _speech_seed(name: str) -> int | None:
+    """Give the seed of the parts: the set without a version may be one of the published parts, then by speaker."""
+    return _SPLIT_SEED if name == "speech-commands" else None
+
+
+def _load(recipe: Recipe) -> tuple[Data, Data]:
     name = recipe.data
     if name == "imagenet":
         return _pictures(*images.imagenet(), recipe)
-    of_a_kind = name in ("cifar10", "cifar100", *speech.NAMES)
-    if not of_a_kind and Path(name).is_dir():
-        return _folder(Path(name), recipe)
+    of_a_kind = name in ("cifar10", "cifar100", *speech.NAMES, *_DRAWN)
+    for folder in () if of_a_kind else (Path(name), Path(os.environ.get(VARIABLE, ".")) / name):
+        if folder.is_dir():
+            return _folder(folder, recipe)
     if not of_a_kind:
         known = ", ".join(("cifar10", "cifar100", "imagenet", *speech.NAMES))
-        raise UserError(f"there is no data set {name!r}: take {known}, or a folder")
+        raise UserError(f"there is no data set {name!r}: take {known}, or a folder, as it is or in that of {VARIABLE}")
     _refuse_crop(recipe)
+    if name == "drawn-pictures":
+        some, others = (drawn.pictures(n, seed=seed) for seed, n in enumerate((120, 40)))
+        return _in_memory(some, others, (0.5,) * 3, (0.25,) * 3, CropFlip(4), recipe)
+    if name == "drawn-sounds":
+        train, test = (Examples(*drawn.sounds(n, seed=seed), tuple("abcd")) for seed, n in enumerate((80, 40)))
+        return train, test
     if name in speech.NAMES:
-        # the set in VICINAL_DATA without a version may be one of the published parts: then by speaker
-        sets = speech.load(name, seed=_SPLIT_SEED if name == "speech-commands" else None)
+        sets = speech.load(name, seed=_speech_seed(name))
         train, _, test = (Examples(part.features, part.labels, part.classes) for part in sets)
         return train, test
     mean, std = _CIFAR10 if name == "cifar10" else _CIFAR100
@@ -246,7 +282,7 @@ def _in_memory(
     return first, second
 
 
-def _folder(folder: Path, recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
     """Read a folder with a sub-folder for each class, or with tar shards; or one with such train/ and val/ inside.
 
     Without val/, a fifth of each class is the test set, and a fifth is left for choices; sounds of known speakers are
@@ -287,7 +323,7 @@ def _say(done: int, total: int) -> None:
         print(f"\rspectrograms: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _pictures(train: Source, test: Source, recipe: Recipe) -> tuple[Examples | Streamed, Examples | Streamed]:
+def _pictures(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
     """Cut and scale pictures as the recipe says, in memory where that can be and they fit."""
     size = recipe.size
     if recipe.crop == "resized":
@@ -337,3 +373,8 @@ def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
     chosen = torch.from_numpy(generator.random(len(labels)) < share)
     drawn = torch.from_numpy(generator.integers(0, classes, len(labels)))
     return torch.where(chosen, drawn, labels)
+
+
+def corrupted(n: int, share: float, seed: int) -> Tensor:
+    """Give which of n labels `corrupt` replaces, bool [n]: those whose random label is the true one count, too."""
+    return torch.from_numpy(Key(seed, 0, 0, 0, _NOISE).generator().random(n) < share)

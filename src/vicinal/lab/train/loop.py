@@ -34,13 +34,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vicinal
-from vicinal import metrics
+from vicinal import LatentMixing, metrics
 from vicinal.lab import files, models, spec
 from vicinal.lab.errors import UserError
 from vicinal.lab.terminal import Training
-from vicinal.lab.train import board, checkpoint, examples
+from vicinal.lab.train import board, checkpoint, examples, neighbours
 from vicinal.lab.train.distributed import Job
-from vicinal.lab.train.examples import Examples, Streamed
+from vicinal.lab.train.examples import Data
 from vicinal.lab.train.recipe import Recipe
 from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
@@ -198,7 +198,7 @@ def _finish(folder: Path, run: _Run) -> dict[str, Any]:
 class _Run:
     """What changes while a network is trained."""
 
-    def __init__(self, recipe: Recipe, data: Examples | Streamed, test: Examples | Streamed, job: Job) -> None:
+    def __init__(self, recipe: Recipe, data: Data, test: Data, job: Job) -> None:
         self.recipe, self.data, self.test, self.job = recipe, data, test, job
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = spec.parse(recipe.vicinity)
@@ -209,6 +209,8 @@ class _Run:
         self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
         self._average = [p.detach().clone() for p in self.network.parameters()] if recipe.ema else None
         self._optimizer = _optimizer(self.network, recipe)
+        self._neighbours = neighbours.of(data, recipe) if recipe.neighbours else None
+        self._latent = _latent(self.network, recipe.latent) if recipe.latent else None
         if recipe.compile:
             self.network.compile()
         self._forward = job.wrap(self.network)
@@ -277,13 +279,19 @@ class _Run:
         plan = self.vicinity.plan(
             len(y), y, x, step=self.step, epoch=self.epoch, seed=recipe.seed, rank=job.rank, worker=0
         )
-        x, target = plan(x), plan.target(y)
+        if self._neighbours is not None:
+            other = self.data.batch(self._neighbours.draw(mine, key), key._replace(worker=neighbours.WORKER))
+            x, y, plan = neighbours.beside((x, y), other, plan)
+        target = plan.target(y)[: len(mine)]
+        x = x if self._latent is not None else plan(x)[: len(mine)]
         self._optimizer.zero_grad()
-        parts = torch.arange(len(y)).tensor_split(recipe.accumulate)
+        parts = torch.arange(len(mine)).tensor_split(recipe.accumulate)
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             last = i == len(parts) - 1
-            with seeded(key._replace(stream=_DROPOUT + 8 * i)), self._without_sync(not last), self._precision():
+            mixed = contextlib.nullcontext() if self._latent is None else self._latent(plan)
+            seeds = seeded(key._replace(stream=_DROPOUT + 8 * i))
+            with seeds, self._without_sync(not last), self._precision(), mixed:
                 out = self._forward(x[inside])
             with self._without_sync(not last):
                 loss = F.cross_entropy(out.float(), target[inside])
@@ -401,6 +409,13 @@ def _some(n: int, most: int | None) -> Tensor:
     if most is None or most >= n:
         return torch.arange(n)
     return torch.from_numpy(Key(0, 0, 0, 0, _TESTED).generator().permutation(n)[:most]).sort().values
+
+
+def _latent(network: nn.Module, at: str) -> LatentMixing:
+    try:
+        return LatentMixing(network, at)
+    except ValueError as error:
+        raise UserError(f"latent={at}: {error}") from error
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -53,6 +53,10 @@ class Recipe:
     test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
     size: int = 64  # height and width of a folder's pictures, in pixels
     crop: Literal["padded", "resized"] = "padded"  # of them: padded and cut; or 8 to 100 % scaled (Goyal et al. 2017)
+    augment: bool = True  # crop and flip training pictures
+    latent: str = ""  # the module of the network before which is mixed, as layer3; empty: the inputs (section 3.8)
+    neighbours: int = 0  # partners are drawn from so many nearest of all training examples; 0: as the vicinity pairs
+    neighbours_of: Literal["all", "class"] = "all"  # whether those are of any class or of the example's own
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,6 +71,12 @@ class Recipe:
             raise UserError(f"a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
         if not 0 <= self.noise <= 1:
             raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
+        if self.neighbours < 0:
+            raise UserError(f"neighbours counts training examples and must be 0 or more, got {self.neighbours}")
+        if self.latent and self.accumulate > 1:
+            raise UserError("a hidden layer is mixed over the whole batch: give accumulate=1 with latent")
+        if self.latent and self.neighbours:
+            raise UserError("neighbours are mixed at the inputs: give neighbours or latent, not both")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema is a decay and must lie in [0, 1), got {self.ema}")
 
