@@ -10,7 +10,7 @@ export PYTHONWARNINGS =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real lint types format bench bench-peers clean
+.PHONY: help demo test test-real test-kernels lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -56,6 +56,13 @@ test: lint types  ## format, lint, types, spelling, all tests
 
 test-real: .make/dev  ## only the tests on published data sets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
+
+# into a folder of its own: a gigabyte, and PyTorch's CPU build should not find it otherwise
+.make/triton: .make/dev
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-compile --target $@ triton
+
+test-kernels: .make/triton  ## the hand-written kernels, by Triton's interpreter (fetches Triton: 270 MB)
+	@PYTHONPATH=.make/triton $(PYTEST) tests/test_gpu_kernels.py
 
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .

@@ -88,7 +88,7 @@ def test_the_loop_is_the_plain_loop(pictures: Path, tmp_path: Path) -> None:
     what = recipe(pictures, epochs=2, momentum=0.8, weight_decay=0.01)
     loop.train(what, tmp_path / "run", ALONE)
     data, _ = examples.load(what)
-    with loop._seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+    with loop.seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
         network = models.build("small", 3)
     sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
     mixup, step = v.Mixup(1.0), 0

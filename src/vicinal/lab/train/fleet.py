@@ -97,6 +97,10 @@ class Networks:
         """Number of networks."""
         return len(self.weights[0])
 
+    def to(self, device: torch.device) -> Networks:
+        """Give the same networks on a device."""
+        return Networks([w.to(device) for w in self.weights], [b.to(device) for b in self.biases])
+
     def __getitem__(self, runs: slice | list[int]) -> Networks:
         """Give some of the networks."""
         return Networks([w[runs] for w in self.weights], [b[runs] for b in self.biases])
@@ -162,7 +166,7 @@ def train(
 
     Args:
         runs: the runs; each names its split in `data`. Put runs of equal learning rate and weight decay side by side.
-        data: the training rows of the splits; their dtype is the networks'.
+        data: the training rows of the splits; their dtype and device are the networks'.
         classes: number of classes, or 0 for regression (one output, squared error).
         training: epochs, batch, widths, learning rate, weight decay, patience.
         after_epoch: called with the number of epochs done (1, 2, ...), the networks still in training, and the
@@ -179,6 +183,7 @@ def train(
     inputs = data.inputs.shape[2]
     numbers = _numbers(data, classes)
     networks = Networks.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
+    networks = networks.to(data.inputs.device)
     optimizer = _Optimizer(networks, runs, training)
     best = _Best(networks) if score is not None else None
     active = list(range(len(runs)))
@@ -217,9 +222,10 @@ def _batches(
     rows = data.inputs.shape[1]
     shuffled = {seed: order(seed, epoch, rows) for seed in {run.seed: None for run in runs}}
     order_RN = torch.from_numpy(np.stack([run.split * rows + shuffled[run.seed] for run in runs]))
+    order_RN = order_RN.to(data.inputs.device)
     x_ND = data.inputs.flatten(0, 1)
     parts = order_RN.split(batch, dim=1)
-    for rows_RB, pairs in zip(parts, _pairs(runs, [part.shape[1] for part in parts], step), strict=True):
+    for rows_RB, pairs in zip(parts, _pairs(runs, [p.shape[1] for p in parts], step, x_ND.device), strict=True):
         x, t = _take(x_ND, rows_RB), _take(numbers, rows_RB)
         if pairs is not None:
             other_RB, own_R11 = rows_RB.gather(1, pairs[0]), pairs[1].to(x.dtype)
@@ -234,8 +240,12 @@ def _take(table: Tensor, rows_RB: Tensor) -> Tensor:
     return table.index_select(0, rows_RB.flatten()).view(*rows_RB.shape, -1)
 
 
-def _pairs(runs: Sequence[Run], sizes: Sequence[int], step: int) -> Iterator[tuple[Tensor, Tensor] | None]:
+def _pairs(
+    runs: Sequence[Run], sizes: Sequence[int], step: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Yield for each batch the partners [R, B] and the weights [R, 1, 1], drawn for the whole epoch at once.
+
+    They are drawn on the host, and come to the device in one piece for all batches of a size.
 
     None where a run's vicinity does more than mix pairs, or looks at the data.
     """
@@ -248,8 +258,8 @@ def _pairs(runs: Sequence[Run], sizes: Sequence[int], step: int) -> Iterator[tup
         if len(known) < len(drawn):
             yield from itertools.repeat(None, count)
             continue
-        partner_RTB = torch.from_numpy(np.stack([partner for partner, _ in known]))
-        own_RT = torch.from_numpy(np.stack([own for _, own in known]))
+        partner_RTB = torch.from_numpy(np.stack([partner for partner, _ in known])).to(device)
+        own_RT = torch.from_numpy(np.stack([own for _, own in known])).to(device)
         yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
 
 
@@ -295,7 +305,8 @@ class _Optimizer:
     def step(self, number: int, gradients: Sequence[Tensor]) -> None:
         """Take step `number` (from 0) along gradients, one for each weight, then each bias."""
         for part, rate, decay, (parameters, first, second) in self._groups:
-            counts = [torch.tensor(float(number), device=parameters[0].device) for _ in parameters]  # counted up by it
+            device = parameters[0].device
+            counts = [torch.full((), float(number), device=device) for _ in parameters]  # counted up by it
             adamw(
                 parameters, [gradient[part] for gradient in gradients], first, second, [], counts,
                 lr=rate, weight_decay=decay, beta1=0.9, beta2=0.999, eps=1e-8, fused=True,

@@ -23,7 +23,7 @@ import json
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -53,8 +53,17 @@ _EVALUATION_BATCH = 500
 _METRICS, _LOCK = "metrics.jsonl", ".lock"
 
 
+class Stopped(Exception):
+    """A run was asked to stop; its last checkpoint is in the folder, and the same call goes on from there."""
+
+
 def train(
-    recipe: Recipe, folder: Path, job: Job, seconds: float = SECONDS, tensorboard: bool = False
+    recipe: Recipe,
+    folder: Path,
+    job: Job,
+    seconds: float = SECONDS,
+    tensorboard: bool = False,
+    stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe, from the start or from the last checkpoint in the folder.
 
@@ -64,11 +73,13 @@ def train(
         job: the processes.
         seconds: between checkpoints, beside those after each epoch.
         tensorboard: also write the figures of each epoch as TensorBoard reads them.
+        stop: asked after each step of one process whether the time is over.
 
     Returns:
         What results.json holds.
 
     Raises:
+        Stopped: `stop` said so; a checkpoint was written first.
         UserError: the folder holds another recipe, or another process trains in it; the data are not there; TensorBoard
             is not installed.
 
@@ -86,10 +97,12 @@ def train(
         job.by_first(
             lambda: _claim(folder, recipe, stack)
         )  # nothing is written before all that may be refused is there
-        return _train(run, folder, seconds, tensorboard)
+        return _train(run, folder, seconds, tensorboard, stop)
 
 
-def _train(run: _Run, folder: Path, seconds: float, tensorboard: bool) -> dict[str, Any]:
+def _train(
+    run: _Run, folder: Path, seconds: float, tensorboard: bool, stop: Callable[[], bool] | None
+) -> dict[str, Any]:
     recipe, job = run.recipe, run.job
     last = job.by_first(lambda: checkpoint.read_last(folder))
     if last is not None:
@@ -101,9 +114,12 @@ def _train(run: _Run, folder: Path, seconds: float, tensorboard: bool) -> dict[s
             for _ in run.steps():
                 if log:
                     log.step(run)
-                if _due(run, time.monotonic() - saved > seconds):
+                over = stop is not None and job.world == 1 and stop()
+                if over or _due(run, time.monotonic() - saved > seconds):
                     _save(folder, run)
                     saved = time.monotonic()
+                if over:
+                    raise Stopped(f"stopped after step {run.step}")
             line = run.end_epoch()
             if log:
                 log.write(line)
@@ -198,7 +214,7 @@ class _Run:
         if recipe.compile:
             self.network.compile()
         self._forward = job.wrap(self.network)
-        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, hits, rows of this epoch so far, of this process
+        self._sums = self._no_sums()  # loss, hits, rows of this epoch so far, of this process
         self._seconds = 0.0
         self._tested = _some(len(test), recipe.test_examples)
         self.epoch_steps = len(self._batches())
@@ -251,7 +267,8 @@ class _Run:
 
     def progress(self) -> tuple[int, float]:
         """Give the steps of this epoch that are taken, and examples a second, over all processes."""
-        speed = float(self._sums[2]) * self.job.world / self._seconds if self._seconds else 0.0
+        rows = min(self._in_epoch * self.recipe.batch, len(self.data))  # not read from the device
+        speed = rows / self._seconds if self._seconds else 0.0
         return self._in_epoch, speed
 
     def _take_step(self, rows: Tensor) -> None:
@@ -281,8 +298,10 @@ class _Run:
                 # the mean over all rows of the step, wherever they are computed
                 (loss * (len(part) * job.world / len(rows))).backward()
             with torch.no_grad():
-                hits = metrics.mixed_accuracy(out.float(), target[inside]) * len(part)
-                self._sums += torch.tensor([float(loss) * len(part), float(hits), len(part)], dtype=torch.float64)
+                hits = metrics.mixed_accuracy(out.float(), target[inside])
+                # added up where they are: reading them would make the host wait for the device at every step
+                scores = torch.stack([loss.detach(), hits, torch.ones_like(hits)])
+                self._sums.add_(scores.double(), alpha=len(part))
         self._optimizer.step()
         if self._average is not None:
             with torch.no_grad():
@@ -297,7 +316,9 @@ class _Run:
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate, count the epoch, and give its figures."""
         self.job.share_buffers(self.network)  # what is tested are the weights that the first process writes
-        loss, hits, rows = self.job.sum(self._sums.clone()).tolist()
+        start = time.perf_counter()
+        loss, hits, rows = self.job.sum(self._sums.clone()).tolist()  # waits for the steps that are still under way
+        self._seconds += time.perf_counter() - start
         line: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": self.step,
@@ -312,9 +333,12 @@ class _Run:
                 line |= {f"test_ema_{name}": value for name, value in self.evaluate().items()}
         self.epoch += 1
         self._in_epoch = 0
-        self._sums = torch.zeros(3, dtype=torch.float64)
+        self._sums = self._no_sums()
         self._seconds = 0.0
         return line
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self.job.device)
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
@@ -366,14 +390,14 @@ class _Run:
         self.epoch, self.step, self._in_epoch = state["epoch"], state["step"], state["in_epoch"]
         sums = state["sums"].cpu()
         if len(sums) == self.job.world:
-            self._sums = sums[self.job.rank].clone()
+            self._sums = sums[self.job.rank].to(self.job.device, copy=True)
         else:
             warnings.warn(
                 f"this run goes on with {self.job.world} process(es) where it had {len(sums)}: what they draw differs, "
                 "and the weights will not be those of a run with one number throughout",
                 stacklevel=2,
             )
-            self._sums = sums.sum(0) * (self.job.rank == 0)
+            self._sums = (sums.sum(0) * (self.job.rank == 0)).to(self.job.device)
         self._seconds = state["seconds"]
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
