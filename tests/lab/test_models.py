@@ -103,7 +103,7 @@ PUBLISHED = {
 @cache
 def size(name: str) -> tuple[int, int]:
     """Give the parameters and multiply-adds of a network of the paper."""
-    classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if name == "small" else 30
+    classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if name in ("small", "preact-resnet-18-narrow") else 30
     with torch.device("meta"):
         net = build(name, classes)
     return parameters(net), multiply_adds(net, {10: CIFAR, 30: SPEECH, 1000: IMAGENET}[classes])
@@ -520,7 +520,7 @@ def test_every_name_builds_its_network() -> None:
     [
         ("wrn-28-1", 10, {}, "there is no network 'wrn-28-1'; did you mean 'wrn-28-10'\\?"),
         ("PreAct_ResNet18", 10, {}, "did you mean 'preact-resnet-18'\\?"),
-        ("transformer", 10, {}, "the networks are preact-resnet-18, .*, vgg-11, and any package.module:factory"),
+        ("transformer", 10, {}, "the networks are preact-resnet-18, .*, vgg-11-narrow, and any package.module:factory"),
         ("", 10, {}, "the networks are"),
         ("small", 0, {}, "1 class or more, found num_classes=0"),
         ("small", 10, {"depth": 3}, "called with num_classes, depth, but it takes num_classes"),
