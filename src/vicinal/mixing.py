@@ -147,9 +147,9 @@ def _shift(x: Tensor, partner: Tensor) -> int:
     all but tiny batches costs nothing beside the mixing.
     """
     if (
-        x.numel() < _SMALL
+        torch.compiler.is_compiling()
         or not x.is_cpu
-        or torch.compiler.is_compiling()
+        or x.numel() < _SMALL
         or (x.requires_grad and torch.is_grad_enabled())
     ):
         return 0

@@ -212,10 +212,12 @@ class MixPlan(Plan):
 
     def _for_targets(self) -> tuple[Tensor, Tensor | None]:
         """Give the target's shares by example, float32 [m + 1, n], and `MixedTarget.slopes`; worked out once."""
+        if torch.compiler.is_compiling():  # which would make another graph of whether they are known
+            return self.target_shares.T, None
         if self._known is not None:
             return self._known
         shares = self.target_shares
-        if torch.compiler.is_compiling() or not shares.is_cpu or not shares.numel() or not float(shares.min()) > 0:
+        if not shares.is_cpu or not shares.numel() or not float(shares.min()) > 0:
             return shares.T, None
         known = shares.T.contiguous(), (shares / -len(self)).flatten()
         object.__setattr__(self, "_known", known)

@@ -323,7 +323,11 @@ REFUSED_DATA: dict[str, tuple[Callable[[], Any], tuple[str, ...], str]] = {
         ("t.csv", "--target", "y"),
         "'t.csv' is not UTF-8 text",
     ),
-    "a folder": (lambda: Path("d.csv").mkdir(), ("d.csv", "--target", "y"), "is a folder"),
+    "a folder": (
+        lambda: Path("d.csv").mkdir(),
+        ("d.csv", "--target", "y"),
+        "--target is for tables; the classes of a folder are its sub-folders",
+    ),
     "a parquet that is not one": (
         write("t.parquet", "x,y\n1,a\n"),
         ("t.parquet", "--target", "y"),
@@ -435,7 +439,9 @@ def test_memory_refused_is_a_sentence(
     monkeypatch.setattr("vicinal.lab.data.table.load", fail)
     code, out, err = vicinal("compare", "iris")
     assert (code, out) == (1, "")
-    assert err == "vicinal: there is not enough memory for this table; give fewer rows or columns\n"
+    assert (
+        err == "vicinal: there is not enough memory for these data; give fewer rows or columns, or a smaller --size\n"
+    )
 
 
 def test_ctrl_c_before_there_is_anything_to_keep(

@@ -50,6 +50,7 @@ class Display:
         self._clock = Clock()
         self._live: Live | None = None
         self._said = -_PLAIN_EVERY
+        self._whole: bool | None = None  # whether everything was done before this command
 
     def __enter__(self) -> Display:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -67,7 +68,8 @@ class Display:
         """Show how far the comparison is: run-epochs done, of how many, and the runs finished."""
         left = self._clock.left(done, total)
         share = f"{100 * done // total:3d} %"
-        if done == total:
+        self._whole = done == total if self._whole is None else self._whole
+        if done == total and not self._whole:
             share += ", keeping the best model"  # which trains it once more
         line = f"{self._title}: {share}" + ("" if left is None or done == total else f", {duration(left)} left")
         if self._live is not None:

@@ -32,6 +32,7 @@ _MARKS: dict[Agreement, str] = {
     "direction only": "\N{NORTH EAST ARROW}",
     "unclear": "?",
     "contradicts": "\N{MULTIPLICATION X}",
+    "differs": "\N{NOT EQUAL TO}",
     "nothing published": "",
     "not run": "\N{EN DASH}",
 }
@@ -40,6 +41,7 @@ _MEANING: dict[Agreement, str] = {
     "direction only": "it does not, but the difference to the row it is compared with has the published sign",
     "unclear": "that difference may be luck, or there are too few seeds to tell",
     "contradicts": "that difference has the other sign, and is more than luck",
+    "differs": "the published number lies outside our interval, and the paper compares the row with no other",
     "not run": "no result yet",
 }
 

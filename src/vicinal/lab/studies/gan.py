@@ -69,7 +69,7 @@ _SCALES: dict[Size, _Scale] = {
 class GanStudy(Study):
     """GANs on a grid of 25 Gaussians and a ring of 8, with and without mixup in the discriminator.
 
-    Protocol (section 3.7): discriminator and generator have three hidden layers of 512 ReLU units, the generator's input
+    Paper: discriminator and generator have three hidden layers of 512 ReLU units, the generator's input
     is 2-D standard normal noise; 20,000 iterations with minibatches of 128, Adam with its default parameters, five steps
     of the discriminator before each of the generator; alpha = 0.2. All methods of a seed start from the same weights.
 

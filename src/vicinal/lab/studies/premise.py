@@ -86,7 +86,9 @@ SCALES: Mapping[Size, Scale] = {
 class PremiseStudy(Study):
     """Effect of mixup and conflict of the data, over toy tables that go wrong by one parameter, and over real tables.
 
-    For each set, ERM and mixup at alpha 0.1, 0.4 and 1 train the network of the paper's section 3.6 (two hidden layers
+    Paper: it takes for granted that a network does well to be linear between examples, and shows no data where it does not.
+
+    Here: for each set, ERM and mixup at alpha 0.1, 0.4 and 1 train the network of the paper's section 3.6 (two hidden layers
     of 128, Adam at 0.001, batches of 16) with the same splits, first weights and order of data for each seed. On toy
     sets every seed draws a table of its own (600 rows for training, 200 for validation, 2,000 for testing; 50 epochs), so
     that seeds are independent; on real tables a seed draws a split, as in `vicinal compare`, with its budget. The effect

@@ -57,7 +57,8 @@ class SpeechStudy(TrainingStudy):
             return [
                 "Whatever is in speech_commands (here 2,900 utterances of 12 classes in place of 65,000 of 30), with parts "
                 "by speaker; 15 epochs instead of 30, with mixup from the third; VGG-11 with an eighth of its width; "
-                "bfloat16."
+                "bfloat16; Adam from 0.001, since from the paper's 0.003 LeNet does not learn from so few utterances (93 % "
+                "test error after four epochs, where it has 44 % from 0.001)."
             ]
         return []
 
@@ -89,8 +90,9 @@ class SpeechStudy(TrainingStudy):
             elif size == "small":
                 narrow = {"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[network]
                 recipe = replace(
-                    recipe, data="speech-commands", network=narrow, epochs=15, drops=(5, 10), precision="bfloat16"
-                )
+                    recipe, data="speech-commands", network=narrow, epochs=15, drops=(5, 10), precision="bfloat16",
+                    learning_rate=1e-3,
+                )  # fmt: skip
             measures = (
                 Measure("validation error, %", _validation, Published(numbers[0])),
                 Measure("test error, %", last_error, Published(numbers[1])),

@@ -18,7 +18,9 @@ from scipy.special import stdtrit  # Student's t; scipy.stats takes a second to 
 from vicinal.lab.studies.statistics import Interval
 
 Size = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
-Agreement = Literal["inside the interval", "direction only", "unclear", "contradicts", "nothing published", "not run"]
+Agreement = Literal[
+    "inside the interval", "direction only", "unclear", "contradicts", "differs", "nothing published", "not run"
+]
 Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their names
 
 
@@ -121,7 +123,7 @@ def agreement(row: Row, table: Sequence[Row]) -> Agreement:
     "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
     paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
     excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
-    fewer than two seeds.
+    fewer than two seeds. "differs": the number lies outside the interval, and the paper compares the row with no other.
     """
     if not row.values:
         return "not run"
@@ -131,6 +133,8 @@ def agreement(row: Row, table: Sequence[Row]) -> Agreement:
     if own is not None and own.low <= row.published.value <= own.high:
         return "inside the interval"
     other = next((r for r in table if r.name == row.against), None)
+    if other is None and own is not None:
+        return "differs"
     if other is None or other.published is None or len(other.values) != len(row.values) or own is None:
         return "unclear"
     theirs = row.published.value - other.published.value

@@ -152,10 +152,10 @@ def quick(recipe: Recipe) -> Recipe:
         data="drawn-pictures",
         network="small" if not recipe.dropout else "preact-resnet-18-narrow",
         epochs=1,
-        batch=32,
+        batch=60,
         learning_rate=0.05,
         warmup_epochs=0,
-        examples=32,
+        examples=60,  # of 120: some of each class
         test_examples=20,
         neighbours=min(recipe.neighbours, 2),
         channels_last=False,

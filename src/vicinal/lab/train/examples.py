@@ -208,6 +208,8 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
         if recipe.examples > len(train):
             raise UserError(f"examples={recipe.examples} of {len(train)} training examples: give a smaller number")
         train = train.take(_some(len(train), recipe.examples))
+    if recipe.test_examples is not None:
+        test = test.take(_some(len(test), min(len(test), recipe.test_examples)))
     if not recipe.augment:
         train = replace(train, augment=None)
     if recipe.noise:

@@ -45,7 +45,7 @@ from vicinal.lab.train.recipe import Recipe
 from vicinal.lab.train.seeding import seeded
 from vicinal.random import Key
 
-_ORDER, _DROPOUT, _WEIGHTS, _TESTED = 2**63, 2**63 + 4, 2**63 + 5, 2**63 + 6  # streams beside those of the plans
+_ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
 SECONDS = 60.0  # between checkpoints
 _AGREE = 8  # steps after which several processes agree on whether a checkpoint is due: one number each
 _LAST = 10  # epochs whose median test error is the paper's figure
@@ -216,7 +216,6 @@ class _Run:
         self._forward = job.wrap(self.network)
         self._sums = self._no_sums()  # loss, hits, rows of this epoch so far, of this process
         self._seconds = 0.0
-        self._tested = _some(len(test), recipe.test_examples)
         self.epoch_steps = len(self._batches())
         if not self.epoch_steps:
             raise UserError(
@@ -345,7 +344,7 @@ class _Run:
         """Give error, top-5 error (of more than 5 classes) and negative log-likelihood on the test examples."""
         self.network.eval()
         sums = torch.zeros(4, dtype=torch.float64)
-        batches = self._tested.split(_EVALUATION_BATCH)[self.job.rank :: self.job.world]
+        batches = torch.arange(len(self.test)).split(_EVALUATION_BATCH)[self.job.rank :: self.job.world]
         self.test.expect((rows, None) for rows in batches)
         for rows in batches:
             x, y = self.test.batch(rows, None)
@@ -402,13 +401,6 @@ class _Run:
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
-
-
-def _some(n: int, most: int | None) -> Tensor:
-    """Give the numbers of up to `most` of n test examples, ascending: the same ones for every recipe and seed."""
-    if most is None or most >= n:
-        return torch.arange(n)
-    return torch.from_numpy(Key(0, 0, 0, 0, _TESTED).generator().permutation(n)[:most]).sort().values
 
 
 def _latent(network: nn.Module, at: str) -> LatentMixing:
