@@ -382,11 +382,11 @@ def test_steps_and_test_examples_are_at_most_so_many(pictures: Path, tmp_path: P
     results = loop.train(recipe(pictures, epochs=2, steps=3, test_examples=5), tmp_path / "run", ALONE)
     assert [line["step"] for line in results["epochs"]] == [3, 6]
     assert all(round(5 * line["test_error"], 6) % 1 == 0 for line in results["epochs"])
-    tested = loop._some(12, 5)
-    assert len(tested) == len(set(tested.tolist())) == 5
-    assert tested.tolist() == sorted(tested.tolist())
-    assert tested.tolist() != list(range(5))  # of all classes, where they lie in order
-    assert loop._some(4, 5).tolist() == [0, 1, 2, 3]
+    everything, some = (examples.load(recipe(pictures, **some))[1] for some in ({}, {"test_examples": 5}))
+    rows = [next(i for i in range(len(everything)) if torch.equal(x, everything.inputs[i])) for x in some.inputs]
+    assert len(set(rows)) == len(some) == 5
+    assert rows == sorted(rows) != list(range(5))  # of all classes, where they lie in order
+    assert len(examples.load(recipe(pictures, test_examples=10**6))[1]) == len(everything)
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def _referred(root: ElementTree.Element) -> list[str]:
     found: dict[str, None] = {}
     for element in root.iter():
         for name, value in element.attrib.items():
-            if name.endswith("href"):
+            if name.endswith("href") and value.startswith("#"):  # not a picture that lies in it
                 found[value.removeprefix("#")] = None
             for target in _LOCAL.findall(value):
                 found[target] = None
@@ -258,7 +258,7 @@ def _attributes(element: ElementTree.Element, names: dict[str, str]) -> Iterator
             if value in names:
                 yield "id", names[value]
         elif name.endswith("href"):
-            yield "href", "#" + names[value.removeprefix("#")]
+            yield "href", f"#{names[value[1:]]}" if value.startswith("#") else value.replace("\n", "")
         elif name == "style":
             style = _restyled(value)
             if style:

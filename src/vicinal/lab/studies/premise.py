@@ -123,7 +123,7 @@ class PremiseStudy(Study):
     def jobs(self, size: Size) -> Sequence[Job]:
         """Give one job a set: values of the families, and the real tables that are there."""
         scale = SCALES[size]
-        real = [Job(f"table-{name}", partial(_real_job, scale, name)) for name in scale.real if _is_there(name)]
+        real = [Job(_table_job(name), partial(_real_job, scale, name)) for name in scale.real if _is_there(name)]
         return [
             Job(_job_name(family, value), partial(_toy_job, scale, family, value))
             for family in toy.FAMILIES
@@ -139,7 +139,7 @@ class PremiseStudy(Study):
             for value in _values(family, scale)
         ]
         absent = f"its files are not in the folder that {VARIABLE} names"
-        listed += [(f"table-{name}", name, "" if _is_there(name) else absent) for name in scale.real]
+        listed += [(_table_job(name), name, "" if _is_there(name) else absent) for name in scale.real]
         table = []
         for job, name, note in listed:
             erm = f"{name}, ERM"
@@ -185,6 +185,10 @@ def _is_there(name: str) -> bool:
 
 
 # -- a job -------------------------------------------------------------------------------------------------------------
+
+
+def _table_job(name: str) -> str:
+    return f"table-{name}".replace("_", "-")
 
 
 def _toy_job(scale: Scale, family: toy.Family, value: float, folder: Path) -> dict[str, Any]:
