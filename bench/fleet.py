@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 import vicinal
 from bench import timing
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.studies.runner import FLEET
+from vicinal.lab.studies.compare_table import FLEET
 from vicinal.lab.train import fleet
 
 EPOCHS, BATCH = 10, 16

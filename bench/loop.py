@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench import timing
 from vicinal.lab import models, recipes
+from vicinal.lab.errors import UserError
 from vicinal.lab.train import examples, loop
 from vicinal.lab.train.distributed import Job
 from vicinal.lab.train.recipe import Recipe
@@ -91,7 +92,11 @@ def main() -> None:
     args = timing.arguments(__doc__ or "", networks="small,preact-resnet-18")
     tables = {}
     base = replace(recipes.cifar10_small_mixup(), examples=2048, batch=128, vicinity="Mixup(alpha=1.0)")
-    data = examples.load(replace(base, channels_last=False))[0]
+    try:
+        data = examples.load(replace(base, channels_last=False))[0]
+    except UserError as error:
+        print(f"skipped: {error}")
+        return
     for name in args.networks.split(","):
         recipe = replace(base, network=name)
         kinds = itertools.product(("float32", "bfloat16"), (False, True))
