@@ -14,10 +14,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from vicinal.lab.data import toy
-from vicinal.lab.studies import diagnose, premise
+from vicinal.lab.studies import diagnose, premise, reproduce
 from vicinal.lab.studies.study import agreement
 
-SMALL = Path(__file__).parents[2] / "results" / "premise" / "small"
+SMALL = Path(__file__).parents[2] / "results" / "reproduce" / "premise" / "small"
 FAMILIES = {family.name: family for family in toy.FAMILIES}
 POINTS = [(family, value) for family in toy.FAMILIES for value in family.values]
 NAMED = [f"{family.name}-{value:g}" for family, value in POINTS]
@@ -198,51 +198,42 @@ def test_what_is_smaller_is_said(size: Any):
 def test_a_smoke_run_writes_results_rows_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(premise.toy, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(premise.SCALES, "smoke", premise.Scale(2, 1, 1, 2, ("iris",), 0.2))
-    assert premise.main(["smoke", str(tmp_path)]) == 0
-    names = [
-        "premise-all.svg",
-        "premise-rings.svg",
-        "premise.json",
-        "rings-0.1.json",
-        "rings-1.json",
-        "table-iris.json",
-    ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
-    kept = json.loads((tmp_path / "rings-1.json").read_text())
-    assert kept["command"].endswith(f"smoke {tmp_path}")
-    assert set(kept["versions"]) == {"vicinal", "python", "torch", "numpy", "scipy", "scikit-learn"}
+    study = premise.PremiseStudy()
+    folder = reproduce.Folder(tmp_path, study, "smoke")
+    assert premise.main([str(tmp_path), "smoke", str(tmp_path / "premise.json")]) == 2  # nothing is there
+    done = dict(reproduce.run(folder, "the command", 1, lambda line: None))
+    assert list(done) == ["rings-0.1", "rings-1", "table-iris"]
+    kept = done["rings-1"]
     seen = FAMILIES["rings"].table(1.0, premise.TOY_ROWS, 2)
     assert kept["indicator"]["1"]["conflict"] == list(diagnose.diagnose(seen, premise.ALPHAS).at(1.0).conflict)
+    assert premise.main([str(tmp_path), "smoke", str(tmp_path / "premise.json")]) == 0
+    told = json.loads((tmp_path / "premise.json").read_text())
+    assert told["command"] == "the command"
+    assert told["sets"] == premise.summarise(done)
 
-    done = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*-*.json")}
-    study = premise.PremiseStudy()
     rows = {row.name: row for row in study.rows("smoke", done)}
     assert len(rows) == 9
     assert rows["rings 1, ERM"].values == tuple(100 * e for e in kept["methods"]["ERM"]["test_error"])
     assert rows["rings 1, mixup 1"].note == f"conflict {kept['indicator']['1']['conflict'][0]:+.3f}"
     assert agreement(rows["rings 1, mixup 1"], list(rows.values())) == "nothing published"
-    for name in names[:2]:
-        root = ElementTree.fromstring((tmp_path / name).read_text())
+    for path in study.draw("smoke", done, tmp_path):
+        root = ElementTree.fromstring(path.read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert "var(--" not in (tmp_path / name).read_text()
+        assert "var(--" not in path.read_text()
         assert "effect" in root.attrib["aria-label"].lower()
-
-    # a second run finds everything done
-    before = (tmp_path / "rings-1.json").stat().st_mtime_ns
-    assert premise.main(["smoke", str(tmp_path)]) == 0
-    assert (tmp_path / "rings-1.json").stat().st_mtime_ns == before
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["premise-all.svg", "premise-rings.svg"]
 
 
 # -- what was measured -------------------------------------------------------------------------------------------------
 
 
 def test_what_diagnose_quotes_is_what_the_kept_results_say():
-    kept = {path.stem: json.loads(path.read_text()) for path in SMALL.glob("*.json") if path.stem != "premise"}
+    records = [json.loads(path.read_text()) for path in SMALL.glob("*.json") if path.stem != "table"]
+    kept = {record["job"]: record["results"] for record in records}
     quoted = diagnose.evidence()
-    assert quoted == json.loads((SMALL / "premise.json").read_text())
     by_name = {one["set"]: one for one in premise.summarise(kept)}
     assert [by_name[one["set"]] for one in quoted["sets"]] == quoted["sets"]
     rho = spearmanr([s["conflict"] for s in quoted["sets"]], [s["effect"][0] for s in quoted["sets"]]).statistic
     assert quoted["rank"]["all"]["rho"] == pytest.approx(rho)
     assert quoted["rank"]["all"]["n"] == len(kept)
-    assert quoted["date"] == max(one["created"] for one in kept.values())[:10]
+    assert quoted["date"] == max(record["created"] for record in records)[:10]

@@ -10,14 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -362,42 +358,26 @@ def evidence(size: Size, done: Results, date: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the jobs that are not yet done, one after the other, and draw: python -m vicinal.lab.studies.premise SIZE FOLDER.
+    """Put what the study has measured into the package, for `vicinal diagnose` to quote."""
+    from vicinal.lab.studies import reproduce  # which knows this study
 
-    Each job's results are FOLDER/JOB.json; the summary is FOLDER/premise.json, which --keep also puts into the package
-    for `vicinal diagnose`.
-    """
     parser = argparse.ArgumentParser(prog="python -m vicinal.lab.studies.premise", description=main.__doc__)
+    parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce premise`")
     parser.add_argument("size", choices=get_args(Size))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--keep", action="store_true")
-    argv = sys.argv[1:] if argv is None else list(argv)
+    parser.add_argument("out", type=Path, nargs="?", default=Path(__file__).with_name("premise.json"))
     args = parser.parse_args(argv)
-    study, size, folder = PremiseStudy(), args.size, args.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
-    made_by = {
-        "command": shlex.join([*parser.prog.split(), *argv]),
-        "versions": {"vicinal": vicinal.__version__, "python": platform.python_version(), **versions},
-    }
-    done: dict[str, dict[str, Any]] = {}
-    for job in study.jobs(size):
-        path = folder / f"{job.name}.json"
-        if not path.exists():
-            start = datetime.now(UTC)
-            result = job.run(folder) | made_by
-            result["created"] = start.strftime("%Y-%m-%dT%H:%M:%SZ")
-            result["seconds"] = round((datetime.now(UTC) - start).total_seconds(), 1)
-            files.write(path, json.dumps(result, indent=1) + "\n")
-        done[job.name] = json.loads(path.read_text())
-        print(f"{job.name}: {done[job.name]['seconds']} s", flush=True)
-    date = max(result["created"] for result in done.values())[:10]
-    text = json.dumps(evidence(size, done, date) | made_by, indent=1) + "\n"
-    files.write(folder / "premise.json", text)
-    if args.keep:
-        files.write(Path(__file__).with_name("premise.json"), text)
-    for path in study.draw(size, done, folder):
-        print(path)
+    folder = reproduce.Folder(args.root, PremiseStudy(), args.size)
+    records = folder.records()
+    absent = [name for name in SCALES[args.size].real if not _is_there(name)]
+    missing = len(folder.study.jobs(args.size)) - len(records)
+    if absent or missing:
+        says = f"the data of {', '.join(absent)} are not there" if absent else f"{missing} jobs are not done"
+        print(f"{says}: vicinal reproduce premise --size {args.size} --out {args.root}", file=sys.stderr)
+        return 2
+    newest = max(records.values(), key=lambda record: record["created"])
+    made_by = {"command": newest["command"], "versions": {"vicinal": newest["vicinal"], **newest["versions"]}}
+    found = evidence(args.size, folder.done(), newest["created"][:10]) | made_by
+    files.write(args.out, json.dumps(found, indent=1) + "\n")
     return 0
 
 
