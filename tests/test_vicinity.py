@@ -482,7 +482,13 @@ def test_this_file_is_the_line_that_is_named():
     assert Path(__file__).name == "test_vicinity.py"
 
 
-PAIRS = [v.Mixup(0.3, seed=5), v.Mixup(2.0, pairing=v.RandomPairs(self_pairs=False)), v.Mixup(v.Beta(1.0)), v.ERM()]
+PAIRS = [
+    v.Mixup(0.3, seed=5),
+    v.Mixup(2.0, pairing=v.RandomPairs(self_pairs=False)),
+    v.Mixup(v.Beta(1.0)),
+    v.Mixup(1.0, v.Roll()),
+    v.ERM(),
+]
 
 
 @pytest.mark.parametrize("vicinity", PAIRS, ids=str)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from vicinal import random
-from vicinal.pairing import Pairing, RandomPairs
+from vicinal.pairing import Pairing, RandomPairs, Roll
 from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
 from vicinal.random import Key
 from vicinal.state import State
@@ -31,7 +31,7 @@ from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, c
 
 X = TypeVar("X")
 
-_AHEAD, _AHEAD_ROWS = 32, 256  # plans drawn together, for batches of at most so many rows
+_AHEAD, _AHEAD_ROWS = 32, 1024  # plans drawn together, for batches of at most so many rows
 
 
 @dataclass(frozen=True)
@@ -420,7 +420,7 @@ def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndar
     """Draw the plans of many batches of n rows without making them, for vicinities that mix any pair by one weight.
 
     Args:
-        vicinity: ERM, or Mixup of one Beta weight a batch with RandomPairs.
+        vicinity: ERM, or Mixup of one Beta weight a batch with RandomPairs or Roll.
         keys: one for each batch, checked; of one seed, rank and worker or of several.
         n: rows of each batch.
 
@@ -431,7 +431,7 @@ def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndar
     """
     if type(vicinity) is ERM:
         return np.tile(np.arange(n), (len(keys), 1)), np.ones(len(keys), dtype=np.float32)
-    if type(vicinity) is not Mixup or type(vicinity.pairing) is not RandomPairs:
+    if type(vicinity) is not Mixup or type(vicinity.pairing) not in (RandomPairs, Roll):
         return None
     weighting = vicinity.alpha if isinstance(vicinity.alpha, Weighting) else Beta(vicinity.alpha)
     if type(weighting) is not Beta or weighting.per != "batch":
