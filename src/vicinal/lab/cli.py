@@ -376,7 +376,12 @@ def _train(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
     except distributed.ProcessLost as error:
-        return _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
+        code = _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(
+            code
+        )  # the usual way out closes the connections, which waits for the lost process, if it is only halted
     except BrokenPipeError:  # of our output: `main` knows
         raise
     except OSError as error:
