@@ -308,3 +308,14 @@ def test_a_roll_has_its_gradient_and_almost_a_roll_is_none(monkeypatch):
     y = x.clone().requires_grad_()
     mixing.mix_pairs(y, roll, weight).sum().backward()
     assert torch.allclose(y.grad, torch.ones_like(x))
+
+
+def test_a_roll_into_memory_that_is_no_row_of_its_own(monkeypatch):
+    """Slices of larger tensors: their rows cannot be looked at as one piece, and must be written all the same."""
+    monkeypatch.setattr(mixing, "_SMALL", 1)
+    x = torch.rand(6, 5, 4, generator=torch.Generator().manual_seed(3))[:, :3, 1:]
+    out = torch.zeros(6, 5, 4)[:, :3, 1:]
+    assert out.stride() == x.stride()
+    partner, weight = (torch.arange(6) + 2) % 6, torch.full((6,), 0.25)
+    assert mixing.mix_pairs(x, partner, weight, out) is out
+    assert torch.equal(out, torch.lerp(x[partner], x, torch.tensor(0.25)))

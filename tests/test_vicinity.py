@@ -532,6 +532,15 @@ def test_the_one_line_draws_ahead_without_a_trace(monkeypatch):
         assert torch.equal(mixup(x, y)[0], mixup.plan(9, step=step, rank=3)(x))
 
 
+def test_a_block_of_plans_lets_no_wrong_key_through():
+    mixup = v.Mixup(0.5)
+    for step in range(3):
+        mixup.plan(5, step=step)
+    for wrong in ({"step": 2.0}, {"step": 2, "seed": 0.0}, {"step": 2, "rank": 0.0}, {"step": 2, "worker": 0.0}):
+        with pytest.raises(ValueError, match="must be an integer in"):
+            mixup.plan(5, **wrong)
+
+
 def test_several_plans_are_plans():
     partner = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(i)) for i in range(3)])
     weight = torch.tensor([0.25, 1.0, 0.0])

@@ -124,20 +124,26 @@ def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
     """Mix all rows by a gather and an interpolation of the whole batch."""
     flat, order = _rows(x)
     own = weight.to(x.dtype)[:, None]
-    if out is not x and (shift := _shift(x, partner)) and (out is None or _rows(out)[1] == order):
-        result = torch.empty_like(flat) if out is None else _rows(out)[0]
-        stay = len(flat) - shift
-        torch.lerp(flat[shift:], flat[:stay], own[:stay], out=result[:stay])
-        torch.lerp(flat[:shift], flat[stay:], own[stay:], out=result[stay:])
-        return _unrows(result, x, order) if out is None else out
-    if out is None or not _is_view(x, flat) or out.stride() != x.stride():
-        mixed = _unrows(flat.index_select(0, partner).lerp_(flat, own), x, order)
-        return mixed if out is None else out.copy_(mixed)
-    if out is x:
-        torch.lerp(flat.index_select(0, partner), flat, own, out=flat)
+    # whether out can be written row by row as it lies
+    into = _rows(out)[0] if out is not None and _is_view(x, flat) and out.stride() == x.stride() else None
+    if out is not x and (shift := _shift(x, partner)):
+        mixed = _interpolate_shifted(flat, own, shift, torch.empty_like(flat) if into is None else into)
+    elif into is None:
+        mixed = flat.index_select(0, partner).lerp_(flat, own)
+    elif out is x:
+        mixed = torch.lerp(flat.index_select(0, partner), flat, own, out=flat)
     else:
-        torch.index_select(flat, 0, partner, out=_rows(out)[0]).lerp_(flat, own)
-    return out
+        mixed = torch.index_select(flat, 0, partner, out=into).lerp_(flat, own)
+    if out is None:
+        return _unrows(mixed, x, order)
+    return out if into is not None else out.copy_(_unrows(mixed, x, order))
+
+
+def _interpolate_shifted(flat: Tensor, own: Tensor, shift: int, into: Tensor) -> Tensor:
+    stay = len(flat) - shift
+    torch.lerp(flat[shift:], flat[:stay], own[:stay], out=into[:stay])
+    torch.lerp(flat[:shift], flat[stay:], own[stay:], out=into[stay:])
+    return into
 
 
 def _shift(x: Tensor, partner: Tensor) -> int:

@@ -176,7 +176,7 @@ class MixPlan(Plan):
     grid: tuple[int, ...] = ()
     noise: Noise | None = None
     smoothing: float = 0.0
-    _known: ClassVar[tuple[Tensor, Tensor | None] | None] = None  # of an instance: see `_for_targets`
+    _known: ClassVar[tuple[Tensor, Tensor | None] | None] = None  # of an instance: see `_known_for_targets`
 
     def __post_init__(self) -> None:
         partner, weight = self.partner, self.weight
@@ -210,7 +210,7 @@ class MixPlan(Plan):
         """float32 [n, m + 1]: the row's own share, then its partners'; rows sum to 1."""
         return _shares(self.weight)
 
-    def _for_targets(self) -> tuple[Tensor, Tensor | None]:
+    def _known_for_targets(self) -> tuple[Tensor, Tensor | None]:
         """Give the target's shares by example, float32 [m + 1, n], and `MixedTarget.slopes`; worked out once."""
         if torch.compiler.is_compiling():  # which would make another graph of whether they are known
             return self.target_shares.T, None
@@ -219,7 +219,7 @@ class MixPlan(Plan):
         shares = self.target_shares
         if not shares.is_cpu or not shares.numel() or not float(shares.min()) > 0:
             return shares.T, None
-        known = shares.T.contiguous(), (shares / -len(self)).flatten()
+        known = _for_targets(shares)
         object.__setattr__(self, "_known", known)
         return known
 
@@ -232,17 +232,13 @@ class MixPlan(Plan):
             weight: float32 [k], the share that all rows of a batch keep.
 
         """
-        k, n = partner.shape
-        own = weight[:, None].expand(k, n)
-        both = torch.stack([own, 1 - own], dim=2)
-        slopes = (both / -n).view(k, -1) if n else both.view(k, -1)
+        own = weight[:, None].expand(partner.shape)
+        shares, slopes = _for_targets(torch.stack([own, 1 - own], dim=2))
+        mixes = ((weight > 0) & (weight < 1)).tolist()
         plans = []
-        for p, w, shares, slope, mixes in zip(
-            partner.unbind(), own.contiguous().unbind(), both.mT.contiguous().unbind(), slopes.unbind(),
-            ((weight > 0) & (weight < 1)).tolist(), strict=True,
-        ):  # fmt: skip
+        for i, (p, w) in enumerate(zip(partner.unbind(), own.contiguous().unbind(), strict=True)):
             plan = MixPlan.__new__(MixPlan)
-            vars(plan).update(partner=p, weight=w, _known=(shares, slope if mixes else None))
+            vars(plan).update(partner=p, weight=w, _known=(shares[i], slopes[i] if mixes[i] else None))
             plans.append(plan)
         return plans
 
@@ -305,7 +301,7 @@ class MixPlan(Plan):
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
             own, partner = y.long(), self.partner
-            shares, slopes = self._for_targets()
+            shares, slopes = self._known_for_targets()
             if not y.is_cpu:
                 partner, shares, slopes = partner.to(y.device), shares.to(y.device), None
             others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
@@ -433,6 +429,11 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
 def identity(n: int, **others: Any) -> MixPlan:
     """Give the plan that mixes nothing: no partners, and the whole weight on the row itself."""
     return MixPlan(torch.empty(n, 0, dtype=torch.int64), torch.ones(n, 1), **others)
+
+
+def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
+    """From shares [..., n, m + 1] give [..., m + 1, n], and `MixedTarget.slopes` [..., n * (m + 1)]."""
+    return shares.mT.contiguous(), (shares / -shares.shape[-2]).flatten(-2)
 
 
 def _shares(weight: Tensor) -> Tensor:

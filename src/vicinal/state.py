@@ -45,11 +45,8 @@ class State:
         self._cells[_EPOCH] = _UNSET
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
-        self.ahead: tuple[tuple[int, ...], int, Sequence[Plan]] = (
-            (),
-            0,
-            [],
-        )  # of which batches, the first's step, plans
+        # for which batches plans are drawn ahead, the step of the first, and the plans
+        self.ahead: tuple[tuple[int, ...], int, Sequence[Plan]] = ((), 0, ())
         self.batch_before: tuple[int, ...] = ()
         _LIVE.add(self)
 
@@ -80,7 +77,7 @@ class State:
         """Look at the cells without PyTorch, which takes microseconds for each."""
         cells = self.cells
         if self._viewed is not cells:
-            self._viewed, self._view = cells, memoryview(cells.numpy())  # type: ignore[arg-type]
+            self._viewed, self._view = cells, cells.numpy().data
         return self._view
 
     @property

@@ -129,6 +129,7 @@ class Vicinity(ABC):
         A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
         draw finds cold caches and takes four times as long as in a block (docs/performance.md).
         """
+        key.check()
         of = (n, key.seed, key.rank, key.worker)
         block_of, first, plans = self.state.ahead
         if block_of == of and first <= key.step < first + len(plans):
@@ -136,11 +137,11 @@ class Vicinity(ABC):
         if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
             self.state.batch_before = of
             return None
-        keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
-        key.check()
-        pairs = draw_pairs(self, keys, n)
-        if pairs is None:
+        if draw_pairs(self, [], n) is None:
             return None
+        keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
+        pairs = draw_pairs(self, keys, n)
+        assert pairs is not None  # as of no keys
         plans = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
         self.state.ahead = of, key.step, plans
         return plans[0]

@@ -249,15 +249,15 @@ def _pairs(
 
     None where a run's vicinity does more than mix pairs, or looks at the data.
     """
+    if any(draw_pairs(run.vicinity, [], 0) is None for run in runs):
+        yield from itertools.repeat(None, len(sizes))
+        return
     for size, batches in groupby(sizes):
         count = len(list(batches))
         keys = [[Key(run.seed, 0, 0, step + i) for i in range(count)] for run in runs]
         drawn = [draw_pairs(run.vicinity, of_run, size) for run, of_run in zip(runs, keys, strict=True)]
-        known = [pairs for pairs in drawn if pairs is not None]
+        known = [pairs for pairs in drawn if pairs is not None]  # all of them
         step += count
-        if len(known) < len(drawn):
-            yield from itertools.repeat(None, count)
-            continue
         partner_RTB = torch.from_numpy(np.stack([partner for partner, _ in known])).to(device)
         own_RT = torch.from_numpy(np.stack([own for _, own in known])).to(device)
         yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
