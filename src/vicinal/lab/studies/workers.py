@@ -41,8 +41,7 @@ def start() -> Literal["forkserver", "spawn"]:
         return "spawn"
     from multiprocessing import forkserver
 
-    # PyTorch's optimisers import torch._dynamo when first used, which takes longer than PyTorch itself
-    multiprocessing.set_forkserver_preload(["vicinal", "torch._dynamo"])
+    multiprocessing.set_forkserver_preload(["vicinal"])
     try:
         with _interrupts_later():
             forkserver.ensure_running()
