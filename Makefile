@@ -77,7 +77,7 @@ format: .make/dev  ## put the code into its format, and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 bench: .make/dev  ## every measurement under bench/, and its page
-	@for file in $$(grep -l '^if __name__' bench/*.py | grep -vE "page|curves|kill|gpu"); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
+	@for file in $$(grep -l '^if __name__' bench/*.py | grep -vE "page|curves"); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
 	@$(BIN)/python -m bench.page
 
 # glibc gives large blocks back to the system and pays for their pages again; told to keep them, all candidates are faster

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.cells import cell_len
 from rich.console import Console, Group
@@ -41,18 +41,15 @@ class Clock:
         return (now - self._since[0]) / (done - self._since[1]) * (total - done)
 
 
-class Display:
-    """Progress on stderr: a live table on a terminal, a line now and then elsewhere."""
+class _Moving:
+    """A picture on stderr that moves while the `with` lasts, where that is a terminal that can."""
 
-    def __init__(self, title: str, methods: list[str], measure: str) -> None:
+    def __init__(self) -> None:
         self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-        self._title, self._methods, self._measure = title, methods, measure
         self._clock = Clock()
         self._live: Live | None = None
-        self._said = -_PLAIN_EVERY
-        self._whole: bool | None = None  # whether everything was done before this command
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)  # it is called often enough
             self._live.start()
@@ -63,6 +60,16 @@ class Display:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+
+class Display(_Moving):
+    """Progress on stderr: a live table on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, title: str, methods: list[str], measure: str) -> None:
+        super().__init__()
+        self._title, self._methods, self._measure = title, methods, measure
+        self._said = -_PLAIN_EVERY
+        self._whole: bool | None = None  # whether everything was done before this command
 
     def __call__(self, done: int, total: int, runs: list[dict[str, Any]]) -> None:
         """Show how far the comparison is: run-epochs done, of how many, and the runs finished."""
@@ -87,7 +94,7 @@ class Display:
         return table
 
 
-class Training:
+class Training(_Moving):
     """Progress of one training run on stderr: a line that moves on a terminal, and a line for each epoch everywhere.
 
     Args:
@@ -99,23 +106,9 @@ class Training:
     """
 
     def __init__(self, title: str, epochs: int, epoch_steps: int, steps: int) -> None:
-        self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        super().__init__()
         self._title, self._epochs, self._epoch_steps, self._steps = title, epochs, epoch_steps, steps
-        self._clock = Clock()
-        self._live: Live | None = None
         self._shown = -_MOVES_EVERY
-
-    def __enter__(self) -> Training:
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def step(self, epoch: int, in_epoch: int, done: int, speed: float) -> None:
         """Show that so many steps of an epoch (from 1) and of the run are done, at so many examples a second."""

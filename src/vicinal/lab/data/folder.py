@@ -100,8 +100,8 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
 
     """
     root = Path(folder).expanduser()
-    parts = [name for name in _folders(root) if name in PARTS]
-    if "train" not in parts or set(_folders(root)) - set(parts):
+    parts = [name for name in folders.class_folders(root) if name in PARTS]
+    if "train" not in parts or set(folders.class_folders(root)) - set(parts):
         parts = []
     places = [root / part for part in parts] or [root]
     classes = _classes(places)
@@ -180,25 +180,13 @@ def _read_sounds(paths: Sequence[Path], size: int, progress: Progress | None) ->
 # ---- what is there
 
 
-def _folders(place: Path) -> list[str]:
-    """Name the folders in a folder but for hidden ones, sorted."""
-    try:
-        with os.scandir(place) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError as e:
-        raise UserError(
-            f"'{place}' is no folder that can be read ({e.strerror}): give one with a folder a class"
-        ) from e
-    return [name for name in names if name != folders.NOISE]
-
-
 def _classes(places: Sequence[Path]) -> list[str]:
-    classes = _folders(places[0])
+    classes = folders.class_folders(places[0])
     if len(classes) < 2:
         found = f"'{places[0]}' holds {len(classes) or 'no'} {'folder' if len(classes) == 1 else 'folders'}"
         raise UserError(f"{found}: put the pictures or sounds of each class into one of its own, two classes at least")
     for place in places[1:]:
-        odd = sorted(set(classes) ^ set(_folders(place)))
+        odd = sorted(set(classes) ^ set(folders.class_folders(place)))
         if odd:
             says = f"'{places[0]}' and '{place}' do not have the same folders: {odd[0]!r} is in one of them"
             raise UserError(f"{says}; make them the same, or give '{places[0]}' alone")

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vicinal.lab.data.split import split as split_rows
 from vicinal.lab.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SOUNDS = (".wav", ".flac")
 
-NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
+_NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +85,7 @@ def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None
 
     """
     root = Path(folder).expanduser()
-    try:
-        names = [name for name in sub_folders(root) if not name.startswith(".") and name != NOISE]
-    except OSError as e:
-        raise UserError(f"'{root}' is no folder that can be read ({e.strerror}): give one with a folder a class") from e
+    names = class_folders(root)
     if "train" in names and len(names) <= 3:
         raise UserError(f"'{root}' holds the folder 'train', not a folder for each class: give '{root / 'train'}'")
     if len(names) < 2:
@@ -118,24 +116,34 @@ def split(
 
     The arguments and errors are those of `vicinal.lab.data.split.split`.
     """
-    from vicinal.lab.data import split as tables
-    from vicinal.lab.data.table import Table
-
-    n = len(labels)
-    table = Table(
-        name="",
-        source="",
-        numbers=np.empty((n, 0)),
-        number_names=(),
-        codes=np.empty((n, 0), dtype=np.int64),
-        category_names=(),
-        levels=(),
-        target=labels.numpy(),
-        target_name="class",
-        classes=tuple(classes),
-    )
-    parts = tables.split(table, seed, validation=validation, test=test)
+    parts = split_rows(_Labels(labels.numpy(), tuple(classes)), seed, validation=validation, test=test)
     return parts.train, parts.validation, parts.test
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """What `split_rows` looks at."""
+
+    target: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def class_folders(place: Path) -> list[str]:
+    """Name the folders in a folder that are classes, sorted: neither hidden, nor Speech Commands' noise.
+
+    Raises:
+        UserError: it cannot be read.
+
+    """
+    try:
+        return [name for name in sub_folders(place) if not name.startswith(".") and name != _NOISE]
+    except OSError as e:
+        raise UserError(
+            f"'{place}' is no folder that can be read ({e.strerror}): give one with a folder a class"
+        ) from e
 
 
 def sub_folders(place: Path) -> list[str]:

@@ -7,7 +7,7 @@ the rule says of its place: there is no label noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -224,8 +224,3 @@ FAMILIES: tuple[Family, ...] = (
         rule=None,
     ),
 )
-
-
-def names() -> Sequence[str]:
-    """Name the families."""
-    return [family.name for family in FAMILIES]

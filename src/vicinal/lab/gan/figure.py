@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from matplotlib import rc_context
@@ -59,7 +60,8 @@ def points(
                     ax.set(xlim=(-modes.window, modes.window), ylim=(-modes.window, modes.window), aspect="equal")
                     ax.set(xticks=[], yticks=[])
                     ax.spines[:].set_color("#cccccc")
-        _save(fig, path)
+        listed = " and ".join(methods)
+        _save(fig, path, f"Points of generators trained by {listed} beside those of the data, at several iterations")
 
 
 def measures(
@@ -107,7 +109,7 @@ def measures(
             ax.set_xlabel("iteration of the generator")
         shown = {label: line for ax in axes.flat for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         fig.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, frameon=False)
-        _save(fig, path)
+        _save(fig, path, "Modes covered, points near a mode and points in the window, by iteration, for each method")
 
 
 def _style(salt: str):
@@ -115,7 +117,9 @@ def _style(salt: str):
     return rc_context({"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": salt})
 
 
-def _save(fig: Figure, path: Path) -> None:
-    content = io.BytesIO()
+def _save(fig: Figure, path: Path, label: str) -> None:
+    """Write a figure, with what it shows in words, for those who do not see it."""
+    content = io.StringIO()
     fig.savefig(content, format="svg", metadata={"Date": None}, dpi=150)
-    files.write(path, content.getvalue())
+    said = f'<svg role="img" aria-label={quoteattr(label)} '
+    files.write(path, content.getvalue().replace("<svg ", said, 1))

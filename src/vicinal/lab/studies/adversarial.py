@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vicinal.lab import files, models, recipes
+from vicinal.lab import files, recipes
 from vicinal.lab.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, PixelNetwork, evaluate
 from vicinal.lab.errors import UserError
 from vicinal.lab.studies.study import Job, Needs, Published, Results, Row, Size, Study
-from vicinal.lab.train import distributed, examples, loop
+from vicinal.lab.train import distributed, examples, loop, trained
 from vicinal.lab.train.recipe import Recipe
 from vicinal.random import Key
 
@@ -220,13 +220,13 @@ def _run(size: Size, seed: int, folder: Path) -> dict[str, Any]:
         for name in _NETWORKS:
             loop.train(recipe[name], folder / name, processes)
         pictures = examples.load(recipe["mixup"])[1].to(processes.device)  # the test pictures are the same for all
-        trained = {name: load(recipe[name], folder / name, pictures) for name in _NETWORKS}
+        networks = {name: load(recipe[name], folder / name, pictures) for name in _NETWORKS}
         measured: dict[str, dict[str, Any]] = {}
         for title, (attack, count, black) in _attacks(scale).items():
             attacked = _Pictures(pictures, count, scale.batch)
             targets = {"erm-1": _NETWORKS if black else ("erm-1",), "mixup": ("mixup",)}
             measured[title] = {
-                source: _kept(folder / f"{title}-{source}.json", attack, trained, source, names, attacked)
+                source: _kept(folder / f"{title}-{source}.json", attack, networks, source, names, attacked)
                 for source, names in targets.items()
             }
     return {"attacks": measured, "torch": torch.__version__, "device": str(processes.device)}
@@ -251,7 +251,7 @@ class _Pictures:
 def _kept(
     path: Path,
     attack: Attack,
-    trained: dict[str, PixelNetwork],
+    networks: dict[str, PixelNetwork],
     source: str,
     targets: Sequence[str],
     pictures: _Pictures,
@@ -262,7 +262,7 @@ def _kept(
         record = json.loads(path.read_text())
         if record["what"] == what:
             return record["errors"]
-    found = evaluate(attack, trained[source], {name: trained[name] for name in targets}, pictures)
+    found = evaluate(attack, networks[source], {name: networks[name] for name in targets}, pictures)
     errors = {name: asdict(each) for name, each in found.items()}
     files.write(path, json.dumps({"what": what, "errors": errors}, indent=1))
     shown = ", ".join(f"{name} {100 * each.top1:.2f} % ({100 * each.clean_top1:.2f} %)" for name, each in found.items())
@@ -279,10 +279,7 @@ def load(recipe: Recipe, folder: Path, pictures: examples.Data) -> PixelNetwork:
     """
     if not pictures.mean:
         raise UserError(f"attacks change the pixels of pictures, and {recipe.data} holds other examples")
-    with torch.random.fork_rng():  # its first weights are drawn, and replaced at once
-        network = models.build(recipe.network, len(pictures.classes))
-    network.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu", weights_only=True))
-    network = network.to(pictures.device)
+    network = trained.network_of(folder, len(pictures.classes), pictures.device)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return PixelNetwork(network, pictures.mean, pictures.std).eval()

@@ -32,7 +32,6 @@ from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
 Augment = Literal["flip", "shift", "none"]
-AUGMENTS: tuple[Augment, ...] = ("flip", "shift", "none")
 
 _PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, as for tables
 _CURVE_ROWS = 500  # of the training examples, for learning curves
