@@ -74,7 +74,7 @@ def test_options_change_only_on_purpose():
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--patience", "--tensorboard", "--grid", "--cluster"),
         },
-        "vicinal reproduce": {"-h", "--help", "name", "--list", "--size", "--report", "--out", "--jobs"},
+        "vicinal reproduce": {"-h", "--help", "name", "--list", "--size", "--report", "--page", "--out", "--jobs"},
         "vicinal between": {"-h", "--help", "a", "b", "--out"},
         "vicinal data": {"-h", "--help", "action", "name", "out"},
     }

@@ -286,6 +286,18 @@ def test_the_interval_is_students() -> None:
     assert row(None, (1.0,)).interval is None
 
 
+def test_where_splits_of_one_table_overlap_the_interval_is_corrected() -> None:
+    # sd 1; Nadeau and Bengio: the root of 1 / 3 + 1 / 3 in place of that of 1 / 3
+    wide = replace(row(None, (1.0, 2.0, 3.0)), test_share=1 / 3).interval
+    assert wide is not None
+    assert wide == pytest.approx((2.0, 2 - 3.513102, 2 + 3.513102), abs=1e-5)
+    # the same differences, 1 with sd 0.2, t = 8.66: beyond luck for independent seeds alone
+    mine, other = row(4.0, (0.8, 1.0, 1.2), "ERM"), Row("ERM", "error, %", Published(3.0), (0.0, 0.0, 0.0))
+    assert agreement(mine, [mine, other]) == "direction only"
+    shared = replace(mine, test_share=2.0)
+    assert agreement(shared, [shared, other]) == "unclear"
+
+
 @pytest.mark.parametrize(
     ("mine", "other", "expected"),
     [
@@ -308,6 +320,19 @@ def test_agreement_by_hand(mine: Row, other: tuple[float, tuple[float, ...]] | N
     if other is not None:
         table.append(Row("ERM", "error, %", Published(other[0]), other[1]))
     assert agreement(mine, table) == expected
+
+
+def test_of_a_study_scaled_down_only_differences_are_compared() -> None:
+    erm = Row("ERM", "error, %", Published(4.4), (1.0, 2.0, 3.0))  # the published number lies inside, by chance
+    mixup = Row("mixup", "error, %", Published(4.0), (3.0, 4.1, 5.0), "ERM")
+    assert [agreement(row, [erm, mixup]) for row in (erm, mixup)] == ["inside the interval"] * 2
+    assert [agreement(row, [erm, mixup], in_full=False) for row in (erm, mixup)] == ["scaled down", "contradicts"]
+
+
+def test_what_is_run_in_full() -> None:
+    small = {study.name for study in reproduce.STUDIES if study.in_full("small")}
+    assert small == {"uci"}
+    assert all(study.in_full("paper") and not study.in_full("smoke") for study in reproduce.STUDIES)
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------
@@ -687,6 +712,32 @@ def test_the_page_stands_alone_and_leaves_nothing_out(smoke: dict[str, tuple[rep
     assert html.count("<figure>") == sum(len(list(folder.path.glob("*.svg"))) for folder, _ in smoke.values())
     for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown):
         assert (root / path).exists()
+
+
+def test_the_page_may_lie_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], smoke: dict[str, tuple[reproduce.Folder, list[Row]]]
+) -> None:
+    root, into = smoke["toy"][0].root, tmp_path / "docs/paper"
+    assert cli.main(["reproduce", "--report", "--size", "smoke", "--out", str(root), "--page", str(into)]) == 0
+    assert str(into / "report.html") in capsys.readouterr().out
+    figures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (into / "report.md").read_text())
+    assert len(figures) == len(list(root.glob("*/smoke/*.svg")))
+    assert all((into / path).exists() for path in figures)
+    assert cli.main(["reproduce", "toy", "--size", "smoke", "--out", str(root), "--page", str(into)]) == 2
+    assert "give both" in capsys.readouterr().err
+
+
+def test_the_page_says_in_short_what_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = Counting()
+    monkeypatch.setattr(reproduce, "STUDIES", (counting,))
+    folder = reproduce.Folder(tmp_path, counting, "small")
+    for job, done in zip(counting.jobs("small"), ("not run", "1 of 4 jobs", "2 of 4 jobs", "3 of 4 jobs"), strict=True):
+        html, markdown = (path.read_text() for path in reproduction.write(tmp_path, "small", "command"))
+        assert f"| small | {done} |" in markdown
+        assert f">{done}</td>" in html
+        folder.run(job, "command")
+    _, markdown = (path.read_text() for path in reproduction.write(tmp_path, "small", "command"))
+    assert "| small | all |" in markdown
 
 
 def test_what_was_not_run_says_what_it_needs(tmp_path: Path) -> None:

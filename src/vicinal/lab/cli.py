@@ -143,7 +143,8 @@ def parser() -> argparse.ArgumentParser:
     again.add_argument("--list", action="store_true", help="print the studies with what each needs, and stop")
     again.add_argument("--size", choices=("smoke", "small", "paper"), help="default: small, for 2 CPU cores")
     again.add_argument("--report", action="store_true", help="write one page of all studies, from what is there")
-    again.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/reproduce")
+    again.add_argument("--page", metavar="FOLDER", help="where --report writes (default: beside the results)")
+    again.add_argument("--out", metavar="FOLDER", help="of the results (default: vicinal-runs/reproduce)")
     again.add_argument("--jobs", metavar="N", type=int, help="processes (default: one a core; with a GPU, 1)")
 
     between = commands.add_parser(
@@ -447,9 +448,11 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
             raise UserError("--report is of all studies; leave the name out")
         from vicinal.lab.report import reproduction
 
-        for path in reproduction.write(root, args.size, command):
+        for path in reproduction.write(root, args.size, command, Path(args.page) if args.page else None):
             print(f"report  {path}")
         return 0
+    if args.page is not None:
+        raise UserError("--page says where --report writes; give both")
     if args.name is None:
         raise UserError("name a study; vicinal reproduce --list shows them")
     size: Size = args.size or "small"

@@ -197,7 +197,7 @@ def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
             spell_published(row),
             spell_ours(row),
             str(len(row.values)) if row.values else "",
-            spell_agreement(row, rows, size),
+            spell_agreement(study, size, row, rows),
             row.note,
         )
     console.print(table)

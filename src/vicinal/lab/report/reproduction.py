@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,27 +22,27 @@ from vicinal.lab.studies.study import (
     Row,
     Size,
     Study,
-    agreement,
     spell_agreement,
     spell_ours,
     spell_published,
 )
 
-_MARKS: dict[Agreement, str] = {
+_MARKS: dict[str, str] = {
     "inside the interval": "\N{CHECK MARK}",
     "direction only": "\N{NORTH EAST ARROW}",
     "unclear": "?",
     "contradicts": "\N{MULTIPLICATION X}",
     "differs": "\N{NOT EQUAL TO}",
-    "nothing published": "",
+    "scaled down": "\N{MIDDLE DOT}",
     "not run": "\N{EN DASH}",
 }
 _MEANING: dict[Agreement, str] = {
     "inside the interval": "the published number lies in our 95 % interval over seeds",
-    "direction only": "it does not, but the difference to the row it is compared with has the published sign",
-    "unclear": "that difference may be luck, or there are too few seeds to tell",
+    "direction only": "the difference to the row it is compared with has the published sign, and is more than luck",
     "contradicts": "that difference has the other sign, and is more than luck",
+    "unclear": "that difference may be luck, or there are too few seeds to tell",
     "differs": "the published number lies outside our interval, and the paper compares the row with no other",
+    "scaled down": "smaller than in the paper, which compares the row with no other: nothing to compare",
     "not run": "no result yet",
 }
 
@@ -72,6 +73,7 @@ class Part:
     lines: list[Line]
     figures: list[Path]
     svgs: list[Markup]
+    jobs: tuple[int, int]  # done, of all
     about: list[tuple[str, str]]
 
     @property
@@ -84,20 +86,36 @@ class Part:
         """Whether there is any result."""
         return any(line.ours for line in self.lines)
 
+    @property
+    def state(self) -> str:
+        """Say how many of its jobs are done."""
+        done, every = self.jobs
+        return "all" if done == every else f"{done} of {every} jobs" if done else "not run"
 
-def write(root: Path, size: Size | None, command: str) -> list[Path]:
+    @property
+    def in_short(self) -> str:
+        """Count how the rows that were run stand, and those that were not."""
+        counts = _count([self])
+        if not any(counts.values()):
+            return "nothing published to compare with"
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def write(root: Path, size: Size | None, command: str, into: Path | None = None) -> list[Path]:
     """Write report.html and report.md of what is in the folder, with the figures that the second refers to.
 
     Args:
-        root: the folder of `reproduce`.
+        root: the folder of `reproduce`, which keeps the figures.
         size: of the results shown; None: the small and the paper's.
         command: that the user gave.
+        into: the folder of the two files; None: `root`.
 
     Returns:
         The two files.
 
     """
-    root.mkdir(parents=True, exist_ok=True)
+    into = into or root
+    into.mkdir(parents=True, exist_ok=True)
     parts = [part for study in reproduce.STUDIES for part in _parts(root, study, size)]
     about = {
         "version": vicinal.__version__,
@@ -108,9 +126,9 @@ def write(root: Path, size: Size | None, command: str) -> list[Path]:
     html = page.template("reproduction.html.j2").render(
         style=page.style(), parts=parts, counts=counts, meaning=_MEANING, marks=_MARKS, about=about
     )
-    written = [root / "report.html", root / "report.md"]
+    written = [into / "report.html", into / "report.md"]
     files.write(written[0], html)
-    files.write(written[1], markdown(parts, counts, about, root))
+    files.write(written[1], markdown(parts, counts, about, into))
     return written
 
 
@@ -133,10 +151,11 @@ def _part(folder: reproduce.Folder) -> Part:
         protocol,
         list(study.scaled_down(size)),
         _needs(study.needs(size)),
-        [_line(row, rows, size) for row in rows],
+        [_line(study, size, row, rows) for row in rows],
         figures,
         [Markup(plots.inline(path.read_text(), f"{study.name}-{size}-{i}")) for i, path in enumerate(figures)],
-        _about(list(records.values()), len(study.jobs(size))),
+        (len(records), len(study.jobs(size))),
+        _about(list(records.values())),
     )
 
 
@@ -147,9 +166,8 @@ def _needs(needs: Needs) -> str:
     return f"data: {needs.data}; about {time} on {needs.device}"
 
 
-def _line(row: Row, table: Sequence[Row], size: Size) -> Line:
-    stands = agreement(row, table)
-    told = spell_agreement(row, table, size)
+def _line(study: Study, size: Size, row: Row, table: Sequence[Row]) -> Line:
+    told = spell_agreement(study, size, row, table)
     return Line(
         row.name,
         row.measure,
@@ -157,12 +175,12 @@ def _line(row: Row, table: Sequence[Row], size: Size) -> Line:
         spell_ours(row),
         str(len(row.values)) if row.values else "",
         told,
-        _MARKS[stands] if told else "",
+        _MARKS.get(told, ""),
         row.note,
     )
 
 
-def _about(records: list[dict[str, Any]], jobs: int) -> list[tuple[str, str]]:
+def _about(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     if not records:
         return []
 
@@ -178,7 +196,7 @@ def _about(records: list[dict[str, Any]], jobs: int) -> list[tuple[str, str]]:
     versions = [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]
     return [
         ("Command", each([record["command"] for record in records])),
-        ("Jobs", f"{len(records)} of {jobs}, {seconds / 60:.1f} minutes of work"),
+        ("Work", f"{seconds / 60:.1f} minutes, all jobs together"),
         ("Machine", each(machines)),
         ("Versions", each([f"vicinal {records[0]['vicinal']}, {text}" for text in versions])),
     ]
@@ -190,8 +208,8 @@ def _count(parts: Sequence[Part]) -> dict[Agreement, int]:
     return {name: told.count(name) for name in _MEANING}
 
 
-def markdown(parts: Sequence[Part], counts: dict[Agreement, int], about: dict[str, str], root: Path) -> str:
-    """Give the report as Markdown; figures are referred to by their place under `root`."""
+def markdown(parts: Sequence[Part], counts: dict[Agreement, int], about: dict[str, str], into: Path) -> str:
+    """Give the report as Markdown; figures are referred to by their place as seen from `into`."""
     lines = [
         "# The paper, run again",
         "",
@@ -200,6 +218,13 @@ def markdown(parts: Sequence[Part], counts: dict[Agreement, int], about: dict[st
         + ".",
         "",
         *(f"- **{name}**: {text}." for name, text in _MEANING.items()),
+        "",
+        "| study | of the paper | size | jobs run | rows with a published number |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {part.study.title} | {part.study.section} | {part.size} | {part.state} | {part.in_short} |"
+            for part in parts
+        ),
     ]
     for part in parts:
         lines += ["", f"## {part.study.title} (section {part.study.section}), size {part.size}", ""]
@@ -212,7 +237,7 @@ def markdown(parts: Sequence[Part], counts: dict[Agreement, int], about: dict[st
             cells = (line.name, line.measure, line.published, line.ours, line.n, line.agreement, line.note)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         for path in part.figures:
-            lines += ["", f"![{path.stem}]({path.relative_to(root).as_posix()})"]
+            lines += ["", f"![{path.stem}]({Path(os.path.relpath(path, into)).as_posix()})"]
         if part.about:
             lines += ["", *(f"{name}: {value}  " for name, value in part.about)]
     return "\n".join(lines) + "\n"

@@ -232,14 +232,14 @@ def conclude(folder: Folder, done: Results) -> list[Row]:
             "study": folder.study.name,
             "size": folder.size,
             "scaled_down": list(folder.study.scaled_down(folder.size)),
-            "rows": [_row(row, rows, folder.size) for row in rows],
+            "rows": [_row(folder, row, rows) for row in rows],
         }
         files.write(folder.path / "table.json", json.dumps(table, indent=1, allow_nan=False))
         folder.study.draw(folder.size, done, folder.path)
     return rows
 
 
-def _row(row: Row, table: Sequence[Row], size: Size) -> dict[str, Any]:
+def _row(folder: Folder, row: Row, table: Sequence[Row]) -> dict[str, Any]:
     own = row.interval
     return {
         "name": row.name,
@@ -248,6 +248,6 @@ def _row(row: Row, table: Sequence[Row], size: Size) -> dict[str, Any]:
         "confirmed": None if row.published is None else row.published.confirmed,
         "values": list(row.values),
         "interval": None if own is None else own._asdict(),
-        "agreement": spell_agreement(row, table, size),
+        "agreement": spell_agreement(folder.study, folder.size, row, table),
         "note": row.note,
     }

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from scipy.special import stdtrit  # Student's t; scipy.stats takes a second to import
-
-from vicinal.lab.studies.statistics import Interval
+from vicinal.lab.studies.statistics import Interval, interval, paired
 
 Size = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
 Agreement = Literal[
-    "inside the interval", "direction only", "unclear", "contradicts", "differs", "nothing published", "not run"
+    "inside the interval",
+    "direction only",
+    "unclear",
+    "contradicts",
+    "differs",
+    "scaled down",
+    "nothing published",
+    "not run",
 ]
 Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their names
 
@@ -47,6 +52,8 @@ class Row:
         values: ours, one a seed in the order of the seeds; empty if it was not run.
         against: the name of the row with which the paper compares this one, as its ERM row; None for those themselves.
         note: what a reader must know, as why it was not run.
+        test_share: test rows over training rows, where seeds draw new splits of one table, which overlap: intervals
+            are then those of the corrected resampled t (Nadeau and Bengio, 2003). 0: seeds are independent.
 
     """
 
@@ -56,11 +63,12 @@ class Row:
     values: tuple[float, ...] = ()
     against: str | None = None
     note: str = ""
+    test_share: float = 0.0
 
     @property
     def interval(self) -> Interval | None:
         """The mean with its 95 % interval over seeds (Student's t); None for fewer than two."""
-        return _interval(self.values) if len(self.values) > 1 else None
+        return interval(self.values, self.test_share) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,10 @@ class Study(ABC):
     def scaled_down(self, size: Size) -> Sequence[str]:
         """Say in sentences what is smaller or otherwise than in the paper; empty for the paper's own size if nothing is."""
 
+    def in_full(self, size: Size) -> bool:
+        """Whether its numbers themselves can be compared with the published ones, and not only their differences."""
+        return size == "paper"
+
     @abstractmethod
     def jobs(self, size: Size) -> Sequence[Job]:
         """Give the parts, most telling first."""
@@ -117,42 +129,41 @@ class Study(ABC):
         return ()
 
 
-def agreement(row: Row, table: Sequence[Row]) -> Agreement:
+def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement:
     """Say how a row's result stands to the published one.
 
     "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
     paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
     excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
     fewer than two seeds. "differs": the number lies outside the interval, and the paper compares the row with no other.
+
+    Where the study was not run `in_full`, a number that lies in our interval lies there by chance: differences alone
+    decide, and a row that is compared with no other is "scaled down".
     """
     if not row.values:
         return "not run"
     if row.published is None:
         return "nothing published"
     own = row.interval
-    if own is not None and own.low <= row.published.value <= own.high:
+    if in_full and own is not None and own.low <= row.published.value <= own.high:
         return "inside the interval"
     other = next((r for r in table if r.name == row.against), None)
+    if other is None and not in_full:
+        return "scaled down"
     if other is None and own is not None:
         return "differs"
     if other is None or other.published is None or len(other.values) != len(row.values) or own is None:
         return "unclear"
     theirs = row.published.value - other.published.value
-    ours = _interval([a - b for a, b in zip(row.values, other.values, strict=True)])
+    ours = paired([a - b for a, b in zip(row.values, other.values, strict=True)], row.test_share)
     if theirs == 0 or ours.low <= 0 <= ours.high:
         return "unclear"
-    return "direction only" if (ours.mean > 0) == (theirs > 0) else "contradicts"
+    return "direction only" if (ours.difference > 0) == (theirs > 0) else "contradicts"
 
 
-def _interval(values: Sequence[float]) -> Interval:
-    mean = statistics.fmean(values)
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / len(values) ** 0.5
-    return Interval(mean, mean - half, mean + half)
-
-
-def spell_agreement(row: Row, table: Sequence[Row], size: Size) -> str:
+def spell_agreement(study: Study, size: Size, row: Row, table: Sequence[Row]) -> str:
     """Write how a row stands to the published number; nothing of the quick run, whose figures mean nothing."""
-    return "" if size == "smoke" else agreement(row, table)
+    return "" if size == "smoke" else agreement(row, table, study.in_full(size))
 
 
 def spell(value: float) -> str:
