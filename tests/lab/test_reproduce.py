@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -725,6 +726,18 @@ def test_the_page_may_lie_elsewhere(
     assert all((into / path).exists() for path in figures)
     assert cli.main(["reproduce", "toy", "--size", "smoke", "--out", str(root), "--page", str(into)]) == 2
     assert "give both" in capsys.readouterr().err
+
+
+def test_the_page_in_the_documentation_is_made_of_the_results_in_the_repository(tmp_path: Path) -> None:
+    repository = Path(__file__).parents[2]
+    root, into = tmp_path / "results/reproduce", tmp_path / "docs/paper"
+    shutil.copytree(repository / "results/reproduce", root)
+    before = {path: path.read_bytes() for path in root.rglob("*.svg")}
+    reproduction.write(root, "small", "command", into)
+    made, kept = ((folder / "report.md").read_text().splitlines() for folder in (into, repository / "docs/paper"))
+    assert made[3:] == kept[3:]  # the third line says when
+    assert kept[2].endswith(made[2].partition("Of the rows")[2])
+    assert {path: path.read_bytes() for path in root.rglob("*.svg")} == before
 
 
 def test_the_page_says_in_short_what_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
