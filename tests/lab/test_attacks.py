@@ -477,6 +477,16 @@ def test_autoattack_is_stronger_and_stays_in_the_box():
 
 
 @needs_autoattack
+def test_autoattack_takes_pictures_in_channels_last():
+    network, x = deep(), pixels(1).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        y = network(x).argmax(1)
+        found = AutoAttack(0.5)(network, x, y)
+        assert torch.equal(found, AutoAttack(0.5)(network, x.contiguous(), y))
+        assert torch.equal(network(found).argmax(1), y)  # it withstands, so that each of the four was run
+
+
+@needs_autoattack
 def test_autoattack_leaves_the_network_and_the_program_as_they_were():
     network, x = deep(), pixels(1)
     with torch.no_grad():

@@ -72,7 +72,9 @@ class AutoAttack:
             attack = pyautoattack.AutoAttack(
                 _UnitNetwork(network), eps=self.epsilon / 255, seed=seed, device=pixels.device, version="standard"
             )
-            found, _ = attack.run_standard_evaluation(pixels.clone() / 255, y.clone(), batch_size=len(pixels))
+            # the package takes views that pictures in channels_last do not have
+            unit = pixels.clone(memory_format=torch.contiguous_format) / 255
+            found, _ = attack.run_standard_evaluation(unit, y.clone(), batch_size=len(pixels))
         return (found.detach() * 255).clamp(*box(pixels, self.epsilon))  # its own bounds hold up to a rounding
 
 
