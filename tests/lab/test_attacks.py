@@ -455,7 +455,7 @@ def test_foolbox_crafts_the_same():
 
 
 needs_autoattack = pytest.mark.skipif(
-    not AutoAttack.installed(), reason='pyautoattack is not installed: pip install "vicinal[attacks]"'
+    not AutoAttack.installed(), reason="pyautoattack is not installed: pip install pyautoattack"
 )
 
 
@@ -594,7 +594,7 @@ def test_the_table_is_the_papers():
         assert ("top-5" in row.name) == ("top-5" in row.measure)
         if "AutoAttack" in row.name:
             assert row.values == ()
-            assert 'pip install "vicinal[attacks]"' in row.note
+            assert "pip install pyautoattack" in row.note
         else:
             assert len(row.values) == 3
     by_name = {row.name: row for row in table}

@@ -690,7 +690,8 @@ def test_two_runs_are_compared_between_their_points(
         loop.train(recipe, tmp_path / name, ALONE)
     capsys.readouterr()
     assert cli.main(["between", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
+    assert progress.splitlines() == [f"{tmp_path / name}: 6 of 6 pairs" for name in "ab"]
     record = json.loads((tmp_path / "out/between.json").read_text())
     a, b = record["networks"].values()
     assert f"{100 * a['misses'][10]:13.2f}{100 * b['misses'][10]:13.2f}" in said

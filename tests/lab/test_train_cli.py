@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from vicinal.lab import cli, recipes
+from vicinal.lab.data import download
 
 
 @pytest.fixture
@@ -95,8 +96,22 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 def test_data_sets_are_listed_and_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("VICINAL_DATA", raising=False)
     assert cli.main(["data", "list"]) == 0
-    assert "cifar10" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cifar10 " in said
+    assert "set VICINAL_DATA" in said
+    assert "there" not in said
     monkeypatch.setenv("VICINAL_DATA", str(tmp_path))
+    source = download.SOURCES["cifar10"]
+    for file, size in source.files.items():
+        (tmp_path / source.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / source.folder / file).open("wb") as empty:
+            empty.truncate(size or 0)
+    assert cli.main(["data", "list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert lines["cifar10"].endswith("162 MB   there")
+    assert lines["cifar100"].endswith("not there")
+    next(tmp_path.iterdir()).rename(tmp_path / "elsewhere")
     assert cli.main(["data", "verify", "cifar10"]) == 2
     assert "CIFAR-10 lacks" in capsys.readouterr().err

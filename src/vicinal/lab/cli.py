@@ -115,7 +115,11 @@ def parser() -> argparse.ArgumentParser:
     add = train.add_argument
     add("changes", metavar="FIELD=VALUE", nargs="*", help='e.g. epochs=3 "vicinity=CutMix(alpha=1.0)"')
     add("--list", action="store_true", help="print the recipes with the paper's figures and stop")
-    add("--quick", action="store_true", help="a look in about a minute: 3 epochs of few steps; FIELD=VALUE goes before")
+    add(
+        "--quick",
+        action="store_true",
+        help="a look in about a minute: 3 epochs of few steps; FIELD=VALUE takes precedence",
+    )
     add("--out", metavar="FOLDER", help="default: vicinal-runs/RECIPE-DIGEST")
     add("--save-every", metavar="SECONDS", type=float, default=60.0, help="checkpoints within an epoch (default: 60)")
     add(
@@ -369,9 +373,10 @@ def _train(args: argparse.Namespace) -> int:
                 print(f"a quick look: {changed(recipes.find(args.recipe), recipe)}", file=sys.stderr)
             results = loop.train(recipe, out, job, args.save_every, args.tensorboard)
             if job.rank == 0:
-                error = results["test_error"]
+                error, last = results["test_error"], min(10, len(results["epochs"]))
+                median = f"median of the last {last} epochs; " if last > 1 else ""
                 print(
-                    f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % (median of the last 10 epochs; "
+                    f"{args.recipe}: test error {100 * error['median_of_last_10']:.2f} % ({median}"
                     f"best {100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
                 )
     except KeyboardInterrupt:
@@ -494,7 +499,11 @@ def _between(args: argparse.Namespace, command: str) -> int:
     from vicinal.lab.studies import between
 
     a, b = Path(args.a), Path(args.b)
-    courses = between.compare(a, b)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    courses = between.compare(a, b, say=say)
     out = Path(args.out) if args.out else Path("vicinal-runs", "between")
     out.mkdir(parents=True, exist_ok=True)
     measured = {
@@ -523,13 +532,18 @@ def _data(args: argparse.Namespace) -> int:
         return _shard(args)
     if args.out is not None:
         raise UserError(f"vicinal data {args.action} takes one name, got also {args.out!r}")
+    root = os.environ.get("VICINAL_DATA")
     if args.action == "list":
         for name, source in download.SOURCES.items():
-            print(f"{name:22s}{source.title}")
+            size = "" if source.size is None else f"{source.size / 2**20:,.0f} MB"
+            here = (
+                "" if root is None else "not there" if download.missing(source, os.path.expanduser(root)) else "there"
+            )
+            print(f"{name:22s}{source.title:26s}{size:>12s}   {here}".rstrip())
+        print(f"\nlooked for in {root}" if root else "\nset VICINAL_DATA to the folder that holds your data sets")
         return 0
     if args.name is None:
         raise UserError(f"vicinal data {args.action} needs a name; vicinal data list shows them")
-    root = os.environ.get("VICINAL_DATA")
     if root is None:
         raise UserError("set VICINAL_DATA to the folder that holds your data sets")
     if args.action == "verify":

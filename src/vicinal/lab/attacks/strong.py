@@ -28,7 +28,7 @@ class AutoAttack:
     APGD on the cross-entropy, APGD and FAB aimed at nine other classes each, and Square, which needs no gradient.
     Pictures that the network gets wrong anyway are left as they are, so that the top-5 error after it says nothing.
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-    attacks", ICML 2020. The code is theirs, as the package pyautoattack has it: `pip install "vicinal[attacks]"`.
+    attacks", ICML 2020. The code is theirs, as the package pyautoattack has it.
 
     Args:
         epsilon: the largest change of a pixel, in grey levels of 255, > 0.
@@ -57,7 +57,7 @@ class AutoAttack:
 
         """
         if not self.installed():
-            raise UserError('AutoAttack is in a package of its own: pip install "vicinal[attacks]"')
+            raise UserError("AutoAttack is in a package of its own: pip install pyautoattack")
         import pyautoattack
 
         pixels = checked(x, y)

@@ -186,7 +186,7 @@ class AdversarialStudy(Study):
             if attack == "AutoAttack" and not _SCALES[size].autoattack:
                 note += "; not run at this size"
             elif any(attack not in result["attacks"] for result in finished):
-                note += '; not run for every seed: pip install "vicinal[attacks]", then run those again'
+                note += "; not run for every seed: pip install pyautoattack, then run those again"
             table += [row("white box", "top-1", method, attack, note) for method in ("ERM", "mixup")]
         return table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ class Course:
     gradient: list[float]
 
 
-def between(network: nn.Module, data: Data, first: Tensor, second: Tensor) -> Course:
+def between(
+    network: nn.Module, data: Data, first: Tensor, second: Tensor, asked: Callable[[int], None] = lambda pairs: None
+) -> Course:
     """Ask a network between pairs of examples.
 
     At x = lambda x_i + (1 - lambda) x_j an answer is a miss if it is neither y_i nor y_j. The gradient is that of the
@@ -60,10 +62,12 @@ def between(network: nn.Module, data: Data, first: Tensor, second: Tensor) -> Co
         data: on the network's device; taken as it is, without augmentation.
         first: int64 [pairs], rows of `data`.
         second: likewise.
+        asked: is told how many pairs were, again and again.
 
     """
     missed = torch.zeros(len(LAMBDAS), dtype=torch.float64)
     norms = torch.zeros(len(LAMBDAS), dtype=torch.float64)
+    done = 0
     for i, j in zip(first.split(_BATCH), second.split(_BATCH), strict=True):
         (x_i, y_i), (x_j, y_j) = data.batch(i, None), data.batch(j, None)
         for at, share in enumerate(LAMBDAS):
@@ -75,6 +79,8 @@ def between(network: nn.Module, data: Data, first: Tensor, second: Tensor) -> Co
             answer = out.argmax(1)
             missed[at] += ((answer != y_i) & (answer != y_j)).sum().cpu()
             norms[at] += gradient.flatten(1).norm(dim=1).double().sum().cpu()
+        done += len(i)
+        asked(done)
     return Course((missed / len(first)).tolist(), (norms / len(first)).tolist())
 
 
@@ -88,17 +94,18 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first), torch.from_numpy(second)
 
 
-def of_run(folder: Path, seed: int, count: int) -> Course:
-    """Ask the network of a finished run between pairs of its own training examples."""
+def of_run(folder: Path, seed: int, count: int, say: Callable[[str], None] = lambda line: None) -> Course:
+    """Ask the network of a finished run between pairs of its own training examples; `say` is told how far it is."""
     recipe = trained.recipe_of(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = examples.load(recipe)[0].to(device)
     first, second = (rows.to(device) for rows in pairs(len(data), seed, count))
-    return between(trained.network_of(folder, len(data.classes), device), data, first, second)
+    network = trained.network_of(folder, len(data.classes), device)
+    return between(network, data, first, second, lambda done: say(f"{folder}: {done:,} of {count:,} pairs"))
 
 
-def compare(a: Path, b: Path, seed: int = 0) -> tuple[Course, Course]:
-    """Ask two trained networks between the same pairs of training examples.
+def compare(a: Path, b: Path, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> tuple[Course, Course]:
+    """Ask two trained networks between the same pairs of training examples; `say` is told how far it is.
 
     Raises:
         UserError: a folder is no finished run, or the two were trained on different examples.
@@ -111,7 +118,7 @@ def compare(a: Path, b: Path, seed: int = 0) -> tuple[Course, Course]:
             f"{a} and {b} were trained on different examples ({of[0][0]} and {of[1][0]}, or other numbers or labels of "
             "them), so the same pairs mean nothing: train both on the same"
         )
-    return of_run(a, seed, PAIRS), of_run(b, seed, PAIRS)
+    return of_run(a, seed, PAIRS, say), of_run(b, seed, PAIRS, say)
 
 
 def figure(courses: Sequence[tuple[str, str, Course]], key: str = "between") -> dict[str, str]:

@@ -17,7 +17,7 @@ def check() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
-        raise UserError("TensorBoard is not installed; pip install 'vicinal[tensorboard]'") from error
+        raise UserError("TensorBoard is not installed; pip install tensorboard") from error
 
 
 class Board:

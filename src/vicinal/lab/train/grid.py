@@ -160,7 +160,7 @@ def _executor(cluster: str, out: Path) -> tuple[Any, int]:
     try:
         import submitit
     except ImportError as error:
-        raise UserError("submitit, which --grid needs, is not installed; pip install 'vicinal[cluster]'") from error
+        raise UserError("submitit, which --grid needs, is not installed; pip install submitit") from error
     name, _, text = cluster.partition(":")
     if name not in ("local", "slurm"):
         raise UserError(f"--cluster is local or slurm, got {name!r}")

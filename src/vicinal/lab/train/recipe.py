@@ -165,7 +165,13 @@ def _work(recipe: Recipe) -> int:
 def changed(before: Recipe, after: Recipe) -> str:
     """Give what differs, in words."""
     old, new = asdict(before), asdict(after)
-    return ", ".join(f"{name} {new[name]} instead of {old[name]}" for name in old if new[name] != old[name])
+
+    def spell(value: object) -> str:
+        return "all" if value is None else str(value)  # as `examples`
+
+    return ", ".join(
+        f"{name} {spell(new[name])} instead of {spell(old[name])}" for name in old if new[name] != old[name]
+    )
 
 
 def _read(name: str, text: str, kind: Any) -> Any:
