@@ -31,6 +31,7 @@ _DRAWN = ("drawn-pictures", "drawn-sounds")  # for quick runs
 _SAMPLE = 4096  # pictures whose mean and standard deviation are taken
 
 Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
+Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,10 @@ class Examples:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     augment: CropFlip | None = None
+    _scale: Scale | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device) if self.mean else None)
 
     def __len__(self) -> int:
         """Give the number of examples."""
@@ -72,7 +77,7 @@ class Examples:
         x, y = _rows(self.inputs, rows), self.labels.index_select(0, rows)
         if key is not None and self.augment is not None:
             x = self.augment(x, key)
-        return (_normalised(x, self.mean, self.std) if self.mean else x), y
+        return (x if self._scale is None else _normalised(x, self._scale)), y
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Give inputs as they are held, of pictures uint8 [n, c, h, w], and labels int64 of some rows."""
@@ -123,10 +128,12 @@ class Streamed:
     channels_last: bool = True
     device: torch.device = _CPU
     _reader: Reader = field(init=False, repr=False)
+    _scale: Scale = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         reader = Reader(self.source, self.size, self.choose, pin=self.device.type == "cuda")
         object.__setattr__(self, "_reader", reader)
+        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device))
 
     def __len__(self) -> int:
         """Give the number of examples."""
@@ -159,7 +166,7 @@ class Streamed:
             x = x.contiguous()
         if key is not None and self.augment is not None:
             x = self.augment(x, key)
-        return _normalised(x, self.mean, self.std), self.labels[rows].to(self.device)
+        return _normalised(x, self._scale), self.labels[rows].to(self.device)
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Give pictures uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
@@ -184,9 +191,14 @@ def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
     return inputs.index_select(0, rows)
 
 
-def _normalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    shift, scale = (torch.tensor(t, device=x.device).view(1, -1, 1, 1) for t in (mean, std))
-    return (x.to(torch.float32) / 255).sub_(shift).div_(scale)
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Scale:
+    """Put mean and standard deviation on a device once: in each batch, that would be a copy a step."""
+    shift, scale = (torch.tensor(t, dtype=torch.float32, device=device).view(1, -1, 1, 1) for t in (mean, std))
+    return shift, scale
+
+
+def _normalised(x: Tensor, scale: Scale) -> Tensor:
+    return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
 # of the training pictures, as the paper's code has them
