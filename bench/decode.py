@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from bench import timing
-from vicinal.lab.data import decoding, folders, stream
+from vicinal.lab.data import class_folders, decoding, stream
 from vicinal.random import Key
 
 SIZE = 224
@@ -68,7 +68,7 @@ def main() -> None:
     if not args.folder and data is None:
         print("bench.decode: nothing measured; set VICINAL_DATA or give --folder, for photographs")
         return
-    files = folders.scan(args.folder or Path(str(data), "imagenet", "imagenet-samples"))
+    files = class_folders.scan(args.folder or Path(str(data), "imagenet", "imagenet-samples"))
     pictures = [files.read(row) for row in range(len(files))]
     reference = "Pillow, the usual way, bytes"
     times = timing.rounds(ways(pictures), args.rounds)

@@ -389,6 +389,38 @@ def test_a_step_of_the_loop_reads_nothing_from_a_gpu() -> None:
         torch.testing.assert_close(here(got), exact)
 
 
+class Moves(PretendCuda):
+    """Notes what is copied to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, to = getattr(func, "__name__", ""), [*args[1:], *(kwargs or {}).values()]
+        if name in ("to", "tensor", "as_tensor") and CUDA in [t for t in to if isinstance(t, torch.device)]:
+            self.seen.append(name)
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def test_mean_and_deviation_are_put_on_a_device_once() -> None:
+    pixels = torch.from_numpy(generator().integers(0, 256, (6, 3, 4, 4), dtype=np.uint8))
+    mean, deviation = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
+    data = examples.Examples(pixels, torch.arange(6), tuple("abcdef"), mean, deviation)
+    rows = torch.tensor([4, 0])
+    shift, scale = (np.array(t).reshape(3, 1, 1) for t in (mean, deviation))
+    expected = (pixels[rows].numpy() / 255.0 - shift) / scale
+    with Moves() as moves:
+        there = data.to(CUDA)
+        assert moves.seen == ["to", "to", "tensor", "tensor"]  # inputs and labels, mean and deviation
+        moves.seen.clear()
+        batches = [there.batch(rows, None)[0] for _ in range(3)]
+        assert moves.seen == ["to"] * 3  # the row numbers
+    for x in batches:
+        np.testing.assert_allclose(here(x), expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(here(x), data.batch(rows, None)[0])
+
+
 def test_the_tests_above_would_notice() -> None:
     with PretendCuda():
         x = torch.ones(2, device="cuda")

@@ -23,9 +23,8 @@ from torch import nn
 from vicinal import ERM, Mixup
 from vicinal.lab import cli, files, models
 from vicinal.lab.classifier import Classifier
-from vicinal.lab.data import folder as folders
-from vicinal.lab.data import speech
-from vicinal.lab.data.folder import Collection
+from vicinal.lab.data import collection, speech
+from vicinal.lab.data.collection import Collection
 from vicinal.lab.data.split import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.predictor import Predictor
@@ -66,7 +65,7 @@ def sounds(root: Path, each: int = 8, seconds: float = 0.5) -> Path:
     return root
 
 
-def collection(n: int = 60) -> Collection:
+def made(n: int = 60) -> Collection:
     """Grey pictures of 16 x 16, lighter for one class than for the other, that nobody reads from files."""
     generator = Key(33, 0, 0, 0).generator()
     target = np.arange(n) % 2
@@ -76,7 +75,7 @@ def collection(n: int = 60) -> Collection:
 
 def study_of(data: Collection | None = None, **settings: Any) -> FolderStudy:
     defaults = {"seeds": 2, "epochs": 2, "alphas": (0.4,), "batch": 16, "network": f"{__name__}:Tiny"}
-    return FolderStudy(data or collection(), FolderSettings(**defaults | settings))
+    return FolderStudy(data or made(), FolderSettings(**defaults | settings))
 
 
 class Tiny(nn.Module):
@@ -97,7 +96,7 @@ class Tiny(nn.Module):
 
 def test_pictures_become_their_central_square_at_the_size(tmp_path: Path) -> None:
     root = pictures(tmp_path / "photos", each=5, size=(20, 32))
-    data = folders.read(root, size=20)
+    data = collection.read(root, size=20)
     assert (data.name, data.kind, data.classes, data.notes) == ("photos", "pictures", ("blue", "red"), ())
     assert data.target.tolist() == [0] * 5 + [1] * 5
     assert data.inputs.dtype == np.uint8
@@ -105,12 +104,12 @@ def test_pictures_become_their_central_square_at_the_size(tmp_path: Path) -> Non
         np.testing.assert_array_equal(data.inputs[6], np.asarray(picture)[:, 6:26])
     assert data.tensor.shape == (10, 3, 20, 20)
     assert data.tensor.is_contiguous(memory_format=torch.channels_last)
-    assert folders.read(root).shape == (3, 32, 32)
+    assert collection.read(root).shape == (3, 32, 32)
 
 
 def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None:
     root = sounds(tmp_path / "tones", each=5)
-    data = folders.read(root, size=40)
+    data = collection.read(root, size=40)
     assert (data.kind, data.classes, data.shape) == ("sounds", ("high", "low"), (1, 40, 25))
     full = speech.spectrograms([speech.read_sound(root / "low" / "2.wav")])[0, 0].double().numpy()
     mean = np.array([[full[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(25)] for i in range(40)])
@@ -123,7 +122,7 @@ def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None
 def test_parts_are_read_as_one_set(tmp_path: Path) -> None:
     pictures(tmp_path / "a" / "train", each=4)
     pictures(tmp_path / "a" / "val", each=3)
-    data = folders.read(tmp_path / "a")
+    data = collection.read(tmp_path / "a")
     assert len(data) == 14
     assert data.notes[0] == "train and val were read as one set: each seed draws parts of its own."
     assert data.notes[1].startswith("5 of 14 pictures are copies of others")  # drawn from the same noise
@@ -131,22 +130,24 @@ def test_parts_are_read_as_one_set(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_is_left_out_and_named(tmp_path: Path) -> None:
     root = pictures(tmp_path / "a", each=5)
-    before = folders.read(root).fingerprint()
+    before = collection.read(root).fingerprint()
     (root / "red" / "notes.txt").write_text("red")
     (root / "red" / ".hidden").write_text("red")
     (root / "readme.md").write_text("beside the classes")
-    data = folders.read(root)
+    data = collection.read(root)
     assert data.notes == ("1 file is no picture and left out: red/notes.txt.",)
     assert data.fingerprint() == before
 
 
 def test_longer_sounds_are_told(tmp_path: Path) -> None:
     root = sounds(tmp_path / "a", each=5, seconds=1.5)
-    assert folders.read(root).notes == ("10 of 10 sounds are longer than a second: the first second of each was used.",)
+    assert collection.read(root).notes == (
+        "10 of 10 sounds are longer than a second: the first second of each was used.",
+    )
 
 
 def test_the_fingerprint_is_of_pixels_labels_and_classes() -> None:
-    base = collection()
+    base = made()
     changed = base.inputs.copy()
     changed[3, 2, 1, 0] ^= 1
     about = base.name, base.source, base.kind
@@ -192,25 +193,25 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says:
     root = pictures(tmp_path / "a", each=6)
     _spoil(what)(root)
     with pytest.raises(UserError, match=says) as error:
-        folders.read(root)
+        collection.read(root)
     assert "\n" not in str(error.value)
 
 
 def test_places_and_sizes_without_sense_are_refused(tmp_path: Path) -> None:
     root = pictures(tmp_path / "a" / "train", each=5)
     with pytest.raises(UserError, match="is no folder that can be read"):
-        folders.read(tmp_path / "nowhere")
+        collection.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a size of 8 pixels is not between 16 and 512"):
-        folders.read(root, size=8)
+        collection.read(root, size=8)
     with pytest.raises(
         UserError, match="48 frequency bands cannot be made of 160: give a --size of 16, 20, 32, 40, 80, 1"
     ):
-        folders.read(sounds(tmp_path / "b", each=5), size=48)
+        collection.read(sounds(tmp_path / "b", each=5), size=48)
     (tmp_path / "a" / "val" / "red").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"do not have the same folders: 'blue' is in one of them; .*give '.*train' alone"
     ):
-        folders.read(tmp_path / "a")
+        collection.read(tmp_path / "a")
 
 
 # -- training ------------------------------------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ def test_budgets_and_settings() -> None:
     assert plain.Training("", 1, batch=16).batches(33) == 2
     assert plain.Training("", 1, batch=16).batches(34) == 3
     base = study_of()
-    others = [study_of(network="small"), study_of(augment="none"), study_of(collection(62)), study_of(seeds=3)]
+    others = [study_of(network="small"), study_of(augment="none"), study_of(made(62)), study_of(seeds=3)]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 5
 
 
@@ -478,7 +479,7 @@ def test_the_model_can_be_loaded_and_used(
     results = json.loads((place / "out" / "results.json").read_text())
     path, seed = place / "out" / "model.safetensors", results["model"]["seed"]
     classifier = Classifier.load(path)
-    data = folders.read(place / "photos", size=16)
+    data = collection.read(place / "photos", size=16)
     paths = [place / "photos" / name / f"{i:02d}.png" for name in COLOURS for i in range(20)]
     rows = split(data, seed).test
     predicted = classifier.predict([paths[row] for row in rows])
@@ -526,7 +527,7 @@ def test_the_same_command_goes_on_with_what_is_missing(
 
 def test_sounds_are_compared_and_their_model_used(tmp_path: Path) -> None:
     root = sounds(tmp_path / "tones")
-    data = folders.read(root)
+    data = collection.read(root)
     study = study_of(data, network="small", epochs=30, learning_rate=0.01)
     study.check()
     (record,) = study.train([("ERM", 0)])
@@ -602,7 +603,7 @@ def test_long_work_is_told_before_it_begins(
 
 
 def test_real_photographs(real_data: Callable[[str], Path]) -> None:
-    data = folders.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
+    data = collection.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
     assert (len(data), len(data.classes), data.shape) == (3000, 20, (3, 16, 16))
     study = FolderStudy(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vicinal.lab.data import decoding, folders, images, stream
+from vicinal.lab.data import class_folders, decoding, images, stream
 from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import VARIABLE
 from vicinal.lab.errors import UserError
@@ -104,10 +104,12 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file' is no folder that can be read \(Not a directory\)"):
         images.scan(tmp_path / "file")
-    with pytest.raises(UserError, match="holds 0 folders: put the pictures or sounds of each class into its own"):
+    with pytest.raises(
+        UserError, match="holds no folders: put the pictures or sounds of each class into one of its own, two"
+    ):
         images.scan(tmp_path)
     folder(tmp_path / "set", {"a": 1})
-    with pytest.raises(UserError, match="holds 1 folders"):
+    with pytest.raises(UserError, match="holds 1 folder: put"):
         images.scan(tmp_path / "set")
     (tmp_path / "set" / "b").mkdir()
     with pytest.raises(
@@ -145,30 +147,18 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         images.imagenet(tmp_path / "imagenet")
 
 
-def test_split() -> None:
-    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    classes = ("a", "b", "c")
-    parts = folders.split(labels, classes, 7, validation=0.1, test=0.3)
-    assert [labels[rows].bincount().tolist() for rows in parts] == [[30, 18, 12], [5, 3, 2], [15, 9, 6]]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
-    again, other = (folders.split(labels, classes, seed, validation=0.1, test=0.3)[0].tolist() for seed in (7, 8))
-    assert parts[0].tolist() == again != other
-    with pytest.raises(UserError, match="leave nothing to train on"):
-        folders.split(labels, classes, 7, validation=0.5, test=0.5)
-
-
 def test_pictures_and_sounds_are_not_mixed(tmp_path: Path) -> None:
     folder(tmp_path / "set", {"a": 2, "b": 2})
     (tmp_path / "set" / "b" / "deep").mkdir()
     (tmp_path / "set" / "b" / "deep" / "bark.WAV").touch()
     with pytest.raises(
-        UserError, match=r"set' mixes pictures \('a/000\.JPEG'\) and sounds \('b/deep/bark\.WAV'\): keep one kind"
+        UserError, match=r"set' holds pictures \('a/000\.JPEG'\) and sounds \('b/deep/bark\.WAV'\): give a folder"
     ):
         images.scan(tmp_path / "set")
     for i, name in enumerate(("a", "b", "_background_noise_")):
         (tmp_path / "calls" / name).mkdir(parents=True)
         (tmp_path / "calls" / name / f"{i}.flac").touch()
-    found = folders.scan(tmp_path / "calls")
+    found = class_folders.scan(tmp_path / "calls")
     assert (found.kind, found.paths, found.classes) == ("sounds", ("a/0.flac", "b/1.flac"), ("a", "b"))
     assert found.take([1]).kind == "sounds"
     with pytest.raises(UserError, match=r"calls' holds sounds \('a/0\.flac'\), where pictures are expected"):

@@ -1,6 +1,7 @@
 """The training loop: what a recipe decides, exact resumption after a kill at any instant, and the same work by many."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import kill_run
 import numpy as np
@@ -20,11 +22,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 import vicinal as v
-from vicinal.lab import files, models, recipes
+from vicinal.lab import files, models, recipes, spec
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.train import checkpoint, distributed, examples, loop
+from vicinal.lab.train import plain as plainest
 from vicinal.lab.train.distributed import Job
+from vicinal.lab.train.examples import Examples
 from vicinal.lab.train.recipe import Recipe, changed, override, quick
 
 ALONE = Job(0, 1, torch.device("cpu"))
@@ -103,6 +107,74 @@ def test_the_loop_is_the_plain_loop(pictures: Path, tmp_path: Path) -> None:
             step += 1
     for name, value in weights(tmp_path / "run").items():
         torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+class HalfCosine(Recipe):
+    """The learning rates of `plain.Training`."""
+
+    def rate(self, epoch: int, progress: float = 0.0) -> float:
+        return self.learning_rate * (1 + math.cos(math.pi * (epoch + progress) / self.epochs)) / 2
+
+
+class Dropping(torch.nn.Module):
+    """Batch statistics and dropout, which would show randomness or a memory format that differs."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 6, 5, stride=2), torch.nn.BatchNorm2d(6), torch.nn.ReLU(), torch.nn.Dropout(0.3)
+        )
+        self.last = torch.nn.Linear(6, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.layers(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("vicinity", ["ERM()", "Mixup(alpha=0.4)", "CutMix(alpha=1.0)"])
+def test_the_plainest_loop_trains_to_the_same_bits(
+    vicinity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`plain.train`, where both apply: Adam without decay, in float32, and no last batch of one example.
+
+    Weights and running statistics are the same to the last bit. So are the losses of mixed examples. Of ERM they are so
+    to rounding: this loop takes slices of the target, and of a slice without mixing PyTorch adds up the losses itself, in
+    another order than `vicinal.losses` does for a whole plan's target; the gradients are the same.
+    """
+    what = HalfCosine(
+        "drawn-pictures",
+        f"{__name__}:Dropping",
+        vicinity,
+        epochs=2,
+        batch=32,  # 4 steps of 120 examples: shares of 8 steps have no rounding
+        optimizer="adam",
+        learning_rate=0.01,
+        weight_decay=0.0,
+        seed=3,
+    )
+    losses: list[float] = []
+
+    def cross_entropy(out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(out, target)
+        losses.append(loss.item())
+        return loss
+
+    for module in (loop, plainest):
+        monkeypatch.setattr(module, "F", SimpleNamespace(cross_entropy=cross_entropy))
+    results = loop.train(what, tmp_path / "run", ALONE)
+    ours = losses[:]
+    losses.clear()
+    data, test = examples.load(what)
+    assert isinstance(data, Examples)
+    assert isinstance(test, Examples)
+    training = plainest.Training(what.network, epochs=2, batch=32, learning_rate=0.01)
+    network, _ = plainest.train(training, data, torch.arange(len(data)), spec.parse(vicinity), seed=3)
+    assert len(losses) == len(set(losses)) == 8
+    np.testing.assert_allclose(losses, ours, rtol=4 * np.finfo(np.float32).eps if vicinity == "ERM()" else 0)
+    assert weights(tmp_path / "run").keys() == network.state_dict().keys()
+    for name, value in weights(tmp_path / "run").items():
+        assert torch.equal(value, network.state_dict()[name]), name
+    hits = plainest.outputs(network, test, torch.arange(len(test))).argmax(1) == test.labels
+    assert results["test_error"]["last"] == 1 - hits.sum().item() / len(test)
 
 
 def test_it_learns_and_reports(pictures: Path, tmp_path: Path) -> None:

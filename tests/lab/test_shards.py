@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vicinal.lab import cli
-from vicinal.lab.data import folders, shards
+from vicinal.lab.data import class_folders, shards
 from vicinal.lab.errors import UserError
 
 
@@ -53,7 +53,7 @@ def test_shards_hold_what_the_folder_held(pictures: Path, tmp_path: Path) -> Non
     assert shards.write(pictures, tmp_path / "out", shard_bytes=6000, progress=lambda *n: told.append(n)) == 22
     assert told == [(n, 22) for n in range(1, 23)]
     for part in ("train", "val"):
-        files, packed = folders.scan(pictures / part), shards.scan(tmp_path / "out" / part)
+        files, packed = class_folders.scan(pictures / part), shards.scan(tmp_path / "out" / part)
         assert len(packed.shards) > 1
         assert packed.classes == files.classes == ("ant", "bee", "cat")
         assert packed.labels.tolist() == files.labels.tolist()
@@ -201,7 +201,7 @@ def test_damaged_and_compressed_shards(tmp_path: Path) -> None:
 
 def test_nothing_half_written_stays(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".out.partial" / "train").mkdir(parents=True)  # of a run that was killed
-    monkeypatch.setattr(folders.ClassFiles, "read", lambda self, row: (_ for _ in ()).throw(UserError("broken")))
+    monkeypatch.setattr(class_folders.ClassFiles, "read", lambda self, row: (_ for _ in ()).throw(UserError("broken")))
     with pytest.raises(UserError, match="broken"):
         shards.write(pictures, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
@@ -229,7 +229,7 @@ def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_real_photographs(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = real_data("imagenet") / "imagenet" / "imagenet-samples"
     assert shards.write(folder, tmp_path / "out", shard_bytes=500_000) == 48
-    files, packed = folders.scan(folder), shards.scan(tmp_path / "out")
+    files, packed = class_folders.scan(folder), shards.scan(tmp_path / "out")
     assert len(packed.shards) > 3
     assert packed.classes == files.classes
     assert all(packed.read(i) == files.read(i) for i in range(48))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vicinal.lab.data import folders, sounds, speech
+from vicinal.lab.data import class_folders, sounds, speech
 from vicinal.lab.data.download import VARIABLE
 from vicinal.lab.errors import UserError
 
@@ -109,11 +109,11 @@ def test_flac(tmp_path: Path) -> None:
         assert np.array_equal(speech.read_any(tmp_path / f"{width}.flac"), speech.read_any(wav))
 
 
-def calls(root: Path, n: int = 4, name: str = "{i}.wav") -> folders.ClassFiles:
+def calls(root: Path, n: int = 4, name: str = "{i}.wav") -> class_folders.ClassFiles:
     for c, word in enumerate(("bark", "miaow")):
         for i in range(n):
             write(root / word / name.format(i=i), tone(9000 + 2000 * i, 16000, 400 * (c + 1), seed=i))
-    return folders.scan(root)
+    return class_folders.scan(root)
 
 
 def test_features_of_a_folder_and_their_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vicinal.lab.data.split import split
+from vicinal.lab.data.split import split, split_labels
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 
@@ -158,3 +159,18 @@ def test_bad_shares(validation: float, test: float, sentence: str) -> None:
 def test_bad_seeds(seed: int) -> None:
     with pytest.raises(ValueError, match="seed must be an integer in"):
         split(regression(50), seed)
+
+
+def test_labels_are_split_as_tables_are() -> None:
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    classes = ("a", "b", "c")
+    found = split_labels(labels, classes, 7, validation=0.1, test=0.3)
+    parts = (found.train, found.validation, found.test)
+    assert [labels[rows].bincount().tolist() for rows in parts] == [[30, 18, 12], [5, 3, 2], [15, 9, 6]]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
+    again, other = (split_labels(labels, classes, seed, validation=0.1, test=0.3).train.tolist() for seed in (7, 8))
+    assert parts[0].tolist() == again != other
+    table = split(table_of(labels.numpy(), 3), 7, validation=0.1, test=0.3)
+    assert (table.train.tolist(), table.test.tolist()) == (again, parts[2].tolist())
+    with pytest.raises(UserError, match="leave nothing to train on"):
+        split_labels(labels, classes, 7, validation=0.5, test=0.5)

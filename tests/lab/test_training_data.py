@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from vicinal.lab import cli, recipes
-from vicinal.lab.data import folders, images, shards, speech, stream
+from vicinal.lab.data import class_folders, images, shards, speech, stream
 from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.split import split_labels
 from vicinal.lab.errors import UserError
 from vicinal.lab.train import examples, loop
 from vicinal.lab.train.distributed import Job
@@ -89,14 +90,14 @@ def test_examples_are_the_same_ones_of_all_classes(pictures: Path) -> None:
 
 def test_goyals_crops_come_from_the_pictures_themselves(pictures: Path) -> None:
     train, test = examples.load(recipe(pictures, crop="resized"))
-    files = folders.scan(pictures / "train")
+    files = class_folders.scan(pictures / "train")
     x, y = train.batch(ROWS, KEY)
     pixels = stream.Reader(files, 16, stream.resized).batch(ROWS, KEY)
     mean, std = (np.array(t)[:, None, None] for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     expected = (pixels.numpy().astype(np.float64) / 255 - mean) / std
     np.testing.assert_allclose(x.numpy(), expected, atol=1e-6)
     assert y.tolist() == files.labels[ROWS].tolist()
-    central = next(iter(images.evaluation_batches(folders.scan(pictures / "val"), batch=20, size=16)))[0]
+    central = next(iter(images.evaluation_batches(class_folders.scan(pictures / "val"), batch=20, size=16)))[0]
     expected = (central.numpy().astype(np.float64) / 255 - mean) / std
     np.testing.assert_allclose(test.batch(torch.arange(20), None)[0].numpy(), expected, atol=1e-6)
 
@@ -190,9 +191,10 @@ def test_a_folder_with_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             write(tmp_path / "calls" / word / f"{i}.wav", tone(12000, 16000, 400 + 2000 * c, seed=i))
     train, test = examples.load(recipe(tmp_path / "calls"))
     assert (train.shape, len(train), len(test), train.classes) == ((1, 160, 101), 12, 4, ("bark", "miaow"))
-    whole = folders.scan(tmp_path / "calls")
+    whole = class_folders.scan(tmp_path / "calls")
     features = speech.folder_features(whole)
-    rows, _, tests = folders.split(whole.labels, whole.classes, 0)
+    parts = split_labels(whole.labels, whole.classes, 0)
+    rows, tests = parts.train, parts.test
     x, y = train.batch(torch.arange(12), KEY)
     assert torch.equal(x, features[torch.from_numpy(rows)])
     assert torch.equal(y, whole.labels[torch.from_numpy(rows)])
@@ -265,7 +267,7 @@ def test_real_photographs_through_the_command(
 
 
 def test_real_utterances_as_a_folder(real_data: Callable[[str], Path], tmp_path: Path) -> None:
-    files = folders.scan(real_data("speech") / "speech_commands")
+    files = class_folders.scan(real_data("speech") / "speech_commands")
     assert (files.kind, len(files.classes), len(files)) == ("sounds", 12, 2880)
     some = files.take(range(0, 2880, 240))
     found = speech.folder_features(some, tmp_path)

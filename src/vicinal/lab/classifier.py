@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab import models
-from vicinal.lab.data import folder
-from vicinal.lab.data.folder import Kind
+from vicinal.lab.data import collection
+from vicinal.lab.data.class_folders import Kind
 from vicinal.lab.errors import UserError
 from vicinal.lab.predictor import damaged, read_network, write_network
 from vicinal.lab.train import plain
@@ -99,7 +99,7 @@ class Classifier:
             UserError: naming the first that cannot be read.
 
         """
-        inputs, _ = folder.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
+        inputs, _ = collection.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         return plain.outputs(self.network, Examples(x, rows, self.classes, self.mean, self.std), rows)

@@ -290,14 +290,14 @@ def _study(args: argparse.Namespace) -> Study[Any]:
         settings = TableSettings(**common)
         return TableStudy(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
 
-    from vicinal.lab.data import folder
+    from vicinal.lab.data import collection
     from vicinal.lab.studies.compare_folder import FolderSettings, FolderStudy
 
     if wrong := given("target", "task", "drop"):
         raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
     settings = FolderSettings(**common, **{name: getattr(args, name) for name in given("network", "augment")})
     with _Counter("reading") as counter:
-        data = folder.read(args.data, size=args.size, progress=counter)
+        data = collection.read(args.data, size=args.size, progress=counter)
     for note in data.notes:
         print(f"vicinal: {note}", file=sys.stderr)
     return FolderStudy(data, settings)

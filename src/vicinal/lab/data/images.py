@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import decoding, folders
+from vicinal.lab.data import class_folders, decoding
+from vicinal.lab.data.class_folders import ClassFiles, Part
 from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import SOURCES, data_root
-from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.data.pictures import Pictures
 from vicinal.lab.data.stream import Reader, Source
 from vicinal.lab.errors import UserError
@@ -26,9 +26,9 @@ _WNID = re.compile(r"n\d{8}")
 _BATCH = 256  # pictures at a time
 
 
-def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> ClassFiles:
-    """List the pictures of a folder with a sub-folder for each class: `folders.scan`, sounds refused."""
-    files = folders.scan(folder, classes=classes)
+def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
+    """List the pictures of a folder with a sub-folder for each class: `class_folders.scan`, sounds refused."""
+    files = class_folders.scan(folder, train=train)
     if files.kind != "pictures":
         raise UserError(f"'{files.root}' holds sounds ('{files.paths[0]}'), where pictures are expected")
     return files
@@ -60,9 +60,9 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
     strange = [name for name in train.classes if not _WNID.fullmatch(name)]
     if strange:
         raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is no WNID: {source.manual}")
-    if not folders.sub_folders(place / "val"):
+    if not class_folders.class_names(place / "val"):
         raise UserError(f"the pictures in '{place / 'val'}' are not in folders: sort them into val/WNID/")
-    return train, scan(place / "val", classes=train.classes)
+    return train, scan(place / "val", train=train)
 
 
 def evaluation_batches(

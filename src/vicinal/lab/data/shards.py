@@ -1,8 +1,8 @@
 """Pictures in tar shards, in the layout of WebDataset: read at any row, without unpacking.
 
-A folder of plain ``.tar`` files. Each picture is a member KEY.jpg (or another of `folders.PICTURES`), its class a member
-KEY.cls of the same shard that holds a number in decimal digits; other members are left alone. KEY is the member's name
-up to the first dot after the last ``/``. ``classes.txt`` beside the shards names the classes, one a line, by their
+A folder of plain ``.tar`` files. Each picture is a member KEY.jpg (or another of `class_folders.PICTURES`), its class a
+member KEY.cls of the same shard that holds a number in decimal digits; other members are left alone. KEY is the member's
+name up to the first dot after the last ``/``. ``classes.txt`` beside the shards names the classes, one a line, by their
 numbers; without it the numbers are the names.
 
 Where each picture begins is kept in an index, ``index.npz`` beside the shards, made once. So any row is one read, and the
@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab import files as whole_files
-from vicinal.lab.data import folders
-from vicinal.lab.data.folders import PICTURES, ClassFiles
+from vicinal.lab.data import class_folders
+from vicinal.lab.data.class_folders import PICTURES, TRAIN, VAL, ClassFiles, Kind
 from vicinal.lab.errors import UserError
 
 INDEX = "index.npz"
@@ -76,6 +76,11 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+    @property
+    def kind(self) -> Kind:
+        """Pictures."""
+        return "pictures"
 
     def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> Shards:
         """Give some of the pictures as a set of its own."""
@@ -136,7 +141,7 @@ def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None
     packed = [name for name in names if not name.endswith(".tar")]
     if packed:
         raise UserError(f"'{root / packed[0]}' is compressed, so it cannot be read at any place: make it a plain .tar")
-    inside = [name for name in folders.sub_folders(root) if not name.startswith(".")]
+    inside = class_folders.class_names(root)
     if inside:
         raise UserError(f"'{root}' holds both .tar shards and the folder {inside[0]!r}: keep one of the two")
     columns = _columns(root, names)
@@ -260,7 +265,7 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
     The shards appear all together, when they are complete. The same pictures give the same shards to the last byte.
 
     Args:
-        folder: as `folders.scan` takes it, or with such folders ``train`` and ``val`` inside.
+        folder: as `class_folders.scan` takes it, or with such folders ``train`` and ``val`` inside.
         out: made; must not exist.
         shard_bytes: after so many a new shard begins.
         progress: told how many pictures are done.
@@ -274,11 +279,11 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
     """
     if out.exists():
         raise UserError(f"'{out}' exists already: give another folder for the shards, or remove it")
-    if (folder / "train").is_dir() and (folder / "val").is_dir():
-        train = folders.scan(folder / "train")
-        parts = {"train": train, "val": folders.scan(folder / "val", classes=train.classes)}
+    if {TRAIN, VAL} <= set(class_folders.parts(folder)):
+        train = class_folders.scan(folder / TRAIN)
+        parts = {TRAIN: train, VAL: class_folders.scan(folder / VAL, train=train)}
     else:
-        parts = {"": folders.scan(folder)}
+        parts = {"": class_folders.scan(folder)}
     total, done = sum(len(part) for part in parts.values()), 0
     for part in parts.values():
         if part.kind != "pictures":
@@ -286,6 +291,7 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
         odd = [name for name in part.classes if len(name.splitlines()) != 1]
         if odd:
             raise UserError(f"the folder {odd[0]!r} has a line break in its name: rename it")
+    class_folders.warn_of_left_out(folder, parts)
     partial = out.with_name(f".{out.name}.partial")  # of this program alone: what a killed one left is removed
     shutil.rmtree(partial, ignore_errors=True)
     try:

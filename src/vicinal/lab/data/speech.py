@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import sounds
+from vicinal.lab.data import class_folders, sounds
+from vicinal.lab.data.class_folders import SOUNDS, ClassFiles
 from vicinal.lab.data.download import SOURCES, VARIABLE, data_root, file_hash
-from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.errors import UserError
 from vicinal.lab.files import write
 
@@ -46,7 +46,6 @@ PARTS = ("training", "validation", "testing")
 VALIDATION_LIST = "validation_list.txt"
 TESTING_LIST = "testing_list.txt"
 
-_NOISE = "_background_noise_"  # minutes of noise to be mixed in, no words
 _MOST = 2**27 - 1  # files of a word; part of the published rule
 SAMPLES = WINDOW + HOP * (FRAMES - 1)  # what the frames cover, mirrored borders included
 LEAST = WINDOW // 2 + 1  # samples that can be mirrored
@@ -166,7 +165,7 @@ def load(
 
 
 def utterances(folder: Path, *, seed: int | None = None) -> list[Utterance]:
-    """List the files of a folder of words with their parts, in the order of their paths.
+    """List the files of a folder of words with their parts, by the rules of `class_folders`.
 
     With a seed, the speakers are dealt to the parts by it. Else, where ``validation_list.txt`` and
     ``testing_list.txt`` are there, they say which part a file belongs to; else the published rule does (`part_of`).
@@ -177,15 +176,12 @@ def utterances(folder: Path, *, seed: int | None = None) -> list[Utterance]:
     """
     listed = _lists(folder) if seed is None else None
     found = []
-    for word in sorted(entry.name for entry in folder.iterdir() if entry.is_dir()):
-        if word == _NOISE or word.startswith("."):
-            continue
-        files = sorted(f.name for f in (folder / word).iterdir() if f.suffix.lower() in (".wav", ".flac"))
-        if not files:
+    for word in class_folders.class_names(folder):
+        paths = [path for path in class_folders.class_files(folder, word).files if path.lower().endswith(SOUNDS)]
+        if not paths:
             raise UserError(f"the folder '{folder / word}' holds no .wav files: remove it, or unpack the archive again")
-        for file in files:
-            path = f"{word}/{file}"
-            part = part_of(file, seed) if listed is None else listed.get(path, "training")
+        for path in paths:
+            part = part_of(path, seed) if listed is None else listed.get(path, "training")
             found.append(Utterance(path, word, part))
     if not found:
         raise UserError(f"'{folder}' holds no folders of .wav files: unpack the archive there")

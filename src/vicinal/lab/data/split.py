@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vicinal.lab.errors import UserError
 
@@ -78,6 +80,24 @@ def split(table: Labelled, seed: int, *, validation: float = 0.2, test: float = 
     parts = np.split(order.astype(np.int64), [sizes["test"], sizes["test"] + sizes["validation"]])
     test_rows, validation_rows, train_rows = (rng.permutation(part) for part in parts)
     return Split(train=train_rows, validation=validation_rows, test=test_rows)
+
+
+def split_labels(
+    labels: Tensor, classes: Sequence[str], seed: int, *, validation: float = 0.2, test: float = 0.2
+) -> Split:
+    """Split examples with labels int64 [n], positions in `classes`, as `split` does a table's rows."""
+    return split(_Labels(labels.numpy(), tuple(classes)), seed, validation=validation, test=test)
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """What `split` looks at."""
+
+    target: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.target)
 
 
 def keyed(seed: int, stream: int) -> np.random.Generator:

@@ -32,7 +32,7 @@ Choose = Callable[[int, Key | None, int, int], Crop]  # the crop for (row, key o
 
 
 class Source(Protocol):
-    """Encoded pictures with labels: `folders.ClassFiles` or `shards.Shards`."""
+    """Encoded pictures with labels: `class_folders.ClassFiles` or `shards.Shards`."""
 
     @property
     def labels(self) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vicinal.lab import models
 from vicinal.lab.classifier import Classifier
 from vicinal.lab.data.augment import CropFlip
-from vicinal.lab.data.folder import Collection
+from vicinal.lab.data.collection import Collection
 from vicinal.lab.data.noise import corrupt
 from vicinal.lab.data.split import split
 from vicinal.lab.errors import UserError

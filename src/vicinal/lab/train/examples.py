@@ -12,11 +12,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import cifar, drawn, folders, images, shards, speech, stream
+from vicinal.lab.data import cifar, class_folders, drawn, images, shards, speech, stream
 from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.class_folders import TRAIN, VAL, ClassFiles
 from vicinal.lab.data.download import VARIABLE
-from vicinal.lab.data.folders import ClassFiles
 from vicinal.lab.data.pictures import Pictures
+from vicinal.lab.data.split import split_labels
 from vicinal.lab.data.stream import Reader, Source
 from vicinal.lab.errors import UserError
 from vicinal.lab.train.recipe import Recipe
@@ -31,6 +32,7 @@ _DRAWN = ("drawn-pictures", "drawn-sounds")  # for quick runs
 _SAMPLE = 4096  # pictures whose mean and standard deviation are taken
 
 Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
+Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,10 @@ class Examples:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     augment: CropFlip | None = None
+    _scale: Scale | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device) if self.mean else None)
 
     def __len__(self) -> int:
         """Give the number of examples."""
@@ -72,7 +78,7 @@ class Examples:
         x, y = _rows(self.inputs, rows), self.labels.index_select(0, rows)
         if key is not None and self.augment is not None:
             x = self.augment(x, key)
-        return (_normalised(x, self.mean, self.std) if self.mean else x), y
+        return (x if self._scale is None else _normalised(x, self._scale)), y
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Give inputs as they are held, of pictures uint8 [n, c, h, w], and labels int64 of some rows."""
@@ -123,10 +129,12 @@ class Streamed:
     channels_last: bool = True
     device: torch.device = _CPU
     _reader: Reader = field(init=False, repr=False)
+    _scale: Scale = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         reader = Reader(self.source, self.size, self.choose, pin=self.device.type == "cuda")
         object.__setattr__(self, "_reader", reader)
+        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device))
 
     def __len__(self) -> int:
         """Give the number of examples."""
@@ -159,7 +167,7 @@ class Streamed:
             x = x.contiguous()
         if key is not None and self.augment is not None:
             x = self.augment(x, key)
-        return _normalised(x, self.mean, self.std), self.labels[rows].to(self.device)
+        return _normalised(x, self._scale), self.labels[rows].to(self.device)
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Give pictures uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
@@ -184,9 +192,14 @@ def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
     return inputs.index_select(0, rows)
 
 
-def _normalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    shift, scale = (torch.tensor(t, device=x.device).view(1, -1, 1, 1) for t in (mean, std))
-    return (x.to(torch.float32) / 255).sub_(shift).div_(scale)
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Scale:
+    """Put mean and standard deviation on a device once: in each batch, that would be a copy a step."""
+    shift, scale = (torch.tensor(t, dtype=torch.float32, device=device).view(1, -1, 1, 1) for t in (mean, std))
+    return shift, scale
+
+
+def _normalised(x: Tensor, scale: Scale) -> Tensor:
+    return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
 # of the training pictures, as the paper's code has them
@@ -285,23 +298,27 @@ def _in_memory(
 
 
 def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
-    """Read a folder with a sub-folder for each class, or with tar shards; or one with such train/ and val/ inside.
+    """Read a folder of classes (`class_folders`), or one of tar shards; or one with such train/ and val/ inside.
 
-    Without val/, a fifth of each class is the test set, and a fifth is left for choices; sounds of known speakers are
-    parted by them.
+    It is trained on train/ and tested on val/; other parts are left out and named. Without parts, a fifth of each class
+    is the test set, and a fifth is left for choices; sounds of known speakers are parted by them.
     """
-    if (folder / "train").is_dir() and (folder / "val").is_dir():
-        whole = _scan(folder / "train", None)
-        train, test = whole, _scan(folder / "val", whole.classes)
-        if _kind(train) != _kind(test):
-            raise UserError(f"'{folder}' holds {_kind(train)} in train/ and {_kind(test)} in val/: give one kind")
+    parts = class_folders.parts(folder)
+    if {TRAIN, VAL} <= set(parts):
+        whole = _scan(folder / TRAIN, None)
+        train, test = whole, _scan(folder / VAL, whole)
+        class_folders.warn_of_left_out(folder, {TRAIN: train, VAL: test})
+    elif parts:
+        found = f"'{folder}' holds {' and '.join(parts)}, but no {VAL} to test on"
+        raise UserError(
+            f"{found}: give one that name, or give '{folder / TRAIN}', of which a fifth is then the test set"
+        )
     else:
         whole = _scan(folder, None)
+        class_folders.warn_of_left_out(folder, {"": whole})
         by_speaker = speech.speaker_parts(whole) if isinstance(whole, ClassFiles) and whole.kind == "sounds" else None
-        train, test = by_speaker or tuple(
-            whole.take(torch.from_numpy(rows))
-            for rows in folders.split(whole.labels, whole.classes, _SPLIT_SEED)[::2]  # training and test
-        )
+        rows = split_labels(whole.labels, whole.classes, _SPLIT_SEED)
+        train, test = by_speaker or (whole.take(torch.from_numpy(part)) for part in (rows.train, rows.test))
     if isinstance(train, ClassFiles) and isinstance(test, ClassFiles) and train.kind == "sounds":
         _refuse_crop(recipe)
         features = (speech.folder_features(part, progress=_say) for part in (train, test))
@@ -312,12 +329,14 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
     return _pictures(train, test, recipe)
 
 
-def _scan(folder: Path, classes: tuple[str, ...] | None) -> ClassFiles | shards.Shards:
-    return (shards if shards.are_in(folder) else folders).scan(folder, classes=classes)
-
-
-def _kind(source: ClassFiles | shards.Shards) -> str:
-    return source.kind if isinstance(source, ClassFiles) else "pictures"
+def _scan(folder: Path, train: ClassFiles | shards.Shards | None) -> ClassFiles | shards.Shards:
+    """List a part, which must fit the training part."""
+    if not shards.are_in(folder):
+        return class_folders.scan(folder, train=train)
+    found = shards.scan(folder, classes=None if train is None else train.classes)
+    if train is not None:
+        class_folders.check_kind(found, train)
+    return found
 
 
 def _say(done: int, total: int) -> None:

@@ -1,7 +1,8 @@
-"""A folder with a sub-folder for each class, of pictures or of sounds, read into memory at one small size.
+"""What `vicinal compare` reads of a folder of classes: its pictures or sounds, in memory, at one small size.
 
-What is neither is left out and named; a picture or sound that cannot be read ends the reading with its name. A folder
-that holds parts (`train` beside `val` or `test`) is read as one set: who compares methods draws parts of their own.
+Which files these are is said in `class_folders.py`. A folder that holds parts (`train` beside `val` or `test`) is read as
+one set: who compares methods draws parts of their own. A picture or sound that cannot be read ends the reading with its
+name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,20 +21,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import folders, images, speech
+from vicinal.lab.data import class_folders, images, speech
+from vicinal.lab.data.class_folders import TRAIN, ClassFiles, Kind
 from vicinal.lab.errors import UserError
 
-Kind = Literal["pictures", "sounds"]
 Progress = Callable[[int, int], None]  # files read, of how many
 
-SUFFIXES: dict[Kind, tuple[str, ...]] = {"pictures": folders.PICTURES, "sounds": folders.SOUNDS}
-PARTS = ("train", "val", "valid", "validation", "test")
 FEWEST = 5  # of a class: three to train on, and one each to validate and to test
 SIZES: dict[Kind, int] = {"pictures": 32, "sounds": 40}
 
 _LEAST, _MOST = 16, 512  # pixels of a side
 _BATCH = 64
-_SHOWN = 3  # files named in a sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,8 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
     """Read a folder.
 
     Args:
-        folder: with a folder for each class; or with `train` and other `PARTS`, each with the same folders.
+        folder: with a folder for each class; or with `train` and other parts (`class_folders.PARTS`), each with the
+            same folders.
         size: height and width of pictures (default: 32), the central square of each; frequency bands of spectrograms
             (default: 40), a divisor of 160.
         progress: told how many files are read.
@@ -100,26 +98,28 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
 
     """
     root = Path(folder).expanduser()
-    parts = [name for name in folders.class_folders(root) if name in PARTS]
-    if "train" not in parts or set(folders.class_folders(root)) - set(parts):
-        parts = []
-    places = [root / part for part in parts] or [root]
-    classes = _classes(places)
-    found = [(place, name, _files(place / name)) for place in places for name in classes]
-    kind, others = _kind(root, found)
-    size = checked_size(kind, SIZES[kind] if size is None else size)
+    parts = class_folders.parts(root)
+    files = _pooled(root, parts) if parts else class_folders.scan(root)
+    size = checked_size(files.kind, SIZES[files.kind] if size is None else size)
+    target = files.labels.numpy()
+    _check_counts(root, files.kind, files.classes, target.tolist())
+    inputs, cut = read_files(files.kind, [root / path for path in files.paths], size, progress)
+    beside = class_folders.unused(root, parts) if parts else ()
+    notes = (*_pooling(parts), *beside, *files.notes(), *_of_contents(files.kind, cut, inputs))
+    return Collection(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
 
-    paths, target = [], []
-    for place, name, names in found:
-        mine = [path for path in names if _is(path, kind)]
-        if not mine:
-            raise UserError(f"'{place / name}' holds no {kind} ({', '.join(SUFFIXES[kind])}): add some, or remove it")
-        paths += mine
-        target += [classes.index(name)] * len(mine)
-    _check_counts(root, kind, classes, target)
-    inputs, cut = read_files(kind, paths, size, progress)
-    notes = _notes(kind, parts, others, cut, inputs)
-    return Collection(root.resolve().name, str(folder), kind, inputs, np.array(target), tuple(classes), notes)
+
+def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
+    """List the files of all parts as one set."""
+    train = class_folders.scan(root / TRAIN)
+    found = [train if part == TRAIN else class_folders.scan(root / part, train=train) for part in parts]
+
+    def joined(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        return tuple(f"{part}/{path}" for part, paths in zip(parts, lists, strict=True) for path in paths)
+
+    paths, others, links = ([getattr(one, name) for one in found] for name in ("paths", "others", "links"))
+    labels = torch.cat([one.labels for one in found])
+    return ClassFiles(root, joined(paths), labels, train.classes, root.name, train.kind, joined(others), joined(links))
 
 
 def checked_size(kind: Kind, size: int) -> int:
@@ -149,7 +149,7 @@ def read_files(
 
 def _read_pictures(paths: Sequence[Path], size: int, progress: Progress | None) -> NDArray[np.uint8]:
     labels = torch.zeros(len(paths), dtype=torch.int64)
-    files = folders.ClassFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
+    files = ClassFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
     out = np.empty((len(paths), size, size, 3), dtype=np.uint8)
     done = 0
     for batch, _ in images.evaluation_batches(files, batch=256, size=size, keep=1.0):
@@ -177,46 +177,7 @@ def _read_sounds(paths: Sequence[Path], size: int, progress: Progress | None) ->
     return out, cut
 
 
-# ---- what is there
-
-
-def _classes(places: Sequence[Path]) -> list[str]:
-    classes = folders.class_folders(places[0])
-    if len(classes) < 2:
-        found = f"'{places[0]}' holds {len(classes) or 'no'} {'folder' if len(classes) == 1 else 'folders'}"
-        raise UserError(f"{found}: put the pictures or sounds of each class into one of its own, two classes at least")
-    for place in places[1:]:
-        odd = sorted(set(classes) ^ set(folders.class_folders(place)))
-        if odd:
-            says = f"'{places[0]}' and '{place}' do not have the same folders: {odd[0]!r} is in one of them"
-            raise UserError(f"{says}; make them the same, or give '{places[0]}' alone")
-    return classes
-
-
-def _files(place: Path) -> list[Path]:
-    """List the files of a folder and of those within, in the order of their paths, but for hidden ones."""
-    found = []
-    for inside, _, files in os.walk(place):
-        found += [Path(inside, file) for file in files if not file.startswith(".")]
-    return sorted(found)
-
-
-def _is(path: Path, kind: Kind) -> bool:
-    return path.name.lower().endswith(SUFFIXES[kind])
-
-
-def _kind(root: Path, found: Sequence[tuple[Path, str, list[Path]]]) -> tuple[Kind, list[str]]:
-    """Say what the folder holds, and name the files that are something else, relative to it."""
-    files = [path for _, _, paths in found for path in paths]
-    pictures, sounds = ([path for path in files if _is(path, kind)] for kind in SUFFIXES)
-    if pictures and sounds:
-        both = f"pictures ('{pictures[0].relative_to(root)}') and sounds ('{sounds[0].relative_to(root)}')"
-        raise UserError(f"'{root}' holds {both}: give a folder of one kind")
-    if not pictures and not sounds:
-        none = f"no pictures ({', '.join(SUFFIXES['pictures'])}) and no sounds ({', '.join(SUFFIXES['sounds'])})"
-        raise UserError(f"the folders in '{root}' hold {none}: put those of each class into its folder")
-    kind: Kind = "pictures" if pictures else "sounds"
-    return kind, [path.relative_to(root).as_posix() for path in files if not _is(path, kind)]
+# ---- what to refuse and what to tell
 
 
 def _check_counts(root: Path, kind: Kind, classes: Sequence[str], target: Sequence[int]) -> None:
@@ -228,14 +189,12 @@ def _check_counts(root: Path, kind: Kind, classes: Sequence[str], target: Sequen
         )
 
 
-def _notes(kind: Kind, parts: Sequence[str], others: Sequence[str], cut: int, inputs: NDArray) -> tuple[str, ...]:
+def _pooling(parts: Sequence[str]) -> tuple[str, ...]:
+    return (f"{' and '.join(parts)} were read as one set: each seed draws parts of its own.",) if len(parts) > 1 else ()
+
+
+def _of_contents(kind: Kind, cut: int, inputs: NDArray) -> tuple[str, ...]:
     notes = []
-    if len(parts) > 1:
-        notes.append(f"{' and '.join(parts)} were read as one set: each seed draws parts of its own.")
-    if others:
-        some = ", ".join(others[:_SHOWN]) + ", ..." * (len(others) > _SHOWN)
-        are = f"{len(others)} files are" if len(others) > 1 else "1 file is"
-        notes.append(f"{are} no {kind if len(others) > 1 else kind.removesuffix('s')} and left out: {some}.")
     if cut:
         notes.append(f"{cut} of {len(inputs)} sounds are longer than a second: the first second of each was used.")
     copies = len(inputs) - len({hashlib.sha256(one.data).digest() for one in inputs})

@@ -1,0 +1,280 @@
+"""Folders with a sub-folder for each class, of pictures or of sounds: the one walk through them, and its rules.
+
+    classes   the folders in the folder, and links to folders, in the order of their names
+    files     those in a class's folder and in folders within, in the order of their paths, as text with "/"; links to
+              files are files. What ends in one of `PICTURES` or of `SOUNDS`, in small letters or large, is one
+    hidden    names that begin with a dot are passed over, of files and of folders at any depth
+    no class  `_background_noise_` of Speech Commands, and files beside the classes' folders, are passed over, too
+    left out  and named (`ClassFiles.notes`): files that are neither, and links to folders within a class, which may lead
+              in circles or into another class
+    refused   by one sentence: fewer than two classes, a class without files, pictures and sounds in one folder, and
+              whatever cannot be read
+
+A folder may hold parts, such as `train` and `val`, each with the same classes (`parts`). Which of them are used is for
+the caller to say: `collection.py` pools all, for `vicinal compare`; `train/examples.py` trains on one and tests on the
+other.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vicinal.lab.errors import UserError
+
+Kind = Literal["pictures", "sounds"]
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SOUNDS = (".wav", ".flac")
+TRAIN, VAL = "train", "val"
+PARTS = (TRAIN, VAL, "valid", "validation", "test")
+
+_NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
+_SHOWN = 3  # names in a sentence
+
+
+class Part(Protocol):
+    """What parts of one set must agree on: `ClassFiles` or `shards.Shards`."""
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Of all the files."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ClassFiles:
+    """Files with their classes.
+
+    Args:
+        root: the folder.
+        paths: of n files, relative to `root`, with ``/``.
+        labels: int64 [n], positions in `classes`.
+        classes: the names of the sub-folders, sorted.
+        name: short name, for titles.
+        kind: of all the files.
+        others: files of the classes that are neither pictures nor sounds, relative to `root`; left out.
+        links: to folders, within a class, relative to `root`; left out.
+
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+    kind: Kind = "pictures"
+    others: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> ClassFiles:
+        """Give some of the files as a set of its own."""
+        rows = torch.as_tensor(rows, dtype=torch.int64)
+        return replace(self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows])
+
+    def read(self, row: int) -> bytes:
+        """Give the content of a file.
+
+        Raises:
+            UserError: it cannot be read.
+
+        """
+        try:
+            return (self.root / self.paths[row]).read_bytes()
+        except OSError as e:
+            raise UserError(f"{self.where(row)} cannot be read ({e.strerror}): mend that, or remove it") from e
+
+    def where(self, row: int) -> str:
+        """Name a file, for messages."""
+        return f"'{self.root / self.paths[row]}'"
+
+    def notes(self) -> tuple[str, ...]:
+        """Give a sentence for each sort of what was left out."""
+        found = []
+        if self.others:
+            what = f"files are no {self.kind}" if len(self.others) > 1 else f"file is no {self.kind.removesuffix('s')}"
+            found.append(f"{len(self.others)} {what} and left out: {_some(self.others)}.")
+        if self.links:
+            what = "links to folders are" if len(self.links) > 1 else "link to a folder is"
+            found.append(f"{len(self.links)} {what} not followed: {_some(self.links)}.")
+        return tuple(found)
+
+
+def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
+    """List the pictures or sounds of a folder with a sub-folder for each class, by the rules at the top of this file.
+
+    Args:
+        folder: holds the sub-folders.
+        train: the training part that this is another part of: it must have the same classes, and be of the same kind.
+
+    Raises:
+        UserError: for what those rules refuse, or if the folder holds parts.
+
+    """
+    root = Path(folder).expanduser()
+    names = class_names(root)
+    if parts(root):
+        raise UserError(f"'{root}' holds the folder '{TRAIN}', not a folder for each class: give '{root / TRAIN}'")
+    if train is not None and (odd := sorted(set(names) ^ set(train.classes))):
+        says = f"'{train.root}' and '{root}' do not have the same folders: {odd[0]!r} is in one of them"
+        raise UserError(f"{says}; make them the same, or give '{train.root}' alone")
+    if len(names) < 2:
+        found = f"'{root}' holds {len(names) or 'no'} {'folder' if len(names) == 1 else 'folders'}"
+        raise UserError(f"{found}: put the pictures or sounds of each class into one of its own, two classes at least")
+    classes = [class_files(root, name) for name in names]
+    kind = _kind(root, names, classes)
+    found = ClassFiles(
+        root,
+        tuple(path for one in classes for path in one.files),
+        torch.tensor([label for label, one in enumerate(classes) for _ in one.files], dtype=torch.int64),
+        tuple(names),
+        root.name,
+        kind,
+        tuple(path for one in classes for path in one.others),
+        tuple(path for one in classes for path in one.links),
+    )
+    if train is not None:
+        check_kind(found, train)
+    return found
+
+
+def check_kind(part: Part, train: Part) -> None:
+    """Refuse a part that is not of the kind of its training part."""
+    if part.kind != train.kind:
+        both = f"{train.kind} in {train.root.name}/ and {part.kind} in {part.root.name}/"
+        raise UserError(f"'{train.root.parent}' holds {both}: give one kind")
+
+
+def parts(root: Path) -> tuple[str, ...]:
+    """Name the parts that a folder holds, sorted; none where its folders are classes.
+
+    A folder `train` is a part, and no class, if it is alone, or beside another of `PARTS`, or holds folders itself.
+
+    Raises:
+        UserError: the folder cannot be read.
+
+    """
+    names = class_names(root)
+    found = tuple(name for name in names if name in PARTS)
+    if TRAIN not in found:
+        return ()
+    return found if len(names) == 1 or len(found) > 1 or class_names(root / TRAIN) else ()
+
+
+def unused(root: Path, used: Sequence[str]) -> tuple[str, ...]:
+    """Give a sentence that names the folders beside the parts that are used, if there are any."""
+    left = [name for name in class_names(root) if name not in used]
+    what = f"{len(left)} {'folders' if len(left) > 1 else 'folder'} beside {' and '.join(used)}"
+    return (f"{what} {'are' if len(left) > 1 else 'is'} left out: {_some(left)}.",) if left else ()
+
+
+def warn_of_left_out(root: Path, used: Mapping[str, Part]) -> None:
+    """Name in warnings what is left out, of the parts by their names that are used of a folder, or of ``""``: itself."""
+    beside = () if "" in used else unused(root, tuple(used))
+    for note in beside:
+        warnings.warn(f"'{root}': {note}", stacklevel=2)
+    for part in used.values():
+        for note in part.notes() if isinstance(part, ClassFiles) else ():
+            warnings.warn(f"'{part.root}': {note}", stacklevel=2)
+
+
+def class_names(place: Path) -> list[str]:
+    """Name the folders in a folder that are classes, sorted.
+
+    Raises:
+        UserError: it cannot be read.
+
+    """
+    try:
+        return sorted(entry.name for entry in _entries(place) if entry.name != _NOISE and _is_folder(entry))
+    except OSError as e:
+        says = f"'{place}' is no folder that can be read ({e.strerror}): give one with a folder a class"
+        raise UserError(says) from e
+
+
+class Found(NamedTuple):
+    """What a class's folder holds; paths relative to what holds that folder, with ``/``, each list sorted."""
+
+    files: list[str]  # pictures and sounds
+    others: list[str]
+    links: list[str]  # to folders
+
+
+def class_files(root: Path, name: str) -> Found:
+    """Walk the folder of a class.
+
+    Raises:
+        UserError: it, or a folder within, cannot be read.
+
+    """
+    found = Found([], [], [])
+    waiting = [name]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            for entry in _entries(root / inside):
+                path = f"{inside}/{entry.name}"
+                if not _is_folder(entry):
+                    (found.files if path.lower().endswith(PICTURES + SOUNDS) else found.others).append(path)
+                elif entry.is_symlink():
+                    found.links.append(path)
+                else:
+                    waiting.append(path)
+        except OSError as e:
+            raise UserError(f"'{root / inside}' cannot be read ({e.strerror}): mend that, or remove it") from e
+    return Found(*map(sorted, found))
+
+
+def _entries(place: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(place) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: no folder, and as a file it is named when it is read
+        return False
+
+
+def _kind(root: Path, names: Sequence[str], classes: Sequence[Found]) -> Kind:
+    files = [path for one in classes for path in one.files]
+    sounds = [path for path in files if path.lower().endswith(SOUNDS)]
+    pictures = [path for path in files if path.lower().endswith(PICTURES)]
+    none = f"no pictures ({', '.join(PICTURES)}) and no sounds ({', '.join(SOUNDS)})"
+    if not files:
+        raise UserError(f"the folders in '{root}' hold {none}: put those of each class into its folder")
+    if pictures and sounds:
+        both = f"pictures ('{pictures[0]}') and sounds ('{sounds[0]}')"
+        raise UserError(f"'{root}' holds {both}: give a folder of one kind")
+    for name, one in zip(names, classes, strict=True):
+        if not one.files:
+            raise UserError(f"'{root / name}' holds {none}: add some, or remove it")
+    return "sounds" if sounds else "pictures"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
