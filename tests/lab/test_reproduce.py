@@ -212,6 +212,60 @@ def test_what_is_there_is_not_run_again_and_what_is_missing_is(tmp_path: Path) -
     assert again.calls == [1]
 
 
+def test_two_commands_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    class Nested(Counting):
+        def _run(self, i: int, folder: Path) -> dict[str, Any]:
+            if i == 0:
+                with pytest.raises(UserError, match="another command runs this study in"):
+                    run(tmp_path, Counting())
+            return super()._run(i, folder)
+
+    first = Nested()
+    run(tmp_path, first)
+    assert first.calls == [0, 1, 2, 3]
+    assert run(tmp_path, Counting()) is not None  # and afterwards it is free
+
+
+def test_what_lacks_its_data_is_passed_over_and_what_it_gave_before_counts(tmp_path: Path) -> None:
+    class Lacking(Counting):
+        def jobs(self, size: str) -> Sequence[Job]:
+            return [replace(job, ready=job.name in ("job0", "job2")) for job in super().jobs(size)]
+
+    said: list[str] = []
+    folder = reproduce.Folder(tmp_path, Lacking(), "smoke")
+    assert set(reproduce.run(folder, "command", 1, said.append)) == {"job0", "job2"}
+    assert said[0] == "counting (smoke): 2 of 4 jobs are passed over, since their data are not there"
+    everything = run(tmp_path, Counting())
+    said.clear()
+    assert reproduce.run(folder, "command", 1, said.append) == everything
+    assert said == ["counting (smoke): 4 of 4 jobs are there already"]
+
+
+def test_a_failed_job_leaves_no_empty_folder(tmp_path: Path) -> None:
+    class Failing(Counting):
+        def _run(self, i: int, folder: Path) -> dict[str, Any]:
+            raise UserError("there is no data set")
+
+    with pytest.raises(UserError, match="there is no data set"):
+        run(tmp_path, Failing())
+    assert not (tmp_path / "counting/smoke/job0").exists()
+
+
+def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, Counting())
+    path = tmp_path / "counting/smoke/job1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(UserError, match="of another version"):
+        run(tmp_path, Counting())
+
+
+def test_premise_keeps_the_tables_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VICINAL_DATA", raising=False)
+    jobs = {job.name: job.ready for job in reproduce.find("premise").jobs("small")}
+    assert not jobs["table-abalone"]
+    assert jobs["table-wine"]
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
     stopped = Counting(stop_at=2)
     with pytest.raises(KeyboardInterrupt):
@@ -582,6 +636,9 @@ def test_what_was_trained_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "run/weights.pt").unlink()
     with pytest.raises(UserError, match="is not finished"):
         trained.network_of(tmp_path / "run", 10)
+    (tmp_path / "run/results.json").write_text('{"epochs": [')
+    with pytest.raises(UserError, match=r"results.json is damaged; remove .*run, and it is run again"):
+        loop.train(recipe, tmp_path / "run", ALONE)
 
 
 def test_every_line_of_the_ablation_is_its_own_training() -> None:
@@ -676,6 +733,29 @@ def test_a_study_without_data_does_not_keep_the_others_from_running(
     assert counting.calls == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["toy", "--size", "smoke", "--out", "file"], "--out file is a file; give a folder"),
+        (["--report", "--out", "file"], "--out file is a file; give a folder"),
+        (["--report", "--out", "nowhere"], "there is no folder nowhere"),
+        (["--report", "--out", "folder"], "folder/report.html cannot be written (is a directory)"),
+        (["--report", "--out", "folder", "--page", "file"], "file cannot be written (file exists)"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_one_line(
+    args: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("folder/report.html").mkdir(parents=True)
+    assert cli.main(["reproduce", *args]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"vicinal: {words}")
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "report.html"]
+
+
 def test_ctrl_c_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "STUDIES", (Counting(stop_at=2),))
     assert cli.main(["reproduce", "counting", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]) == 130
@@ -708,7 +788,7 @@ def test_the_page_stands_alone_and_leaves_nothing_out(smoke: dict[str, tuple[rep
     assert len(set(ids)) == len(ids)
     assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
     for study in reproduce.STUDIES:
-        assert f"section {study.section}; size smoke" in html
+        assert f"{study.place}; size smoke" in html
         for row in smoke[study.name][1]:
             assert f"| {row.name} |" in markdown
     assert html.count("<figure>") == sum(len(list(folder.path.glob("*.svg"))) for folder, _ in smoke.values())

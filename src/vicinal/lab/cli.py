@@ -448,13 +448,20 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
     root = Path(args.out) if args.out else reproduce.DEFAULT
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--out {root} is a file; give a folder")
     if args.report:
         if args.name is not None:
             raise UserError("--report is of all studies; leave the name out")
+        if not root.exists():
+            raise UserError(f"there is no folder {root}: vicinal reproduce NAME makes it, and --out names another")
         from vicinal.lab.report import reproduction
 
-        for path in reproduction.write(root, args.size, command, Path(args.page) if args.page else None):
-            print(f"report  {path}")
+        try:
+            for path in reproduction.write(root, args.size, command, Path(args.page) if args.page else None):
+                print(f"report  {path}")
+        except OSError as error:
+            return _say(_unwritten(error, args.page or str(root)), 2)
         return 0
     if args.page is not None:
         raise UserError("--page says where --report writes; give both")
@@ -482,12 +489,20 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
             failed = _say(f"{study.name}: {error}", 2)
             continue
         except OSError as error:
-            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-            return _say(f"{folder.path} cannot be written ({reason.lower()}); choose another --out", 2)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return _say(f"the disk of {folder.path} is full; make room, and the same command goes on", 2)
+            return _say(f"{_unwritten(error, str(folder.path))}; choose another --out", 2)
         print_table(study, size, rows)
-        print(f"\nfigures {folder.path}")
+        print(f"\ntable   {folder.path / 'table.json'}")
+        if any(folder.path.glob("*.svg")):
+            print(f"figures {folder.path}")
         sys.stdout.flush()
     return failed
+
+
+def _unwritten(error: OSError, folder: str) -> str:
+    """Say what could not be written: the file that was to be replaced, or else the folder."""
+    return f"{error.filename2 or folder} cannot be written ({(error.strerror or str(error)).lower()})"
 
 
 def _between(args: argparse.Namespace, command: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
@@ -124,8 +125,9 @@ class Training(_Moving):
 
     def epoch(self, line: dict[str, Any]) -> None:
         """Print the figures of an epoch: a line of metrics.jsonl."""
+        whose = f"{self._title}: " if multiprocessing.parent_process() else ""  # others train beside it
         self._console.print(
-            f"epoch {line['epoch']:3d}  mixed loss {line['train_mixed_loss']:.4f}  "
+            f"{whose}epoch {line['epoch']:3d}  mixed loss {line['train_mixed_loss']:.4f}  "
             f"test error {100 * line['test_error']:.2f} %  {line['examples_per_second'] or 0.0:.0f} examples/s",
             soft_wrap=True,
         )
@@ -172,7 +174,9 @@ def print_needs(studies: Sequence[Study]) -> None:
     """Print what there is to run again, with what each needs at each size."""
     console = _stdout()
     sizes: tuple[Size, ...] = ("smoke", "small", "paper")
-    table = Table("study", "section", "what", "size", "data", "takes about", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("study", "section", "what", "size", "data", "takes about"):
+        table.add_column(title, overflow="fold")
     for study in studies:
         for size in sizes:
             needs = study.needs(size)
@@ -184,7 +188,7 @@ def print_needs(studies: Sequence[Study]) -> None:
 def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
     """Print a study's protocol in short, its table, and what was scaled down."""
     console = _stdout()
-    console.print(Text(f"{study.title} (section {study.section}), size {size}", style="bold"))
+    console.print(Text(f"{study.title} ({study.place}), size {size}", style="bold"))
     console.print(f"\n{inspect.getdoc(study)}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("", "measure", "published", "ours", "n", "agreement", "note"):

@@ -38,9 +38,9 @@ _MARKS: dict[str, str] = {
 }
 _MEANING: dict[Agreement, str] = {
     "inside the interval": "the published number lies in our 95 % interval over seeds",
-    "direction only": "the difference to the row it is compared with has the published sign, and is more than luck",
-    "contradicts": "that difference has the other sign, and is more than luck",
-    "unclear": "that difference may be luck, or there are too few seeds to tell",
+    "direction only": "the difference to the row it is compared with has the published sign, and its interval excludes 0",
+    "contradicts": "the difference to the row it is compared with has the other sign, and its interval excludes 0",
+    "unclear": "the difference to the row it is compared with may be luck, or the paper shows none, or seeds are too few",
     "differs": "the published number lies outside our interval, and the paper compares the row with no other",
     "scaled down": "smaller than in the paper, which compares the row with no other: nothing to compare",
     "not run": "no result yet",
@@ -196,7 +196,7 @@ def _about(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     versions = [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]
     return [
         ("Command", each([record["command"] for record in records])),
-        ("Work", f"{seconds / 60:.1f} minutes, all jobs together"),
+        ("Work", f"{seconds / 60:.1f} minutes, all jobs together (of one that was stopped, since its last start)"),
         ("Machine", each(machines)),
         ("Versions", each([f"vicinal {records[0]['vicinal']}, {text}" for text in versions])),
     ]
@@ -227,7 +227,7 @@ def markdown(parts: Sequence[Part], counts: dict[Agreement, int], about: dict[st
         ),
     ]
     for part in parts:
-        lines += ["", f"## {part.study.title} (section {part.study.section}), size {part.size}", ""]
+        lines += ["", f"## {part.study.title} ({part.study.place}), size {part.size}", ""]
         for paragraph in part.protocol:
             lines += [paragraph, ""]
         lines += [f"Needs at this size: {part.needs}."]

@@ -107,7 +107,7 @@ class AdversarialStudy(Study):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("nothing: it draws its own pictures", 0.1)
+            return Needs("none (drawn pictures)", 0.1)
         if size == "small":
             return Needs("CIFAR-10", 35.0)
         return Needs("ImageNet-2012", 4000.0, "1 H100 GPU, by arithmetic: never run")

@@ -63,7 +63,7 @@ class CifarStudy(TrainingStudy):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn pictures", 0.1)
+            return Needs("none (drawn pictures)", 0.1)
         if size == "small":
             return Needs("CIFAR-10", 30)
         return Needs("CIFAR-10 and CIFAR-100", 60 * 24 * 20, "1 GPU")

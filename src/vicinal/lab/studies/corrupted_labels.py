@@ -53,7 +53,7 @@ class CorruptedLabelsStudy(TrainingStudy):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn pictures", 0.1)
+            return Needs("none (drawn pictures)", 0.1)
         return Needs("CIFAR-10", 45) if size == "small" else Needs("CIFAR-10", 60 * 24 * 3, "1 GPU")
 
     def scaled_down(self, size: Size) -> Sequence[str]:

@@ -92,7 +92,7 @@ class GanStudy(Study):
 
     def needs(self, size: Size) -> Needs:
         """Nothing but time: the data are drawn."""
-        return Needs(data="none: it is drawn", minutes=_SCALES[size].minutes)
+        return Needs(data="none (drawn points)", minutes=_SCALES[size].minutes)
 
     def scaled_down(self, size: Size) -> Sequence[str]:
         """Say what is smaller."""

@@ -66,7 +66,7 @@ class ImageNetStudy(TrainingStudy):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn pictures", 0.1)
+            return Needs("none (drawn pictures)", 0.1)
         if size == "small":
             return Needs(f"the folder {SMALL} with train/ and val/", 30)
         return Needs("ImageNet-2012", 60 * 24 * 60, "8 GPUs")

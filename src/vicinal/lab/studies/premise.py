@@ -117,9 +117,9 @@ class PremiseStudy(Study):
         return said
 
     def jobs(self, size: Size) -> Sequence[Job]:
-        """Give one job a set: values of the families, and the real tables that are there."""
+        """Give one job a set: values of the families, and the real tables."""
         scale = SCALES[size]
-        real = [Job(_table_job(name), partial(_real_job, scale, name)) for name in scale.real if _is_there(name)]
+        real = [Job(_table_job(name), partial(_real_job, scale, name), ready=_is_there(name)) for name in scale.real]
         return [
             Job(_job_name(family, value), partial(_toy_job, scale, family, value))
             for family in toy.FAMILIES

@@ -6,6 +6,7 @@ The folder:
     ROOT/STUDY/SIZE/JOB/        what a job keeps while it runs and after, as a training run with its checkpoints
     ROOT/STUDY/SIZE/*.svg       the figures
     ROOT/STUDY/SIZE/table.json  the table
+    ROOT/STUDY/SIZE/.lock       held by the one command that works there
 
 A job whose file is there is not run again. A file of another version or of other settings is refused, never mixed with
 new results; so is one whose results are not what was written.
@@ -48,6 +49,8 @@ from vicinal.lab.studies.study import Job, Results, Row, Size, Study, spell_agre
 from vicinal.lab.studies.toy import ToyStudy
 from vicinal.lab.studies.uci import UciStudy
 
+_FORMAT = 1  # of a record
+_LOCK = ".lock"
 SIZES: tuple[Size, ...] = get_args(Size)
 DEFAULT = Path("vicinal-runs", "reproduce")
 
@@ -113,13 +116,14 @@ class Folder:
         try:
             found = json.loads(path.read_bytes())
             mark, digest, results = found["fingerprint"], found["sha256"], found["results"]
+            written_as = found["format"]
         except FileNotFoundError:
             return None
         except OSError as error:
             raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not what a job wrote; remove it, and it is run again") from error
-        if mark != fingerprint(self.study, self.size, job):
+        if written_as != _FORMAT or mark != fingerprint(self.study, self.size, job):
             raise UserError(f"{path} is of another version or of other settings; choose another --out, or remove it")
         if digest != _digest(results):
             raise UserError(f"the results in {path} are not those that were written; remove it, and it is run again")
@@ -139,11 +143,15 @@ class Folder:
         own = self.path / job.name
         own.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
-        results = finite(job.run(own))
+        try:
+            results = finite(job.run(own))
+        finally:
+            if not any(own.iterdir()):
+                own.rmdir()
         seconds = time.perf_counter() - start
         results = json.loads(json.dumps(results, allow_nan=False))  # as it is read back
         record = {
-            "format": 1,
+            "format": _FORMAT,
             "fingerprint": fingerprint(self.study, self.size, job),
             "study": self.study.name,
             "size": self.size,
@@ -158,8 +166,6 @@ class Folder:
             "results": results,
         }
         files.write(self.path / f"{job.name}.json", json.dumps(record, allow_nan=False))
-        if not any(own.iterdir()):
-            own.rmdir()
         return record
 
 
@@ -189,16 +195,27 @@ def run(folder: Folder, command: str, processes: int, say: Callable[[str], None]
         processes: how many work at once; 1 works in this one.
         say: is told how far it is, a line a job.
 
+    Raises:
+        UserError: another command runs this study there; and what a job or a record raises.
+
     """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with files.locked(folder.path / _LOCK) as mine:
+        if not mine:
+            raise UserError(f"another command runs this study in {folder.path}; wait for it, or end it")
+        return _run_missing(folder, command, processes, say)
+
+
+def _run_missing(folder: Folder, command: str, processes: int, say: Callable[[str], None]) -> Results:
     jobs = folder.study.jobs(folder.size)
     records = folder.records()
-    missing = [job for job in jobs if job.name not in records]
-    if missing:
-        folder.path.mkdir(parents=True, exist_ok=True)
+    missing = [job for job in jobs if job.name not in records and job.ready]
     here = f"{folder.study.name} ({folder.size})"
-    if len(missing) < len(jobs):
-        say(f"{here}: {len(jobs) - len(missing)} of {len(jobs)} jobs are there already")
-    for count, (job, record) in enumerate(_run(folder, missing, command, processes), len(jobs) - len(missing) + 1):
+    if records:
+        say(f"{here}: {len(records)} of {len(jobs)} jobs are there already")
+    if lacking := len(jobs) - len(records) - len(missing):
+        say(f"{here}: {lacking} of {len(jobs)} jobs are passed over, since their data are not there")
+    for count, (job, record) in enumerate(_run(folder, missing, command, processes), len(records) + 1):
         say(f"{here}: {count} of {len(jobs)} jobs, {job.name} in {record['seconds']:.1f} s")
     return folder.done()
 

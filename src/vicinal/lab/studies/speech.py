@@ -44,7 +44,7 @@ class SpeechStudy(TrainingStudy):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn spectrograms", 0.1)
+            return Needs("none (drawn spectrograms)", 0.1)
         if size == "small":
             return Needs("a folder speech_commands of words", 45)
         return Needs("Speech Commands, version 1", 60 * 12, "1 GPU")

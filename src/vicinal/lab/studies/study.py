@@ -89,12 +89,14 @@ class Job:
             in the size.
         run: given a folder of its own for checkpoints, gives the results as JSON holds them.
         decided_by: what else decides the result and may change while the name stays, as a recipe's fingerprint.
+        ready: whether its data are there; else it is passed over, and its rows say why. What it gave before counts.
 
     """
 
     name: str
     run: Callable[[Path], dict[str, Any]]
     decided_by: str = ""
+    ready: bool = True
 
 
 class Study(ABC):
@@ -103,6 +105,11 @@ class Study(ABC):
     name: ClassVar[str]
     section: ClassVar[str]  # "3.6, table 4"
     title: ClassVar[str]
+
+    @property
+    def place(self) -> str:
+        """Its place in the paper, in a heading; of what has none, what it is."""
+        return f"section {self.section}" if self.section[0].isdigit() else self.section
 
     @abstractmethod
     def needs(self, size: Size) -> Needs:

@@ -94,7 +94,7 @@ class UciStudy(Study):
     def needs(self, size: Size) -> Needs:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn tables", 0.1)
+            return Needs("none (drawn tables)", 0.1)
         return Needs("the six UCI sets", 35 if size == "small" else 120)
 
     def scaled_down(self, size: Size) -> Sequence[str]:

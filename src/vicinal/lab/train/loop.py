@@ -163,8 +163,12 @@ def _finished(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     """Give what results.json holds, if this run is done."""
     if not _is_ours(folder, recipe) or not (folder / "results.json").exists():
         return None
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{folder / 'results.json'} is damaged; remove {folder}, and it is run again") from error
     checkpoint.remove_all(folder)
-    return json.loads((folder / "results.json").read_text())
+    return results
 
 
 def _claim(folder: Path, recipe: Recipe, stack: contextlib.ExitStack) -> None:
