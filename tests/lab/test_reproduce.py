@@ -142,7 +142,8 @@ def test_the_quick_run_fills_every_row_and_draws_every_figure(
     folder, rows = smoke[study.name]
     assert all(row.values or "not run" in row.note for row in rows)
     assert all(math.isfinite(value) for row in rows for value in row.values)
-    figures = {"toy": 1, "between": 2, "cifar": 1, "corrupted-labels": 1, "uci": 1, "ablation": 2}
+    figures = {"toy": 1, "between": 2, "imagenet": 1, "cifar": 1, "speech": 1, "corrupted-labels": 1, "adversarial": 1}
+    figures |= {"uci": 1, "ablation": 2}
     drawn = sorted(folder.path.glob("*.svg"))
     if study.name in figures:
         assert len(drawn) == figures[study.name]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from vicinal.lab import files
 from vicinal.lab.report import figures
 from vicinal.lab.report.figures import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 from vicinal.lab.studies.study import Row
@@ -163,6 +165,27 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
         axes.spines["left"].set_visible(False)
         figures._write(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
         return _finished(figures._svg(figure, key, label))
+
+
+def write_beside(
+    path: Path, label: str, rows: Sequence[Row], kind: Callable[[Row], str], ending: str, x: str
+) -> tuple[Path, ...]:
+    """Write the picture of `beside` of those rows that were run; give its path, or nothing where none was.
+
+    Args:
+        path: of the file; its name, without what ends it, is the key.
+        label: what the picture shows, for those who cannot see it.
+        rows: of a table.
+        kind: says whether a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
+        ending: of the rows' names, left out.
+        x: what the horizontal axis measures.
+
+    """
+    marks = [mark(row, kind(row), ending) for row in rows if row.values]
+    if not marks:
+        return ()
+    files.write(path, beside(path.stem, label, marks, x))
+    return (path,)
 
 
 def _frame(axes: Axes) -> None:

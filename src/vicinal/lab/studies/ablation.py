@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vicinal.lab import files
 from vicinal.lab.report import plots
 from vicinal.lab.studies.cifar import scaled
 from vicinal.lab.studies.study import Needs, Published, Results, Size
@@ -124,19 +123,14 @@ class AblationStudy(TrainingStudy):
 
     def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 5, a picture for each weight decay."""
-        paths = []
+        paths: list[Path] = []
         for decay in DECAYS:
             ending = f", weight decay {1e4 * decay:g}e-4, median test error"
-            rows = [row for row in self.rows(size, done) if row.name.endswith(ending) and row.values]
-            if rows:
-                marks = [plots.mark(row, _kind(row.name), ending) for row in rows]
-                path = folder / f"table5-decay{1e4 * decay:g}e-4.svg"
-                label = (
-                    f"Median test error of each line of table 5 with weight decay {decay}, beside the published numbers"
-                )
-                written = f"test error, %, weight decay {1e4 * decay:g}e-4"
-                files.write(path, plots.beside(f"ablation{1e4 * decay:g}", label, marks, written))
-                paths.append(path)
+            rows = [row for row in self.rows(size, done) if row.name.endswith(ending)]
+            path = folder / f"table5-decay{1e4 * decay:g}e-4.svg"
+            label = f"Median test error of each line of table 5 with weight decay {decay}, beside the published numbers"
+            written = f"test error, %, weight decay {1e4 * decay:g}e-4"
+            paths += plots.write_beside(path, label, rows, lambda row: _kind(row.name), ending, written)
         return paths
 
 

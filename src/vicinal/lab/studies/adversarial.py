@@ -20,6 +20,7 @@ from torch import Tensor
 from vicinal.lab import files, recipes
 from vicinal.lab.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, PixelNetwork, evaluate
 from vicinal.lab.errors import UserError
+from vicinal.lab.report import plots
 from vicinal.lab.studies.study import Job, Needs, Published, Results, Row, Size, Study
 from vicinal.lab.train import distributed, examples, loop, trained
 from vicinal.lab.train.recipe import Recipe
@@ -189,6 +190,19 @@ class AdversarialStudy(Study):
                 note += "; not run for every seed: pip install pyautoattack, then run those again"
             table += [row("white box", "top-1", method, attack, note) for method in ("ERM", "mixup")]
         return table
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the top-1 errors of table 3, and those of the attacks that are not of the paper."""
+        rows = [row for row in self.rows(size, done) if ", top-1, " in row.name]
+        label = "Top-1 error under attack of ERM and of mixup beside the published numbers"
+        return plots.write_beside(
+            folder / "table3.svg",
+            label,
+            rows,
+            lambda row: "mix" if "mixup" in row.name else "erm",
+            "",
+            "top-1 error, %",
+        )
 
 
 def _job_name(seed: int) -> str:

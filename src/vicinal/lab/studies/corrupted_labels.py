@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from vicinal.lab import files
 from vicinal.lab.report import plots
 from vicinal.lab.studies.cifar import scaled
 from vicinal.lab.studies.study import Needs, Published, Results, Size
@@ -108,14 +107,16 @@ class CorruptedLabelsStudy(TrainingStudy):
 
     def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors after the last epoch."""
-        rows = [row for row in self.rows(size, done) if row.name.endswith("last test error") and row.values]
-        if not rows:
-            return ()
-        path = folder / "table2.svg"
+        rows = [row for row in self.rows(size, done) if row.name.endswith("last test error")]
         label = "Test error after the last epoch with random training labels, beside the published numbers"
-        marks = [plots.mark(row, "erm" if ", ERM" in row.name else "mix", ", last test error") for row in rows]
-        files.write(path, plots.beside("corrupted", label, marks, "test error of the last epoch, %"))
-        return (path,)
+        return plots.write_beside(
+            folder / "table2.svg",
+            label,
+            rows,
+            lambda row: "erm" if ", ERM" in row.name else "mix",
+            ", last test error",
+            "test error of the last epoch, %",
+        )
 
 
 def _on_true(run: Run) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from vicinal.lab.report import plots
 from vicinal.lab.studies.cifar import scaled
-from vicinal.lab.studies.study import Needs, Published, Size
+from vicinal.lab.studies.study import Needs, Published, Results, Size
 from vicinal.lab.studies.training import Cell, Measure, TrainingStudy, last_error, last_top5_error, quick
 from vicinal.lab.train.recipe import Recipe
 
@@ -129,6 +131,19 @@ class ImageNetStudy(TrainingStudy):
                 )
             )
         return listed
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the top-1 errors of table 1."""
+        rows = [row for row in self.rows(size, done) if row.name.endswith(", top-1 error")]
+        label = "Top-1 error of ERM and of mixup beside the published numbers"
+        return plots.write_beside(
+            folder / "table1.svg",
+            label,
+            rows,
+            lambda row: "mix" if "mixup" in row.name else "erm",
+            ", top-1 error",
+            "top-1 error, %",
+        )
 
 
 def _method(line: Line) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from vicinal.lab.studies.study import Needs, Published, Size
+from vicinal.lab.report import plots
+from vicinal.lab.studies.study import Needs, Published, Results, Size
 from vicinal.lab.studies.training import Cell, Measure, Run, TrainingStudy, last_error
 from vicinal.lab.train import examples, trained
 from vicinal.lab.train.recipe import Recipe
@@ -90,9 +91,14 @@ class SpeechStudy(TrainingStudy):
             elif size == "small":
                 narrow = {"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[network]
                 recipe = replace(
-                    recipe, data="speech-commands", network=narrow, epochs=15, drops=(5, 10), precision="bfloat16",
+                    recipe,
+                    data="speech-commands",
+                    network=narrow,
+                    epochs=15,
+                    drops=(5, 10),
+                    precision="bfloat16",
                     learning_rate=1e-3,
-                )  # fmt: skip
+                )
             measures = (
                 Measure("validation error, %", _validation, Published(numbers[0])),
                 Measure("test error, %", last_error, Published(numbers[1])),
@@ -111,6 +117,19 @@ class SpeechStudy(TrainingStudy):
         data = examples.validation(recipe).to(device)
         wrong = trained.wrong(trained.network_of(folder, len(data.classes), device), data)
         return {"validation_error": float(wrong.double().mean())}
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the test errors of figure 4."""
+        rows = [row for row in self.rows(size, done) if row.name.endswith(", test error")]
+        label = "Test error on spoken commands of ERM and of mixup beside the published numbers"
+        return plots.write_beside(
+            folder / "figure4.svg",
+            label,
+            rows,
+            lambda row: "mix" if "mixup" in row.name else "erm",
+            ", test error",
+            "test error, %",
+        )
 
 
 def _validation(run: Run) -> float:

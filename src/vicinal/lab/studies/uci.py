@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 import vicinal
-from vicinal.lab import files
 from vicinal.lab.data import drawn, uci
 from vicinal.lab.data.encoding import Encoding
 from vicinal.lab.data.split import split
@@ -153,18 +152,17 @@ class UciStudy(Study):
 
     def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 4, every reading of the protocol beside the printed numbers."""
-        marks = []
-        for row in self.rows(size, done):
-            if not row.values or "alpha =" in row.name:
-                continue
-            marks.append(plots.mark(row, "erm" if row.name.endswith(ERM) else "mix"))
-        if not marks:
-            return ()
-        marks.sort(key=lambda mark: mark.name.split(",")[0])  # a set's readings stand together
-        path = folder / "table4.svg"
+        rows = [row for row in self.rows(size, done) if "alpha =" not in row.name]
+        rows.sort(key=lambda row: row.name.split(",")[0])  # a set's readings stand together
         label = "Test error of ERM and of mixup on six tables beside the published numbers, by reading of the protocol"
-        files.write(path, plots.beside("uci", label, marks, "test error, %"))
-        return (path,)
+        return plots.write_beside(
+            folder / "table4.svg",
+            label,
+            rows,
+            lambda row: "erm" if row.name.endswith(ERM) else "mix",
+            "",
+            "test error, %",
+        )
 
 
 _TITLES = {"htru2": "Htru2", **{name: name.capitalize() for name in PUBLISHED if name != "htru2"}}
