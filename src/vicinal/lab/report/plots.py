@@ -163,6 +163,7 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(figures._tick(1.0)))
         axes.spines["left"].set_visible(False)
+        figures._write(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
         figures._write(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
         return _finished(figures._svg(figure, key, label))
 

@@ -193,7 +193,8 @@ class AdversarialStudy(Study):
 
     def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 3, and those of the attacks that are not of the paper."""
-        rows = [row for row in self.rows(size, done) if ", top-1, " in row.name]
+        named = ((row, row.name.replace(", top-1, ", ", ")) for row in self.rows(size, done))
+        rows = [replace(row, name=name) for row, name in named if name != row.name]
         label = "Top-1 error under attack of ERM and of mixup beside the published numbers"
         return plots.write_beside(
             folder / "table3.svg",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vicinal.lab.report import plots
@@ -134,7 +134,11 @@ class ImageNetStudy(TrainingStudy):
 
     def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
-        rows = [row for row in self.rows(size, done) if row.name.endswith(", top-1 error")]
+        rows = [
+            replace(row, name=row.name.replace("alpha = ", ""))
+            for row in self.rows(size, done)
+            if row.name.endswith(", top-1 error")
+        ]
         label = "Top-1 error of ERM and of mixup beside the published numbers"
         return plots.write_beside(
             folder / "table1.svg",
