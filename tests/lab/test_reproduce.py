@@ -22,6 +22,7 @@ from vicinal.lab import cli, models
 from vicinal.lab.data import drawn
 from vicinal.lab.data.encoding import Encoding
 from vicinal.lab.data.split import split
+from vicinal.lab.data.table import assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.report import plots, reproduction
@@ -424,6 +425,35 @@ def test_any_table_of_two_columns_has_a_surface(tmp_path: Path) -> None:
     assert "Decision surfaces of ERM, mixup on pairs" in (tmp_path / "surface.svg").read_text()
     with pytest.raises(UserError, match=r"two number columns .* three has 3 columns, 2 classes"):
         toy.of_table(drawn.table("three", 2, columns=3), {"ERM": v.ERM()}, tmp_path / "x.svg")
+    with pytest.raises(UserError, match="one has 1 column, 3 classes and 0 missing cells"):
+        toy.of_table(drawn.table("one", 3, columns=1), {"ERM": v.ERM()}, tmp_path / "x.svg")
+    toy.of_table(table, {"ERM": v.ERM()}, str(tmp_path / "one.svg"), epochs=1)
+    assert "Decision surfaces of ERM on pairs" in (tmp_path / "one.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("methods", "place", "training", "words"),
+    [
+        ({}, "x.svg", {}, "give one method or more"),
+        (toy.METHODS, "x.svg", {"batch": 0}, "batch must be 1 or more, got 0"),
+        (toy.METHODS, "x.svg", {"epochs": 0}, "epochs must be 1 or more, got 0"),
+        (toy.METHODS, "none/x.svg", {}, "there is no folder .*none: give the path of a file"),
+        (toy.METHODS, ".", {}, "is a folder: give the path of a file"),
+    ],
+)
+def test_a_surface_that_cannot_be_drawn_is_refused_before_training(
+    methods: Any, place: str, training: dict[str, int], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "probabilities", never)
+    with pytest.raises(UserError, match=words):
+        toy.of_table(drawn.table("pairs", 2, columns=2), methods, tmp_path / place, **training)
+
+
+def test_a_surface_is_none_of_regression(tmp_path: Path) -> None:
+    columns = {"a": np.arange(12.0), "b": np.arange(12.0) ** 2, "y": np.arange(12.0) / 7}
+    table = assemble(columns, "y", task="regression", name="line", source="test")
+    with pytest.raises(UserError, match="line is regression"):
+        toy.of_table(table, {"ERM": v.ERM()}, tmp_path / "x.svg")
 
 
 # -- between the training points ---------------------------------------------------------------------------------------
@@ -609,6 +639,22 @@ def test_the_memory_of_a_step_is_the_most_that_is_there_at_once() -> None:
 
     # and the number that is added, as a tensor
     assert 0 <= cost._peak(step, torch.device("cpu")) - 2_000_000 < 100
+
+
+def test_the_memory_of_a_step_does_not_depend_on_the_steps_before_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    case = cost.Case("small", (4, 3, 16, 16), 10, 1.0)
+    monkeypatch = pytest.MonkeyPatch()
+    try:
+        found = []
+        for methods in (("ERM", "mixup"), ("mixup", "ERM")):
+            monkeypatch.setattr(cost, "METHODS", methods)
+            found.append(cost.measure(case, 1, 1, tmp_path)["bytes"])
+    finally:
+        monkeypatch.undo()
+    assert found[0] == found[1]
+    assert capfd.readouterr().err == ""
 
 
 # -- the command and the page ------------------------------------------------------------------------------------------
@@ -846,7 +892,7 @@ def test_curves_are_named_with_their_strokes() -> None:
         r"stroke:var\(--mix, [^)]*\);(?:stroke-\w+:[^;]*;)*stroke-width:([\d.]+)",
         plots.lines("k", "l", curves[:2], "x", "y"),
     )
-    assert sorted(widths) == ["1.8", "1.8", "3.6", "3.6"]  # each curve and its key: none hides the other
+    assert sorted(widths) == ["1.6", "1.6", "5", "5"]  # each curve and its key: none hides the other
     assert plots.lines("key", "label", curves, "x", "y").count("stroke-dasharray") == 2
 
 
