@@ -96,8 +96,9 @@ def lines(
         figure = figures._canvas(height)
         axes = figures._axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
         for i, (curve, name, (left, line)) in enumerate(zip(curves, names, places, strict=True)):
-            style = _stroke(curve, 5.0 if i == 0 else 1.6)
-            axes.plot(curve.x, curve.y, **(style | {"marker": "o"} if len(curve.x) == 1 else style))
+            style = _stroke(curve, 4.2 if i == 0 else 1.5)
+            point: dict[str, Any] = {"marker": "o"} if len(curve.x) == 1 else {}  # one epoch is no line
+            axes.plot(curve.x, curve.y, **(style | point))
             middle = 1.0 - (_KEY * line + 9.0) / height
             ends = [(left + share * _STROKE) / WIDTH for share in (0.0, 0.5, 1.0)]
             figure.add_artist(Line2D(ends, [middle] * 3, markevery=[1], **style))

@@ -108,7 +108,8 @@ def of_values(values: object) -> Recipe:
     for name, value in values.items():
         if not _is_of(value, hints[name]):
             raise UserError(f"{name} of its recipe cannot be {json.dumps(value)}")
-    return Recipe(**(values | {"drops": tuple(values["drops"])}))
+    given: dict[str, Any] = values | {"drops": tuple(values["drops"])}
+    return Recipe(**given)
 
 
 def _is_of(value: object, kind: Any) -> bool:
