@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,6 +177,46 @@ def test_nothing_to_do_is_refused(mixed_table: Table):
         diagnose.diagnose(mixed_table, ())
 
 
+def test_an_alpha_given_twice_is_refused(mixed_table: Table):
+    with pytest.raises(UserError, match="alpha 1 is given 2 times: give each once"):
+        diagnose.diagnose(mixed_table, (1.0, 0.4, 1))
+
+
+def test_three_rows_are_needed(mixed_table: Table):
+    for n in (1, 2):
+        table = replace(
+            mixed_table, numbers=mixed_table.numbers[:n], codes=mixed_table.codes[:n], target=mixed_table.target[:n]
+        )
+        with pytest.raises(UserError, match=f"3 are needed: made has {n}"):
+            diagnose.diagnose(table, draws=20)
+        with pytest.raises(UserError, match=f"made has 41, of which rows={n} may take part"):
+            diagnose.diagnose(mixed_table, rows=n, draws=20)
+    assert diagnose.diagnose(mixed_table, rows=3, draws=20).neighbours == 1
+
+
+def test_two_draws_are_needed(mixed_table: Table):
+    for draws in (0, 1):
+        with pytest.raises(UserError, match=f"draws must be 2 or more, got {draws}"):
+            diagnose.diagnose(mixed_table, draws=draws)
+    assert diagnose.diagnose(mixed_table, draws=2).draws == 2
+
+
+def test_rows_that_are_all_the_same_say_nothing():
+    y = np.arange(30) % 2
+    with pytest.raises(UserError, match=r"the inputs of all 30 rows of made are the same: .* cannot say anything"):
+        diagnose.diagnose(labelled(np.full((30, 2), 7.0), y), draws=20)
+    one_differs = np.full((30, 2), 7.0)
+    one_differs[4, 1] = 8.0
+    assert diagnose.diagnose(labelled(one_differs, y), draws=20).rows == 30
+
+
+def test_an_alpha_that_was_not_asked_for_is_said(mixed_table: Table):
+    found = diagnose.diagnose(mixed_table, (0.1, 0.4), draws=20)
+    assert found.at(0.4) is found.mixed[1]
+    with pytest.raises(UserError, match=r"alpha 1 was not asked for: diagnose was given 0\.1, 0\.4"):
+        found.at(1.0)
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +252,8 @@ def test_without_alpha_1_there_is_nothing_measured_to_lay_beside(command: Callab
     code, out, _ = command("iris", "--alpha", "0.2")
     assert code == 0
     assert re.search(r"^0\.2 +0\.\d{3} \[", out, re.MULTILINE)
-    assert "How well this predicts" not in out
+    assert out.endswith("How well this foretells what mixup does is known at alpha 1 only: add it to --alpha.\n")
+    assert "rank correlation" not in out
 
 
 def test_a_part_of_a_large_table_is_said_to_be_one(mixed_table: Table, monkeypatch: pytest.MonkeyPatch):
@@ -227,6 +269,7 @@ def test_a_part_of_a_large_table_is_said_to_be_one(mixed_table: Table, monkeypat
         (["diabetes"], "diabetes is regression"),
         (["iris", "--alpha", "0"], "alpha must be a finite number > 0, got 0"),
         (["iris", "--alpha", ""], "at least one alpha"),
+        (["iris", "--alpha", "1,1"], "alpha 1 is given 2 times"),
         (["nothing.csv"], "there is no file"),
     ],
 )

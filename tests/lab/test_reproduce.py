@@ -1,14 +1,16 @@
 """`vicinal reproduce`: what every study owes, what is kept on disk, and the studies' own arithmetic against plain loops."""
 
+import io
 import json
 import math
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from vicinal.lab import cli, models
 from vicinal.lab.data import drawn
 from vicinal.lab.data.encoding import Encoding
 from vicinal.lab.data.split import split
+from vicinal.lab.data.table import assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.report import plots, reproduction
@@ -477,6 +480,35 @@ def test_any_table_of_two_columns_has_a_surface(tmp_path: Path) -> None:
     assert "Decision surfaces of ERM, mixup on pairs" in (tmp_path / "surface.svg").read_text()
     with pytest.raises(UserError, match=r"two number columns .* three has 3 columns, 2 classes"):
         toy.of_table(drawn.table("three", 2, columns=3), {"ERM": v.ERM()}, tmp_path / "x.svg")
+    with pytest.raises(UserError, match="one has 1 column, 3 classes and 0 missing cells"):
+        toy.of_table(drawn.table("one", 3, columns=1), {"ERM": v.ERM()}, tmp_path / "x.svg")
+    toy.of_table(table, {"ERM": v.ERM()}, str(tmp_path / "one.svg"), epochs=1)
+    assert "Decision surfaces of ERM on pairs" in (tmp_path / "one.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("methods", "place", "training", "words"),
+    [
+        ({}, "x.svg", {}, "give one method or more"),
+        (toy.METHODS, "x.svg", {"batch": 0}, "batch must be 1 or more, got 0"),
+        (toy.METHODS, "x.svg", {"epochs": 0}, "epochs must be 1 or more, got 0"),
+        (toy.METHODS, "none/x.svg", {}, "there is no folder .*none: give the path of a file"),
+        (toy.METHODS, ".", {}, "is a folder: give the path of a file"),
+    ],
+)
+def test_a_surface_that_cannot_be_drawn_is_refused_before_training(
+    methods: Any, place: str, training: dict[str, int], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "probabilities", never)
+    with pytest.raises(UserError, match=words):
+        toy.of_table(drawn.table("pairs", 2, columns=2), methods, tmp_path / place, **training)
+
+
+def test_a_surface_is_none_of_regression(tmp_path: Path) -> None:
+    columns = {"a": np.arange(12.0), "b": np.arange(12.0) ** 2, "y": np.arange(12.0) / 7}
+    table = assemble(columns, "y", task="regression", name="line", source="test")
+    with pytest.raises(UserError, match="line is regression"):
+        toy.of_table(table, {"ERM": v.ERM()}, tmp_path / "x.svg")
 
 
 # -- between the training points ---------------------------------------------------------------------------------------
@@ -667,6 +699,22 @@ def test_the_memory_of_a_step_is_the_most_that_is_there_at_once() -> None:
     assert 0 <= cost._peak(step, torch.device("cpu")) - 2_000_000 < 100
 
 
+def test_the_memory_of_a_step_does_not_depend_on_the_steps_before_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    case = cost.Case("small", (4, 3, 16, 16), 10, 1.0)
+    monkeypatch = pytest.MonkeyPatch()
+    try:
+        found = []
+        for methods in (("ERM", "mixup"), ("mixup", "ERM")):
+            monkeypatch.setattr(cost, "METHODS", methods)
+            found.append(cost.measure(case, 1, 1, tmp_path)["bytes"])
+    finally:
+        monkeypatch.undo()
+    assert found[0] == found[1]
+    assert capfd.readouterr().err == ""
+
+
 # -- the command and the page ------------------------------------------------------------------------------------------
 
 
@@ -763,6 +811,17 @@ def test_ctrl_c_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     assert "stopped; 2 of 4 jobs are kept in" in capsys.readouterr().err
 
 
+def untrained(folder: Path, **changes: Any) -> Path:
+    """Make a finished run's folder without training."""
+    recipe = small(**changes)
+    with loop.seeded(v.Key(recipe.seed, 0, 0, 0, 1)):
+        network = models.build(recipe.network, 10)
+    folder.mkdir()
+    (folder / "recipe.json").write_text(json.dumps({"recipe": asdict(recipe)}))
+    torch.save(network.state_dict(), folder / "weights.pt")
+    return folder
+
+
 def test_two_runs_are_compared_between_their_points(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -774,11 +833,148 @@ def test_two_runs_are_compared_between_their_points(
     said, progress = capsys.readouterr()
     assert progress.splitlines() == [f"{tmp_path / name}: 6 of 6 pairs" for name in "ab"]
     record = json.loads((tmp_path / "out/between.json").read_text())
-    a, b = record["networks"].values()
+    a, b = (record["networks"][letter] for letter in "AB")
+    assert [network["folder"] for network in (a, b)] == [str(tmp_path / name) for name in "ab"]
     assert f"{100 * a['misses'][10]:13.2f}{100 * b['misses'][10]:13.2f}" in said
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.svg")) == ["figure2a.svg", "figure2b.svg"]
+    for letter in "ab":
+        svg = (tmp_path / f"out/figure2{letter}.svg").read_text()
+        assert re.findall(r">([AB]: \w+)</text>", svg) == ["A: a", "B: b"]
     assert cli.main(["between", str(tmp_path / "a"), str(tmp_path / "c")]) == 2
-    assert "trained on different examples" in capsys.readouterr().err
+    assert "trained on different examples (examples: 32 and 16)" in capsys.readouterr().err
+
+
+def test_a_run_beside_itself_is_two_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(between, "PAIRS", 6)
+    run = str(untrained(tmp_path / "a"))
+    assert cli.main(["between", run, run, "--out", str(tmp_path / "out")]) == 0
+    networks = json.loads((tmp_path / "out/between.json").read_text())["networks"]
+    assert list(networks) == ["A", "B"]
+    assert networks["A"] == networks["B"]
+    assert networks["A"]["folder"] == run
+
+
+def test_between_refuses_a_file_before_it_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(between, "between", never)
+    run, out = str(untrained(tmp_path / "a")), tmp_path / "out"
+    out.write_text("mine")
+    for place in (out, out / "below"):
+        assert cli.main(["between", run, run, "--out", str(place)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"vicinal: {place} cannot be written (")
+        assert said.count("\n") == 1
+    assert out.read_text() == "mine"
+
+
+def never(*given: Any) -> Any:
+    raise AssertionError("it was asked")
+
+
+def _saved(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"garbage\n" * 40,
+        lambda whole: bytes(range(256)) * 20,
+        lambda whole: whole[:-100],
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:10],
+        lambda whole: _saved([1, 2]),
+        lambda whole: _saved({"layer": 3}),
+    ],
+    ids=["empty", "text", "bytes", "end", "half", "beginning", "list", "number"],
+)
+def test_damaged_weights_are_found_before_anything_is_asked(
+    damage: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(between, "between", never)
+    a, b = (untrained(tmp_path / name) for name in "ab")
+    weights = b / "weights.pt"
+    weights.write_bytes(damage(weights.read_bytes()))
+    assert cli.main(["between", str(a), str(b), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"vicinal: {weights} is damaged: remove {b} and train that run again\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([1, 2], "is no table of fields: [1, 2]"),
+        ({"epochs": "x"}, 'epochs of its recipe cannot be "x"'),
+        ({"epochs": True}, "epochs of its recipe cannot be true"),
+        ({"drops": 3}, "drops of its recipe cannot be 3"),
+        ({"drops": [1.5]}, "drops of its recipe cannot be [1.5]"),
+        ({"learning_rate": None}, "learning_rate of its recipe cannot be null"),
+        ({"examples": "all"}, 'examples of its recipe cannot be "all"'),
+        ({"crop": []}, "crop of its recipe cannot be []"),
+        ({"network": 1}, "network of its recipe cannot be 1"),
+        ({"augment": 1}, "augment of its recipe cannot be 1"),
+        ({"epochs": 0}, "epochs must be 1 or more, got 0"),
+        ({"more": 0}, "another version: its recipe and this one's differ in 'more'"),
+    ],
+)
+def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path) -> None:
+    run = untrained(tmp_path / "run", learning_rate=1)  # a whole number is a number
+    assert trained.recipe_of(run).learning_rate == 1
+    path = run / "recipe.json"
+    recipe = json.loads(path.read_text())["recipe"] | changes if isinstance(changes, dict) else changes
+    path.write_text(json.dumps({"recipe": recipe}))
+    with pytest.raises(UserError) as refused:
+        trained.recipe_of(run)
+    assert str(path) in str(refused.value)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "field"),
+    [
+        ({"size": 32}, {"size": 64}, "size: 32 and 64"),
+        ({"crop": "padded"}, {"crop": "resized"}, "crop: padded and resized"),
+        ({"noise": 0.5, "seed": 1}, {"noise": 0.5, "seed": 2}, "seed: 1 and 2"),
+        ({"examples": None}, {"examples": 9}, "examples: None and 9"),
+    ],
+)
+def test_other_inputs_of_one_folder_are_not_the_same_examples(
+    a: dict[str, Any], b: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    runs = [untrained(tmp_path / name, data="photos", **changes) for name, changes in (("a", a), ("b", b))]
+    with pytest.raises(UserError, match=rf"different examples \({field}\)"):
+        between.load(*runs)
+
+
+def test_what_does_not_change_the_inputs_is_not_asked() -> None:
+    assert examples.decided_by(small(size=32, seed=3, augment=False)) == examples.decided_by(small(epochs=9))
+    assert list(examples.decided_by(small(data="imagenet"))) == ["data", "examples", "noise", "size", "crop"]
+
+
+def test_curves_are_named_with_their_strokes() -> None:
+    curves = [
+        plots.Line("A: one", "mix", (0, 1), (2, 3)),
+        plots.Line("B: " + "long" * 20, "mix", (0, 1), (2, 3)),
+        plots.Line("paper", "mix", (0, 1), (2, 3), dashed=True),
+    ]
+    root = ElementTree.fromstring(plots.lines("key", "label", curves, "x", "y"))
+    texts = {element.text: element for element in root.iter() if element.tag.endswith("text")}
+    names = ["A: one", ("B: " + "long" * 20)[:51] + "\N{HORIZONTAL ELLIPSIS}", "paper"]
+    assert [text for text in texts if text in names] == names
+    heights = [
+        float(texts[name].get("y") or re.findall(r"[\d.]+", texts[name].get("transform") or "")[1]) for name in names
+    ]
+    assert heights == sorted(heights)
+    assert len(set(heights)) == 3  # the long one has a line of its own
+    widths = re.findall(
+        r"stroke:var\(--mix, [^)]*\);(?:stroke-\w+:[^;]*;)*stroke-width:([\d.]+)",
+        plots.lines("k", "l", curves[:2], "x", "y"),
+    )
+    assert sorted(widths) == ["1.5", "1.5", "4.2", "4.2"]  # each curve and its key: none hides the other
+    assert plots.lines("key", "label", curves, "x", "y").count("stroke-dasharray") == 2
 
 
 def test_the_page_stands_alone_and_leaves_nothing_out(smoke: dict[str, tuple[reproduce.Folder, list[Row]]]) -> None:

@@ -8,10 +8,13 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vicinal.lab.studies.compare import Study
     from vicinal.lab.train.recipe import Recipe
 
@@ -518,18 +521,21 @@ def _between(args: argparse.Namespace, command: str) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    courses = between.compare(a, b, say=say)
     out = Path(args.out) if args.out else Path("vicinal-runs", "between")
-    out.mkdir(parents=True, exist_ok=True)
+    two = between.load(a, b)
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    courses = between.compare(two, say=say)
     measured = {
-        str(folder): {"misses": course.misses, "gradient": course.gradient}
-        for folder, course in zip((a, b), courses, strict=True)
+        letter: {"folder": str(folder), "misses": course.misses, "gradient": course.gradient}
+        for letter, folder, course in zip("AB", (a, b), courses, strict=True)
     }
     record = {"command": command, "vicinal": vicinal.__version__, "pairs": between.PAIRS, "lambda": between.LAMBDAS}
-    files.write(out / "between.json", json.dumps(record | {"networks": measured}, indent=1))
-    named = [(str(a), "erm", courses[0]), (str(b), "mix", courses[1])]
-    for letter, svg in zip("ab", between.figure(named).values(), strict=True):
-        files.write(out / f"figure2{letter}.svg", svg)
+    named = [(f"A: {a.resolve().name}", "erm", courses[0]), (f"B: {b.resolve().name}", "mix", courses[1])]
+    with _writing(out):
+        files.write(out / "between.json", json.dumps(record | {"networks": measured}, indent=1))
+        for letter, svg in zip("ab", between.figure(named).values(), strict=True):
+            files.write(out / f"figure2{letter}.svg", svg)
     print(f"A: {a}\nB: {b}\n{between.PAIRS} pairs of training points\n")
     print("lambda  misses A, %  misses B, %  gradient A  gradient B")
     for i, share in enumerate(between.LAMBDAS):
@@ -537,6 +543,18 @@ def _between(args: argparse.Namespace, command: str) -> int:
         print(f"{share:6.2f}{misses}" + "".join(f"{course.gradient[i]:12.4f}" for course in courses))
     print(f"\nfigures {out}")
     return 0
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Say in a sentence why a folder cannot be written."""
+    from vicinal.lab.errors import UserError
+
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise UserError(f"{out} cannot be written ({reason.lower()}); choose another --out") from error
 
 
 def _data(args: argparse.Namespace) -> int:

@@ -7,10 +7,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from vicinal.lab import files
@@ -31,11 +33,17 @@ _ALONE = {
 }
 _COLOURS = {"erm": ERM, "mix": MIX, "other": OTHER, "faint": FAINT}
 _XML = "http://www.w3.org/2000/svg"
+_KEY, _STROKE, _LETTER, _LONGEST = (
+    18.0,
+    24.0,
+    6.9,
+    52,
+)  # a line of keys, its strokes, a letter's width; letters of a name
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: kind is `erm`, `mix`, `other` or `faint`; dashed ones are the paper's."""
+    """One curve: kind is `erm`, `mix`, `other` or `faint`; dashed ones are the paper's, with diamonds as in `beside`."""
 
     name: str
     kind: str
@@ -68,32 +76,62 @@ def mark(row: Row, kind: str, ending: str = "") -> Mark:
 def lines(
     key: str, label: str, curves: Sequence[Line], x: str, y: str, height: float = 250.0, top: float | None = None
 ) -> str:
-    """Draw curves over one axis.
+    """Draw curves over one axis, their names with their strokes above it.
+
+    The first curve is the widest, so that it shows on both sides of one that coincides with it.
 
     Args:
         key: for the ids inside, unique in a page.
         label: what the picture shows, for those who cannot see it.
-        curves: what is drawn; `keys` says which is which.
+        curves: what is drawn; names of more than 52 letters are cut.
         x: what the horizontal axis counts.
         y: what the vertical axis measures.
-        height: in the units of the page's pictures.
+        height: in the units of the page's pictures, without the names.
         top: where the vertical axis ends; None: where the curves do.
 
     """
+    names = [figures._plain(curve.name, _LONGEST) for curve in curves]
+    places = _key_places(names)
+    above = _KEY * (1 + max(line for _, line in places)) + 6.0
+    height += above
     with figures._style():
         figure = figures._canvas(height)
-        axes = figures._axes(figure, height, (42.0, 24.0, WIDTH - 50.0, height - 66.0))
-        for curve in curves:
-            style = (0, (4, 2.5)) if curve.dashed else "solid"
-            width = 1.4 if curve.dashed else 2.0
-            point = "o" if len(curve.x) == 1 else None
-            axes.plot(curve.x, curve.y, color=_COLOURS[curve.kind], linestyle=style, linewidth=width, marker=point)
+        axes = figures._axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
+        for i, (curve, name, (left, line)) in enumerate(zip(curves, names, places, strict=True)):
+            style = _stroke(curve, 4.2 if i == 0 else 1.5)
+            point: dict[str, Any] = {"marker": "o"} if len(curve.x) == 1 else {}  # one epoch is no line
+            axes.plot(curve.x, curve.y, **(style | point))
+            middle = 1.0 - (_KEY * line + 9.0) / height
+            ends = [(left + share * _STROKE) / WIDTH for share in (0.0, 0.5, 1.0)]
+            figure.add_artist(Line2D(ends, [middle] * 3, markevery=[1], **style))
+            figures._write(figure, height, left + _STROKE + 6.0, _KEY * line + 13.0, name)
         figures._ticks(axes, 1.0)
         axes.set_ylim(bottom=0.0, top=top)
         axes.spines["bottom"].set_color(MUTED)
-        figures._write(figure, height, 4.0, 12.0, y, color=MUTED)
+        figures._write(figure, height, 4.0, above + 12.0, y, color=MUTED)
         figures._write(figure, height, WIDTH - 8.0, height - 8.0, x, ha="right", color=MUTED)
         return _finished(figures._svg(figure, key, label))
+
+
+def _stroke(curve: Line, width: float) -> dict[str, Any]:
+    style: dict[str, Any] = {"color": _COLOURS[curve.kind], "linewidth": width}
+    if curve.dashed:
+        style |= {"linewidth": 1.2, "linestyle": (0, (4, 2.5))}
+        style |= {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}
+    return style
+
+
+def _key_places(names: Sequence[str]) -> list[tuple[float, int]]:
+    """Give the left edge and the line of each key, side by side where they fit."""
+    places: list[tuple[float, int]] = []
+    left, line = 4.0, 0
+    for name in names:
+        wide = _STROKE + 6.0 + _LETTER * len(name)
+        if places and left + wide > WIDTH:
+            left, line = 4.0, line + 1
+        places.append((left, line))
+        left += wide + 14.0
+    return places
 
 
 def surfaces(

@@ -94,31 +94,59 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first), torch.from_numpy(second)
 
 
-def of_run(folder: Path, seed: int, count: int, say: Callable[[str], None] = lambda line: None) -> Course:
-    """Ask the network of a finished run between pairs of its own training examples; `say` is told how far it is."""
+def of_run(folder: Path, seed: int, count: int) -> Course:
+    """Ask the network of a finished run between pairs of its own training examples."""
     recipe = trained.recipe_of(folder)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device()
     data = examples.load(recipe)[0].to(device)
     first, second = (rows.to(device) for rows in pairs(len(data), seed, count))
-    network = trained.network_of(folder, len(data.classes), device)
-    return between(network, data, first, second, lambda done: say(f"{folder}: {done:,} of {count:,} pairs"))
+    return between(trained.network_of(folder, len(data.classes), device), data, first, second)
 
 
-def compare(a: Path, b: Path, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> tuple[Course, Course]:
-    """Ask two trained networks between the same pairs of training examples; `say` is told how far it is.
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Two:
+    """Two trained networks, A and B, and the training examples of both."""
+
+    folders: tuple[Path, Path]
+    networks: tuple[nn.Module, nn.Module]
+    data: Data
+
+
+def load(a: Path, b: Path) -> Two:
+    """Read two finished runs on the same training examples.
 
     Raises:
-        UserError: a folder is no finished run, or the two were trained on different examples.
+        UserError: a folder is no finished run or is damaged, or the two were trained on different examples.
 
     """
     recipes = [trained.recipe_of(folder) for folder in (a, b)]
-    of = [(recipe.data, recipe.examples, recipe.noise, recipe.seed if recipe.noise else None) for recipe in recipes]
-    if of[0] != of[1]:
+    of, other = (examples.decided_by(recipe) for recipe in recipes)
+    odd = [name for name in sorted({*of, *other}) if of.get(name) != other.get(name)]
+    if odd:
+        first, second = (getattr(recipe, odd[0]) for recipe in recipes)
         raise UserError(
-            f"{a} and {b} were trained on different examples ({of[0][0]} and {of[1][0]}, or other numbers or labels of "
-            "them), so the same pairs mean nothing: train both on the same"
+            f"{a} and {b} were trained on different examples ({odd[0]}: {first} and {second}), so the same pairs mean "
+            "nothing: train both on the same"
         )
-    return of_run(a, seed, PAIRS, say), of_run(b, seed, PAIRS, say)
+    device = _device()
+    data = examples.load(recipes[0])[0].to(device)
+    first, second = (trained.network_of(folder, len(data.classes), device) for folder in (a, b))
+    return Two((a, b), (first, second), data)
+
+
+def compare(two: Two, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> tuple[Course, Course]:
+    """Ask two trained networks between the same pairs of training examples; `say` is told how far it is."""
+    first, second = (rows.to(two.data.device) for rows in pairs(len(two.data), seed, PAIRS))
+
+    def ask(folder: Path, network: nn.Module) -> Course:
+        return between(network, two.data, first, second, lambda done: say(f"{folder}: {done:,} of {PAIRS:,} pairs"))
+
+    a, b = map(ask, two.folders, two.networks)
+    return a, b
 
 
 def figure(courses: Sequence[tuple[str, str, Course]], key: str = "between") -> dict[str, str]:
@@ -221,7 +249,9 @@ class BetweenStudy(TrainingStudy):
                     # printed up to the middle; both halves are the same
                     half = PUBLISHED[measure, cell.name][:11]
                     x = np.concatenate([PRINTED[:11], 1 - np.array(PRINTED[9::-1])])
-                    curves.append(plots.Line("paper", kind, x.tolist(), [*half, *half[9::-1]], dashed=True))
+                    curves.append(
+                        plots.Line(f"{cell.name}, paper", kind, x.tolist(), [*half, *half[9::-1]], dashed=True)
+                    )
             if curves:
                 path = folder / f"figure2{letter}.svg"
                 label = f"{title.capitalize()} between training points, ERM grey, mixup blue, the paper's curves dashed"

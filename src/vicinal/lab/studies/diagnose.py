@@ -91,8 +91,12 @@ class Diagnosis:
     mixed: tuple[Mixed, ...]
 
     def at(self, alpha: float) -> Mixed:
-        """Give what was found at one alpha."""
-        return next(mixed for mixed in self.mixed if mixed.alpha == alpha)
+        """Give what was found at one alpha; UserError where it was not asked for."""
+        for mixed in self.mixed:
+            if mixed.alpha == alpha:
+                return mixed
+        asked = ", ".join(f"{mixed.alpha:g}" for mixed in self.mixed)
+        raise UserError(f"alpha {alpha:g} was not asked for: diagnose was given {asked}")
 
 
 def diagnose(
@@ -106,13 +110,14 @@ def diagnose(
 
     Args:
         table: for classification.
-        alphas: mixup's, each > 0.
+        alphas: mixup's, each > 0 and given once.
         seed: of the rows and draws; alphas share their pairs.
-        rows: at most so many rows take part.
-        draws: pairs.
+        rows: at most so many rows take part, 3 or more: two parents and a neighbour.
+        draws: pairs, 2 or more: the intervals are over them.
 
     Raises:
-        UserError: for regression, an alpha that is no finite number > 0, or none.
+        UserError: for regression, an alpha that is no finite number > 0 or is given twice, none, too few rows or draws,
+            or rows whose inputs are all the same.
 
     """
     if table.task != "classification":
@@ -125,10 +130,24 @@ def diagnose(
     for alpha in alphas:
         if not (alpha > 0 and math.isfinite(alpha)):
             raise UserError(f"alpha must be a finite number > 0, got {alpha}")
+        if alphas.count(alpha) > 1:
+            raise UserError(f"alpha {alpha:g} is given {alphas.count(alpha)} times: give each once")
+    if min(rows, len(table)) < 3:
+        raise UserError(
+            f"two rows are mixed and a third is asked, so 3 are needed: {table.name} has {len(table)}, of which rows={rows} "
+            "may take part"
+        )
+    if draws < 2:
+        raise UserError(f"intervals are over the draws, so draws must be 2 or more, got {draws}")
     key = Key(seed, 0, 0, 0, _STREAM)
     part = key.fold(0).generator().permutation(len(table))[:rows]
     encoding = Encoding.fit(table, np.arange(len(table)))
     x, y = encoding.inputs(table)[part].astype(np.float64), table.target[part].astype(np.int64)
+    if (x == x[0]).all():
+        raise UserError(
+            f"the inputs of all {len(part)} rows of {table.name} are the same: no row is nearer than another, so neighbours "
+            "cannot say anything"
+        )
     pairs = draw_pairs(len(part), alphas, draws, key.fold(1))
     neighbours = min(NEIGHBOURS, len(part) - 2)
     nearest, unmixed = _ask_neighbours(x, y, pairs, neighbours)
@@ -246,6 +265,11 @@ def in_words(table: Table, found: Diagnosis) -> str:
     ]
     if any(mixed.alpha == HEADLINE for mixed in found.mixed):
         lines += ["", *_believed(found.at(HEADLINE).conflict.mean)]
+    else:
+        lines += [
+            "",
+            f"How well this foretells what mixup does is known at alpha {HEADLINE:g} only: add it to --alpha.",
+        ]
     return "\n".join(lines)
 
 

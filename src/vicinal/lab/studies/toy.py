@@ -150,25 +150,38 @@ def probabilities(
     return dict(zip(methods, networks.outputs(where).softmax(2)[:, :, 1], strict=True))
 
 
-def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path, **training: int) -> None:
+def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path | str, **training: int) -> None:
     """Draw the decision surfaces of any table with two number columns and two classes, as an SVG file.
 
     Args:
         table: its columns are standardised.
-        methods: by name, two in a row.
-        path: of the file.
+        methods: by name, one or more, two in a row.
+        path: of the file, in a folder that exists.
         training: epochs, batch and seed, as of `probabilities`.
 
     Raises:
-        UserError: the table has another number of columns or of classes, or cells are missing.
+        UserError: the table is for regression, has another number of columns or of classes, or cells are missing; there
+            is no method or no such folder; epochs or batch are less than 1.
 
     """
-    if table.numbers.shape[1] != 2 or table.codes.shape[1] or len(table.classes) != 2 or table.missing_cells:
-        found = f"{table.numbers.shape[1] + table.codes.shape[1]} columns, {len(table.classes)} classes"
+    if table.task != "classification":
+        raise UserError(f"{table.name} is regression, and a decision surface is that of two classes: give such a table")
+    columns = table.numbers.shape[1] + table.codes.shape[1]
+    if table.numbers.shape[1] != 2 or columns != 2 or len(table.classes) != 2 or table.missing_cells:
         raise UserError(
             f"a decision surface is drawn of two number columns without missing cells and two classes; {table.name} has "
-            f"{found} and {table.missing_cells} missing cells: drop the others"
+            f"{_counted(columns, 'column')}, "
+            f"{_counted(len(table.classes), 'class')} and {_counted(table.missing_cells, 'missing cell')}: drop the others"
         )
+    if not methods:
+        raise UserError("give one method or more, as {'ERM': vicinal.ERM()}")
+    for name in ("epochs", "batch"):
+        if training.get(name, 1) < 1:
+            raise UserError(f"{name} must be 1 or more, got {training[name]}")
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        found = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UserError(f"{found}: give the path of a file, in a folder that exists")
     x = table.numbers - table.numbers.mean(0)
     x = x / np.where(x.std(0) > 0, x.std(0), 1.0)
     low, high = x.min(0) - 0.3, x.max(0) + 0.3
@@ -178,3 +191,8 @@ def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path, 
     panels = [(name, p.view(SIDE, SIDE).double().numpy()) for name, p in found.items()]
     label = f"Decision surfaces of {', '.join(methods)} on {table.name}"
     files.write(path, plots.surfaces("surface", label, panels, points.numpy(), classes.numpy(), window))
+
+
+def _counted(number: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -228,6 +228,13 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
     if recipe.noise:
         train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.noise, recipe.seed))
     return train, test
+
+
+def decided_by(recipe: Recipe) -> dict[str, Any]:
+    """Give what of a recipe decides its training examples, their labels and their inputs as they are, not augmented."""
+    known = recipe.data in ("cifar10", "cifar100", *speech.NAMES, *_DRAWN)
+    fields = ["data", "examples", "noise"] + ["seed"] * (recipe.noise > 0) + ["size", "crop"] * (not known)
+    return {name: getattr(recipe, name) for name in fields}
 
 
 def validation(recipe: Recipe) -> Examples:

@@ -92,6 +92,39 @@ class Recipe:
         return hashlib.sha256(json.dumps([vicinal.__version__, asdict(self)]).encode()).hexdigest()
 
 
+def of_values(values: object) -> Recipe:
+    """Give the recipe of what a file holds, as `dataclasses.asdict` and JSON made it.
+
+    Raises:
+        UserError: it has other fields than this version's, or a value that is not of its field's type.
+
+    """
+    hints = get_type_hints(Recipe)
+    if not isinstance(values, dict):
+        raise UserError(f"its recipe is no table of fields: {json.dumps(values)[:40]}")
+    odd = sorted(values.keys() ^ hints.keys())
+    if odd:
+        raise UserError(f"it is of another version: its recipe and this one's differ in {odd[0]!r}")
+    for name, value in values.items():
+        if not _is_of(value, hints[name]):
+            raise UserError(f"{name} of its recipe cannot be {json.dumps(value)}")
+    given: dict[str, Any] = values | {"drops": tuple(values["drops"])}
+    return Recipe(**given)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value of a JSON file is of a field's type; a whole number is a number, and true and false are none."""
+    if kind is float:
+        return type(value) in (int, float)
+    if kind in (int, bool, str):
+        return type(value) is kind
+    if kind == tuple[int, ...]:
+        return isinstance(value, list) and all(type(part) is int for part in value)
+    if kind == int | None:
+        return value is None or type(value) is int
+    return value in get_args(kind)  # a Literal
+
+
 def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """Apply changes written as `field=value`; values are read by the field's type.
 
