@@ -553,8 +553,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-        raise UserError(f"{out} cannot be written ({reason.lower()}); choose another --out") from error
+        raise UserError(f"{_unwritten(error, str(out))}; choose another --out") from error
 
 
 def _data(args: argparse.Namespace) -> int:

@@ -33,12 +33,10 @@ _ALONE = {
 }
 _COLOURS = {"erm": ERM, "mix": MIX, "other": OTHER, "faint": FAINT}
 _XML = "http://www.w3.org/2000/svg"
-_KEY, _STROKE, _LETTER, _LONGEST = (
-    18.0,
-    24.0,
-    6.9,
-    52,
-)  # a line of keys, its strokes, a letter's width; letters of a name
+_KEY = 18.0  # height of a line of names
+_STROKE = 24.0  # length of the stroke beside a name
+_LETTER = 6.9  # width of a letter, about
+_LONGEST = 52  # letters of a name
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,8 @@ def lines(
             figure.add_artist(Line2D(ends, [middle] * 3, markevery=[1], **style))
             figures._write(figure, height, left + _STROKE + 6.0, _KEY * line + 13.0, name)
         figures._ticks(axes, 1.0)
+        if all(float(value).is_integer() for curve in curves for value in curve.x):  # as epochs
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylim(bottom=0.0, top=top)
         axes.spines["bottom"].set_color(MUTED)
         figures._write(figure, height, 4.0, above + 12.0, y, color=MUTED)
@@ -237,7 +237,7 @@ def _frame(axes: Axes) -> None:
 
 def _finished(svg: str) -> str:
     """Add what a picture needs in a file of its own."""
-    svg = svg.replace("<svg ", f'<svg xmlns="{_XML}" ', 1)
+    svg = svg.replace("<svg ", f'<svg xmlns="{_XML}" font-family="system-ui, sans-serif" ', 1)
     return re.sub(r"var\(--(\w+)\)", lambda match: f"var(--{match[1]}, {_ALONE[match[1]]})", svg)
 
 
