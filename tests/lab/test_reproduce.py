@@ -370,7 +370,9 @@ def test_where_splits_of_one_table_overlap_the_interval_is_corrected() -> None:
         (row(92.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0)), "contradicts"),
         (row(91.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0)), "unclear"),  # theirs are equal
         (row(90.0, (10.0, 30.0, 20.0), "ERM"), (91.0, (20.0, 21.0, 22.0)), "unclear"),  # the difference may be luck
-        (row(90.0, (10.0, 11.0), "ERM"), (91.0, (20.0, 21.0, 22.0)), "unclear"),  # not the same seeds
+        (row(90.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0, 0.0)), "direction only"),  # of the first three
+        (row(90.0, (10.0, 11.0, 12.1, 14.0), "ERM"), (91.0, (20.0, 21.0, 22.0)), "direction only"),
+        (row(90.0, (10.0, 11.0), "ERM"), (91.0, (20.0,)), "unclear"),
         (row(90.0, (10.0,), "ERM"), (91.0, (20.0,)), "unclear"),  # one seed
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -194,8 +195,9 @@ def _job(data: str, method: str, seed: int) -> str:
 
 
 def _of(size: Size, done: Results, data: str, method: str) -> list[dict[str, Any]]:
-    names = [_job(data, method, seed) for seed in range(_SCALES[size].seeds)]
-    return [done[name] for name in names if name in done]
+    """Give the results of the first seeds that are done: those of two methods pair by their places."""
+    names = (_job(data, method, seed) for seed in range(_SCALES[size].seeds))
+    return [done[name] for name in takewhile(done.__contains__, names)]
 
 
 def _figure_snapshots(size: Size) -> list[int]:

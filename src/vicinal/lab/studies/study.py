@@ -49,7 +49,8 @@ class Row:
         name: unique within the table, as "Abalone, mixup".
         measure: with its unit, as "test error, %".
         published: the paper's number.
-        values: ours, one a seed in the order of the seeds; empty if it was not run.
+        values: ours, one a seed in the order of the seeds; empty if it was not run. Of two rows that are compared, one
+            may have fewer: those of the first seeds.
         against: the name of the row with which the paper compares this one, as its ERM row; None for those themselves.
         note: what a reader must know, as why it was not run.
         test_share: test rows over training rows, where seeds draw new splits of one table, which overlap: intervals
@@ -142,7 +143,8 @@ def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement
     "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
     paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
     excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
-    fewer than two seeds. "differs": the number lies outside the interval, and the paper compares the row with no other.
+    fewer than two seeds of both. "differs": the number lies outside the interval, and the paper compares the row with no
+    other.
 
     Where the study was not run `in_full`, a number that lies in our interval lies there by chance: differences alone
     decide, and a row that is compared with no other is "scaled down".
@@ -159,10 +161,13 @@ def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement
         return "scaled down"
     if other is None and own is not None:
         return "differs"
-    if other is None or other.published is None or len(other.values) != len(row.values) or own is None:
+    if other is None or other.published is None:
         return "unclear"
     theirs = row.published.value - other.published.value
-    ours = paired([a - b for a, b in zip(row.values, other.values, strict=True)], row.test_share)
+    differences = [a - b for a, b in zip(row.values, other.values, strict=False)]
+    if len(differences) < 2:
+        return "unclear"
+    ours = paired(differences, row.test_share)
     if theirs == 0 or ours.low <= 0 <= ours.high:
         return "unclear"
     return "direction only" if (ours.difference > 0) == (theirs > 0) else "contradicts"
