@@ -31,6 +31,11 @@ def generator(seed: int = 0) -> np.random.Generator:
 # ---- parcels
 
 
+@pytest.fixture(autouse=True)
+def _nothing_goes_into_the_data_of_whoever_runs_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VICINAL_DATA", raising=False)
+
+
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A CIFAR folder of two small files, one of them longer than a strip of pictures."""
@@ -183,8 +188,7 @@ def test_what_fails_is_written_down_and_costs_no_other_job(tmp_path: Path) -> No
     assert results(work, "parts") == [1, 2, 3]
 
 
-def test_a_job_without_its_data_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VICINAL_DATA", raising=False)
+def test_a_job_without_its_data_is_passed_over(tmp_path: Path) -> None:
     jobs = [Job("a", 1, "-", lambda slot: 1, ("cifar100",)), Job("b", 1, "-", lambda slot: 2)]
     assert queue.run(jobs, tmp_path, CPU, None) == {"a": "lacks cifar100", "b": "done"}
 

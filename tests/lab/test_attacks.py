@@ -511,7 +511,7 @@ def test_autoattack_leaves_the_network_and_the_program_as_they_were():
 
 def test_without_its_package_autoattack_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(AutoAttack, "installed", staticmethod(lambda: False))
-    with pytest.raises(UserError, match=r"pip install .vicinal\[attacks\]"):
+    with pytest.raises(UserError, match=r"pip install pyautoattack"):
         AutoAttack()(deep(), pixels(1), labels(1, 10))
 
 

@@ -975,7 +975,7 @@ def test_curves_are_named_with_their_strokes() -> None:
         r"stroke:var\(--mix, [^)]*\);(?:stroke-\w+:[^;]*;)*stroke-width:([\d.]+)",
         plots.lines("k", "l", curves[:2], "x", "y"),
     )
-    assert sorted(widths) == ["1.5", "1.5", "4.2", "4.2"]  # each curve and its key: none hides the other
+    assert sorted(widths) == ["1.5", "1.5", "3.4", "3.4"]  # each curve and its key: none hides the other
     assert plots.lines("key", "label", curves, "x", "y").count("stroke-dasharray") == 2
 
 

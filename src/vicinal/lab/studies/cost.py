@@ -71,7 +71,7 @@ class CostStudy(Study):
         """Say what it needs."""
         if size == "paper":
             return Needs("none (random batches)", 10, "1 GPU")
-        return Needs("none (random batches)", 0.1 if size == "smoke" else 8, "2 CPU cores, with nothing else running")
+        return Needs("none (random batches)", 0.1 if size == "smoke" else 3, "2 CPU cores, with nothing else running")
 
     def scaled_down(self, size: Size) -> Sequence[str]:
         """Say what is smaller."""
