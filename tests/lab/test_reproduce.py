@@ -263,6 +263,28 @@ def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
         run(tmp_path, Counting())
 
 
+def test_results_of_another_version_are_reported_and_not_added_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting()
+    monkeypatch.setattr(reproduce, "STUDIES", (counting,))
+    folder = reproduce.Folder(tmp_path, counting, "small")
+    jobs = counting.jobs("small")
+    monkeypatch.setattr(v, "__version__", "0.0.9")
+    monkeypatch.setattr(
+        reproduce, "fingerprint", partial(reproduce.fingerprint, version="0.0.9")
+    )  # as that version computed it
+    folder.run(jobs[0], "command")
+    monkeypatch.undo()
+    monkeypatch.setattr(reproduce, "STUDIES", (counting,))
+    folder.run(jobs[1], "command")
+    with pytest.raises(UserError, match="of another version"):
+        folder.records()
+    _, markdown = (path.read_text() for path in reproduction.write(tmp_path, "small", "command"))
+    assert "| small | 2 of 4 jobs |" in markdown
+    assert re.search(rf"Versions: vicinal 0\.0\.9, [^;]*; vicinal {re.escape(v.__version__)}, ", markdown)
+
+
 def test_premise_keeps_the_tables_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VICINAL_DATA", raising=False)
     jobs = {job.name: job.ready for job in reproduce.find("premise").jobs("small")}

@@ -140,7 +140,7 @@ def _parts(root: Path, study: Study, size: Size | None) -> list[Part]:
 
 def _part(folder: reproduce.Folder) -> Part:
     study, size = folder.study, folder.size
-    records = folder.records()
+    records = folder.records(any_version=True)  # they say which
     done = {name: record["results"] for name, record in records.items()}
     rows = list(study.rows(size, done))
     figures = list(study.draw(size, done, folder.path)) if done else []
@@ -193,12 +193,17 @@ def _about(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
         + (f", {record['machine']['gpu']}" if "gpu" in record["machine"] else "")
         for record in records
     ]
-    versions = [", ".join(f"{name} {version}" for name, version in record["versions"].items()) for record in records]
+    versions = [
+        ", ".join(
+            f"{name} {version}" for name, version in ({"vicinal": record["vicinal"]} | record["versions"]).items()
+        )
+        for record in records
+    ]
     return [
         ("Command", each([record["command"] for record in records])),
         ("Work", f"{seconds / 60:.1f} minutes, all jobs together (of one that was stopped, since its last start)"),
         ("Machine", each(machines)),
-        ("Versions", each([f"vicinal {records[0]['vicinal']}, {text}" for text in versions])),
+        ("Versions", each(versions)),
     ]
 
 

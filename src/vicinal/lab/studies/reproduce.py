@@ -86,9 +86,9 @@ def find(name: str) -> Study:
     return known[name]
 
 
-def fingerprint(study: Study, size: Size, job: Job) -> str:
+def fingerprint(study: Study, size: Size, job: Job, version: str = vicinal.__version__) -> str:
     """Give a digest of what decides a job's result: version, study, size, name, and what else the job says."""
-    content = [vicinal.__version__, study.name, size, job.name, job.decided_by]
+    content = [version, study.name, size, job.name, job.decided_by]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -105,8 +105,12 @@ class Folder:
         """The folder itself."""
         return self.root / self.study.name / self.size
 
-    def record(self, job: Job) -> dict[str, Any] | None:
+    def record(self, job: Job, any_version: bool = False) -> dict[str, Any] | None:
         """Give what is kept of a job; None if it is not done.
+
+        Args:
+            job: of the study.
+            any_version: also what another version wrote. New results are not to be added to such ones.
 
         Raises:
             UserError: the file is of another version or of other settings, or is not what was written.
@@ -116,22 +120,23 @@ class Folder:
         try:
             found = json.loads(path.read_bytes())
             mark, digest, results = found["fingerprint"], found["sha256"], found["results"]
-            written_as = found["format"]
+            written_as, version = found["format"], found["vicinal"]
         except FileNotFoundError:
             return None
         except OSError as error:
             raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not what a job wrote; remove it, and it is run again") from error
-        if written_as != _FORMAT or mark != fingerprint(self.study, self.size, job):
+        known = version if any_version else vicinal.__version__
+        if written_as != _FORMAT or mark != fingerprint(self.study, self.size, job, known):
             raise UserError(f"{path} is of another version or of other settings; choose another --out, or remove it")
         if digest != _digest(results):
             raise UserError(f"the results in {path} are not those that were written; remove it, and it is run again")
         return found
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Give the records of all jobs that are done, by their names."""
-        found = ((job.name, self.record(job)) for job in self.study.jobs(self.size))
+    def records(self, any_version: bool = False) -> dict[str, dict[str, Any]]:
+        """Give the records of all jobs that are done, by their names; see `record`."""
+        found = ((job.name, self.record(job, any_version)) for job in self.study.jobs(self.size))
         return {name: record for name, record in found if record is not None}
 
     def done(self) -> Results:
