@@ -223,6 +223,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("there is not enough memory for these data; give fewer rows or columns, or a smaller --size", 1)
 
 
+def _tell(line: str) -> None:
+    """Say how far it is."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def _say(message: str, code: int) -> int:
     print(f"vicinal: {message}", file=sys.stderr)
     return code
@@ -388,9 +393,8 @@ def _train(args: argparse.Namespace) -> int:
         code = _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        os._exit(
-            code
-        )  # the usual way out closes the connections, which waits for the lost process, if it is only halted
+        # the usual way out closes the connections, which waits for the lost process, if it is only halted
+        os._exit(code)
     except BrokenPipeError:  # of our output: `main` knows
         raise
     except OSError as error:
@@ -474,14 +478,11 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
     processes = args.jobs or (1 if torch.cuda.is_available() else _cores())
     chosen = reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     failed = 0
     for study in chosen:
         folder = reproduce.Folder(root, study, size)
         try:
-            rows = reproduce.conclude(folder, reproduce.run(folder, command, processes, say))
+            rows = reproduce.conclude(folder, reproduce.run(folder, command, processes, _tell))
         except (KeyboardInterrupt, workers.WorkerDied) as error:
             stopped = isinstance(error, KeyboardInterrupt)
             kept = f"{len(folder.done())} of {len(study.jobs(size))} jobs are kept in {folder.path}"
@@ -518,14 +519,11 @@ def _between(args: argparse.Namespace, command: str) -> int:
 
     a, b = Path(args.a), Path(args.b)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     out = Path(args.out) if args.out else Path("vicinal-runs", "between")
     two = between.load(a, b)
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    courses = between.compare(two, say=say)
+    courses = between.compare(two, say=_tell)
     measured = {
         letter: {"folder": str(folder), "misses": course.misses, "gradient": course.gradient}
         for letter, folder, course in zip("AB", (a, b), courses, strict=True)
@@ -568,9 +566,9 @@ def _data(args: argparse.Namespace) -> int:
     if args.action == "list":
         for name, source in download.SOURCES.items():
             size = "" if source.size is None else f"{source.size / 2**20:,.0f} MB"
-            here = (
-                "" if root is None else "not there" if download.missing(source, os.path.expanduser(root)) else "there"
-            )
+            here = ""
+            if root is not None:
+                here = "not there" if download.missing(source, os.path.expanduser(root)) else "there"
             print(f"{name:22s}{source.title:26s}{size:>12s}   {here}".rstrip())
         print(f"\nlooked for in {root}" if root else "\nset VICINAL_DATA to the folder that holds your data sets")
         return 0

@@ -206,8 +206,18 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
         return _finished(figures._svg(figure, key, label))
 
 
+def erm_or_mixup(name: str) -> str:
+    """Give the kind of a row of a study that has no other methods."""
+    return "mix" if "mixup" in name else "erm"
+
+
 def write_beside(
-    path: Path, label: str, rows: Sequence[Row], kind: Callable[[Row], str], ending: str, x: str
+    path: Path,
+    label: str,
+    rows: Sequence[Row],
+    x: str,
+    ending: str = "",
+    kind: Callable[[str], str] = erm_or_mixup,
 ) -> tuple[Path, ...]:
     """Write the picture of `beside` of those rows that were run; give its path, or nothing where none was.
 
@@ -215,12 +225,12 @@ def write_beside(
         path: of the file; its name, without what ends it, is the key.
         label: what the picture shows, for those who cannot see it.
         rows: of a table.
-        kind: says whether a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
-        ending: of the rows' names, left out.
         x: what the horizontal axis measures.
+        ending: of the rows' names, left out.
+        kind: says by its name whether a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
 
     """
-    marks = [mark(row, kind(row), ending) for row in rows if row.values]
+    marks = [mark(row, kind(row.name), ending) for row in rows if row.values]
     if not marks:
         return ()
     files.write(path, beside(path.stem, label, marks, x))

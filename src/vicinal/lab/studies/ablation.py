@@ -130,7 +130,7 @@ class AblationStudy(TrainingStudy):
             path = folder / f"table5-decay{1e4 * decay:g}e-4.svg"
             label = f"Median test error of each line of table 5 with weight decay {decay}, beside the published numbers"
             written = f"test error, %, weight decay {1e4 * decay:g}e-4"
-            paths += plots.write_beside(path, label, rows, lambda row: _kind(row.name), ending, written)
+            paths += plots.write_beside(path, label, rows, written, ending, _kind)
         return paths
 
 

@@ -196,14 +196,7 @@ class AdversarialStudy(Study):
         named = ((row, row.name.replace(", top-1, ", ", ")) for row in self.rows(size, done))
         rows = [replace(row, name=name) for row, name in named if name != row.name]
         label = "Top-1 error under attack of ERM and of mixup beside the published numbers"
-        return plots.write_beside(
-            folder / "table3.svg",
-            label,
-            rows,
-            lambda row: "mix" if "mixup" in row.name else "erm",
-            "",
-            "top-1 error, %",
-        )
+        return plots.write_beside(folder / "table3.svg", label, rows, "top-1 error, %")
 
 
 def _job_name(seed: int) -> str:

@@ -19,7 +19,7 @@ from vicinal.lab.report import plots
 from vicinal.lab.studies.cifar import scaled
 from vicinal.lab.studies.study import Needs, Published, Results, Row, Size
 from vicinal.lab.studies.training import Cell, TrainingStudy, quick
-from vicinal.lab.train import examples, trained
+from vicinal.lab.train import distributed, examples, trained
 from vicinal.lab.train.examples import Data
 from vicinal.lab.train.recipe import Recipe
 from vicinal.random import Key
@@ -97,14 +97,10 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
 def of_run(folder: Path, seed: int, count: int) -> Course:
     """Ask the network of a finished run between pairs of its own training examples."""
     recipe = trained.recipe_of(folder)
-    device = _device()
+    device = distributed.device()
     data = examples.load(recipe)[0].to(device)
     first, second = (rows.to(device) for rows in pairs(len(data), seed, count))
     return between(trained.network_of(folder, len(data.classes), device), data, first, second)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +128,7 @@ def load(a: Path, b: Path) -> Two:
             f"{a} and {b} were trained on different examples ({odd[0]}: {first} and {second}), so the same pairs mean "
             "nothing: train both on the same"
         )
-    device = _device()
+    device = distributed.device()
     data = examples.load(recipes[0])[0].to(device)
     first, second = (trained.network_of(folder, len(data.classes), device) for folder in (a, b))
     return Two((a, b), (first, second), data)

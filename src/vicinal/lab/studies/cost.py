@@ -21,6 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 import vicinal
 from vicinal.lab import models
 from vicinal.lab.studies.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.train import distributed
 from vicinal.random import Key
 
 _STREAM = int.from_bytes(b"cost")
@@ -111,7 +112,7 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
         Seconds, one value a round, and bytes, for each method; the batch.
 
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = distributed.device()
     generator = Key(0, 0, 0, 0, _STREAM).generator()
     x = torch.from_numpy(generator.standard_normal(case.shape, dtype="float32")).to(device)
     y = torch.from_numpy(generator.integers(0, case.classes, case.shape[0])).to(device)

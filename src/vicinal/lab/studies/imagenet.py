@@ -140,14 +140,7 @@ class ImageNetStudy(TrainingStudy):
             if row.name.endswith(", top-1 error")
         ]
         label = "Top-1 error of ERM and of mixup beside the published numbers"
-        return plots.write_beside(
-            folder / "table1.svg",
-            label,
-            rows,
-            lambda row: "mix" if "mixup" in row.name else "erm",
-            ", top-1 error",
-            "top-1 error, %",
-        )
+        return plots.write_beside(folder / "table1.svg", label, rows, "top-1 error, %", ", top-1 error")
 
 
 def _method(line: Line) -> str:

@@ -234,9 +234,8 @@ def _run(folder: Folder, jobs: Sequence[Job], command: str, processes: int) -> I
         waiting = {pool.submit(_run_named, folder, job.name, command): job for job in jobs}
         while waiting:
             ready, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in sorted(
-                ready, key=lambda future: future.exception() is not None
-            ):  # what is done is kept first
+            # what is done is kept first
+            for future in sorted(ready, key=lambda future: future.exception() is not None):
                 yield waiting.pop(future), future.result()
 
 

@@ -12,7 +12,7 @@ import torch
 from vicinal.lab.report import plots
 from vicinal.lab.studies.study import Needs, Published, Results, Size
 from vicinal.lab.studies.training import Cell, Measure, Run, TrainingStudy, last_error
-from vicinal.lab.train import examples, trained
+from vicinal.lab.train import distributed, examples, trained
 from vicinal.lab.train.recipe import Recipe
 
 NETWORKS = {"lenet": "LeNet", "vgg-11": "VGG-11"}
@@ -113,7 +113,7 @@ class SpeechStudy(TrainingStudy):
 
     def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the error on the validation utterances."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = distributed.device()
         data = examples.validation(recipe).to(device)
         wrong = trained.wrong(trained.network_of(folder, len(data.classes), device), data)
         return {"validation_error": float(wrong.double().mean())}
@@ -122,14 +122,7 @@ class SpeechStudy(TrainingStudy):
         """Draw the test errors of figure 4."""
         rows = [row for row in self.rows(size, done) if row.name.endswith(", test error")]
         label = "Test error on spoken commands of ERM and of mixup beside the published numbers"
-        return plots.write_beside(
-            folder / "figure4.svg",
-            label,
-            rows,
-            lambda row: "mix" if "mixup" in row.name else "erm",
-            ", test error",
-            "test error, %",
-        )
+        return plots.write_beside(folder / "figure4.svg", label, rows, "test error, %", ", test error")
 
 
 def _validation(run: Run) -> float:

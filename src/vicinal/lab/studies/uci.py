@@ -155,14 +155,7 @@ class UciStudy(Study):
         rows = [row for row in self.rows(size, done) if "alpha =" not in row.name]
         rows.sort(key=lambda row: row.name.split(",")[0])  # a set's readings stand together
         label = "Test error of ERM and of mixup on six tables beside the published numbers, by reading of the protocol"
-        return plots.write_beside(
-            folder / "table4.svg",
-            label,
-            rows,
-            lambda row: "erm" if row.name.endswith(ERM) else "mix",
-            "",
-            "test error, %",
-        )
+        return plots.write_beside(folder / "table4.svg", label, rows, "test error, %")
 
 
 _TITLES = {"htru2": "Htru2", **{name: name.capitalize() for name in PUBLISHED if name != "htru2"}}

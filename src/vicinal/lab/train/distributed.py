@@ -87,6 +87,11 @@ class Job:
             dist.barrier()
 
 
+def device() -> torch.device:
+    """Give what one process by itself computes on: the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @contextmanager
 def job(patience: float = PATIENCE) -> Iterator[Job]:
     """Join the processes that torchrun started, or be the only one.
