@@ -1,4 +1,4 @@
-"""Mixing at a hidden layer, another one for each batch; the network knows nothing of it."""
+"""Manifold Mixup: mixing at a hidden layer, drawn for each batch; the network knows nothing of it."""
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +28,18 @@ if __name__ == "__main__":
     net = Network()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     mixup = vicinal.Mixup(alpha=1.0)
-    layers = [vicinal.LatentMixing(net, at) for at in ("stem", "middle", "head")]  # "stem" is the input itself
+    latent = vicinal.LatentMixing(net, ["stem", "middle", "head"])  # "stem" is the input itself
+    drawn: dict[str, int] = {}
     step = 0
     for _ in range(EPOCHS):
         for rows in torch.randperm(1200).split(BATCH):
-            latent = layers[step % len(layers)]
             with latent(mixup.plan(len(rows), step=step)) as plan:
                 loss = F.cross_entropy(net(x[rows]), plan.target(y[rows]))
+            drawn[latent.at] = drawn.get(latent.at, 0) + 1
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             step += 1
     with torch.inference_mode():
         accuracy = (net(x[1200:]).argmax(1) == y[1200:]).float().mean()
-    print(f"test accuracy {accuracy:.3f} after mixing before {', '.join(latent.at for latent in layers)}")
+    print(f"test accuracy {accuracy:.3f} after mixing before {drawn}")

@@ -142,7 +142,7 @@ def test_outside_the_block_the_network_is_what_it_was():
     assert torch.equal(net(x), before)
     latent.remove()
     assert torch.equal(net(x), before)
-    assert not net.layers[2]._forward_pre_hooks
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in net.modules())
     with pytest.raises(RuntimeError, match=r"'layers\.2' did not run inside the block"), latent(plan):
         net(x)
 
@@ -175,21 +175,23 @@ class Attending(nn.Module):
         return self.block(self.embed(tokens), scale=scale, mask=mask, extra={"bias": [bias]}, size=3)
 
 
-def test_keyword_inputs_are_mixed_and_masks_pass():
+def test_the_first_input_is_mixed_and_others_where_they_are_named():
     net, plan = keyed(Attending()), PLANS["pairs"]
     tokens = torch.randint(0, 9, (N, 3), generator=generator(3))
     scale, bias = torch.randn(2, N, 3, 4, generator=generator(4), dtype=torch.float64)
-    latent = LatentMixing(net, "block")
-    with latent(plan):
-        got = net(tokens, scale, bias)
-    seen = net.block.seen
-    close(seen["h"], by_hand(plan, net.embed(tokens)))
-    close(seen["scale"], by_hand(plan, scale))
-    close(seen["extra"]["bias"][0], by_hand(plan, bias))
-    assert torch.equal(seen["mask"], tokens > 2)
-    assert seen["size"] == 3
-    assert seen["nothing"] is None
-    close(got, seen["h"] * seen["scale"] * (tokens > 2)[..., None] + seen["extra"]["bias"][0] + 3)
+    for inputs in (["h"], ["h", "scale"], ["scale", "extra", 0]):
+        latent = LatentMixing(net, "block", inputs=inputs)
+        with latent(plan):
+            got = net(tokens, scale, bias)
+        latent.remove()
+        seen = net.block.seen
+        close(seen["h"], by_hand(plan, net.embed(tokens)))
+        close(seen["scale"], by_hand(plan, scale) if "scale" in inputs else scale)
+        close(seen["extra"]["bias"][0], by_hand(plan, bias) if "extra" in inputs else bias)
+        assert torch.equal(seen["mask"], tokens > 2)
+        assert seen["size"] == 3
+        assert seen["nothing"] is None
+        close(got, seen["h"] * seen["scale"] * (tokens > 2)[..., None] + seen["extra"]["bias"][0] + 3)
 
 
 def test_names_cannot_be_mixed():
@@ -360,8 +362,8 @@ def test_noise_is_drawn_for_each_input():
 
     net, zero = nn.ModuleDict({"two": Two()}), torch.zeros(N, 50)
     plan = GaussianNoise(1.0).plan(N, step=0)
-    with LatentMixing(net, "two")(plan):
-        a, b = net["two"](zero, zero)
+    with LatentMixing(net, "two", inputs=["a", "b"])(plan):
+        a, b = net["two"](zero, zero.clone())
     assert torch.equal(a, plan(zero))
     assert not torch.equal(a, b)
 
