@@ -1,5 +1,6 @@
 """What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
 
+import itertools
 import warnings
 
 import pytest
@@ -19,6 +20,17 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch):
+    """Let vicinities without a seed draw the same in every run of a test, and say again what is said once."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(0)
+    monkeypatch.setattr("vicinal.random._INSTANCES", itertools.count(1))
+    monkeypatch.setattr("vicinal._warn._TOLD", set())
+    yield
+    torch.set_rng_state(before)
 
 
 @pytest.fixture

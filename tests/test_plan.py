@@ -1,5 +1,6 @@
 """A plan as a value: what it accepts, refuses, shows, and does to targets of every kind."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -61,18 +62,20 @@ def test_what_lies_on_the_grid_is_cut_and_vectors_follow_the_area():
     assert torch.equal(got["bytes"], CUT(images(N, torch.uint8)))
 
 
-def test_on_a_line_a_vector_as_long_as_the_line_is_a_map():
+def test_on_a_line_no_vector_is_cut_for_its_length():
     plan = v.MixPlan(torch.tensor([1, 0]), torch.tensor([0.6, 0.6]), box=torch.tensor([[[1, 3]], [[1, 3]]]), grid=(5,))
-    wave, envelope, other = noise(2, 1, 5), noise(2, 5, seed=1), noise(2, 4, seed=2)
-    got = plan({"wave": wave, "envelope": envelope, "other": other})
+    pairs = v.MixPlan(torch.tensor([1, 0]), torch.tensor([0.6, 0.6]))
+    wave, features, soft = noise(2, 1, 5), noise(2, 5, seed=1), noise(2, 5, seed=2).softmax(1)
+    got = plan({"wave": wave, "features": features})
     assert torch.equal(got["wave"][:, :, 1:3], wave.flip(0)[:, :, 1:3])
-    for cut, whole in ((got["envelope"], envelope), (plan.target(envelope), envelope)):
-        assert torch.equal(cut[:, 1:3], whole.flip(0)[:, 1:3])
-        assert torch.equal(cut[:, 3:], whole[:, 3:])
-    assert torch.equal(got["other"], v.MixPlan(torch.tensor([1, 0]), torch.tensor([0.6, 0.6]))(other))
+    assert torch.equal(got["features"], pairs(features))
+    assert torch.equal(plan.target(soft), pairs.target(soft))
+    moments = torch.arange(10).view(2, 5)  # a class for each moment
+    assert plan.target(moments).ids.tolist() == [[[0, 6, 7, 3, 4], [5, 1, 2, 8, 9]]]
+    assert torch.equal(dataclasses.replace(plan, vectors=True)(features)[:, 1:3], features.flip(0)[:, 1:3])
 
 
-@pytest.mark.parametrize("shape", [(N, 3, 5, 6), (N, 3, 12, 10), (N, 3, 30), (N, 2, 3, *GRID)])
+@pytest.mark.parametrize("shape", [(N, 3, 5, 6), (N, 3, 12, 10), (N, 3, 30), (N, *GRID, 3)])
 def test_a_map_off_the_grid_is_refused(shape):
     with pytest.raises(ValueError, match=r"does not lie on the grid \[6, 5\] .* bring it to that size"):
         CUT(noise(*shape))
@@ -96,7 +99,7 @@ REFUSED_NESTS = [
         TypeError,
         r"input\['path'\]\[0\] is a str, .*convert it, or leave it out",
     ),
-    ([images(N), 3], TypeError, r"input\[1\] is a int, and only tensors can be mixed"),
+    ([images(N), 3], TypeError, r"input\[1\] is an int, and only tensors can be mixed"),
     (np.zeros((N, 2)), TypeError, "input is a ndarray, and only tensors can be mixed"),
     (Rows(), TypeError, "input is a Rows"),
     ({}, TypeError, "there is no tensor to mix in this input: {}"),
@@ -205,11 +208,11 @@ def test_maps_that_are_whole_can_be_cut_after_other_plans():
 
 
 REFUSED_TARGETS = [
-    (torch.ones(N, dtype=torch.bool), TypeError, r"pass \.float\(\) for multi-label .* or \.long\(\) for class ids"),
+    (torch.ones(N, dtype=torch.bool), TypeError, r"pass \.float\(\) for multi-label .* or \.long\(\) for class indices"),
     ({"a": ["x"]}, TypeError, r"target\['a'\]\[0\] is a str"),
     (ids(N + 1), ValueError, r"target has shape \[5\], but the plan was drawn for 4 rows"),
-    (torch.tensor(3), ValueError, r"target has shape \[\]"),
-    ([0, 1, 2, 1], TypeError, r"target\[0\] is a int, and only tensors"),
+    (torch.tensor(3), TypeError, r"the target is one label, 3, but a batch \[n\] of them was expected: mix after"),
+    ([0, 1, 2, 1], TypeError, r"target is a list of numbers, .* torch.tensor\(target\)"),
     ({}, TypeError, "there is no tensor to mix in this target"),
 ]
 
@@ -221,9 +224,17 @@ def test_what_is_no_target_is_refused(y, error, sentence):
 
 
 def test_ids_off_the_grid_are_refused():
-    for shape in ((N, 1), (N, 7), (N, 5, 6)):
+    for shape in ((N, 5, 6), (N, *GRID, 2)):
         with pytest.raises(ValueError, match=r"a target of shape .* does not lie on the grid \[6, 5\]"):
             CUT.target(torch.zeros(shape, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("heads", [1, 6, 7])
+def test_class_indices_of_several_heads_follow_the_area(heads):
+    y = torch.arange(N * heads).view(N, heads)
+    mixed = CUT.target(y)
+    assert torch.equal(mixed.ids, torch.stack([y, y[PARTNER]]))
+    assert torch.equal(mixed.weight, torch.stack([AREA, 1 - AREA]))
 
 
 def test_no_target_is_no_target():

@@ -110,18 +110,49 @@ def test_numbers_out_of_range_are_refused(name, bound):
 # -- rank and worker ---------------------------------------------------------------------------------------------------
 
 
-def test_rank_is_0_alone_and_the_variable_of_torchrun_otherwise(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
+LAUNCHERS = random._LAUNCHERS
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in ("RANK", *LAUNCHERS):
+        monkeypatch.delenv(name, raising=False)
+    random._launched_rank.cache_clear()
+    yield
+    random._launched_rank.cache_clear()
+
+
+def test_rank_is_0_alone_and_the_variable_of_torchrun_otherwise(monkeypatch, alone):
     assert random.rank() == 0
     x, y = torch.eye(6), torch.arange(6)
-    alone = v.Mixup().plan(6, y, step=0).weight
-    assert torch.equal(v.Mixup().plan(6, y, step=0, rank=0).weight, alone)
+
+    def mixup():
+        return v.Mixup(seed=4)
+
+    lone = mixup().plan(6, y, step=0).weight
+    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
     monkeypatch.setenv("RANK", "3")
     assert random.rank() == 3
-    assert torch.equal(v.Mixup().plan(6, y, step=0, rank=0).weight, alone)
-    for drawn in (v.Mixup().plan(6, y, step=0).weight, v.Mixup()(x, y)[1].weight[0]):
-        assert torch.equal(drawn, v.Mixup().plan(6, y, step=0, rank=3).weight)
-        assert not torch.equal(drawn, alone)
+    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
+    for drawn in (mixup().plan(6, y, step=0).weight, mixup()(x, y)[1].weight[0]):
+        assert torch.equal(drawn, mixup().plan(6, y, step=0, rank=3).weight)
+        assert not torch.equal(drawn, lone)
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_ranks_of_other_launchers(monkeypatch, alone, name):
+    monkeypatch.setenv(name, "5")
+    assert random.rank() == 5
+    monkeypatch.setenv("RANK", "2")  # torchrun, started by whatever launcher
+    assert random.rank() == 2
+    monkeypatch.setenv("RANK", "")
+    assert random.rank() == 5
+
+
+def test_a_rank_that_is_none_is_refused(monkeypatch, alone):
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ValueError, match="the variable RANK .* must be an integer >= 0, got 'first'"):
+        random.rank()
 
 
 def test_worker_is_0_in_the_main_process():

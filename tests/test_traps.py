@@ -165,8 +165,10 @@ def test_trap_13_masks_are_gathered_from_the_flattened_array():
 
 def test_trap_14_boxes_and_labels_part_company():
     boxes, labels = noise(N, 4, 4), torch.arange(N * 4).reshape(N, 4) % CLASSES
-    got = PLAN.target({"boxes": boxes, "labels": labels})
-    assert got["boxes"].shape == boxes.shape
+    with pytest.raises(TypeError, match=r"target\['boxes'\] holds boxes .* the average of two boxes lies in neither image"):
+        PLAN.target({"boxes": boxes, "labels": labels})
+    got = PLAN.target({"sizes": boxes, "labels": labels})
+    assert got["sizes"].shape == boxes.shape
     assert got["labels"].shape == labels.shape
     assert torch.equal(got["labels"].ids[1], labels[PLAN.partner])
 
@@ -228,7 +230,8 @@ def test_trap_26_a_generator_seeded_anew_each_epoch():
         for _ in range(4):
             torch.random.manual_seed(7)
             seen.append(mixup(images(N), Y)[1].weight[0, 0].item())
-    assert len(set(seen)) == 4
+            seen.append(v.Mixup(1.0)(images(N), Y)[1].weight[0, 0].item())
+    assert len(set(seen)) == 8
 
 
 def test_trap_29_arrays_of_the_data_set_are_overwritten():

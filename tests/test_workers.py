@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others():
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_persistent_workers_hear_off_on_and_the_epoch(context):
-    vicinity = v.Scheduled(mixup(), start=1, stop=5)
+    vicinity = v.Scheduled(v.Mixup(1.0), start=1, stop=5, seed=7)
     batches = loader(vicinity, context, persistent_workers=True)
     vicinity.set_epoch(0)
     heard = []
@@ -84,12 +84,12 @@ def test_persistent_workers_hear_off_on_and_the_epoch(context):
             say()
         heard.append({mixed for _, _, mixed in batches})
     assert heard == [{False}, {True}, {False}, {True}, {True}, {False}]
-    assert vicinity.state_dict() == {"on": True, "epoch": 5, "steps": [0, 3 * BATCHES, 3 * BATCHES]}
+    assert vicinity.state_dict() == {"seed": 7, "on": True, "epoch": 5, "steps": [0, 3 * BATCHES, 3 * BATCHES]}
 
 
 def test_an_epoch_that_was_never_told_reaches_the_user():
     with pytest.raises(ValueError, match="Scheduled needs the epoch"):
-        list(loader(v.Scheduled(mixup())))
+        list(loader(v.Scheduled(v.Mixup(1.0))))
 
 
 def test_a_resume_between_epochs_goes_on_in_the_workers():

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 _HALF = (torch.float16, torch.bfloat16)
+_MIXABLE = frozenset((*_HALF, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.uint8))
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
 _SMALL = 256 * 1024  # elements
@@ -70,6 +71,7 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
 
     """
     check_mixable(x)
+    _check_learned(x, weight, out)
     if out is not None:
         _check_out(x, out)
     if partner.shape[1] == 0:
@@ -101,15 +103,17 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
     if compiled:
         return mix(x, partner[:, None], torch.stack([weight, 1 - weight], dim=1), out, compiled)
     check_mixable(x)
+    _check_learned(x, weight, out)
     if out is not None:
         _check_out(x, out)
     return _mix_pairs(x, partner.to(x.device), weight.to(x.device), out)
 
 
 def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
-    if _row_by_row(x, out):
+    if _row_by_row(x, weight, out):
         return _mix_rows(x, partner, weight, out)
-    if x.dtype in _HALF and x.is_cpu and _is_one(weight) and x.is_contiguous() and not torch.compiler.is_compiling():
+    by_one_number = x.dtype in _HALF and x.is_cpu and not torch.compiler.is_compiling() and not _is_learned(weight)
+    if by_one_number and _is_one(weight) and x.is_contiguous():
         # by a number, torch's lerp computes half precisions in float32 and rounds once
         own = float(weight[0])
         other = x.index_select(0, partner)
@@ -126,7 +130,7 @@ def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
     own = weight.to(x.dtype)[:, None]
     # whether out can be written row by row as it lies
     into = _rows(out)[0] if out is not None and _is_view(x, flat) and out.stride() == x.stride() else None
-    if out is not x and (shift := _shift(x, partner)):
+    if out is not x and (shift := _shift(x, partner, weight)):
         mixed = _interpolate_shifted(flat, own, shift, torch.empty_like(flat) if into is None else into)
     elif into is None:
         mixed = flat.index_select(0, partner).lerp_(flat, own)
@@ -146,7 +150,7 @@ def _interpolate_shifted(flat: Tensor, own: Tensor, shift: int, into: Tensor) ->
     return into
 
 
-def _shift(x: Tensor, partner: Tensor) -> int:
+def _shift(x: Tensor, partner: Tensor, weight: Tensor) -> int:
     """Give s if every row's partner is the row s places on, circularly (`pairing.Roll`), else 0.
 
     Two pieces of memory are then mixed with two others, without a gather. Found in the partners themselves, which for
@@ -157,13 +161,14 @@ def _shift(x: Tensor, partner: Tensor) -> int:
         or not x.is_cpu
         or x.numel() < _SMALL
         or (x.requires_grad and torch.is_grad_enabled())
+        or _is_learned(weight)
     ):
         return 0
     n = len(partner)
     shift, following = partner[:2].tolist() if n > 1 else (0, 0)
     if following != (shift + 1) % n:  # what a random pairing is known by
         return 0
-    return shift if torch.equal(partner, torch.arange(shift, shift + n).remainder_(n)) else 0
+    return shift if torch.equal(partner, torch.arange(shift, shift + n, device="cpu").remainder_(n)) else 0
 
 
 def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
@@ -178,6 +183,20 @@ def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
 def _is_one(weight: Tensor) -> bool:
     """Whether all rows have the same weight."""
     return weight.numel() > 0 and bool((weight == weight[0]).all())
+
+
+def _is_learned(weight: Tensor) -> bool:
+    """Whether a gradient is to reach the weights, which no path does that reads them as numbers of Python."""
+    return weight.requires_grad and torch.is_grad_enabled()
+
+
+def _check_learned(x: Tensor, weight: Tensor, out: Tensor | None) -> None:
+    if not _is_learned(weight):
+        return
+    if x.dtype == torch.uint8:
+        raise TypeError("bytes carry no gradient to the weights that mix them: convert the images with .float() first")
+    if out is not None:
+        raise ValueError("out is for data: with weights that require grad, the mix goes into a new tensor")
 
 
 def _is_narrow(x: Tensor) -> bool:
@@ -195,7 +214,7 @@ def _narrow(mixed: Tensor, x: Tensor) -> Tensor:
     return (mixed.round_() if x.dtype == torch.uint8 else mixed).to(x.dtype)
 
 
-def _row_by_row(x: Tensor, out: Tensor | None, element_size: int | None = None) -> bool:
+def _row_by_row(x: Tensor, weight: Tensor, out: Tensor | None, element_size: int | None = None) -> bool:
     """Whether to mix one row at a time.
 
     That is: large rows of a batch larger than caches, each in one piece of memory, on a CPU of few threads, without
@@ -211,6 +230,7 @@ def _row_by_row(x: Tensor, out: Tensor | None, element_size: int | None = None) 
         and x.device.type == "cpu"
         and not x.is_complex()
         and not (x.requires_grad and torch.is_grad_enabled())
+        and not _is_learned(weight)
         and torch.get_num_threads() <= _FEW_THREADS
         and _is_view(x, _rows(x)[0])
         and (out is None or out.stride() == x.stride())
@@ -243,7 +263,7 @@ def _blend(target: Tensor, mine: Tensor, other: Tensor, w: float) -> None:
 
 
 def _blend_bytes(size: int) -> Callable[[Tensor, Tensor, Tensor, float], None]:
-    a, b = torch.empty(size), torch.empty(size)
+    a, b = (torch.empty(size, dtype=torch.float32, device="cpu") for _ in range(2))
 
     def blend(target: Tensor, mine: Tensor, other: Tensor, w: float) -> None:
         target.copy_(torch.lerp(b.copy_(other), a.copy_(mine), w, out=a).round_())
@@ -330,10 +350,14 @@ def normalized(
         mixed = _compiled(_fusible_bytes)(x, partner, weight, scale, shift, dtype)
         return mixed if out is None else out.copy_(mixed)
     result = torch.empty_like(x, dtype=dtype) if out is None else out
-    if partner.shape[1] == 1 and dtype == torch.float32 and result.stride() == x.stride() and _row_by_row(x, None, 4):
+    same_layout = dtype == torch.float32 and result.stride() == x.stride()
+    if partner.shape[1] == 1 and same_layout and _row_by_row(x, weight, None, 4):
         return _normalize_rows(x, partner[:, 0], weight[:, 0], scale, shift, result)
     channels = (1, -1, *(1,) * (x.ndim - 2))
     numbers = x.to(torch.float32).mul_(scale.view(channels)).add_(shift.view(channels))
+    if _is_learned(weight):
+        _check_learned(numbers, weight, out)
+        return mix(numbers, partner, weight).to(dtype)
     if dtype == torch.float32:
         return mix(numbers, partner, weight, result)
     return result.copy_(mix(numbers, partner, weight))
@@ -342,8 +366,9 @@ def normalized(
 @functools.cache
 def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Give a and b of (x / 255 - mean) / std = a * x + b."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
-    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32, device=device)
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    return scale, torch.tensor(shift, dtype=torch.float32, device=device)
 
 
 def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
@@ -363,7 +388,7 @@ def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, s
 
     partners, weights = partner.tolist(), weight.tolist()
     with _one_thread():
-        first, mine, other = (torch.empty(flat.shape[1]) for _ in range(3))
+        first, mine, other = (torch.empty(flat.shape[1], dtype=torch.float32, device="cpu") for _ in range(3))
         done = [False] * len(partners)
         for start in range(len(partners)):
             if done[start]:
@@ -460,6 +485,7 @@ def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:
         A new tensor of x's shape, dtype, device and memory format.
 
     """
+    check_kind(x)
     d = box.shape[1]
     inside = torch.ones((), dtype=torch.bool, device=x.device)
     for i, size in enumerate(x.shape[x.ndim - d :]):
@@ -474,10 +500,29 @@ def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:
 
 def check_mixable(x: Tensor) -> None:
     """Refuse a tensor whose values are not quantities, with the way out in the message."""
-    if x.is_floating_point() or x.is_complex() or x.dtype == torch.uint8:
+    if x.dtype in _MIXABLE and x.layout is torch.strided and not x.is_nested:
         return
+    check_kind(x)
     raise TypeError(
         f"a {x.dtype} input cannot be mixed: integers are names here (token ids, class ids, masks), and the average of "
         "two names is a third name. Convert quantities with .float(); give labels and masks as the target y; mix "
         "tokens after their embedding with vicinal.LatentMixing"
     )
+
+
+def check_kind(x: Tensor) -> None:
+    """Refuse a tensor, input or target, whose rows cannot be taken and averaged, whatever its values mean."""
+    if x.is_nested:
+        found = "nested tensor"
+        way = "pad it, torch.nested.to_padded_tensor(x, 0.0), and keep lengths with plan.longest(lengths)"
+    elif x.layout is not torch.strided:
+        found, way = f"{x.layout} tensor", "convert it with .to_dense()"
+    elif x.is_quantized:
+        found, way = f"quantized tensor ({x.dtype})", "convert it with .dequantize()"
+    elif x.is_complex() and x.dtype not in _MIXABLE:
+        found, way = f"{x.dtype} tensor", "convert it with .to(torch.complex64)"
+    elif x.is_floating_point() and x.dtype not in _MIXABLE:
+        found, way = f"{x.dtype} tensor", "convert it with .to(torch.bfloat16)"
+    else:
+        return
+    raise TypeError(f"a {found} cannot be mixed: {way}")

@@ -14,15 +14,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vicinal._value import Value
 from vicinal.weighting import check_count, check_number
 
 
-class Pairing(ABC):
+class Pairing(Value, ABC):
     """Draws a partner for each row."""
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw the partners, int64 [n], each in [0, n)."""
+
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw partners for `n` rows among `others` rows of another batch (`Vicinity.between`).
+
+        Args:
+            generator: what decides.
+            n: number of rows that are given a partner.
+            others: number of rows of the other batch.
+            y: the targets of both, [n + others, ...], if they are one tensor.
+            x: the inputs of both, [n + others, ...].
+
+        Returns:
+            int64 [n], each in [0, others); -1 where nobody fits.
+
+        """
+        raise TypeError(
+            f"{type(self).__name__} draws partners within one batch: between() takes RandomPairs() and the like"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,12 @@ class RandomPairs(Pairing):
         partner[order] = np.roll(order, -1)  # everyone's partner is the next on the circle
         return partner
 
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw from one permutation of the other batch after another: nobody twice while somebody is left."""
+        return _dealt(generator, n, others)
+
 
 @dataclass(frozen=True)
 class Roll(Pairing):
@@ -61,6 +88,12 @@ class Roll(Pairing):
         """Draw a distance from 1 to n - 1, and give the partners, int64 [n]."""
         return (np.arange(n) + (int(generator.integers(1, n)) if n > 1 else 0)) % max(n, 1)
 
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw a place to start from, and give the rows from there on, circularly."""
+        return (np.arange(n) + int(generator.integers(others))) % others if others else _nobody(n)
+
 
 @dataclass(frozen=True)
 class SameClass(Pairing):
@@ -74,6 +107,13 @@ class SameClass(Pairing):
         partner = np.empty(n, dtype=np.int64)
         partner[by_class] = shuffled
         return partner
+
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw rows of the same class, uniformly."""
+        ids = _class_ids(y, n + others, "SameClass")
+        return _any_of(generator, ids[:n, None] == ids[None, n:])
 
 
 @dataclass(frozen=True)
@@ -97,6 +137,13 @@ class OtherClass(Pairing):
         partner = by_class[pick]
         partner[alone] = np.flatnonzero(alone)
         return partner
+
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw rows of another class, uniformly."""
+        ids = _class_ids(y, n + others, "OtherClass")
+        return _any_of(generator, ids[:n, None] != ids[None, n:])
 
 
 @dataclass(frozen=True)
@@ -123,6 +170,32 @@ class Nearest(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners among neighbours, int64 [n]."""
+        flat = self._points(x, n)
+        if n == 0:
+            return np.empty(0, dtype=np.int64)
+        distance = torch.cdist(flat, flat)
+        distance.fill_diagonal_(torch.inf)
+        if self.same_class:
+            ids = torch.from_numpy(_class_ids(y, n, "Nearest(same_class=True)"))
+            distance.masked_fill_(ids[:, None] != ids[None, :], torch.inf)
+        partner = self._near(generator, distance)
+        return np.where(partner >= 0, partner, np.arange(n))
+
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw partners among the nearest rows of the other batch."""
+        flat = self._points(x, n + others)
+        if n == 0 or others == 0:
+            return _nobody(n)
+        distance = torch.cdist(flat[:n], flat[n:])
+        if self.same_class:
+            ids = torch.from_numpy(_class_ids(y, n + others, "Nearest(same_class=True)"))
+            distance.masked_fill_(ids[:n, None] != ids[None, n:], torch.inf)
+        return self._near(generator, distance)
+
+    @staticmethod
+    def _points(x: Tensor | None, n: int) -> Tensor:
         if x is None:
             raise ValueError("Nearest looks at the inputs: give them to plan(n, y, x)")
         if not x.is_floating_point() or x.ndim == 0 or len(x) != n:
@@ -130,21 +203,18 @@ class Nearest(Pairing):
                 f"Nearest measures distances and needs floating-point inputs [{n}, ...], got {x.dtype} {list(x.shape)}"
             )
         if n == 0:
-            return np.empty(0, dtype=np.int64)
+            return torch.empty(0, 0, dtype=torch.float64, device="cpu")
         flat = x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
         # cdist multiplies matrices, which loses small distances far from the origin
-        flat = flat - flat.nanmedian(0).values
-        distance = torch.cdist(flat, flat)
-        distance.fill_diagonal_(torch.inf)
-        if self.same_class:
-            ids = torch.from_numpy(_class_ids(y, n, "Nearest(same_class=True)"))
-            distance.masked_fill_(ids[:, None] != ids[None, :], torch.inf)
-        k = min(self.k, n)
-        near, rows = distance.topk(k, dim=1, largest=False)
+        return flat - flat.nanmedian(0).values
+
+    def _near(self, generator: np.random.Generator, distance: Tensor) -> np.ndarray:
+        """Draw for each row one of its k nearest at a finite distance; -1 where there is none."""
+        n, others = distance.shape
+        near, rows = distance.topk(min(self.k, others), dim=1, largest=False)
         candidates = near.isfinite().sum(1).numpy()
         pick = (generator.random(n) * candidates).astype(np.int64)
-        partner = rows.numpy()[np.arange(n), pick]
-        return np.where(candidates > 0, partner, np.arange(n))
+        return np.where(candidates > 0, rows.numpy()[np.arange(n), pick], -1)
 
 
 @dataclass(frozen=True)
@@ -170,18 +240,56 @@ class LabelDistance(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
+        labels = self._labels(y, n)
+        if n < 2:
+            return np.arange(n)
+        score = self._scores(labels, labels)
+        np.fill_diagonal(score, -np.inf)
+        partner = _by_score(generator, score)
+        return np.where(partner >= 0, partner, np.arange(n))
+
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw partners by label distance to the rows of the other batch."""
+        labels = self._labels(y, n + others)
+        return _by_score(generator, self._scores(labels[:n], labels[n:])) if n and others else _nobody(n)
+
+    @staticmethod
+    def _labels(y: Tensor | None, n: int) -> Tensor:
         if y is None or not y.is_floating_point() or y.ndim == 0 or len(y) != n:
             found = "nothing" if y is None else f"{y.dtype} {list(y.shape)}"
             raise ValueError(f"LabelDistance needs floating-point regression targets y [{n}, ...], got {found}")
-        if n < 2:
-            return np.arange(n)
-        labels = y.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
-        distance = torch.cdist(labels, labels, compute_mode="donot_use_mm_for_euclid_dist")
-        score = -0.5 * (distance / self.bandwidth).square().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy()
-        np.fill_diagonal(score, -np.inf)
-        # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
-        partner = (score + generator.gumbel(size=(n, n))).argmax(axis=1)
-        return np.where(np.isfinite(score.max(axis=1)), partner, np.arange(n))  # nobody at a finite distance: itself
+        return y.detach().reshape(n, -1 if n else 1).to(device="cpu", dtype=torch.float64)
+
+    def _scores(self, own: Tensor, others: Tensor) -> np.ndarray:
+        distance = torch.cdist(own, others, compute_mode="donot_use_mm_for_euclid_dist")
+        return -0.5 * (distance / self.bandwidth).square().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy()
+
+
+def _by_score(generator: np.random.Generator, score: np.ndarray) -> np.ndarray:
+    """Draw for each row j with probability ~ exp(score[row, j]); -1 where all scores are -inf."""
+    # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
+    partner = (score + generator.gumbel(size=score.shape)).argmax(axis=1)
+    return np.where(np.isfinite(score.max(axis=1)), partner, -1)
+
+
+def _any_of(generator: np.random.Generator, fits: np.ndarray) -> np.ndarray:
+    """Draw for each row one of the columns that fit, uniformly; -1 where none does."""
+    if 0 in fits.shape:
+        return _nobody(len(fits))
+    return np.where(fits.any(axis=1), np.where(fits, generator.random(fits.shape), -1).argmax(axis=1), -1)
+
+
+def _dealt(generator: np.random.Generator, n: int, others: int) -> np.ndarray:
+    """Draw n of the others, from one permutation after another."""
+    if others == 0:
+        return _nobody(n)
+    return np.concatenate([generator.permutation(others) for _ in range(-(-n // others))] or [_nobody(0)])[:n]
+
+
+def _nobody(n: int) -> np.ndarray:
+    return np.full(n, -1, dtype=np.int64)
 
 
 def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:

@@ -9,22 +9,29 @@ dimension, at the input or at a hidden layer: nothing is drawn twice, nothing is
 
 from __future__ import annotations
 
+import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from vicinal import mixing
+from vicinal import _tree, mixing
+from vicinal._warn import warn_once
 from vicinal.random import Key
 from vicinal.target import MixedTarget
+
+_STRIDED = torch.strided
+_TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # the usual ones
 
 
 class Plan(ABC):
     """What every plan answers: `plan(x)`, `plan.target(y)`, `len`, `to`, `to_dict`."""
+
+    key: Key | None = None  # of the draw; None for plans made by hand, and where nothing was drawn
 
     @abstractmethod
     def __len__(self) -> int:
@@ -44,80 +51,176 @@ class Plan(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as plain tensors and numbers, as `torch.load(weights_only=True)` reads them back."""
+        """Return the plan as plain tensors and numbers, as `torch.load(weights_only=True)` reads them back."""
+
+    @abstractmethod
+    def keyed(self, key: Key) -> Self:
+        """Return the plan with the key that it was drawn by, where anything was drawn."""
+
+    @abstractmethod
+    def spread(self, rows: Tensor, n: int) -> Self:
+        """Return the plan for n rows that does to `rows` int64 [m] what this one does to m rows, and to others nothing."""
+
+    @abstractmethod
+    def _participants(self) -> list[tuple[Tensor, Tensor]]:
+        """Return, one mixing after the other, partners int64 [n, m] and which of them have a share, bool [n, m]."""
+
+    def union(self, mask: Tensor) -> Tensor:
+        """Return what is true of any row in the mix: where mixed rows have tokens, if `mask` says where rows have them.
+
+        A row of 4 tokens mixed with one of 12 has 12. Give it to the network with the mixed rows; for hidden states, at the
+        entry of the network. Where True means padding, take `intersection`.
+
+        Args:
+            mask: bool or numbers [n, ...]; of numbers (0 and 1, or 0 and -inf as added to attention scores) the largest.
+
+        Returns:
+            A tensor like mask. Rows whose partner has no share keep theirs.
+
+        """
+        return self._merged(mask, torch.logical_or, torch.maximum)
+
+    def intersection(self, mask: Tensor) -> Tensor:
+        """Return what is true of all rows in the mix: where mixed rows are padded, if True means padding.
+
+        Args:
+            mask: bool or numbers [n, ...]; of numbers the smallest.
+
+        Returns:
+            A tensor like mask.
+
+        """
+        return self._merged(mask, torch.logical_and, torch.minimum)
+
+    def longest(self, lengths: Tensor) -> Tensor:
+        """Return the lengths of mixed sequences: the largest length among the rows in each mix, like lengths [n]."""
+        return self.union(lengths)
+
+    def _merged(self, mask: Tensor, of_bools: Callable[..., Tensor], of_numbers: Callable[..., Tensor]) -> Tensor:
+        if not isinstance(mask, Tensor) or mask.shape[:1] != (len(self),):
+            found = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"a mask or lengths for this plan are a tensor [{len(self)}, ...], got {found}")
+        merge = of_bools if mask.dtype == torch.bool else of_numbers
+        for partners, shared in self._participants():
+            rows = mask
+            for of, counts in zip(partners.to(mask.device).unbind(1), shared.to(mask.device).unbind(1), strict=True):
+                both = merge(mask, rows.index_select(0, of))
+                mask = torch.where(counts.view(-1, *(1,) * (mask.ndim - 1)), both, mask)
+        return mask
 
     def __call__(self, x: Any, *, out: Any = None, compiled: bool = False) -> Any:
-        """Mix inputs or representations: a tensor [n, ...], or any nest of dicts, lists and tuples of such tensors.
+        """Mix inputs or representations: a tensor [n, ...], or a nest of such tensors.
 
         Every tensor of the nest is mixed with this one draw (None passes). Nothing is changed in place unless asked.
 
         Args:
-            x: the inputs.
+            x: the inputs. A nest is any mapping (BatchEncoding, ModelOutput and TensorDict among them), list, tuple, named
+                tuple, deque, dataclass or attrs instance, or a registered pytree node, and comes back as its type (a
+                mapping that cannot be made anew comes back as a dict). A list or tuple of n equally shaped tensors that
+                do not have n rows holds one example each: they are stacked, mixed, and come back as a list or tuple.
             out: where the result goes, of x's structure, shapes and dtypes: a buffer used again for each batch saves the
                 allocation, which for large batches on a CPU takes most of the time; x itself mixes in place, with one
                 row of extra memory for each cycle of the pairing.
             compiled: mix by a fused kernel of `torch.compile`; the first call takes seconds.
 
         Raises:
-            TypeError: a leaf is not a tensor, or its dtype holds names (integers other than uint8, bool).
-            ValueError: a leaf has another number of rows than the plan, or out does not fit x.
+            TypeError: a leaf is not a tensor, its dtype holds names (integers other than uint8, bool), or it holds boxes
+                or key points, by its type or its name: the average of two boxes lies in neither image.
+            ValueError: a leaf has another number of rows than the plan, examples have different shapes, a list could
+                hold examples or parts, or out does not fit x.
 
         """
-        if isinstance(x, Tensor) and x.shape[:1] == (len(self),) and (out is None or isinstance(out, Tensor)):
+        if (
+            type(x) is Tensor
+            and x.layout is _STRIDED
+            and not x.is_nested
+            and (shape := x.shape)
+            and shape[0] == len(self)
+            and (out is None or isinstance(out, Tensor))
+        ):  # every line of Python counts here
             return self.tensor(x, 0, out, compiled)
-        into, spec = pytree.tree_flatten(out)
-        if out is not None and spec != pytree.tree_structure(x):
-            raise ValueError(
-                "out has another structure than the input: give a nest of the same dicts, lists and tuples"
-            )
+        return self._over(x, "input", lambda leaf, i, into: self.tensor(mixable(leaf), i, into, compiled), out)
 
-        def apply(leaf: Tensor | MixedTarget, number: int, place: int) -> Tensor:
-            return self.tensor(mixable(leaf), number, None if out is None else into[place], compiled)
-
-        return self._over(x, "input", apply)
-
-    def target(self, y: Any) -> Any:
+    def target(self, y: Any, *, missing: float | None = None) -> Any:
         """Mix targets, by what they are; a nest of targets is mixed leaf by leaf.
 
-        Integer class ids [n] or [n, d1, ...] become a `MixedTarget`; floating-point targets (soft labels, multi-label,
+        Integer class indices [n] or [n, d1, ...] become a `MixedTarget`; floating-point targets (soft labels, multi-label,
         regression, any shape [n, ...]) are mixed as numbers and keep their dtype; a `MixedTarget` is mixed further.
 
+        Args:
+            y: the targets.
+            missing: the number, or nan, that marks unknown entries among floating-point targets. Each entry is then the
+                mean of what is known of it, by shares, and `missing` where nothing is; `known` returns how much is known,
+                the weight that the entry has in the loss.
+
         Raises:
-            TypeError: a leaf is neither, or is boolean.
-            ValueError: a leaf has another number of rows than the plan.
+            TypeError: a leaf is neither, is boolean, holds boxes or key points, or y is a single label.
+            ValueError: a leaf has another number of rows than the plan, a list is refused as of calling the plan, or
+                numbers hold nan and `missing` was not given.
 
         """
-        if isinstance(y, Tensor) and y.shape[:1] == (len(self),):
-            return self.labels(mixable_target(y))
-        return self._over(y, "target", lambda leaf, number, place: self.labels(mixable_target(leaf)))
+        mix = self.labels if missing is None else functools.partial(self._known_labels, missing=float(missing))
+        if (
+            type(y) is Tensor
+            and y.layout is _STRIDED
+            and not y.is_nested
+            and (shape := y.shape)
+            and shape[0] == len(self)
+        ):
+            return mix(mixable_target(y))
+        return self._over(y, "target", lambda leaf, i, into: mix(mixable_target(leaf)))
 
-    def _over(self, tree: Any, what: str, apply: Callable[[Any, int, int], Any]) -> Any:
-        paths, spec = pytree.tree_flatten_with_path(tree)
-        if not paths:
+    def known(self, y: Tensor, *, missing: float) -> Tensor:
+        """Return the share of each entry of a floating-point target [n, ...] that is known, in [0, 1].
+
+        It is what the entry counts in the loss, as an ignored class index takes its share out:
+
+            t, w = plan.target(y, missing=-1), plan.known(y, missing=-1)
+            loss = (w * F.binary_cross_entropy_with_logits(z, t, reduction="none")).sum() / w.sum()
+
+        """
+        share = self.labels(_is_known(y, float(missing)).to(torch.float32))
+        assert isinstance(share, Tensor)
+        return share
+
+    def _known_labels(self, y: Tensor | MixedTarget, missing: float) -> Tensor:
+        if not isinstance(y, Tensor) or not y.is_floating_point():
+            raise TypeError("missing= marks unknown numbers: for class indices, give ignore_index= to the loss")
+        known = _is_known(y, missing)
+        exact = torch.float64 if y.dtype == torch.float64 else torch.float32
+        total, share = self.labels(torch.where(known, y, 0).to(exact)), self.labels(known.to(exact))
+        assert isinstance(total, Tensor)
+        assert isinstance(share, Tensor)
+        return torch.where(share > 0, total / share, missing).to(y.dtype)
+
+    def _over(self, tree: Any, what: str, apply: Callable[[Any, int, Any], Any], out: Any = None) -> Any:
+        """Apply (leaf, its number, its buffer) -> mixed leaf to each leaf of a nest."""
+        leaves, build = _tree.flatten(tree, what, len(self))
+        if not leaves or (what == "input" and all(leaf is None for _, leaf in leaves)):
             raise TypeError(f"there is no tensor to mix in this {what}: {tree!r}")
-        names = [f"{what}{pytree.keystr(path)}" for path, _ in paths]
-        order = sorted(names)  # leaves are numbered by name: the order in which a dict was filled must not matter
+        into = {} if out is None else _tree.buffers(out, tree, dict(leaves), len(self))
+        order = sorted(name for name, _ in leaves)  # by name: the order in which a dict was filled must not matter
         done = []
-        for place, (name, (_, leaf)) in enumerate(zip(names, paths, strict=True)):
-            if leaf is None:
-                done.append(None)
-                continue
-            if not isinstance(leaf, (Tensor, MixedTarget)):
-                raise TypeError(
-                    f"{name} is a {type(leaf).__name__}, and only tensors can be mixed: convert it, or leave it out of "
-                    "the call"
-                )
-            if leaf.ndim == 0 or len(leaf) != len(self):
+        for name, leaf in leaves:
+            if isinstance(leaf, (Tensor, MixedTarget)) and (leaf.ndim == 0 or len(leaf) != len(self)):
                 raise ValueError(
                     f"{name} has shape {list(leaf.shape)}, but the plan was drawn for {len(self)} rows: dimension 0 must "
-                    "be the batch"
+                    "be the batch (a single example is none: mix after the DataLoader or in its collate_fn)"
                 )
+            number, buffer = order.index(name), into.get(name)
             try:
-                done.append(apply(leaf, order.index(name), place))
+                if isinstance(leaf, _tree.Examples):
+                    done.append(leaf.unstack(apply(leaf.stack(), number, None), buffer))
+                else:
+                    done.append(None if leaf is None else apply(leaf, number, buffer))
             except (TypeError, ValueError) as error:
                 error.add_note(f"(at {name})")
                 raise
-        return pytree.tree_unflatten(done, spec)
+        return build(iter(done))
+
+
+def _is_known(y: Tensor, missing: float) -> Tensor:
+    return ~y.isnan() if math.isnan(missing) else y != missing
 
 
 def mixable(leaf: Tensor | MixedTarget) -> Tensor:
@@ -128,12 +231,15 @@ def mixable(leaf: Tensor | MixedTarget) -> Tensor:
 
 
 def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
-    """Refuse boolean targets, which could mean class ids or numbers."""
-    if isinstance(leaf, Tensor) and leaf.dtype == torch.bool:
+    """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
+    if leaf.dtype in _TARGETS or not isinstance(leaf, Tensor):
+        return leaf
+    if leaf.dtype == torch.bool:
         raise TypeError(
             "a boolean target can mean two things: pass .float() for multi-label or binary targets (mixed as numbers), "
-            "or .long() for class ids"
+            "or .long() for class indices"
         )
+    mixing.check_kind(leaf)
     return leaf
 
 
@@ -164,8 +270,14 @@ class MixPlan(Plan):
         box: int64 [n, d, 2], the box (start, stop along each of the last d dimensions) that a row takes from its
             partner instead of a weighted sum; `weight` is then the share of cells that stay its own.
         grid: the sizes of those d dimensions.
+        channels_last: whether inputs hold channels behind the grid: [n, ..., *grid, c].
+        vectors: whether floating-point inputs [n, length] are signals on a grid of one dimension, not feature vectors.
         noise: Gaussian noise added to the inputs.
         smoothing: label smoothing of the targets: (1 - smoothing) * target + smoothing / num_classes.
+        key: that of the draw, where anything was drawn.
+
+    A plan is a value. Where the weights alone say how inputs and labels are mixed, both follow a change in place;
+    otherwise (boxes, weights of their own for targets) a changed plan is refused.
 
     """
 
@@ -174,9 +286,16 @@ class MixPlan(Plan):
     target_weight: Tensor | None = None
     box: Tensor | None = None
     grid: tuple[int, ...] = ()
+    channels_last: bool = False
+    vectors: bool = False
     noise: Noise | None = None
     smoothing: float = 0.0
-    _known: ClassVar[tuple[Tensor, Tensor | None] | None] = None  # of an instance: see `_known_for_targets`
+    key: Key | None = None
+    # of an instance: what `_known_for_targets` worked out, of which version of the weights; and, where boxes or weights
+    # of the targets must go with the weights, the versions of all of them
+    _known: ClassVar[tuple[Tensor, Tensor | None, int] | None] = None
+    _versions: ClassVar[tuple[int, ...] | None] = None
+    _numbers: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         partner, weight = self.partner, self.weight
@@ -195,6 +314,8 @@ class MixPlan(Plan):
                 f"box must be int64 [n, d, 2] beside partner [n] and a grid of d sizes, got {box.dtype} "
                 f"{list(box.shape)} beside partner {list(partner.shape)} and grid {list(self.grid)}"
             )
+        if box is not None or self.target_weight is not None:
+            object.__setattr__(self, "_versions", self._versions_now())
 
     def __len__(self) -> int:
         """Give the number of rows the plan was drawn for."""
@@ -210,37 +331,94 @@ class MixPlan(Plan):
         """float32 [n, m + 1]: the row's own share, then its partners'; rows sum to 1."""
         return _shares(self.weight)
 
+    def _versions_now(self) -> tuple[int, ...]:
+        tensors = (self.partner, self.weight, self.target_weight, self.box)
+        return tuple(t._version for t in tensors if t is not None and not t.is_inference())
+
+    def _check_unchanged(self) -> None:
+        """Refuse to go on where inputs would be mixed by one number and labels by another."""
+        if self._versions is not None and not torch.compiler.is_compiling() and self._versions != self._versions_now():
+            raise RuntimeError(
+                "this plan was changed in place, so inputs and labels would no longer be mixed alike: make another one, "
+                "dataclasses.replace(plan, weight=...)"
+            )
+
     def _known_for_targets(self) -> tuple[Tensor, Tensor | None]:
-        """Give the target's shares by example, float32 [m + 1, n], and `MixedTarget.slopes`; worked out once."""
+        """Return the target's shares by example, float32 [m + 1, n], and `MixedTarget.slopes`; worked out once."""
         if torch.compiler.is_compiling():  # which would make another graph of whether they are known
             return self.target_shares.T, None
-        if self._known is not None:
-            return self._known
+        weight = self.weight if self.target_weight is None else self.target_weight
+        if self._known is not None and self._known[2] == weight._version:
+            return self._known[:2]
         shares = self.target_shares
-        if not shares.is_cpu or not shares.numel() or not float(shares.min()) > 0:
+        if shares.shape[1] == 1 or not shares.is_cpu or not shares.numel() or not float(shares.detach().min()) > 0:
             return shares.T, None
         known = _for_targets(shares)
-        object.__setattr__(self, "_known", known)
+        if not weight.requires_grad and not weight.is_inference():
+            object.__setattr__(self, "_known", (*known, weight._version))
         return known
 
     @staticmethod
-    def several(partner: Tensor, weight: Tensor) -> list[MixPlan]:
-        """Give k plans at a fraction of the cost of one by one.
+    def several(partner: Tensor, weight: Tensor, keys: Sequence[Key | None]) -> list[MixPlan]:
+        """Return k plans at a fraction of the cost of one by one.
 
         Args:
             partner: int64 [k, n].
             weight: float32 [k], the share that all rows of a batch keep.
+            keys: that of each draw.
 
         """
         own = weight[:, None].expand(partner.shape)
         shares, slopes = _for_targets(torch.stack([own, 1 - own], dim=2))
         mixes = ((weight > 0) & (weight < 1)).tolist()
         plans = []
-        for i, (p, w) in enumerate(zip(partner.unbind(), own.contiguous().unbind(), strict=True)):
+        rows = zip(partner.unbind(), own.contiguous().unbind(), keys, strict=True)
+        for i, (p, w, key) in enumerate(rows):
             plan = MixPlan.__new__(MixPlan)
-            vars(plan).update(partner=p, weight=w, _known=(shares[i], slopes[i] if mixes[i] else None))
+            known = (shares[i], slopes[i] if mixes[i] else None, w._version)
+            vars(plan).update(partner=p, weight=w, key=key, _known=known)
             plans.append(plan)
         return plans
+
+    def keyed(self, key: Key) -> MixPlan:
+        """Return the plan with the key that it was drawn by, where it mixes or adds noise."""
+        if self.partners.shape[1] or self.noise is not None:
+            object.__setattr__(self, "key", key)
+        return self
+
+    def spread(self, rows: Tensor, n: int) -> MixPlan:
+        """Return the plan for n rows that does to `rows` int64 [m] what this one does to m rows, and to others nothing.
+
+        Raises:
+            ValueError: the plan adds noise or smooths labels, which it does to all rows.
+
+        """
+        if self.noise is not None or self.smoothing:
+            raise ValueError("noise and label smoothing take no rows=: they treat all rows alike")
+        partner = torch.arange(n, device="cpu")
+        if self.partner.ndim == 2:
+            partner = partner[:, None].repeat(1, self.partner.shape[1])
+        partner[rows] = rows[self.partner.cpu()]
+
+        def whole(weight: Tensor | None) -> Tensor | None:
+            if weight is None:
+                return None
+            kept = torch.zeros(n, *weight.shape[1:], dtype=weight.dtype, device="cpu")
+            (kept if kept.ndim == 1 else kept[:, 0]).fill_(1)
+            kept[rows] = weight.cpu()
+            return kept
+
+        box = None
+        if self.box is not None:
+            box = torch.zeros(n, *self.box.shape[1:], dtype=torch.int64, device="cpu")
+            box[rows] = self.box.cpu()
+        weight = whole(self.weight)
+        assert weight is not None
+        return replace(self, partner=partner, weight=weight, target_weight=whole(self.target_weight), box=box)
+
+    def _participants(self) -> list[tuple[Tensor, Tensor]]:
+        shared = self.shares[:, 1:] > 0
+        return [(self.partners, shared)]
 
     @property
     def target_shares(self) -> Tensor:
@@ -249,8 +427,10 @@ class MixPlan(Plan):
 
     def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...]: as a weighted sum, or by box where it has the plan's grid."""
+        if self._versions is not None:
+            self._check_unchanged()
         if self.box is not None and self._has_grid(x, "an input"):
-            mixed = self._cut(x, self.box)
+            mixed = self._cut(x, self.box, self.channels_last)
             mixed = mixed if out is None else out.copy_(mixed)
         elif self.partner.ndim == 1:
             mixed = mixing.mix_pairs(x, self.partner, self.weight, out, compiled)
@@ -294,10 +474,16 @@ class MixPlan(Plan):
         return mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
-        """Mix one target [n, ...]: ids to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
+        """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
+        if self._versions is not None:
+            self._check_unchanged()
         box = self.box if self.box is not None and self._has_grid(y, "a target") else None
         if isinstance(y, Tensor) and not _is_ids(y):
-            mixed = mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box)
+            if self.partners.shape[1]:
+                self._check_numbers(y)
+            mixed = (
+                mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box, self._last(y))
+            )
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
             own, partner = y.long(), self.partner
@@ -307,15 +493,43 @@ class MixPlan(Plan):
             others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
             return MixedTarget.trusted(torch.stack([own, *others]), shares, self.smoothing, slopes)
         if isinstance(y, Tensor):
-            y = MixedTarget(y.long()[None], torch.ones(1, len(y), device=y.device))
+            y = MixedTarget(y.long()[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
         if box is None:
             return y.mixed(self.partners, self.target_shares).smoothed(self.smoothing)
         if len(y.ids) > 1:
-            raise TypeError("maps of class ids can be cut by box only before they are mixed: put CutMix first")
+            raise TypeError("maps of class indices can be cut by box only before they are mixed: put CutMix first")
         return MixedTarget(self._cut(y.ids[0], box)[None], y.weight, y.smoothing).smoothed(self.smoothing)
 
-    def _cut(self, t: Tensor, box: Tensor) -> Tensor:
-        return mixing.cut(t, self.partners[:, 0], box)
+    def _check_numbers(self, y: Tensor) -> None:
+        """Refuse numbers that are unknown, and warn of numbers that look like class indices; on the host alone."""
+        if (
+            not y.is_cpu or not y.is_floating_point() or torch.compiler.is_compiling()
+        ):  # asking an accelerator is a wait
+            return
+        y = y.detach()
+        if y.sum().isnan() and y.isnan().any():
+            raise ValueError(
+                "this target holds nan, which would spread to the rows mixed with it: say missing=float('nan') if it marks "
+                "unknown entries"
+            )
+        if y.ndim == 1 and not self._numbers and len(y) > 2 and float(y[0]).is_integer() and _are_indices(y):
+            warn_once(
+                "whole numbers",
+                "this target holds whole numbers as floating point, and they are mixed as numbers: if they are class "
+                "indices, give y.long(); if they are quantities, all is well",
+            )
+
+    def of_numbers(self) -> MixPlan:
+        """Return the plan, which now knows that floating-point targets are quantities, whole or not."""
+        object.__setattr__(self, "_numbers", True)
+        return self
+
+    def _cut(self, t: Tensor, box: Tensor, channels_last: bool = False) -> Tensor:
+        if box.device.type == "cpu" and self.weight.requires_grad and torch.is_grad_enabled():
+            raise ValueError("the share of a box has no gradient: a learned weight needs a vicinity that averages")
+        if not channels_last:
+            return mixing.cut(t, self.partners[:, 0], box)
+        return mixing.cut(t.movedim(-1, 1), self.partners[:, 0], box).movedim(1, -1)
 
     def _smooth(self, y: Tensor) -> Tensor:
         if self.smoothing == 0:
@@ -327,15 +541,32 @@ class MixPlan(Plan):
             )
         return y * (1 - self.smoothing) + self.smoothing / y.shape[1]
 
+    def _last(self, t: Tensor | MixedTarget) -> bool:
+        """Whether t [n, ..., *grid, c] holds channels behind the grid."""
+        d = len(self.grid)
+        return self.channels_last and t.ndim >= d + 2 and tuple(t.shape[-d - 1 : -1]) == self.grid
+
     def _has_grid(self, t: Tensor | MixedTarget, what: str) -> bool:
-        """Whether t is a map [n, *grid] or [n, c, *grid]; other vectors [n] and [n, f] follow the weight."""
-        if t.shape[1:] == self.grid or t.shape[2:] == self.grid:
+        """Whether t is a map on the grid, [n, ..., *grid]; vectors follow the weight, whatever their length.
+
+        A vector is [n] or [n, f]: features, soft labels, class indices of several heads. Only integers [n, length] (token
+        ids, a class for each moment), and inputs where the boxes were drawn for [n, length], lie on a grid of one dimension.
+        """
+        d, shape = len(self.grid), tuple(t.shape)
+        if self._last(t):
             return True
-        if t.ndim == 1 or (t.ndim == 2 and (what == "an input" or not _is_ids(t))):
-            return False
+        on_grid = t.ndim > d and shape[-d:] == self.grid
+        if t.ndim <= 2:
+            is_input = what == "an input"
+            if on_grid and (_is_ids(t) or (is_input and self.vectors)):
+                return True
+            if t.ndim == 1 or d > 1 or is_input or not _is_ids(t):
+                return False
+        elif on_grid and not (self.channels_last and what == "an input"):
+            return True
         raise ValueError(
-            f"{what} of shape {list(t.shape)} does not lie on the grid {list(self.grid)} that the boxes were drawn for; "
-            "bring it to that size, or mix it in a call of its own"
+            f"{what} of shape {list(t.shape)} does not lie on the grid {list(self.grid)} that the boxes were drawn for: "
+            "bring it to that size, mix it in a call of its own, or give class indices of several heads as a tuple"
         )
 
     def to(self, device: torch.device | str) -> MixPlan:
@@ -344,12 +575,13 @@ class MixPlan(Plan):
         return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as plain tensors and numbers."""
+        """Return the plan as plain tensors and numbers."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["grid"] = list(self.grid)
+        values["key"] = _key_numbers(self.key)
         values["smoothing"] = float(self.smoothing)  # numpy's numbers would not pass torch.load(weights_only=True)
         if self.noise is not None:
-            values["noise"] = {"sigma": float(self.noise.sigma), "key": [int(i) for i in self.noise.key]}
+            values["noise"] = {"sigma": float(self.noise.sigma), "key": _key_numbers(self.noise.key)}
         return values
 
     def __repr__(self) -> str:
@@ -379,6 +611,7 @@ class PlanChain(Plan):
     """Several plans applied one after the other, each to what the one before it made."""
 
     plans: tuple[Plan, ...]
+    key: Key | None = None
 
     def __post_init__(self) -> None:
         if not self.plans or len({len(p) for p in self.plans}) > 1:
@@ -402,17 +635,30 @@ class PlanChain(Plan):
 
     def to(self, device: torch.device | str) -> PlanChain:
         """Give the same plans with their tensors on `device`."""
-        return PlanChain(tuple(plan.to(device) for plan in self.plans))
+        return replace(self, plans=tuple(plan.to(device) for plan in self.plans))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plans as plain tensors and numbers."""
-        return {"plans": [plan.to_dict() for plan in self.plans]}
+        """Return the plans as plain tensors and numbers."""
+        return {"plans": [plan.to_dict() for plan in self.plans], "key": _key_numbers(self.key)}
+
+    def keyed(self, key: Key) -> PlanChain:
+        """Return the plan with the key that it was drawn by, where any of its parts draws."""
+        if any(plan.keyed(key).key is not None for plan in self.plans):
+            object.__setattr__(self, "key", key)
+        return self
+
+    def spread(self, rows: Tensor, n: int) -> PlanChain:
+        """Return the plan for n rows that does to `rows` what this one does to all of its rows, and to others nothing."""
+        return replace(self, plans=tuple(plan.spread(rows, n) for plan in self.plans))
+
+    def _participants(self) -> list[tuple[Tensor, Tensor]]:
+        return [pair for plan in self.plans for pair in plan._participants()]
 
 
 def plan_from_dict(values: dict[str, Any]) -> Plan:
-    """Give back the plan that `to_dict` wrote."""
+    """Return the plan that `to_dict` wrote."""
     if "plans" in values:
-        return PlanChain(tuple(plan_from_dict(v) for v in values["plans"]))
+        return PlanChain(tuple(plan_from_dict(v) for v in values["plans"]), _key(values.get("key")))
     missing = {f.name for f in fields(MixPlan)} - values.keys()
     if missing:
         raise ValueError(f"this is not what to_dict of a plan gave: {sorted(missing)} missing")
@@ -422,13 +668,23 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
             **values,
             "grid": tuple(values["grid"]),
             "noise": None if noise is None else Noise(noise["sigma"], Key(*noise["key"])),
+            "key": _key(values["key"]),
         }
     )
 
 
+def _key(numbers: Sequence[int] | None) -> Key | None:
+    return None if numbers is None else Key(*numbers)
+
+
+def _key_numbers(key: Key | None) -> list[int] | None:
+    return None if key is None else [int(i) for i in key]
+
+
 def identity(n: int, **others: Any) -> MixPlan:
-    """Give the plan that mixes nothing: no partners, and the whole weight on the row itself."""
-    return MixPlan(torch.empty(n, 0, dtype=torch.int64), torch.ones(n, 1), **others)
+    """Return the plan that mixes nothing: no partners, and the whole weight on the row itself."""
+    partner = torch.empty(n, 0, dtype=torch.int64, device="cpu")
+    return MixPlan(partner, torch.ones(n, 1, dtype=torch.float32, device="cpu"), **others)
 
 
 def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
@@ -438,6 +694,12 @@ def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shares(weight: Tensor) -> Tensor:
     return torch.stack([weight, 1 - weight], dim=1) if weight.ndim == 1 else weight
+
+
+def _are_indices(y: Tensor) -> bool:
+    """Whether numbers [n] look like class indices: whole, >= 0, and of more than two kinds."""
+    kinds = y.unique()
+    return bool((kinds == kinds.round()).all()) and bool(kinds[0] >= 0) and len(kinds) > 2
 
 
 def _is_ids(y: Tensor | MixedTarget) -> bool:

@@ -1,4 +1,4 @@
-"""The little that the one-line form must remember: a step counter, the epoch, and whether it is on.
+"""The little that a vicinity must remember: its seed, and for the one-line form a counter, the epoch and a switch.
 
 It lives in memory that DataLoader workers share with the main process, persistent ones too: what the main process
 sets, they see at their next batch. Each process counts its own steps in a cell of its own, so nothing races, and the
@@ -9,9 +9,9 @@ sweep) takes a copy and goes its own way.
 from __future__ import annotations
 
 import mmap
+import numbers
 import os
 import weakref
-from collections.abc import Sequence
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,16 @@ import torch.multiprocessing  # lets tensors in shared memory travel to processe
 from torch import Tensor
 
 from vicinal import random
+from vicinal.random import Key
 
 if TYPE_CHECKING:
     from vicinal.plan import Plan
+    from vicinal.vicinity import Vicinity
 
-_WORKERS = 510  # with the two cells before them, one page
-_ON, _EPOCH, _STEPS = 0, 1, 2
+_WORKERS = 510
+_ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
 _UNSET = -1
+_UINT64 = 2**64
 
 # a process that is to have workers of its own must own its states before it forks them
 _LIVE: weakref.WeakSet[State] = weakref.WeakSet()
@@ -35,19 +38,28 @@ if hasattr(os, "register_at_fork"):
 
 
 class State:
-    """Counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers."""
+    """Seed, counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers.
 
-    def __init__(self) -> None:
+    Args:
+        seed: in [0, 2**64); None takes one from PyTorch's seed, see `random.fresh_seed`.
+
+    """
+
+    def __init__(self, seed: int | None) -> None:
         self._cells = _page()
         self._viewed: Tensor | None = None
         self._view = memoryview(b"")
         self._cells[_ON] = 1
         self._cells[_EPOCH] = _UNSET
+        self.given = seed is not None  # by the user: no checkpoint may change it
+        self._cells[_SEED] = _signed(random.fresh_seed() if seed is None else int(seed))
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
         # for which batches plans are drawn ahead, the step of the first, and the plans
-        self.ahead: tuple[tuple[int, ...], int, Sequence[Plan]] = ((), 0, ())
+        self.ahead: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
         self.batch_before: tuple[int, ...] = ()
+        self.now: tuple[int, Vicinity] | None = None  # of a schedule: an epoch, and the vicinity then
+        self.mixed_last: weakref.ref[Tensor] | None = None  # the class indices of the target made last
         _LIVE.add(self)
 
     @property
@@ -81,6 +93,11 @@ class State:
         return self._view
 
     @property
+    def seed(self) -> int:
+        """The seed of every draw, in [0, 2**64)."""
+        return self._numbers()[_SEED] % _UINT64
+
+    @property
     def on(self) -> bool:
         """Whether the vicinity mixes."""
         return bool(self._numbers()[_ON])
@@ -97,56 +114,87 @@ class State:
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        if value < 0:
-            raise ValueError(f"epochs count from 0, got {value}")
-        self.cells[_EPOCH] = value
+        check_epoch(value)
+        self.cells[_EPOCH] = int(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give plain numbers: switch, epoch, and the steps counted by the main process and by each worker."""
+        """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker."""
         steps = self.cells[_STEPS:].tolist()
         while len(steps) > 1 and steps[-1] == 0:
             steps.pop()
-        return {"on": self.on, "epoch": self.epoch, "steps": steps}
+        return {"seed": self.seed, "on": self.on, "epoch": self.epoch, "steps": steps}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave; nothing changes if it is not that."""
+        """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed."""
         missing = {"on", "epoch", "steps"} - values.keys()
         if missing:
             raise ValueError(f"this is not the state of a vicinity: {sorted(missing)} missing")
-        steps = torch.tensor(values["steps"], dtype=torch.int64)
-        if steps.ndim != 1 or len(steps) > _WORKERS or (steps < 0).any():
-            raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {values['steps']}")
-        if values["epoch"] is None:
-            self.cells[_EPOCH] = _UNSET
-        else:
-            self.epoch = values["epoch"]
-        self.on = values["on"]
-        self.cells[_STEPS:] = 0
-        self.cells[_STEPS : _STEPS + len(steps)] = steps
+        on, epoch, steps = (values[name] for name in ("on", "epoch", "steps"))
+        seed = values.get("seed", self.seed)  # states of version 0.1.0 have none
+        Key(seed, 0, 0, 0).check()
+        if self.given and seed != self.seed:
+            raise ValueError(
+                f"this state was saved with seed={seed}, but the vicinity was made with seed={self.seed}: make it with the "
+                "same seed, or without one"
+            )
+        if not isinstance(on, bool):
+            raise ValueError(f"on must be True or False, got {on!r}")
+        if epoch is not None:
+            check_epoch(epoch)
+        if not isinstance(steps, (list, tuple)) or not 0 < len(steps) <= _WORKERS or not all(map(_is_count, steps)):
+            raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {steps!r}")
+        cells = self.cells
+        cells[_SEED] = _signed(int(seed))
+        cells[_ON] = int(on)
+        cells[_EPOCH] = _UNSET if epoch is None else int(epoch)
+        cells[_STEPS:] = 0
+        cells[_STEPS : _STEPS + len(steps)] = torch.tensor(steps, dtype=torch.int64, device="cpu")
+
+    def copy(self) -> State:
+        """Return a state of its own that goes on where this one stands."""
+        return _restore(self.state_dict(), self.given)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State:
-        return _restore(self.state_dict())
+        return self.copy()
 
     def __reduce__(self) -> Any:
         if get_spawning_popen() is None:  # an ordinary pickle: a copy
-            return _restore, (self.state_dict(),)
+            return _restore, (self.state_dict(), self.given)
         if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
-        return _attach, (self._cells, self._owner, self.rank)
+        return _attach, (self._cells, self._owner, self.rank, self.given)
+
+
+def check_epoch(epoch: object) -> None:
+    """Refuse what is no number of an epoch, an integer >= 0."""
+    if not _is_count(epoch):
+        raise ValueError(f"epochs are integers and count from 0, got {epoch!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**63
+
+
+def _signed(seed: int) -> int:
+    """Return the int64 of the same bits."""
+    return seed - _UINT64 if seed >= _UINT64 // 2 else seed
 
 
 def _page() -> Tensor:
-    """Give an anonymous page: it costs microseconds and no file handle, and forked workers share it as it is."""
-    return torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
+    """Return anonymous memory: it costs microseconds and no file handle, and forked workers share it as it is."""
+    with torch.inference_mode(False):  # whatever mode a vicinity is made in, its counts must move
+        return torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
 
 
-def _restore(values: dict[str, Any]) -> State:
-    state = State()
+def _restore(values: dict[str, Any], given: bool) -> State:
+    state = State(0)
+    state.given = False
     state.load_state_dict(values)
+    state.given = given
     return state
 
 
-def _attach(cells: Tensor, owner: int, rank: int) -> State:
-    state = State()
-    state._cells, state._owner, state._rank = cells, owner, rank
+def _attach(cells: Tensor, owner: int, rank: int, given: bool) -> State:
+    state = State(0)
+    state._cells, state._owner, state._rank, state.given = cells, owner, rank, given
     return state

@@ -9,38 +9,49 @@ from __future__ import annotations
 
 import math
 import numbers
-import sys
-import warnings
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing the compiler before it is needed
 
-from vicinal import random
-from vicinal.pairing import Pairing, RandomPairs, Roll
+from vicinal import _tree, random
+from vicinal._between import Across, joined, rows_of, sliced
+from vicinal._layout import grid_of
+from vicinal._value import Value
+from vicinal._warn import warn, warn_once
+from vicinal.pairing import LabelDistance, Pairing, RandomPairs, Roll
 from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
 from vicinal.random import Key
-from vicinal.state import State
+from vicinal.state import State, check_epoch
 from vicinal.target import MixedTarget
 from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, check_per
 
 X = TypeVar("X")
 
 _AHEAD, _AHEAD_ROWS = 32, 1024  # plans drawn together, for batches of at most so many rows
+_MIXED_AGAIN = (
+    "these labels were mixed by this vicinity already, with the inputs of the call before: what belongs to the same rows "
+    "goes into one call, mixup((features, embeddings), y)"
+)
 
 
 @dataclass(frozen=True)
-class Vicinity(ABC):
+class Vicinity(Value, ABC):
     """Draws plans; calling it is the one-line form of drawing a plan and applying it.
 
     Args:
         seed: the seed of every draw, in [0, 2**64). A draw depends on it, on the rank, the worker and the step, and on
-            nothing else: no global generator is read or moved.
+            nothing else: no global generator is moved. None (the default) takes a seed when the vicinity is made, from
+            `torch.initial_seed()` and the number of vicinities made before it in this process: `torch.manual_seed`
+            decides the draws, and two vicinities never share them. `state_dict` holds the seed.
+
+    `dataclasses.replace(vicinity, alpha=...)` goes on where the vicinity stands: same seed, same counts.
 
     Examples:
         >>> import torch
@@ -53,11 +64,47 @@ class Vicinity(ABC):
 
     """
 
-    seed: int = field(default=0, kw_only=True)
-    state: State = field(default_factory=State, init=False, repr=False, compare=False)
+    seed: int | None = field(default=None, kw_only=True)
+    if not TYPE_CHECKING:  # type checkers would ask for it in the __post_init__ of every subclass
+        # what `dataclasses.replace` hands on; no field and not in `vars`: what reads configurations sees plain data
+        _state: InitVar[State | None] = field(default=None, kw_only=True)
+    __slots__ = ("_kept",)
 
-    def __post_init__(self) -> None:
-        Key(self.seed, 0, 0, 0).check()
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let subclasses write `__post_init__(self)` as in any dataclass, without the state."""
+        super().__init_subclass__(**kwargs)
+        own: Callable[[Any], None] | None = vars(cls).get("__post_init__")
+        if own is not None:
+
+            def __post_init__(self: Any, *state: State | None) -> None:
+                Vicinity.__post_init__(self, *state)
+                own(self)
+
+            cls.__post_init__ = __post_init__  # type: ignore[method-assign]
+
+    def __post_init__(self, *handed_on: State | None) -> None:
+        """Check the seed and make the state, or take over a copy of the one that `dataclasses.replace` hands on."""
+        if hasattr(self, "_kept"):  # a subclass asks again, by super().__post_init__()
+            return
+        state = handed_on[0] if handed_on else None
+        if self.seed is not None:
+            Key(self.seed, 0, 0, 0).check()
+        if state is not None and self.seed is None and not state.given:
+            mine = state.copy()
+        else:
+            mine = State(self.seed)
+            if state is not None:  # the counts go on, by the seed that was asked for
+                mine.load_state_dict({**state.state_dict(), "seed": mine.seed})
+        object.__setattr__(self, "_kept", mine)
+
+    @property
+    def state(self) -> State:
+        """Seed in use, counts, epoch and switch."""
+        return self._kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything, the state too."""
+        return {**super().__getstate__(), "_kept": self._kept}
 
     @abstractmethod
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
@@ -77,6 +124,7 @@ class Vicinity(ABC):
         seed: int | None = None,
         rank: int | None = None,
         worker: int | None = None,
+        rows: Tensor | None = None,
     ) -> Plan:
         """Draw the plan of batch number `step`: a pure function of (seed, rank, worker, step).
 
@@ -87,44 +135,132 @@ class Vicinity(ABC):
             step: number of the batch, >= 0; give every batch of the training its own.
             epoch: for `Scheduled`, which asks for it.
             seed: instead of the vicinity's own.
-            rank: instead of this process's (torch.distributed, else the RANK variable); rank=0 shares draws.
+            rank: instead of this process's (torch.distributed, else what the launcher says); rank=0 shares draws.
             worker: instead of this process's (0 in the main process, 1 + id in a DataLoader worker).
+            rows: bool [n] or int64 [m], the rows that take part; the others stay as they are and are nobody's partner (the
+                training mask of a graph, the labeled rows of a batch).
 
         Raises:
             ValueError: the vicinity needs `y`, `x` or `epoch` and was not given it.
 
         """
+        if torch.compiler.is_compiling():
+            return _plan_outside(self, n, y, x, step, epoch, seed, rank, worker, rows)
         key = Key(
-            self.seed if seed is None else seed,
+            self.state.seed if seed is None else seed,
             random.rank() if rank is None else rank,
             random.worker() if worker is None else worker,
             step,
         )
-        if (type(n) is not int and not isinstance(n, numbers.Integral)) or n < 0:
+        if (type(n) is not int and not isinstance(n, numbers.Integral)) or isinstance(n, bool) or n < 0:
             raise ValueError(f"n is the number of rows, len(x), an integer >= 0, got {n!r}")
-        if type(self) is Mixup and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, int(n))) is not None:
-            return plan
-        return self.draw(key, int(n), y if isinstance(y, Tensor) else None, _picture(x), epoch)
+        if torch.is_inference_mode_enabled():  # a plan is for any use, whatever mode it is drawn in
+            with torch.inference_mode(False):
+                return self._drawn(key, int(n), y, x, epoch, rows)
+        return self._drawn(key, int(n), y, x, epoch, rows)
 
-    def __call__(self, x: X, y: Any, *, out: Any = None) -> tuple[X, Any]:
+    def _drawn(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor | None) -> Plan:
+        if rows is not None:
+            return self._among(key, n, y, x, epoch, rows)
+        if type(self) is Mixup and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, n)) is not None:
+            return plan
+        return self.draw(key, n, y if isinstance(y, Tensor) else None, _picture(x, n), epoch).keyed(key)
+
+    def _among(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor) -> Plan:
+        """Draw for some of the rows only."""
+        index = _row_numbers(rows, n)
+        y = y[index.to(y.device)] if isinstance(y, Tensor) else None
+        x = _picture(x, n)
+        x = None if x is None else x[index.to(x.device)]
+        return self.draw(key, len(index), y, x, epoch).keyed(key).spread(index, n)
+
+    def __call__(
+        self,
+        x: X,
+        y: Any,
+        *,
+        out: Any = None,
+        step: int | None = None,
+        epoch: int | None = None,
+        rows: Tensor | None = None,
+        missing: float | None = None,
+    ) -> tuple[X, Any]:
         """Mix one training batch: inputs x and targets y, tensors [n, ...] or nests of them, with one draw.
 
-        Call it in training only. Class ids y come back as a `MixedTarget`, which goes to the loss as it is; numbers come
-        back as numbers. The step counts up by itself, in each worker on its own; `state_dict` holds the count. Inputs are
-        not changed, unless they are given as `out` (as of calling a plan). After `off()` it applies ERM: x as it is, y
-        of the same type as always.
+        Call it in training only. Class indices y come back as a `MixedTarget`, which goes to the loss as it is; numbers
+        come back as numbers. Without `step` the batches are counted, in each worker on its own; `state_dict` holds the
+        count. After `off()` ERM is applied: x as it is, y of the same type as always.
+
+        Args:
+            x: inputs; not changed, unless they are given as `out` too.
+            y: targets, or None.
+            out: where the mixed inputs go, as of calling a plan.
+            step: number of the batch, >= 0: the draw is then decided by it, and nothing is counted. For trainers that
+                count steps themselves, exact resumes, and closures that see one batch several times.
+            epoch: for `Scheduled`; None: what `set_epoch` was told.
+            rows: as of `plan`.
+            missing: as of `Plan.target`.
+
+        Returns:
+            (mixed inputs, mixed targets).
+
         """
+        if torch.compiler.is_compiling():
+            return _call_outside(self, x, y, out, step, epoch, rows, missing)
+        state = self.state
+        if type(y) is MixedTarget and state.mixed_last is not None and state.mixed_last() is y.ids:
+            warn_once("mixed again", _MIXED_AGAIN)
+        plan = self._next(_rows(x, y), y, x, step, epoch, rows)
+        mixed, target = plan(x, out=out), plan.target(y) if missing is None else plan.target(y, missing=missing)
+        if type(target) is MixedTarget:
+            state.mixed_last = weakref.ref(target.ids)
+        return mixed, target
+
+    def between(
+        self, batch: tuple[X, Any], others: tuple[Any, Any], *, step: int | None = None, epoch: int | None = None
+    ) -> tuple[X, Any]:
+        """Mix each row of a batch with a row of another batch: labeled with unlabeled, source with target domain.
+
+        Args:
+            batch: inputs and targets (x, y) of n rows.
+            others: inputs and targets of m rows, of the same structure and shapes but for the number of rows. Class
+                indices beside soft labels [m, num_classes] are mixed as soft labels.
+            step: as of calling the vicinity.
+            epoch: as of calling the vicinity.
+
+        Returns:
+            Mixed inputs and targets of n rows; each row keeps the share that it would keep within its batch.
+
+        """
+        if torch.compiler.is_compiling():
+            return _between_outside(self, batch, others, step, epoch)
+        n, m = rows_of(batch), rows_of(others)
+        x, y = joined(batch, others)
+        plan = _across(self, n)._next(n + m, y, x, step, epoch, None, self.state)
+        return sliced(plan(x), n), sliced(plan.target(y), n)
+
+    def _next(
+        self,
+        n: int,
+        y: Any,
+        x: Any,
+        step: int | None,
+        epoch: int | None,
+        rows: Tensor | None,
+        state: State | None = None,
+    ) -> Plan:
+        """Draw the plan of the next batch, or of batch number `step`."""
         worker = random.worker()
-        step = self.state.next_step(worker)
-        n = _rows(x)
-        if not self.state.on:
-            plan: Plan = identity(n)
-        else:
-            plan = self.plan(n, y, x, step=step, epoch=self.state.epoch, rank=self.state.rank, worker=worker)
-        return plan(x, out=out), plan.target(y)
+        state = self.state if state is None else state
+        if step is None:
+            step = state.next_step(worker)
+        if not state.on:
+            return identity(n)
+        epoch = state.epoch if epoch is None else epoch
+        return self.plan(n, y, x, step=step, epoch=epoch, seed=state.seed, rank=state.rank, worker=worker, rows=rows)
 
     def _ahead(self, key: Key, n: int) -> Plan | None:
-        """Give a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
+        """Return a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
 
         A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
         draw finds cold caches and takes four times as long as in a block (docs/performance.md).
@@ -133,7 +269,9 @@ class Vicinity(ABC):
         of = (n, key.seed, key.rank, key.worker)
         block_of, first, plans = self.state.ahead
         if block_of == of and first <= key.step < first + len(plans):
-            return plans[key.step - first]
+            at = key.step - first
+            plan, plans[at] = plans[at], None  # given away once: it is the caller's to change
+            return plan
         if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
             self.state.batch_before = of
             return None
@@ -142,9 +280,9 @@ class Vicinity(ABC):
         keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
         pairs = draw_pairs(self, keys, n)
         assert pairs is not None  # as of no keys
-        plans = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]))
-        self.state.ahead = of, key.step, plans
-        return plans[0]
+        plan, *following = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), keys)
+        self.state.ahead = of, key.step, [None, *following]
+        return plan
 
     def on(self) -> None:
         """Mix again, at the next batch, in every DataLoader worker too."""
@@ -155,21 +293,35 @@ class Vicinity(ABC):
         self.state.on = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the one-line form which epoch this is, for `Scheduled`; reaches every worker at its next batch."""
+        """Set the epoch of the one-line form, for `Scheduled`; reaches every worker at its next batch.
+
+        Raises:
+            ValueError: epoch is no integer >= 0.
+
+        """
         self.state.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the one-line form's counters and switch, as plain numbers for a checkpoint."""
+        """Return the seed in use and the one-line form's counters and switch, as plain numbers for a checkpoint."""
         return self.state.state_dict()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next draws are those that would have come next then."""
+        """Go on where `state_dict` was taken: the next draws are those that would have come next then.
+
+        Raises:
+            ValueError: the values are not what `state_dict` returned, or were saved with another seed than the one that
+                this vicinity was given.
+
+        """
         self.state.load_state_dict(values)
+
+
+Vicinity._state = Vicinity.state  # type: ignore[attr-defined]  # where `dataclasses.replace` looks for it
 
 
 @dataclass(frozen=True)
 class ERM(Vicinity):
-    """Empirical risk minimisation: the training data as they are."""
+    """Empirical risk minimization: the training data as they are."""
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
         """Give the identity."""
@@ -206,7 +358,8 @@ class Mixup(Vicinity):
         if pairs is None:
             return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
         _warn_alone(n)
-        return MixPlan(torch.from_numpy(pairs[0][0]), torch.full((n,), float(pairs[1][0])))
+        weight = torch.full((n,), float(pairs[1][0]), dtype=torch.float32, device="cpu")
+        return MixPlan(torch.from_numpy(pairs[0][0]), weight)
 
 
 @dataclass(frozen=True)
@@ -242,34 +395,47 @@ class InputMixup(Vicinity):
 class CutMix(Vicinity):
     """A box of each input replaced by the partner's, labels mixed by the area that is left (Yun et al. 2019).
 
-    The box has the share 1 - lambda of the grid (all dimensions after the channel: images, volumes, signals), its
-    centre is uniform, and what hangs over the edge is cut off; the label's share is the exact share of cells that stay.
-    Maps on the same grid (masks, [n, *grid] or [n, c, *grid]) are cut by the same box.
+    The box has the share 1 - lambda of the grid, its center is uniform, and what hangs over the edge is cut off; the
+    label's share is the exact share of cells that stay. Maps on the same grid (masks [n, *grid] or [n, c, *grid]) are cut
+    by the same box; soft labels and vectors follow the share. Integer inputs (token ids) are selected, never averaged.
+
+    *Convention*: the grid is the last `dims` dimensions, after the batch and whatever lies between. Undeclared, images
+    [n, c, h, w], signals [n, c, t] and [n, t] are understood; shapes that can mean several things are refused.
 
     Args:
         alpha: lambda ~ Beta(alpha, alpha); > 0.
         per: one box for the whole batch, or one per example.
         pairing: as of `Mixup`.
+        dims: number of dimensions of the grid: 1 for signals, 2 for images and videos [n, t, c, h, w] (the same box in
+            each frame) and spectrograms without a channel, 3 for volumes. None: as above.
+        channels_last: whether the channels are the last dimension, behind the grid: [n, h, w, c].
+
+    Raises:
+        ValueError: when drawn: the inputs have no such grid, or one that has to be declared.
 
     """
 
     alpha: float = 1.0
     per: Per = "batch"
     pairing: Pairing = RandomPairs()
+    dims: int | None = None
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_alpha(self.alpha)
         check_per(self.per)
         _check_pairing(self.pairing)
+        if self.dims is not None and (isinstance(self.dims, bool) or self.dims not in (1, 2, 3)):
+            raise ValueError(f"dims is the number of dimensions of the grid, 1, 2 or 3, got {self.dims!r}")
+        if not isinstance(self.channels_last, bool):
+            raise ValueError(f"channels_last must be True or False, got {self.channels_last!r}")
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
         if x is None:
             raise ValueError("CutMix looks at the shape of the inputs: give them to plan(n, y, x)")
-        if x.ndim < 3 or 0 in x.shape[2:]:
-            raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {list(x.shape)}")
-        grid = tuple(x.shape[2:])
+        grid = grid_of(x, self.dims, self.channels_last)
         generator = key.generator()
         draws = 1 if self.per == "batch" else n
         lam = random.beta(generator, self.alpha, draws)
@@ -286,6 +452,8 @@ class CutMix(Vicinity):
             torch.from_numpy(np.broadcast_to(_exact(own), (n,)).copy()),
             box=torch.from_numpy(np.broadcast_to(box, (n, *box.shape[1:])).copy()),
             grid=grid,
+            channels_last=self.channels_last,
+            vectors=x.ndim == 2,
         )
 
 
@@ -385,27 +553,56 @@ class Choice(Vicinity):
 
 @dataclass(frozen=True)
 class Scheduled(Vicinity):
-    """A vicinity for some epochs, ERM for the others; the paper's speech networks train 5 epochs without mixup first.
+    """A vicinity by epoch: in some epochs only, or with values that change.
 
-    The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers; `plan` is
-    given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
+    The paper's speech networks train 5 epochs without mixup first: `Scheduled(Mixup(0.1), start=5)`. An alpha by epoch:
+    `Scheduled(Mixup(1.0), values={"alpha": {30: 0.4, 60: 0.1}})`, or `values={"alpha": lambda epoch: 0.98**epoch}`.
+
+    The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers, or from
+    `epoch=`; `plan` is given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
 
     Args:
         part: the vicinity.
-        start: its first epoch, counted from 0.
+        start: its first epoch, counted from 0; ERM before it.
         stop: the first epoch after it; None: to the end.
+        values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
+
+    Raises:
+        TypeError: part is no vicinity, or a schedule of values is neither a mapping nor a function.
+        ValueError: epochs are out of order, part has no argument of that name, or refuses a value.
 
     """
 
     part: Vicinity
     start: int = 0
     stop: int | None = None
+    values: Mapping[str, Mapping[int, Any] | Callable[[int], Any]] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _parts([self.part])
-        if self.start < 0 or (self.stop is not None and self.stop < self.start):
-            raise ValueError(f"epochs run from start >= 0 to stop >= start, got {self.start} to {self.stop}")
+        check_epoch(self.start)
+        if self.stop is not None:
+            check_epoch(self.stop)
+            if self.stop < self.start:
+                raise ValueError(f"epochs run from start to stop >= start, got {self.start} to {self.stop}")
+        if self.values is None:
+            return
+        arguments = {f.name for f in fields(self.part)} - {"seed"}
+        frozen: dict[str, Any] = {}
+        for name, schedule in self.values.items():
+            if name not in arguments:
+                raise ValueError(f"{type(self.part).__name__} has no argument {name!r}; it has {sorted(arguments)}")
+            if callable(schedule):
+                frozen[name] = schedule
+                continue
+            if not isinstance(schedule, Mapping):
+                raise TypeError(f"{name} by epoch is {{epoch: value}} or a function of the epoch, got {schedule!r}")
+            for epoch, value in schedule.items():
+                check_epoch(epoch)
+                replace(self.part, **{name: value})  # refuses what the part would refuse, before the training starts
+            frozen[name] = dict(sorted(schedule.items()))
+        object.__setattr__(self, "values", frozen)
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
         """Draw the part's plan in its epochs, the identity in the others."""
@@ -414,7 +611,24 @@ class Scheduled(Vicinity):
                 "Scheduled needs the epoch: call set_epoch(epoch) at the start of each epoch, or give plan(..., epoch=)"
             )
         active = self.start <= epoch and (self.stop is None or epoch < self.stop)
-        return self.part.draw(key.fold(0), n, y, x, epoch) if active else identity(n)
+        return self.at(epoch).draw(key.fold(0), n, y, x, epoch) if active else identity(n)
+
+    def at(self, epoch: int) -> Vicinity:
+        """Return the part as it is in an epoch within start and stop."""
+        if not self.values:
+            return self.part
+        if self.state.now is None or self.state.now[0] != epoch:
+            self.state.now = epoch, replace(self.part, **self._values(epoch))
+        return self.state.now[1]
+
+    def _values(self, epoch: int) -> dict[str, Any]:
+        changes = {}
+        for name, schedule in (self.values or {}).items():
+            if callable(schedule):
+                changes[name] = schedule(epoch)
+            elif begun := [start for start in schedule if start <= epoch]:
+                changes[name] = schedule[max(begun)]
+        return changes
 
 
 def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -443,7 +657,7 @@ def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndar
         generator = random.borrowed(key)
         own[i] = generator.beta(alpha, alpha)
         partner[i] = pairing.draw(generator, n, None, None)
-    return partner, _exact(own)
+    return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
 
 
 def _draw(
@@ -459,32 +673,34 @@ def _draw(
     shares = weighting.draw(generator, n)
     if shares.shape[1] == 2:
         partner = pairing.draw(generator, n, y, x)
-        return MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
+        plan = MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
+        return plan.of_numbers() if isinstance(pairing, LabelDistance) else plan
     partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
-    others = _exact(shares[:, 1:])
-    own = 1 - others.sum(axis=1, keepdims=True)
-    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(np.hstack([own, others])))
+    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(_exact_rows(shares)))
 
 
 def _exact(share: np.ndarray) -> np.ndarray:
-    """Round shares down to multiples of 2**-24, as float32: what is left of 1 is then exact in any precision.
+    """Round shares to the nearest multiples of 2**-24, as float32: what is left of 1 is then exact in any precision.
 
     Inputs and labels mixed in different precisions so have the very same shares, and shares sum to 1 without an error.
     """
-    return (np.floor(share * 2.0**24) * 2.0**-24).astype(np.float32)
+    return (np.rint(share * 2.0**24) * 2.0**-24).astype(np.float32)
+
+
+def _exact_rows(shares: np.ndarray) -> np.ndarray:
+    """Round shares [n, k] likewise; what the rounding of a row leaves over goes to its largest share."""
+    units = np.rint(shares * 2.0**24)
+    row = np.arange(len(units))
+    units[row, units.argmax(axis=1)] += 2.0**24 - units.sum(axis=1)
+    return (units * 2.0**-24).astype(np.float32)
 
 
 def _warn_alone(n: int) -> None:
-    if n != 1:
-        return
-    frame, level = sys._getframe(), 1
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vicinal":
-        frame, level = frame.f_back, level + 1  # the user's line is the first outside of this library
-    warnings.warn(
-        "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
-        "epoch",
-        stacklevel=level,
-    )
+    if n == 1:
+        warn(
+            "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
+            "epoch"
+        )
 
 
 def _check(vicinity: Mixup | InputMixup) -> None:
@@ -501,27 +717,68 @@ def _check_pairing(pairing: object) -> None:
 def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, Vicinity) for part in parts):
         raise TypeError(f"a composition needs one or more vicinities, got {parts!r}")
-    seeded = [part for part in parts if part.seed != 0]
+    seeded = [part for part in parts if part.seed is not None]
     if seeded:
         raise ValueError(f"the seed belongs to the outermost vicinity: take it out of {seeded[0]!r}")
     return tuple(parts)
 
 
-def _picture(x: Any) -> Tensor | None:
-    """Give the leaf with the most dimensions (the picture rather than its metadata), the first by name among equals."""
-    if isinstance(x, Tensor) or x is None:
-        return x
-    leaves = [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path(x) if isinstance(leaf, Tensor)]
-    return max(sorted(leaves, key=lambda named: named[0]), key=lambda named: named[1].ndim, default=(None, None))[1]
+def _across(vicinity: Vicinity, n: int) -> Vicinity:
+    """Return the same vicinity with the partners of the first n rows among the rows after them."""
+    changes: dict[str, Any] = {}
+    for f in fields(vicinity):
+        value = getattr(vicinity, f.name)
+        if isinstance(value, Pairing):
+            changes[f.name] = Across(value, n)
+        elif isinstance(value, Vicinity):
+            changes[f.name] = _across(value, n)
+        elif isinstance(value, tuple) and any(isinstance(part, Vicinity) for part in value):
+            changes[f.name] = tuple(_across(part, n) for part in value)
+    return replace(vicinity, **changes) if changes else vicinity
 
 
-def _rows(x: Any) -> int:
-    if isinstance(x, Tensor) and x.ndim:
-        return x.shape[0]
-    for leaf in pytree.tree_leaves(x):
-        if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
-            return len(leaf)
-    raise TypeError(f"a batch is a tensor [n, ...] or a nest of them, got {type(x).__name__} without any: convert it")
+def _row_numbers(rows: Tensor, n: int) -> Tensor:
+    """Return int64 row numbers of a mask [n], or of row numbers."""
+    if not isinstance(rows, Tensor) or rows.ndim != 1 or rows.is_floating_point() or rows.is_complex():
+        raise ValueError(f"rows must be a mask, bool [{n}], or row numbers, int64 [m], got {rows!r}")
+    rows = rows.detach().cpu()
+    if rows.dtype == torch.bool:
+        if len(rows) != n:
+            raise ValueError(f"rows is a mask of {len(rows)} rows, but the batch has {n}")
+        return rows.nonzero().squeeze(1)
+    rows = rows.long()
+    if len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < n and len(rows.unique()) == len(rows)):
+        raise ValueError(f"rows must be different numbers in [0, {n}), got {rows.tolist()[:16]}")
+    return rows
+
+
+# a draw is a matter of numpy: inside a compiled function it is one break of the graph
+@_disable_dynamo
+def _call_outside(vicinity: Vicinity, x: Any, y: Any, out: Any, step: Any, epoch: Any, rows: Any, missing: Any) -> Any:
+    return vicinity(x, y, out=out, step=step, epoch=epoch, rows=rows, missing=missing)
+
+
+@_disable_dynamo
+def _plan_outside(
+    vicinity: Vicinity, n: Any, y: Any, x: Any, step: Any, epoch: Any, seed: Any, rank: Any, worker: Any, rows: Any
+) -> Plan:
+    return vicinity.plan(n, y, x, step=step, epoch=epoch, seed=seed, rank=rank, worker=worker, rows=rows)
+
+
+@_disable_dynamo
+def _between_outside(vicinity: Vicinity, batch: Any, others: Any, step: Any, epoch: Any) -> Any:
+    return vicinity.between(batch, others, step=step, epoch=epoch)
+
+
+def _picture(x: Any, n: int) -> Tensor | None:
+    """Return the input with the most dimensions (the image rather than its metadata)."""
+    return x if isinstance(x, Tensor) or x is None else _tree.widest(x, n)
+
+
+def _rows(x: Any, y: Any) -> int:
+    if type(x) is Tensor and type(y) is Tensor and x.ndim not in (0, 3) and not x.is_nested:
+        return x.shape[0]  # the usual batch
+    return _tree.rows(x, y)
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from vicinal import random
+from vicinal._value import Value
 
 Per = Literal["batch", "example"]
 
@@ -40,7 +41,7 @@ def check_per(per: str) -> None:
         raise ValueError(f"per must be 'batch' (one draw for the whole batch) or 'example', got {per!r}")
 
 
-class Weighting(ABC):
+class Weighting(Value, ABC):
     """Draws the shares of a row and of its partners."""
 
     @abstractmethod
@@ -55,23 +56,30 @@ class Beta(Weighting):
     Args:
         alpha: > 0; towards 0 no mixing, 1 uniform, towards infinity always one half.
         per: one lambda for the whole batch (the paper's figure 1a) or one per example.
+        folded: max(lambda, 1 - lambda) instead of lambda, so that each row stays the larger part of its mix, as MixMatch
+            has it (Berthelot et al. 2019, equation 9).
 
     Raises:
+        TypeError: folded is neither True nor False.
         ValueError: alpha is not a finite number > 0, or per is neither of the two.
 
     """
 
     alpha: float = 1.0
     per: Per = "batch"
+    folded: bool = False
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
         check_per(self.per)
+        if not isinstance(self.folded, bool):
+            raise TypeError(f"folded must be True or False, got {self.folded!r}")
 
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, 2]: lambda and 1 - lambda."""
         shares = np.empty((n, 2))
-        shares[:, 0] = random.beta(generator, self.alpha, 1 if self.per == "batch" else n)
+        lam = random.beta(generator, self.alpha, 1 if self.per == "batch" else n)
+        shares[:, 0] = np.maximum(lam, 1 - lam) if self.folded else lam
         np.subtract(1, shares[:, 0], out=shares[:, 1])
         return shares
 

@@ -99,7 +99,7 @@ def test_the_vicinities_by_name() -> None:
         ("Mixup(alpha=1" + "0" * 400 + ")", "Mixup: int too large to convert to float"),
         ("Mixup(beta=1)", "Mixup takes alpha, pairing (got an unexpected keyword argument 'beta')"),
         ("Mixup(1, 2, 3)", "Mixup takes alpha, pairing (too many positional arguments)"),
-        ("Scheduled()", "Scheduled takes part, start, stop (missing a required argument: 'part')"),
+        ("Scheduled()", "Scheduled takes part, start, stop, values (missing a required argument: 'part')"),
         ("Chain([])", "Chain: a composition needs one or more vicinities, got []"),
         ("Choice([ERM()], p=[0.5])", "Choice: p must hold 1 probabilities that sum to 1"),
         ("Mixup(alpha=0.4, alpha=0.5)", "Mixup is given '**' or an argument twice; write each argument out, once"),

@@ -282,7 +282,7 @@ class Study(ABC, Generic[S]):
         seen: list[vicinal.Vicinity] = []
         for method in listed:
             vicinity = method.vicinity
-            if vicinity.seed != 0:
+            if vicinity.seed is not None:
                 raise UserError(
                     f"{method.text} has a seed of its own; leave it out: all methods have the seeds of --seeds"
                 )

@@ -118,7 +118,7 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
     y = torch.from_numpy(generator.integers(0, case.classes, case.shape[0])).to(device)
     network = models.build(case.network, case.classes).to(device)
     sgd = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
-    vicinities = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(case.alpha)}
+    vicinities = {"ERM": vicinal.ERM(seed=0), "mixup": vicinal.Mixup(case.alpha, seed=0)}
 
     def step(method: str) -> None:
         _step(network, sgd, vicinities[method], x, y)

@@ -1,0 +1,127 @@
+"""Two batches as one: what `Vicinity.between` mixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from vicinal.pairing import Pairing
+from vicinal.target import MixedTarget
+
+
+@dataclass(frozen=True)
+class Across(Pairing):
+    """Partners of the first `n` rows among the rows after them, which themselves stay alone.
+
+    Args:
+        pairing: what draws them, by `across`.
+        n: number of rows that are given a partner.
+
+    """
+
+    pairing: Pairing
+    n: int
+
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+        """Draw the partners of all rows, int64 [n]."""
+        partner = np.arange(n)
+        theirs = self.pairing.across(generator, self.n, n - self.n, y, x)
+        partner[: self.n] = np.where(theirs >= 0, theirs + self.n, partner[: self.n])
+        return partner
+
+
+def rows_of(batch: Any) -> int:
+    """Return the number of rows of a batch (x, y)."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(f"between mixes two batches (x, y), got a {type(batch).__name__}: between((x1, y1), (x2, y2))")
+    for leaf in _leaves(batch[0]):
+        if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
+            return len(leaf)
+    raise TypeError(f"the inputs of a batch are a tensor [n, ...] or a nest of them, got {type(batch[0]).__name__}")
+
+
+def joined(batch: Any, others: Any) -> tuple[Any, Any]:
+    """Return the inputs and the targets of both batches, one after the other along dimension 0."""
+    return _over(_join_inputs, batch[0], others[0], "inputs"), _over(_join_targets, batch[1], others[1], "targets")
+
+
+def sliced(tree: Any, n: int) -> Any:
+    """Return the first n rows of each tensor."""
+    return pytree.tree_map(lambda leaf: None if leaf is None else leaf[:n], tree, is_leaf=_is_target)
+
+
+def _over(join: Any, first: Any, second: Any, what: str) -> Any:
+    leaves, spec = pytree.tree_flatten(first, is_leaf=_is_target)
+    more, other_spec = pytree.tree_flatten(second, is_leaf=_is_target)
+    if spec != other_spec:
+        raise ValueError(f"the {what} of the two batches must have one structure, got {spec} and {other_spec}")
+    return pytree.tree_unflatten([join(a, b) for a, b in zip(leaves, more, strict=True)], spec)
+
+
+def _join_inputs(first: Any, second: Any) -> Any:
+    if first is None and second is None:
+        return None
+    _check_pair(first, second, "inputs")
+    assert first is not None
+    assert second is not None
+    if first.dtype != second.dtype:
+        raise ValueError(
+            f"the inputs of the two batches have dtypes {first.dtype} and {second.dtype}: convert one of them"
+        )
+    return torch.cat([first, second])
+
+
+def _join_targets(first: Any, second: Any) -> Any:
+    if first is None and second is None:
+        return None
+    if first is None or second is None:
+        raise ValueError("one batch has targets and the other None: give both (pseudo-labels, say), or None for both")
+    if isinstance(first, MixedTarget) or isinstance(second, MixedTarget):
+        raise TypeError(
+            "between takes plain targets, and one of these is mixed already: mix it afterwards, by plan.target(y)"
+        )
+    if _is_indices(first) and not _is_indices(second):
+        first = _soft(first, second)
+    elif _is_indices(second) and not _is_indices(first):
+        second = _soft(second, first)
+    _check_pair(first, second, "targets")
+    return torch.cat([first, second])
+
+
+def _soft(indices: Tensor, beside: Tensor) -> Tensor:
+    """Return class indices [n] as soft labels [n, num_classes] like those of the other batch."""
+    if indices.ndim != 1 or beside.ndim != 2:
+        raise ValueError(
+            f"class indices [n] join soft labels [m, num_classes], got {list(indices.shape)} and {list(beside.shape)}"
+        )
+    return F.one_hot(indices.long(), beside.shape[1]).to(beside.dtype)
+
+
+def _check_pair(first: Any, second: Any, what: str) -> None:
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        raise TypeError(
+            f"the {what} of the two batches must be tensors, got {type(first).__name__} and {type(second).__name__}"
+        )
+    if first.ndim == 0 or first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"the {what} of the two batches must agree but for the number of rows, got {list(first.shape)} and "
+            f"{list(second.shape)}"
+        )
+
+
+def _is_indices(y: Any) -> bool:
+    return isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex())
+
+
+def _is_target(leaf: Any) -> bool:
+    return isinstance(leaf, MixedTarget)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return pytree.tree_leaves(tree, is_leaf=_is_target)

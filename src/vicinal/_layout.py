@@ -1,0 +1,77 @@
+"""Which dimensions of a batch make the grid that CutMix cuts boxes from."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_FEW = 4  # channels of images, at most: gray, RGB, RGBA
+_MANY = 16  # from here on channels may as well be time or depth: spectrograms [n, t, f], volumes [n, d, h, w]
+
+
+def grid_of(x: Tensor, dims: int | None, channels_last: bool) -> tuple[int, ...]:
+    """Return the sizes of the grid of inputs x.
+
+    Args:
+        x: [n, ..., *grid], or [n, ..., *grid, c] with channels_last.
+        dims: how many dimensions the grid has; None: what the shape says, if it can mean one thing only.
+        channels_last: whether the last dimension holds channels.
+
+    Raises:
+        ValueError: the shape can mean several things, has no such grid, or a grid of no cells.
+
+    """
+    shape = tuple(x.shape)
+    body = shape[1:-1] if channels_last else shape[1:]
+    if dims is None:
+        dims = _dims(x, len(body), channels_last)
+    if len(body) < dims:
+        raise ValueError(
+            f"CutMix(dims={dims}{', channels_last=True' if channels_last else ''}) needs inputs "
+            f"[n, ..., {'*grid, c' if channels_last else '*grid'}] with {dims} dimensions of a grid, got {list(shape)}"
+        )
+    grid = body[len(body) - dims :]
+    if 0 in grid:
+        raise ValueError(f"CutMix needs a grid to cut boxes from, got inputs {list(shape)}")
+    return grid
+
+
+def _dims(x: Tensor, body: int, channels_last: bool) -> int:
+    """Return how many dimensions the grid has if nobody said it."""
+    shape = list(x.shape)
+    if channels_last:
+        if 1 <= body <= 3:
+            return body
+        raise ValueError(f"CutMix(channels_last=True) needs inputs [n, *grid, c], got {shape}: say dims=")
+    if any(cls.__name__ == "Video" and cls.__module__.startswith("torchvision") for cls in type(x).__mro__):
+        return 2  # [n, t, c, h, w] by its type: the same box out of every frame
+    if body == 0:
+        raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {shape}")
+    if body == 1:
+        return 1  # a signal without channel, or token ids
+    if body == 2:
+        _, channels, length = shape
+        if channels > _FEW and (length <= _FEW or channels > _MANY or channels >= length):
+            raise _ambiguous(
+                shape,
+                f"signals of {channels} channels (say dims=1), images or spectrograms without a channel (dims=2)"
+                f", or signals [n, t, c] (channels_last=True)",
+            )
+        return 1
+    if body == 3:
+        _, channels, height, width = shape
+        if width <= _FEW < max(height, channels):
+            raise _ambiguous(shape, "images [n, h, w, c] (say channels_last=True) or [n, c, h, w] (dims=2)")
+        deep = channels >= _MANY and 2 * channels >= min(height, width)
+        if deep or channels == height == width > _FEW:
+            raise _ambiguous(shape, f"images of {channels} channels (say dims=2) or volumes without a channel (dims=3)")
+        return 2
+    raise _ambiguous(
+        shape, "volumes [n, c, d, h, w] (say dims=3) or videos [n, t, c, h, w] (dims=2: the same box in every frame)"
+    )
+
+
+def _ambiguous(shape: list[int], readings: str) -> ValueError:
+    return ValueError(
+        f"CutMix cannot tell the grid of inputs {shape}: they may be {readings}. The label's share would be right and the "
+        "cut wrong, so nothing is guessed"
+    )

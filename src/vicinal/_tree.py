@@ -1,0 +1,514 @@
+"""Nests: which containers a batch may come in, how they are opened and closed again, and what is refused by name.
+
+A nest is a tensor, or a container of nests: any mapping, list, tuple, named tuple, deque, dataclass or attrs instance,
+or a type that is registered as a node of PyTorch's pytrees. A list (or tuple) of one tensor per example is one leaf,
+`Examples`. Everything else is no batch, and is told what to become.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import numbers
+import re
+from collections import UserDict, UserList, deque
+from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence, Set
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
+
+from vicinal._warn import warn
+from vicinal.mixing import check_kind
+from vicinal.target import MixedTarget
+
+_CALL_ON_BATCHES = "mix after the DataLoader, or in its collate_fn, not in a Dataset or a transform"
+_CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGBA
+_BOXES = re.compile(
+    r"\b(\w*boxes|\w*bbox|box|bndbox|boundingbox|xyxy|xywh|cxcywh|\w*key ?points?|kpts?|kps|\w*land ?marks?|polygons?)\b"
+)
+_MAYBE_BOXES = ("box", "xy", "key", "kp", "land", "polygon")  # one of them is in whatever `_BOXES` finds
+_IN_LIST = re.compile(r"\[\d")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of snake_case, camelCase and class names
+_NO_PLAIN_TENSOR = {"MaskedTensor": "fill it, x.to_tensor(0)", "DTensor": "mix each process's own rows, x.to_local()"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A list or tuple of one tensor per example, all of one shape and dtype."""
+
+    tensors: Sequence[Tensor]
+
+    def stack(self) -> Tensor:
+        """Return the batch [n, ...]."""
+        return torch.stack(list(self.tensors))
+
+    def unstack(self, mixed: Tensor | MixedTarget, out: Examples | None = None) -> Any:
+        """Return the rows of `mixed` as they came, a list or a tuple; in the tensors of `out` if given."""
+        kind: Any = type(self.tensors)
+        if out is None:
+            return kind(mixed.unbind())
+        assert isinstance(mixed, Tensor)  # buffers are for inputs
+        return kind(into.copy_(row) for into, row in zip(out.tensors, mixed.unbind(), strict=True))
+
+
+Leaf = Tensor | MixedTarget | Examples | None
+Build = Callable[[Iterator[Any]], Any]
+
+
+def flatten(tree: Any, what: str, n: int) -> tuple[list[tuple[str, Leaf]], Build]:
+    """Return the leaves of a nest with their names, and what makes a nest like it of other leaves.
+
+    Args:
+        tree: a nest.
+        what: its name, which the names of its leaves begin with: "input['image'][0]".
+        n: the number of rows of the batch, by which a list of examples is known; -1: there are none.
+
+    Raises:
+        TypeError: a leaf cannot be mixed, because of its type, its kind of tensor, or because it holds boxes.
+        ValueError: a list of examples of different shapes, or a list that could mean two things.
+
+    """
+    if what == "target":
+        refuse_single(tree)
+    leaves: list[tuple[str, Leaf]] = []
+    return leaves, _collect(tree, what, n, leaves)
+
+
+def structure(tree: Any, n: int) -> Any:
+    """Return the types of a nest and the names of its parts, for comparison with another nest."""
+    if tree is None or isinstance(tree, (Tensor, MixedTarget)):
+        return tree is not None
+    parts = None if _is_examples(tree, n) else _open(tree)
+    if parts is None:
+        return type(tree)
+    named = zip(parts.names, parts.values, strict=True)
+    return type(tree), {name: structure(value, n) for name, value in named}
+
+
+def buffers(out: Any, x: Any, inputs: dict[str, Leaf], n: int) -> dict[str, Any]:
+    """Return the leaves of `out` by the names of the leaves of x that they are for, `inputs`.
+
+    Raises:
+        ValueError: out has another structure than x, or its examples have other shapes.
+
+    """
+    if structure(out, n) != structure(x, n):
+        raise ValueError("out has another structure than the input: give a nest of the same dicts, lists and tuples")
+    into = {"input" + name.removeprefix("out"): leaf for name, leaf in flatten(out, "out", n)[0]}
+    for name, leaf in into.items():
+        like = inputs[name]
+        if not isinstance(leaf, Examples) or not isinstance(like, Examples):
+            continue
+        given, wanted = leaf.tensors[0], like.tensors[0]
+        if (given.shape, given.dtype, given.device) != (wanted.shape, wanted.dtype, wanted.device):
+            raise ValueError(
+                f"out must hold {wanted.dtype} {list(wanted.shape)} on {wanted.device} for each example of {name}, got "
+                f"{given.dtype} {list(given.shape)} on {given.device}"
+            )
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (*leaf.tensors, *like.tensors)):
+            raise ValueError("out is for data: a tensor that requires grad is mixed into a new one")
+    return into
+
+
+def rows(x: Any, y: Any) -> int:
+    """Return the number of rows of a batch of inputs x and targets y.
+
+    A tensor among the inputs says it, or else one among the targets. If there are only lists of tensors, each holds all
+    rows, or one each: whichever fits all of them.
+
+    Raises:
+        TypeError: there is no tensor among the inputs, or y is a single label.
+        ValueError: lists that could mean two things.
+
+    """
+    refuse_single(y)
+    if isinstance(x, Tensor) and x.ndim:
+        _warn_of_single(x, y)
+        return x.size(0)
+    inputs, targets = [unit for _, unit in _units(x)], [unit for _, unit in _units(y)]
+    if not any(isinstance(unit, (list, tuple)) or unit.ndim for unit in inputs):
+        flatten(x, "input", -1)
+        raise TypeError(f"a batch is a tensor [n, ...] or a nest of them, got {type(x).__name__} without any")
+    n = None if isinstance(x, (list, tuple)) else _rows_of(inputs)  # a list may hold one example in each place
+    if n is None:
+        flatten(y, "target", -1)  # refuses what is no target, before it is asked for its rows
+        n = _rows_of(targets)
+    if n is None:
+        n = _rows_of(inputs)
+    if n is not None:
+        return n
+    lists = inputs + targets
+    sizes, lengths = {t.size(0) for unit in lists for t in unit if t.ndim}, {len(unit) for unit in lists}
+    if len(sizes) == 1 and len(lengths) == 1 and all(t.ndim == 3 and len(t) in _CHANNELS for t in inputs[0]):
+        _refuse_ambiguous("input", inputs[0])
+    return next(iter(lengths if len(lengths) == 1 and len(sizes) > 1 else sizes), 0)
+
+
+def _rows_of(units: list[Any]) -> int | None:
+    """Return the number of rows of the first tensor that is in no list of tensors."""
+    return next((unit.size(0) for unit in units if not isinstance(unit, (list, tuple)) and unit.ndim), None)
+
+
+def widest(x: Any, n: int) -> Tensor | None:
+    """Return the leaf with the most dimensions (the image rather than its metadata), the first by name among equals.
+
+    Raises:
+        ValueError: there are only lists of examples of different shapes.
+
+    """
+    named: list[tuple[str, Tensor | Examples]] = []
+    unlike = None
+    for name, unit in _units(x, "input"):
+        if isinstance(unit, Tensor):
+            named.append((name, unit))
+        elif _is_examples(unit, n):
+            if _alike(unit):
+                named.append((name, Examples(unit)))
+            else:
+                unlike = name, unit
+        elif isinstance(unit, (list, tuple)):
+            named += [(f"{name}[{i}]", t) for i, t in enumerate(unit)]
+    if not named:
+        if unlike is not None:
+            _check_examples(unlike[1], unlike[0])
+        return None
+    _, leaf = max(sorted(named, key=lambda item: item[0]), key=lambda item: _ndim(item[1]))
+    return leaf.stack() if isinstance(leaf, Examples) else leaf
+
+
+def refuse_single(y: Any) -> None:
+    """Refuse one label where a batch of them is due."""
+    if isinstance(y, (numbers.Number, np.generic)) or (isinstance(y, Tensor) and y.ndim == 0):
+        label = y.item() if isinstance(y, np.generic) or (isinstance(y, Tensor) and not y.is_meta) else y
+        raise TypeError(f"the target is one label, {label!r}, but a batch [n] of them was expected: {_CALL_ON_BATCHES}")
+
+
+# -- opening and closing -----------------------------------------------------------------------------------------------
+
+
+class _Parts(NamedTuple):
+    """A container taken apart: the names of its parts as Python writes them, and what puts other parts together."""
+
+    names: list[str]
+    values: Sequence[Any]
+    build: Callable[[list[Any]], Any]
+
+
+def _collect(node: Any, name: str, n: int, leaves: list[tuple[str, Leaf]]) -> Build:
+    """Append the leaves of a nest, and return what takes as many from an iterator to make a nest like it."""
+    if node is None or isinstance(node, (Tensor, MixedTarget)):
+        if isinstance(node, Tensor):
+            _check_tensor(node, name, node.ndim)
+        leaves.append((name, node))
+        return next
+    if isinstance(node, (list, tuple)):
+        _check_list(node, name, n)
+        if _is_examples(node, n):
+            _check_examples(node, name)
+            leaves.append((name, Examples(node)))
+            return next
+    parts = _open(node)
+    if parts is None:
+        _refuse(node, name)
+    builds = [_collect(value, name + part, n, leaves) for part, value in zip(parts.names, parts.values, strict=True)]
+    return lambda values: parts.build([build(values) for build in builds])
+
+
+def _open(node: Any) -> _Parts | None:
+    """Take a container apart; None for what is none."""
+    kind = type(node)
+    if kind is dict:
+        keys = list(node)
+        return _Parts([f"[{k!r}]" for k in keys], list(node.values()), lambda new: dict(zip(keys, new, strict=True)))
+    if kind is list or kind is tuple:
+        return _Parts(_places(node), node, kind)
+    if isinstance(node, (Tensor, MixedTarget, PackedSequence)):
+        return None
+    if kind in pytree.SUPPORTED_NODES:
+        return _open_registered(node)
+    if isinstance(node, Mapping):
+        keys = list(node)
+        return _Parts([f"[{k!r}]" for k in keys], [node[k] for k in keys], functools.partial(_mapping_like, node, keys))
+    if (names := _fields(node)) is not None:
+        values = [getattr(node, name) for name in names]
+        return _Parts([f".{name}" for name in names], values, functools.partial(_record_like, node, names))
+    if isinstance(node, tuple) and hasattr(kind, "_fields"):
+        return _Parts([f".{name}" for name in kind._fields], node, kind._make)
+    if isinstance(node, (tuple, list, deque, UserList)):
+        return _Parts(_places(node), list(node), functools.partial(_sequence_like, node))
+    return None
+
+
+def _places(node: Sequence[Any] | deque[Any]) -> list[str]:
+    return [f"[{i}]" for i in range(len(node))]
+
+
+def _open_registered(node: Any) -> _Parts:
+    definition = pytree.SUPPORTED_NODES[type(node)]
+    if definition.flatten_with_keys_fn is None:
+        values, context = definition.flatten_fn(node)
+        names = [f"[{i}]" for i in range(len(values))]
+    else:
+        keyed, context = definition.flatten_with_keys_fn(node)
+        names, values = [str(key) for key, _ in keyed], [value for _, value in keyed]
+    return _Parts(names, values, lambda others: definition.unflatten_fn(others, context))
+
+
+def _fields(node: Any) -> list[str] | None:
+    """Return the names of the fields of a dataclass or attrs instance that have a value."""
+    if isinstance(node, type):
+        return None
+    if dataclasses.is_dataclass(node):
+        names = [field.name for field in dataclasses.fields(node)]
+    elif hasattr(type(node), "__attrs_attrs__"):
+        names = [attribute.name for attribute in type(node).__attrs_attrs__]
+    else:
+        return None
+    return [name for name in names if hasattr(node, name)]
+
+
+def _mapping_like(node: Mapping[Any, Any], keys: list[Any], values: list[Any]) -> Mapping[Any, Any]:
+    """Return a mapping of node's type, or a dict where the type takes no other values, neither as a copy nor anew."""
+    items = dict(zip(keys, values, strict=True))
+    kind: Any = type(node)
+    ways = [lambda: _refilled(node, items)] if isinstance(node, (dict, UserDict)) else []
+    ways += [] if kind is MappingProxyType else [lambda: kind(items)]
+    for way in ways:
+        try:
+            new = way()
+        except Exception:  # a class of the user's, which may say no in any way
+            continue
+        if type(new) is kind and list(new) == keys and all(new[key] is value for key, value in items.items()):
+            return new
+    return items
+
+
+def _refilled(node: Any, items: dict[Any, Any]) -> Any:
+    new = _copied(node)
+    for key, value in items.items():
+        new[key] = value
+    _renew(new, node, items)
+    return new
+
+
+def _renew(new: Any, node: Any, items: dict[Any, Any]) -> None:
+    """Let attributes that name a value of the mapping name the new value."""
+    attributes = getattr(node, "__dict__", None)
+    if attributes is node:  # the usual way to make keys attributes
+        new.__dict__ = new
+    elif attributes:
+        renewed = {id(node[key]): value for key, value in items.items() if value is not None}
+        for name, value in attributes.items():
+            if id(value) in renewed and name in vars(new) and vars(new)[name] is value:
+                vars(new)[name] = renewed[id(value)]
+
+
+def _record_like(node: Any, names: list[str], values: list[Any]) -> Any:
+    new = _copied(node)
+    for name, value in zip(names, values, strict=True):
+        object.__setattr__(new, name, value)  # frozen ones too
+    return new
+
+
+def _sequence_like(node: Any, values: list[Any]) -> Any:
+    if isinstance(node, tuple):
+        new = tuple.__new__(type(node), values)
+        if hasattr(node, "__dict__"):
+            vars(new).update(vars(node))
+        return new
+    new = _copied(node)
+    new.clear()
+    new.extend(values)
+    return new
+
+
+def _copied(node: Any) -> Any:
+    """Return a shallow copy, without what was computed of the values that will be replaced."""
+    new = copy.copy(node)
+    for name in list(getattr(new, "__dict__", ())):
+        if isinstance(getattr(type(new), name, None), functools.cached_property):
+            del new.__dict__[name]
+    return new
+
+
+# -- lists: of examples, or of parts -----------------------------------------------------------------------------------
+
+
+def _units(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the tensors and targets of a nest, and whole its lists and tuples of tensors; pass over all else."""
+    if isinstance(tree, (Tensor, MixedTarget)) or _is_of_tensors(tree):
+        yield name, tree
+        return
+    parts = None if tree is None else _open(tree)
+    if parts is not None:
+        for part, value in zip(parts.names, parts.values, strict=True):
+            yield from _units(value, name + part)
+
+
+def _is_of_tensors(node: Any) -> bool:
+    return type(node) in (list, tuple) and len(node) > 0 and all(isinstance(t, Tensor) for t in node)
+
+
+def _is_examples(node: Any, n: int) -> bool:
+    """Whether a list holds one tensor for each of n rows: not all of them have n rows."""
+    return _is_of_tensors(node) and len(node) == n and not all(t.ndim and t.size(0) == n for t in node)
+
+
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    first = tensors[0]
+    return not first.is_nested and all(
+        not t.is_nested and (t.shape, t.dtype, t.device) == (first.shape, first.dtype, first.device) for t in tensors
+    )
+
+
+def _check_list(node: Sequence[Any], name: str, n: int) -> None:
+    """Refuse lists of numbers, and lists of tensors that could mean two things."""
+    kind = type(node).__name__
+    if node and all(isinstance(item, (numbers.Number, np.generic)) for item in node):
+        if _says_boxes(name):
+            _refuse_boxes(name)
+        raise TypeError(f"{name} is a {kind} of numbers, and only tensors can be mixed: torch.tensor({name})")
+    if not _is_of_tensors(node) or any(t.is_nested for t in node):
+        return
+    if all(t.ndim == 0 for t in node):
+        raise TypeError(f"{name} is a {kind} of tensors of one number each: torch.stack({name})")
+    if len(node) == n > 1 and node[0].ndim <= 3 and all(t.ndim == node[0].ndim and t.size(0) == n for t in node):
+        for i, tensor in enumerate(node):
+            _check_tensor(tensor, f"{name}[{i}]", tensor.ndim + 1)
+        _refuse_ambiguous(name, node)
+
+
+def _check_examples(node: Sequence[Tensor], name: str) -> None:
+    """Refuse examples that make no batch."""
+    for i, tensor in enumerate(node):
+        _check_tensor(tensor, f"{name}[{i}]", tensor.ndim + 1)
+    if _alike(node):
+        return
+    kinds = list(dict.fromkeys(f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in node))
+    raise ValueError(
+        f"{name} is a {type(node).__name__} of one tensor per example, but of different kinds, {', '.join(kinds[:4])}"
+        f"{', ...' if len(kinds) > 4 else ''}: pad them to one shape and stack them (for sequences and audio, "
+        "torch.nn.utils.rnn.pad_sequence), and keep lengths with plan.longest(lengths)"
+    )
+
+
+def _refuse_ambiguous(name: str, node: Sequence[Tensor]) -> NoReturn:
+    raise ValueError(
+        f"{name} is a {type(node).__name__} of {len(node)} tensors {list(node[0].shape)}, which could be one example each, "
+        f"or parts with {node[0].size(0)} rows each: write torch.stack({name}) for examples, dict(enumerate({name})) for "
+        "parts"
+    )
+
+
+def _ndim(leaf: Tensor | Examples) -> int:
+    return leaf.tensors[0].ndim + 1 if isinstance(leaf, Examples) else leaf.ndim
+
+
+def _warn_of_single(x: Tensor, y: Any) -> None:
+    """Warn where channels would be taken for rows: an image [c, h, w] beside its one-hot label of c classes."""
+    if (
+        x.ndim == 3
+        and x.size(0) in (3, 4)
+        and isinstance(y, Tensor)
+        and y.ndim == 1
+        and y.size(0) == x.size(0)
+        and y.is_floating_point()
+        and y.is_cpu
+        and not torch.compiler.is_compiling()
+        and sorted(y.tolist()) == [0.0] * (y.size(0) - 1) + [1.0]
+    ):
+        warn(
+            f"an input {list(x.shape)} with a target {y.tolist()} looks like one image and its one-hot label; it is mixed "
+            f"as a batch of {y.size(0)} rows. If it is one image, {_CALL_ON_BATCHES}"
+        )
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def _check_tensor(x: Tensor, name: str, ndim: int) -> None:
+    """Refuse tensors that PyTorch cannot mix, and those that hold places in an image; `ndim` is that of the batch."""
+    if type(x) is not Tensor:
+        for kind in type(x).__mro__:
+            if kind is Tensor:
+                break
+            if kind.__name__ in _NO_PLAIN_TENSOR:
+                raise TypeError(f"{name} is a {kind.__name__}: {_NO_PLAIN_TENSOR[kind.__name__]}")
+            if _says_boxes(kind.__name__):
+                _refuse_boxes(name)
+    if _says_boxes(name):
+        # one number a row and heat maps of key points are no coordinates, whatever their name; but [4] in a list is a box
+        column = ndim == 1 and _IN_LIST.search(name) is None
+        if not column and not (ndim >= 4 and x.size(-1) > 8):
+            _refuse_boxes(name)
+    try:
+        check_kind(x)
+    except TypeError as error:
+        error.add_note(f"(at {name})")
+        raise
+
+
+def _says_boxes(name: str) -> bool:
+    """Whether a key, a field or a class is called boxes, key points or the like."""
+    small = name.lower()
+    if not any(part in small for part in _MAYBE_BOXES):
+        return False
+    return _BOXES.search(" ".join(_WORD.findall(name)).lower()) is not None
+
+
+def _refuse_boxes(name: str) -> NoReturn:
+    raise TypeError(
+        f"{name} holds boxes or key points, and the average of two boxes lies in neither image: take them out of the call, "
+        "and keep both sets, those of the row and those of row plan.partner, with the shares in plan.weight"
+    )
+
+
+def _refuse(node: Any, name: str) -> NoReturn:
+    """Say what to write instead of a leaf that is no tensor."""
+    kind = type(node).__name__
+    plain = isinstance(node, (str, bytes, numbers.Number, np.generic))
+    if (_says_boxes(name) and not plain) or _says_boxes(kind):
+        _refuse_boxes(name)
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    raise TypeError(f"{name} is {article} {kind}, and only tensors can be mixed: {_way_out(node, name)}")
+
+
+def _way_out(node: Any, name: str) -> str:
+    origins = {kind.__module__.partition(".")[0] for kind in type(node).__mro__}
+    if isinstance(node, PackedSequence):
+        return "pad it, torch.nn.utils.rnn.pad_packed_sequence, mix, and pack again by plan.longest(lengths)"
+    if origins & {"torch_geometric", "dgl"} or hasattr(node, "edge_index"):
+        return (
+            "its rows are the nodes of graphs, not examples; mix behind the pooling, where each graph is a row "
+            "(vicinal.LatentMixing)"
+        )
+    if isinstance(node, (numbers.Number, np.generic)):
+        return f"torch.tensor({name}), or leave it out of the call"
+    if isinstance(node, np.ndarray):
+        return f"torch.from_numpy({name})"
+    if "polars" in origins:
+        return f"{name}.to_torch()"
+    if origins & {"pandas", "pyarrow"}:
+        return f"torch.tensor({name}.to_numpy())"
+    if "PIL" in origins:
+        return "torch.from_numpy(numpy.array(image)) for each image, and torch.stack for the batch"
+    if hasattr(node, "__dlpack__"):
+        return f"torch.from_dlpack({name})"
+    if hasattr(node, "__array__"):
+        return f"torch.from_numpy(numpy.asarray({name}))"
+    if isinstance(node, (str, bytes, bytearray, PurePath, type, nn.Module)) or callable(node):
+        return "convert it, or leave it out of the call"
+    if isinstance(node, Set):
+        return "a set has no order; give a dict or a list"
+    if isinstance(node, (Iterator, MappingView)):
+        return f"list({name})"
+    if getattr(node, "__dict__", None):
+        return f"give its tensors as a dict, vars({name}), without what is no tensor"
+    return "give its tensors as a dict; convert it, or leave it out of the call"
