@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup, losses
+from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup, _cross_entropy
 
 CLASSES = 4
 SHAPES = [(6,), (4, 3), (2, 3, 2)]  # n, then the trailing dimensions of a map of classes
@@ -26,7 +26,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2, to
 def path(request, monkeypatch):
     """Both ways in which the formula is computed; the second is for many classes, and here for few."""
     if request.param == "one buffer":
-        monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+        monkeypatch.setattr(_cross_entropy, "_MANY_CLASSES", 1)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -298,7 +298,7 @@ def test_any_mix_is_the_plain_loop(
     weight = class_weights(torch.float64) if weighted else None
     y = MixedTarget(ids, share, own_smoothing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(losses, "_MANY_CLASSES", many)
+        patch.setattr(_cross_entropy, "_MANY_CLASSES", many)
         got = F.cross_entropy(
             logits, y, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
         )
@@ -420,32 +420,48 @@ def test_many_classes_give_the_loss_and_gradient_of_soft_labels(classes):
     assert_close(gradient(got, logits), gradient(expected, exact), 1e-6)
 
 
-def test_one_buffer_serves_from_8192_classes_on():
-    """It keeps nothing of the size of the logits for the backward pass but its buffer, which is no saved tensor."""
-    for classes, one_buffer in [(8191, False), (8192, True)]:
+def test_many_classes_keep_one_tensor_of_their_size_for_the_backward_pass():
+    for classes in (8191, 8192):
         logits, y = many_classes(classes)
         kept: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()), lambda _: None):
-            F.cross_entropy(logits, y)
-        assert (max(kept) < classes) is one_buffer
+            loss = F.cross_entropy(logits, y)
+        if classes == 8192:
+            assert [size for size in kept if size >= classes] == [4 * classes]
+        nodes, names = [loss.grad_fn], []
+        while nodes:
+            node = nodes.pop()
+            names.append(node.name())
+            nodes += [following for following, _ in node.next_functions if following is not None]
+        assert ("_FusedBackward" in names) is (classes == 8192)
 
 
-def test_many_classes_in_one_buffer_say_what_they_cannot_do(monkeypatch):
-    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+def test_many_classes_have_a_second_backward_and_a_second_derivative(monkeypatch):
     logits, y = many_classes(8)
+    expected = torch.autograd.grad(F.cross_entropy(logits, y), logits)[0]
+    monkeypatch.setattr(_cross_entropy, "_MANY_CLASSES", 1)
     loss = F.cross_entropy(logits, y)
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="for a second backward compute the loss again"):
+    for _ in range(3):
+        assert_close(torch.autograd.grad(loss, logits, retain_graph=True)[0], expected, 1e-6)
+    assert_close(torch.autograd.grad(loss, logits)[0], expected, 1e-6)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         loss.backward()
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(F.cross_entropy(logits, y), logits, create_graph=True)
+    exact = logits.detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: F.cross_entropy(z, y, reduction="none"), (exact,))
+    assert torch.autograd.gradgradcheck(lambda z: F.cross_entropy(z, y, reduction="none"), (exact,))
+    batched = torch.autograd.functional.jacobian(
+        lambda z: F.cross_entropy(z, y, reduction="none"), exact, vectorize=True
+    )
+    assert_close(
+        batched, torch.autograd.functional.jacobian(lambda z: F.cross_entropy(z, y, reduction="none"), exact), 1e-12
+    )
 
 
 def test_many_classes_without_a_gradient_and_under_torch_func(monkeypatch):
     logits, y = many_classes(8)
     expected = F.cross_entropy(logits, y)
     slope = torch.autograd.grad(expected, logits)[0]
-    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+    monkeypatch.setattr(_cross_entropy, "_MANY_CLASSES", 1)
     with torch.no_grad():
         assert_same_bits(F.cross_entropy(logits, y), expected)
     assert_close(F.cross_entropy(logits.detach(), y), expected, 0)
@@ -474,7 +490,7 @@ def matrix(plan) -> Tensor:
 def test_a_chain_of_mixups_is_the_dense_computation():
     y = torch.randint(0, CLASSES, (7,), generator=generator(13))
     logits = torch.randn(7, CLASSES, generator=generator(14), dtype=torch.float64)
-    chain = Chain([Mixup(1.0), LabelSmoothing(0.1), InputMixup(1.0), LabelSmoothing(0.2)])
+    chain = Chain([Mixup(1.0), LabelSmoothing(0.1), InputMixup(1.0), LabelSmoothing(0.2)], seed=0)
     plan = chain.plan(7, y, step=3)
     soft = F.one_hot(y, CLASSES).double()
     for part in plan.plans:
@@ -499,7 +515,7 @@ def test_a_map_of_classes_is_mixed_row_by_row():
     masks = torch.randint(0, CLASSES, (5, 3, 2), generator=generator(15))
     masks[0, 0, 0] = 255  # the usual "void" of segmentation
     logits = torch.randn(5, CLASSES, 3, 2, generator=generator(16), dtype=torch.float64)
-    plan = Mixup(1.0).plan(5, step=0)
+    plan = Mixup(1.0, seed=0).plan(5, step=0)
     y = plan.target(masks)
     share = torch.stack([plan.weight, 1 - plan.weight]).double()
     expected = by_hand(log_softmax_by_hand(logits), torch.stack([masks, masks[plan.partner]]), share, ignore_index=255)
@@ -521,7 +537,7 @@ def test_a_training_loop_as_people_write_it_learns_what_soft_labels_teach():
         total, seen, correct = 0.0, 0, 0.0
         for step in range(8):
             rows = slice(step % 4 * 8, step % 4 * 8 + 8)
-            plan = Mixup(1.0).plan(8, labels[rows], step=step)
+            plan = Mixup(1.0, seed=0).plan(8, labels[rows], step=step)
             input, target = plan(x[rows]), plan.target(labels[rows])
             input, target = input.to("cpu", non_blocking=True), target.to("cpu", non_blocking=True).long().data
             output = model(input)
@@ -551,17 +567,43 @@ LOGITS = torch.randn(3, CLASSES, generator=generator(20))
 @pytest.mark.parametrize(
     ("call", "kind", "sentence"),
     [
-        (lambda: F.mse_loss(LOGITS, Y), TypeError, r"mse_loss has no meaning .* y\.dense\(num_classes\)"),
-        (lambda: nn.MSELoss()(LOGITS, Y), TypeError, r"mse_loss has no meaning .* y\.dense\(num_classes\)"),
-        (lambda: F.l1_loss(LOGITS, Y), TypeError, r"l1_loss has no meaning"),
-        (lambda: nn.BCEWithLogitsLoss()(LOGITS, Y), TypeError, r"binary_cross_entropy_with_logits .*y\.dense\("),
-        (lambda: nn.BCELoss()(LOGITS.sigmoid(), Y), TypeError, r"binary_cross_entropy has no .*y\.dense\("),
-        (lambda: nn.KLDivLoss()(LOGITS, Y), TypeError, r"kl_div has no meaning .*y\.dense\("),
-        (lambda: nn.MultiMarginLoss()(LOGITS, Y), TypeError, r"multi_margin_loss has no .*y\.pairs\(\)"),
-        (lambda: LOGITS.gather(1, Y), TypeError, r"gather has no meaning .*y\.pairs\(\)"),
-        (lambda: F.cross_entropy(Y, LOGITS), TypeError, r"whose first argument, the prediction, is one"),
-        (lambda: F.cross_entropy(Y, Y), TypeError, r"whose first argument, the prediction, is one"),
-        (lambda: F.nll_loss(Y, LOGITS), TypeError, r"whose first argument, the prediction, is one"),
+        (
+            lambda: F.mse_loss(LOGITS, Y),
+            TypeError,
+            r"mse_loss takes numbers.*for regression write \.float\(\) before mixing",
+        ),
+        (
+            lambda: nn.MSELoss()(LOGITS, Y),
+            TypeError,
+            r"mse_loss takes numbers.*for regression write \.float\(\) before mixing",
+        ),
+        (lambda: F.l1_loss(LOGITS, Y), TypeError, r"l1_loss takes numbers.*mixup\(x, y\.float\(\)\)"),
+        (
+            lambda: nn.BCEWithLogitsLoss()(LOGITS, Y),
+            TypeError,
+            r"binary_cross_entropy_with_logits .*mixup\(x, y\.float\(\)\).*y\.dense\(2\)\[:, 1\]",
+        ),
+        (lambda: nn.BCELoss()(LOGITS.sigmoid(), Y), TypeError, r"binary_cross_entropy takes .*y\.dense\(num_classes\)"),
+        (lambda: nn.KLDivLoss()(LOGITS, Y), TypeError, r"kl_div takes soft labels: pass y\.dense\(num_classes\)"),
+        (
+            lambda: nn.MultiMarginLoss()(LOGITS, Y),
+            TypeError,
+            r"multi_margin_loss has no rule .*vicinal\.losses\.mixed\(criterion\)",
+        ),
+        (lambda: LOGITS.gather(1, Y), TypeError, r"gather would look up .*vicinal\.losses\.mixed\(criterion\)"),
+        (lambda: F.smooth_l1_loss(LOGITS, Y), TypeError, r"smooth_l1_loss .*mixup\(x, y\.float\(\)\)"),
+        (lambda: F.huber_loss(LOGITS, Y), TypeError, r"huber_loss .*mixup\(x, y\.float\(\)\)"),
+        (lambda: F.poisson_nll_loss(LOGITS, Y), TypeError, r"poisson_nll_loss .*mixup\(x, y\.float\(\)\)"),
+        (
+            lambda: nn.GaussianNLLLoss()(LOGITS[:, 0], Y, LOGITS[:, 1].exp()),
+            TypeError,
+            r"gaussian_nll_loss .*\.float\(\)",
+        ),
+        (lambda: nn.MultiLabelSoftMarginLoss()(LOGITS, Y), TypeError, r"multilabel_soft_margin_loss .*y\.dense\("),
+        (lambda: nn.CosineEmbeddingLoss()(LOGITS, LOGITS, Y), TypeError, r"cosine_embedding_loss .*losses\.mixed"),
+        (lambda: F.cross_entropy(Y, LOGITS), TypeError, r"prediction, the first argument of a loss, cannot be a Mixed"),
+        (lambda: F.cross_entropy(Y, Y), TypeError, r"prediction, the first argument of a loss, cannot be a Mixed"),
+        (lambda: F.nll_loss(Y, LOGITS), TypeError, r"prediction, the first argument of a loss, cannot be a Mixed"),
         (lambda: F.cross_entropy(LOGITS, Y, size_average=False), ValueError, r"use reduction="),
         (lambda: F.cross_entropy(LOGITS, Y, reduce=True), ValueError, r"use reduction="),
         (lambda: F.nll_loss(LOGITS, Y, size_average=True), ValueError, r"use reduction="),
@@ -587,7 +629,7 @@ def test_a_loss_without_meaning_is_refused_with_a_way_out(call, kind, sentence):
 
 def test_integer_one_hot_labels_are_told_to_become_numbers():
     one_hot = F.one_hot(torch.tensor([0, 2, 1]), CLASSES)
-    y = Mixup(1.0).plan(3, step=0).target(one_hot)
+    y = Mixup(1.0, seed=0).plan(3, step=0).target(one_hot)
     with pytest.raises(ValueError, match="make them floating point before mixing"):
         F.cross_entropy(LOGITS, y)
 
@@ -627,7 +669,7 @@ def test_plain_labels_are_left_to_pytorch():
 @pytest.mark.parametrize("ignored", [-100, -1])
 def test_a_plan_s_own_weights_and_ignored_ids(ignored):
     """The loss of a fresh plan takes the shortest way; ids that are ignored, or lie outside, must not slip through it."""
-    plan = Mixup(0.7).plan(6, step=1)
+    plan = Mixup(0.7, seed=0).plan(6, step=1)
     y = torch.tensor([0, 3, 1, 2, 2, 0])
     logits = draw(8, (6,), 2, dtype=torch.float32)[0]
     target = plan.target(y)

@@ -78,20 +78,21 @@ def test_every_precision_compiles_with_its_backward(dtype, autocast):
         assert compiled(logits, y).dtype == torch.float32
 
 
-def test_a_single_id_keeps_the_bits_of_compiled_pytorch():
-    logits, y = draw(5, (6,), 1)
-    loss = torch.compile(F.cross_entropy, backend="aot_eager", fullgraph=True)
-    got, expected = loss(logits, y), loss(logits, y.ids[0])
-    assert torch.equal(got, expected)
-    assert torch.equal(*(torch.autograd.grad(value, logits)[0] for value in (got, expected)))
-
-
-def test_a_lambda_of_one_agrees_with_pytorch_to_rounding():
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_lambda_of_one_agrees_with_pytorch_to_rounding(k):
     """A compiled graph cannot look at lambda, so it computes the mix."""
-    logits, y = draw(6, (6,), 2)
-    y = MixedTarget(y.ids, torch.tensor([[1.0], [0.0]]).expand(2, 6))
-    compiled = torch.compile(F.cross_entropy, backend="eager", fullgraph=True)
+    logits, y = draw(6, (6,), k)
+    y = MixedTarget(y.ids, torch.eye(k)[0][:, None].expand(k, 6))
+    compiled = torch.compile(F.cross_entropy, backend="aot_eager", fullgraph=True)
     assert_same_loss_and_gradient(compiled, lambda logits, y: F.cross_entropy(logits, y.ids[0]), logits, y)
+
+
+def test_changed_shares_of_a_single_id_are_seen_by_a_compiled_graph():
+    logits, y = draw(5, (6,), 1)
+    compiled = torch.compile(F.cross_entropy, backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        assert_same_loss_and_gradient(compiled, F.cross_entropy, logits, y)
+        y.weight.mul_(torch.linspace(0.5, 2, 6))
 
 
 def test_a_target_may_be_built_and_reshaped_inside_the_graph():
@@ -100,6 +101,10 @@ def test_a_target_may_be_built_and_reshaped_inside_the_graph():
     def loss(logits: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
         y = MixedTarget(ids, weight, smoothing=0.1).to(logits.device).long()
         flat = F.cross_entropy(logits.movedim(1, -1).reshape(-1, CLASSES), y.view(-1))
+        flat = (
+            flat + F.cross_entropy(logits[..., 1:], y[:, 1:]) + F.cross_entropy(logits[..., 0], y.unsqueeze(1)[:, 0, 0])
+        )
+        flat = flat + (y != -100).sum() + torch.cat([y, y]).largest().float().mean()
         return flat + F.cross_entropy(logits[1:3], y[1:3]) + len(y) + y.size(0)
 
     compiled = torch.compile(loss, backend="eager", fullgraph=True)

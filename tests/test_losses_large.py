@@ -1,11 +1,11 @@
-"""The loss over many classes, whose one buffer serves as log-probabilities and as gradient: equal to the other path."""
+"""The loss over many classes, whose log-probabilities and gradient share one memory: equal to the other path."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import vicinal as v
-from vicinal import losses
+from vicinal import _cross_entropy
 
 N, C = 7, 11
 
@@ -22,7 +22,7 @@ def values(seed: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor,
 def loss_and_gradient(
     many: int, monkeypatch: pytest.MonkeyPatch, logits: torch.Tensor, y: v.MixedTarget, **options: object
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    monkeypatch.setattr(losses, "_MANY_CLASSES", many)
+    monkeypatch.setattr(_cross_entropy, "_MANY_CLASSES", many)
     leaf = logits.clone().requires_grad_()
     loss = F.cross_entropy(leaf, y, **options)  # type: ignore[arg-type]
     slope = torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).view(loss.shape)
@@ -82,20 +82,18 @@ def test_gradients_at_large_logits_stay_exact(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_is_the_path_for_many_classes_and_needs_one_buffer() -> None:
-    rows, classes = 4, losses._MANY_CLASSES
+    rows, classes = 4, _cross_entropy._MANY_CLASSES
     y = v.MixedTarget(torch.zeros(2, rows, dtype=torch.int64), torch.full((2, rows), 0.5))
     logits = torch.zeros(rows, classes, requires_grad=True)
-    loss = F.cross_entropy(logits, y)
-    node = loss.grad_fn
-    names = []
-    while node is not None:
-        names.append(node.name())
-        node = node.next_functions[0][0] if node.next_functions else None
-    assert "_OneBufferBackward" in names
-    buffer = next(f for f in _nodes(loss.grad_fn) if f.name() == "_OneBufferBackward").log_p.data_ptr()
-    loss.backward()
-    assert logits.grad is not None
-    assert logits.grad.data_ptr() == buffer  # the log-probabilities' memory, turned into the gradient
+    for retain in (False, True):
+        loss = F.cross_entropy(logits, y)
+        (node,) = [node for node in _nodes(loss.grad_fn) if node.name() == "_FusedBackward"]
+        buffer, before = node.saved_tensors[0].data_ptr(), node.saved_tensors[0].clone()
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=retain)
+        # the log-probabilities' memory, turned into the gradient, unless they are needed once more
+        assert (gradient.data_ptr() == buffer) is not retain
+        if retain:
+            assert torch.equal(node.saved_tensors[0], before)
 
 
 def _nodes(node):
@@ -104,28 +102,10 @@ def _nodes(node):
         node = node.next_functions[0][0] if node.next_functions else None
 
 
-def test_a_second_backward_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
-    logits, y = values(5)
-    leaf = logits.clone().requires_grad_()
-    loss = F.cross_entropy(leaf, y)
-    loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="compute the loss again"):
-        loss.backward()
-
-
-def test_a_derivative_of_the_gradient_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
-    logits, y = values(6)
-    leaf = logits.clone().requires_grad_()
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(F.cross_entropy(leaf, y), leaf, create_graph=True)
-
-
 def test_torch_func_differentiates_the_plain_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, y = values(7)
     _, expected = loss_and_gradient(10**9, monkeypatch, logits, y, reduction="sum")
-    monkeypatch.setattr(losses, "_MANY_CLASSES", 1)
+    monkeypatch.setattr(_cross_entropy, "_MANY_CLASSES", 1)
     got = torch.func.grad(lambda z: F.cross_entropy(z, y, reduction="sum"))(logits)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
 

@@ -1,5 +1,6 @@
 """Scores against plain float64 loops, scikit-learn and torchmetrics."""
 
+import contextlib
 import math
 from fractions import Fraction
 
@@ -8,9 +9,11 @@ import pytest
 import sklearn.metrics
 import torch
 import torch.nn.functional as F
+import torchmetrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchmetrics import classification
 from torchmetrics.classification import MulticlassCalibrationError
 
 from vicinal import MixedTarget
@@ -91,6 +94,159 @@ def test_mixed_accuracy_is_bounded_by_the_shares():
 def test_mixed_accuracy_refuses_what_does_not_fit(logits, y, topk, sentence):
     with pytest.raises(ValueError, match=sentence):
         mixed_accuracy(logits, y, topk)
+
+
+@pytest.mark.parametrize("topk", [1, 3])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2)], ids=str)
+def test_mixed_accuracy_of_maps_is_that_of_their_entries(shape, topk):
+    g = generator(9)
+    logits = torch.randn(shape[0], CLASSES, *shape[1:], generator=g)
+    weight = torch.rand(2, shape[0], generator=g)
+    y = MixedTarget(torch.randint(0, CLASSES, (2, *shape), generator=g), weight / weight.sum(0))
+    rows = logits.movedim(1, -1).reshape(-1, CLASSES)
+    assert_value(mixed_accuracy(logits, y, topk), mixed_accuracy(rows, y.view(-1), topk).item(), 1e-6)
+    assert_value(mixed_accuracy(logits, y.ids[0], topk), mixed_accuracy(rows, y.ids[0].flatten(), topk).item(), 1e-6)
+    with pytest.raises(ValueError, match="go with class indices"):
+        mixed_accuracy(rows, y)
+
+
+def test_mixed_accuracy_of_weighted_examples_is_a_weighted_mean():
+    y = MixedTarget(
+        torch.tensor([[0, 1], [2, 1]]), torch.tensor([[0.6, 0.7], [0.4, 0.3]]), rows=torch.tensor([[0, 1], [1, 0]])
+    )
+    logits = torch.tensor([[5.0, 1.0, 3.0], [0.0, 2.0, 1.0]])
+    hits = 0.6 * 3 + (0.7 * 1 + 0.3 * 3)
+    assert_value(
+        mixed_accuracy(logits, y.weighted(torch.tensor([3.0, 1.0]))), hits / (0.6 * 3 + 0.4 + 0.7 + 0.3 * 3), 1e-6
+    )
+
+
+# -- accuracy as other people's loops have it --------------------------------------------------------------------------
+
+
+def accuracy_of_pytorch_s_imagenet_example(output, target, topk):
+    """Of github.com/pytorch/examples, also in timm with `reshape(1, -1)`."""
+    pred = output.topk(max(topk), 1, True, True)[1].t()
+    correct = pred.eq(target.view(1, -1).expand_as(pred))
+    return [correct[:k].reshape(-1).float().sum(0, keepdim=True).mul_(100.0 / target.size(0)) for k in topk]
+
+
+def accuracy_of_timm(output, target, topk):
+    pred = output.topk(min(max(topk), output.size()[1]), 1, True, True)[1].t()
+    correct = pred.eq(target.reshape(1, -1).expand_as(pred))
+    return [correct[:k].reshape(-1).float().sum(0) * 100.0 / target.size(0) for k in topk]
+
+
+def accuracy_of_torchvision_s_references(output, target, topk):
+    with torch.inference_mode():
+        pred = output.topk(max(topk), 1, True, True)[1].t()
+        correct = pred.eq(target[None])
+        return [correct[:k].flatten().sum(dtype=torch.float32) * (100.0 / target.size(0)) for k in topk]
+
+
+def accuracy_of_pytorch_s_mnist_example(output, target, topk):
+    pred = output.argmax(dim=1, keepdim=True)
+    return [torch.tensor(100.0 * pred.eq(target.view_as(pred)).sum().item() / len(target))] * len(topk)
+
+
+def accuracy_of_ignite_like_code(output, target, topk):
+    assert target.ndimension() + 1 == output.ndimension()
+    correct = torch.eq(torch.argmax(output, dim=1), target).view(-1)
+    return [100 * correct.sum() / correct.shape[0]] * len(topk)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("accuracy", "topk"),
+    [
+        (accuracy_of_pytorch_s_imagenet_example, (1, 3)),
+        (accuracy_of_timm, (1, 3)),
+        (accuracy_of_torchvision_s_references, (1, 3)),
+        (accuracy_of_pytorch_s_mnist_example, (1,)),
+        (accuracy_of_ignite_like_code, (1,)),
+    ],
+)
+def test_accuracy_helpers_give_the_lambda_weighted_accuracy(accuracy, topk, k):
+    g = generator(10)
+    logits, ids = torch.randn(40, CLASSES, generator=g), torch.randint(0, CLASSES, (k, 40), generator=g)
+    weight = torch.rand(k, 40, generator=g)
+    weight = weight / weight.sum(0)
+    for top, got in zip(topk, accuracy(logits, MixedTarget(ids, weight), topk), strict=True):
+        total = 0.0
+        for i in range(40):
+            best = sorted(range(CLASSES), key=lambda c: -logits[i, c].item())[:top]
+            total += sum(float(weight[j, i]) for j in range(k) if int(ids[j, i]) in best)
+        assert got.item() == pytest.approx(100 * total / 40, rel=1e-5)
+
+
+REFUSED = r"y\.largest\(\), or vicinal\.metrics\.mixed_accuracy\(logits, y, topk=1\)"
+EVERY = [name for name in vars(classification) if name.startswith(("Multiclass", "Binary", "Multilabel"))]
+OPTIONS = [{}, {"average": "micro"}, {"top_k": 3}, {"ignore_index": -100}, {"thresholds": 5}]
+NEEDED = {"FBetaScore": {"beta": 1.0}, "PrecisionAtFixedRecall": {"min_recall": 0.5}}
+NEEDED |= {"RecallAtFixedPrecision": {"min_precision": 0.5}, "SensitivityAtSpecificity": {"min_specificity": 0.5}}
+NEEDED |= {"SpecificityAtSensitivity": {"min_sensitivity": 0.5}}
+
+
+def every_setting(name: str, sizes: dict, validate_args: bool) -> list[torchmetrics.Metric]:
+    """The metric with each option that it has."""
+    made = []
+    for option in OPTIONS:
+        needed = next((needed for end, needed in NEEDED.items() if name.endswith(end)), {})
+        with contextlib.suppress(TypeError, ValueError):  # it has no such option
+            made.append(getattr(classification, name)(**sizes, **needed, **option, validate_args=validate_args))
+    return made
+
+
+@pytest.mark.parametrize("validate_args", [True, False])
+@pytest.mark.parametrize("name", EVERY)
+def test_no_metric_of_torchmetrics_runs_to_a_wrong_number(name, validate_args):
+    """Shares would be taken for counts; whichever way in is found, the sentence tells of `mixed_accuracy`."""
+    g = generator(11)
+    probabilities = torch.rand(20, CLASSES, generator=g)
+    probabilities = probabilities / probabilities.sum(1, keepdim=True)
+    if name.startswith("Binary"):
+        sizes, probabilities, shape, classes = {}, probabilities[:, 0], (2, 20), 2
+    elif name.startswith("Multilabel"):
+        sizes, shape, classes = {"num_labels": CLASSES}, (2, 20, CLASSES), 2
+    else:
+        sizes, shape, classes = {"num_classes": CLASSES}, (2, 20), CLASSES
+    y = MixedTarget(torch.randint(0, classes, shape, generator=g), torch.full((2, 20), 0.5))
+    metrics = every_setting(name, sizes, validate_args)
+    for metric in metrics:
+        with pytest.raises(TypeError, match=REFUSED):
+            metric.update(probabilities, y)
+    assert metrics or "Fairness" in name or "GroupStatRates" in name  # these take groups too
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda y, p: sklearn.metrics.accuracy_score(y, p.argmax(1)),
+        lambda y, p: sklearn.metrics.f1_score(y, p.argmax(1), average="macro"),
+        lambda y, p: sklearn.metrics.confusion_matrix(y, p.argmax(1)),
+        lambda y, p: sklearn.metrics.log_loss(y, p),
+        lambda y, p: torchmetrics.functional.accuracy(p, y, task="multiclass", num_classes=CLASSES),
+        lambda y, p: torchmetrics.functional.auroc(p, y, task="multiclass", num_classes=CLASSES),
+        lambda y, p: torchmetrics.MeanSquaredError()(p[:, 0], y),
+        lambda y, p: torch.bincount(y),
+        lambda y, p: np.asarray(y),
+    ],
+)
+def test_scores_that_need_plain_labels_say_where_to_get_them(score):
+    probabilities, ids = predictions(12, (20,))
+    with pytest.raises(TypeError, match=REFUSED):
+        score(MixedTarget(torch.stack([ids, ids.roll(1)]), torch.full((2, 20), 0.5)), probabilities)
+
+
+def test_plain_labels_of_the_largest_share_go_to_every_metric():
+    probabilities, ids = predictions(13, (30,))
+    y = MixedTarget(torch.stack([ids, ids.roll(1)]), torch.tensor([[0.75], [0.25]]).expand(2, 30))
+    expected = sklearn.metrics.f1_score(ids, probabilities.argmax(1), average="macro", labels=np.arange(CLASSES))
+    got = classification.MulticlassF1Score(CLASSES)(probabilities, y.largest())
+    assert got.item() == pytest.approx(expected, rel=1e-6)
+    mean = torchmetrics.MeanMetric()
+    mean.update(mixed_accuracy(probabilities, y))
+    assert mean.compute().item() == pytest.approx(mixed_accuracy(probabilities, y).item(), rel=1e-6)
 
 
 # -- proper scores -----------------------------------------------------------------------------------------------------
@@ -174,7 +330,9 @@ def test_any_memory_layout_will_do():
     ids=["short", "column", "row", "mixed"],
 )
 def test_scores_are_for_plain_ids_of_the_same_shape(score, y):
-    with pytest.raises(ValueError, match=r"go with plain ids \[\.\.\., n\], got \[5, 2\] and (Tensor|MixedTarget) \["):
+    with pytest.raises(
+        ValueError, match=r"go with plain class indices \[\.\.\., n\], got \[5, 2\] and (Tensor|MixedTarget) \["
+    ):
         score(torch.full((5, 2), 0.5), y)
 
 

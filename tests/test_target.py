@@ -82,36 +82,38 @@ def test_indexing_takes_rows_with_their_shares(shape):
         (np.array([2, 4]), [2, 4]),
         (mask, [0, 2, 3]),
         (mask.numpy(), [0, 2, 3]),
-        (2, [2]),
-        (-1, [5]),
-        (0, [0]),
-        (np.int64(3), [3]),
-        (torch.tensor(3), [3]),
-        (torch.tensor(-6), [0]),
     ]:
         assert_same(y[rows], rows_of(y, expected))
 
 
-def test_iteration_gives_targets_of_one_row():
-    y = small()
-    assert [row.shape for row in y] == [torch.Size([1])] * 3
-    for i, row in enumerate(y):
-        assert_same(row, rows_of(y, [i]))
+def test_iteration_gives_the_rows_which_go_with_rows_of_logits():
+    y = small().smoothed(0.1)
+    assert [row.shape for row in y] == [torch.Size([])] * 3
+    assert repr(next(iter(y))) == "MixedTarget(0.75 of 0 + 0.25 of 1, smoothing=0.1)"
     logits = torch.randn(3, CLASSES, generator=generator(2))
-    losses = [F.cross_entropy(logits[i : i + 1], row) for i, row in enumerate(y)]
-    torch.testing.assert_close(torch.stack(losses).mean(), F.cross_entropy(logits, y))
+    for reduction in ("none", "mean", "sum"):
+        losses = [F.cross_entropy(z, row, reduction=reduction) for z, row in zip(logits, y, strict=True)]
+        assert losses[0].shape == ()
+        torch.testing.assert_close(torch.stack(losses), F.cross_entropy(logits, y, reduction="none"))
+    plain = [F.nll_loss(z, row) for z, row in zip(logits, small(), strict=True)]
+    torch.testing.assert_close(torch.stack(plain), F.nll_loss(logits, small(), reduction="none"))
+    with pytest.raises(TypeError, match=r"len\(\) of a target of one entry"):
+        len(y[0])
 
 
 @pytest.mark.parametrize("row", [3, -4])
 def test_a_row_that_is_not_there_is_an_index_error(row):
-    with pytest.raises(IndexError, match=f"row {row} of a target of 3 rows"):
+    with pytest.raises(IndexError, match=f"index {row} is out of bounds for dimension 0 with size 3"):
         small()[row]
 
 
-@pytest.mark.parametrize("rows", [(0, 1), None, True, (slice(None), 0), torch.zeros(3, 2, dtype=torch.int64)], ids=str)
-def test_only_rows_are_indexed(rows):
-    with pytest.raises(TypeError, match=r"by its rows alone, as y\[rows\]"):
-        small()[rows]
+def test_shares_are_no_index_but_make_a_mask():
+    y = MixedTarget(torch.tensor([[0, -100, 2], [1, -100, -100]]), torch.tensor([[0.75, 0.5, 0.0], [0.25, 0.5, 1.0]]))
+    assert_same(y[(y != -100) > 0], rows_of(y, [0]))
+    with pytest.raises(TypeError, match=r"not by torch\.float32: of shares make a mask, y\[\(y != -100\) > 0\]"):
+        y[y != -100]
+    with pytest.raises(TypeError, match=r"of shares make one, \(y != -100\) > 0"):
+        y.masked_fill(y != -100, 0)
 
 
 def test_repr_shows_each_row_and_not_too_many():
@@ -122,6 +124,8 @@ def test_repr_shows_each_row_and_not_too_many():
     assert repr(third) == "MixedTarget([0.5 of 7 + 0.333 of 8 + 0.167 of 9])"
     maps = MixedTarget(torch.zeros(2, 1, 4, 4, dtype=torch.int64), torch.tensor([[0.75], [0.25]]))
     assert repr(maps) == "MixedTarget(ids=[2, 1, 4, 4], weight=[[0.75, 0.25]])"
+    assert repr(maps.flatten()[None]) == "MixedTarget(ids=[2, 1, 16], weight=[2, 1, 16])"
+    assert repr(small().to("meta")) == "MixedTarget(ids=[2, 3], weight=[2, 3])"
     many = MixedTarget(torch.zeros(1, 16, dtype=torch.int64), torch.ones(1, 16))
     assert repr(many).count("1 of 0") == 16
     more = MixedTarget(torch.zeros(1, 100, dtype=torch.int64), torch.ones(1, 100))
@@ -131,7 +135,7 @@ def test_repr_shows_each_row_and_not_too_many():
 
 def test_the_examples_of_the_documentation_run():
     done = doctest.testmod(vicinal.target)
-    assert done.attempted >= 5
+    assert done.attempted >= 6
     assert done.failed == 0
 
 
@@ -151,21 +155,6 @@ def test_a_flat_target_goes_with_flat_logits(flat: Callable[[MixedTarget], Mixed
         got = F.cross_entropy(rows, flat(y), reduction=reduction)
         torch.testing.assert_close(got, expected.flatten() if reduction == "none" else expected)
     assert torch.equal(rows.argmax(1) == flat(y), (logits.argmax(1) == y).flatten())
-
-
-@pytest.mark.parametrize(
-    "reshape",
-    [
-        lambda y: y.view(3, 1),
-        lambda y: y.view(1, -1),
-        lambda y: y.reshape(-1, 1),
-        lambda y: y.view((3, 1)),
-        lambda y: y.view(),
-    ],
-)
-def test_other_shapes_are_refused(reshape):
-    with pytest.raises(TypeError, match=r"the shape \(.*\) has no meaning .*reshape.* before they are mixed"):
-        reshape(small())
 
 
 # -- moving and travelling ---------------------------------------------------------------------------------------------
@@ -256,7 +245,9 @@ def test_ids_are_not_converted(dtype):
         lambda y: y.to(dtype=dtype),
         lambda y: y.to(torch.zeros(1, dtype=dtype)),
     ):
-        with pytest.raises(TypeError, match=f"conversion to {dtype} has no meaning .* before they are mixed"):
+        with pytest.raises(
+            TypeError, match=rf"conversion to {dtype} would make numbers of class indices: write \.float\(\) before mix"
+        ):
             convert(small())
 
 
@@ -287,7 +278,7 @@ def test_pinned_and_moved_to_cuda():
 
 def _mixed(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, MixedTarget]:
     x, y = torch.utils.data.default_collate(rows)
-    plan = Mixup(1.0).plan(len(x), y, step=int(y[0]), rank=0, worker=0)
+    plan = Mixup(1.0, seed=0).plan(len(x), y, step=int(y[0]), rank=0, worker=0)
     return plan(x), plan.target(y)
 
 
@@ -297,15 +288,19 @@ def test_a_loader_s_worker_hands_the_target_over(workers):
     batches = list(DataLoader(data, batch_size=4, collate_fn=_mixed, num_workers=workers))
     for start, (_, y) in zip((0, 4), batches, strict=True):
         ids = torch.arange(start, start + 4)
-        plan = Mixup(1.0).plan(4, ids, step=start, rank=0, worker=0)
+        plan = Mixup(1.0, seed=0).plan(4, ids, step=start, rank=0, worker=0)
         assert_same(y, MixedTarget(torch.stack([ids, ids[plan.partner]]), torch.stack([plan.weight, 1 - plan.weight])))
 
 
-def test_its_tensors_are_saved_and_loaded_as_weights_only():
-    y, file = small(), io.BytesIO()
-    torch.save({"ids": y.ids, "weight": y.weight, "smoothing": y.smoothing}, file)
+def test_it_is_saved_and_loaded_as_weights_only():
+    plan, file = Mixup(1.0, seed=0).plan(3, step=0), io.BytesIO()
+    saved = {"y": small().smoothed(0.1), "of a plan": plan.target(torch.tensor([0, 1, 2])), "row": small()[1]}
+    torch.save(saved, file)
     file.seek(0)
-    assert_same(MixedTarget(**torch.load(file, weights_only=True)), y)
+    loaded = torch.load(file, weights_only=True)
+    for name, y in saved.items():
+        assert_same(loaded[name], y)
+    assert loaded["y"].rows is None
 
 
 @runtime_checkable
@@ -512,7 +507,14 @@ def test_smoothing_further_is_one_smoothing():
     [
         (torch.zeros(2, 3), torch.ones(2, 3), 0.0, r"ids must be int64 .*got torch\.float32 \[2, 3\]"),
         (torch.zeros(2, 3, dtype=torch.int32), torch.ones(2, 3), 0.0, r"ids must be int64 .*got torch\.int32"),
-        (torch.zeros(3, dtype=torch.int64), torch.ones(3), 0.0, r"ids must be int64 \[k, n, \.\.\.\]"),
+        (torch.zeros((), dtype=torch.int64), torch.ones(()), 0.0, r"ids must be int64 \[k, n, \.\.\.\]"),
+        (
+            torch.zeros(2, 3, 4, dtype=torch.int64),
+            torch.ones(2, 4, 3),
+            0.0,
+            r"\[2, 3\] beside ids \[2, 3, 4\], or of as",
+        ),
+        (torch.zeros(2, 3, 4, dtype=torch.int64), torch.ones(1, 3, 4), 0.0, r"got torch\.float32 \[1, 3, 4\]"),
         (torch.zeros(0, 3, dtype=torch.int64), torch.ones(0, 3), 0.0, r"k >= 1"),
         (torch.zeros(2, 3, dtype=torch.int64), torch.ones(3, 2), 0.0, r"weight must be floating point \[2, 3\]"),
         (torch.zeros(2, 3, dtype=torch.int64), torch.ones(3), 0.0, r"weight must be floating point \[2, 3\]"),
@@ -528,86 +530,100 @@ def test_a_target_that_cannot_be_is_refused(ids, weight, smoothing, sentence):
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
-HELP = r"has no meaning for a MixedTarget.*y\.dense\(num_classes\).*y\.pairs\(\).*Accuracy.*before they are mixed"
 P = torch.tensor([0, 1, 2])
+METRIC = r"needs one class index per entry: take y\.largest\(\), or vicinal\.metrics\.mixed_accuracy\(logits, y"
+CALCULATE = r"would calculate with class indices.*vicinal\.MixedTarget\(f\(y\.ids\), y\.weight\)"
+ORDER = r"would put class indices in order.*\(logits\.argmax\(1\) == y\)"
+LOOKUP = (
+    r"look up one .* table\[y\] before mixing, or vicinal\.MixedTarget\(table\[y\.ids\], y\.weight\).*losses\.mixed"
+)
+IN_PLACE = r"would change a MixedTarget in place: change the class indices before mixing"
+NUMBERS = r"would make numbers of class indices: write \.float\(\) before mixing.*y\.dense\(2\)\[:, 1\]"
+OTHER = r"has no meaning for a MixedTarget: do it to the class indices before mixing, or to y\.ids and y\.weight"
+COMPARE = r"compare a MixedTarget with a tensor of predictions or with one number, not with a"
 
 
 @pytest.mark.parametrize(
-    ("what", "call"),
+    ("what", "advice", "call"),
     [
-        ("__add__", lambda y: y + 1),
-        ("__radd__", lambda y: 1 + y),
-        ("__radd__", lambda y: sum(y)),
-        ("__sub__", lambda y: y - P),
-        ("__rsub__", lambda y: P - y),
-        ("__mul__", lambda y: y * 0.5),
-        ("__rmul__", lambda y: 0.5 * y),
-        ("__truediv__", lambda y: y / 2),
-        ("__rfloordiv__", lambda y: P // y),
-        ("__rmod__", lambda y: P % y),
-        ("__pow__", lambda y: y**2),
-        ("__neg__", lambda y: -y),
-        ("__invert__", lambda y: ~y),
-        ("__gt__", lambda y: y > 0),
-        ("__gt__", lambda y: y > P),
-        ("__le__", lambda y: y <= P),
-        ("__and__", lambda y: y & 1),
-        ("__matmul__", lambda y: y @ torch.eye(3)),
-        ("__setitem__", lambda y: y.__setitem__(0, 1)),
-        ("__array__", lambda y: np.asarray(y)),
-        ("__array__", lambda y: P.numpy() == y),
-        ("__array__", lambda y: np.mean(y)),
-        ("comparison with anything but a tensor", lambda y: y == -100),
-        ("comparison with anything but a tensor", lambda y: y[y != -100]),
-        ("comparison with anything but a tensor", lambda y: y == 0),
-        ("comparison with anything but a tensor", lambda y: -100 in y),
-        ("comparison with anything but a tensor", lambda y: y == small()),
-        ("comparison with anything but a tensor", lambda y: y != small()),
-        ("comparison with anything but a tensor", lambda y: torch.eq(y, 3)),
-        ("comparison with anything but a tensor", lambda y: torch.eq(y, small())),
-        ("comparison with anything but a tensor", lambda y: torch.ne(y, 3)),
-        ("comparison with anything but a tensor", lambda y: y.eq(3)),
-        ("comparison with anything but a tensor", lambda y: y == P.numpy()),
-        ("comparison with anything but a tensor", lambda y: y == [0, 1, 2]),
-        ("add", lambda y: torch.add(P, y)),
-        ("cat", lambda y: torch.cat([y, y])),
-        ("stack", lambda y: torch.stack([y, y])),
-        ("unique", lambda y: torch.unique(y)),
-        ("sum", lambda y: torch.sum(y)),
-        ("where", lambda y: torch.where(P > 0, P, y)),
-        ("__getitem__", lambda y: torch.eye(3)[y]),
-        ("embedding", lambda y: nn.Embedding(4, 2)(y)),
-        ("is_floating_point", lambda y: torch.is_floating_point(y)),
-        (r"view_as \[3, 1\], a shape other than its own \[3\],", lambda y: y.view_as(P[:, None])),
+        ("__add__", CALCULATE, lambda y: y + 1),
+        ("__radd__", CALCULATE, lambda y: 1 + y),
+        ("__radd__", CALCULATE, lambda y: sum(y)),
+        ("__sub__", CALCULATE, lambda y: y - P),
+        ("__rsub__", CALCULATE, lambda y: P - y),
+        ("__mul__", CALCULATE, lambda y: y * 0.5),
+        ("__rmul__", CALCULATE, lambda y: 0.5 * y),
+        ("__truediv__", CALCULATE, lambda y: y / 2),
+        ("__rfloordiv__", CALCULATE, lambda y: P // y),
+        ("__rmod__", CALCULATE, lambda y: P % y),
+        ("__pow__", CALCULATE, lambda y: y**2),
+        ("__neg__", CALCULATE, lambda y: -y),
+        ("__invert__", CALCULATE, lambda y: ~y),
+        ("__and__", CALCULATE, lambda y: y & 1),
+        ("__matmul__", CALCULATE, lambda y: y @ torch.eye(3)),
+        ("add", CALCULATE, lambda y: torch.add(P, y)),
+        ("__iadd__", CALCULATE, lambda y: operator.iadd(y, 1)),
+        ("__gt__", ORDER, lambda y: y > 0),
+        ("__gt__", ORDER, lambda y: y > P),
+        ("__le__", ORDER, lambda y: y <= P),
+        ("lt", ORDER, lambda y: torch.lt(y, 3)),
+        ("__setitem__", IN_PLACE, lambda y: y.__setitem__(0, 1)),
+        ("__array__", METRIC, lambda y: np.asarray(y)),
+        ("__array__", METRIC, lambda y: np.mean(y)),
+        ("unique", METRIC, lambda y: torch.unique(y)),
+        ("bincount", METRIC, lambda y: torch.bincount(y)),
+        ("max", METRIC, lambda y: torch.max(y, 0)),
+        ("argmax", METRIC, lambda y: torch.argmax(y)),
+        ("topk", METRIC, lambda y: torch.topk(y, 1)),
+        ("sum", METRIC, lambda y: torch.sum(y)),
+        ("equal", METRIC, lambda y: torch.equal(P, y)),
+        ("", COMPARE + " MixedTarget", lambda y: y == small()),
+        ("", COMPARE + " MixedTarget", lambda y: y != small()),
+        ("", COMPARE + " MixedTarget", lambda y: torch.eq(y, small())),
+        ("", COMPARE + " ndarray", lambda y: y == P.numpy()),
+        ("", COMPARE + " ndarray", lambda y: P.numpy() == y),
+        ("", COMPARE + " list", lambda y: y == [0, 1, 2]),
+        ("", COMPARE + " str", lambda y: y == "cat"),
+        ("where", OTHER, lambda y: torch.where(P > 0, P, y)),
+        ("__getitem__", LOOKUP, lambda y: torch.eye(3)[y]),
+        ("__getitem__", LOOKUP, lambda y: y[y]),
+        ("embedding", LOOKUP, lambda y: nn.Embedding(4, 2)(y)),
+        ("gather", LOOKUP, lambda y: torch.eye(3).gather(1, y[:, None])),
+        ("gather", LOOKUP, lambda y: torch.gather(torch.eye(3), 1, y[:, None])),
+        ("scatter_", LOOKUP, lambda y: torch.zeros(3, 3).scatter_(1, y[:, None], 1)),
+        ("index_select", LOOKUP, lambda y: torch.eye(3).index_select(0, y)),
+        ("index_select", LOOKUP, lambda y: torch.index_select(y, 0, y)),
+        ("clamp", r"label smoother, give label_smoothing= to the loss", lambda y: torch.clamp(y, min=0)),
+        ("conversion to torch.int32", NUMBERS, lambda y: y.view(torch.int32)),
+        ("conversion to torch.float32", NUMBERS, lambda y: y.type(torch.float32)),
+        ("__float__", NUMBERS, lambda y: float(y)),
+        ("F.pad", r"in mode 'reflect' has no meaning", lambda y: F.pad(y, (1, 1), mode="reflect")),
+        ("", r"joins others and integer class indices, not torch\.float32", lambda y: torch.cat([y, torch.zeros(2)])),
     ],
 )
-def test_operations_without_a_meaning_are_refused_with_a_way_out(what, call):
-    with pytest.raises(TypeError, match=f"{what} .*{HELP}"):
+def test_operations_without_a_meaning_are_refused_with_the_one_way_out(what, advice, call):
+    with pytest.raises(TypeError, match=f"^{what}.*{advice}") as error:
         call(small())
+    assert len(str(error.value)) <= 200
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "advice"),
     [
-        "float",
-        "int",
-        "type",
-        "squeeze",
-        "unsqueeze",
-        "numpy",
-        "tolist",
-        "item",
-        "sum",
-        "is_floating_point",
-        "T",
-        "new_zeros",
+        *((name, NUMBERS) for name in ("float", "double", "half", "int", "bool")),
+        *((name, METRIC) for name in ("numpy", "tolist", "item", "sum", "argmax", "unique", "topk", "max")),
+        *((name, IN_PLACE) for name in ("zero_", "masked_fill_", "squeeze_", "copy_")),
+        ("clamp", r"label_smoothing="),
+        ("index_fill", LOOKUP),
+        ("backward", OTHER),
     ],
 )
-def test_what_only_tensors_have_is_refused_with_a_way_out(name):
+def test_what_only_tensors_have_is_refused_with_a_way_out(name, advice):
     """An AttributeError, so that hasattr says no."""
     assert not hasattr(small(), name)
-    with pytest.raises(AttributeError, match=rf"Tensor\.{name} {HELP}"):
+    with pytest.raises(AttributeError, match=rf"^Tensor\.{name} .*{advice}") as error:
         getattr(small(), name)
+    assert len(str(error.value)) <= 200
 
 
 def test_what_nothing_has_is_an_ordinary_attribute_error():

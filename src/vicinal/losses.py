@@ -1,262 +1,247 @@
-"""The rules of a MixedTarget's losses: what F.cross_entropy, F.nll_loss and their modules give for it.
+"""Any loss on class indices, mixed: `losses.mixed(criterion)`.
 
-Entry i has the loss sum_k w_ik * c[y_ik] * nll(i, y_ik) over its ids that are not ignored; w are the shares, c the class
-weights. "mean" divides the sum over entries by sum_ik w_ik * c[y_ik], which for w = 1 is what PyTorch divides by. No
-dense one-hot is built.
+`F.cross_entropy`, `F.nll_loss` and their modules take a MixedTarget as it is, by the rule of `_cross_entropy.py`. Any other
+loss f gives sum_k share_k * f(ids_k), example by example, with the mean that f itself takes of plain class indices.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from vicinal.target import MixedTarget, beside, both
+from vicinal import _cross_entropy
+from vicinal._shapes import spread
+from vicinal.target import MixedTarget
 
 _REDUCTIONS = ("none", "mean", "sum")
-_MANY_CLASSES = 8192  # from here on one buffer that serves twice beats PyTorch's own operations (docs/performance.md)
+_EXACT_MODULES = (nn.CrossEntropyLoss, nn.NLLLoss)  # whose rule is known
+_EXACT_FUNCTIONS = (F.cross_entropy, F.nll_loss)
 
 
-def _cross_entropy(
-    input: Tensor,
-    target: MixedTarget,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """Give sum_k w_k * cross_entropy(input, ids_k): the paper's loss, linear in the label (section 2)."""
-    simple = reduction == "mean" and weight is None and size_average is None and reduce is None and ignore_index < 0
-    if simple and not label_smoothing and (slopes := _slopes(input, target)) is not None:
+def mixed(criterion: Callable[..., Tensor]) -> Mixed:
+    """Return a criterion that mixes any loss on class indices: sum over k of share_k * criterion(prediction, ids_k).
+
+    A criterion with a reduction (an attribute or an argument of that name) is asked for the loss of each entry, which are
+    mixed and then reduced as it reduces them itself: its mean divides by class weights and leaves out `ignore_index` where
+    it does so for plain class indices. A criterion that returns one loss per row or entry is mixed likewise, and returns
+    one. One that returns a single number for the batch (Dice, triplet, an ArcFace head with its loss) is mixed as a whole,
+    where all rows have the same shares.
+
+    Args:
+        criterion: a module or function that takes predictions and class indices, in any order or by name.
+
+    Returns:
+        A module that is called as criterion is. Plain class indices go to criterion unchanged.
+
+    Examples:
+        >>> import torch, torch.nn.functional as F
+        >>> from vicinal import MixedTarget
+        >>> def focal(logits, ids):
+        ...     ce = F.cross_entropy(logits, ids, reduction="none")
+        ...     return (1 - torch.exp(-ce)) ** 2 * ce
+        >>> y = MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.7], [0.3]]))
+        >>> mixed(focal)(torch.tensor([[0.7, 0.3]]).log(), y)
+        tensor([0.1995])
+
+    """
+    return Mixed(criterion)
+
+
+class Mixed(nn.Module):
+    """A criterion on class indices that takes a MixedTarget, made by `mixed`.
+
+    The criterion is called once per class index of a row. At the first call it is called on plain class indices too, to
+    find out what its mean divides by; again where a later batch could tell more, such as the first with ignored entries.
+    """
+
+    def __init__(self, criterion: Callable[..., Tensor]) -> None:
+        super().__init__()
+        if not callable(criterion):
+            raise TypeError(f"a criterion is a module or a function, got {type(criterion).__name__}")
+        self.criterion = criterion
+        self._agreeing: list[_Divisor] | None = None  # with the criterion's own reduction, as far as is known
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss, reduced as the criterion reduces it.
+
+        Raises:
+            TypeError: there are several mixed targets, or the criterion does not return a tensor.
+            ValueError: the criterion cannot be mixed, or takes a mean that it is not known how to take of mixed targets.
+
+        """
+        targets = [value for value in (*args, *kwargs.values()) if isinstance(value, MixedTarget)]
+        if not targets:
+            return self.criterion(*args, **kwargs)
+        if len(targets) > 1:
+            raise TypeError(f"mixed takes one MixedTarget, got {len(targets)}: mix the losses of several one by one")
+        if type(self.criterion) in _EXACT_MODULES or any(self.criterion is f for f in _EXACT_FUNCTIONS):
+            return self.criterion(*args, **kwargs)
+        y = targets[0]
+        if y.smoothing:
+            raise ValueError(
+                f"the target is smoothed by {y.smoothing:g}, and only cross-entropy knows how: leave LabelSmoothing out, "
+                "and smooth in the criterion"
+            )
+        call = _Call(self.criterion, args, kwargs)
+        if _cross_entropy._is_plain(y):
+            return call(y.ids[0])
+        losses = [call.each(ids) for ids in y.ids.unbind()]
+        if losses[0].ndim == 0 < y.ndim:
+            return _of_batch(losses, y)
+        shares = _shares_like(losses[0], y)
+        total = _sum_of_products(shares, losses)
+        if call.reduction in (None, "none"):
+            return total
+        return total.sum() / self._divisor(call, y, shares, losses)
+
+    def _divisor(self, call: _Call, y: MixedTarget, shares: Tensor, losses: list[Tensor]) -> Tensor:
+        """Return what the sum is divided by, if the same rule gives the criterion's own value of plain class indices."""
+        rules = self._agreeing
+        if rules is None:
+            rules = _Divisor.candidates(call, shares[0].shape == y.shape)
+        values = [rule(y.ids, shares) for rule in rules]
+        if self._agreeing is None or not all(torch.allclose(values[0], value, equal_nan=True) for value in values[1:]):
+            self._agreeing = _agreeing(rules, call, y.ids, losses)
+            values = [rule(y.ids, shares) for rule in self._agreeing]
+        return values[0]
+
+
+class _Call:
+    """One call of a criterion, to be repeated with each of the class indices in place of the mixed target."""
+
+    def __init__(self, criterion: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.criterion, self.args, self.kwargs = criterion, args, kwargs
+        function = criterion.forward if isinstance(criterion, nn.Module) else criterion
         try:
-            return torch.dot(input.log_softmax(1).gather(1, target.ids.T).view(-1), slopes)
-        except (IndexError, RuntimeError):  # an id that is ignored, or lies outside: what follows tells them apart
-            pass
-    _check(input, target, weight, size_average, reduce, reduction, "logits")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-    smoothing = both(target.smoothing, label_smoothing)
-    all_count = _all_count(target, ignore_index)
-    if not all_count and _is_plain(target):
-        ids = target.ids[0]
-        return F.cross_entropy(input, ids, weight, None, ignore_index, None, reduction, smoothing)
-    logits = _as_autocast(input)
-    if _is_large(logits):
-        return _reduce(_OneBuffer, logits, target, weight, ignore_index, reduction, smoothing, all_count)
-    return _reduce(None, F.log_softmax(logits, 1), target, weight, ignore_index, reduction, smoothing, all_count)
+            self.bound = inspect.signature(function).bind_partial(*args, **kwargs)
+        except (
+            TypeError,
+            ValueError,
+        ):  # a builtin without a signature, or a wrong call, of which the criterion will tell
+            self.bound = None
+        else:
+            self.bound.apply_defaults()
+        self.reduction = self.setting("reduction")
+        if self.reduction not in (None, *_REDUCTIONS):
+            raise ValueError(f"mixed takes criteria of reduction {_REDUCTIONS}, got {self.reduction!r}")
 
+    def setting(self, name: str) -> Any:
+        """Return an argument of the call or an attribute of the criterion; None if there is neither."""
+        given = None if self.bound is None else self.bound.arguments.get(name)
+        return getattr(self.criterion, name, None) if given is None else given
 
-def _nll_loss(
-    input: Tensor,
-    target: MixedTarget,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    _check(input, target, weight, size_average, reduce, reduction, "log-probabilities")
-    all_count = _all_count(target, ignore_index)
-    if not all_count and _is_plain(target) and target.smoothing == 0:
-        return F.nll_loss(input, target.ids[0], weight, None, ignore_index, None, reduction)
-    return _reduce(None, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing, all_count)
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Return the criterion's own value of plain class indices."""
+        return _tensor(self.criterion(*self._with(self.args, ids), **self._with(self.kwargs, ids)))
 
-
-def _reduce(
-    function: Any,
-    scores: Tensor,
-    target: MixedTarget,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-    smoothing: float,
-    all_count: bool,
-) -> Tensor:
-    """Reduce the losses of all entries; `scores` are log-probabilities, or for `_OneBuffer` logits."""
-    exact = torch.float64 if scores.dtype == torch.float64 else torch.float32  # half precisions are weighted in float32
-    ids, kept = target.ids, beside(target.weight.to(exact), target.ids)
-    if not all_count:
-        keep = ids != ignore_index
-        ids, kept = ids * keep, kept * keep  # an ignored id may lie anywhere
-    share = kept if weight is None else kept * weight.to(exact)[ids]
-    if function is None and all_count and smoothing == 0 and reduction != "none" and scores.ndim == 2:
-        # nothing but a weighted sum of log-probabilities: one product
-        picked = scores.gather(1, ids.T).to(exact)
-        total = torch.dot(picked.flatten(), share.T.flatten() / (-1 if reduction == "sum" else -share.sum()))
-        return total.to(scores.dtype)
-    spread = kept.expand_as(ids).sum(0) * (smoothing / scores.shape[1]) if smoothing else None
-    share = share.expand_as(ids)
-    of_ids = share if spread is None else share * (1 - smoothing)
-    rows = (_by_id if function is None else function.apply)(scores, ids, of_ids, spread, weight)
-    if reduction == "none":
-        return rows.to(scores.dtype)
-    return (rows.sum() if reduction == "sum" else rows.sum() / share.sum()).to(scores.dtype)
-
-
-def _all_count(target: MixedTarget, ignore_index: int) -> bool:
-    """Whether ids are several and every one has a share and is not ignored; False where it would cost a wait to know."""
-    if (
-        len(target.ids) == 1
-        or torch.compiler.is_compiling()
-        or target.device.type != "cpu"
-        or target.numel() == 0
-        or ignore_index >= 0
-    ):
-        return False
-    return int(target.ids.min()) >= 0 and float(target.weight.min()) > 0
-
-
-def _by_id(log_p: Tensor, ids: Tensor, share: Tensor, spread: Tensor | None, weight: Tensor | None) -> Tensor:
-    """Give sum_k share_k * nll(ids_k) + spread * sum_c c[class] * nll(class) of each entry."""
-    picked = log_p.gather(1, ids.movedim(0, 1)).to(share.dtype)
-    rows = _times(share.movedim(0, 1), -picked).sum(1)
-    if spread is not None:
-        by_class = log_p if weight is None else log_p * weight.view(-1, *(1,) * (log_p.ndim - 2))
-        rows = rows + _times(spread, -by_class.sum(1, dtype=spread.dtype))
-    return rows
-
-
-class _OneBuffer(torch.autograd.Function):
-    """The same from logits [n, C], in one buffer of their size: its log-probabilities become the gradient in place."""
+    def each(self, ids: Tensor) -> Tensor:
+        """Return the losses of class indices before they are reduced; one number if the criterion has no others."""
+        if self.reduction is None:
+            return self(ids)
+        if self.bound is not None and self.bound.arguments.get("reduction") is not None:
+            self.bound.arguments["reduction"] = "none"
+            return _tensor(self.criterion(*self._with(self.bound.args, ids), **self._with(self.bound.kwargs, ids)))
+        unreduced: Any = copy.copy(self.criterion)
+        unreduced.reduction = "none"
+        return _tensor(unreduced(*self._with(self.args, ids), **self._with(self.kwargs, ids)))
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, ids: Tensor, share: Tensor, spread: Tensor | None, weight: Tensor | None
-    ) -> Tensor:
-        log_p = logits.log_softmax(1)
-        rows = _times(share.T, -log_p.gather(1, ids.T).to(share.dtype)).sum(1)
-        if spread is not None:
-            with torch.autocast(log_p.device.type, enabled=False):  # it would take the product in half precision
-                by_class = log_p.sum(1, dtype=spread.dtype) if weight is None else log_p @ weight.to(log_p.dtype)
-            rows = rows + _times(spread, -by_class.to(spread.dtype))
-        ctx.log_p = log_p  # not among the saved tensors, which must not be written to
-        ctx.save_for_backward(ids, share, spread, weight)
-        return rows
+    def _with(values: Any, ids: Tensor) -> Any:
+        if isinstance(values, dict):
+            return {name: ids if isinstance(value, MixedTarget) else value for name, value in values.items()}
+        return [ids if isinstance(value, MixedTarget) else value for value in values]
+
+
+@dataclass(frozen=True)
+class _Divisor:
+    """A rule for what a reduction divides by: the class weights or the number of entries, of all or of those that count."""
+
+    nothing: bool = False
+    weight: Tensor | None = None
+    ignore_index: int | None = None
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if torch.is_grad_enabled():  # create_graph=True
-            raise RuntimeError(
-                "the mixed loss over many classes has no second derivative: its gradient lies in the memory of its forward "
-                "pass. Take the loss of y.dense(num_classes) where gradients of gradients are needed"
-            )
-        if ctx.log_p is None:
-            raise RuntimeError(
-                "the mixed loss over many classes gives its gradient once, in the memory of its forward pass: for a second "
-                "backward compute the loss again"
-            )
-        grad, ctx.log_p = ctx.log_p, None
-        ids, share, spread, weight = ctx.saved_tensors
-        total = share.sum(0)
-        if spread is not None:
-            total = total + spread * (grad.shape[1] if weight is None else weight.sum())
-        # an entry that counts nothing has no gradient, even where all are ignored and the slope of their mean is nan
-        grad.exp_().mul_(_times(total, slope)[:, None])
-        grad.scatter_add_(1, ids.T, -_times(share, slope).T.to(grad.dtype))
-        if spread is not None:
-            back = _times(spread, slope).to(grad.dtype)
-            if weight is None:
-                grad.sub_(back[:, None])
-            else:
-                grad.addr_(back, weight.to(grad.dtype), alpha=-1)
-        return grad, None, None, None, None
+    def candidates(call: _Call, of_entries: bool) -> list[_Divisor]:
+        """Return the rules that a criterion may follow, the most usual first."""
+        if call.reduction == "sum":
+            return [_Divisor(nothing=True)]
+        weight, ignored = call.setting("weight"), call.setting("ignore_index")
+        weight = weight if isinstance(weight, Tensor) and weight.ndim == 1 else None
+        ignored = ignored if isinstance(ignored, int) else -100  # as PyTorch has it where nothing is said
+        if not of_entries:
+            return [_Divisor()]
+        rules = [_Divisor(ignore_index=ignored), _Divisor()]
+        return rules if weight is None else [_Divisor(weight=weight, ignore_index=ignored), *rules]
+
+    def __call__(self, ids: Tensor, shares: Tensor) -> Tensor:
+        """Return the divisor of class indices [k, ...] with shares [k, ...]."""
+        if self.nothing:
+            return shares.new_ones(())
+        if self.ignore_index is not None:
+            keep = ids != self.ignore_index
+            ids, shares = ids * keep, shares * keep
+        return (shares if self.weight is None else shares * self.weight.to(shares.dtype)[ids]).sum()
 
 
-def _slopes(input: Any, target: Any) -> Tensor | None:
-    """Give what log-probabilities of few classes are multiplied by, if the target knows that this is all of the loss."""
-    slopes = target.slopes if isinstance(target, MixedTarget) else None
-    if slopes is None or target.smoothing or not isinstance(input, Tensor) or input.dtype != torch.float32:
-        return None
-    shape, ids = input.shape, target.ids.shape
-    fits = len(shape) == 2 and len(ids) == 2 and shape[0] == ids[1] and shape[1] < _MANY_CLASSES
-    return slopes if fits and input.is_cpu else None
+def _agreeing(rules: list[_Divisor], call: _Call, ids: Tensor, losses: list[Tensor]) -> list[_Divisor]:
+    """Return the rules by which the losses of plain class indices come to the criterion's own value."""
+    with torch.no_grad():
+        for own_ids, each in zip(ids, losses, strict=True):
+            own, total, ones = call(own_ids), each.sum(), torch.ones_like(each, dtype=torch.float32)
+            tolerance = 1e-4 if each.dtype in (torch.float32, torch.float64) else 2e-2
+            values = [total / rule(own_ids, ones) for rule in rules]
+            rules = [
+                rule
+                for rule, value in zip(rules, values, strict=True)
+                if torch.allclose(value.double(), own.double(), rtol=tolerance, atol=1e-6, equal_nan=True)
+            ]
+            if not rules:
+                raise ValueError(
+                    f"the {call.reduction} of this criterion on plain class indices is {float(own):.6g}, but its losses "
+                    f"come to {float(values[0]):.6g}: use reduction='none' and reduce the mixed losses yourself"
+                )
+    return rules
 
 
-def _is_large(logits: Tensor) -> bool:
-    return (
-        logits.ndim == 2
-        and logits.shape[1] >= _MANY_CLASSES
-        and logits.requires_grad
-        and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # torch.func differentiates the plain operations
+def _tensor(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"a criterion returns a tensor of losses, got {type(loss).__name__}: wrap it in a function that does"
+        )
+    return loss
+
+
+def _shares_like(losses: Tensor, y: MixedTarget) -> Tensor:
+    """Return the shares [k, ...] of losses per entry or per row, which may end in dimensions of size 1."""
+    for shape, shares in ((y.shape, spread(y.weight, y.ids)), (y.shape[:1], y.weight)):
+        fits = losses.shape[: len(shape)] == shape and set(losses.shape[len(shape) :]) <= {1}
+        if fits and shares.shape[1:] == shape:
+            return shares.reshape(len(shares), *losses.shape)
+    raise ValueError(
+        f"the criterion returns losses {list(losses.shape)} of targets {list(y.shape)}: it must return one per entry, one "
+        "per row, or one for the batch"
     )
 
 
-def _as_autocast(input: Tensor) -> Tensor:
-    """Give float32 where autocast is on, as it does before a loss (but not before log_softmax on a CPU)."""
-    half = input.dtype in (torch.float16, torch.bfloat16)
-    return input.float() if half and torch.is_autocast_enabled(input.device.type) else input
+def _sum_of_products(shares: Tensor, losses: list[Tensor]) -> Tensor:
+    products = [_cross_entropy._times(share, loss) for share, loss in zip(shares, losses, strict=True)]
+    return torch.stack(products).sum(0)
 
 
-def _is_plain(target: MixedTarget) -> bool:
-    """Whether every row is wholly its own, so that PyTorch's own loss applies and gives its very bits.
-
-    One id a row is always that. Of several, the shares say, read only where that costs no wait for an accelerator; the
-    formula below agrees to rounding there.
-    """
-    if len(target.ids) == 1:
-        return True
-    if torch.compiler.is_compiling() or target.weight.device.type != "cpu":
-        return False
-    return bool((target.weight[0] == 1).all())
-
-
-def _times(w: Tensor, loss: Tensor) -> Tensor:
-    """Give w * loss, and 0 where w is 0 even if the loss is infinite (a class the model excludes, with no share)."""
-    return torch.where(w == 0, torch.zeros_like(loss), w * loss)
-
-
-def _check(
-    input: Tensor,
-    target: MixedTarget,
-    weight: Tensor | None,
-    size_average: bool | None,
-    reduce: bool | None,
-    reduction: str,
-    what: str,
-) -> None:
-    if size_average is not None or reduce is not None:
-        raise ValueError("size_average and reduce are deprecated in PyTorch and not taken here: use reduction=")
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"reduction must be one of {_REDUCTIONS}, got {reduction!r}")
-    if isinstance(input, MixedTarget) or not isinstance(target, MixedTarget):
-        MixedTarget.refuse("a loss whose first argument, the prediction, is one,")
-    if input.ndim < 2 or (input.shape[0], *input.shape[2:]) != tuple(target.shape):
+def _of_batch(losses: list[Tensor], y: MixedTarget) -> Tensor:
+    """Mix losses of the whole batch, which is right where all rows have the same shares."""
+    by_row = y.weight.flatten(1)
+    shares = by_row[:, 0]
+    if not bool((by_row == by_row[:, :1]).all()) or abs(float(shares.detach().sum()) - 1) > 1e-3:
         raise ValueError(
-            f"{what} {list(input.shape)} do not fit class ids {list(target.shape)}: [n, num_classes, d1, ...] goes "
-            "with [n, d1, ...]. One-hot and multi-label targets are numbers: make them floating point before mixing"
+            "the criterion returns one number for the batch, which is mixed only where all rows have the same shares: draw "
+            "one lambda per batch, or let it return one loss per row"
         )
-    if weight is not None and tuple(weight.shape) != (input.shape[1],):
-        raise ValueError(f"weight {list(weight.shape)} must hold one number for each of the {input.shape[1]} classes")
-
-
-def _one_hot(target: MixedTarget, num_classes: int = -1) -> Tensor:
-    if num_classes < 1:
-        raise ValueError("F.one_hot of a MixedTarget needs num_classes: a batch need not hold every class")
-    return target.dense(num_classes).movedim(1, -1)
-
-
-def _eq(input: Any, other: Any) -> Tensor:
-    return other.hits(input) if isinstance(other, MixedTarget) else input.hits(other)
-
-
-def _ne(input: Any, other: Any) -> Tensor:
-    return 1 - _eq(input, other)
-
-
-MixedTarget.rules |= {
-    F.cross_entropy: _cross_entropy,
-    F.nll_loss: _nll_loss,
-    F.one_hot: _one_hot,
-    torch.eq: _eq,
-    Tensor.eq: _eq,
-    Tensor.__eq__: _eq,
-    torch.ne: _ne,
-    Tensor.ne: _ne,
-    Tensor.__ne__: _ne,
-}
+    return _sum_of_products(shares, losses)

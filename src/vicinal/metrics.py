@@ -7,41 +7,50 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vicinal._shapes import spread
 from vicinal.target import MixedTarget
 
 
 def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Tensor:
-    """Give the lambda-weighted accuracy: the mean over rows of the share of the label that the prediction agrees with.
+    """Compute the lambda-weighted accuracy: the mean share of the label that the prediction agrees with.
 
     This is training accuracy while mixing; it is bounded by the labels' own shares (a row of 0.6 cat and 0.4 dog gives
-    at most 0.6 at topk = 1), so never compare it with accuracy on plain examples. For plain ids it is plain accuracy.
+    at most 0.6 at topk = 1), so never compare it with accuracy on plain examples. For plain class indices it is plain
+    accuracy. Where examples are weighted (`y.weighted(w)`), it is the weighted mean.
 
     Args:
-        logits: [n, num_classes], floating point.
-        y: a `MixedTarget` of n ids, or int64 [n].
-        topk: an id counts as agreed with when it is among the `topk` largest logits.
+        logits: [n, num_classes, ...], floating point.
+        y: a `MixedTarget` of shape [n, ...], or int64 [n, ...].
+        topk: a class index counts as agreed with when it is among the `topk` largest logits.
 
     Returns:
         float32 scalar in [0, 1].
 
+    Raises:
+        ValueError: shapes do not fit, or there are fewer than topk classes.
+
     """
-    if logits.ndim != 2 or tuple(y.shape) != (len(logits),):
-        raise ValueError(f"logits [n, num_classes] go with ids [n], got {list(logits.shape)} and {list(y.shape)}")
+    if logits.ndim < 2 or (*logits.shape[:1], *logits.shape[2:]) != tuple(y.shape):
+        raise ValueError(
+            f"logits [n, num_classes, ...] go with class indices [n, ...], got {list(logits.shape)} and {list(y.shape)}"
+        )
     if not 1 <= topk <= logits.shape[1]:
         raise ValueError(f"topk must lie in [1, {logits.shape[1]}], got {topk}")
     best = logits.topk(topk, dim=1).indices
-    agree = y.hits if isinstance(y, MixedTarget) else y.eq
-    return torch.stack([agree(column).to(torch.float32) for column in best.unbind(1)]).sum(0).mean()
+    hits = torch.stack([torch.eq(column, y).to(torch.float32) for column in best.unbind(1)]).sum(0)  # pyright: ignore
+    if not isinstance(y, MixedTarget):
+        return hits.mean()
+    return hits.sum() / spread(y.weight, y.ids).sum(dtype=torch.float32)
 
 
 def nll(probabilities: Tensor, y: Tensor) -> Tensor:
-    """Give the mean negative log-likelihood in nats of ids y int64 [..., n] under probabilities [..., n, classes]."""
+    """Compute the mean negative log-likelihood in nats of class indices y [..., n] under probabilities [..., n, classes]."""
     _check(probabilities, y)
     return -probabilities.gather(-1, y[..., None]).squeeze(-1).log().mean(-1)
 
 
 def brier(probabilities: Tensor, y: Tensor) -> Tensor:
-    """Give the Brier score (Brier 1950): the mean squared distance to the one-hot label, in [0, 2].
+    """Compute the Brier score (Brier 1950): the mean squared distance to the one-hot label, in [0, 2].
 
     Args:
         probabilities: [..., n, classes].
@@ -93,7 +102,7 @@ def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability
 
 
 def ece(probabilities: Tensor, y: Tensor, bins: int = 15) -> Tensor:
-    """Give the expected calibration error [...] of probabilities [..., n, classes] for ids y int64 [..., n]."""
+    """Compute the expected calibration error [...] of probabilities [..., n, classes] for class indices y int64 [..., n]."""
     return reliability(probabilities, y, bins).ece
 
 
@@ -101,6 +110,6 @@ def _check(probabilities: Tensor, y: Tensor) -> None:
     """Refuse ids of another shape, of which `gather` would quietly score a part."""
     if not isinstance(y, Tensor) or y.shape != probabilities.shape[:-1]:
         raise ValueError(
-            f"probabilities [..., n, classes] go with plain ids [..., n], got {list(probabilities.shape)} and "
+            f"probabilities [..., n, classes] go with plain class indices [..., n], got {list(probabilities.shape)} and "
             f"{type(y).__name__} {list(y.shape)}"
         )

@@ -1,29 +1,45 @@
-"""MixedTarget: class ids that know they are mixed; the rules of their losses are in `losses.py`.
+"""MixedTarget: class indices that know they are mixed.
 
 The user's loss line stays as it is: `F.cross_entropy(logits, y)` and `nn.CrossEntropyLoss(...)`, `F.nll_loss` and
-`nn.NLLLoss` give the lambda-weighted loss when `y` is a MixedTarget, through PyTorch's `__torch_function__`
-protocol. No dense one-hot is built. What has no meaning is refused, never guessed.
+`nn.NLLLoss` give the lambda-weighted loss when `y` is a MixedTarget, through PyTorch's `__torch_function__` protocol; the
+rules are in `_cross_entropy.py`. No dense one-hot is built. What has no meaning is refused, never guessed
+(`_refusals.py`); what only moves entries about is done (`_shapes.py`).
 """
 
 from __future__ import annotations
 
-import operator
+import contextlib
+import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch._functorch import pyfunctorch
+from torch.utils import _pytree as pytree
+
+from vicinal import _refusals, _shapes
+from vicinal._shapes import beside
 
 
 class MixedTarget:
-    """Class ids of several examples a row, with the share of each.
+    """Class indices of several examples per entry, with the share of each.
 
     Args:
         ids: int64 [k, n, d1, ...]: for each row, the class (or map of classes) of itself and of its k - 1 partners.
-        weight: float32 [k, n], the shares; >= 0, and they sum to 1 over k.
+        weight: floating point [k, n], the shares of each row; or of as many dimensions as ids, [k, n, d1, ...], sizes of 1
+            allowed, the shares of each entry. Shares are >= 0. They sum to 1 over k, but where examples are weighted.
         smoothing: label smoothing that the loss applies on top: (1 - smoothing) * target + smoothing / num_classes.
+        rows: int64 like weight: the row of the batch before mixing that each class index comes from, for `weighted`; None
+            if unknown.
 
-    `shape`, `dtype`, `device`, `len` and indexing are those of the plain target [n, d1, ...].
+    `shape`, `dtype`, `device`, `len`, indexing and all operations on shapes are those of the plain target [n, d1, ...]. Its
+    leaves as a pytree are the class indices [n, k, d1, ...] and the shares [n, k, ...], rows first.
+
+    Raises:
+        ValueError: the tensors do not fit together.
 
     Examples:
         >>> import torch, torch.nn.functional as F
@@ -34,35 +50,89 @@ class MixedTarget:
         tensor(1.0986)
         >>> torch.tensor([0, 1]) == y
         tensor([0.7500, 1.0000])
+        >>> y.largest()
+        tensor([0, 1])
 
     """
 
-    __slots__ = ("ids", "slopes", "smoothing", "weight")
-    rules: ClassVar[dict[Any, Callable[..., Any]]] = {}  # PyTorch's functions that have a meaning here: losses.py
+    __slots__ = ("_known", "_partner", "_rows", "ids", "smoothing", "weight")
+    rules: ClassVar[dict[Any, Callable[..., Any]]] = {}  # PyTorch's functions that have a meaning here
+    __array_ufunc__ = None  # so that numbers and arrays of numpy leave comparisons to this class
 
-    def __init__(self, ids: Tensor, weight: Tensor, smoothing: float = 0.0) -> None:
-        if ids.dtype != torch.int64 or ids.ndim < 2 or len(ids) == 0:
+    def __init__(self, ids: Tensor, weight: Tensor, smoothing: float = 0.0, rows: Tensor | None = None) -> None:
+        if ids.dtype != torch.int64 or ids.ndim == 0 or len(ids) == 0:
             raise ValueError(f"ids must be int64 [k, n, ...] with k >= 1, got {ids.dtype} {list(ids.shape)}")
-        if weight.shape != ids.shape[:2] or not weight.is_floating_point():
+        if not weight.is_floating_point() or not _fits(weight, ids):
             raise ValueError(
-                f"weight must be floating point {list(ids.shape[:2])} beside ids {list(ids.shape)}, got {weight.dtype} "
-                f"{list(weight.shape)}"
+                f"weight must be floating point {list(ids.shape[:2])} beside ids {list(ids.shape)}, or of as many "
+                f"dimensions as ids, got {weight.dtype} {list(weight.shape)}"
             )
         if not 0 <= smoothing <= 1:
             raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
+        if rows is not None and (rows.dtype != torch.int64 or not _fits(rows, ids)):
+            raise ValueError(
+                f"rows must be int64 like weight {list(weight.shape)}, got {rows.dtype} {list(rows.shape)}"
+            )
         self.ids = ids
-        self.weight = weight
+        self.weight = weight.expand_as(ids) if ids.ndim == 2 else weight
         self.smoothing = smoothing
-        # -weight / n as [n * k], where the plan that made this knows that every share counts: what the mean loss
-        # multiplies log-probabilities by
-        self.slopes: Tensor | None = None
+        self._rows = rows
+        self._partner: Tensor | None = None
+        self._known: tuple[Tensor | None, Tensor, int] | None = None
 
     @classmethod
-    def trusted(cls, ids: Tensor, weight: Tensor, smoothing: float, slopes: Tensor | None) -> MixedTarget:
-        """Give a target from a plan's tensors, which fit by construction."""
+    def trusted(
+        cls, ids: Tensor, weight: Tensor, smoothing: float, slopes: Tensor | None, partner: Tensor | None = None
+    ) -> MixedTarget:
+        """Return a target of a plan's tensors, which fit by construction.
+
+        Args:
+            ids: int64 [k, n, ...].
+            weight: [k, n]; of one class index per row, all are 1.
+            smoothing: as of the class.
+            slopes: -weight / n as [n * k], where every share counts: what the mean loss multiplies log-probabilities by.
+            partner: int64 [n] or [n, k - 1], the rows of the partners.
+
+        """
         target = cls.__new__(cls)
-        target.ids, target.weight, target.smoothing, target.slopes = ids, weight, smoothing, slopes
+        target.ids, target.weight, target.smoothing = ids, weight, smoothing
+        target._partner, target._rows, target._known = partner, None, None
+        if (slopes is not None or len(ids) == 1) and not weight.requires_grad and not weight.is_inference():
+            target._known = slopes, weight, weight._version  # inference tensors count no versions
         return target
+
+    @classmethod
+    def _of(cls, ids: Any, weight: Any, smoothing: float, rows: Tensor | None) -> MixedTarget:
+        """Return a target without a look at its parts."""
+        target = cls.__new__(cls)
+        target.ids, target.weight, target.smoothing = ids, weight, smoothing
+        target._partner, target._rows, target._known = None, rows, None
+        return target
+
+    def _remade(self, ids: Tensor, weight: Tensor, rows: Tensor | None) -> MixedTarget:
+        """Return a target of the same smoothing."""
+        return self._of(ids, weight, self.smoothing, rows)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether a plan made the shares, and nobody has changed or replaced them since."""
+        known = self._known
+        return known is not None and known[1] is self.weight and known[1]._version == known[2]
+
+    @property
+    def slopes(self) -> Tensor | None:
+        """-weight / n as [n * k], where a plan made the shares and every share counts; None where that is not known."""
+        known = self._known
+        return known[0] if known is not None and known[1] is self.weight and known[1]._version == known[2] else None
+
+    @property
+    def rows(self) -> Tensor | None:
+        """int64 like `weight`: the row of the batch before mixing that each class index comes from; None if unknown."""
+        partner = self._partner
+        if partner is None:
+            return self._rows
+        own = torch.arange(len(partner), device=partner.device)
+        return torch.stack([own, *([partner] if partner.ndim == 1 else partner.unbind(1))])
 
     # -- what a plain target answers ---------------------------------------------------------------------------------
 
@@ -78,66 +148,163 @@ class MixedTarget:
 
     @property
     def dtype(self) -> torch.dtype:
-        """torch.int64: these are class ids."""
+        """torch.int64: these are class indices."""
         return self.ids.dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the ids and weights are."""
+        """Device of the class indices and shares."""
         return self.ids.device
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the shares have a gradient, as of a learned lambda."""
+        return self.weight.requires_grad
+
+    @property
+    def grad(self) -> None:
+        """None: class indices have no gradient; that of the shares is `weight.grad`."""
+        return
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the class indices and shares."""
+        return self.ids.nbytes + self.weight.nbytes
+
     def size(self, dim: int | None = None) -> Any:
-        """As of the plain target."""
+        """Return the shape, or the size of one dimension, of the plain target."""
         return self.shape if dim is None else self.shape[dim]
 
     def dim(self) -> int:
-        """Give the number of dimensions of the plain target."""
+        """Return the number of dimensions of the plain target."""
         return self.ndim
 
+    ndimension = dim
+
     def numel(self) -> int:
-        """Give the number of entries of the plain target."""
+        """Return the number of entries of the plain target."""
         return self.shape.numel()
 
+    nelement = numel
+
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
+        if self.ndim == 0:
+            raise TypeError("len() of a target of one entry, of shape []")
         return self.ids.shape[1]
 
-    def __getitem__(self, rows: Any) -> MixedTarget:
-        """Give some of the rows, by slice, index tensor or mask; an integer gives a target of one row."""
-        ndim = getattr(rows, "ndim", None)
-        if rows is None or isinstance(rows, (bool, tuple)) or (ndim or 0) > 1:
-            raise TypeError(
-                "a MixedTarget is indexed by its rows alone, as y[rows]: a slice, row numbers, or a mask [n]"
-            )
-        if isinstance(rows, int) or ndim == 0:  # a number of Python, numpy or torch
-            row = operator.index(rows)
-            if not -len(self) <= row < len(self):
-                raise IndexError(f"row {row} of a target of {len(self)} rows")
-            rows = slice(row, row + 1 or None)
-        return MixedTarget(self.ids[:, rows], self.weight[:, rows], self.smoothing)
+    def __contains__(self, index: object) -> bool:
+        """Whether any entry has a share of this class index."""
+        return bool((self.hits(index) > 0).any())
+
+    def __getitem__(self, index: Any) -> MixedTarget:
+        """Index as the plain target: rows, entries, masks of either; an integer takes a dimension away."""
+        parts = index if isinstance(index, tuple) else (index,)
+        for part in parts:
+            if isinstance(part, MixedTarget):
+                _refusals.refuse("__getitem__ of class indices")
+            if isinstance(part, Tensor) and part.is_floating_point():
+                raise TypeError(
+                    f"a MixedTarget is indexed by integers, slices and boolean masks, not by {part.dtype}: of shares make a "
+                    "mask, y[(y != -100) > 0]"
+                )
+        if (isinstance(index, list) and index) or isinstance(index, np.ndarray):
+            index = torch.as_tensor(index)
+        by_row = isinstance(index, slice) or (isinstance(index, Tensor) and index.ndim == 1)
+        if by_row and self.weight.shape[1:2] == self.ids.shape[1:2]:
+            rows = self.rows
+            rows = None if rows is None else rows.to(self.device)[:, index]
+            return self._remade(self.ids[:, index], self.weight[:, index], rows)
+        return _shapes.apply(self, lambda part: part[index])
 
     def __repr__(self) -> str:
-        """Show the shares and ids of each row, or the shapes where the rows are maps."""
+        """Show the shares and class indices of each row, or the shapes where the rows are maps."""
         smoothing = f", smoothing={self.smoothing}" if self.smoothing else ""
-        if self.ndim > 1:
-            return f"MixedTarget(ids={list(self.ids.shape)}, weight={self.weight.T.tolist()[:8]}{smoothing})"
+        if not isinstance(self.ids, Tensor):  # leaves of another kind, as of `tree_map(type, y)`
+            return f"MixedTarget({self.ids}, {self.weight}{smoothing})"
+        if self.ndim > 1 or self.device.type == "meta":
+            weight = (
+                self.weight.T.tolist()[:8]
+                if self.weight.ndim == 2 and not self.weight.is_meta
+                else list(self.weight.shape)
+            )
+            return f"MixedTarget(ids={list(self.ids.shape)}, weight={weight}{smoothing})"
+        k = len(self.ids)
         rows = [
             " + ".join(f"{w:.3g} of {i}" for w, i in zip(weights, ids, strict=True))
-            for weights, ids in zip(self.weight.T.tolist(), self.ids.T.tolist(), strict=True)
+            for weights, ids in zip(self.weight.view(k, -1).T.tolist(), self.ids.view(k, -1).T.tolist(), strict=True)
         ]
         shown = rows if len(rows) <= 16 else [*rows[:15], f"... {len(rows) - 15} more"]
-        return f"MixedTarget([{', '.join(shown)}]{smoothing})"
+        listed = ", ".join(shown)
+        return f"MixedTarget({listed if self.ndim == 0 else f'[{listed}]'}{smoothing})"
+
+    # -- shapes that the others go by; the rest is in _shapes.py -------------------------------------------------------
+
+    def unbind(self, dim: int = 0) -> tuple[MixedTarget, ...]:
+        """Return the targets along a dimension."""
+        _refusals.refuse_metrics("unbind")
+        return _shapes.apply(self, lambda part: part.unbind(dim))
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> MixedTarget:
+        """Flatten as of the plain target; each entry takes the shares of its row along."""
+        _refusals.refuse_metrics("flatten")
+        return self if self.ndim == 1 else _shapes.apply(self, lambda part: part.flatten(start_dim, end_dim))
+
+    def reshape(self, *shape: Any) -> MixedTarget:
+        """Reshape as of the plain target; each entry takes the shares of its row along."""
+        _refusals.refuse_metrics("reshape")
+        if any(isinstance(size, torch.dtype) for size in shape):
+            self.refuse(f"conversion to {shape[0]}")
+        if self.ndim == 1 and shape in ((-1,), ((-1,),)):
+            return self
+        return _shapes.apply(self, lambda part: part.reshape(*shape))
+
+    view = reshape
+
+    def view_as(self, other: Tensor | MixedTarget) -> MixedTarget:
+        """Reshape to the shape of another target or tensor."""
+        return self if self.shape == other.shape else self.reshape(other.shape)
+
+    reshape_as = view_as
+
+    def expand_as(self, other: Tensor | MixedTarget) -> MixedTarget:
+        """Expand to the shape of another target or tensor."""
+        return self.expand(other.shape)
+
+    def masked_fill(self, mask: Tensor, value: int) -> MixedTarget:
+        """Replace entries by one class index, such as one that the loss ignores."""
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError("masked_fill takes a boolean mask: of shares make one, (y != -100) > 0")
+        return self._remade(self.ids.masked_fill(mask.expand(self.shape), value), self.weight, self.rows)
 
     # -- moving ------------------------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> MixedTarget:
-        """Move to a device, with the arguments of `Tensor.to`; the ids stay int64."""
+        """Move to a device, with the arguments of `Tensor.to`; the class indices stay int64.
+
+        Raises:
+            TypeError: another dtype is asked for.
+
+        """
+        other = [arg for arg in args if isinstance(arg, MixedTarget)]
+        if other:
+            return self.to(other[0].device, *args[1:], **kwargs)
         probe = torch.empty(0, dtype=self.dtype, device=self.device).to(*args, **kwargs)
         if probe.dtype != self.dtype:
             self.refuse(f"conversion to {probe.dtype}")
         moves = {k: v for k, v in kwargs.items() if k in ("non_blocking", "copy")}
-        moves.update(zip(("non_blocking", "copy"), [a for a in args if isinstance(a, bool)], strict=False))
+        flags = [arg for arg in args if isinstance(arg, bool)]
+        moves.update(zip(("non_blocking", "copy")[: len(flags)], flags, strict=True))
         return self._each(lambda t: t.to(probe.device, **moves))
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """Return the name of the tensors' type, or itself where the type asked for is that of class indices."""
+        if dtype is None:
+            return self.ids.type()
+        probe = torch.empty(0, dtype=self.dtype, device=self.device).type(dtype)
+        if probe.dtype != self.dtype:
+            self.refuse(f"conversion to {dtype}")
+        return self.to(probe.device, non_blocking=non_blocking)
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> MixedTarget:
         """Move to a CUDA device."""
@@ -147,110 +314,212 @@ class MixedTarget:
         """Move to the host."""
         return self._each(Tensor.cpu)
 
-    def pin_memory(self) -> MixedTarget:
+    def pin_memory(self, device: Any = None) -> MixedTarget:
         """Pin the memory, as a DataLoader with pin_memory=True asks for."""
         return self._each(Tensor.pin_memory)
 
-    def long(self) -> MixedTarget:
-        """Give itself: the ids are int64 already."""
+    def is_pinned(self, device: Any = None) -> bool:
+        """Whether class indices and shares lie in pinned memory."""
+        return self.ids.is_pinned() and self.weight.is_pinned()
+
+    def share_memory_(self) -> MixedTarget:
+        """Move class indices and shares into shared memory, and return itself."""
+        self.ids.share_memory_()
+        self.weight.share_memory_()
         return self
 
+    def is_shared(self) -> bool:
+        """Whether class indices and shares lie in shared memory."""
+        return self.ids.is_shared() and self.weight.is_shared()
+
+    def record_stream(self, stream: Any) -> None:
+        """Tell the allocator that a stream uses the class indices and shares."""
+        self.ids.record_stream(stream)
+        self.weight.record_stream(stream)
+
+    def clone(self, *, memory_format: torch.memory_format | None = None) -> MixedTarget:
+        """Return a copy; the shares keep their gradient."""
+        return self._each(Tensor.clone)
+
+    def contiguous(self, memory_format: torch.memory_format | None = None) -> MixedTarget:
+        """Return a target of contiguous class indices and shares."""
+        return self._each(Tensor.contiguous)
+
     def detach(self) -> MixedTarget:
-        """Give itself: nothing here has a gradient."""
-        return self
+        """Return a target whose shares have no gradient; itself where they have none."""
+        return self._each(Tensor.detach) if self.weight.requires_grad else self
 
     @property
     def data(self) -> MixedTarget:
-        """Itself: nothing here has a gradient."""
-        return self
+        """The target without the gradient of its shares."""
+        return self.detach()
 
-    def flatten(self) -> MixedTarget:
-        """Give the entries one after the other [n * d1 * ...]; each takes the shares of its row along."""
-        weight = beside(self.weight, self.ids).expand_as(self.ids)
-        return MixedTarget(self.ids.flatten(1), weight.flatten(1), self.smoothing)
-
-    def view(self, *shape: Any) -> MixedTarget:
-        """Give `flatten()` for -1, as many losses call `labels.view(-1)`; other shapes are refused."""
-        if shape not in ((-1,), ((-1,),)):
-            self.refuse(f"the shape {shape}")
-        return self.flatten()
-
-    reshape = view
-
-    def view_as(self, other: Tensor | MixedTarget) -> MixedTarget:
-        """Give itself where the shapes agree, so that `pred.eq(y.view_as(pred))` works for pred [n]."""
-        if self.shape != other.shape:
-            self.refuse(f"view_as {list(other.shape)}, a shape other than its own {list(self.shape)},")
+    def long(self) -> MixedTarget:
+        """Return itself: class indices are int64."""
         return self
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> MixedTarget:
-        return MixedTarget(move(self.ids), move(self.weight), self.smoothing)
+        """Apply what changes no value; what is known of the shares is known of the moved ones."""
+        moved = self._remade(move(self.ids), move(self.weight), self._rows)
+        moved._partner = self._partner
+        known = self._known
+        if known is not None and self.is_unchanged and not moved.weight.is_inference():
+            slopes = known[0] if moved.weight is self.weight else None
+            if slopes is not None or len(self.ids) == 1:
+                moved._known = slopes, moved.weight, moved.weight._version
+        return moved
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a call of the class, which `torch.load(weights_only=True)` admits."""
+        return MixedTarget, (self.ids, self.weight, self.smoothing, self.rows)
 
     # -- what only a mixed target answers ----------------------------------------------------------------------------
 
+    def largest(self) -> Tensor:
+        """Return plain class indices, int64 like the plain target: of each entry that with the largest share.
+
+        Shares of the same class are added; of equal shares the first counts, which is that of the row itself.
+        """
+        shares = _shapes.spread(self.weight, self.ids)
+        totals = torch.stack([((self.ids == own) * shares).sum(0) for own in self.ids])
+        return self.ids.gather(0, totals.argmax(0, keepdim=True)).squeeze(0)
+
+    def weighted(self, weight: Tensor) -> MixedTarget:
+        """Weight the examples: multiply each share by the weight of the example that it comes from.
+
+        The loss with reduction="mean" divides by the sum of these products (and class weights), as PyTorch divides by the
+        class weights; "none" and "sum" divide by nothing.
+
+        Args:
+            weight: [n] for the n rows of the batch as it was before mixing, also where this target is a part of it.
+
+        Raises:
+            ValueError: it is not known of which rows the shares are, or there is no weight for one of them.
+
+        """
+        rows = self.rows
+        if rows is None:
+            raise ValueError(
+                "this target does not know its examples (made by hand, joined, cut into boxes): multiply their weights in, "
+                "vicinal.MixedTarget(y.ids, y.weight * w), w like y.weight"
+            )
+        if weight.ndim != 1 or weight.is_complex():
+            raise ValueError(f"weights of examples are [n] for the batch before mixing, got {list(weight.shape)}")
+        if torch.compiler.is_compiling() or not rows.numel() or int(rows.max()) < len(weight):
+            of = weight.to(self.device)[rows.to(self.device)]
+            shares = self.weight if self.weight.ndim == of.ndim else beside(self.weight, self.ids)
+            return self._remade(self.ids, shares * (of if of.ndim == shares.ndim else beside(of, self.ids)), rows)
+        raise ValueError(
+            f"weights [{len(weight)}] do not reach row {int(rows.max())}: give those of the whole batch before mixing"
+        )
+
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give (y_a, y_b, lam) for a criterion of your own: ids [n, ...] twice, and the share [n] of y_a.
+        """Return (y_a, y_b, lam) for a criterion of your own: class indices twice, and the share of y_a.
 
         `lam * loss(out, y_a) + (1 - lam) * loss(out, y_b)`, with losses per row, equals the loss on the mixed labels
-        only where the loss is linear in the target. The smoothing is not in them.
+        only where the loss is linear in the target. `losses.mixed` does this for any criterion. The smoothing is not in
+        them.
+
+        Returns:
+            Class indices [n, ...] of the rows and of their partners, and the shares of the rows [n], or those of the
+            entries [n, ...].
+
+        Raises:
+            ValueError: a row is a mix of more than two, or examples are weighted.
+
         """
         if len(self.ids) > 2:
             raise ValueError(f"each row is a mix of {len(self.ids)} classes: take .ids and .weight")
-        return self.ids[0], self.ids[-1], self.weight[0]
+        if not torch.compiler.is_compiling():
+            total = self.weight.detach().sum(0)
+            if not torch.allclose(total, torch.ones_like(total), atol=1e-2 if total.dtype.itemsize == 2 else 1e-5):
+                raise ValueError("the shares do not sum to 1, as of weighted examples: take .ids and .weight")
+        per_row = self.weight.ndim == 2
+        return self.ids[0], self.ids[-1], (self.weight if per_row else _shapes.spread(self.weight, self.ids))[0]
 
     def dense(self, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Give soft labels [n, num_classes, d1, ...], smoothing included; rows sum to 1 over the classes.
+        """Return soft labels [n, num_classes, d1, ...], smoothing included; rows sum to 1 over the classes.
 
         Raises:
-            ValueError: an id lies outside [0, num_classes), an ignored one too: dense labels cannot say "ignore".
+            ValueError: a class index lies outside [0, num_classes), an ignored one too: dense labels cannot say "ignore".
 
         """
-        low, high = map(int, self.ids.aminmax()) if self.numel() else (0, 0)
-        if low < 0 or high >= num_classes:
-            raise ValueError(
-                f"ids lie in [{low}, {high}], but dense labels of {num_classes} classes "
-                f"hold 0 to {num_classes - 1}; ignored entries have no dense form"
-            )
-        soft = torch.zeros(len(self), num_classes, *self.shape[1:], dtype=dtype, device=self.device)
-        for ids, weight in zip(self.ids, self.weight, strict=True):
-            soft.scatter_add_(1, ids[:, None], beside(weight.to(dtype), ids).expand(ids.shape)[:, None].contiguous())
-        return soft.mul_(1 - self.smoothing).add_(self.smoothing / num_classes)
+        if not torch._C._are_functorch_transforms_active():  # which does not let us look; scatter_add checks there
+            low, high = map(int, self.ids.aminmax()) if self.numel() else (0, 0)
+            if low < 0 or high >= num_classes:
+                raise ValueError(
+                    f"ids lie in [{low}, {high}], but dense labels of {num_classes} classes "
+                    f"hold 0 to {num_classes - 1}; ignored entries have no dense form"
+                )
+        at = min(1, self.ndim)
+        weight = _shapes.spread(self.weight.to(dtype), self.ids).movedim(0, at)
+        shape = (*self.shape[:at], num_classes, *self.shape[at:])
+        soft = torch.zeros(shape, dtype=dtype, device=self.device).scatter_add(at, self.ids.movedim(0, at), weight)
+        if self.smoothing == 0:
+            return soft
+        return soft * (1 - self.smoothing) + weight.sum(at, keepdim=True) * (self.smoothing / num_classes)
 
     def mixed(self, partner: Tensor, share: Tensor) -> MixedTarget:
         """Mix further: partner int64 [n, m], share [n, m + 1], as a plan holds them."""
-        share = share.to(self.device)
-        ids, weight = [self.ids], [self.weight * share[:, 0]]
-        for j in range(partner.shape[1]):
-            of = partner[:, j].to(self.device)
-            ids.append(self.ids.index_select(1, of))
-            weight.append(self.weight.index_select(1, of) * share[:, j + 1])
-        return MixedTarget(torch.cat(ids), torch.cat(weight), self.smoothing)
+        share, rows = share.to(self.device), self.rows
+        of = [partner[:, j].to(self.device) for j in range(partner.shape[1])]
+        ids = torch.cat([self.ids, *(self.ids.index_select(1, rows_of) for rows_of in of)])
+        weight = self.weight.expand(-1, len(self), *self.weight.shape[2:])
+        by_row = share.view(*share.shape, *(1,) * (weight.ndim - 2))
+        parts = [weight, *(weight.index_select(1, rows_of) for rows_of in of)]
+        weight = torch.cat([part * by_row[:, j] for j, part in enumerate(parts)])
+        if rows is not None:
+            rows = rows.to(self.device).expand(-1, len(self), *rows.shape[2:])
+            rows = torch.cat([rows, *(rows.index_select(1, rows_of) for rows_of in of)])
+        return self._remade(ids, weight, rows)
 
     def smoothed(self, smoothing: float) -> MixedTarget:
         """Smooth further: two smoothings, one after the other, are one of 1 - (1 - a) * (1 - b)."""
-        return self if smoothing == 0 else MixedTarget(self.ids, self.weight, both(self.smoothing, smoothing))
+        if smoothing == 0:
+            return self
+        return MixedTarget(self.ids, self.weight, both(self.smoothing, smoothing), self.rows)
 
-    def hits(self, predicted: Tensor | Any) -> Tensor:
-        """Give the share of each row's labels that `predicted`, ids of this shape, agrees with; dtype of the weight."""
-        if not isinstance(predicted, Tensor):
-            self.refuse(f"comparison with anything but a tensor of predictions (got {type(predicted).__name__})")
-        if predicted.shape != self.shape:
-            raise ValueError(f"predictions {list(predicted.shape)} do not fit targets {list(self.shape)}")
-        agree = predicted.to(self.device) == self.ids
-        return (agree * beside(self.weight, self.ids)).sum(0)
+    def hits(self, predicted: Any) -> Tensor:
+        """Return the share of each entry's label that `predicted` agrees with, of the dtype of the shares.
+
+        Args:
+            predicted: class indices of as many dimensions as this target, sizes equal or 1; or one number, of which each
+                entry's share is returned: `y == 3`, `y != -100`.
+
+        Raises:
+            TypeError: predicted is neither a tensor nor a number.
+            ValueError: its shape does not fit.
+
+        """
+        return self._share_where(torch.eq, predicted)
 
     eq = hits
 
-    def ne(self, predicted: Tensor | Any) -> Tensor:
-        """Give the misses, 1 - hits."""
-        return 1 - self.hits(predicted)
+    def ne(self, predicted: Any) -> Tensor:
+        """Return the share of each entry's label that `predicted` does not agree with, see `hits`."""
+        return self._share_where(torch.ne, predicted)
+
+    not_equal = ne
+
+    def _share_where(self, compare: Callable[..., Tensor], predicted: Any) -> Tensor:
+        _refusals.refuse_metrics(f"{compare.__name__} of predictions and class indices")
+        if isinstance(predicted, Tensor):
+            if predicted.shape != self.shape and not _broadcast(predicted.shape, self.shape):
+                raise ValueError(f"predictions {list(predicted.shape)} do not fit targets {list(self.shape)}")
+            predicted = predicted.to(self.device)
+        elif not isinstance(predicted, numbers.Number):
+            raise TypeError(
+                "== and != compare a MixedTarget with a tensor of predictions or with one number, not with a "
+                f"{type(predicted).__name__}: compare class indices before mixing, or y.ids"
+            )
+        return (compare(self.ids, predicted) * beside(self.weight, self.ids)).sum(0)
 
     def __eq__(self, other: object) -> Any:
-        """Give the lambda-weighted hits, see `hits`."""
+        """Return the lambda-weighted hits, see `hits`."""
         return NotImplemented if other is None else self.hits(other)
 
     def __ne__(self, other: object) -> Any:
-        """Give the lambda-weighted misses, see `ne`."""
+        """Return the lambda-weighted misses, see `ne`."""
         return NotImplemented if other is None else self.ne(other)
 
     __hash__ = object.__hash__
@@ -259,7 +528,7 @@ class MixedTarget:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Answer the functions that have a meaning for mixed ids; refuse all others."""
+        """Answer the functions that have a meaning for mixed class indices; refuse all others."""
         rule = cls.rules.get(func)
         if rule is None:
             cls.refuse(getattr(func, "__name__", str(func)))
@@ -267,21 +536,18 @@ class MixedTarget:
 
     @staticmethod
     def refuse(what: str) -> NoReturn:
-        """Raise the error that says what to do instead."""
-        raise TypeError(
-            f"{what} has no meaning for a MixedTarget, whose rows are weighted class ids. Losses: F.cross_entropy and "
-            "F.nll_loss take it as it is; for another loss pass y.dense(num_classes) if it takes soft labels (BCE, KL, "
-            "soft focal), or weight it by hand with y_a, y_b, lam = y.pairs(). Accuracy: (logits.argmax(1) == y). "
-            "Convert, reshape and compare plain targets, before they are mixed"
-        )
+        """Raise the error that says what to write instead.
+
+        Raises:
+            TypeError: always.
+
+        """
+        _refusals.refuse(what)
 
     def __getattr__(self, name: str) -> Any:
         if not hasattr(Tensor, name):
             raise AttributeError(f"a MixedTarget has no {name!r}")
-        try:
-            self.refuse(f"Tensor.{name}")
-        except TypeError as error:
-            raise AttributeError(str(error)) from None
+        raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:
@@ -293,18 +559,142 @@ def _refused(name: str) -> Callable[..., NoReturn]:
 
 # Python looks operators up on the class, past __getattr__; __array__ is what numpy and scikit-learn ask for
 for _operators in (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul",
-    "and rand or ror xor rxor invert neg pos abs lt le gt ge setitem array",
+    "add radd iadd sub rsub isub mul rmul imul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul",
+    "and rand or ror xor rxor invert neg pos abs lt le gt ge setitem array int float lshift rshift",
 ):
     for _name in _operators.split():
         setattr(MixedTarget, f"__{_name}__", _refused(f"__{_name}__"))
 
 
-def beside(weight: Tensor, ids: Tensor) -> Tensor:
-    """Give weight [..., n] the trailing dimensions of ids [..., n, d1, ...]."""
-    return weight.reshape(*weight.shape, *(1,) * (ids.ndim - weight.ndim))
-
-
 def both(first: float, second: float) -> float:
-    """Give the one smoothing that two, one after the other, amount to."""
+    """Return the one smoothing that two, one after the other, amount to."""
     return 1 - (1 - first) * (1 - second) if first and second else first + second
+
+
+def _broadcast(first: torch.Size, second: torch.Size) -> bool:
+    """Whether shapes of as many dimensions broadcast."""
+    return len(first) == len(second) and all(a == b or 1 in (a, b) for a, b in zip(first, second, strict=True))
+
+
+def _fits(weight: Tensor, ids: Tensor) -> bool:
+    """Whether weight is [k, n], or [k, n, d1, ...] with some sizes 1."""
+    per_entry = weight.ndim == ids.ndim and len(weight) == len(ids)
+    return weight.shape == ids.shape[:2] or (
+        per_entry and all(w in (1, s) for w, s in zip(weight.shape[1:], ids.shape[1:], strict=True))
+    )
+
+
+def _one_hot(target: MixedTarget, num_classes: int = -1) -> Tensor:
+    _refusals.refuse_metrics("F.one_hot")
+    if num_classes < 1:
+        raise ValueError("F.one_hot of a MixedTarget needs num_classes: a batch need not hold every class")
+    return target.dense(num_classes).movedim(min(1, target.ndim), -1)
+
+
+def _eq(input: Any, other: Any) -> Tensor:
+    return other.hits(input) if isinstance(other, MixedTarget) else input.hits(other)
+
+
+def _ne(input: Any, other: Any) -> Tensor:
+    return other.ne(input) if isinstance(other, MixedTarget) else input.ne(other)
+
+
+def _by_method(name: str) -> Callable[..., Any]:
+    return lambda input, *args, **kwargs: getattr(input, name)(*args, **kwargs)
+
+
+def _of_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(input: MixedTarget, *args: Any, **kwargs: Any) -> Any:
+        return function(input.ids[0], *args, **kwargs)
+
+    ask.__doc__ = f"Return what `{function.__name__}` of the plain class indices returns."
+    return ask
+
+
+def _joined(function: Callable[..., Tensor]) -> Callable[..., MixedTarget]:
+    return lambda tensors, *args, **kwargs: _shapes.join(function, tensors, args, kwargs)
+
+
+def _to(input: Tensor, other: MixedTarget, *args: Any, **kwargs: Any) -> Tensor:
+    return input.to(other.device, other.dtype, *args, **kwargs)
+
+
+def _attribute(name: str) -> property:
+    return property(lambda self: getattr(self.ids, name), doc=f"`Tensor.{name}` of the class indices.")
+
+
+for _name in _shapes.ATTRIBUTES.split():
+    setattr(MixedTarget, _name, _attribute(_name))
+for _name in (*_shapes.QUESTIONS.split(), *_shapes.NEW.split()):
+    setattr(MixedTarget, _name, _of_first(getattr(Tensor, _name)))
+_shapes.install(MixedTarget)
+
+MixedTarget.rules |= {
+    F.one_hot: _one_hot,
+    F.pad: _shapes.pad,
+    torch.eq: _eq,
+    Tensor.eq: _eq,
+    Tensor.__eq__: _eq,
+    torch.ne: _ne,
+    torch.not_equal: _ne,
+    Tensor.ne: _ne,
+    Tensor.not_equal: _ne,
+    Tensor.__ne__: _ne,
+    Tensor.to: _to,
+    Tensor.type_as: _to,
+    Tensor.view_as: lambda input, other: input.view(other.shape),
+    Tensor.reshape_as: lambda input, other: input.reshape(other.shape),
+    Tensor.expand_as: lambda input, other: input.expand(other.shape),
+    **{getattr(torch, name): _joined(getattr(torch, name)) for name in _shapes.JOINS.split()},
+    **{getattr(torch, name): _of_first(getattr(torch, name)) for name in _shapes.LIKE.split()},
+    **{getattr(torch, name): _by_method(name) for name in ("clone", "detach", "numel", "masked_fill")},
+    **{getattr(torch, name): _by_method(name) for name in ("is_floating_point", "is_complex", "is_signed")},
+}
+
+
+def _leaves(y: MixedTarget) -> tuple[list[Any], float]:
+    """Return class indices [n, d1, ..., k] and shares [n, ..., k]: rows first, whichever dimensions are taken away."""
+    return [_last(t) if isinstance(t, Tensor) else t for t in (y.ids, y.weight)], y.smoothing
+
+
+def _last(t: Tensor) -> Tensor:
+    """Return t with dimension 0 at the end.
+
+    torch.func flattens its arguments inside of the transform that they enter and demands tensors from outside: there the
+    dimension is moved outside.
+    """
+    if t.ndim < 2 or not torch._C._are_functorch_transforms_active():
+        return t.movedim(0, -1) if t.ndim > 1 else t
+    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    level = functorch.maybe_get_level(t)
+    with contextlib.ExitStack() as outside:
+        while (transform := functorch.peek_interpreter_stack()) is not None and transform.level() > level:
+            outside.enter_context(pyfunctorch.temporarily_pop_interpreter_stack())
+        return t.movedim(0, -1)
+
+
+def _named_leaves(y: MixedTarget) -> tuple[list[tuple[Any, Any]], float]:
+    leaves, smoothing = _leaves(y)
+    return list(zip(map(pytree.GetAttrKey, ("ids", "weight")), leaves, strict=True)), smoothing
+
+
+def _of_leaves(leaves: Any, smoothing: float) -> MixedTarget:
+    """Return a target of leaves, which may be anything: `tree_map(type, y)` is one of types."""
+    ids, weight = (t.movedim(-1, 0) if isinstance(t, Tensor) else t for t in leaves)
+    if isinstance(ids, Tensor) and isinstance(weight, Tensor) and weight.ndim < ids.ndim:
+        weight = weight if weight.ndim == 2 else beside(weight, ids)
+        weight = weight.expand_as(ids) if ids.ndim == 2 else weight
+    return MixedTarget._of(ids, weight, smoothing, None)
+
+
+pytree.register_pytree_node(
+    MixedTarget,
+    _leaves,
+    _of_leaves,
+    serialized_type_name="vicinal.MixedTarget",
+    flatten_with_keys_fn=_named_leaves,
+)
+torch.serialization.add_safe_globals([MixedTarget])
+
+# the losses' rules come with the class that they are about, whichever module is imported first
+from vicinal import _cross_entropy as _cross_entropy  # noqa: E402
