@@ -20,7 +20,7 @@ def table(rows: int, classes: int, n: int) -> dict[str, Any]:
     generator = np.random.Generator(np.random.Philox(1))
     logits = torch.from_numpy(generator.standard_normal((rows, classes), dtype="float32")).requires_grad_()
     ids = torch.from_numpy(generator.integers(0, classes, rows))
-    plan = vicinal.Mixup(1.0).plan(rows, step=1)
+    plan = vicinal.Mixup(1.0, seed=0).plan(rows, step=1)
     target = plan.target(ids)
     y_a, y_b, weight = target.pairs()
     lam = float(weight[0])

@@ -82,8 +82,8 @@ def packages(x: Tensor) -> dict[str, Callable[[], Any]]:
 
 def ours(x: Tensor, plan: vicinal.MixPlan, each: vicinal.MixPlan) -> dict[str, Callable[[], Any]]:
     buffer, own = torch.empty_like(x), x.clone()
-    roll = vicinal.Mixup(1.0, vicinal.Roll()).plan(len(x), step=1)
-    mixup, y = vicinal.Mixup(1.0), torch.arange(len(x)) % 10
+    roll = vicinal.Mixup(1.0, vicinal.Roll(), seed=0).plan(len(x), step=1)
+    mixup, y = vicinal.Mixup(1.0, seed=0), torch.arange(len(x)) % 10
     return {
         "vicinal, in place": lambda: plan(own, out=own),
         "vicinal, into a buffer": lambda: plan(x, out=buffer),
@@ -102,8 +102,8 @@ def table(shape: tuple[int, ...], n: int, dtype: torch.dtype = torch.float32, la
     x = torch.from_numpy(generator.standard_normal(shape, dtype="float32")).to(dtype)
     if layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)
-    plan = vicinal.Mixup(1.0).plan(len(x), step=1)
-    each = vicinal.Mixup(vicinal.Beta(1.0, per="example")).plan(len(x), step=1)
+    plan = vicinal.Mixup(1.0, seed=0).plan(len(x), step=1)
+    each = vicinal.Mixup(vicinal.Beta(1.0, per="example"), seed=0).plan(len(x), step=1)
     assert isinstance(plan, vicinal.MixPlan)
     assert isinstance(each, vicinal.MixPlan)
     buffer = torch.empty_like(x)
@@ -121,7 +121,7 @@ def from_bytes(shape: tuple[int, ...], n: int) -> dict[str, Any]:
     """uint8 in, mixed and normalised float32 out."""
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.integers(0, 256, shape, dtype="uint8"))
-    plan = vicinal.Mixup(1.0).plan(len(x), step=1)
+    plan = vicinal.Mixup(1.0, seed=0).plan(len(x), step=1)
     assert isinstance(plan, vicinal.MixPlan)
     lam, perm = float(plan.weight[0]), plan.partner
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)

@@ -19,7 +19,7 @@ from vicinal.lab.train import fleet
 
 def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callable[[], Any]]:
     optimizer = torch.optim.Adam(net.parameters(), fused=fused)
-    mixup = vicinal.Mixup(0.4)
+    mixup = vicinal.Mixup(0.4, seed=0)
     generator = np.random.Generator(np.random.Philox(1))
     buffer = torch.empty_like(x)
 
@@ -86,7 +86,7 @@ def main() -> None:
         timing.show(name, result, "ERM")
         tables[name] = result
 
-    fleets = {"ERM": fleet_epoch(vicinal.ERM()), "vicinal, the fleet": fleet_epoch(vicinal.Mixup(0.4))}
+    fleets = {"ERM": fleet_epoch(vicinal.ERM()), "vicinal, the fleet": fleet_epoch(vicinal.Mixup(0.4, seed=0))}
     result = timing.against(timing.rounds(fleets, args.rounds), "ERM")
     timing.show("MLP 30-128-128-2, batch 16, fleet of 20, an epoch", result, "ERM")
     tables["fleet of 20 MLPs"] = result

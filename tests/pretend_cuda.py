@@ -52,7 +52,7 @@ class PretendCuda(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in ("__get__", "__set__"):
             name = func.__self__.__name__  # of the attribute
-        leaves = pytree.tree_leaves((args, kwargs))
+        leaves = pytree.tree_leaves((args, kwargs), is_leaf=lambda t: isinstance(t, MixedTarget))
         there = [t for t in leaves if isinstance(t, _There)]
         if name in ("device", "is_cpu", "is_cuda"):
             return {"device": CUDA if there else CPU, "is_cpu": not there, "is_cuda": bool(there)}[name]

@@ -1,5 +1,7 @@
 """Partners from another batch, and rows that take no part."""
 
+from collections import UserDict
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,23 @@ def test_labeled_with_unlabeled_joins_indices_and_soft_labels():
     torch.testing.assert_close(soft, expected, rtol=0, atol=1e-6)
     _, other = v.Mixup(1.0, seed=2).between((SECOND, guessed), (FIRST, Y))
     torch.testing.assert_close(other.sum(1), torch.ones(M).double())
+
+
+def test_batches_of_any_container():
+    class Batch(UserDict):
+        pass
+
+    def batch(n, offset):
+        return Batch(pixels=images(n) + offset, ages=[noise(n)]), {"class": torch.arange(n) % CLASSES, "none": None}
+
+    x, y = v.Mixup(4.0, seed=1).between(batch(N, 0), batch(M, 100))
+    plain, _ = v.Mixup(4.0, seed=1).between((images(N), None), (images(M) + 100, None))
+    assert isinstance(x, Batch)
+    assert torch.equal(x["pixels"], plain)
+    assert x["ages"][0].shape == (N,)
+    assert (len(y["class"]), y["none"]) == (N, None)
+    with pytest.raises(TypeError, match=r"stack a list of examples, torch.stack\(x\)"):
+        v.Mixup(1.0).between((list(images(N)), Y), (list(images(M)), Z))
 
 
 def test_nests_boxes_and_compositions():

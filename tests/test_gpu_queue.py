@@ -390,7 +390,8 @@ def test_a_step_of_the_loop_reads_nothing_from_a_gpu() -> None:
     with PretendCuda():
         there = steps_of_the_loop(CUDA)
     for got, exact in zip(there, expected, strict=True):
-        torch.testing.assert_close(here(got), exact)
+        # losses are float32, summed in float64; the loss takes another path where its shares may not be looked at
+        torch.testing.assert_close(here(got), exact, rtol=1e-6, atol=1e-6)
 
 
 class Moves(PretendCuda):

@@ -91,6 +91,24 @@ def test_a_shape_that_can_mean_several_things_is_refused(shape, sentence):
         v.CutMix(1.0)(torch.zeros(N, *shape), ids(N))
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 7, 8), (2, 16, 32, 32), (28, 28, 28), (64, 8, 8), (28, 28, 3)])
+def test_a_mask_says_what_the_grid_is(shape):
+    grid = shape[:2] if shape[-1] == 3 else shape[-3:] if shape != (64, 8, 8) else shape[-2:]
+    x, mask = marked(*shape), torch.arange(N).view(N, *(1,) * len(grid)).expand(N, *grid)
+    cutmix = v.CutMix(1.0, pairing=v.RandomPairs(self_pairs=False), seed=1, channels_last=shape[-1] == 3)
+    for step in range(6):
+        got, target = cutmix(x, mask, step=step)
+        own = target.ids[0].double()
+        assert torch.equal(
+            got,
+            own.view(N, *own.shape[1:], 1).expand_as(x)
+            if shape[-1] == 3
+            else own.expand_as(x)
+            if own.ndim == x.ndim
+            else own[:, None].expand_as(x),
+        )
+
+
 @pytest.mark.parametrize("declared", [{"dims": 3}, {"dims": 2, "channels_last": True}])
 def test_a_grid_that_is_not_there_is_refused(declared):
     with pytest.raises(ValueError, match="dimensions of a grid, got"):

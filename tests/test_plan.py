@@ -208,7 +208,11 @@ def test_maps_that_are_whole_can_be_cut_after_other_plans():
 
 
 REFUSED_TARGETS = [
-    (torch.ones(N, dtype=torch.bool), TypeError, r"pass \.float\(\) for multi-label .* or \.long\(\) for class indices"),
+    (
+        torch.ones(N, dtype=torch.bool),
+        TypeError,
+        r"pass \.float\(\) for multi-label .* or \.long\(\) for class indices",
+    ),
     ({"a": ["x"]}, TypeError, r"target\['a'\]\[0\] is a str"),
     (ids(N + 1), ValueError, r"target has shape \[5\], but the plan was drawn for 4 rows"),
     (torch.tensor(3), TypeError, r"the target is one label, 3, but a batch \[n\] of them was expected: mix after"),

@@ -305,6 +305,33 @@ def test_nan_among_targets_is_refused(shape, dtype):
     v.MixPlan(torch.arange(N), torch.ones(N)).target(infinite)
 
 
+@pytest.mark.parametrize("marker", [-1.0, -100.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_marker_among_numbers_is_told_once(marker, dtype):
+    y = torch.tensor([[1.0, 0.0, marker], [0.0, marker, 1.0], [1.0, 1.0, 0.0], [marker, 0.25, 0.0]]).to(dtype)
+    with pytest.warns(UserWarning, match=rf"holds {marker:g} beside numbers >= 0.*missing={marker:g}"):
+        v.Mixup(1.0)(noise(4, 2), y)
+    v.Mixup(1.0)(noise(4, 2), y)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [[1.0, -1.0], [-1.0, 1.0]],  # two kinds: a hinge loss has them
+        [[0.5, -1.0], [-0.5, 1.0]],
+        [[-1.0, -2.0], [0.0, 1.0]],
+        [[-0.5, 1.0], [0.25, 2.0]],
+        [[-1.0, -1.0], [-1.0, -1.0]],
+    ],
+)
+def test_negative_numbers_are_numbers(y):
+    v.Mixup(1.0)(noise(2, 2), torch.tensor(y))
+
+
+def test_markers_that_were_said_are_not_told():
+    v.Mixup(1.0)(noise(3, 2), torch.tensor([[1.0, -1.0], [0.0, 1.0], [-1.0, 0.5]]), missing=-1)
+
+
 # -- numbers that look like class indices ------------------------------------------------------------------------------
 
 WHOLE = torch.tensor([0.0, 4.0, 2.0, 3.0, 1.0, 4.0, 0.0, 2.0])

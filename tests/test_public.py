@@ -52,7 +52,8 @@ def test_every_vicinity_pairing_and_weighting_is_public():
             yield from kinds(kind)
 
     bases = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
-    ours = {k for base in bases for k in kinds(base) if k.__module__.rpartition(".")[0] == "vicinal" and "._" not in k.__module__}
+    made = {k for base in bases for k in kinds(base) if "._" not in k.__module__}
+    ours = {k for k in made if k.__module__.rpartition(".")[0] == "vicinal"}
     assert ours
     assert ours <= set(PUBLIC.values())
 
@@ -152,7 +153,15 @@ def test_imports_of_the_lab_would_be_seen(source):
 
 KEYED = {"Generator", "Philox"}  # the two names of numpy.random that take a key
 IN_PLACE = {"uniform_", "normal_", "random_", "bernoulli_", "exponential_", "cauchy_", "geometric_", "log_normal_"}
-TORCH = {"bernoulli", "multinomial", "normal", "poisson", "manual_seed", "seed", "dropout"}  # initial_seed moves nothing
+TORCH = {
+    "bernoulli",
+    "multinomial",
+    "normal",
+    "poisson",
+    "manual_seed",
+    "seed",
+    "dropout",
+}  # initial_seed moves nothing
 
 
 def global_draws(source):

@@ -151,7 +151,7 @@ def test_ranks_of_other_launchers(monkeypatch, alone, name):
 
 def test_a_rank_that_is_none_is_refused(monkeypatch, alone):
     monkeypatch.setenv("RANK", "first")
-    with pytest.raises(ValueError, match="the variable RANK .* must be an integer >= 0, got 'first'"):
+    with pytest.raises(ValueError, match=r"the variable RANK .* must be an integer >= 0, got 'first'"):
         random.rank()
 
 

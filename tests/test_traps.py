@@ -165,7 +165,9 @@ def test_trap_13_masks_are_gathered_from_the_flattened_array():
 
 def test_trap_14_boxes_and_labels_part_company():
     boxes, labels = noise(N, 4, 4), torch.arange(N * 4).reshape(N, 4) % CLASSES
-    with pytest.raises(TypeError, match=r"target\['boxes'\] holds boxes .* the average of two boxes lies in neither image"):
+    with pytest.raises(
+        TypeError, match=r"target\['boxes'\] holds boxes .* the average of two boxes lies in neither image"
+    ):
         PLAN.target({"boxes": boxes, "labels": labels})
     got = PLAN.target({"sizes": boxes, "labels": labels})
     assert got["sizes"].shape == boxes.shape

@@ -66,7 +66,9 @@ def test_cutmix_shares_are_those_of_the_cells(grid, per):
     x = torch.arange(n).reshape(n, *(1,) * (len(grid) + 1)).expand(n, 2, *grid).double()  # every cell says whose it is
     boxes = []
     for step in range(30):
-        plan = v.CutMix(1.0, per=per, pairing=v.RandomPairs(self_pairs=False), dims=len(grid)).plan(n, None, x, step=step)
+        plan = v.CutMix(1.0, per=per, pairing=v.RandomPairs(self_pairs=False), dims=len(grid)).plan(
+            n, None, x, step=step
+        )
         got = plan(x)
         for i in range(n):
             own = (got[i, 0] == i).sum().item()

@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others():
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_persistent_workers_hear_off_on_and_the_epoch(context):
-    vicinity = v.Scheduled(v.Mixup(1.0), start=1, stop=5, seed=7)
+    vicinity = v.Scheduled(v.Mixup(4.0, v.RandomPairs(self_pairs=False)), start=1, stop=5, seed=7)
     batches = loader(vicinity, context, persistent_workers=True)
     vicinity.set_epoch(0)
     heard = []

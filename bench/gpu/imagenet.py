@@ -100,7 +100,7 @@ def step(slot: Slot, method: str, compiled: bool, folder: Path | None) -> dict[s
     network = models.build("resnet-20" if slot.smoke else NETWORK, 1000).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     sgd = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4)
-    vicinity = vicinal.ERM() if method == "erm" else vicinal.Mixup(0.2)
+    vicinity = vicinal.ERM() if method == "erm" else vicinal.Mixup(0.2, seed=0)
     if folder is None:
         drawn = Key(10, 0, 0, 0).generator().integers(0, 256, (batch, 3, side, side), dtype=np.uint8)
         x = torch.from_numpy(drawn).contiguous(memory_format=torch.channels_last).to(device)

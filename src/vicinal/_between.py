@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from vicinal import _tree
 from vicinal.pairing import Pairing
 from vicinal.target import MixedTarget
 
@@ -40,28 +40,32 @@ def rows_of(batch: Any) -> int:
     """Return the number of rows of a batch (x, y)."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise TypeError(f"between mixes two batches (x, y), got a {type(batch).__name__}: between((x1, y1), (x2, y2))")
-    for leaf in _leaves(batch[0]):
-        if isinstance(leaf, (Tensor, MixedTarget)) and leaf.ndim:
-            return len(leaf)
-    raise TypeError(f"the inputs of a batch are a tensor [n, ...] or a nest of them, got {type(batch[0]).__name__}")
+    return _tree.rows(*batch)
 
 
-def joined(batch: Any, others: Any) -> tuple[Any, Any]:
-    """Return the inputs and the targets of both batches, one after the other along dimension 0."""
-    return _over(_join_inputs, batch[0], others[0], "inputs"), _over(_join_targets, batch[1], others[1], "targets")
+def joined(batch: Any, n: int, others: Any, m: int) -> tuple[Any, Any]:
+    """Return the inputs and the targets of both batches, of n and m rows, one after the other along dimension 0."""
+    x = _over(_join_inputs, batch[0], n, others[0], m, "input")
+    return x, _over(_join_targets, batch[1], n, others[1], m, "target")
 
 
-def sliced(tree: Any, n: int) -> Any:
-    """Return the first n rows of each tensor."""
-    return pytree.tree_map(lambda leaf: None if leaf is None else leaf[:n], tree, is_leaf=_is_target)
+def sliced(tree: Any, rows: int, n: int, what: str) -> Any:
+    """Return the first n of `rows` rows of each tensor."""
+    leaves, build = _tree.flatten(tree, what, rows)
+    return build(leaf[:n] if isinstance(leaf, (Tensor, MixedTarget)) else leaf for _, leaf in leaves)
 
 
-def _over(join: Any, first: Any, second: Any, what: str) -> Any:
-    leaves, spec = pytree.tree_flatten(first, is_leaf=_is_target)
-    more, other_spec = pytree.tree_flatten(second, is_leaf=_is_target)
-    if spec != other_spec:
-        raise ValueError(f"the {what} of the two batches must have one structure, got {spec} and {other_spec}")
-    return pytree.tree_unflatten([join(a, b) for a, b in zip(leaves, more, strict=True)], spec)
+def _over(join: Any, first: Any, n: int, second: Any, m: int, what: str) -> Any:
+    leaves, build = _tree.flatten(first, what, n)
+    more, _ = _tree.flatten(second, what, m)
+    if [name for name, _ in leaves] != [name for name, _ in more]:
+        raise ValueError(
+            f"the {what}s of the two batches must have one structure, got {[name for name, _ in leaves]} and "
+            f"{[name for name, _ in more]}"
+        )
+    if any(isinstance(leaf, _tree.Examples) for _, leaf in (*leaves, *more)):
+        raise TypeError("between takes batches: stack a list of examples, torch.stack(x)")
+    return build(join(a, b) for (_, a), (_, b) in zip(leaves, more, strict=True))
 
 
 def _join_inputs(first: Any, second: Any) -> Any:
@@ -117,11 +121,3 @@ def _check_pair(first: Any, second: Any, what: str) -> None:
 
 def _is_indices(y: Any) -> bool:
     return isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex())
-
-
-def _is_target(leaf: Any) -> bool:
-    return isinstance(leaf, MixedTarget)
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return pytree.tree_leaves(tree, is_leaf=_is_target)

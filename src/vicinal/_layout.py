@@ -8,13 +8,14 @@ _FEW = 4  # channels of images, at most: gray, RGB, RGBA
 _MANY = 16  # from here on channels may as well be time or depth: spectrograms [n, t, f], volumes [n, d, h, w]
 
 
-def grid_of(x: Tensor, dims: int | None, channels_last: bool) -> tuple[int, ...]:
+def grid_of(x: Tensor, dims: int | None, channels_last: bool, y: Tensor | None = None) -> tuple[int, ...]:
     """Return the sizes of the grid of inputs x.
 
     Args:
         x: [n, ..., *grid], or [n, ..., *grid, c] with channels_last.
         dims: how many dimensions the grid has; None: what the shape says, if it can mean one thing only.
         channels_last: whether the last dimension holds channels.
+        y: targets: class indices [n, *grid], a mask of each input, say what the grid is, too.
 
     Raises:
         ValueError: the shape can mean several things, has no such grid, or a grid of no cells.
@@ -23,7 +24,7 @@ def grid_of(x: Tensor, dims: int | None, channels_last: bool) -> tuple[int, ...]
     shape = tuple(x.shape)
     body = shape[1:-1] if channels_last else shape[1:]
     if dims is None:
-        dims = _dims(x, len(body), channels_last)
+        dims = _dims_of_mask(y, body) or _dims(x, len(body), channels_last)
     if len(body) < dims:
         raise ValueError(
             f"CutMix(dims={dims}{', channels_last=True' if channels_last else ''}) needs inputs "
@@ -33,6 +34,13 @@ def grid_of(x: Tensor, dims: int | None, channels_last: bool) -> tuple[int, ...]
     if 0 in grid:
         raise ValueError(f"CutMix needs a grid to cut boxes from, got inputs {list(shape)}")
     return grid
+
+
+def _dims_of_mask(y: Tensor | None, body: tuple[int, ...]) -> int:
+    """Return of how many dimensions a mask beside the inputs is; 0 if there is none."""
+    if y is None or y.is_floating_point() or not 3 <= y.ndim <= 4:
+        return 0
+    return y.ndim - 1 if tuple(y.shape[1:]) == body[1 - y.ndim :] else 0
 
 
 def _dims(x: Tensor, body: int, channels_last: bool) -> int:

@@ -505,8 +505,8 @@ def check_mixable(x: Tensor) -> None:
     check_kind(x)
     raise TypeError(
         f"a {x.dtype} input cannot be mixed: integers are names here (token ids, class ids, masks), and the average of "
-        "two names is a third name. Convert quantities with .float(); give labels and masks as the target y; mix "
-        "tokens after their embedding with vicinal.LatentMixing"
+        "two names is a third name. Convert quantities with .float(); give labels and masks as the target y; mix tokens "
+        "after their embedding with vicinal.LatentMixing; plan.union(mask) says what mixed rows hold, if they are padded"
     )
 
 

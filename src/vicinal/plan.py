@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from vicinal import _tree, mixing
 from vicinal._warn import warn_once
 from vicinal.random import Key
 from vicinal.target import MixedTarget
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STRIDED = torch.strided
 _TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # the usual ones
@@ -193,6 +196,12 @@ class Plan(ABC):
         assert isinstance(share, Tensor)
         return torch.where(share > 0, total / share, missing).to(y.dtype)
 
+    def show(self, x: Any, y: Any = None, **options: Any) -> Figure:
+        """Draw rows of x, their partners and the mixes, with their shares; the options are those of `vicinal.show`."""
+        from vicinal._show import show
+
+        return show(x, y, self, **options)
+
     def _over(self, tree: Any, what: str, apply: Callable[[Any, int, Any], Any], out: Any = None) -> Any:
         """Apply (leaf, its number, its buffer) -> mixed leaf to each leaf of a nest."""
         leaves, build = _tree.flatten(tree, what, len(self))
@@ -291,9 +300,9 @@ class MixPlan(Plan):
     noise: Noise | None = None
     smoothing: float = 0.0
     key: Key | None = None
-    # of an instance: what `_known_for_targets` worked out, of which version of the weights; and, where boxes or weights
-    # of the targets must go with the weights, the versions of all of them
-    _known: ClassVar[tuple[Tensor, Tensor | None, int] | None] = None
+    # of an instance: what `_known_for_targets` worked out, of which version of the weights and of the shares; and, where
+    # boxes or weights of the targets must go with the weights, the versions of all of them
+    _known: ClassVar[tuple[Tensor, Tensor | None, int, int] | None] = None
     _versions: ClassVar[tuple[int, ...] | None] = None
     _numbers: ClassVar[bool] = False
 
@@ -348,14 +357,14 @@ class MixPlan(Plan):
         if torch.compiler.is_compiling():  # which would make another graph of whether they are known
             return self.target_shares.T, None
         weight = self.weight if self.target_weight is None else self.target_weight
-        if self._known is not None and self._known[2] == weight._version:
+        if self._known is not None and self._known[2] == weight._version and self._known[3] == self._known[0]._version:
             return self._known[:2]
         shares = self.target_shares
         if shares.shape[1] == 1 or not shares.is_cpu or not shares.numel() or not float(shares.detach().min()) > 0:
             return shares.T, None
         known = _for_targets(shares)
-        if not weight.requires_grad and not weight.is_inference():
-            object.__setattr__(self, "_known", (*known, weight._version))
+        if not weight.requires_grad and not weight.is_inference() and not known[0].is_inference():
+            object.__setattr__(self, "_known", (*known, weight._version, known[0]._version))
         return known
 
     @staticmethod
@@ -371,12 +380,13 @@ class MixPlan(Plan):
         own = weight[:, None].expand(partner.shape)
         shares, slopes = _for_targets(torch.stack([own, 1 - own], dim=2))
         mixes = ((weight > 0) & (weight < 1)).tolist()
+        parts = zip(
+            partner.unbind(), own.contiguous().unbind(), shares.unbind(), slopes.unbind(), mixes, keys, strict=True
+        )
         plans = []
-        rows = zip(partner.unbind(), own.contiguous().unbind(), keys, strict=True)
-        for i, (p, w, key) in enumerate(rows):
+        for p, w, s, slope, mixed, key in parts:
             plan = MixPlan.__new__(MixPlan)
-            known = (shares[i], slopes[i] if mixes[i] else None, w._version)
-            vars(plan).update(partner=p, weight=w, key=key, _known=known)
+            vars(plan).update(partner=p, weight=w, key=key, _known=(s, slope if mixed else None, 0, 0))
             plans.append(plan)
         return plans
 
@@ -486,12 +496,12 @@ class MixPlan(Plan):
             )
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
-            own, partner = y.long(), self.partner
+            own, partner = y if y.dtype == torch.int64 else y.long(), self.partner
             shares, slopes = self._known_for_targets()
             if not y.is_cpu:
                 partner, shares, slopes = partner.to(y.device), shares.to(y.device), None
             others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
-            return MixedTarget.trusted(torch.stack([own, *others]), shares, self.smoothing, slopes)
+            return MixedTarget.trusted(torch.stack([own, *others]), shares, self.smoothing, slopes, partner)
         if isinstance(y, Tensor):
             y = MixedTarget(y.long()[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
         if box is None:
@@ -501,16 +511,21 @@ class MixPlan(Plan):
         return MixedTarget(self._cut(y.ids[0], box)[None], y.weight, y.smoothing).smoothed(self.smoothing)
 
     def _check_numbers(self, y: Tensor) -> None:
-        """Refuse numbers that are unknown, and warn of numbers that look like class indices; on the host alone."""
-        if (
-            not y.is_cpu or not y.is_floating_point() or torch.compiler.is_compiling()
-        ):  # asking an accelerator is a wait
+        """Refuse nan, and warn of numbers that look like markers or class indices; on a CPU: elsewhere asking is a wait."""
+        if not y.is_cpu or not y.is_floating_point() or not y.numel() or torch.compiler.is_compiling():
             return
         y = y.detach()
-        if y.sum().isnan() and y.isnan().any():
+        low, high = map(float, y.aminmax())
+        if math.isnan(low):
             raise ValueError(
                 "this target holds nan, which would spread to the rows mixed with it: say missing=float('nan') if it marks "
                 "unknown entries"
+            )
+        if low < 0 <= high and low.is_integer() and _marks(y, low):
+            warn_once(
+                "marker",
+                f"this target holds {low:g} beside numbers >= 0, and it is mixed as a number: if it marks unknown entries, "
+                f"say missing={low:g}; if it is a quantity, all is well",
             )
         if y.ndim == 1 and not self._numbers and len(y) > 2 and float(y[0]).is_integer() and _are_indices(y):
             warn_once(
@@ -694,6 +709,12 @@ def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shares(weight: Tensor) -> Tensor:
     return torch.stack([weight, 1 - weight], dim=1) if weight.ndim == 1 else weight
+
+
+def _marks(y: Tensor, low: float) -> bool:
+    """Whether the lowest number is the only one below 0, and not one of two kinds, -1 and 1."""
+    others = y[y != low]
+    return bool((others >= 0).all()) and not bool((others == others[0]).all())
 
 
 def _are_indices(y: Tensor) -> bool:

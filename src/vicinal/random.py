@@ -34,6 +34,7 @@ _LAUNCHERS = (
     "HOROVOD_RANK",
     "FLUX_TASK_RANK",
 )
+_DISTRIBUTED = torch.distributed.is_available()
 _INSTANCES = itertools.count(1)  # vicinities without a seed of their own that this process has made
 
 
@@ -123,7 +124,7 @@ def rank() -> int:
     That is torch.distributed's where it runs, else the RANK variable of torchrun, else the variable of Slurm, MPI,
     Horovod or Flux, else 0.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _DISTRIBUTED and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
     rank = os.environ.get("RANK")
     return _rank_of("RANK", rank) if rank else _launched_rank()

@@ -77,13 +77,34 @@ class State:
         return random.rank() if self._rank is None or random.worker() == 0 else self._rank
 
     def next_step(self, worker: int) -> int:
-        """Count one batch of this worker and give its number, from 0."""
+        """Count one batch of this worker and return its number, from 0."""
         if worker >= _WORKERS:
             raise ValueError(f"at most {_WORKERS - 1} DataLoader workers are counted, this is worker {worker}")
         cells = self._numbers()
         step = cells[_STEPS + worker]
         cells[_STEPS + worker] = step + 1
         return step
+
+    def look(self) -> tuple[bool, int | None, int]:
+        """Return whether the vicinity mixes, the epoch, and the seed, at the cost of one of them."""
+        cells = self._numbers()
+        epoch = cells[_EPOCH]
+        return bool(cells[_ON]), None if epoch == _UNSET else epoch, cells[_SEED] % _UINT64
+
+    def take(self, of: tuple[int, ...], step: int) -> Plan | None:
+        """Return a plan that was drawn ahead, once; None where there is none.
+
+        Args:
+            of: number of rows, seed, rank and worker.
+            step: number of the batch.
+
+        """
+        block_of, first, plans = self.ahead
+        at = step - first
+        if block_of != of or not 0 <= at < len(plans):
+            return None
+        plan, plans[at] = plans[at], None  # it is the caller's to change
+        return plan
 
     def _numbers(self) -> memoryview:
         """Look at the cells without PyTorch, which takes microseconds for each."""

@@ -235,9 +235,9 @@ class Vicinity(Value, ABC):
         if torch.compiler.is_compiling():
             return _between_outside(self, batch, others, step, epoch)
         n, m = rows_of(batch), rows_of(others)
-        x, y = joined(batch, others)
+        x, y = joined(batch, n, others, m)
         plan = _across(self, n)._next(n + m, y, x, step, epoch, None, self.state)
-        return sliced(plan(x), n), sliced(plan.target(y), n)
+        return sliced(plan(x), n + m, n, "input"), sliced(plan.target(y), n + m, n, "target")
 
     def _next(
         self,
@@ -251,13 +251,17 @@ class Vicinity(Value, ABC):
     ) -> Plan:
         """Draw the plan of the next batch, or of batch number `step`."""
         worker = random.worker()
-        state = self.state if state is None else state
+        state = self._kept if state is None else state
         if step is None:
             step = state.next_step(worker)
-        if not state.on:
+        on, told, seed = state.look()
+        if not on:
             return identity(n)
-        epoch = state.epoch if epoch is None else epoch
-        return self.plan(n, y, x, step=step, epoch=epoch, seed=state.seed, rank=state.rank, worker=worker, rows=rows)
+        rank = state.rank
+        if rows is None and type(step) is int and (plan := state.take((n, seed, rank, worker), step)) is not None:
+            return plan
+        epoch = told if epoch is None else epoch
+        return self.plan(n, y, x, step=step, epoch=epoch, seed=seed, rank=rank, worker=worker, rows=rows)
 
     def _ahead(self, key: Key, n: int) -> Plan | None:
         """Return a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
@@ -269,15 +273,13 @@ class Vicinity(Value, ABC):
         of = (n, key.seed, key.rank, key.worker)
         block_of, first, plans = self.state.ahead
         if block_of == of and first <= key.step < first + len(plans):
-            at = key.step - first
-            plan, plans[at] = plans[at], None  # given away once: it is the caller's to change
-            return plan
+            return self.state.take(of, key.step)
         if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
             self.state.batch_before = of
             return None
         if draw_pairs(self, [], n) is None:
             return None
-        keys = [key._replace(step=step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
+        keys = [Key(key.seed, key.rank, key.worker, step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
         pairs = draw_pairs(self, keys, n)
         assert pairs is not None  # as of no keys
         plan, *following = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), keys)
@@ -400,7 +402,8 @@ class CutMix(Vicinity):
     by the same box; soft labels and vectors follow the share. Integer inputs (token ids) are selected, never averaged.
 
     *Convention*: the grid is the last `dims` dimensions, after the batch and whatever lies between. Undeclared, images
-    [n, c, h, w], signals [n, c, t] and [n, t] are understood; shapes that can mean several things are refused.
+    [n, c, h, w], signals [n, c, t] and [n, t] are understood, and whatever has a mask [n, *grid] as its target; shapes that
+    can mean several things are refused.
 
     Args:
         alpha: lambda ~ Beta(alpha, alpha); > 0.
@@ -435,7 +438,7 @@ class CutMix(Vicinity):
         """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
         if x is None:
             raise ValueError("CutMix looks at the shape of the inputs: give them to plan(n, y, x)")
-        grid = grid_of(x, self.dims, self.channels_last)
+        grid = grid_of(x, self.dims, self.channels_last, y)
         generator = key.generator()
         draws = 1 if self.per == "batch" else n
         lam = random.beta(generator, self.alpha, draws)
