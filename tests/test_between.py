@@ -150,6 +150,24 @@ def test_nests_boxes_and_compositions():
 
 
 @pytest.mark.parametrize(
+    "vicinity",
+    [
+        v.Scheduled(v.Mixup(4.0), values={"pairing": {0: v.RandomPairs(), 5: v.OtherClass()}}, seed=1),
+        v.Scheduled(v.Mixup(4.0), values={"pairing": lambda epoch: v.OtherClass()}, seed=1),
+        v.Scheduled(v.Choice([v.ERM()]), values={"parts": {0: [v.Mixup(4.0), v.InputMixup(4.0)]}}, seed=1),
+        v.Scheduled(v.Mixup(4.0), values={"alpha": lambda epoch: v.Beta(4.0, folded=True)}, seed=1),
+        v.Choice([v.Chain([v.Mixup(4.0)]), v.Scheduled(v.Mixup(4.0, v.SameClass()))], seed=1),
+    ],
+    ids=str,
+)
+def test_however_deep_a_pairing_lies_it_chooses_in_the_other_batch(vicinity):
+    for epoch in (0, 7):
+        for step in range(6):
+            x, _ = vicinity.between((torch.zeros(N, 2), Y), (torch.ones(M, 2), Z), step=step, epoch=epoch)
+            assert (x > 0).all()
+
+
+@pytest.mark.parametrize(
     ("batch", "others", "error", "sentence"),
     [
         (FIRST, SECOND, TypeError, r"between mixes two batches \(x, y\), got a Tensor"),

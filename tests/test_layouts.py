@@ -160,6 +160,18 @@ def test_vectors_follow_the_share_whatever_their_length(length):
         torch.testing.assert_close(plan.target(soft).sum(1), torch.ones(N).double())
 
 
+def test_a_value_at_each_moment_is_cut_with_the_signal_or_refused():
+    x = noise(N, 32)
+    plan = v.CutMix(1.0, pairing=v.RandomPairs(self_pairs=False), seed=2).plan(N, ids(N), x, step=1)
+    with pytest.raises(
+        ValueError, match=r"beside signals of this length.*y\[:, None\].*MixPlan\(plan.partner, plan.weight\)"
+    ):
+        plan.target(x)
+    assert torch.equal(plan.target(x[:, None])[:, 0], plan(x))
+    soft = noise(N, 32, seed=3).softmax(1)
+    assert torch.equal(plan.target(soft), v.MixPlan(plan.partner, plan.weight).target(soft))
+
+
 def test_maps_beside_the_inputs_are_cut_alike():
     whose = torch.arange(N)
     video, frames = marked(8, 3, 6, 5), whose.view(N, 1, 1, 1).expand(N, 8, 6, 5)

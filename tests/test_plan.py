@@ -379,9 +379,7 @@ def test_noise_differs_between_leaves_and_is_the_same_for_every_layout_and_dtype
 
 def test_noise_of_a_nest_of_many_tensors():
     plan = identity(2, noise=Noise(1.0, v.Key(0, 0, 0, 0)))
-    assert len({t.sum().item() for t in plan([torch.zeros(2)] * 63)}) == 63
-    with pytest.raises(ValueError, match="at most 63 parts, tensors of a nest included"):
-        plan([torch.zeros(2)] * 64)
+    assert len({t.sum().item() for t in plan([torch.zeros(2)] * 200)}) == 200
     assert len(PAIRS([torch.zeros(N)] * 200)) == 200
 
 

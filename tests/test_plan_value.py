@@ -119,6 +119,30 @@ def test_a_changed_plan_whose_parts_belong_together_is_refused(vicinity, part):
     assert changed(images(N)).shape == images(N).shape
 
 
+@pytest.mark.parametrize("vicinity", [v.CutMix(1.0), v.Mixup(1.0), v.Mixup(v.Dirichlet(1.0))], ids=str)
+def test_buffers_that_do_not_fit_are_refused_by_every_vicinity(vicinity):
+    x = noise(N + 1, 3, 6, 5).float()
+    plan = vicinity.plan(N, ids(N), x[:N], step=3)
+    for out in (torch.empty(N, 3, 6, 5, dtype=torch.uint8), torch.empty(2, N, 3, 6, 5), x[1:], torch.empty(N, 3, 6, 4)):
+        with pytest.raises(ValueError, match=r"out must be|out shares memory"):
+            plan(x[:N], out=out)
+    with pytest.raises(ValueError, match="out is for data"):
+        plan(x[:N].clone().requires_grad_(), out=torch.empty(N, 3, 6, 5))
+    expected = plan(x[:N])
+    mine = x[:N].clone()
+    assert torch.equal(plan(mine, out=mine), expected)
+
+
+def test_noise_of_a_table_of_many_columns():
+    x = {f"c{i:03}": torch.zeros(N) for i in range(200)}
+    got = v.GaussianNoise(1.0, seed=1)(x, ids(N))[0]
+    rows = torch.stack(list(got.values()))
+    assert len(rows.unique(dim=0)) == 200
+    assert abs(float(rows.std()) - 1) < 4 / (2 * 200 * N) ** 0.5
+    few = v.GaussianNoise(1.0, seed=1)({k: x[k] for k in list(x)[:5]}, ids(N))[0]
+    assert torch.equal(few["c003"], got["c003"])
+
+
 # -- learned weights ---------------------------------------------------------------------------------------------------
 
 SHAPES = [
@@ -303,6 +327,24 @@ def test_nan_among_targets_is_refused(shape, dtype):
     infinite = noise(*shape).to(dtype)
     infinite.view(-1)[:2] = torch.tensor([torch.inf, -torch.inf])  # whose sum is nan
     v.MixPlan(torch.arange(N), torch.ones(N)).target(infinite)
+
+
+def test_nan_in_rows_that_take_no_part_spreads_nowhere():
+    y = torch.arange(N).double() + 0.5
+    y[2] = torch.nan
+    rows = torch.arange(N) != 2
+    _, mixed = v.Mixup(1.0, v.RandomPairs(False))(noise(N, 2), y, rows=rows)
+    assert mixed.isnan().tolist() == (~rows).tolist()
+    with pytest.raises(ValueError, match="this target holds nan"):
+        v.Mixup(1.0, v.RandomPairs(False))(noise(N, 2), y, rows=torch.arange(N) != 3)
+
+
+def test_class_indices_beside_unknown_numbers():
+    y = {"class": ids(N), "tags": torch.where(noise(N, 3) > 0.5, -1.0, 1.0)}
+    plan = v.Mixup(1.0, seed=1).plan(N, step=0)
+    mixed = plan.target(y, missing=-1)
+    assert content(mixed["class"]) == content(plan.target(ids(N)))
+    assert torch.equal(mixed["tags"], plan.target(y["tags"], missing=-1))
 
 
 @pytest.mark.parametrize("marker", [-1.0, -100.0])

@@ -1,34 +1,72 @@
-"""Does something flow past a mixed representation? Read off the autograd graph of one forward pass.
+"""Does something flow past a mixed representation? Read off one forward pass.
 
 Mixed before a module inside a residual branch, `x + b(x)` at "b", only half of what goes on is mixed, while the labels
 are wholly. A module is inside such a branch if the output of a module around it depends on that module's input by a path
-that does not go through the mix.
+that does not go through the mix: a path of the autograd graph, or, where the input is data, of which the graph knows
+nothing, one of the functions of PyTorch that were called. Nothing is changed in the pass that is looked at.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from vicinal._inputs import Inputs, floating, representation
 
 
-class Mixed(NamedTuple):
-    """What came out of a mix: its place in the graph, and its shape."""
+class _Place(NamedTuple):
+    """Where a tensor stands in the graph, and its shape."""
 
     node: Node
     shape: torch.Size
 
 
+class _Trace(TorchFunctionMode):
+    """Follows what is computed of some data. Comparisons, and what only takes sizes, are not computed of its values."""
+
+    def __init__(self, data: Tensor) -> None:
+        super().__init__()
+        self.made = WeakTensorKeyDictionary({data: True})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if not name.startswith("new_") and not name.endswith("_like"):
+            given = (leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+            if any(leaf in self.made for leaf in given):
+                self.made.update({leaf: True for leaf in floating(out)})
+        return out
+
+
+@dataclass
+class _Pass:
+    """What is seen in one forward pass."""
+
+    mixed: _Place | None = None  # once it has happened, if gradients go through it
+    is_mixed: bool = False
+    trace: _Trace | None = None  # while a module runs whose input is data: of the outermost one
+    traced: list[str] = field(default_factory=list)  # the modules whose input is data
+    before: dict[str, list[Node]] = field(default_factory=dict)  # what went into the modules around, before the mix
+    made: list[_Place] = field(default_factory=list)  # by the parts of the network, before the mix
+    found: list[str] = field(default_factory=list)  # modules around, past whose part something flows
+
+
 class Watch:
     """Looks at the modules around one during a forward pass.
 
-    Of a module inside the network it asks whether its output depends on its input past the mix; of the network, whose
-    input is data, whether its output so depends on what one of its parts made before. Its hooks are there before anything
-    is compiled, since compiled code is made anew when hooks come or go.
+    Of each of them, the network included, it asks whether its output depends on its input past the mix; of the network,
+    whose input may be token ids, also whether it so depends on what one of its parts made before.
+
+    The hooks are there before anything is compiled, since compiled code is made anew when hooks come or go.
 
     Args:
         net: the network.
@@ -37,71 +75,132 @@ class Watch:
     """
 
     def __init__(self, net: nn.Module, at: str) -> None:
-        around = [at.rsplit(".", i)[0] for i in range(at.count("."), 0, -1)] if at else []
-        self.mixed: Mixed | None = None  # in a pass, once it has happened
-        self._open = False
-        self._before: dict[str, list[Tensor]] = {name: [] for name in ["", *around]}  # the mix, by the module around it
-        self._found: list[str] = []
-        self._handles = [net.register_forward_hook(partial(self._after, ""))]
-        for child in net.children():
-            self._handles.append(child.register_forward_hook(partial(self._between, "")))
+        around = ["", *(at.rsplit(".", i)[0] for i in range(at.count("."), 0, -1))] if at else []
+        self._pass: _Pass | None = None
+        self._handles = []
         for name in around:
             module = net.get_submodule(name)
-            before = module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True, prepend=True)
-            self._handles += [before, module.register_forward_hook(partial(self._after, name))]
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                continue
+            enter = partial(self._enter, name, Inputs(module))
+            self._handles.append(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True))
+            self._handles.append(module.register_forward_hook(partial(self._leave, name)))
+        for child in net.children() if at else ():
+            if not isinstance(child, torch.jit.ScriptModule):
+                self._handles.append(child.register_forward_hook(self._between))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of the network copies: no graph, which cannot be."""
+        return {**self.__dict__, "_pass": None}
+
+    @property
+    def saw(self) -> bool:
+        """Whether there was anything to see in the pass."""
+        return (
+            self._pass is not None and self._pass.is_mixed and (self._pass.mixed is not None or bool(self._pass.traced))
+        )
+
+    @property
+    def found(self) -> str | None:
+        """The innermost of the modules around, past whose part something flows."""
+        return None if self._pass is None else max(self._pass.found, key=len, default=None)
 
     def begin(self) -> None:
         """Look at the next pass."""
-        self.end()
-        self._open = True
+        self._pass = _Pass()
 
-    def end(self) -> tuple[bool, str | None]:
-        """Stop, and return whether there was anything to see, and the innermost module that something flows through."""
-        saw, found = self.mixed is not None, max(self._found, key=len, default=None)
-        self._open, self.mixed, self._found = False, None, []
-        for tensors in self._before.values():
-            tensors.clear()
-        return saw, found
+    def end(self) -> None:
+        """Stop, and forget the graph."""
+        if self._pass is not None and self._pass.trace is not None:  # the pass was broken off
+            self._pass.trace.__exit__(None, None, None)
+        self._pass = None
 
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
 
-    def _enter(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling():
-            self._keep(name, (args, kwargs))
-
-    def _between(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self._keep(name, output)
-
-    def _keep(self, name: str, tree: Any) -> None:
-        tensor = _first_with_gradient(tree) if self._open and self.mixed is None else None
-        if tensor is not None:
-            self._before[name].append(tensor)
-
-    def _after(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or not self._open or self.mixed is None:
+    def at_the_mix(self, mixed: list[Tensor]) -> None:
+        """Note what came out of the mix."""
+        now = self._now()
+        if now is None:
             return
-        result = _first_with_gradient(output)
-        if result is None:
+        now.is_mixed = True
+        if mixed[0].grad_fn is not None:
+            now.mixed = _Place(mixed[0].grad_fn, mixed[0].shape)
+        for tensor in mixed if now.trace is not None else ():
+            now.trace.made.pop(tensor, None)  # pyright: ignore[reportOptionalMemberAccess]
+
+    def _now(self) -> _Pass | None:
+        """Return the pass that is looked at, if this is a moment of it that can be looked at."""
+        if torch.compiler.is_compiling() or self._pass is None or in_backward() or not torch.is_grad_enabled():
+            return None
+        return None if torch._C._are_functorch_transforms_active() else self._pass
+
+    def _enter(
+        self, name: str, inputs: Inputs, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        now = self._now()
+        x = None if now is None or now.is_mixed else representation(inputs.named(args, kwargs))
+        if now is None or x is None:
             return
-        ends = [t for t in self._before[name] if name or _is_alike(t, self.mixed.shape)]
-        nodes = [get_gradient_edge(t).node for t in ends]
-        if _reaches(get_gradient_edge(result).node, nodes, self.mixed.node):
-            self._found.append(name)
+        if x.requires_grad:
+            now.before.setdefault(name, []).append(get_gradient_edge(x).node)
+        elif not _is_partly_compiled(module):
+            now.traced.append(name)
+            if now.trace is None:
+                now.trace = _Trace(x)
+                now.trace.__enter__()
+
+    def _between(self, module: nn.Module, args: Any, output: Any) -> None:
+        now = self._now()
+        result = None if now is None or now.is_mixed else _result(output)
+        if now is not None and result is not None and not _is_of_no_row(result):
+            now.made.append(_Place(get_gradient_edge(result).node, result.shape))
+
+    def _leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        now = self._now()
+        if now is None:
+            return
+        if name in now.traced and now.trace is not None:
+            first = next(iter(floating(output)), None)
+            if now.is_mixed and first is not None and first in now.trace.made:
+                now.found.append(name)
+            if name == now.traced[0]:
+                now.trace.__exit__(None, None, None)
+                now.trace = None
+        result = None if now.mixed is None else _result(output)
+        if now.mixed is None or result is None:
+            return
+        ends = list(now.before.get(name, ()))
+        if not name:  # biases and conditions, made of other data, are no representation as the mixed one is
+            like = now.mixed.shape
+            ends += [node for node, shape in now.made if len(shape) == len(like) and shape[0] == like[0]]
+        if _reaches(get_gradient_edge(result).node, ends, now.mixed.node):
+            now.found.append(name)
 
 
-def _is_alike(tensor: Tensor, shape: torch.Size) -> bool:
-    """Whether a part's output may be a representation as the mixed one is; biases and conditions are not."""
-    return tensor.ndim == len(shape) and tensor.shape[0] == shape[0]
+def in_backward() -> bool:
+    """Whether a backward pass is running, in which activation checkpointing runs modules again."""
+    return torch._C._current_graph_task_id() != -1
 
 
-def _first_with_gradient(tree: Any) -> Tensor | None:
-    """Return the first tensor of a nest that a gradient goes through: of inputs and outputs, the representation."""
-    tensors = (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point())
-    first = next(tensors, None)
+def _is_partly_compiled(module: nn.Module) -> bool:
+    """Whether a part of a module is compiled, which another mode around it would make anew."""
+    return any(
+        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+
+
+def _is_of_no_row(made: Tensor) -> bool:
+    """Whether all rows are the same: a table of positions, say, that was made as large as the batch."""
+    return made.ndim > 0 and len(made) > 1 and bool((made.detach() == made.detach()[:1]).all())
+
+
+def _result(output: Any) -> Tensor | None:
+    """Return the first tensor of an output, if gradients go through it."""
+    first = next(iter(floating(output)), None)
     return first if first is not None and first.requires_grad else None
 
 

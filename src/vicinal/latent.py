@@ -6,34 +6,37 @@ the layer anew for each batch.
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing the compiler
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
-from vicinal._residual import Mixed, Watch
+from vicinal._inputs import Inputs, Named, floating, is_additive_mask, is_never, is_perhaps, opened, replaced
+from vicinal._residual import Watch, in_backward
 from vicinal._warn import warn
 from vicinal.plan import MixPlan, Plan, PlanChain
+from vicinal.random import Key
 
 # The plan of each open block, by the id of its place. They are not attributes, because torch.compile takes the sizes of
 # tensors that it reaches through a module as fixed, and would compile anew for every size of batch.
 _PLANS: dict[int, Plan] = {}
 
+# PyTorch's modules whose parts have the batch where they have it
+_SEQUENCE = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoder,
+    nn.TransformerDecoderLayer,
+    nn.MultiheadAttention,
+    nn.RNNBase,
+)
 _LAYER = 62  # of the key of a plan: the stream that draws the layer
 _LOOKS = 4  # blocks in which it is asked whether something flows past the mix; without gradients there is no answer
-
-# Parameters that are no representation, by the words of their names: masks, what is added to attention scores, rotary
-# tables, states of recurrent networks, caches, counts
-_NEVER = re.compile(
-    r"mask|masks|bias|biases|pos|position|positions|rotary|rope|freqs|cos|sin|rel|relative|hx|h0|c0|hc|cx|state|states|cache"
-    r"|past|num|scores"
-)
 
 
 class LatentMixing:
@@ -50,25 +53,28 @@ class LatentMixing:
     tensors without the batch dimension pass. `inputs` names others where they are representations too. What mixed rows
     contain of padded sequences, `plan.union(mask)` says: give it to the network with them.
 
-    Outside the `with` nothing is mixed; `remove` takes the hooks off. Copies of the network (an average of its weights,
-    say) carry the hooks, too, and are never mixed. A block is for one forward pass; where activation checkpointing runs the
-    module again for the backward pass, call `backward` inside the block too. On leaving the block it is an error if
-    nothing was mixed: labels that are mixed while nothing else is would go unnoticed.
+    Outside the `with` nothing is mixed; `remove` takes the hooks off, which `torch.jit.script` cannot read. Copies of the
+    network (an average of its weights, say) and files of it carry the hooks, too, and are never mixed. A block is for one
+    forward pass; where activation checkpointing runs the module again for the backward pass, call `backward` inside the
+    block too. On leaving the block it is an error if nothing was mixed: labels that are mixed while nothing else is would
+    go unnoticed.
 
     Args:
         net: any module.
         at: the name of a module inside, as in `net.named_modules()`; the mix happens before it. "" is the whole
             network. Of several names one is drawn for each plan, uniformly, by the plan's key: a replay draws the same.
+            Which one it was, the attribute `at` says.
         inputs: which parameters of the module's `forward` are mixed, by name or position; all tensors in them that have
             the batch dimension.
         dim: the batch dimension of what is mixed; None: 0, for modules that do not say otherwise.
 
     Raises:
-        ValueError: there is no module of that name, or a module is time-major (`batch_first=False`) and `dim` is not given.
+        ValueError: there is no module of that name, or no input; a module is named twice; it is a list of modules, which
+            is never called; it is time-major (`batch_first=False`) and `dim` is not given.
 
     Warns:
-        UserWarning: once, if something flows past the mix (inside a residual branch), or another input looks like a
-            representation and stays unmixed.
+        UserWarning: in the first pass with gradients, if something flows past the mix (inside a residual branch), or
+            another input is or looks like a representation and stays unmixed.
 
     """
 
@@ -87,13 +93,25 @@ class LatentMixing:
         for name in names:
             if name not in modules:
                 raise ValueError(f"the network has no module {name!r}; it has {[name for name in modules if name]}")
+            if getattr(modules[name].forward, "__func__", None) is nn.Module.forward:
+                parts = [f"{name}.{part}" if name else part for part, _ in modules[name].named_children()]
+                raise ValueError(f"{name!r} only holds modules and is never called itself: name one of {parts}")
             if dim is None and _is_time_major(name, modules):
                 raise ValueError(
-                    f"the module {name!r} is time-major (batch_first=False), or holds one that is: say dim=1 if its inputs "
-                    "are [time, batch, ...], dim=0 if they are [batch, ...]"
+                    f"the module {name!r} is, holds, or is part of one that is time-major (batch_first=False): say dim=1 "
+                    "if its inputs are [time, batch, ...], dim=0 if they are [batch, ...]"
                 )
+        for i, name in enumerate(names):
+            same = next((other for other in names[:i] if modules[other] is modules[name]), None)
+            if same is not None:
+                raise ValueError(f"{same!r} and {name!r} are one module: name it once")
         wanted = None if inputs is None else [inputs] if isinstance(inputs, (str, int)) else list(inputs)
-        self._places = {name: _Place(net, modules[name], name, wanted, dim or 0) for name in names}
+        known = {name: Inputs(modules[name]) for name in names}
+        for name in names:
+            for one in wanted or ():
+                if not known[name].can_have(one):
+                    raise ValueError(f"the module {name!r} has no input {one!r}; it has {known[name].names}")
+        self._places = {name: _Place(net, name, known[name], wanted, dim or 0) for name in names}
         self.at = names[0]  # of the last block
 
     @contextmanager
@@ -112,23 +130,16 @@ class LatentMixing:
         """
         if any(id(place) in _PLANS for place in self._places.values()):
             raise RuntimeError(f"{self.at!r} is being mixed by another plan already: leave its block first")
-        self.at = self._chosen(plan) if at is None else at
-        if self.at not in self._places:
+        if at is not None and at not in self._places:
             raise ValueError(f"{at!r} is not among the modules given, {list(self._places)}")
+        self.at = self._chosen(plan) if at is None else at
         place = self._places[self.at]
-        _PLANS[id(place)] = plan
-        place.open()
+        place.open(plan)
         try:
             yield plan
-            place.close()
-            if not place.reached:
-                raise RuntimeError(
-                    f"the module {place.name!r} did not run inside the block, so nothing was mixed; if the network is "
-                    "compiled, build LatentMixing before its first call, and call torch._dynamo.reset() if another network "
-                    "of this class was compiled before: PyTorch reuses what it compiled, hooks or not"
-                )
+            place.check()
         finally:
-            del _PLANS[id(place)]
+            place.close()
 
     def remove(self) -> None:
         """Take the hooks off the network."""
@@ -144,130 +155,122 @@ class LatentMixing:
             raise ValueError(
                 f"a plan made by hand has no key to draw a layer by: say which, latent(plan, at={names[0]!r})"
             )
-        return names[int(plan.key.fold(_LAYER).generator().integers(len(names)))]
+        draw = _drawn_outside if torch.compiler.is_compiling() else _drawn
+        return names[draw(plan.key, len(names))]
+
+
+def _drawn(key: Key, n: int) -> int:
+    return int(key.fold(_LAYER).generator().integers(n))
+
+
+_drawn_outside = _disable_dynamo(_drawn)  # as of a plan, a break of the graph
 
 
 class _Place:
     """One module, and what a block does to its inputs."""
 
-    def __init__(self, net: nn.Module, module: nn.Module, name: str, wanted: list[str | int] | None, dim: int) -> None:
+    def __init__(self, net: nn.Module, name: str, inputs: Inputs, wanted: list[str | int] | None, dim: int) -> None:
         self.name = name
-        self.wanted = wanted
         self.dim = dim
         self.reached = False
         self.compiled = False
         self.looks = 0
-        self.told = False
+        self.checked = False
+        self.inputs = inputs
+        self.wanted = None if wanted is None else [inputs.name(one) for one in wanted]
+        self.handle = net.get_submodule(name).register_forward_pre_hook(self._hook, with_kwargs=True)
         self.watch = Watch(net, name)
-        parameters = [p.name for p in inspect.signature(module.forward).parameters.values() if p.kind in (0, 1, 3)]
-        self.parameters = parameters
-        self.order = {parameter: i for i, parameter in enumerate(parameters)}
-        if wanted is not None:
-            self._check_wanted(wanted, module)
-        self.handle = module.register_forward_pre_hook(self._hook, with_kwargs=True)
 
-    def open(self) -> None:
+    def open(self, plan: Plan) -> None:
         """Begin a block."""
+        _PLANS[id(self)] = plan
         self.reached = False
         if self.looks < _LOOKS:
             self.watch.begin()
 
-    def close(self) -> None:
-        """End a block in which nothing went wrong."""
-        if self.looks >= _LOOKS:
+    def check(self) -> None:
+        """Look back on a block in which nothing went wrong."""
+        if not self.reached:
+            raise RuntimeError(
+                f"the module {self.name!r} did not run inside the block, so nothing was mixed; if the network is compiled, "
+                "build LatentMixing before its first call, and call torch._dynamo.reset() if another network of this class "
+                "was compiled before: PyTorch reuses what it compiled, hooks or not"
+            )
+        if self.looks == _LOOKS:
             return
-        saw, around = self.watch.end()
-        self.looks = _LOOKS if saw else self.looks + 1
-        if around is not None:
-            self._warn_of_what_flows_past(around)
-        if self.looks == _LOOKS and not self.compiled:
+        self.looks = _LOOKS if self.watch.saw else self.looks + 1
+        if self.watch.found is not None:
+            self._warn_of_what_flows_past(self.watch.found)
+        if self.looks == _LOOKS and not self.compiled:  # compiled code would be made anew without the hooks
             self.watch.remove()
 
-    def _check_wanted(self, wanted: list[str | int], module: nn.Module) -> None:
-        kinds = {p.kind for p in inspect.signature(module.forward).parameters.values()}
-        for one in wanted:
-            known = (
-                (one in self.order or 4 in kinds)
-                if isinstance(one, str)
-                else 0 <= one < len(self.parameters) or 2 in kinds
-            )
-            if not known:
-                raise ValueError(f"the module {self.name!r} has no input {one!r}; it has {self.parameters}")
+    def close(self) -> None:
+        """End a block."""
+        del _PLANS[id(self)]
+        self.watch.end()
 
     def _hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         plan = _PLANS.get(id(self))
         if plan is None:
             if not torch.compiler.is_compiling() and self.reached:
-                self.reached = _in_backward()
+                self.reached = in_backward()
                 if self.reached:
                     raise RuntimeError(
                         f"activation checkpointing runs the module {self.name!r} again for the backward pass, where it must "
                         "be mixed again: call backward inside the block"
                     )
             return None
-        if self.reached and not _in_backward():
+        if self.reached and not in_backward():
             raise RuntimeError(
                 f"the module {self.name!r} ran twice inside the block, and would be mixed twice while the labels are mixed "
                 "once: give each forward pass a block of its own, at a module that runs once in it"
             )
-        named = self._named(args, kwargs)
-        chosen = self._first(named, len(plan)) if self.wanted is None else self._wanted(named, len(plan))
+        named = self.inputs.named(args, kwargs)
+        chosen = self._first(named, len(plan)) if self.wanted is None else self._wanted(self.wanted, named, len(plan))
         if torch.compiler.is_compiling():
             self.compiled = True
-        elif not self.told:
-            self.told = True
-            self._look(named, chosen, len(plan))
+        elif not self.checked and not torch._C._are_functorch_transforms_active():  # which no value can be read in
+            self._check(named, chosen, len(plan))
+            self.checked = True
         self.reached = True
         mixed = [self._mix(plan, tensor, i) for i, tensor in enumerate(chosen)]
-        if not torch.compiler.is_compiling() and not _in_backward() and mixed[0] is not chosen[0]:
-            node = mixed[0].grad_fn
-            self.watch.mixed = None if node is None else Mixed(node, mixed[0].shape)
+        if mixed[0] is not chosen[0]:
+            self.watch.at_the_mix(mixed)
+        return replaced(args, kwargs, chosen, mixed)
 
-        def replaced(leaf: Any) -> Any:
-            for old, new in zip(chosen, mixed, strict=True):
-                if leaf is old:  # wherever it goes in: query, key and value of self-attention are one tensor
-                    return new
-            return leaf
-
-        return pytree.tree_map(replaced, args), pytree.tree_map(replaced, kwargs)
-
-    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-        """Return the inputs by their names, in the order of the parameters."""
-        given = len(self.parameters)
-        named = [(self.parameters[i] if i < given else f"input {i}", arg) for i, arg in enumerate(args)]
-        return named + sorted(kwargs.items(), key=lambda item: self.order.get(item[0], given))
-
-    def _first(self, named: list[tuple[str, Any]], n: int) -> list[Tensor]:
+    def _first(self, named: Named, n: int) -> list[Tensor]:
         """Return the hidden states."""
+        named = opened(named)
         for name, value in named:
-            if isinstance(value, PackedSequence):
-                raise TypeError(
-                    f"the input {name!r} of the module {self.name!r} is a packed sequence, whose rows are no rows of the "
-                    "batch: pad it, mix it by plan(x), and pack it again by plan.longest(lengths)"
-                )
-            for tensor in _tensors(value):
-                if self._has_rows(tensor, n) and not _is_never(name):
+            self._refuse_packed(name, value)
+            for tensor in floating(value):
+                if self._has_rows(tensor, n) and not is_never(name):
                     return [tensor]
-        floating = [tensor for name, value in named for tensor in _tensors(value) if not _is_never(name)]
-        if not floating:
-            raise TypeError(
-                f"the inputs of the module {self.name!r} hold no floating-point tensor that could be mixed: choose a later "
-                "one, after the embedding"
+        sizes = [list(tensor.shape) for name, value in named if not is_never(name) for tensor in floating(value)]
+        if sizes:
+            raise ValueError(
+                f"a representation of shape {sizes[0]} cannot be mixed by a plan of {n} rows: dimension {self.dim} must be "
+                "the batch, or dim= another one"
             )
-        raise ValueError(
-            f"a representation of shape {list(floating[0].shape)} cannot be mixed by a plan of {n} rows: dimension "
-            f"{self.dim} must be the batch"
+        passed = [name for name, value in named if floating(value)]
+        if passed:
+            raise TypeError(
+                f"by its name, {passed[0]!r} of the module {self.name!r} is a mask, a table, or a state, which are not "
+                f"mixed; if it is a representation, say inputs={passed[0]!r}"
+            )
+        raise TypeError(
+            f"the inputs of the module {self.name!r} hold no floating-point tensor that could be mixed: choose a later one, "
+            "after the embedding"
         )
 
-    def _wanted(self, named: list[tuple[str, Any]], n: int) -> list[Tensor]:
+    def _wanted(self, wanted: list[str], named: Named, n: int) -> list[Tensor]:
         """Return the tensors that the user named."""
-        assert self.wanted is not None
         chosen: list[Tensor] = []
-        for one in self.wanted:
-            name = (
-                one if isinstance(one, str) else self.parameters[one] if one < len(self.parameters) else f"input {one}"
-            )
-            found = [t for given, value in named if given == name for t in _tensors(value) if self._has_rows(t, n)]
+        for name in wanted:
+            values = [value for given, value in named if given == name]
+            for value in values:
+                self._refuse_packed(name, value)
+            found = [tensor for value in values for tensor in floating(value) if self._has_rows(tensor, n)]
             if not found:
                 raise TypeError(
                     f"the input {name!r} of the module {self.name!r} holds no floating-point tensor of {n} rows; it was "
@@ -276,59 +279,69 @@ class _Place:
             chosen += [tensor for tensor in found if not any(tensor is other for other in chosen)]
         return chosen
 
+    def _refuse_packed(self, name: str, value: Any) -> None:
+        if isinstance(value, PackedSequence):
+            raise TypeError(
+                f"the input {name!r} of the module {self.name!r} is a packed sequence, whose rows are no rows of the batch: "
+                "pad it, mix it by plan(x), and pack it again by plan.longest(lengths)"
+            )
+
     def _has_rows(self, tensor: Tensor, n: int) -> bool:
-        return tensor.ndim > self.dim and tensor.shape[self.dim] == n
+        return -tensor.ndim <= self.dim < tensor.ndim and tensor.shape[self.dim] == n
 
     def _mix(self, plan: Plan, tensor: Tensor, i: int) -> Tensor:
         if self.dim == 0:
             return plan.tensor(tensor, i)
         return plan.tensor(tensor.movedim(self.dim, 0), i).movedim(0, self.dim)
 
-    def _look(self, named: list[tuple[str, Any]], chosen: list[Tensor], n: int) -> None:
+    def _check(self, named: Named, chosen: list[Tensor], n: int) -> None:
         """On the first pass, refuse a mask under another name, and warn of a second representation."""
-        first = chosen[0]
-        if (
-            first.is_floating_point()
-            and first.numel()
-            and float(first.detach().amin()) <= torch.finfo(first.dtype).min / 2
-        ):
-            raise ValueError(
-                f"the first floating-point input of the module {self.name!r} holds {float(first.detach().amin()):.3g}, as "
-                f"masks do that are added to attention scores: say inputs= (of {self.parameters})"
-            )
+        names = self.inputs.names or [name for name, _ in named]
+        for tensor in chosen:
+            if is_additive_mask(tensor):
+                name = next(name for name, value in named if any(tensor is other for other in floating(value)))
+                raise ValueError(
+                    f"the input {name!r} of the module {self.name!r} holds {float(tensor.detach().amin()):.3g}, as masks do "
+                    f"that are added to attention scores, and masks are not mixed: say inputs= (of {names})"
+                )
         if self.wanted is not None:
             return
+        first, named = chosen[0], opened(named)
         for name, value in named:
-            for tensor in _tensors(value):
+            if any(leaf is first for leaf in floating(value)):
+                break
+            if is_perhaps(name) and any(t.ndim > 1 and self._has_rows(t, n) for t in floating(value)):
+                warn(
+                    f"by its name, {name!r} of the module {self.name!r} is a table or a state and stays unmixed, while a "
+                    f"later input is mixed: say inputs= (of {names}) which are representations"
+                )
+                return
+            is_number = isinstance(value, Tensor) and not value.dtype.is_floating_point and value.dtype != torch.bool
+            if is_number and value.ndim > 1 and self._has_rows(value, n) and not is_never(name):
+                warn(
+                    f"{name!r} of the module {self.name!r} holds integers, which are not mixed, while a later input is: "
+                    f"choose a later module, after the embedding, or say inputs= (of {names})"
+                )
+                return
+        for name, value in named:
+            for tensor in floating(value):
                 alike = tensor.ndim == first.ndim and tensor.ndim > 1 and tensor.shape[-1] == first.shape[-1]
-                if alike and self._has_rows(tensor, n) and tensor is not first and not _is_never(name):
+                if alike and self._has_rows(tensor, n) and tensor is not first and not is_never(name):
                     warn(
                         f"the input {name!r} of the module {self.name!r} looks like a representation, too, and stays "
-                        f"unmixed: say inputs= to mix it, or to leave it out on purpose (of {self.parameters})"
+                        f"unmixed: say inputs= to mix it, or to leave it out on purpose (of {names})"
                     )
                     return
 
     def _warn_of_what_flows_past(self, around: str) -> None:
         """Warn that only a part of the representation is mixed."""
-        where = f"{around!r}: mix before the whole of it, LatentMixing(net, {around!r})" if around else "the network"
+        where = (
+            f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})" if around else "of the network"
+        )
         warn(
             f"what flows past the module {self.name!r} is not mixed, while the labels are: it is inside a residual branch "
-            f"of {where}"
+            f"{where}"
         )
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """Return the floating-point tensors of one input."""
-    leaves = [value] if isinstance(value, Tensor) else pytree.tree_leaves(value)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())]
-
-
-def _is_never(name: str) -> bool:
-    """Whether a parameter of this name is no representation; hidden and query states are one."""
-    words = name.lower().split("_")
-    if words[-1] in ("states", "state") and len(words) > 1:
-        words = words[:-1]
-    return any(_NEVER.fullmatch(word) for word in words)
 
 
 def _is_time_major(name: str, modules: dict[str, nn.Module]) -> bool:
@@ -340,17 +353,10 @@ def _is_time_major(name: str, modules: dict[str, nn.Module]) -> bool:
     around = [modules[name.rsplit(".", i)[0]] for i in range(1, name.count(".") + 1)]
     if name:
         around.append(modules[""])
-    ours = (module for module in around if type(module).__module__.startswith("torch.nn"))
-    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    return says_so(modules[name]) or any(says_so(module) for module in ours if not isinstance(module, containers))
+    return says_so(modules[name]) or any(says_so(module) for module in around if isinstance(module, _SEQUENCE))
 
 
 def _mixes(plan: Plan) -> bool:
     if isinstance(plan, PlanChain):
         return any(_mixes(part) for part in plan.plans)
     return not isinstance(plan, MixPlan) or plan.partners.shape[1] > 0 or plan.noise is not None
-
-
-def _in_backward() -> bool:
-    """Whether a backward pass is running, in which activation checkpointing runs modules again."""
-    return torch._C._current_graph_task_id() != -1

@@ -73,7 +73,7 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
     check_mixable(x)
     _check_learned(x, weight, out)
     if out is not None:
-        _check_out(x, out)
+        check_out(x, out)
     if partner.shape[1] == 0:
         return x if out is None or out is x else out.copy_(x)
     partner, weight = partner.to(x.device), weight.to(x.device)
@@ -105,7 +105,7 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
     check_mixable(x)
     _check_learned(x, weight, out)
     if out is not None:
-        _check_out(x, out)
+        check_out(x, out)
     return _mix_pairs(x, partner.to(x.device), weight.to(x.device), out)
 
 
@@ -442,7 +442,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_out(x: Tensor, out: Tensor) -> None:
+def check_out(x: Tensor, out: Tensor) -> None:
+    """Refuse a buffer that does not fit x, or shares a part of its memory."""
     if (out.shape, out.dtype, out.device) != (x.shape, x.dtype, x.device):
         raise ValueError(
             f"out must be {x.dtype} {list(x.shape)} on {x.device}, got {out.dtype} {list(out.shape)} on {out.device}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STRIDED = torch.strided
+_LEAVES = 62  # tensors of a nest whose noise one key names; the next part names a key for as many more
 _TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # the usual ones
 
 
@@ -162,7 +163,8 @@ class Plan(ABC):
                 numbers hold nan and `missing` was not given.
 
         """
-        mix = self.labels if missing is None else functools.partial(self._known_labels, missing=float(missing))
+        known = None if missing is None else functools.partial(self._known_labels, missing=float(missing))
+        mix = known or self.labels
         if (
             type(y) is Tensor
             and y.layout is _STRIDED
@@ -171,7 +173,12 @@ class Plan(ABC):
             and shape[0] == len(self)
         ):
             return mix(mixable_target(y))
-        return self._over(y, "target", lambda leaf, i, into: mix(mixable_target(leaf)))
+        # beside numbers with unknown entries there may be class indices, whose unknown entries are the loss's to ignore
+        return self._over(
+            y,
+            "target",
+            lambda leaf, i, into: (known if known and _is_floating(leaf) else self.labels)(mixable_target(leaf)),
+        )
 
     def known(self, y: Tensor, *, missing: float) -> Tensor:
         """Return the share of each entry of a floating-point target [n, ...] that is known, in [0, 1].
@@ -228,6 +235,10 @@ class Plan(ABC):
         return build(iter(done))
 
 
+def _is_floating(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
 def _is_known(y: Tensor, missing: float) -> Tensor:
     return ~y.isnan() if math.isnan(missing) else y != missing
 
@@ -263,7 +274,10 @@ class Noise:
         """Draw noise of x's shape and dtype; drawn on the host, so that every device gets the same."""
         if not x.is_floating_point():
             raise TypeError(f"Gaussian noise needs floating-point inputs, got {x.dtype}: convert with .float() first")
-        standard = self.key.fold(leaf).generator().standard_normal(tuple(x.shape), dtype="float32")
+        key = self.key
+        while leaf >= _LEAVES:  # a key names so many parts
+            key, leaf = key.fold(_LEAVES), leaf - _LEAVES
+        standard = key.fold(leaf).generator().standard_normal(tuple(x.shape), dtype="float32")
         return torch.from_numpy(standard).to(device=x.device, dtype=x.dtype).mul_(self.sigma)
 
 
@@ -286,7 +300,8 @@ class MixPlan(Plan):
         key: that of the draw, where anything was drawn.
 
     A plan is a value. Where the weights alone say how inputs and labels are mixed, both follow a change in place;
-    otherwise (boxes, weights of their own for targets) a changed plan is refused.
+    otherwise (boxes, weights of their own for targets) a changed plan is refused. Changes that PyTorch does not count,
+    through `.data` or NumPy, are not seen here either.
 
     """
 
@@ -404,7 +419,9 @@ class MixPlan(Plan):
 
         """
         if self.noise is not None or self.smoothing:
-            raise ValueError("noise and label smoothing take no rows=: they treat all rows alike")
+            raise ValueError(
+                "noise and label smoothing take no rows=, they treat all rows alike: mix the rows that take part, x[rows]"
+            )
         partner = torch.arange(n, device="cpu")
         if self.partner.ndim == 2:
             partner = partner[:, None].repeat(1, self.partner.shape[1])
@@ -440,6 +457,8 @@ class MixPlan(Plan):
         if self._versions is not None:
             self._check_unchanged()
         if self.box is not None and self._has_grid(x, "an input"):
+            if out is not None:
+                mixing.check_out(x, out)
             mixed = self._cut(x, self.box, self.channels_last)
             mixed = mixed if out is None else out.copy_(mixed)
         elif self.partner.ndim == 1:
@@ -514,9 +533,11 @@ class MixPlan(Plan):
         """Refuse nan, and warn of numbers that look like markers or class indices; on a CPU: elsewhere asking is a wait."""
         if not y.is_cpu or not y.is_floating_point() or not y.numel() or torch.compiler.is_compiling():
             return
+        if torch._C._are_functorch_transforms_active():  # no value can be read
+            return
         y = y.detach()
         low, high = map(float, y.aminmax())
-        if math.isnan(low):
+        if math.isnan(low) and y[self._met()].isnan().any():
             raise ValueError(
                 "this target holds nan, which would spread to the rows mixed with it: say missing=float('nan') if it marks "
                 "unknown entries"
@@ -533,6 +554,14 @@ class MixPlan(Plan):
                 "this target holds whole numbers as floating point, and they are mixed as numbers: if they are class "
                 "indices, give y.long(); if they are quantities, all is well",
             )
+
+    def _met(self) -> Tensor:
+        """Return bool [n]: rows that are mixed with another one, or another one with them."""
+        partners = self.partners.cpu()
+        other = partners != torch.arange(len(self), device="cpu")[:, None]
+        met = other.any(1)
+        met[partners[other]] = True
+        return met
 
     def of_numbers(self) -> MixPlan:
         """Return the plan, which now knows that floating-point targets are quantities, whole or not."""
@@ -575,6 +604,11 @@ class MixPlan(Plan):
             is_input = what == "an input"
             if on_grid and (_is_ids(t) or (is_input and self.vectors)):
                 return True
+            if on_grid and self.vectors and not is_input and t.ndim == 2 and not _sums_to_1(t):
+                raise ValueError(
+                    f"a target of shape {list(t.shape)} beside signals of this length may lie on their time, or not: write "
+                    "y[:, None] for a value at each moment; for other numbers mix by MixPlan(plan.partner, plan.weight)"
+                )
             if t.ndim == 1 or d > 1 or is_input or not _is_ids(t):
                 return False
         elif on_grid and not (self.channels_last and what == "an input"):
@@ -709,6 +743,13 @@ def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shares(weight: Tensor) -> Tensor:
     return torch.stack([weight, 1 - weight], dim=1) if weight.ndim == 1 else weight
+
+
+def _sums_to_1(y: Tensor | MixedTarget) -> bool:
+    """Whether numbers [n, classes] are soft labels."""
+    if isinstance(y, MixedTarget) or torch.compiler.is_compiling():
+        return True
+    return torch.allclose(y.sum(1), y.new_ones(()), atol=1e-2)
 
 
 def _marks(y: Tensor, low: float) -> bool:

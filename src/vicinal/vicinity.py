@@ -726,18 +726,19 @@ def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
     return tuple(parts)
 
 
-def _across(vicinity: Vicinity, n: int) -> Vicinity:
-    """Return the same vicinity with the partners of the first n rows among the rows after them."""
-    changes: dict[str, Any] = {}
-    for f in fields(vicinity):
-        value = getattr(vicinity, f.name)
-        if isinstance(value, Pairing):
-            changes[f.name] = Across(value, n)
-        elif isinstance(value, Vicinity):
-            changes[f.name] = _across(value, n)
-        elif isinstance(value, tuple) and any(isinstance(part, Vicinity) for part in value):
-            changes[f.name] = tuple(_across(part, n) for part in value)
-    return replace(vicinity, **changes) if changes else vicinity
+def _across(value: Any, n: int) -> Any:
+    """Return a vicinity, or an argument of one, with the partners of the first n rows among the rows after them."""
+    if isinstance(value, Pairing):
+        return Across(value, n)
+    if isinstance(value, Vicinity):
+        return replace(value, **{f.name: _across(getattr(value, f.name), n) for f in fields(value) if f.name != "seed"})
+    if isinstance(value, (tuple, list)):
+        return type(value)(_across(part, n) for part in value)
+    if isinstance(value, Mapping):  # of a schedule: {epoch: value}, or a function of the epoch
+        return {key: _across(part, n) for key, part in value.items()}
+    if isinstance(value, Weighting) or not callable(value):
+        return value
+    return lambda epoch: _across(value(epoch), n)
 
 
 def _row_numbers(rows: Tensor, n: int) -> Tensor:

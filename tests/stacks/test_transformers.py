@@ -172,6 +172,57 @@ def test_numbers_that_the_trainer_hands_down_pass():
     assert out.logits.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("build", "part"),
+    [
+        (bert, ".attention.self"),
+        (bert, ".output"),
+        (gpt2, ".mlp"),
+        (llama, ".input_layernorm"),
+        (llama, ".self_attn"),
+        (t5, ".layer.0.layer_norm"),
+        (modernbert, ".attn"),
+        (deberta, ".intermediate"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the input 'input_tensor'")  # of BERT's output, which is one more true warning
+def test_inside_a_residual_branch_it_warns(build, part):
+    net, at = build("eager")
+    tokens, mask, plan = batch(4)
+    told, latent = f"past the module '{at + part}' is not mixed.*LatentMixing", LatentMixing(net, at + part)
+    with pytest.warns(UserWarning, match=told), latent(plan):
+        net(input_ids=tokens, attention_mask=plan.union(mask))
+
+
+def test_an_encoder_and_decoder():
+    """The encoder's layers are mixed as any; of the decoder's inputs the one that stays unmixed is told."""
+    torch.random.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "d_model": D, "d_kv": 8, "d_ff": 32, "num_layers": 3, "num_heads": 2}
+    net = hf.T5ForConditionalGeneration(hf.T5Config(**sizes, decoder_start_token_id=0)).eval()
+    tokens, mask, plan = batch(4)
+    inputs = {"input_ids": tokens, "attention_mask": plan.union(mask), "decoder_input_ids": tokens}
+    with LatentMixing(net, "encoder.block.1")(plan):
+        assert net(**inputs).logits.isfinite().all()
+    told = "'encoder_hidden_states' of the module 'decoder.block.0' looks like a representation, too"
+    past = "past the module 'decoder.block.0' is not mixed"  # the later blocks read it, too
+    latent = LatentMixing(net, "decoder.block.0")
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match=past), latent(plan):
+        net(**inputs)
+    told = "'input_ids' of the module 'decoder' holds integers, which are not mixed"
+    with pytest.warns(UserWarning, match=told), LatentMixing(net, "decoder")(plan):
+        net(**inputs)
+
+
+def test_a_cache_is_the_one_that_the_network_reads():
+    torch.random.manual_seed(0)
+    net, at = llama("sdpa")
+    tokens, mask, plan = batch(4)
+    with LatentMixing(net.eval(), at)(plan):
+        out = net(input_ids=tokens, attention_mask=plan.union(mask), use_cache=True)
+    lengths = [out.past_key_values.get_seq_length(layer) for layer in range(3)]
+    assert lengths == [tokens.shape[1]] * 3
+
+
 def vit():
     sizes = {"image_size": 16, "patch_size": 8, "intermediate_size": 32, **SIZES}
     net = hf.ViTForImageClassification(hf.ViTConfig(**sizes))
