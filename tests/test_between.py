@@ -158,7 +158,7 @@ def test_nests_boxes_and_compositions():
         v.Scheduled(v.Mixup(4.0), values={"alpha": lambda epoch: v.Beta(4.0, folded=True)}, seed=1),
         v.Choice([v.Chain([v.Mixup(4.0)]), v.Scheduled(v.Mixup(4.0, v.SameClass()))], seed=1),
     ],
-    ids=str,
+    ids=["mapping", "function", "parts", "other value", "nested"],
 )
 def test_however_deep_a_pairing_lies_it_chooses_in_the_other_batch(vicinity):
     for epoch in (0, 7):

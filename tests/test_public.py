@@ -4,6 +4,9 @@ import ast
 import doctest
 import importlib
 import inspect
+import math
+import os
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -11,16 +14,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import vicinal
 
 HOME = Path(vicinal.__file__).parent
 SOURCES = sorted(p for p in HOME.rglob("*.py") if p.relative_to(HOME).parts[0] != "lab")
-PUBLIC = {
-    name: value
-    for name, value in vars(vicinal).items()
-    if not name.startswith("_") and not isinstance(value, ModuleType)
-}
+PUBLIC = {name: value for name in vicinal.__all__ if not isinstance(value := getattr(vicinal, name), ModuleType)}
 MODULES = ["vicinal"] + [f"vicinal.{m.name}" for m in pkgutil.iter_modules(vicinal.__path__) if not m.ispkg]
 
 
@@ -41,7 +41,9 @@ def test_the_public_names():
         *("Chain", "Choice", "Scheduled"),
         *("Pairing", "RandomPairs", "SameClass", "OtherClass", "Nearest", "LabelDistance"),
         *("Weighting", "Beta", "Dirichlet"),
+        "show",
     }
+    assert isinstance(vicinal.losses, ModuleType)
     assert isinstance(vicinal.metrics, ModuleType)
 
 
@@ -98,11 +100,11 @@ print(*sorted({{m.partition(".")[0] for m in set(sys.modules) - before}} - set(s
 
 
 def test_importing_brings_nothing_but_torch_and_numpy():
-    assert run(FOREIGN.format(code="import vicinal")) == ["vicinal"]
+    assert run(FOREIGN.format(code="from vicinal import *")) == ["vicinal"]
 
 
 def test_the_test_above_would_notice():
-    assert "jinja2" in run(FOREIGN.format(code="import vicinal, jinja2"))
+    assert "jinja2" in run(FOREIGN.format(code="from vicinal import *; import jinja2"))
 
 
 def test_importing_costs_little_more_than_torch():
@@ -110,11 +112,100 @@ def test_importing_costs_little_more_than_torch():
 import time
 import torch
 torch_alone = time.process_time()
-import vicinal
+from vicinal import *
 print(torch_alone, time.process_time())
 """
     alone, both = map(min, zip(*(map(float, run(code)) for _ in range(5)), strict=True))
     assert both <= 1.2 * alone
+
+
+LAZY = """
+import sys
+import vicinal
+print(*sorted({"torch", "numpy", "vicinal.plan"} & set(sys.modules)))
+assert set(vicinal.__all__) <= set(dir(vicinal)), vicinal.__all__
+assert not hasattr(vicinal, "nonsense")
+assert "torch" not in sys.modules
+vicinal.Mixup
+assert "torch" in sys.modules
+"""
+
+
+def test_importing_alone_brings_neither_torch_nor_numpy():
+    assert run(LAZY) == []
+
+
+def declared():
+    """Read what type checkers read: of each name that the package imports for them, the module it comes from."""
+    tree = ast.parse((HOME / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {alias.asname: node.module for node in block.body for alias in node.names}
+
+
+def test_every_public_name_is_that_of_its_module():
+    homes = {name: module for name, module in declared().items() if module != "vicinal"}
+    assert set(homes) == set(PUBLIC)
+    for name, module in homes.items():
+        assert getattr(vicinal, name) is getattr(importlib.import_module(module), name)
+        assert vars(vicinal)[name] is getattr(vicinal, name)  # found at once from the second time on
+    modules = {name for name, module in declared().items() if module == "vicinal"}
+    assert modules == {name.removeprefix("vicinal.") for name in MODULES if "._" not in name} - {"vicinal"}
+    for name in modules:
+        assert getattr(vicinal, name) is importlib.import_module(f"vicinal.{name}")
+
+
+def test_a_star_imports_every_public_name_and_no_other():
+    names = {}
+    exec("from vicinal import *", names)
+    del names["__builtins__"]
+    assert names == {**PUBLIC, "losses": vicinal.losses, "metrics": vicinal.metrics}
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(AttributeError) as plain:
+        ModuleType("vicinal").nonsense  # noqa: B018
+    with pytest.raises(AttributeError) as ours:
+        vicinal.nonsense  # noqa: B018
+    assert str(ours.value) == str(plain.value)
+    assert not hasattr(vicinal, "nonsense")
+    with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'vicinal'"):
+        from vicinal import nonsense  # noqa: F401
+
+
+ANY_ORDER = """
+import importlib, os
+import torch
+import torch.nn.functional as F
+for module in {modules}:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(module)
+            import vicinal
+            assert callable(vicinal.show) and vicinal.random.Key is vicinal.Key
+            y = vicinal.target.MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]]))
+            F.cross_entropy(torch.zeros(1, 3), y)
+        except BaseException:
+            print(module, flush=True)
+            os._exit(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_any_module_may_be_imported_first():
+    assert run(ANY_ORDER.format(modules=MODULES)) == []
+
+
+def test_a_pickled_target_brings_its_losses():
+    # as of a DataLoader's worker: the process that reads it may have imported nothing
+    y = vicinal.MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.75], [0.25]]))
+    code = (
+        f"import pickle\ny = pickle.loads({pickle.dumps(y)!r})\n"
+        "import torch.nn.functional as F\nprint(F.cross_entropy(y.weight.new_tensor([[1.0, 0.0]]), y).item())"
+    )
+    assert [float(word) for word in run(code)] == pytest.approx([math.log(1 + math.exp(-1)) + 0.25])
 
 
 # -- what the sources may not do ---------------------------------------------------------------------------------------

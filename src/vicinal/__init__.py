@@ -4,35 +4,101 @@
     x, y = mixup(x, y)  # in the training loop; y goes to the loss as it is
 
 Start reading at `vicinal.plan`: a plan is a recorded draw, and everything else draws, applies or compares plans.
+
+A name is imported when it is first used (PEP 562), and PyTorch with it: `vicinal --help` needs neither.
 """
 
-from vicinal import losses as losses
-from vicinal import metrics as metrics
-from vicinal.latent import LatentMixing as LatentMixing
-from vicinal.pairing import LabelDistance as LabelDistance
-from vicinal.pairing import Nearest as Nearest
-from vicinal.pairing import OtherClass as OtherClass
-from vicinal.pairing import Pairing as Pairing
-from vicinal.pairing import RandomPairs as RandomPairs
-from vicinal.pairing import Roll as Roll
-from vicinal.pairing import SameClass as SameClass
-from vicinal.plan import MixPlan as MixPlan
-from vicinal.plan import Plan as Plan
-from vicinal.plan import plan_from_dict as plan_from_dict
-from vicinal.random import Key as Key
-from vicinal.target import MixedTarget as MixedTarget
-from vicinal.vicinity import ERM as ERM
-from vicinal.vicinity import Chain as Chain
-from vicinal.vicinity import Choice as Choice
-from vicinal.vicinity import CutMix as CutMix
-from vicinal.vicinity import GaussianNoise as GaussianNoise
-from vicinal.vicinity import InputMixup as InputMixup
-from vicinal.vicinity import LabelSmoothing as LabelSmoothing
-from vicinal.vicinity import Mixup as Mixup
-from vicinal.vicinity import Scheduled as Scheduled
-from vicinal.vicinity import Vicinity as Vicinity
-from vicinal.weighting import Beta as Beta
-from vicinal.weighting import Dirichlet as Dirichlet
-from vicinal.weighting import Weighting as Weighting
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
+    from vicinal import latent as latent
+    from vicinal import losses as losses
+    from vicinal import metrics as metrics
+    from vicinal import mixing as mixing
+    from vicinal import pairing as pairing
+    from vicinal import plan as plan
+    from vicinal import random as random
+    from vicinal import state as state
+    from vicinal import target as target
+    from vicinal import vicinity as vicinity
+    from vicinal import weighting as weighting
+    from vicinal._show import show as show
+    from vicinal.latent import LatentMixing as LatentMixing
+    from vicinal.pairing import LabelDistance as LabelDistance
+    from vicinal.pairing import Nearest as Nearest
+    from vicinal.pairing import OtherClass as OtherClass
+    from vicinal.pairing import Pairing as Pairing
+    from vicinal.pairing import RandomPairs as RandomPairs
+    from vicinal.pairing import Roll as Roll
+    from vicinal.pairing import SameClass as SameClass
+    from vicinal.plan import MixPlan as MixPlan
+    from vicinal.plan import Plan as Plan
+    from vicinal.plan import plan_from_dict as plan_from_dict
+    from vicinal.random import Key as Key
+    from vicinal.target import MixedTarget as MixedTarget
+    from vicinal.vicinity import ERM as ERM
+    from vicinal.vicinity import Chain as Chain
+    from vicinal.vicinity import Choice as Choice
+    from vicinal.vicinity import CutMix as CutMix
+    from vicinal.vicinity import GaussianNoise as GaussianNoise
+    from vicinal.vicinity import InputMixup as InputMixup
+    from vicinal.vicinity import LabelSmoothing as LabelSmoothing
+    from vicinal.vicinity import Mixup as Mixup
+    from vicinal.vicinity import Scheduled as Scheduled
+    from vicinal.vicinity import Vicinity as Vicinity
+    from vicinal.weighting import Beta as Beta
+    from vicinal.weighting import Dirichlet as Dirichlet
+    from vicinal.weighting import Weighting as Weighting
+else:  # type checkers would take any name for one that `__getattr__` knows
+    import importlib
+
+    _MODULES = (
+        *("latent", "losses", "metrics", "mixing", "pairing", "plan", "random", "state", "target", "vicinity"),
+        "weighting",
+    )
+    _HOMES = {  # of each public name, the module that defines it
+        "ERM": "vicinity",
+        "Beta": "weighting",
+        "Chain": "vicinity",
+        "Choice": "vicinity",
+        "CutMix": "vicinity",
+        "Dirichlet": "weighting",
+        "GaussianNoise": "vicinity",
+        "InputMixup": "vicinity",
+        "Key": "random",
+        "LabelDistance": "pairing",
+        "LabelSmoothing": "vicinity",
+        "LatentMixing": "latent",
+        "MixPlan": "plan",
+        "MixedTarget": "target",
+        "Mixup": "vicinity",
+        "Nearest": "pairing",
+        "OtherClass": "pairing",
+        "Pairing": "pairing",
+        "Plan": "plan",
+        "RandomPairs": "pairing",
+        "Roll": "pairing",
+        "SameClass": "pairing",
+        "Scheduled": "vicinity",
+        "Vicinity": "vicinity",
+        "Weighting": "weighting",
+        "plan_from_dict": "plan",
+        "show": "_show",
+    }
+    __all__ = [*_HOMES, "losses", "metrics"]
+
+    def __getattr__(name):
+        """Import a public name, or a module, at its first use."""
+        if name in _MODULES:
+            return importlib.import_module(f"vicinal.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'vicinal' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"vicinal.{_HOMES[name]}"), name)
+        globals()[name] = value  # found there from now on
+        return value
+
+    def __dir__():
+        """Return the names there are, imported or not yet."""
+        return sorted({*globals(), *_HOMES, *_MODULES})

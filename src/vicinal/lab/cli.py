@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from vicinal import __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -191,9 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     top = parser()
     args = top.parse_args(argv)
     if args.version:
-        from importlib.metadata import version
-
-        print(f"vicinal {version('vicinal')}")
+        print(f"vicinal {__version__}")
         return 0
     if args.command is None:
         top.print_help()
@@ -201,6 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vicinal.lab.errors import UserError
 
     try:
+        _check(args)
         if args.command == "train":
             return _train(args)
         if args.command == "data":
@@ -223,6 +224,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("there is not enough memory for these data; give fewer rows or columns, or a smaller --size", 1)
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what is wrong whatever the data are, before anything is imported that takes seconds.
+
+    Raises:
+        UserError: says which argument, and what it may be.
+
+    """
+    from vicinal.lab.errors import UserError
+
+    jobs, listed = getattr(args, "jobs", None), getattr(args, "list", False)
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs must be 1 or more, got {jobs}")
+    if getattr(args, "alpha", None) is not None:
+        args.alpha = _numbers(args.alpha)
+    if args.command == "train" and not listed:
+        if args.recipe is None:
+            raise UserError("name a recipe; vicinal train --list shows them")
+        if not args.save_every >= 0:
+            raise UserError(f"--save-every is seconds and must be 0 or more, got {args.save_every:g}")
+        if not 0 < args.patience < 1e6:
+            raise UserError(f"--patience is seconds and must be more than 0, got {args.patience:g}")
+    if args.command == "reproduce" and not listed:
+        if args.out and os.path.exists(args.out) and not os.path.isdir(args.out):
+            raise UserError(f"--out {args.out} is a file; give a folder")
+        if args.report and args.name is not None:
+            raise UserError("--report is of all studies; leave the name out")
+        if args.page is not None and not args.report:
+            raise UserError("--page says where --report writes; give both")
+        if args.name is None and not args.report:
+            raise UserError("name a study; vicinal reproduce --list shows them")
+    if args.command == "data" and args.action == "shard" and args.out is None:
+        raise UserError("vicinal data shard needs a folder of pictures and a folder to make")
+
+
 def _tell(line: str) -> None:
     """Say how far it is."""
     print(line, file=sys.stderr, flush=True)
@@ -240,12 +275,9 @@ def _compare(args: argparse.Namespace, command: str) -> int:
 
     from pathlib import Path
 
-    from vicinal.lab.errors import UserError
     from vicinal.lab.studies import runner
     from vicinal.lab.terminal import Display, print_results
 
-    if args.jobs is not None and args.jobs < 1:
-        raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
     study = _study(args)
     study.check()
     out = args.out or os.path.join("vicinal-runs", f"{study.name}-{study.fingerprint()[:6]}")
@@ -283,7 +315,7 @@ def _study(args: argparse.Namespace) -> Study[Any]:
         return [name for name in names if getattr(args, name) not in (None, [])]
 
     common: dict[str, Any] = {
-        "alphas": compare.ALPHAS if args.alpha is None else _numbers(args.alpha),
+        "alphas": compare.ALPHAS if args.alpha is None else args.alpha,
         "named": tuple(args.named),
         **{name: getattr(args, name) for name in ("epochs", "noise", "perturb", "patience")},
         "learning_rate": args.learning_rate,
@@ -356,7 +388,6 @@ def _train(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from vicinal.lab import recipes
-    from vicinal.lab.errors import UserError
     from vicinal.lab.train import distributed, loop
     from vicinal.lab.train.recipe import changed, override, quick
 
@@ -364,12 +395,6 @@ def _train(args: argparse.Namespace) -> int:
         for name, function in recipes.all_recipes().items():
             print(f"{name:38s}{(function.__doc__ or '').strip()}")
         return 0
-    if args.recipe is None:
-        raise UserError("name a recipe; vicinal train --list shows them")
-    if not args.save_every >= 0:
-        raise UserError(f"--save-every is seconds and must be 0 or more, got {args.save_every:g}")
-    if not 0 < args.patience < 1e6:
-        raise UserError(f"--patience is seconds and must be more than 0, got {args.patience:g}")
     recipe = recipes.find(args.recipe)
     recipe = quick(recipe, args.changes) if args.quick else override(recipe, args.changes)
     if args.grid or args.cluster:
@@ -434,7 +459,7 @@ def _diagnose(args: argparse.Namespace) -> int:
     from vicinal.lab.studies import diagnose
 
     data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
-    alphas = diagnose.ALPHAS if args.alpha is None else _numbers(args.alpha)
+    alphas = diagnose.ALPHAS if args.alpha is None else args.alpha
     print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
     return 0
 
@@ -452,14 +477,8 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
     if args.list:
         print_needs(reproduce.STUDIES)
         return 0
-    if args.jobs is not None and args.jobs < 1:
-        raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
     root = Path(args.out) if args.out else reproduce.DEFAULT
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--out {root} is a file; give a folder")
     if args.report:
-        if args.name is not None:
-            raise UserError("--report is of all studies; leave the name out")
         if not root.exists():
             raise UserError(f"there is no folder {root}: vicinal reproduce NAME makes it, and --out names another")
         from vicinal.lab.report import reproduction
@@ -470,10 +489,6 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
         except OSError as error:
             return _say(_unwritten(error, args.page or str(root)), 2)
         return 0
-    if args.page is not None:
-        raise UserError("--page says where --report writes; give both")
-    if args.name is None:
-        raise UserError("name a study; vicinal reproduce --list shows them")
     size: Size = args.size or "small"
     processes = args.jobs or (1 if torch.cuda.is_available() else _cores())
     chosen = reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),)
@@ -593,10 +608,6 @@ def _shard(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from vicinal.lab.data import shards
-    from vicinal.lab.errors import UserError
-
-    if args.out is None:
-        raise UserError("vicinal data shard needs a folder of pictures and a folder to make")
 
     def progress(done: int, total: int) -> None:
         if sys.stderr.isatty() and (done % 1000 == 0 or done == total):

@@ -18,7 +18,7 @@ _SHOWN = 60  # characters of it, in an error
 _KINDS = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
 _NAMES: dict[str, type] = {
     name: value
-    for name, value in vars(vicinal).items()
+    for name, value in ((name, getattr(vicinal, name)) for name in dir(vicinal))
     if isinstance(value, type) and issubclass(value, _KINDS) and not inspect.isabstract(value)
 }
 

@@ -294,6 +294,8 @@ class Study(ABC, Generic[S]):
         for method in listed:
             try:
                 for part in _parts(method.vicinity):
+                    if isinstance(part, vicinal.CutMix) and self.kind == "table":
+                        raise ValueError("columns have no order, and no box of neighbouring ones means anything")
                     plan = part.plan(len(x), y, x, step=0, epoch=0)
                     plan(x)
                     plan.target(y)

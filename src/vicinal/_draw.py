@@ -1,0 +1,244 @@
+"""How rows of a batch are drawn, by matplotlib: without pyplot, which would keep every figure and open windows."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
+
+if TYPE_CHECKING:
+    from vicinal._show import Kind, Panel
+
+_FONT = 9  # points
+_LINE = 0.17  # inches of a line of a title
+_LETTERS = 12  # of a title, an inch
+_GAPS = {"image": 0.15, "spectrogram": 0.2, "signal": 0.2}  # inches below a panel
+_SIZES = {"image": (1.75, 1.75), "spectrogram": (2.6, 1.5), "signal": (2.6, 1.3)}  # inches of a panel
+_WRAP = {"image": 4, "spectrogram": 3, "signal": 3}  # panels side by side, of a batch without a plan
+_FEATURES = 8  # columns of a table
+_BOX = "#ff2d78"  # on photographs as well as on gray values
+_RULE = "#b0b0b0"  # of a table, on light and on dark paper
+_IGNORED = (0.85, 0.85, 0.85)  # in maps: negative class indices
+
+
+class Drawing(Figure):
+    """A figure that notebooks show though pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def figure(kind: Kind, groups: Sequence[Sequence[Panel]]) -> Figure:
+    """Draw panels: those of a group side by side, the last of them a mix if the others have shares in it."""
+    if kind == "table":
+        return _table(groups)
+    panels = [panel for group in groups for panel in group]
+    scales = [_scale(kind, group) for group in groups for _ in group]
+    places = _places(kind, groups)
+    titles = [_wrapped(panel.title, round(_SIZES[kind][0] * _LETTERS)) for panel in panels]
+    drawing, grid = _paper(kind, panels, titles, places)
+    height = 1 if panels[0].mask is None else 2
+    strong = any(panel.share is not None for panel in panels)
+    for panel, title, scale, (line, column) in zip(panels, titles, scales, places, strict=True):
+        axes = drawing.add_subplot(grid[line * height, column])
+        weight = "bold" if strong and panel.mix else "normal"
+        axes.set_title(title, fontsize=_FONT, fontweight=weight, parse_math=False)
+        _DRAW[kind](axes, panel, scale)
+        if kind != "image":
+            _ticks(axes, kind, below=(line + 1, column) not in places, beside=column == 0)
+        if panel.mask is not None:
+            below = drawing.add_subplot(grid[line * height + 1, column])
+            below.imshow(colored(*panel.mask), interpolation="nearest")
+            _bare(below)
+    return drawing
+
+
+def _paper(
+    kind: Kind, panels: Sequence[Panel], titles: Sequence[str], places: Sequence[tuple[int, int]]
+) -> tuple[Figure, GridSpec]:
+    """Return an empty figure that panels and titles fit into, and its cells; maps have a line of their own."""
+    lines, columns = 1 + max(line for line, _ in places), 1 + max(column for _, column in places)
+    width, height = _SIZES[kind]
+    if kind == "image":
+        tall, wide = panels[0].values.shape[:2]
+        height = width * min(max(tall / wide, 0.3), 3.0)
+    parts = 1 if panels[0].mask is None else 2
+    words = [0] * lines  # lines of text above each line of panels
+    for title, (line, _) in zip(titles, places, strict=True):
+        words[line] = max(words[line], title.count("\n") + 1)
+    used = {column for _, column in places}
+    ratios = [1.0 if column in used else 0.15 for column in range(columns)]
+    size = sum(ratios) * (width + 0.1) + 0.3, lines * (height * parts + _GAPS[kind]) + _LINE * sum(words) + 0.2
+    drawing = Drawing(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04, compress=kind == "image"))
+    return drawing, GridSpec(lines * parts, columns, figure=drawing, width_ratios=ratios)
+
+
+def _ticks(axes: Axes, kind: Kind, below: bool, beside: bool) -> None:
+    """Number the axes, and name them at the bottom and at the left of the figure."""
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.tick_params(labelsize=_FONT - 2, labelbottom=below, labelleft=beside)
+    axes.set_xlabel(_LABELS[kind][0] if below else "", fontsize=_FONT - 1)
+    axes.set_ylabel(_LABELS[kind][1] if beside else "", fontsize=_FONT - 1)
+
+
+_LABELS = {"spectrogram": ("time frame", "frequency bin"), "signal": ("time step", "value")}
+
+
+def _places(kind: Kind, groups: Sequence[Sequence[Panel]]) -> list[tuple[int, int]]:
+    """Return line and column of each panel."""
+    if len(groups) == 1 and not any(panel.share is not None for panel in groups[0]):
+        return [divmod(i, _WRAP[kind]) for i in range(len(groups[0]))]
+    widest = max(map(len, groups))
+    across = 2 if kind == "image" and widest <= 3 and len(groups) > 1 else 1
+    places = []
+    for i, group in enumerate(groups):
+        line, place = divmod(i, across)
+        columns = [*range(len(group) - 1), widest - 1]  # mixes stand in one column
+        places += [(line, place * (widest + 1) + column) for column in columns]
+    return places
+
+
+def _wrapped(title: str, letters: int) -> str:
+    """Break a title into lines before its terms, where that is possible."""
+    lines = []
+    for line in title.split("\n"):
+        terms = line.replace(" + ", "\0+ ").replace(" = ", "\0= ").replace(", ", ",\0").replace(": ", ":\0")
+        whole = terms.replace(" ", "\N{NO-BREAK SPACE}").replace("\0", " ")  # no line ends there
+        lines += textwrap.wrap(whole, letters, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _scale(kind: Kind, group: Sequence[Panel]) -> tuple[float, float]:
+    """Return the lowest and the highest value of a group; [0, 1] of images that lie in it."""
+    values = np.concatenate([panel.values.ravel() for panel in group])
+    if values.dtype == np.uint8:
+        return 0.0, 255.0
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return (0.0, 1.0) if kind == "image" and low >= 0 and high <= 1 else (low, high)
+
+
+def _image(axes: Axes, panel: Panel, scale: tuple[float, float]) -> None:
+    low, high = scale
+    values = (panel.values.astype(np.float64) - low) / ((high - low) or 1.0)
+    if values.ndim == 3:
+        values = np.nan_to_num(np.clip(values, 0, 1))  # a color with a hole has no meaning
+    axes.imshow(values, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if panel.box is not None:
+        (top, bottom), (left, right) = panel.box
+        _outline(axes, left, top, right, bottom)
+    _bare(axes)
+
+
+def _spectrogram(axes: Axes, panel: Panel, scale: tuple[float, float]) -> None:
+    low, high = scale
+    axes.imshow(
+        np.clip(panel.values, low, high),
+        cmap="magma",
+        vmin=low,
+        vmax=high,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    if panel.box is not None:
+        (bottom, top), (left, right) = panel.box
+        _outline(axes, left, bottom, right, top)
+
+
+def _outline(axes: Axes, left: int, top: int, right: int, bottom: int) -> None:
+    corner = left - 0.5, top - 0.5  # pixels are centered at whole numbers
+    axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=_BOX, linewidth=1.2))
+
+
+def _signal(axes: Axes, panel: Panel, scale: tuple[float, float]) -> None:
+    for channel in panel.values:
+        axes.plot(channel, linewidth=0.7)
+    low, high = scale
+    room = 0.05 * ((high - low) or 1.0)
+    axes.set_ylim(low - room, high + room)
+    axes.margins(x=0)
+    if panel.box is not None:
+        ((start, stop),) = panel.box
+        axes.axvspan(start - 0.5, stop - 0.5, color=_BOX, alpha=0.15, linewidth=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+_DRAW = {"image": _image, "spectrogram": _spectrogram, "signal": _signal}
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def colored(ids: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return a map [h, w, 3] of class indices [k, h, w] in colors, mixed by their shares, which broadcast to ids."""
+    palette = np.array(mpl.colormaps["tab20"].colors)  # pyright: ignore[reportAttributeAccessIssue]
+    colors = np.where(ids[..., None] < 0, _IGNORED, palette[ids % len(palette)])
+    return (colors * shares[..., None]).sum(0)
+
+
+def _table(groups: Sequence[Sequence[Panel]]) -> Figure:
+    """Draw a table of rows: their shares, labels and values; a line between groups."""
+    panels = [panel for group in groups for panel in group]
+    has_shares = any(panel.share is not None for panel in panels)
+    cells = _cells(panels, has_shares)
+    letters = [
+        2 + max(len(part) for text in column for part in text.split("\n")) for column in zip(*cells, strict=True)
+    ]
+    heights = [0.12 + _LINE * max(1 + text.count("\n") for text in line) for line in cells]
+    drawing = Drawing(figsize=(0.085 * sum(letters) + 0.2, sum(heights) + 0.2))
+    axes = drawing.add_axes((0.02, 0.02, 0.96, 0.96))
+    axes.axis("off")
+    widths = [number / sum(letters) for number in letters]
+    table = axes.table(cells, colWidths=widths, bbox=Bbox.from_bounds(0, 0, 1, 1))
+    table.auto_set_font_size(False)
+    first = {id(group[0]) for group in groups if has_shares}
+    for (line, column), cell in table.get_celld().items():
+        panel = panels[line - 1] if line else None
+        strong = panel is None or (has_shares and panel.mix)
+        cell.set_height(heights[line])
+        cell.set_text_props(
+            ha="left" if column in (0, _LABEL) else "right",
+            fontsize=_FONT,
+            fontweight="bold" if strong else "normal",
+            parse_math=False,
+        )
+        cell.set_edgecolor(_RULE)
+        cell.visible_edges = "B" if panel is None else "T" if id(panel) in first else ""
+    return drawing
+
+
+_LABEL = 2  # the column of labels
+
+
+def _cells(panels: Sequence[Panel], has_shares: bool) -> list[list[str]]:
+    """Return the words of a table, its head first: name, share, label, and as many values as there is room for."""
+    features = len(panels[0].values)
+    shown = min(features, _FEATURES)
+    has_labels = any(panel.label and not (has_shares and panel.mix) for panel in panels)
+    head = ["", "share" * has_shares, "label" * has_labels, *(f"x{i}" for i in range(shown))]
+    lines = []
+    for panel in panels:
+        share = "" if panel.share is None else f"{panel.share:.2f}"
+        label = "\n".join(part for part in (panel.label, panel.note) if part)
+        lines.append([panel.name, share, label, *(f"{value:.4g}" for value in panel.values[:shown].tolist())])
+    if features > shown:
+        head.append(f"… {features - shown} more")
+        lines = [[*line, "…"] for line in lines]
+    return [head, *lines]

@@ -1,0 +1,447 @@
+"""What a figure of a batch shows: which rows, beside whom, under which titles. How it is drawn is in `_draw.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal import _tree
+from vicinal.plan import MixPlan, Plan, PlanChain, mixable_target
+from vicinal.target import MixedTarget
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Kind = Literal["image", "spectrogram", "signal", "table"]
+ClassNames = Sequence[Any] | Mapping[int, Any]
+
+_CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGBA
+_FEW = 4  # channels of a signal [n, t, channels]
+_MANY = 16  # channels of a signal, at most: more are the frequencies of a spectrogram
+_COLUMNS = 64  # of a table, at most: longer rows are signals
+_LOUD = 10  # what gray values do not span, if some are negative: a spectrogram in decibels
+_PARTNERS = 4  # drawn for a row, at most
+_TERMS = 4  # written in a title, at most
+_LETTERS = 16  # of the name of a class
+_ROWS, _GRID = 4, 12  # drawn, if nobody says how many
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of a batch, as it is drawn.
+
+    Args:
+        name: "row 3", or "mix".
+        label: its target in words; "" if it has none that fits into a title.
+        values: image [h, w] or [h, w, c], spectrogram [f, t], signal [channels, t], or row of a table [features].
+        share: what the mix of its group has of it; None for the mix itself, and where there is none.
+        mix: whether it is a mix.
+        note: a second line of the title.
+        mask: class indices [k, h, w] of a map, and their shares, which broadcast to it.
+        box: (start, stop) along each dimension of a box that is another row's.
+
+    """
+
+    name: str
+    label: str
+    values: np.ndarray
+    share: float | None = None
+    mix: bool = False
+    note: str = ""
+    mask: tuple[np.ndarray, np.ndarray] | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the words above the drawing."""
+        title = (self.label or self.name) if self.mix else f"{self.name}: {self.label}" if self.label else self.name
+        return f"{title}\n{self.note}" if self.note else title
+
+
+def show(
+    x: Any,
+    y: Any = None,
+    plan: Plan | None = None,
+    *,
+    rows: int | Iterable[int] | None = None,
+    kind: Kind | None = None,
+    class_names: ClassNames | None = None,
+    channels_last: bool | None = None,
+    missing: float | None = None,
+) -> Figure:
+    """Draw rows of a batch: beside their partners and the mix if a plan is given, else as they are.
+
+        vicinal.show(*mixup(x, y))                # a mixed batch, with its labels
+        plan.show(x, y, class_names=names)        # row, partner and mix: what the plan does to this batch
+
+    The figure belongs to nobody but the caller: it is no part of pyplot, opens no window, and shows itself as the last
+    line of a cell of a notebook. `figure.savefig("mix.png")` writes it.
+
+    Args:
+        x: inputs, a tensor [n, ...]; of a nest, its tensor with the most dimensions.
+        y: targets of x, mixed or not: class indices, soft labels, numbers, or a MixedTarget. Maps of class indices
+            [n, h, w] are drawn below images.
+        plan: what mixes x and y. Without one they are drawn as they are, mixed already or not.
+        rows: how many rows from the first on, or their numbers (default: 4 with a plan, 12 without).
+        kind: None decides by shape and dtype. "image": [n, c, h, w] of 1, 3 or 4 channels, and square or uint8 [n, h, w].
+            "signal": [n, t] with t > 64, and other [n, c, t] of at most 16 channels. "spectrogram": other [n, f, t], and
+            [n, 1, f, t] and square [n, f, t] of values that span more than 10 and are in part negative, as decibels.
+            "table": [n] and other [n, features].
+        class_names: for class indices, a sequence or a dict; else they are shown as numbers.
+        channels_last: whether images are [n, h, w, c] and signals [n, t, c]; None: if only the last dimension can be that
+            of channels (1, 3 or 4 of images; of signals at most 4, behind more than 4 steps).
+        missing: as of `Plan.target`.
+
+    Returns:
+        A `matplotlib.figure.Figure`. Values of an image that are not uint8 or in [0, 1] are scaled to [0, 1], by one scale
+        for a row, its partners and their mix; without a plan, by one scale for all.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        IndexError: rows are not in the batch.
+        TypeError: x or y is of a type or dtype that cannot be drawn, or there is no name for a class.
+        ValueError: x has a shape that cannot be drawn (as that kind), or y another number of rows.
+
+    """
+    draw = _drawing()
+    if isinstance(y, Plan) or (plan is not None and not isinstance(plan, Plan)):
+        wrong = y if isinstance(y, Plan) else plan
+        raise TypeError(
+            f"show takes inputs, targets and a plan in this order, show(x, y, plan), got {type(wrong).__name__}"
+        )
+    n = _tree.rows(x, y) if plan is None else len(plan)
+    layout = _layout(_one_tensor(x, n), kind, channels_last)
+    chosen = _rows(rows, n, _GRID if plan is None else _ROWS)
+    if plan is None:
+        groups = [_batch(x, y, n, layout, chosen, class_names)]
+    else:
+        groups = _mixes(x, y, plan, layout, chosen, class_names, missing)
+    return draw.figure(layout.kind, groups)
+
+
+def _drawing() -> Any:
+    try:
+        from vicinal import _draw
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise ImportError("show draws with matplotlib, which is not installed: pip install matplotlib") from error
+    return _draw
+
+
+# -- which rows --------------------------------------------------------------------------------------------------------
+
+
+def _rows(rows: int | Iterable[int] | None, n: int, usual: int) -> list[int]:
+    rows = usual if rows is None else rows
+    if isinstance(rows, int):
+        if rows < 1 or isinstance(rows, bool):
+            raise ValueError(f"rows must be a number of rows, 1 or more, or row numbers, got {rows}")
+        return list(range(min(rows, n)))
+    numbered: list[Any] = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else list(rows)
+    if not numbered or not all(type(row) is int and 0 <= row < n for row in numbered):
+        raise IndexError(f"rows must be row numbers, integers in [0, {n}), got {numbered}")
+    return numbered
+
+
+def _batch(x: Any, y: Any, n: int, layout: _Layout, rows: list[int], class_names: ClassNames | None) -> list[Panel]:
+    labels = _Labels(y, n, class_names)
+    mixed = isinstance(y, MixedTarget)
+    values = layout.values(_one_tensor(x, n), rows)
+    masks = labels.masks(rows, layout)
+    return [Panel(f"row {row}", labels.text(row), values[i], mix=mixed, mask=masks[i]) for i, row in enumerate(rows)]
+
+
+def _mixes(
+    x: Any,
+    y: Any,
+    plan: Plan,
+    layout: _Layout,
+    rows: list[int],
+    class_names: ClassNames | None,
+    missing: float | None,
+) -> list[list[Panel]]:
+    """Return a group of panels for each row: the row, its partners, and the mix."""
+    n = len(plan)
+    with torch.no_grad():
+        mixed = _one_tensor(plan(x), n)
+        target = None if y is None else plan.target(y, missing=missing)
+    plain = _one_tensor(x, n)
+    before, after = _Labels(y, n, class_names), _Labels(target, n, class_names)
+    groups = []
+    for row, values, mask in zip(rows, layout.values(mixed, rows), after.masks(rows, layout), strict=True):
+        shares, of_target = _shares(plan, row, "shares"), _shares(plan, row, "target_shares")
+        most = sorted((j for j in shares if j != row), key=lambda j: -shares[j])[:_PARTNERS]
+        drawn = [j for j in shares if j == row or j in most]
+        parts = zip(drawn, layout.values(plain, drawn), before.masks(drawn, layout), strict=True)
+        group = [Panel(f"row {j}", before.text(j), own, shares[j], mask=own_mask) for j, own, own_mask in parts]
+        of_rows = _sum_of([(share, f"row {j}") for j, share in shares.items()])
+        label = after.text(row)
+        if label and before.is_numbers:
+            label = _as_sum(label, [(share, before.text(j)) for j, share in of_target.items()])
+        told = " + " in label or len(shares) == 1
+        note = f"inputs: {of_rows}" if label and (not told or _differ(shares, of_target)) else ""
+        box = _box(plan, row, mixed, layout)
+        group.append(Panel("mix", label or of_rows, values, mix=True, note=note, mask=mask, box=box))
+        groups.append(group)
+    return groups
+
+
+def _shares(plan: Plan, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
+    """Return what a mixed row has of each row of the batch: itself first, then its partners, without shares of 0."""
+    if isinstance(plan, PlanChain):
+        shares = {row: 1.0}
+        for part in reversed(plan.plans):
+            before: dict[int, float] = {}
+            for j, outer in shares.items():
+                for i, inner in _shares(part, j, which).items():
+                    before[i] = before.get(i, 0.0) + outer * inner
+            shares = before
+    elif isinstance(plan, MixPlan):
+        own, *others = getattr(plan, which)[row].tolist()
+        shares = {row: own}
+        for j, share in zip(plan.partners[row].tolist(), others, strict=True):
+            shares[j] = shares.get(j, 0.0) + share
+    else:
+        raise TypeError(f"show knows the partners of a MixPlan or a PlanChain, not of a {type(plan).__name__}")
+    return {j: share for j, share in shares.items() if share > 0 or j == row}
+
+
+def _differ(first: dict[int, float], second: dict[int, float]) -> bool:
+    return any(abs(first.get(j, 0.0) - second.get(j, 0.0)) > 0.005 for j in {*first, *second})
+
+
+def _box(plan: Plan, row: int, x: Tensor, layout: _Layout) -> tuple[tuple[int, int], ...] | None:
+    """Return the box that was cut last, if it lies on what is drawn."""
+    parts = plan.plans if isinstance(plan, PlanChain) else (plan,)
+    for part in reversed(parts):
+        if not isinstance(part, MixPlan) or part.box is None or len(part.grid) != layout.grid_dims:
+            continue
+        box = tuple((start, stop) for start, stop in part.box[row].tolist())
+        if part._has_grid(x, "an input") and all(start < stop for start, stop in box):
+            return box
+    return None
+
+
+# -- what kind ---------------------------------------------------------------------------------------------------------
+
+
+class _Layout(NamedTuple):
+    """How rows of a tensor are drawn: the kind, whether channels come last, and whether there is a dimension of them."""
+
+    kind: Kind
+    channels_last: bool
+    channels: bool
+
+    @property
+    def grid_dims(self) -> int:
+        """Return the number of dimensions of what is drawn, without channels."""
+        return {"image": 2, "spectrogram": 2, "signal": 1, "table": 0}[self.kind]
+
+    def values(self, x: Tensor, rows: list[int]) -> list[np.ndarray]:
+        """Return rows of x in the shapes of `Panel.values`."""
+        x = x.detach()[torch.tensor(rows, device=x.device)].cpu()
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        if self.kind == "table":
+            return list(x.reshape(len(rows), -1).numpy())
+        if self.kind == "signal":
+            x = x if self.channels else x[:, None]
+            return list((x.movedim(-1, 1) if self.channels_last else x).numpy())
+        if self.channels and not self.channels_last:
+            x = x.movedim(1, -1)
+        if self.channels and x.shape[-1] == 1:
+            x = x[..., 0]
+        return list(x.numpy())
+
+
+def _one_tensor(x: Any, n: int) -> Tensor:
+    """Return the tensor of a nest that is drawn, as a plain one."""
+    tensor = x if isinstance(x, Tensor) else _tree.widest(x, n)
+    if tensor is None:
+        _tree.flatten(x, "input", n)  # says what to write instead of arrays and the like
+        raise TypeError(f"there is no tensor to show in this input: {x!r}")
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.is_meta:
+        what = "nested" if tensor.is_nested else "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        raise TypeError(f"show draws a dense tensor that holds values, got a {what} tensor")
+    if tensor.is_complex():
+        raise TypeError(f"show draws real numbers, got {tensor.dtype}: give x.abs(), or torch.view_as_real(x)")
+    if tensor.ndim == 0 or len(tensor) != n:
+        raise ValueError(f"the input has shape {list(tensor.shape)}, but there are {n} rows to show")
+    return tensor.as_subclass(Tensor)
+
+
+def _layout(x: Tensor, kind: Kind | None, channels_last: bool | None) -> _Layout:
+    """Return how x is drawn; see `show` for the rules."""
+    if kind is not None and kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(map(repr, get_args(Kind)))} or None, got {kind!r}")
+    if 0 in x.shape:
+        raise ValueError(f"there are no values to show in an input of shape {list(x.shape)}")
+    last = _channels_last(x, kind) if channels_last is None else bool(channels_last)
+    kind = _kind(x, last) if kind is None else kind
+    dims = {"image": (3, 4), "spectrogram": (3, 4), "signal": (2, 3), "table": (1, 2)}[kind]
+    if x.ndim not in dims:
+        raise ValueError(f"{kind}s are drawn of {_SHAPES[kind]}, got {list(x.shape)}")
+    layout = _Layout(kind, last and x.ndim == dims[1], x.ndim == dims[1])
+    channels = x.shape[-1] if layout.channels_last else x.shape[1] if layout.channels else 1
+    if channels not in _COUNTS.get(kind, [channels]):
+        *others, last_count = map(str, _COUNTS[kind])
+        counts = (
+            f"1 to {last_count}" if kind == "signal" else " or ".join([*[", ".join(others)] * bool(others), last_count])
+        )
+        raise ValueError(
+            f"{kind}s are drawn of {counts} channels, got {channels} in {list(x.shape)}: choose some, x[:, :1], or say "
+            "channels_last="
+        )
+    return layout
+
+
+_COUNTS = {"image": _CHANNELS, "spectrogram": (1,), "signal": range(1, _MANY + 1)}  # of channels
+_SHAPES = {
+    "image": "[n, c, h, w], [n, h, w, c] or [n, h, w]",
+    "spectrogram": "[n, f, t] or [n, 1, f, t]",
+    "signal": "[n, t], [n, c, t] or [n, t, c]",
+    "table": "[n, features]",
+}
+
+
+def _channels_last(x: Tensor, kind: Kind | None) -> bool:
+    """Decide whether channels come last: where the last dimension only can be that of channels."""
+    if x.ndim == 4:
+        return x.shape[-1] in _CHANNELS and x.shape[1] not in _CHANNELS
+    return x.ndim == 3 and kind in (None, "signal") and x.shape[-1] <= _FEW < x.shape[1]
+
+
+def _kind(x: Tensor, channels_last: bool) -> Kind:
+    shape = list(x.shape)
+    if x.ndim > 4:
+        raise ValueError(
+            f"show draws images, spectrograms, signals and tables, got {shape}: choose a frame, x[:, :, 0]"
+        )
+    if x.ndim == 4:
+        is_gray = shape[-1 if channels_last else 1] == 1
+        return "spectrogram" if is_gray and x.dtype != torch.uint8 and _is_loud(x) else "image"
+    if x.ndim == 3:
+        if x.dtype == torch.uint8:
+            return "image"
+        if shape[1] == shape[2]:
+            return "spectrogram" if _is_loud(x) else "image"
+        return "signal" if channels_last or shape[1] <= _MANY else "spectrogram"
+    return "signal" if x.ndim == 2 and shape[1] > _COLUMNS else "table"
+
+
+def _is_loud(x: Tensor) -> bool:
+    """Whether values are in part negative and span more than gray values do."""
+    values = x.detach()
+    values = values[values.isfinite()]
+    return bool(values.numel()) and float(values.min()) < 0 and float(values.max()) - float(values.min()) > _LOUD
+
+
+# -- labels in words ---------------------------------------------------------------------------------------------------
+
+
+class _Labels:
+    """The targets of a batch, in words."""
+
+    def __init__(self, y: Any, n: int, class_names: ClassNames | None) -> None:
+        if y is not None and not isinstance(y, (Tensor, MixedTarget)):
+            raise TypeError(
+                f"show takes one target, a tensor or a MixedTarget, got a {type(y).__name__}: choose one of it"
+            )
+        if y is not None and (y.ndim == 0 or len(y) != n):
+            raise ValueError(f"the target has shape {list(y.shape)}, but there are {n} rows to show")
+        if isinstance(class_names, str) or not isinstance(class_names, (Sequence, Mapping, type(None))):
+            raise TypeError(f"class_names must be a list or a dict of names, got {class_names!r}")
+        self._y = y if y is None else mixable_target(y.detach())
+        self._names = class_names
+        self._is_soft = self._y is not None and _is_soft(self._y)
+
+    @property
+    def is_numbers(self) -> bool:
+        """Return whether each row has one number."""
+        return isinstance(self._y, Tensor) and self._y.is_floating_point() and self._y[0].numel() == 1
+
+    def text(self, row: int) -> str:
+        """Return the target of a row in words; "" if there is none, or it is a map."""
+        if self._y is None or self._y.ndim > 2:
+            return ""
+        y = self._y[row : row + 1].cpu()
+        if isinstance(y, MixedTarget):
+            return self._mixed(y)
+        values = y.reshape(-1).tolist()
+        if not y.is_floating_point():
+            return _several([self._name(i) for i in values])
+        if self._is_soft:
+            return _sum_of([(share, self._name(i)) for i, share in enumerate(values)], most_first=True)
+        names = (
+            [f"{self._name(i)} " for i in range(len(values))] if self._names and len(values) > 1 else [""] * len(values)
+        )
+        return _several([f"{name}{value:.3g}" for name, value in zip(names, values, strict=True)])
+
+    def masks(self, rows: list[int], layout: _Layout) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """Return maps of class indices below images, and their shares, in the shapes of `Panel.mask`."""
+        y = self._y
+        if y is None or layout.kind != "image" or y.ndim != 3 or y.dtype.is_floating_point:
+            return [None] * len(rows)
+        y = y[torch.tensor(rows, device=y.device)].cpu()
+        ids = y.ids if isinstance(y, MixedTarget) else y.long()[None]
+        weight = y.weight if isinstance(y, MixedTarget) else torch.ones(1, len(rows))
+        weight = weight.reshape(*weight.shape, *(1,) * (ids.ndim - weight.ndim)).expand(-1, len(rows), -1, -1)
+        pairs = zip(ids.unbind(1), weight.unbind(1), strict=True)
+        return [(classes.numpy(), shares.float().numpy()) for classes, shares in pairs]
+
+    def _mixed(self, y: MixedTarget) -> str:
+        ids = y.ids.reshape(len(y.ids), -1).T.tolist()  # of each entry
+        shares = y.weight.reshape(len(y.weight), len(y), -1).expand(-1, -1, len(ids)).reshape(len(y.ids), -1).T.tolist()
+        entries = [
+            _sum_of([(share, self._name(i)) for i, share in zip(*entry, strict=True)])
+            for entry in zip(ids, shares, strict=True)
+        ]
+        return _several(entries) + (f", smoothing {y.smoothing:.3g}" if y.smoothing else "")
+
+    def _name(self, i: int) -> str:
+        if self._names is None:
+            return f"class {i}"
+        if i < 0:
+            return f"ignored ({i})"
+        if i not in self._names if isinstance(self._names, Mapping) else i >= len(self._names):
+            raise TypeError(f"class_names holds {len(self._names)} names, but there is a class {i}")
+        name = " ".join(str(self._names[i]).split())
+        return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+
+
+def _is_soft(y: Tensor | MixedTarget) -> bool:
+    """Whether numbers are soft labels [n, num_classes]: shares of the classes."""
+    if isinstance(y, MixedTarget) or not y.is_floating_point() or y.ndim != 2 or y.shape[1] < 2:
+        return False
+    return bool((y >= 0).all()) and bool(((y.sum(1) - 1).abs() < 1e-2).all())
+
+
+def _share(share: float) -> str:
+    return f"{share:.2f}" if share >= 0.005 else "<0.01"
+
+
+def _sum_of(terms: list[tuple[float, str]], most_first: bool = False) -> str:
+    """Write "0.71 cat + 0.29 dog", without shares of 0; a class that has all is written alone."""
+    terms = [(share, name) for share, name in terms if share > 0]
+    terms = sorted(terms, key=lambda term: -term[0]) if most_first else terms
+    if len(terms) == 1 and abs(terms[0][0] - 1) < 1e-6:
+        return terms[0][1]
+    written = [f"{_share(share)} {name}" for share, name in terms[:_TERMS]]
+    rest = sum(share for share, _ in terms[_TERMS:])
+    return " + ".join([*written, f"{_share(rest)} others"] if rest > 0 else written)
+
+
+def _as_sum(label: str, terms: list[tuple[float, str]]) -> str:
+    """Write "2.71 = 0.71 × 3.2 + 0.29 × 1.5"."""
+    if len(terms) == 1:
+        return label
+    return f"{label} = {_sum_of([(share, f'× {value}') for share, value in terms])}"
+
+
+def _several(words: list[str]) -> str:
+    return ", ".join(words if len(words) <= _TERMS else [*words[:_TERMS], "…"])
