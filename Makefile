@@ -10,7 +10,7 @@ export PYTHONWARNINGS =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real test-kernels lint types format bench bench-peers clean
+.PHONY: help demo test test-real test-integrations test-kernels lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -57,6 +57,20 @@ test: lint types  ## format, lint, types, spelling, all tests
 test-real: .make/dev  ## only the tests on published data sets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
 
+# an environment that adds to the first one, and leaves it as it is
+STACKS := .venv-stacks
+SITE = lib/python3.11/site-packages
+.make/stacks: .make/dev
+	@$(PYTHON) -m venv $(STACKS)
+	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(STACKS)/$(SITE)/project.pth
+	@echo "installing what people train with"
+	@$(STACKS)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt \
+		transformers accelerate lightning tensordict "jsonargparse[signatures]"
+	@touch $@
+
+test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 300 MB)
+	@OMP_NUM_THREADS=1 $(STACKS)/bin/python -m pytest -o filterwarnings=default tests/stacks
+
 # into a folder of its own: a gigabyte, and PyTorch's CPU build should not find it otherwise
 .make/triton: .make/dev
 	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-compile --target $@ triton
@@ -90,5 +104,5 @@ bench-peers:  ## mixing beside timm, torchvision and kornia from their own packa
 	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
 
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .venv-peers .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-stacks .make demo build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} +

@@ -68,7 +68,7 @@ def test_draws_between_are_of_the_state_of_the_vicinity():
         (v.Roll(), lambda i, j: True),
         (v.RandomPairs(self_pairs=False), lambda i, j: True),
     ],
-    ids=str,
+    ids=["same", "other", "nearest", "nearest of the class", "roll", "random"],
 )
 def test_pairings_choose_in_the_other_batch(pairing, fits):
     mixup, seen = v.Mixup(4.0, pairing, seed=1), set()
