@@ -111,7 +111,9 @@ def test_it_reads_frames_and_dicts_alike(tmp_path: Path) -> None:
     assert torch.equal(predictor.outputs(pl.read_csv(tmp_path / "rows.csv")), expected)
     arrays = {name: np.array(values, dtype=object) for name, values in rows.items()}
     assert torch.equal(predictor.outputs({**arrays, "kind": ["a"] * 40, "more": range(40)}), expected)
-    assert torch.equal(predictor.outputs({name: values[:5] for name, values in rows.items()}), expected[:5])
+    # a matrix product of fewer rows may round otherwise
+    few = predictor.outputs({name: values[:5] for name, values in rows.items()})
+    torch.testing.assert_close(few, expected[:5], rtol=1e-6, atol=1e-6)
     assert predictor.predict({name: [] for name in rows}).shape == (0,)
 
 

@@ -295,7 +295,9 @@ class Study(ABC, Generic[S]):
             try:
                 for part in _parts(method.vicinity):
                     if isinstance(part, vicinal.CutMix) and self.kind == "table":
-                        raise ValueError("columns have no order, and no box of neighbouring ones means anything")
+                        raise ValueError(
+                            "CutMix needs inputs [n, channels, *grid], and columns have no order to cut a box from"
+                        )
                     plan = part.plan(len(x), y, x, step=0, epoch=0)
                     plan(x)
                     plan.target(y)
