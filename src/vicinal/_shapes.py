@@ -161,7 +161,7 @@ def _transposed(name: str) -> property:
 
 
 def install(cls: type[MixedTarget]) -> None:
-    """Give the class its shape methods, and its rules those of PyTorch's functions."""
+    """Add the shape methods to the class, and those of PyTorch's functions to its rules."""
     for name in ("T", "mT"):
         setattr(cls, name, _transposed(name))
     for name in _MOVES.split():

@@ -471,7 +471,7 @@ def _refuse_boxes(name: str) -> NoReturn:
 
 
 def _refuse(node: Any, name: str) -> NoReturn:
-    """Say what to write instead of a leaf that is no tensor."""
+    """Return what to write instead of a leaf that is no tensor."""
     kind = type(node).__name__
     plain = isinstance(node, (str, bytes, numbers.Number, np.generic))
     if (_says_boxes(name) and not plain) or _says_boxes(kind):

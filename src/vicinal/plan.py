@@ -569,7 +569,7 @@ class MixPlan(Plan):
         return self
 
     def _cut(self, t: Tensor, box: Tensor, channels_last: bool = False) -> Tensor:
-        if box.device.type == "cpu" and self.weight.requires_grad and torch.is_grad_enabled():
+        if self.weight.requires_grad and torch.is_grad_enabled():
             raise ValueError("the share of a box has no gradient: a learned weight needs a vicinity that averages")
         if not channels_last:
             return mixing.cut(t, self.partners[:, 0], box)
@@ -578,7 +578,7 @@ class MixPlan(Plan):
     def _smooth(self, y: Tensor) -> Tensor:
         if self.smoothing == 0:
             return y
-        if y.ndim < 2 or not torch.allclose(y.sum(1), y.new_ones(()), atol=1e-2):
+        if y.ndim < 2 or not _are_soft(y):
             raise ValueError(
                 "label smoothing has a meaning for class ids and for soft labels [n, num_classes, ...] whose classes sum "
                 f"to 1, not for other numbers (got {y.dtype} {list(y.shape)})"
@@ -604,7 +604,8 @@ class MixPlan(Plan):
             is_input = what == "an input"
             if on_grid and (_is_ids(t) or (is_input and self.vectors)):
                 return True
-            if on_grid and self.vectors and not is_input and t.ndim == 2 and not _sums_to_1(t):
+            unsaid = on_grid and self.vectors and not is_input and not torch.compiler.is_compiling()
+            if unsaid and isinstance(t, Tensor) and not _are_soft(t):
                 raise ValueError(
                     f"a target of shape {list(t.shape)} beside signals of this length may lie on their time, or not: write "
                     "y[:, None] for a value at each moment; for other numbers mix by MixPlan(plan.partner, plan.weight)"
@@ -745,10 +746,8 @@ def _shares(weight: Tensor) -> Tensor:
     return torch.stack([weight, 1 - weight], dim=1) if weight.ndim == 1 else weight
 
 
-def _sums_to_1(y: Tensor | MixedTarget) -> bool:
-    """Whether numbers [n, classes] are soft labels."""
-    if isinstance(y, MixedTarget) or torch.compiler.is_compiling():
-        return True
+def _are_soft(y: Tensor) -> bool:
+    """Whether numbers [n, num_classes, ...] are soft labels: the classes sum to 1."""
     return torch.allclose(y.sum(1), y.new_ones(()), atol=1e-2)
 
 

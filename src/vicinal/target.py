@@ -333,7 +333,7 @@ class MixedTarget:
         return self.ids.is_shared() and self.weight.is_shared()
 
     def record_stream(self, stream: Any) -> None:
-        """Tell the allocator that a stream uses the class indices and shares."""
+        """Mark the class indices and shares as used by a stream, for the allocator."""
         self.ids.record_stream(stream)
         self.weight.record_stream(stream)
 
