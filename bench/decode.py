@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from bench import timing
-from vicinal.lab.data import class_folders, decoding, stream
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab.data import class_folder, decoding, loader
 
 SIZE = 224
 MEAN, STD = (torch.tensor(t).view(3, 1, 1) for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -32,7 +32,7 @@ def ways(pictures: list[bytes]) -> dict[str, Callable[[], Any]]:
         """What torchvision's RandomResizedCrop, RandomHorizontalFlip and PILToTensor do to a picture."""
         with Image.open(io.BytesIO(pictures[row])) as file:
             picture = file.convert("RGB")
-        crop = stream.resized(row, key, picture.height, picture.width)
+        crop = loader.resized(row, key, picture.height, picture.width)
         picture = picture.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
         picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         if crop.mirrored:
@@ -48,7 +48,7 @@ def ways(pictures: list[bytes]) -> dict[str, Callable[[], Any]]:
     def ours(decode: Callable[..., None]) -> Callable[[], Any]:
         def fill() -> None:
             for row, content in enumerate(pictures):
-                decode(content, lambda height, width, row=row: stream.resized(row, key, height, width), batch[row])
+                decode(content, lambda height, width, row=row: loader.resized(row, key, height, width), batch[row])
 
         return fill
 
@@ -68,7 +68,7 @@ def main() -> None:
     if not args.folder and data is None:
         print("bench.decode: nothing measured; set VICINAL_DATA or give --folder, for photographs")
         return
-    files = class_folders.scan(args.folder or Path(str(data), "imagenet", "imagenet-samples"))
+    files = class_folder.scan(args.folder or Path(str(data), "imagenet", "imagenet-samples"))
     pictures = [files.read(row) for row in range(len(files))]
     reference = "Pillow, the usual way, bytes"
     times = timing.rounds(ways(pictures), args.rounds)

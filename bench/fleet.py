@@ -26,9 +26,9 @@ from sklearn.preprocessing import StandardScaler
 
 import vicinal
 from bench import timing
+from vicinal.lab.compare.table_comparison import FLEET
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.studies.compare_table import FLEET
-from vicinal.lab.train import fleet
+from vicinal.lab.training import stacked_mlp
 
 EPOCHS, BATCH = 10, 16
 
@@ -76,8 +76,10 @@ def chunk(seeds: list[int]) -> list[float]:
     """One fleet of runs."""
     torch.set_num_threads(1)
     x, y, x_test, y_test = map(torch.from_numpy, data())
-    runs = [fleet.Run(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
-    networks = fleet.train(runs, fleet.Part(x[None], y[None]), 2, fleet.Training(EPOCHS, BATCH)).networks
+    runs = [stacked_mlp.Run(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
+    networks = stacked_mlp.train(
+        runs, stacked_mlp.Part(x[None], y[None]), 2, stacked_mlp.Training(EPOCHS, BATCH)
+    ).networks
     return (networks.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
 
 

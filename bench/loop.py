@@ -19,11 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench import timing
-from vicinal.lab import models, recipes
+from vicinal.lab import models
+from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import examples, loop
-from vicinal.lab.train.distributed import Job
-from vicinal.lab.train.recipe import Recipe
+from vicinal.lab.recipe import Recipe
+from vicinal.lab.training import loop, recipes
+from vicinal.lab.training.distributed import Job
 
 MEAN, STD = np.float32([0.4914, 0.4822, 0.4465]), np.float32([0.2023, 0.1994, 0.2010])
 
@@ -48,7 +49,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1))), self.labels[i]
 
 
-def reference(recipe: Recipe, data: examples.Examples) -> Callable[[], Any]:
+def reference(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
     pictures = Pictures(data.inputs.permute(0, 2, 3, 1).contiguous().numpy(), data.labels.tolist())
     loader = DataLoader(pictures, recipe.batch, shuffle=True, drop_last=True)
     network = models.build(recipe.network, 10)
@@ -74,7 +75,7 @@ def reference(recipe: Recipe, data: examples.Examples) -> Callable[[], Any]:
     return step
 
 
-def ours(recipe: Recipe, data: examples.Examples) -> Callable[[], Any]:
+def ours(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
     if recipe.channels_last:
         data = replace(data, inputs=data.inputs.contiguous(memory_format=torch.channels_last))
     run = loop._Run(recipe, data, data, Job(0, 1, torch.device("cpu")))
@@ -93,7 +94,7 @@ def main() -> None:
     tables = {}
     base = replace(recipes.cifar10_small_mixup(), examples=2048, batch=128, vicinity="Mixup(alpha=1.0)")
     try:
-        data = examples.load(replace(base, channels_last=False))[0]
+        data = loading.load(replace(base, channels_last=False))[0]
     except UserError as error:
         print(f"skipped: {error}")
         return

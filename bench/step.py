@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import vicinal
 from bench import timing
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.train import fleet
+from vicinal.lab.training import stacked_mlp
 
 
 def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callable[[], Any]]:
@@ -69,9 +69,9 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callab
 def fleet_epoch(vicinity: vicinal.Vicinity) -> Callable[[], Any]:
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.standard_normal((1, 320, 30), dtype="float32"))
-    data = fleet.Part(x, torch.from_numpy(generator.integers(0, 2, (1, 320))))
-    runs = [fleet.Run(0, seed, vicinity) for seed in range(20)]
-    return lambda: fleet.train(runs, data, 2, fleet.Training(epochs=1))
+    data = stacked_mlp.Part(x, torch.from_numpy(generator.integers(0, 2, (1, 320))))
+    runs = [stacked_mlp.Run(0, seed, vicinity) for seed in range(20)]
+    return lambda: stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=1))
 
 
 def main() -> None:

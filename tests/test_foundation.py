@@ -137,8 +137,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path):
     assert {name for name in names if not name.startswith(f"{about}/")} == {f"vicinal/{name}" for name in files()}
     assert {
         "vicinal/py.typed",
-        "vicinal/lab/report/page.html.j2",
-        "vicinal/lab/report/style.css",
+        "vicinal/lab/compare/report.html.j2",
+        "vicinal/lab/style.css",
         f"{about}/licenses/LICENSE",
     } <= names
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]

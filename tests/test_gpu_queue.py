@@ -18,10 +18,10 @@ from torch import Tensor
 
 import vicinal
 from pretend_cuda import CPU, CUDA, PretendCuda, TwoDevices, Waits, here
-from vicinal.lab import recipes
+from vicinal.lab.data import loading
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import examples, fleet, loop
+from vicinal.lab.training import loop, recipes, stacked_mlp
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -350,15 +350,15 @@ def test_the_command_runs_a_slot_and_sends_it_on(
 def a_fleet(device: torch.device, vicinity: vicinal.Vicinity) -> list[Tensor]:
     """Train four runs, of which the third leaves early, and give all weights and those of the best epochs."""
     x = torch.from_numpy(generator(5).standard_normal((2, 37, 5), dtype="float32"))
-    data = fleet.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
-    runs = [fleet.Run(i % 2, i, vicinity, learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
-    seen: list[fleet.Networks] = []
+    data = stacked_mlp.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
+    runs = [stacked_mlp.Run(i % 2, i, vicinity, learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
+    seen: list[stacked_mlp.Networks] = []
 
-    def score(networks: fleet.Networks, mine: Sequence[fleet.Run]) -> list[float]:
+    def score(networks: stacked_mlp.Networks, mine: Sequence[stacked_mlp.Run]) -> list[float]:
         seen.append(networks)
         return [0.0 if run.seed == 2 else -float(len(seen)) for run in mine]
 
-    trained = fleet.train(runs, data, 2, fleet.Training(epochs=3, hidden=(8,), patience=1), score=score)
+    trained = stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=3, hidden=(8,), patience=1), score=score)
     assert [len(networks) for networks in seen] == [4, 4, 3]
     assert trained.epochs == [3, 3, 1, 3]
     weights = [w for n in (trained.networks, seen[-1]) for w in (*n.weights, *n.biases)]
@@ -378,7 +378,7 @@ def test_a_fleet_computes_where_its_data_are(vicinity: vicinal.Vicinity) -> None
 def steps_of_the_loop(device: torch.device) -> list[Tensor]:
     """Take the three steps of an epoch of `vicinal train`, and give its sums and the network's weights."""
     images = torch.from_numpy(generator(6).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8))
-    data = examples.Examples(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
+    data = loading.Examples(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
     recipe = replace(recipes.cifar10_preact18_mixup(), network="small", batch=8, accumulate=2, ema=0.9)
     training = loop._Run(recipe, data.to(device), data.to(device), loop.Job(0, 1, device))
     assert [training.progress()[0] for _ in training.steps()] == [1, 2, 3]
@@ -411,7 +411,7 @@ class Moves(PretendCuda):
 def test_mean_and_deviation_are_put_on_a_device_once() -> None:
     pixels = torch.from_numpy(generator().integers(0, 256, (6, 3, 4, 4), dtype=np.uint8))
     mean, deviation = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
-    data = examples.Examples(pixels, torch.arange(6), tuple("abcdef"), mean, deviation)
+    data = loading.Examples(pixels, torch.arange(6), tuple("abcdef"), mean, deviation)
     rows = torch.tensor([4, 0])
     shift, scale = (np.array(t).reshape(3, 1, 1) for t in (mean, deviation))
     expected = (pixels[rows].numpy() / 255.0 - shift) / scale

@@ -182,7 +182,7 @@ for module in {modules}:
         try:
             importlib.import_module(module)
             import vicinal
-            assert callable(vicinal.show) and vicinal.random.Key is vicinal.Key
+            assert callable(vicinal.show) and vicinal.keyed.Key is vicinal.Key
             y = vicinal.target.MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.5], [0.5]]))
             F.cross_entropy(torch.zeros(1, 3), y)
         except BaseException:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 from test_workers import BATCHES, loader, mixup
-from vicinal import random
+from vicinal import keyed
 
 STEPS = 3
 
@@ -31,7 +31,7 @@ def job(rank, folder, inherited, start):
     dist.init_process_group("gloo", init_method=f"file://{here / 'meet'}", rank=rank, world_size=2)
     own = mixup()
     seen = {
-        "rank": random.rank(),
+        "rank": keyed.rank(),
         "plan": [own.plan(6, step=i).weight[0].item() for i in range(STEPS)],
         "shared": [own.plan(6, step=i, rank=0).weight[0].item() for i in range(STEPS)],
         "one_line": [one_line(own) for _ in range(STEPS)],

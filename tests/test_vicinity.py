@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 
 import vicinal as v
-from vicinal import random
+from vicinal import keyed
 from vicinities import CASES, CLASSES, GRID, content, flat_plans, ids, images, noise
 
 X, Y = images(7), ids(7)
@@ -85,7 +85,7 @@ def test_boxes_have_the_law_they_say(grid, alpha):
     x = torch.empty(1, 1, *grid).expand(4000, 1, *grid)
     vicinity = v.CutMix(alpha, per="example", dims=len(grid), seed=0)
     box = vicinity.plan(4000, None, x, step=0).box
-    lam = random.beta(v.Key(0, 0, 0, 0).generator(), alpha, 4000)  # the first thing that is drawn
+    lam = keyed.beta(v.Key(0, 0, 0, 0).generator(), alpha, 4000)  # the first thing that is drawn
     for d, size in enumerate(grid):
         side = torch.from_numpy(np.rint((1 - lam) ** (1 / len(grid)) * size)).long()
         start, stop = box[:, d].unbind(1)
@@ -499,7 +499,7 @@ PAIRS = [
 
 @pytest.mark.parametrize("vicinity", PAIRS, ids=str)
 def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
-    keys = [random.Key(seed, 0, worker, step) for seed in (0, 9) for worker in (0, 2) for step in (0, 1, 40)]
+    keys = [keyed.Key(seed, 0, worker, step) for seed in (0, 9) for worker in (0, 2) for step in (0, 1, 40)]
     pairs = v.vicinity.draw_pairs(vicinity, keys, 7)
     assert pairs is not None
     for key, partner, own in zip(keys, *pairs, strict=True):
@@ -515,7 +515,7 @@ def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
     ids=str,
 )
 def test_what_is_no_pair_by_one_weight_is_not_drawn_together(vicinity):
-    assert v.vicinity.draw_pairs(vicinity, [random.Key(0, 0, 0, 0)], 4) is None
+    assert v.vicinity.draw_pairs(vicinity, [keyed.Key(0, 0, 0, 0)], 4) is None
 
 
 def test_the_one_line_draws_ahead_without_a_trace(monkeypatch):

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
-from vicinal.lab import recipes, spec
-from vicinal.lab.train.examples import Examples
-from vicinal.lab.train.seeding import seeded
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab import parse
+from vicinal.lab.data.loading import Examples
+from vicinal.lab.training import recipes
+from vicinal.lab.training.seeding import seeded
 
 EPOCHS = (16, 40, 80, 160)
 SEEDS = 3
@@ -85,7 +86,7 @@ def run(slot: Slot) -> dict[str, Any]:
     for epochs in (1, 2) if slot.smoke else EPOCHS:
         for seed in range(1 if slot.smoke else SEEDS):
             for text in VICINITIES[::2] if slot.smoke else VICINITIES:
-                title = f"{epochs}-{spec.parse(text)!s}-{seed}".translate(str.maketrans("(), =", "-----"))
+                title = f"{epochs}-{parse.parse(text)!s}-{seed}".translate(str.maketrans("(), =", "-----"))
                 seconds = 10 + 1.5 * epochs
                 line = slot.part(title, seconds, lambda e=epochs, t=text, s=seed: one(slot, train, test, e, t, s))
                 if "failed" not in line:
@@ -123,7 +124,7 @@ def one(slot: Slot, train: Examples, test: Examples, epochs: int, vicinity: str,
     groups = [{"params": convolutions, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
     sgd = torch.optim.SGD(groups, RATE, momentum=0.9, nesterov=True)
     average = [p.detach().clone() for p in network.parameters()]
-    drawn = spec.parse(vicinity)
+    drawn = parse.parse(vicinity)
     per_epoch = len(train) // batch
     steps, step = epochs * per_epoch, 0
     wait(device)

@@ -14,8 +14,8 @@ import torch
 
 import vicinal
 from bench.gpu.queue import Slot
-from vicinal.lab.train import fleet
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab.training import stacked_mlp
 
 ROWS, INPUTS, CLASSES, EPOCHS = 341, 30, 2, 10  # breast_cancer, of which 60 % train
 
@@ -33,10 +33,10 @@ def run(slot: Slot) -> dict[str, Any]:
     return tables
 
 
-def _data(device: torch.device, rows: int = ROWS) -> fleet.Part:
+def _data(device: torch.device, rows: int = ROWS) -> stacked_mlp.Part:
     generator = Key(8, 0, 0, 0).generator()
     x = torch.from_numpy(generator.standard_normal((1, rows, INPUTS), dtype="float32"))
-    return fleet.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
+    return stacked_mlp.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
 
 
 def _memory(device: torch.device) -> float | None:
@@ -51,10 +51,10 @@ def _wait(device: torch.device) -> None:
 def whole(slot: Slot, n: int) -> dict[str, Any]:
     """Train `n` runs for one epoch, seeds and plans of their own, everything counted."""
     data = _data(slot.device)
-    runs = [fleet.Run(0, seed, vicinal.Mixup(0.4)) for seed in range(n)]
+    runs = [stacked_mlp.Run(0, seed, vicinal.Mixup(0.4)) for seed in range(n)]
     _wait(slot.device)
     start = time.perf_counter()
-    trained = fleet.train(runs, data, CLASSES, fleet.Training(epochs=1))
+    trained = stacked_mlp.train(runs, data, CLASSES, stacked_mlp.Training(epochs=1))
     outputs = trained.networks.outputs(data.inputs[0, :8])
     finite = bool(outputs.isfinite().all())
     seconds = time.perf_counter() - start
@@ -63,26 +63,26 @@ def whole(slot: Slot, n: int) -> dict[str, Any]:
 
 def arithmetic(slot: Slot, n: int) -> dict[str, Any]:
     """Take the steps of `n` runs with mixed batches at hand: forward, backward and AdamW."""
-    training = fleet.Training()
+    training = stacked_mlp.Training()
     data = _data(slot.device, rows=3 * training.batch)  # an epoch of three batches
-    runs = [fleet.Run(0, seed % 100, vicinal.Mixup(0.4)) for seed in range(n)]  # initial weights by 100 seeds
-    networks = fleet.Networks.initial([r.seed for r in runs], INPUTS, training.hidden, CLASSES, torch.float32)
+    runs = [stacked_mlp.Run(0, seed % 100, vicinal.Mixup(0.4)) for seed in range(n)]  # initial weights by 100 seeds
+    networks = stacked_mlp.Networks.initial([r.seed for r in runs], INPUTS, training.hidden, CLASSES, torch.float32)
     networks = networks.to(slot.device)
-    optimizer = fleet._Optimizer(networks, runs, training)
+    optimizer = stacked_mlp._Optimizer(networks, runs, training)
     _wait(slot.device)
     start = time.perf_counter()
-    mixed = list(fleet._batches(runs, data, fleet._numbers(data, CLASSES), 0, 0, training.batch))
+    mixed = list(stacked_mlp._batches(runs, data, stacked_mlp._numbers(data, CLASSES), 0, 0, training.batch))
     _wait(slot.device)
     drawing = (time.perf_counter() - start) / len(mixed)
     steps = 3 if slot.smoke else 30
-    optimizer.step(0, fleet._gradients(networks, *mixed[0], CLASSES))
+    optimizer.step(0, stacked_mlp._gradients(networks, *mixed[0], CLASSES))
     _wait(slot.device)
     start = time.perf_counter()
     for step in range(1, steps + 1):
-        optimizer.step(step, fleet._gradients(networks, *mixed[step % len(mixed)], CLASSES))
+        optimizer.step(step, stacked_mlp._gradients(networks, *mixed[step % len(mixed)], CLASSES))
     _wait(slot.device)
     seconds = (time.perf_counter() - start) / steps
-    of_a_run = fleet.Training(epochs=EPOCHS).steps(ROWS)
+    of_a_run = stacked_mlp.Training(epochs=EPOCHS).steps(ROWS)
     return {
         "runs": n,
         "seconds a step": seconds,

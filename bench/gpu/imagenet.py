@@ -22,11 +22,11 @@ from torch import Tensor
 import vicinal
 from bench.gpu.queue import Slot
 from bench.mixing import MEAN, STD
+from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.data import images
 from vicinal.lab.data.decoding import decoder
-from vicinal.lab.data.stream import Reader, resized
-from vicinal.random import Key
+from vicinal.lab.data.loader import Reader, resized
 
 NETWORK = "resnet-50"
 

@@ -21,9 +21,9 @@ from bench import mixing as formulas
 from bench.gpu import measure
 from bench.gpu.measure import need_cuda
 from bench.gpu.queue import Slot
+from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.train.seeding import seeded
-from vicinal.random import Key
+from vicinal.lab.training.seeding import seeded
 from vicinal.weighting import Per
 
 SHAPES = {"256x3x224x224": (256, 3, 224, 224), "1024x3x32x32": (1024, 3, 32, 32), "128x3x32x32": (128, 3, 32, 32)}

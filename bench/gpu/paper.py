@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from bench.gpu.queue import Slot
-from vicinal.lab import files, recipes
-from vicinal.lab.train import examples
-from vicinal.lab.train.examples import Examples
-from vicinal.lab.train.recipe import Recipe
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab import atomic
+from vicinal.lab.data import loading
+from vicinal.lab.data.loading import Examples
+from vicinal.lab.recipe import Recipe
+from vicinal.lab.training import recipes
 
 # The paper's table 5: recipes that are strongest there, beside ERM and mixup, which `recipes.py` has
 _ABLATION = {
@@ -71,7 +72,7 @@ def wide() -> dict[str, PaperRun]:
 
 def held(recipe: Recipe, device: torch.device) -> tuple[Examples, Examples]:
     """Give a recipe's training and test examples, in memory on a device."""
-    train, test = (part.to(device) for part in examples.load(recipe))
+    train, test = (part.to(device) for part in loading.load(recipe))
     assert isinstance(train, Examples)  # CIFAR and the pictures of a dry run are
     assert isinstance(test, Examples)
     return train, test
@@ -89,5 +90,5 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
                 pixels[:, :, c] += 80
                 buffer = io.BytesIO()
                 Image.fromarray(pixels).save(buffer, "PNG")
-                files.write(path, buffer.getvalue())
+                atomic.write(path, buffer.getvalue())
     return replace(recipe, data=str(folder), network="small", epochs=3, batch=8, drops=(2,))

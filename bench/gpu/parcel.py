@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vicinal.lab import files
+from vicinal.lab import atomic
 from vicinal.lab.errors import UserError
 
 PIECE = 15 * 2**20
@@ -79,8 +79,8 @@ def cut(
         place = folder / f"part-{number:02d}"
         place.mkdir()
         for i in range(start, min(start + per_part, len(pieces))):
-            files.write(place / f"piece-{i:03d}", pieces[i])
-        files.write(place / "manifest.json", text)
+            atomic.write(place / f"piece-{i:03d}", pieces[i])
+        atomic.write(place / "manifest.json", text)
         made.append(place)
     return made
 
@@ -164,7 +164,7 @@ def unpack(folders: Sequence[Path], to: Path) -> list[Path]:
         contents[_inside(entry["name"])] = content
     for name, content in contents.items():
         (to / name).parent.mkdir(parents=True, exist_ok=True)
-        files.write(to / name, content)
+        atomic.write(to / name, content)
     return [to / name for name in contents]
 
 

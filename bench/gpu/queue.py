@@ -24,11 +24,11 @@ import torch
 
 import vicinal
 from bench.gpu import parcel
-from vicinal.lab import files
+from vicinal.lab import atomic
 from vicinal.lab.errors import UserError
-from vicinal.lab.train import loop
-from vicinal.lab.train.distributed import Job as Processes
-from vicinal.lab.train.recipe import Recipe
+from vicinal.lab.recipe import Recipe
+from vicinal.lab.training import loop
+from vicinal.lab.training.distributed import Job as Processes
 
 _SPARE = 20.0  # seconds below which nothing new is begun
 
@@ -102,7 +102,7 @@ class Slot:
                 print(result["failed"], flush=True)
             else:
                 result = {"seconds": time.perf_counter() - start, "value": value}
-            files.write(path, json.dumps(result, indent=1))
+            atomic.write(path, json.dumps(result, indent=1))
         if "failed" in result:
             self.failed.append(name)
             return result
@@ -177,11 +177,11 @@ def run(
                 outcome[job.name] = "begun"
                 over = True
             except Exception:
-                files.write(failed, traceback.format_exc())
+                atomic.write(failed, traceback.format_exc())
                 print(traceback.format_exc(), flush=True)
                 outcome[job.name] = "failed"
             else:
-                files.write(results, json.dumps(record | {"failed_parts": slot.failed}, indent=1))
+                atomic.write(results, json.dumps(record | {"failed_parts": slot.failed}, indent=1))
                 outcome[job.name] = "failed" if slot.failed else "done"
         print(f"{job.name}: {outcome[job.name]}", flush=True)
     return outcome
@@ -233,7 +233,7 @@ def pack_state(work: Path, part: int = parcel.PART) -> list[Path]:
     done = {p.stem for p in chosen if p.parent.name == "results" and not json.loads(p.read_text())["failed_parts"]}
     for folder in sorted((state / "jobs").glob("*")):
         if folder.name not in done:
-            inside = [p for p in sorted(folder.rglob("*")) if p.is_file() and not files.is_partial(p)]
+            inside = [p for p in sorted(folder.rglob("*")) if p.is_file() and not atomic.is_partial(p)]
             newest = {max(f.glob("*.ckpt"), default=None) for f in {p.parent for p in inside}}
             chosen += [p for p in inside if p.suffix not in (".ckpt", ".pt", ".jpg", ".png") or p in newest]
     contents = {p.relative_to(state).as_posix(): p.read_bytes() for p in chosen}
@@ -254,8 +254,8 @@ def take(folders: Sequence[Path], work: Path) -> str:
     mark.mkdir(parents=True, exist_ok=True)
     for piece, content in zip(manifest["pieces"], pieces, strict=True):
         if content is not None:
-            files.write(mark / piece["name"], content)
-    files.write(mark / "manifest.json", json.dumps(manifest))
+            atomic.write(mark / piece["name"], content)
+    atomic.write(mark / "manifest.json", json.dumps(manifest))
     here = sum((mark / piece["name"]).exists() for piece in manifest["pieces"])
     if here < len(pieces):
         return f"{manifest['kind']}: {here} of {len(pieces)} pieces are here"
@@ -264,5 +264,5 @@ def take(folders: Sequence[Path], work: Path) -> str:
     unpacked = parcel.unpack([mark], data_root(work) if manifest["kind"] == "data" else work / "state")
     for piece in manifest["pieces"]:
         (mark / piece["name"]).unlink()
-    files.write(mark / "unpacked", "")
+    atomic.write(mark / "unpacked", "")
     return f"{manifest['kind']}: {len(unpacked)} files, whole"

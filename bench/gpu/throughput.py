@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
-from vicinal.lab import models, recipes
-from vicinal.lab.train import loop
-from vicinal.lab.train.distributed import Job
-from vicinal.lab.train.examples import Examples
-from vicinal.lab.train.recipe import Recipe
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab import models
+from vicinal.lab.data.loading import Examples
+from vicinal.lab.recipe import Recipe
+from vicinal.lab.training import loop, recipes
+from vicinal.lab.training.distributed import Job
 
 
 def run(slot: Slot) -> dict[str, Any]:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
+    from vicinal import keyed as keyed
     from vicinal import latent as latent
     from vicinal import losses as losses
     from vicinal import metrics as metrics
     from vicinal import mixing as mixing
     from vicinal import pairing as pairing
     from vicinal import plan as plan
-    from vicinal import random as random
-    from vicinal import state as state
     from vicinal import target as target
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
+    from vicinal.keyed import Key as Key
     from vicinal.latent import LatentMixing as LatentMixing
     from vicinal.pairing import LabelDistance as LabelDistance
     from vicinal.pairing import Nearest as Nearest
@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.plan import MixPlan as MixPlan
     from vicinal.plan import Plan as Plan
     from vicinal.plan import plan_from_dict as plan_from_dict
-    from vicinal.random import Key as Key
     from vicinal.target import MixedTarget as MixedTarget
     from vicinal.vicinity import ERM as ERM
     from vicinal.vicinity import Chain as Chain
@@ -55,7 +54,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
     import importlib
 
     _MODULES = (
-        *("latent", "losses", "metrics", "mixing", "pairing", "plan", "random", "state", "target", "vicinity"),
+        *("latent", "losses", "metrics", "mixing", "pairing", "plan", "keyed", "target", "vicinity"),
         "weighting",
     )
     _HOMES = {  # of each public name, the module that defines it
@@ -67,7 +66,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Dirichlet": "weighting",
         "GaussianNoise": "vicinity",
         "InputMixup": "vicinity",
-        "Key": "random",
+        "Key": "keyed",
         "LabelDistance": "pairing",
         "LabelSmoothing": "vicinity",
         "LatentMixing": "latent",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vicinal import _tree, mixing
 from vicinal._warn import warn_once
-from vicinal.random import Key
+from vicinal.keyed import Key
 from vicinal.target import MixedTarget
 
 if TYPE_CHECKING:

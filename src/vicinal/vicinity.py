@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing the compiler before it is needed
 
-from vicinal import _tree, random
+from vicinal import _tree, keyed
 from vicinal._between import Across, joined, rows_of, sliced
 from vicinal._layout import grid_of
+from vicinal._state import State, check_epoch
 from vicinal._value import Value
 from vicinal._warn import warn, warn_once
+from vicinal.keyed import Key
 from vicinal.pairing import LabelDistance, Pairing, RandomPairs, Roll
 from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
-from vicinal.random import Key
-from vicinal.state import State, check_epoch
 from vicinal.target import MixedTarget
 from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, check_per
 
@@ -148,8 +148,8 @@ class Vicinity(Value, ABC):
             return _plan_outside(self, n, y, x, step, epoch, seed, rank, worker, rows)
         key = Key(
             self.state.seed if seed is None else seed,
-            random.rank() if rank is None else rank,
-            random.worker() if worker is None else worker,
+            keyed.rank() if rank is None else rank,
+            keyed.worker() if worker is None else worker,
             step,
         )
         if (type(n) is not int and not isinstance(n, numbers.Integral)) or isinstance(n, bool) or n < 0:
@@ -250,7 +250,7 @@ class Vicinity(Value, ABC):
         state: State | None = None,
     ) -> Plan:
         """Draw the plan of the next batch, or of batch number `step`."""
-        worker = random.worker()
+        worker = keyed.worker()
         state = self._kept if state is None else state
         if step is None:
             step = state.next_step(worker)
@@ -441,7 +441,7 @@ class CutMix(Vicinity):
         grid = grid_of(x, self.dims, self.channels_last, y)
         generator = key.generator()
         draws = 1 if self.per == "batch" else n
-        lam = random.beta(generator, self.alpha, draws)
+        lam = keyed.beta(generator, self.alpha, draws)
         sizes = np.array(grid)
         side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
         centre = generator.random((draws, len(grid))) * sizes
@@ -657,7 +657,7 @@ def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndar
     alpha, pairing = weighting.alpha, vicinity.pairing
     partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
     for i, key in enumerate(keys):
-        generator = random.borrowed(key)
+        generator = keyed.borrowed(key)
         own[i] = generator.beta(alpha, alpha)
         partner[i] = pairing.draw(generator, n, None, None)
     return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from vicinal import random
+from vicinal import keyed
 from vicinal._value import Value
 
 Per = Literal["batch", "example"]
@@ -78,7 +78,7 @@ class Beta(Weighting):
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, 2]: lambda and 1 - lambda."""
         shares = np.empty((n, 2))
-        lam = random.beta(generator, self.alpha, 1 if self.per == "batch" else n)
+        lam = keyed.beta(generator, self.alpha, 1 if self.per == "batch" else n)
         shares[:, 0] = np.maximum(lam, 1 - lam) if self.folded else lam
         np.subtract(1, shares[:, 0], out=shares[:, 1])
         return shares
@@ -110,5 +110,5 @@ class Dirichlet(Weighting):
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, k]."""
         if self.per == "batch":
-            return np.broadcast_to(random.dirichlet(generator, self.alpha, self.k, 1), (n, self.k))
-        return random.dirichlet(generator, self.alpha, self.k, n)
+            return np.broadcast_to(keyed.dirichlet(generator, self.alpha, self.k, 1), (n, self.k))
+        return keyed.dirichlet(generator, self.alpha, self.k, n)

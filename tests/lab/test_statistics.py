@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vicinal.lab.studies.statistics import holm, interval, paired
-from vicinal.random import Key
+from vicinal.keyed import Key
+from vicinal.lab.statistics import holm, interval, paired
 
 
 def normals(seed: int, *shape: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vicinal.random import Key
+from vicinal.keyed import Key
 
 _STREAM = int.from_bytes(b"augment")  # no vicinity draws from it: its parts are numbered from 0
 _CHUNK = 1024  # pictures at a time: the positions take 8 bytes a pixel

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vicinal.lab.data.dataset import Pictures
 from vicinal.lab.data.download import SOURCES, data_root
-from vicinal.lab.data.pictures import Pictures
 from vicinal.lab.errors import UserError
 
 Bytes = NDArray[np.uint8]

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import class_folders, images, speech
-from vicinal.lab.data.class_folders import TRAIN, ClassFiles, Kind
+from vicinal.lab.data import class_folder, images, speech_commands
+from vicinal.lab.data.class_folder import TRAIN, ClassFiles, Kind
 from vicinal.lab.errors import UserError
 
 Progress = Callable[[int, int], None]  # files read, of how many
@@ -98,21 +98,21 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
 
     """
     root = Path(folder).expanduser()
-    parts = class_folders.parts(root)
-    files = _pooled(root, parts) if parts else class_folders.scan(root)
+    parts = class_folder.parts(root)
+    files = _pooled(root, parts) if parts else class_folder.scan(root)
     size = checked_size(files.kind, SIZES[files.kind] if size is None else size)
     target = files.labels.numpy()
     _check_counts(root, files.kind, files.classes, target.tolist())
     inputs, cut = read_files(files.kind, [root / path for path in files.paths], size, progress)
-    beside = class_folders.unused(root, parts) if parts else ()
+    beside = class_folder.unused(root, parts) if parts else ()
     notes = (*_pooling(parts), *beside, *files.notes(), *_of_contents(files.kind, cut, inputs))
     return Collection(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
 
 
 def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
     """List the files of all parts as one set."""
-    train = class_folders.scan(root / TRAIN)
-    found = [train if part == TRAIN else class_folders.scan(root / part, train=train) for part in parts]
+    train = class_folder.scan(root / TRAIN)
+    found = [train if part == TRAIN else class_folder.scan(root / part, train=train) for part in parts]
 
     def joined(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
         return tuple(f"{part}/{path}" for part, paths in zip(parts, lists, strict=True) for path in paths)
@@ -126,9 +126,13 @@ def checked_size(kind: Kind, size: int) -> int:
     """Give a size, unless pictures or spectrograms cannot have it."""
     if kind == "pictures" and not _LEAST <= size <= _MOST:
         raise UserError(f"a size of {size} pixels is not between {_LEAST} and {_MOST}: give another --size")
-    if kind == "sounds" and (size < _LEAST or speech.FREQUENCIES % size):
-        fits = ", ".join(str(n) for n in range(_LEAST, speech.FREQUENCIES + 1) if speech.FREQUENCIES % n == 0)
-        raise UserError(f"{size} frequency bands cannot be made of {speech.FREQUENCIES}: give a --size of {fits}")
+    if kind == "sounds" and (size < _LEAST or speech_commands.FREQUENCIES % size):
+        fits = ", ".join(
+            str(n) for n in range(_LEAST, speech_commands.FREQUENCIES + 1) if speech_commands.FREQUENCIES % n == 0
+        )
+        raise UserError(
+            f"{size} frequency bands cannot be made of {speech_commands.FREQUENCIES}: give a --size of {fits}"
+        )
     return size
 
 
@@ -162,13 +166,13 @@ def _read_pictures(paths: Sequence[Path], size: int, progress: Progress | None) 
 
 def _read_sounds(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
     """Read spectrograms of speech.py, each `size` bands of neighbouring frequencies, and frames likewise, averaged."""
-    factor = speech.FREQUENCIES // size
-    out = np.empty((len(paths), size, speech.FRAMES // factor, 1), dtype=np.float32)
+    factor = speech_commands.FREQUENCIES // size
+    out = np.empty((len(paths), size, speech_commands.FRAMES // factor, 1), dtype=np.float32)
     cut = 0
     for start in range(0, len(paths), _BATCH):
-        sounds = [speech.read_any(path) for path in paths[start : start + _BATCH]]
-        cut += sum(len(sound) > speech.RATE for sound in sounds)
-        features = F.avg_pool2d(speech.spectrograms(sounds), factor)
+        sounds = [speech_commands.read_any(path) for path in paths[start : start + _BATCH]]
+        cut += sum(len(sound) > speech_commands.RATE for sound in sounds)
+        features = F.avg_pool2d(speech_commands.spectrograms(sounds), factor)
         sd, mean = torch.std_mean(features, dim=(1, 2, 3), keepdim=True)
         features = (features - mean) / torch.where(sd > 0, sd, 1.0)
         out[start : start + len(sounds)] = features.permute(0, 2, 3, 1).numpy()

@@ -32,8 +32,8 @@ from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from vicinal.lab.atomic import write
 from vicinal.lab.errors import UserError
-from vicinal.lab.files import write
 
 try:
     import fcntl

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vicinal.lab.data import class_folders, decoding
-from vicinal.lab.data.class_folders import ClassFiles, Part
+from vicinal.keyed import Key
+from vicinal.lab.data import class_folder, decoding
+from vicinal.lab.data.class_folder import ClassFiles, Part
+from vicinal.lab.data.dataset import Pictures
 from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import SOURCES, data_root
-from vicinal.lab.data.pictures import Pictures
-from vicinal.lab.data.stream import Reader, Source
+from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.errors import UserError
-from vicinal.random import Key
 
 _WNID = re.compile(r"n\d{8}")
 _BATCH = 256  # pictures at a time
@@ -28,7 +28,7 @@ _BATCH = 256  # pictures at a time
 
 def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
     """List the pictures of a folder with a sub-folder for each class: `class_folders.scan`, sounds refused."""
-    files = class_folders.scan(folder, train=train)
+    files = class_folder.scan(folder, train=train)
     if files.kind != "pictures":
         raise UserError(f"'{files.root}' holds sounds ('{files.paths[0]}'), where pictures are expected")
     return files
@@ -60,7 +60,7 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
     strange = [name for name in train.classes if not _WNID.fullmatch(name)]
     if strange:
         raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is no WNID: {source.manual}")
-    if not class_folders.class_names(place / "val"):
+    if not class_folder.class_names(place / "val"):
         raise UserError(f"the pictures in '{place / 'val'}' are not in folders: sort them into val/WNID/")
     return train, scan(place / "val", train=train)
 

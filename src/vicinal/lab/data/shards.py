@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab import files as whole_files
-from vicinal.lab.data import class_folders
-from vicinal.lab.data.class_folders import PICTURES, TRAIN, VAL, ClassFiles, Kind
+from vicinal.lab import atomic as whole_files
+from vicinal.lab.data import class_folder
+from vicinal.lab.data.class_folder import PICTURES, TRAIN, VAL, ClassFiles, Kind
 from vicinal.lab.errors import UserError
 
 INDEX = "index.npz"
@@ -141,7 +141,7 @@ def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None
     packed = [name for name in names if not name.endswith(".tar")]
     if packed:
         raise UserError(f"'{root / packed[0]}' is compressed, so it cannot be read at any place: make it a plain .tar")
-    inside = class_folders.class_names(root)
+    inside = class_folder.class_names(root)
     if inside:
         raise UserError(f"'{root}' holds both .tar shards and the folder {inside[0]!r}: keep one of the two")
     columns = _columns(root, names)
@@ -279,11 +279,11 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
     """
     if out.exists():
         raise UserError(f"'{out}' exists already: give another folder for the shards, or remove it")
-    if {TRAIN, VAL} <= set(class_folders.parts(folder)):
-        train = class_folders.scan(folder / TRAIN)
-        parts = {TRAIN: train, VAL: class_folders.scan(folder / VAL, train=train)}
+    if {TRAIN, VAL} <= set(class_folder.parts(folder)):
+        train = class_folder.scan(folder / TRAIN)
+        parts = {TRAIN: train, VAL: class_folder.scan(folder / VAL, train=train)}
     else:
-        parts = {"": class_folders.scan(folder)}
+        parts = {"": class_folder.scan(folder)}
     total, done = sum(len(part) for part in parts.values()), 0
     for part in parts.values():
         if part.kind != "pictures":
@@ -291,7 +291,7 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
         odd = [name for name in part.classes if len(name.splitlines()) != 1]
         if odd:
             raise UserError(f"the folder {odd[0]!r} has a line break in its name: rename it")
-    class_folders.warn_of_left_out(folder, parts)
+    class_folder.warn_of_left_out(folder, parts)
     partial = out.with_name(f".{out.name}.partial")  # of this program alone: what a killed one left is removed
     shutil.rmtree(partial, ignore_errors=True)
     try:

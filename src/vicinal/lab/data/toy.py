@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vicinal.keyed import Key
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
-from vicinal.random import Key
 
 Ids = NDArray[np.int64]
 

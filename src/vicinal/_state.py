@@ -1,0 +1,221 @@
+"""The little that a vicinity must remember: its seed, and for the one-line form a counter, the epoch and a switch.
+
+It lives in memory that DataLoader workers share with the main process, persistent ones too: what the main process
+sets, they see at their next batch. Each process counts its own steps in a cell of its own, so nothing races, and the
+counts outlive workers that come and go with every epoch. Any other process that inherits a state (a rank, one run of a
+sweep) takes a copy and goes its own way.
+"""
+
+from __future__ import annotations
+
+import mmap
+import numbers
+import os
+import weakref
+from multiprocessing.context import get_spawning_popen
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.multiprocessing  # lets tensors in shared memory travel to processes that are spawned
+from torch import Tensor
+
+from vicinal import keyed
+from vicinal.keyed import Key
+
+if TYPE_CHECKING:
+    from vicinal.plan import Plan
+    from vicinal.vicinity import Vicinity
+
+_WORKERS = 510
+_ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
+_UNSET = -1
+_UINT64 = 2**64
+
+# a process that is to have workers of its own must own its states before it forks them
+_LIVE: weakref.WeakSet[State] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: [state.cells for state in list(_LIVE)])
+
+
+class State:
+    """Seed, counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers.
+
+    Args:
+        seed: in [0, 2**64); None takes one from PyTorch's seed, see `random.fresh_seed`.
+
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._cells = _page()
+        self._viewed: Tensor | None = None
+        self._view = memoryview(b"")
+        self._cells[_ON] = 1
+        self._cells[_EPOCH] = _UNSET
+        self.given = seed is not None  # by the user: no checkpoint may change it
+        self._cells[_SEED] = _signed(keyed.fresh_seed() if seed is None else int(seed))
+        self._owner = os.getpid()
+        self._rank: int | None = None  # the owner's, in a spawned worker
+        # for which batches plans are drawn ahead, the step of the first, and the plans
+        self.ahead: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
+        self.batch_before: tuple[int, ...] = ()
+        self.now: tuple[int, Vicinity] | None = None  # of a schedule: an epoch, and the vicinity then
+        self.mixed_last: weakref.ref[Tensor] | None = None  # the class indices of the target made last
+        _LIVE.add(self)
+
+    @property
+    def cells(self) -> Tensor:
+        """The owner's memory for itself and its DataLoader workers; another process comes to own a copy here."""
+        if self._owner != os.getpid() and keyed.worker() == 0:
+            self._cells = _page().copy_(self._cells)
+            self._owner = os.getpid()
+            self._rank = None
+        return self._cells
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process; a spawned worker cannot ask torch.distributed and has it from the owner."""
+        return keyed.rank() if self._rank is None or keyed.worker() == 0 else self._rank
+
+    def next_step(self, worker: int) -> int:
+        """Count one batch of this worker and return its number, from 0."""
+        if worker >= _WORKERS:
+            raise ValueError(f"at most {_WORKERS - 1} DataLoader workers are counted, this is worker {worker}")
+        cells = self._numbers()
+        step = cells[_STEPS + worker]
+        cells[_STEPS + worker] = step + 1
+        return step
+
+    def look(self) -> tuple[bool, int | None, int]:
+        """Return whether the vicinity mixes, the epoch, and the seed, at the cost of one of them."""
+        cells = self._numbers()
+        epoch = cells[_EPOCH]
+        return bool(cells[_ON]), None if epoch == _UNSET else epoch, cells[_SEED] % _UINT64
+
+    def take(self, of: tuple[int, ...], step: int) -> Plan | None:
+        """Return a plan that was drawn ahead, once; None where there is none.
+
+        Args:
+            of: number of rows, seed, rank and worker.
+            step: number of the batch.
+
+        """
+        block_of, first, plans = self.ahead
+        at = step - first
+        if block_of != of or not 0 <= at < len(plans):
+            return None
+        plan, plans[at] = plans[at], None  # it is the caller's to change
+        return plan
+
+    def _numbers(self) -> memoryview:
+        """Look at the cells without PyTorch, which takes microseconds for each."""
+        cells = self.cells
+        if self._viewed is not cells:
+            self._viewed, self._view = cells, cells.numpy().data
+        return self._view
+
+    @property
+    def seed(self) -> int:
+        """The seed of every draw, in [0, 2**64)."""
+        return self._numbers()[_SEED] % _UINT64
+
+    @property
+    def on(self) -> bool:
+        """Whether the vicinity mixes."""
+        return bool(self._numbers()[_ON])
+
+    @on.setter
+    def on(self, value: bool) -> None:
+        self.cells[_ON] = int(value)
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that was set last; None before the first."""
+        epoch = self._numbers()[_EPOCH]
+        return None if epoch == _UNSET else epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        check_epoch(value)
+        self.cells[_EPOCH] = int(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker."""
+        steps = self.cells[_STEPS:].tolist()
+        while len(steps) > 1 and steps[-1] == 0:
+            steps.pop()
+        return {"seed": self.seed, "on": self.on, "epoch": self.epoch, "steps": steps}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed."""
+        missing = {"on", "epoch", "steps"} - values.keys()
+        if missing:
+            raise ValueError(f"this is not the state of a vicinity: {sorted(missing)} missing")
+        on, epoch, steps = (values[name] for name in ("on", "epoch", "steps"))
+        seed = values.get("seed", self.seed)  # states of version 0.1.0 have none
+        Key(seed, 0, 0, 0).check()
+        if self.given and seed != self.seed:
+            raise ValueError(
+                f"this state was saved with seed={seed}, but the vicinity was made with seed={self.seed}: make it with the "
+                "same seed, or without one"
+            )
+        if not isinstance(on, bool):
+            raise ValueError(f"on must be True or False, got {on!r}")
+        if epoch is not None:
+            check_epoch(epoch)
+        if not isinstance(steps, (list, tuple)) or not 0 < len(steps) <= _WORKERS or not all(map(_is_count, steps)):
+            raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {steps!r}")
+        cells = self.cells
+        cells[_SEED] = _signed(int(seed))
+        cells[_ON] = int(on)
+        cells[_EPOCH] = _UNSET if epoch is None else int(epoch)
+        cells[_STEPS:] = 0
+        cells[_STEPS : _STEPS + len(steps)] = torch.tensor(steps, dtype=torch.int64, device="cpu")
+
+    def copy(self) -> State:
+        """Return a state of its own that goes on where this one stands."""
+        return _restore(self.state_dict(), self.given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        if get_spawning_popen() is None:  # an ordinary pickle: a copy
+            return _restore, (self.state_dict(), self.given)
+        if not self.cells.is_shared():
+            self._cells = self._cells.clone().share_memory_()
+        return _attach, (self._cells, self._owner, self.rank, self.given)
+
+
+def check_epoch(epoch: object) -> None:
+    """Refuse what is no number of an epoch, an integer >= 0."""
+    if not _is_count(epoch):
+        raise ValueError(f"epochs are integers and count from 0, got {epoch!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**63
+
+
+def _signed(seed: int) -> int:
+    """Return the int64 of the same bits."""
+    return seed - _UINT64 if seed >= _UINT64 // 2 else seed
+
+
+def _page() -> Tensor:
+    """Return anonymous memory: it costs microseconds and no file handle, and forked workers share it as it is."""
+    with torch.inference_mode(False):  # whatever mode a vicinity is made in, its counts must move
+        return torch.frombuffer(mmap.mmap(-1, (_STEPS + _WORKERS) * 8), dtype=torch.int64)
+
+
+def _restore(values: dict[str, Any], given: bool) -> State:
+    state = State(0)
+    state.given = False
+    state.load_state_dict(values)
+    state.given = given
+    return state
+
+
+def _attach(cells: Tensor, owner: int, rank: int, given: bool) -> State:
+    state = State(0)
+    state._cells, state._owner, state._rank, state.given = cells, owner, rank, given
+    return state

@@ -1,8 +1,0 @@
-"""Attacks on networks that classify pictures: small changes of the pixels that raise the loss (paper, section 3.5)."""
-
-from vicinal.lab.attacks.evaluation import Errors, evaluate
-from vicinal.lab.attacks.gradient import FGSM, PGD, Attack, IteratedFGSM
-from vicinal.lab.attacks.network import PixelNetwork
-from vicinal.lab.attacks.strong import AutoAttack
-
-__all__ = ["FGSM", "PGD", "Attack", "AutoAttack", "Errors", "IteratedFGSM", "PixelNetwork", "evaluate"]

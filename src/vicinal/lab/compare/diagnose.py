@@ -1,0 +1,300 @@
+"""Where would mixed examples of this table land? A look at the data alone, before any training.
+
+Mixup asks a network to be linear between two examples. The data contradict it where a mixed example lies among examples
+whose labels are not the mixed one. Draw pairs of rows and weights as mixup does, mix the standardised inputs, and ask
+the rows that lie nearest, the two parents left out:
+
+    distance    one minus the weight that the mixed label gives to a neighbour's class, averaged over the nearest rows:
+                the total variation distance between the mixed label and theirs. 0: they have its label; 1: nothing of it
+    floor       the least it can be with neighbours of one class: one minus the greater weight of the mixed label
+    unmixed     the distance where nothing is mixed: how often the neighbours of a row are of other classes than the row
+    conflict    distance - floor - unmixed: what mixing adds to the contradiction that is in the data anyway
+    third       how often the nearest row is of neither of the two classes
+
+Where classes are two clouds apart, conflict and third are 0 for large clouds of many rows; where a third class lies
+between two, both are great. Overlap of classes alone raises `unmixed`, and not the conflict. A conflict below 0 says that
+neighbours differ so often that soft labels fit them better than hard ones.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal import keyed
+from vicinal.keyed import Key
+from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.table import Table
+from vicinal.lab.errors import UserError
+from vicinal.lab.statistics import Interval
+
+ALPHAS = (0.1, 0.4, 1.0)
+HEADLINE = 1.0  # the alpha whose conflict is laid beside what was measured
+NEIGHBOURS = 5
+ROWS = 5000  # of a larger table, as many drawn at random
+DRAWS = 5000
+ALIKE = 10  # sets whose conflict lies nearest, for the sentence about what was measured
+
+_STREAM = int.from_bytes(b"diag")  # no other draw of the same seed meets these numbers
+_BLOCK = 2**21  # distances held at a time
+
+
+class Pairs(NamedTuple):
+    """Keyed draws: two different rows, and for each alpha the weight of the first."""
+
+    first: NDArray[np.int64]  # [m]
+    second: NDArray[np.int64]  # [m]
+    weights: NDArray[np.float64]  # [alphas, m]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What mixing with one alpha does; each a mean over draws with its 95 % interval.
+
+    The intervals hold the luck of the draws alone: other rows of the same kind would vary more.
+    """
+
+    alpha: float
+    conflict: Interval
+    third: Interval
+    distance: Interval
+    floor: Interval
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The indicator of one table.
+
+    Args:
+        rows: how many took part: all, or `ROWS` drawn at random.
+        inputs: width of the encoding.
+        neighbours: how many were asked: `NEIGHBOURS`, or as many as there are without the parents.
+        draws: pairs drawn.
+        unmixed: see the module.
+        mixed: one for each alpha.
+
+    """
+
+    rows: int
+    inputs: int
+    neighbours: int
+    draws: int
+    unmixed: Interval
+    mixed: tuple[Mixed, ...]
+
+    def at(self, alpha: float) -> Mixed:
+        """Give what was found at one alpha; UserError where it was not asked for."""
+        for mixed in self.mixed:
+            if mixed.alpha == alpha:
+                return mixed
+        asked = ", ".join(f"{mixed.alpha:g}" for mixed in self.mixed)
+        raise UserError(f"alpha {alpha:g} was not asked for: diagnose was given {asked}")
+
+
+def diagnose(
+    table: Table, alphas: Sequence[float] = ALPHAS, *, seed: int = 0, rows: int = ROWS, draws: int = DRAWS
+) -> Diagnosis:
+    """Measure the indicator.
+
+    Inputs are those of `vicinal compare`'s networks: numbers standardised by all rows, categories one-hot. Neighbours
+    are by Euclidean distance among the rows that take part, without the two parents (a copy of a parent elsewhere in
+    the table is a row like any other). Rows are in keyed random order; of rows at equal distance, any may be taken.
+
+    Args:
+        table: for classification.
+        alphas: mixup's, each > 0 and given once.
+        seed: of the rows and draws; alphas share their pairs.
+        rows: at most so many rows take part, 3 or more: two parents and a neighbour.
+        draws: pairs, 2 or more: the intervals are over them.
+
+    Raises:
+        UserError: for regression, an alpha that is no finite number > 0 or is given twice, none, too few rows or draws,
+            or rows whose inputs are all the same.
+
+    """
+    if table.task != "classification":
+        raise UserError(
+            f"{table.name} is regression, and what neighbours tell was measured for classes alone; vicinal compare "
+            "finds out by training"
+        )
+    if not alphas:
+        raise UserError("give at least one alpha")
+    for alpha in alphas:
+        if not (alpha > 0 and math.isfinite(alpha)):
+            raise UserError(f"alpha must be a finite number > 0, got {alpha}")
+        if alphas.count(alpha) > 1:
+            raise UserError(f"alpha {alpha:g} is given {alphas.count(alpha)} times: give each once")
+    if min(rows, len(table)) < 3:
+        raise UserError(
+            f"two rows are mixed and a third is asked, so 3 are needed: {table.name} has {len(table)}, of which rows={rows} "
+            "may take part"
+        )
+    if draws < 2:
+        raise UserError(f"intervals are over the draws, so draws must be 2 or more, got {draws}")
+    key = Key(seed, 0, 0, 0, _STREAM)
+    part = key.fold(0).generator().permutation(len(table))[:rows]
+    encoding = Encoding.fit(table, np.arange(len(table)))
+    x, y = encoding.inputs(table)[part].astype(np.float64), table.target[part].astype(np.int64)
+    if (x == x[0]).all():
+        raise UserError(
+            f"the inputs of all {len(part)} rows of {table.name} are the same: no row is nearer than another, so neighbours "
+            "cannot say anything"
+        )
+    pairs = draw_pairs(len(part), alphas, draws, key.fold(1))
+    neighbours = min(NEIGHBOURS, len(part) - 2)
+    nearest, unmixed = _ask_neighbours(x, y, pairs, neighbours)
+    parents = np.stack([y[pairs.first], y[pairs.second]])
+    floor = 1 - np.where(parents[0] == parents[1], 1.0, np.maximum(pairs.weights, 1 - pairs.weights))
+    distance = np.stack([own.distance for own in nearest])
+    third = np.stack([(own.nearest != parents).all(0) for own in nearest]).astype(np.float64)
+    mixed = [
+        Mixed(
+            alpha,
+            conflict=_interval(distance[i] - floor[i] - unmixed.distance),
+            third=_interval(third[i]),
+            distance=_interval(distance[i]),
+            floor=_interval(floor[i]),
+        )
+        for i, alpha in enumerate(alphas)
+    ]
+    return Diagnosis(len(part), encoding.width, neighbours, draws, _interval(unmixed.distance), tuple(mixed))
+
+
+def draw_pairs(rows: int, alphas: Sequence[float], draws: int, key: Key) -> Pairs:
+    """Draw pairs of different rows, and weights from Beta(alpha, alpha) for each alpha."""
+    generator = key.fold(0).generator()
+    first = generator.integers(rows, size=draws)
+    second = (first + generator.integers(1, rows, size=draws)) % rows
+    weights = [keyed.beta(key.fold(1 + i).generator(), alpha, draws) for i, alpha in enumerate(alphas)]
+    return Pairs(first, second, np.stack(weights))
+
+
+class _Neighbours(NamedTuple):
+    distance: NDArray[np.float64]  # [m]
+    nearest: NDArray[np.int64]  # [m]: the class of the nearest row
+
+
+def _ask_neighbours(
+    x: NDArray[np.float64], y: NDArray[np.int64], pairs: Pairs, neighbours: int
+) -> tuple[list[_Neighbours], _Neighbours]:
+    """Give what the neighbours say of the mixed points, for each alpha, and of the first parents unmixed.
+
+    The squared distance of w a + (1 - w) b to c is w |a - c|^2 + (1 - w) |b - c|^2 - w (1 - w) |a - b|^2, and the last
+    term is the same for every c: the distances of the parents, found once, rank the rows for every weight. They are
+    found a block of draws at a time. Each parent is put at infinity, so that its distance to itself never counts.
+    """
+    ones = np.ones((1, len(pairs.first)))
+    weights = np.concatenate([pairs.weights, ones])
+    block = max(1, _BLOCK // len(x))
+    parts: list[list[_Neighbours]] = []
+    squares = np.einsum("np,np->n", x, x)
+    for start in range(0, len(pairs.first), block):
+        of = slice(start, start + block)
+        first, second = pairs.first[of], pairs.second[of]
+        # |a - c|^2 without |a|^2, which is the same for every c
+        a, b = (squares - 2 * (x[parent] @ x.T) for parent in (first, second))
+        parts.append([_say(w[of, None], a, b, y, first, second, neighbours) for w in weights])
+    joined = [_Neighbours(*map(np.concatenate, zip(*column, strict=True))) for column in zip(*parts, strict=True)]
+    return joined[:-1], joined[-1]
+
+
+def _say(
+    weight: NDArray[np.float64],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    y: NDArray[np.int64],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    neighbours: int,
+) -> _Neighbours:
+    """Rank the rows for the weight of each draw [m, 1]; distances from the parents are [m, n]."""
+    line = np.arange(len(a))
+    ranked = weight * a + (1 - weight) * b
+    ranked[line, first] = ranked[line, second] = np.inf
+    found = np.argpartition(ranked, neighbours - 1, axis=1)[:, :neighbours]
+    order = np.take_along_axis(ranked, found, 1).argmin(1)
+    classes = y[found]
+    support = weight * (classes == y[first, None]) + (1 - weight) * (classes == y[second, None])
+    return _Neighbours(1 - support.mean(1), classes[line, order])
+
+
+def _interval(values: NDArray[np.float64]) -> Interval:
+    """Give the mean over draws with 1.96 standard errors."""
+    mean, half = float(values.mean()), 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def evidence() -> dict[str, Any]:
+    """Give what `studies/premise.py` measured: conflict and effect of many sets, and how they rank together."""
+    return json.loads(resources.files(__package__ or "vicinal.lab.compare").joinpath("intrusion.json").read_text())
+
+
+def in_words(table: Table, found: Diagnosis) -> str:
+    """Say what was found, what it means, and how far to believe it."""
+    used = f"{found.rows} of {len(table)} rows, drawn at random" if found.rows < len(table) else f"{len(table)} rows"
+    lines = [
+        f"{table.name}: {used}; {found.inputs} inputs, {len(table.classes)} classes; {found.draws} mixed points for each "
+        "alpha. [...] are 95 % intervals over the draws. Nothing was trained.",
+        "",
+        f"{'alpha':8s}{'conflict':>26s}{'third class, %':>24s}{'distance':>11s}{'floor':>8s}",
+    ]
+    for mixed in found.mixed:
+        conflict = _spelled(mixed.conflict, 3)
+        third = _spelled(Interval(*(100 * value for value in mixed.third)), 1)
+        lines.append(f"{mixed.alpha:<8g}{conflict:>26s}{third:>24s}{mixed.distance.mean:11.3f}{mixed.floor.mean:8.3f}")
+    told = max(found.mixed, key=lambda mixed: mixed.alpha)
+    lines += [
+        "",
+        f"Of the points mixed with alpha {told.alpha:g}, {100 * told.third.mean:.1f} % lie nearest to a row that is of "
+        "neither of their two classes.",
+        f"Their {found.neighbours} nearest rows contradict the mixed label by {told.distance.mean:.3f}, where neighbours "
+        f"of one class could not do with less than {told.floor.mean:.3f}, and rows as they are contradict their "
+        f"neighbours by {found.unmixed.mean:.3f}. What is left is the conflict, {told.conflict.mean:+.3f}.",
+    ]
+    if any(mixed.alpha == HEADLINE for mixed in found.mixed):
+        lines += ["", *_believed(found.at(HEADLINE).conflict.mean)]
+    else:
+        lines += [
+            "",
+            f"How well this foretells what mixup does is known at alpha {HEADLINE:g} only: add it to --alpha.",
+        ]
+    return "\n".join(lines)
+
+
+def _spelled(of: Interval, digits: int) -> str:
+    return f"{of.mean:.{digits}f} [{of.low:.{digits}f}, {of.high:.{digits}f}]"
+
+
+def _believed(conflict: float) -> list[str]:
+    """Say how the conflict went with the effect where both were measured, and what mixup did on sets like this one."""
+    record = evidence()
+    alike = sorted(record["sets"], key=lambda one: abs(one["conflict"] - conflict))[:ALIKE]
+    low, high = (end(one["conflict"] for one in alike) for end in (min, max))
+    counts = {kind: sum(one["verdict"] == kind for one in alike) for kind in ("harm", "help", "unclear")}
+
+    def rank(name: str, what: str) -> str:
+        of = record["rank"][name]
+        luck = ", which may be luck" if of["low"] <= 0 <= of["high"] else ""
+        return f"{of['rho']:.2f} [{of['low']:.2f}, {of['high']:.2f}] over {of['n']} {what}{luck}"
+
+    return [
+        f"How well this foretells: where small networks were trained ({record['date']}, {record['seeds']} seeds a set), the "
+        f"rank correlation of the conflict at alpha {HEADLINE:g} with what mixup at alpha {HEADLINE:g} added to the test "
+        f"error was {rank('toy', 'toy sets, most of them made to go wrong')}; {rank('real', 'real tables')}; "
+        f"{rank('all', 'in all')}.",
+        f"Of the {len(alike)} sets whose conflict is nearest to this one ({low:+.3f} to {high:+.3f}), mixup at alpha "
+        f"{HEADLINE:g} clearly harmed {counts['harm']}, clearly helped {counts['help']}, and the rest was within luck. "
+        "vicinal compare finds out for this table.",
+    ]

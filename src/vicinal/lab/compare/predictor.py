@@ -1,0 +1,132 @@
+"""A trained table network with the preprocessing it needs, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from vicinal.lab import atomic
+from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.errors import UserError
+from vicinal.lab.models.mlp import MLP
+
+_KEY = "vicinal"
+_FORMAT = 1
+
+
+_READERS = {"table": "vicinal.lab.compare.predictor.Predictor", "pictures": "vicinal.lab.compare.classifier.Classifier"}
+_READERS["sounds"] = _READERS["pictures"]
+
+
+def write_network(path: str | os.PathLike[str], network: nn.Module, header: dict[str, Any]) -> None:
+    """Write a network's state and what else is needed to use it, plain JSON values; whole or not at all."""
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    content = json.dumps({"format": _FORMAT, **header})
+    atomic.write(Path(path), safetensors.torch.save(state, metadata={_KEY: content}))
+
+
+def read_network(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file that `write_network` wrote, for one of some kinds of data; no code in it is run.
+
+    Raises:
+        UserError: there is no such file, or it is not a network of this format for such data.
+
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {os.fspath(path)!r}") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{os.fspath(path)!r} is not a whole safetensors file: {error}") from error
+    try:
+        header = json.loads(metadata[_KEY])
+        found, kind = header["format"], header.get("kind", "table")
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        header, found, kind = {}, None, ""
+    if found != _FORMAT:
+        raise UserError(
+            f"{os.fspath(path)!r} holds no predictor of format {_FORMAT} (found {found!r}); train it again with "
+            "vicinal compare"
+        )
+    if kind not in kinds:
+        raise UserError(
+            f"{os.fspath(path)!r} holds a network for {kind!r}; load it with {_READERS.get(kind, 'vicinal')}"
+        )
+    return header, state
+
+
+def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
+    """Give the error that says that a header and a state do not make a network."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
+
+
+class Predictor:
+    """Predicts the target of new rows that have the columns of the training table.
+
+    Args:
+        network: the network.
+        encoding: turns columns into its inputs and its outputs into the target.
+        about: what it was trained on and how, plain JSON values.
+
+    """
+
+    def __init__(self, network: MLP, encoding: Encoding, about: dict[str, Any] | None = None) -> None:
+        self.network = network.eval()
+        self.encoding = encoding
+        self.about = about or {}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        header = {
+            "hidden": [layer.out_features for layer in list(self.network.layers)[:-1]],  # type: ignore[union-attr]
+            "encoding": self.encoding.to_json(),
+            "about": self.about,
+        }
+        write_network(path, self.network, header)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Predictor:
+        """Read a file that `save` wrote; no code in it is run.
+
+        Raises:
+            UserError: there is no such file, or it is not a predictor of this format.
+
+        """
+        header, state = read_network(path, "table")
+        try:
+            encoding, about = Encoding.from_json(header["encoding"]), dict(header["about"])
+            with torch.device("meta"):  # takes no memory, whatever widths the header claims
+                network = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
+            network.load_state_dict(state, assign=True)
+            if any(tensor.dtype != torch.float32 for tensor in state.values()):
+                raise TypeError("weights are not float32")
+        except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise damaged(path, error) from error
+        return cls(network, encoding, about)
+
+    @torch.inference_mode()
+    def outputs(self, columns: Any) -> Tensor:
+        """Give the network's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
+        return self.network(torch.from_numpy(self.encoding.inputs_from_records(columns)))
+
+    def predict(self, columns: Any) -> np.ndarray:
+        """Give class names, or the target in its own unit, [n]."""
+        out = self.outputs(columns)
+        return self.encoding.decode((out.argmax(1) if self.encoding.classes else out[:, 0]).numpy())
+
+    def probabilities(self, columns: Any) -> np.ndarray:
+        """Give class probabilities float32 [n, C], in the order of `encoding.classes`."""
+        if not self.encoding.classes:
+            raise UserError("a regression network gives numbers, not probabilities: use predict")
+        return self.outputs(columns).softmax(1).numpy()

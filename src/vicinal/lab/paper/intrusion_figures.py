@@ -1,0 +1,169 @@
+"""The pictures of the study of the premise: where a family of toy tables turns from help to harm, and all sets at once.
+
+They are whole SVG files with the colours of the report's light page, on its paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vicinal.lab.compare import figures as draw
+from vicinal.lab.compare.figures import FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
+from vicinal.lab.data.toy import Family
+
+LIGHT = {
+    "paper": "#ffffff",
+    "ink": "#1b1c1e",
+    "muted": "#5a5f66",
+    "rule": "#dcdee1",
+    "faint": "#b4b8be",
+    "erm": "#55585d",
+    "mix": "#0b62a8",
+    "other": "#a34700",
+}
+
+_LEFT = 46.0  # of the panels, for their numbers
+_SHOWN = 150  # rows in a thumbnail
+_CLASSES = (MIX, OTHER, FAINT)
+_MARKERS = ("o", "s", "^", "D", "v", "P")  # one a family
+
+
+def whole(picture: str) -> str:
+    """Make a file of an inline picture: its namespaces, its typeface, and colours in place of the page's variables."""
+    for name, colour in LIGHT.items():
+        picture = picture.replace(f"var(--{name})", colour)
+    head = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" style="background:'
+    return picture.replace("<svg ", f'<svg {head}{LIGHT["paper"]}" ', 1) + "\n"
+
+
+def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
+    """Draw one family from harmless to wrong: its tables, the effect of mixup with intervals, and the indicator.
+
+    Args:
+        family: the family.
+        sets: as `studies.premise.summarise` gives them, in the order of the family's values.
+
+    """
+    height = 440.0
+    wide = WIDTH - _LEFT - 8.0
+    places = np.arange(len(sets), dtype=float)
+    with draw._style():
+        figure = draw._canvas(height)
+        draw._write(
+            figure, height, 0.0, 15.0, draw._plain(family.title[0].upper() + family.title[1:], 70), fontweight="bold"
+        )
+        _thumbnails(figure, height, family, [one["value"] for one in sets], (_LEFT, 26.0, wide))
+        draw._write(figure, height, 0.0, 104.0, "Test error, mixup minus ERM, points", color=MUTED)
+        upper = draw._axes(figure, height, (_LEFT, 114.0, wide, 140.0))
+        upper.axhline(0.0, color=INK, linewidth=0.9)
+        for key, colour, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
+            mean, low, high = (np.array([one[key][i] for one in sets]) * 100 for i in range(3))
+            upper.errorbar(places + shift, mean, (mean - low, high - mean), color=colour, linewidth=1.6, marker="o")
+        _panel(upper, len(sets), 1.0)
+        _key(figure, height, 272.0, ((OTHER, "alpha 1"), (MIX, "alpha chosen on validation")))
+        draw._write(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
+        lower = draw._axes(figure, height, (_LEFT, 310.0, wide, 66.0))
+        lower.axhline(0.0, color=INK, linewidth=0.9)
+        lower.plot(places, [one["conflict"] for one in sets], color=INK, linewidth=1.8, marker="o", clip_on=False)
+        lower.plot(
+            places,
+            [one["third"] for one in sets],
+            color=MUTED,
+            linewidth=1.2,
+            marker="o",
+            markersize=4.0,
+            clip_on=False,
+        )
+        lower.lines[-1].set_dashes((4.0, 2.5))
+        _panel(lower, len(sets), 1.0)
+        lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
+        draw._write(
+            figure, height, WIDTH - 8.0, height - 30.0, draw._plain(family.parameter, 60), ha="right", color=MUTED
+        )
+        _key(figure, height, height - 8.0, ((INK, "conflict"), (MUTED, "share nearest to neither class")))
+        said = "; ".join(
+            f"{one['value']:g}: effect {100 * one['effect'][0]:+.1f} points, conflict {one['conflict']:+.3f}"
+            for one in sets
+        )
+        return whole(draw._svg(figure, f"premise-{family.name}", f"{family.title}, by {family.parameter}. {said}."))
+
+
+def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
+    """Draw the effect of mixup at alpha 1 by the conflict of the data, one mark a set."""
+    height = 446.0
+    wide, tall = WIDTH - _LEFT - 8.0, 300.0
+    names = list(dict.fromkeys(one["family"] for one in sets if one["kind"] == "toy"))
+    with draw._style():
+        figure = draw._canvas(height)
+        title = f"Rank correlation {rank['rho']:.2f} [{rank['low']:.2f}, {rank['high']:.2f}], {rank['n']} sets"
+        draw._write(figure, height, 0.0, 15.0, title, fontweight="bold")
+        draw._write(figure, height, 0.0, 34.0, "Test error, mixup at alpha 1 minus ERM, points", color=MUTED)
+        axes = draw._axes(figure, height, (_LEFT, 44.0, wide, tall))
+        axes.axhline(0.0, color=INK, linewidth=0.9)
+        axes.axvline(0.0, color=RULE, linewidth=0.9)
+        for one in sets:
+            mean, low, high = (100 * value for value in one["effect"])
+            toy = one["kind"] == "toy"
+            marker = _MARKERS[names.index(one["family"]) % len(_MARKERS)] if toy else "*"
+            colour = OTHER if toy else MIX
+            axes.plot([one["conflict"]] * 2, [low, high], color=colour, linewidth=0.8, alpha=0.4)
+            axes.plot(
+                one["conflict"], mean, marker, color=colour, markeredgecolor=PAPER, markersize=6.5 if toy else 11.0
+            )
+        draw._ticks(axes, 1.0, 8)
+        axes.xaxis.set_major_formatter(draw.FuncFormatter(draw._tick(1.0)))
+        draw._write(
+            figure, height, WIDTH - 8.0, height - 66.0, "conflict at alpha 1, before training", ha="right", color=MUTED
+        )
+        _legend(figure, height, names)
+        said = "; ".join(f"{one['set']} {one['conflict']:+.3f}, {100 * one['effect'][0]:+.1f}" for one in sets)
+        return whole(draw._svg(figure, "premise-all", f"{title}. Conflict and effect in points of each: {said}."))
+
+
+def _thumbnails(
+    figure: Figure, height: float, family: Family, values: Sequence[float], box: tuple[float, float, float]
+) -> None:
+    left, top, wide = box
+    side = min(70.0, wide / len(values) - 6.0)
+    for i, value in enumerate(values):
+        table = family.table(value, _SHOWN, 0)
+        middle = left + (i + 0.5) * wide / len(values)
+        axes = draw._axes(figure, height, (middle - side / 2, top, side, side))
+        # the first two of the inputs: the blobs' others look the same
+        for label in range(family.classes):
+            mine = table.numbers[table.target == label]
+            axes.plot(mine[:, 0], mine[:, 1], "o", color=_CLASSES[label], markersize=1.8, markeredgewidth=0.0)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_axis_off()
+
+
+def _panel(axes: Axes, count: int, factor: float) -> None:
+    axes.set_xlim(-0.5, count - 0.5)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    draw._ticks(axes, factor, 4)
+
+
+def _key(figure: Figure, height: float, y: float, entries: Sequence[tuple[str, str]]) -> None:
+    x = _LEFT
+    for colour, text in entries:
+        draw._write(figure, height, x, y, "\N{BLACK CIRCLE}", color=colour)
+        draw._write(figure, height, x + 13.0, y, text, color=MUTED)
+        x += 13.0 + 7.2 * len(text) + 14.0
+
+
+def _legend(figure: Figure, height: float, names: Sequence[str]) -> None:
+    entries = [(_MARKERS[i % len(_MARKERS)], OTHER, name) for i, name in enumerate(names)] + [("*", MIX, "real tables")]
+    axes = draw._axes(figure, height, (0.0, height - 54.0, WIDTH, 46.0))
+    axes.set_xlim(0.0, 4.0)
+    axes.set_ylim(2.0, 0.0)
+    axes.set_axis_off()
+    for i, (marker, colour, name) in enumerate(entries):
+        column, line = i % 4, i // 4
+        axes.plot(column + 0.07, line + 0.5, marker, color=colour, markersize=10.0 if marker == "*" else 6.5)
+        axes.text(column + 0.16, line + 0.52, name, va="center", color=MUTED)

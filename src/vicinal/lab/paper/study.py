@@ -1,0 +1,198 @@
+"""What a study of the paper is: its section, what was published, its runs at three sizes, and its table.
+
+A study is a class with the protocol in its docstring, in a file named after the section's subject. It cuts its work into
+jobs; `reproduce` runs those whose results are not yet there, and lays the study's rows beside the published numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from vicinal.lab.statistics import Interval, interval, paired
+
+Size = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
+Agreement = Literal[
+    "inside the interval",
+    "direction only",
+    "unclear",
+    "contradicts",
+    "differs",
+    "scaled down",
+    "nothing published",
+    "not run",
+]
+Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their names
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper; `confirmed` unless it is from memory alone.
+
+    Confirmed are numbers read in the paper or digitised from its figures, and of its last version those in its authors'
+    code or in others' notes.
+    """
+
+    value: float
+    confirmed: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a study's table.
+
+    Args:
+        name: unique within the table, as "Abalone, mixup".
+        measure: with its unit, as "test error, %".
+        published: the paper's number.
+        values: ours, one a seed in the order of the seeds; empty if it was not run. Of two rows that are compared, one
+            may have fewer: those of the first seeds.
+        against: the name of the row with which the paper compares this one, as its ERM row; None for those themselves.
+        note: what a reader must know, as why it was not run.
+        test_share: test rows over training rows, where seeds draw new splits of one table, which overlap: intervals
+            are then those of the corrected resampled t (Nadeau and Bengio, 2003). 0: seeds are independent.
+
+    """
+
+    name: str
+    measure: str
+    published: Published | None = None
+    values: tuple[float, ...] = ()
+    against: str | None = None
+    note: str = ""
+    test_share: float = 0.0
+
+    @property
+    def interval(self) -> Interval | None:
+        """The mean with its 95 % interval over seeds (Student's t); None for fewer than two."""
+        return interval(self.values, self.test_share) if len(self.values) > 1 else None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a study needs at one size."""
+
+    data: str
+    minutes: float  # on the device named, about
+    device: str = "2 CPU cores"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A part of a study that runs by itself.
+
+    Args:
+        name: of its results file: letters, digits, dots and hyphens; everything that decides the result is in it or
+            in the size.
+        run: given a folder of its own for checkpoints, gives the results as JSON holds them.
+        decided_by: what else decides the result and may change while the name stays, as a recipe's fingerprint.
+        ready: whether its data are there; else it is passed over, and its rows say why. What it gave before counts.
+
+    """
+
+    name: str
+    run: Callable[[Path], dict[str, Any]]
+    decided_by: str = ""
+    ready: bool = True
+
+
+class Study(ABC):
+    """One section of the paper; the docstring of each is its protocol."""
+
+    name: ClassVar[str]
+    section: ClassVar[str]  # "3.6, table 4"
+    title: ClassVar[str]
+
+    @property
+    def place(self) -> str:
+        """Its place in the paper, in a heading; of what has none, what it is."""
+        return f"section {self.section}" if self.section[0].isdigit() else self.section
+
+    @abstractmethod
+    def needs(self, size: Size) -> Needs:
+        """Say what it needs."""
+
+    @abstractmethod
+    def scaled_down(self, size: Size) -> Sequence[str]:
+        """Say in sentences what is smaller or otherwise than in the paper; empty for the paper's own size if nothing is."""
+
+    def in_full(self, size: Size) -> bool:
+        """Whether its numbers themselves can be compared with the published ones, and not only their differences."""
+        return size == "paper"
+
+    @abstractmethod
+    def jobs(self, size: Size) -> Sequence[Job]:
+        """Give the parts, most telling first."""
+
+    @abstractmethod
+    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+        """Give the table from the jobs that are done; rows of the others are there too, without values."""
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the figures of the section, as SVG files in `folder`, and give their paths."""
+        return ()
+
+
+def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement:
+    """Say how a row's result stands to the published one.
+
+    "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
+    paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
+    excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
+    fewer than two seeds of both. "differs": the number lies outside the interval, and the paper compares the row with no
+    other.
+
+    Where the study was not run `in_full`, a number that lies in our interval lies there by chance: differences alone
+    decide, and a row that is compared with no other is "scaled down".
+    """
+    if not row.values:
+        return "not run"
+    if row.published is None:
+        return "nothing published"
+    own = row.interval
+    if in_full and own is not None and own.low <= row.published.value <= own.high:
+        return "inside the interval"
+    other = next((r for r in table if r.name == row.against), None)
+    if other is None and not in_full:
+        return "scaled down"
+    if other is None and own is not None:
+        return "differs"
+    if other is None or other.published is None:
+        return "unclear"
+    theirs = row.published.value - other.published.value
+    differences = [a - b for a, b in zip(row.values, other.values, strict=False)]
+    if len(differences) < 2:
+        return "unclear"
+    ours = paired(differences, row.test_share)
+    if theirs == 0 or ours.low <= 0 <= ours.high:
+        return "unclear"
+    return "direction only" if (ours.difference > 0) == (theirs > 0) else "contradicts"
+
+
+def spell_agreement(study: Study, size: Size, row: Row, table: Sequence[Row]) -> str:
+    """Write how a row stands to the published number; nothing of the quick run, whose figures mean nothing."""
+    return "" if size == "smoke" else agreement(row, table, study.in_full(size))
+
+
+def spell(value: float) -> str:
+    """Write a number of a table: two decimals from 1 up, three significant digits below."""
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def spell_ours(row: Row) -> str:
+    """Write a row's mean with its interval; empty if it was not run."""
+    if not row.values:
+        return ""
+    mean, own = spell(statistics.fmean(row.values)), row.interval
+    return mean if own is None else f"{mean} [{spell(own.low)}, {spell(own.high)}]"
+
+
+def spell_published(row: Row) -> str:
+    """Write a row's published number, with a mark if it was not read in the paper."""
+    if row.published is None:
+        return ""
+    return f"{row.published.value:g}{'' if row.published.confirmed else ' (recalled)'}"

@@ -1,0 +1,198 @@
+"""Figure 1b: what ERM and mixup make of two rings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import vicinal
+from vicinal.lab import atomic
+from vicinal.lab.data import synthetic
+from vicinal.lab.data.table import Table
+from vicinal.lab.errors import UserError
+from vicinal.lab.paper import plots
+from vicinal.lab.paper.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.training import stacked_mlp
+
+METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
+SIDE = 61  # points of the grid along each side
+WINDOW = (-1.3, 1.3)
+PLACES = {"on the inner ring": synthetic.RATIO, "half-way": (1 + synthetic.RATIO) / 2, "on the outer ring": 1.0}
+_RADII = np.linspace(0.0, 1.2, 61)
+
+
+class ToyStudy(Study):
+    """What does mixup do to a decision surface?
+
+    Paper: a toy problem in the plane, drawn once with ERM and once with mixup; network and training are not described,
+    alpha = 1 (recalled). Digitised from the figure: 256 points of one class on an inner ring, 102 of the other on an
+    outer one, radii 0.30 to 1, spread 5 % of the outer radius.
+
+    Here: such rings, drawn by a seed; two hidden layers of 128 ReLU units, Adam, 200 epochs in batches of 32, alpha = 1.
+    The picture shows p of the inner class by the first seed. The paper prints no number: ours are p at three radii, and
+    the steepest fall of p along the radius, averaged over the angle.
+    """
+
+    name = "toy"
+    section = "2, figure 1b"
+    title = "Two rings"
+
+    def needs(self, size: Size) -> Needs:
+        """Say what it needs."""
+        return Needs("none: drawn points", 0.05 if size == "smoke" else 1)
+
+    def scaled_down(self, size: Size) -> Sequence[str]:
+        """The problem is small as it is."""
+        return ["10 epochs and 2 seeds: the figures mean nothing."] if size == "smoke" else []
+
+    def jobs(self, size: Size) -> Sequence[Job]:
+        """Train both on each seed's rings."""
+        return [Job(f"seed{seed}", partial(run, seed, 10 if size == "smoke" else 200)) for seed in _seeds(size)]
+
+    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+        """Give p at three radii, and how steeply it falls."""
+        listed = []
+        runs = [done[f"seed{seed}"] for seed in _seeds(size) if f"seed{seed}" in done]
+        for place, radius in PLACES.items():
+            for method in METHODS:
+                values = [float(np.interp(radius, _RADII, run[method]["profile"])) for run in runs]
+                against = None if method == "ERM" else f"ERM, {place}"
+                listed.append(Row(f"{method}, {place}", "p of the inner class", None, tuple(values), against))
+        for method in METHODS:
+            values = [_steepest(run[method]["profile"]) for run in runs]
+            against = None if method == "ERM" else "ERM, steepest fall"
+            listed.append(Row(f"{method}, steepest fall", "of p, per outer radius", None, tuple(values), against))
+        return listed
+
+    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw figure 1b by the first seed that is done."""
+        seed = next((seed for seed in _seeds(size) if f"seed{seed}" in done), None)
+        if seed is None:
+            return ()
+        run = done[f"seed{seed}"]
+        points, classes = synthetic.rings(seed)
+        panels = [(method, np.array(run[method]["surface"])) for method in METHODS]
+        path = folder / "figure1b.svg"
+        label = "Two rings of points and the probability of the inner class, by ERM with a sharp edge, by mixup fading"
+        svg = plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), (*WINDOW, *WINDOW))
+        atomic.write(path, svg)
+        return (path,)
+
+
+def _seeds(size: Size) -> range:
+    return range(2 if size == "smoke" else 10)
+
+
+def _steepest(profile: Sequence[float]) -> float:
+    return float(-np.diff(profile).min() / (_RADII[1] - _RADII[0]))
+
+
+def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
+    """Train on a seed's rings; give for each method p on the grid, bottom row first, and its mean at each radius."""
+    points, classes = synthetic.rings(seed)
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    along = torch.from_numpy((_RADII[:, None, None] * circle).astype(np.float32)).flatten(0, 1)
+    where = torch.cat([grid((*WINDOW, *WINDOW)), along])
+    found = probabilities(points, classes, METHODS, where, epochs=epochs, batch=32, seed=seed)
+    results = {}
+    for method, p in found.items():
+        surface, profile = p[: SIDE**2].view(SIDE, SIDE), p[SIDE**2 :].view(len(_RADII), -1).mean(1)
+        results[method] = {"surface": _rounded(surface), "profile": _rounded(profile)}
+    return results
+
+
+def _rounded(p: Tensor) -> Any:
+    return np.round(p.double().numpy(), 4).tolist()
+
+
+def grid(window: tuple[float, float, float, float], side: int = SIDE) -> Tensor:
+    """Give the points of a grid over left, right, bottom, top: float32 [side * side, 2], the bottom row first."""
+    x, y = torch.linspace(window[0], window[1], side), torch.linspace(window[2], window[3], side)
+    return torch.stack([x.expand(side, side), y[:, None].expand(side, side)], dim=2).flatten(0, 1)
+
+
+def probabilities(
+    points: Tensor,
+    classes: Tensor,
+    methods: Mapping[str, vicinal.Vicinity],
+    where: Tensor,
+    *,
+    epochs: int = 200,
+    batch: int = 32,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Train the network for tables by each method on points of the plane; give p of class 1 elsewhere.
+
+    Args:
+        points: float32 [n, 2].
+        classes: int64 [n].
+        methods: by name.
+        where: float32 [m, 2].
+        epochs: passes over the points.
+        batch: points a step.
+        seed: of the first weights, the order and the mixing.
+
+    Returns:
+        For each method float32 [m].
+
+    """
+    runs = [stacked_mlp.Run(0, seed, vicinity) for vicinity in methods.values()]
+    number = max(2, int(classes.max()) + 1)
+    data = stacked_mlp.Part(points[None], classes[None])
+    networks = stacked_mlp.train(runs, data, number, stacked_mlp.Training(epochs=epochs, batch=batch)).networks
+    return dict(zip(methods, networks.outputs(where).softmax(2)[:, :, 1], strict=True))
+
+
+def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path | str, **training: int) -> None:
+    """Draw the decision surfaces of any table with two number columns and two classes, as an SVG file.
+
+    Args:
+        table: its columns are standardised.
+        methods: by name, one or more, two in a row.
+        path: of the file, in a folder that exists.
+        training: epochs, batch and seed, as of `probabilities`.
+
+    Raises:
+        UserError: the table is for regression, has another number of columns or of classes, or cells are missing; there
+            is no method or no such folder; epochs or batch are less than 1.
+
+    """
+    if table.task != "classification":
+        raise UserError(f"{table.name} is regression, and a decision surface is that of two classes: give such a table")
+    columns = table.numbers.shape[1] + table.codes.shape[1]
+    if table.numbers.shape[1] != 2 or columns != 2 or len(table.classes) != 2 or table.missing_cells:
+        raise UserError(
+            f"a decision surface is drawn of two number columns without missing cells and two classes; {table.name} has "
+            f"{_counted(columns, 'column')}, "
+            f"{_counted(len(table.classes), 'class')} and {_counted(table.missing_cells, 'missing cell')}: drop the others"
+        )
+    if not methods:
+        raise UserError("give one method or more, as {'ERM': vicinal.ERM()}")
+    for name in ("epochs", "batch"):
+        if training.get(name, 1) < 1:
+            raise UserError(f"{name} must be 1 or more, got {training[name]}")
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        found = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UserError(f"{found}: give the path of a file, in a folder that exists")
+    x = table.numbers - table.numbers.mean(0)
+    x = x / np.where(x.std(0) > 0, x.std(0), 1.0)
+    low, high = x.min(0) - 0.3, x.max(0) + 0.3
+    window = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+    points, classes = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(table.target.astype(np.int64))
+    found = probabilities(points, classes, methods, grid(window), **training)
+    panels = [(name, p.view(SIDE, SIDE).double().numpy()) for name, p in found.items()]
+    label = f"Decision surfaces of {', '.join(methods)} on {table.name}"
+    atomic.write(path, plots.surfaces("surface", label, panels, points.numpy(), classes.numpy(), window))
+
+
+def _counted(number: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"

@@ -1,5 +1,0 @@
-"""The report of one comparison: a single HTML file that needs nothing but itself."""
-
-from vicinal.lab.report.page import render, write
-
-__all__ = ["render", "write"]

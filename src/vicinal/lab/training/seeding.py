@@ -1,0 +1,19 @@
+"""PyTorch's global generators, which initial weights and dropout draw from, started from a key for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from vicinal.keyed import Key
+
+
+@contextmanager
+def seeded(key: Key) -> Iterator[None]:
+    """Let PyTorch's global generators start from a key, for this block; afterwards they are as they were."""
+    seed = int(key.generator().integers(2**63))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # noqa: TID251 (inside the fork)
+        yield

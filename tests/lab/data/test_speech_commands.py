@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import wave
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import get_window
+
+from vicinal.lab.data import audio, speech_commands
+from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.errors import UserError
+
+Data = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def published(real_data: Data) -> Path:
+    """Twelve folders of the published test set of version 2, in a folder ``speech_commands``."""
+    return real_data("speech")
+
+
+def sound(n: int, seed: int = 0) -> np.ndarray:
+    """A glide with noise, int16 [n]."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, n]))
+    t = np.arange(n) / speech_commands.RATE
+    tone = 0.5 * np.sin(2 * np.pi * (300 + 3000 * t) * t) * np.exp(-2 * t)
+    return np.round(32767 * np.clip(tone + 0.05 * generator.standard_normal(n), -1, 1)).astype(np.int16)
+
+
+def write_wav(
+    path: Path, samples: np.ndarray, *, channels: int = 1, width: int = 2, rate: int = speech_commands.RATE
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+    return path
+
+
+def plain(samples: np.ndarray) -> np.ndarray:
+    """The features by their definition, float64, one frame after another."""
+    x = np.pad(samples.astype(np.float64) / 32768, 160, mode="reflect")
+    window = get_window("hamming", 320, fftbins=True)
+    out = np.zeros((160, 101))
+    for t in range(min(101, 1 + len(samples) // 160)):
+        spectrum = np.fft.fft(x[160 * t : 160 * t + 320] * window)
+        out[:, t] = np.log(1 + np.abs(spectrum[:160]))
+    return (out - out.mean()) / (out.std(ddof=1) or 1.0)
+
+
+def folder(root: Path, words: Iterable[str] = ("no", "yes"), speakers: int = 40, name: str = "speech_commands") -> Path:
+    for i, word in enumerate(words):
+        for k in range(speakers):
+            write_wav(root / name / word / f"{k:08x}_nohash_0.wav", sound(16000 if k % 3 else 9000 + 100 * k, seed=i))
+    return root / name
+
+
+# ---- features
+
+
+def test_features_equal_the_plain_loop() -> None:
+    sounds = [sound(n, seed=n) for n in (16000, 161, 162, 320, 9999, 15840, 15999, 16159, 16160, 16161, 16320, 30000)]
+    features = speech_commands.spectrograms(sounds)
+    assert features.shape == (len(sounds), 1, 160, 101)
+    assert features.dtype == torch.float32
+    for samples, found in zip(sounds, features, strict=True):
+        np.testing.assert_allclose(found[0].numpy(), plain(samples), atol=1e-4, rtol=0)
+    alone = torch.cat([speech_commands.spectrograms([samples]) for samples in sounds])
+    torch.testing.assert_close(alone, features, atol=1e-5, rtol=0)
+
+
+def test_features_are_normalised_and_padded_with_zeros() -> None:
+    short = speech_commands.spectrograms([sound(8000)])[0, 0]
+    assert short.mean().item() == pytest.approx(0, abs=1e-5)
+    assert short.std().item() == pytest.approx(1, abs=1e-4)
+    assert (short[:, 51:] == short[0, 51]).all()  # what was zero before the last step
+    assert not (short[:, 50] == short[0, 51]).all()
+    silence = speech_commands.spectrograms([np.zeros(16000, dtype=np.int16)])
+    assert torch.equal(silence, torch.zeros(1, 1, 160, 101))
+
+
+def test_a_tone_is_where_it_should_be() -> None:
+    t = np.arange(16000) / 16000
+    tone = np.round(10000 * np.sin(2 * np.pi * 1000 * t)).astype(np.int16)
+    assert speech_commands.spectrograms([tone])[0, 0].mean(dim=1).argmax() == 20  # 1000 Hz in steps of 50
+
+
+# ---- the published parts
+
+
+def test_the_published_rule(published: Path) -> None:
+    # the sample is of the published test set: if the rule is right, it puts every one of its words there
+    found = speech_commands.utterances(published / "speech_commands")
+    assert len(found) == 2880
+    words = [u for u in found if not u.word.startswith("_")]
+    assert len(words) == 2400
+    assert {u.part for u in words} == {"testing"}
+
+
+def test_part_of() -> None:
+    def by_hand(name: str) -> float:
+        return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 2**27 * 100 / (2**27 - 1)
+
+    names = [f"{i:08x}" for i in range(2000)]
+    parts = [speech_commands.part_of(f"{name}_nohash_{i % 4}.wav") for i, name in enumerate(names)]
+    for name, part in zip(names, parts, strict=True):
+        p = by_hand(name)
+        assert part == ("validation" if p < 10 else "testing" if p < 20 else "training")
+    assert 150 < parts.count("validation") < 250
+    assert 150 < parts.count("testing") < 250
+    assert by_hand("1024.wav") < 100
+    assert (
+        speech_commands.part_of("1024.flac")
+        == speech_commands.part_of("1024.wav")
+        == speech_commands.part_of("_silence_/1024.wav")
+    )
+    dealt = [speech_commands.part_of(f"{name}_nohash_0.wav", seed=1) for name in names]
+    assert 150 < dealt.count("testing") < 250
+    assert sum(a == b for a, b in zip(parts, dealt, strict=True)) < 1500  # 66 % agree by chance
+    for seed in (None, 0, 5):
+        for i in range(4):
+            same = {speech_commands.part_of(f"{word}/bobby_nohash_{i}.wav", seed) for word in ("yes", "no")}
+            assert same == {speech_commands.part_of("bobby_nohash_0.wav", seed)}
+
+
+def test_lists(tmp_path: Path) -> None:
+    words = folder(tmp_path, speakers=6)
+    (words / "_background_noise_").mkdir()
+    write_wav(words / "_background_noise_" / "pink.wav", sound(50000))
+    (words / "LICENSE").write_text("a file")
+    (words / "validation_list.txt").write_text("no/00000000_nohash_0.wav\nyes/00000000_nohash_0.wav\n")
+    with pytest.raises(UserError, match=r"has one of validation_list\.txt and testing_list\.txt: add the other"):
+        speech_commands.utterances(words)
+    (words / "testing_list.txt").write_text("yes/00000005_nohash_0.wav\n")
+    parts = {u.path: u.part for u in speech_commands.utterances(words)}
+    assert len(parts) == 12
+    assert [path for path, part in parts.items() if part == "validation"] == [
+        "no/00000000_nohash_0.wav",
+        "yes/00000000_nohash_0.wav",
+    ]
+    assert [path for path, part in parts.items() if part == "testing"] == ["yes/00000005_nohash_0.wav"]
+    (words / "testing_list.txt").write_text("yes/00000005_nohash_0.wav\nyes/00000009_nohash_0.wav\n")
+    with pytest.raises(UserError, match=r"lacks 1 files of its lists, such as yes/00000009_nohash_0\.wav: unpack"):
+        speech_commands.utterances(words)
+    (words / "testing_list.txt").write_text("no/00000000_nohash_0.wav\n")
+    with pytest.raises(UserError, match=r"no/00000000_nohash_0\.wav is in both lists"):
+        speech_commands.utterances(words)
+
+
+# ---- loading
+
+
+def test_load(tmp_path: Path) -> None:
+    words = folder(tmp_path)
+    told: list[tuple[int, int]] = []
+    parts = speech_commands.load("speech-commands", tmp_path, progress=lambda done, n: told.append((done, n)))
+    assert told == [(64, 80), (80, 80)]
+    assert [part.classes for part in parts] == [("no", "yes")] * 3
+    assert sum(len(part) for part in parts) == 80
+    for part, name in zip(parts, speech_commands.PARTS, strict=True):
+        expected = [u for u in speech_commands.utterances(words) if u.part == name]
+        assert part.labels.tolist() == [("no", "yes").index(u.word) for u in expected]
+        for features, utterance in zip(part.features, expected, strict=True):
+            np.testing.assert_allclose(
+                features[0].numpy(), plain(speech_commands.read_sound(words / utterance.path)), atol=1e-4
+            )
+    assert len(parts[0]) > 40
+    assert len(parts[1]) > 0
+
+
+def test_the_cache(tmp_path: Path) -> None:
+    words = folder(tmp_path, speakers=20)
+    cache = tmp_path / "elsewhere" / "cache"
+    runs: list[int] = []
+
+    def read() -> torch.Tensor:
+        parts = speech_commands.load(
+            "speech-commands", tmp_path, cache=cache, progress=lambda done, _: runs.append(done)
+        )
+        return torch.cat([part.features for part in parts])
+
+    first = read()
+    assert runs == [40]
+    array, about = sorted(cache.iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert (array.suffix, about.suffix) == (".npy", ".json")
+    assert np.load(array).shape == (40, 1, 160, 101)
+    again = read()
+    assert runs == [40]
+    assert torch.equal(again, first)
+    again.fill_(7)  # what was read is this process's own
+    assert torch.equal(read(), first)
+    assert runs == [40]
+
+    content = bytearray(array.read_bytes())
+    content[5000] ^= 1
+    array.write_bytes(content)  # damaged
+    assert torch.equal(read(), first)
+    assert runs == [40, 40]
+    array.write_bytes(content[:-100])  # cut short
+    assert torch.equal(read(), first)
+    about.write_text("{")
+    assert torch.equal(read(), first)
+    about.write_text(json.dumps({"fingerprint": "another", "sha256": "another"}))
+    assert torch.equal(read(), first)
+    assert runs == [40] * 5
+
+    write_wav(words / "no" / "00000001_nohash_0.wav", sound(16000, seed=99))  # another sound of the same length
+    os.utime(words / "no" / "00000001_nohash_0.wav", ns=(1, 1))
+    assert not torch.equal(read(), first)
+    assert runs == [40] * 6
+    assert len(list(cache.iterdir())) == 4
+    assert not list(cache.glob(".*"))
+
+
+def test_nothing_half_written_stays(tmp_path: Path) -> None:
+    words = folder(tmp_path, speakers=20)
+    broken = words / "yes" / "00000013_nohash_0.wav"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"yes/00000013_nohash_0\.wav' ends too early: get it again"):
+        speech_commands.load("speech-commands", tmp_path)
+    assert list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written \(.*\): give another folder for the cache"):
+        speech_commands.load("speech-commands", tmp_path, cache=tmp_path / "file" / "cache")
+
+
+def test_parts_by_seed(tmp_path: Path) -> None:
+    folder(tmp_path)
+    sizes = set()
+    for seed in (0, 1):
+        parts = speech_commands.load("speech-commands", tmp_path, seed=seed)
+        sizes.add(tuple(map(len, parts)))
+        assert all(part.labels.bincount(minlength=2).tolist() == [len(part) / 2] * 2 for part in parts)  # by speaker
+    assert len(sizes) == 2
+
+
+def test_real_utterances(published: Path, tmp_path: Path) -> None:
+    root = published
+    with pytest.raises(UserError, match=r"no utterance of 'down' in .* belongs to the training part: give a seed"):
+        speech_commands.load("speech-commands", root, cache=tmp_path)
+    train, validation, test = speech_commands.load("speech-commands", root, seed=0, cache=tmp_path)
+    assert (len(train), len(validation), len(test)) == (2295, 340, 245)
+    assert train.classes[:3] == ("_silence_", "_unknown_", "down")
+    assert train.features.mean().item() == pytest.approx(0, abs=1e-5)
+    expected = sorted(
+        (u for u in speech_commands.utterances(root / "speech_commands", seed=0) if u.part == "testing"),
+        key=lambda u: u.path,
+    )
+    for k in (0, 100, 244):
+        samples = speech_commands.read_sound(root / "speech_commands" / expected[k].path)
+        np.testing.assert_allclose(test.features[k, 0].numpy(), plain(samples), atol=1e-4, rtol=0)
+
+
+# ---- what is not there, or not right
+
+
+def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(UserError) as caught:
+        speech_commands.load()
+    assert str(caught.value) == (
+        "Speech Commands v0.01 is not part of this program: put the folder speech_commands_v0.01 into DIR "
+        "and set the environment variable VICINAL_DATA to DIR"
+    )
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(UserError, match=r"v0\.02 is not in '.*': unpack speech_commands_v0\.02\.tar\.gz, from https:"):
+        speech_commands.load("speech-commands-v2")
+    with pytest.raises(UserError, match=r"Speech Commands is not in '.*': put folders of \.wav files into '.*'"):
+        speech_commands.load("speech-commands")
+    with pytest.raises(UserError, match="'speech' is none of the speech sets: choose one of speech-commands-v1, sp"):
+        speech_commands.load("speech")
+    (tmp_path / "speech_commands").mkdir()
+    with pytest.raises(UserError, match=r"holds no folders of \.wav files: unpack the archive there"):
+        speech_commands.load("speech-commands")
+    (tmp_path / "speech_commands" / "yes").mkdir()
+    with pytest.raises(UserError, match=r"yes' holds no \.wav files: remove it"):
+        speech_commands.load("speech-commands")
+
+
+def test_reading_sounds(tmp_path: Path) -> None:
+    samples = sound(12345)
+    assert np.array_equal(speech_commands.read_sound(write_wav(tmp_path / "a.wav", samples)), samples)
+    for path, sentence in (
+        (write_wav(tmp_path / "b.wav", samples[:12344], channels=2), "has 2 channels of 16 bits at 16000 Hz: convert"),
+        (write_wav(tmp_path / "c.wav", samples, rate=44100), "has 1 channels of 16 bits at 44100 Hz: convert it to 1"),
+        (write_wav(tmp_path / "d.wav", samples.view(np.uint8), width=1), "has 1 channels of 8 bits at 16000 Hz"),
+        (write_wav(tmp_path / "e.wav", samples[:160]), "has 160 samples where at least 161 are needed: remove it"),
+        (tmp_path / "absent.wav", "cannot be read (No such file or directory)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            speech_commands.read_sound(path)
+        assert sentence in str(caught.value)
+        assert path.name in str(caught.value)
+
+
+def test_damaged_sounds(tmp_path: Path) -> None:
+    good = write_wav(tmp_path / "good.wav", sound(400)).read_bytes()
+    path = tmp_path / "bad.wav"
+    generator = np.random.Generator(np.random.Philox(key=1))
+    refused = 0
+    for place in [*range(44)] * 4 + [*range(50, 800, 50)]:
+        data = bytearray(good)
+        data[place] = int(generator.integers(256))
+        path.write_bytes(data if generator.random() < 0.5 else data[:place])
+        try:
+            assert speech_commands.read_sound(path).dtype == np.int16
+        except UserError as e:
+            assert "bad.wav" in str(e)  # noqa: PT017
+            refused += 1
+    assert refused > 100
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"bad\.wav' is not a \.wav file that can be read \(it ends too early\)"):
+        speech_commands.read_sound(path)
+
+
+def test_flac(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(b"fLaC, but no more")
+    soundfile = pytest.importorskip("soundfile")
+    with pytest.raises(UserError, match=r"a\.flac' is not a \.flac file that can be read"):
+        speech_commands.read_sound(path)
+    samples = sound(16000)
+    soundfile.write(path, samples, 16000, subtype="PCM_16")
+    assert np.array_equal(speech_commands.read_sound(path), samples)
+    soundfile.write(path, samples, 8000, subtype="PCM_24")
+    with pytest.raises(UserError, match="has 1 channels of 24 bits at 8000 Hz"):
+        speech_commands.read_sound(path)
+
+
+def test_flac_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(audio.importlib, "import_module", absent)
+    with pytest.raises(UserError, match=r"a\.flac' is a \.flac file: install the package soundfile to read it"):
+        speech_commands.read_sound(tmp_path / "a.flac")
+
+
+def test_the_value() -> None:
+    features, labels = torch.zeros(2, 1, 160, 101), torch.tensor([0, 1])
+    assert len(speech_commands.Spectrograms(features, labels, ("a", "b"), "some")) == 2
+    with pytest.raises(ValueError, match=r"features must be float32 \[n, 1, 160, 101\], got torch.float64"):
+        speech_commands.Spectrograms(features.double(), labels, ("a", "b"), "some")
+    with pytest.raises(ValueError, match=r"labels must be int64 \[2\], got torch.int64 \[1\]"):
+        speech_commands.Spectrograms(features, labels[1:], ("a", "b"), "some")
+    with pytest.raises(ValueError, match="labels must be in 0 to 0, got 0 to 1"):
+        speech_commands.Spectrograms(features, labels, ("a",), "some")
