@@ -54,7 +54,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 test: lint types  ## format, lint, types, spelling, all tests
 	@$(PYTEST) -n 2 --dist worksteal
 
-test-real: .make/dev  ## only the tests on published data sets, from the folder that VICINAL_DATA names
+test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
 
 # an environment that adds to the first one, and leaves it as it is

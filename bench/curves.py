@@ -15,12 +15,12 @@ def main() -> None:
     with rc_context({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "curves"}):
         fig = Figure(figsize=(7, 2.8), layout="constrained")
         left, right = fig.subplots(1, 2)
-        for run, colour in zip(runs, ("#555555", "#1f6fb2"), strict=False):
+        for run, color in zip(runs, ("#555555", "#1f6fb2"), strict=False):
             record = json.loads((Path(run) / "results.json").read_text())
             lines, label = record["epochs"], record["recipe"]["vicinity"]
             epochs = [line["epoch"] for line in lines]
-            left.plot(epochs, [100 * line["test_error"] for line in lines], color=colour, label=label)
-            right.plot(epochs, [line["test_nll"] for line in lines], color=colour)
+            left.plot(epochs, [100 * line["test_error"] for line in lines], color=color, label=label)
+            right.plot(epochs, [line["test_nll"] for line in lines], color=color)
         left.set(xlabel="epoch", ylabel="test error, %", ylim=(0, None))
         right.set(xlabel="epoch", ylabel="test negative log-likelihood", ylim=(0, None))
         left.legend(frameon=False)

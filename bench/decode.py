@@ -24,36 +24,36 @@ SIZE = 224
 MEAN, STD = (torch.tensor(t).view(3, 1, 1) for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
-def ways(pictures: list[bytes]) -> dict[str, Callable[[], Any]]:
+def ways(images: list[bytes]) -> dict[str, Callable[[], Any]]:
     key = Key(0, 0, 0, 0)
-    batch = np.empty((len(pictures), SIZE, SIZE, 3), dtype=np.uint8)
+    batch = np.empty((len(images), SIZE, SIZE, 3), dtype=np.uint8)
 
     def usual(row: int) -> torch.Tensor:
-        """What torchvision's RandomResizedCrop, RandomHorizontalFlip and PILToTensor do to a picture."""
-        with Image.open(io.BytesIO(pictures[row])) as file:
-            picture = file.convert("RGB")
-        crop = loader.resized(row, key, picture.height, picture.width)
-        picture = picture.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        """What torchvision's RandomResizedCrop, RandomHorizontalFlip and PILToTensor do to an image."""
+        with Image.open(io.BytesIO(images[row])) as file:
+            image = file.convert("RGB")
+        crop = loader.resized(row, key, image.height, image.width)
+        image = image.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         if crop.mirrored:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
-    def normalised() -> torch.Tensor:
-        return torch.stack([usual(row).float().div(255).sub_(MEAN).div_(STD) for row in range(len(pictures))])
+    def normalized() -> torch.Tensor:
+        return torch.stack([usual(row).float().div(255).sub_(MEAN).div_(STD) for row in range(len(images))])
 
     def as_bytes() -> torch.Tensor:
-        return torch.stack([usual(row) for row in range(len(pictures))])
+        return torch.stack([usual(row) for row in range(len(images))])
 
     def ours(decode: Callable[..., None]) -> Callable[[], Any]:
         def fill() -> None:
-            for row, content in enumerate(pictures):
+            for row, content in enumerate(images):
                 decode(content, lambda height, width, row=row: loader.resized(row, key, height, width), batch[row])
 
         return fill
 
     found = {
-        "Pillow, the usual way, normalised": normalised,
+        "Pillow, the usual way, normalized": normalized,
         "Pillow, the usual way, bytes": as_bytes,
         "vicinal, Pillow": ours(decoding._decode_pillow),
     }
@@ -69,15 +69,15 @@ def main() -> None:
         print("bench.decode: nothing measured; set VICINAL_DATA or give --folder, for photographs")
         return
     files = class_folder.scan(args.folder or Path(str(data), "imagenet", "imagenet-samples"))
-    pictures = [files.read(row) for row in range(len(files))]
+    images = [files.read(row) for row in range(len(files))]
     reference = "Pillow, the usual way, bytes"
-    times = timing.rounds(ways(pictures), args.rounds)
+    times = timing.rounds(ways(images), args.rounds)
     result = timing.against(times, reference)
-    title = f"{len(pictures)} photographs, random crops of {SIZE}x{SIZE}"
+    title = f"{len(images)} photographs, random crops of {SIZE}x{SIZE}"
     timing.show(title, result, reference)
     print()
     for name, row in result.items():
-        print(f"{name:42s}{1e3 * len(pictures) / row['ms'][1]:10.0f} pictures a second of one core")
+        print(f"{name:42s}{1e3 * len(images) / row['ms'][1]:10.0f} images a second of one core")
     timing.save("decode", args, {title: result})
 
 

@@ -1,4 +1,4 @@
-"""A hundred small networks: the fleet beside a plain PyTorch loop and scikit-learn, on breast_cancer, all of it counted.
+"""A hundred small models: the fleet beside a plain PyTorch loop and scikit-learn, on breast_cancer, all of it counted.
 
 Every candidate trains an MLP 30-128-128-2 with Adam, batch 16, 10 epochs, on 60 % of the rows; mixup for ours and for
 the plain loop, none for scikit-learn's, which cannot. The plain loop is timed over a few runs, and scaled; so is
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_model import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 import vicinal
@@ -45,42 +45,40 @@ def plain_loop(seed: int) -> float:
     """One run as the reference does it."""
     x, y, x_test, y_test = map(torch.from_numpy, data())
     generator = np.random.Generator(np.random.Philox(seed))
-    network = MLP(x.shape[1], (128, 128), 2)
-    adam = torch.optim.Adam(network.parameters())
+    model = MLP(x.shape[1], (128, 128), 2)
+    adam = torch.optim.Adam(model.parameters())
     for _ in range(EPOCHS):
         for rows in torch.from_numpy(generator.permutation(len(x))).split(BATCH):
             xb, yb = x[rows], y[rows]
             lam = float(generator.beta(0.4, 0.4))
             index = torch.from_numpy(generator.permutation(len(rows)))
             mixed = lam * xb + (1 - lam) * xb[index]
-            out = network(mixed)
+            out = model(mixed)
             loss = lam * F.cross_entropy(out, yb) + (1 - lam) * F.cross_entropy(out, yb[index])
             adam.zero_grad()
             loss.backward()
             adam.step()
     with torch.no_grad():
-        return float((network(x_test).argmax(1) != y_test).float().mean())
+        return float((model(x_test).argmax(1) != y_test).float().mean())
 
 
 def sklearn_run(seed: int) -> float:
     x, y, x_test, y_test = data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        network = MLPClassifier(
-            (128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6
-        )
-        return 1 - network.fit(x, y).score(x_test, y_test)
+        model = MLPClassifier((128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6)
+        return 1 - model.fit(x, y).score(x_test, y_test)
 
 
 def chunk(seeds: list[int]) -> list[float]:
     """One fleet of runs."""
     torch.set_num_threads(1)
     x, y, x_test, y_test = map(torch.from_numpy, data())
-    runs = [stacked_mlp.Run(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
-    networks = stacked_mlp.train(
-        runs, stacked_mlp.Part(x[None], y[None]), 2, stacked_mlp.Training(EPOCHS, BATCH)
-    ).networks
-    return (networks.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
+    runs = [stacked_mlp.MLPRun(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
+    models = stacked_mlp.train(
+        runs, stacked_mlp.StackedSplit(x[None], y[None]), 2, stacked_mlp.Training(EPOCHS, BATCH)
+    ).models
+    return (models.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
 
 
 def chunks(n: int, size: int = FLEET) -> list[list[int]]:

@@ -1,7 +1,7 @@
-"""Images a second of whole training: the loop of `vicinal train` beside the paper's reference recipe, same network.
+"""Images a second of whole training: the loop of `vicinal train` beside the paper's reference recipe, same model.
 
 The reference is the authors' CIFAR script in plain PyTorch: a DataLoader in the main process that pads, crops, flips and
-normalises picture by picture (in NumPy, as torchvision does it on PIL images), mixup with two cross-entropies, SGD. It runs
+normalizes image by image (in NumPy, as torchvision does it on PIL images), mixup with two cross-entropies, SGD. It runs
 in float32 in PyTorch's default layout. Needs CIFAR-10 in VICINAL_DATA.
 """
 
@@ -24,13 +24,13 @@ from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes
-from vicinal.lab.training.distributed import Job
+from vicinal.lab.training.distributed import Processes
 
 MEAN, STD = np.float32([0.4914, 0.4822, 0.4465]), np.float32([0.2023, 0.1994, 0.2010])
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """CIFAR-10, picture by picture."""
+class Images(Dataset[tuple[Tensor, int]]):
+    """CIFAR-10, image by image."""
 
     def __init__(self, images: np.ndarray, labels: list[int]) -> None:
         self.images, self.labels = images, labels
@@ -42,18 +42,18 @@ class Pictures(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         padded = np.pad(self.images[i], ((4, 4), (4, 4), (0, 0)))
         top, left = self.generator.integers(0, 9, 2)
-        picture = padded[top : top + 32, left : left + 32]
+        image = padded[top : top + 32, left : left + 32]
         if self.generator.random() < 0.5:
-            picture = picture[:, ::-1]
-        numbers = (picture.astype(np.float32) / 255 - MEAN) / STD
+            image = image[:, ::-1]
+        numbers = (image.astype(np.float32) / 255 - MEAN) / STD
         return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1))), self.labels[i]
 
 
-def reference(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
-    pictures = Pictures(data.inputs.permute(0, 2, 3, 1).contiguous().numpy(), data.labels.tolist())
-    loader = DataLoader(pictures, recipe.batch, shuffle=True, drop_last=True)
-    network = models.build(recipe.network, 10)
-    sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+def reference(recipe: Recipe, data: loading.InMemoryDataset) -> Callable[[], Any]:
+    images = Images(data.inputs.permute(0, 2, 3, 1).contiguous().numpy(), data.labels.tolist())
+    loader = DataLoader(images, recipe.batch_size, shuffle=True, drop_last=True)
+    model = models.build(recipe.model, 10)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     generator = np.random.Generator(np.random.Philox(0))
 
     def batches() -> Iterator[list[Tensor]]:
@@ -66,7 +66,7 @@ def reference(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
         x, y = next(stream)
         lam = float(generator.beta(1.0, 1.0))
         index = torch.randperm(len(x))
-        out = network(lam * x + (1 - lam) * x[index])
+        out = model(lam * x + (1 - lam) * x[index])
         loss = lam * F.cross_entropy(out, y) + (1 - lam) * F.cross_entropy(out, y[index])
         sgd.zero_grad()
         loss.backward()
@@ -75,10 +75,10 @@ def reference(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
     return step
 
 
-def ours(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
+def ours(recipe: Recipe, data: loading.InMemoryDataset) -> Callable[[], Any]:
     if recipe.channels_last:
         data = replace(data, inputs=data.inputs.contiguous(memory_format=torch.channels_last))
-    run = loop._Run(recipe, data, data, Job(0, 1, torch.device("cpu")))
+    run = loop._Run(recipe, data, data, Processes(0, 1, torch.device("cpu")))
 
     def steps() -> Iterator[None]:
         while True:
@@ -90,16 +90,16 @@ def ours(recipe: Recipe, data: loading.Examples) -> Callable[[], Any]:
 
 
 def main() -> None:
-    args = timing.arguments(__doc__ or "", networks="small,preact-resnet-18")
+    args = timing.arguments(__doc__ or "", models="small,preact-resnet-18")
     tables = {}
-    base = replace(recipes.cifar10_small_mixup(), examples=2048, batch=128, vicinity="Mixup(alpha=1.0)")
+    base = replace(recipes.cifar10_small_mixup(), max_train_examples=2048, batch_size=128, vicinity="Mixup(alpha=1.0)")
     try:
         data = loading.load(replace(base, channels_last=False))[0]
     except UserError as error:
         print(f"skipped: {error}")
         return
-    for name in args.networks.split(","):
-        recipe = replace(base, network=name)
+    for name in args.models.split(","):
+        recipe = replace(base, model=name)
         kinds = itertools.product(("float32", "bfloat16"), (False, True))
         candidates = {"reference recipe": reference(recipe, data)}
         for precision, channels_last in kinds:

@@ -118,7 +118,7 @@ def table(shape: tuple[int, ...], n: int, dtype: torch.dtype = torch.float32, la
 
 
 def from_bytes(shape: tuple[int, ...], n: int) -> dict[str, Any]:
-    """uint8 in, mixed and normalised float32 out."""
+    """uint8 in, mixed and normalized float32 out."""
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.integers(0, 256, shape, dtype="uint8"))
     plan = vicinal.Mixup(1.0, seed=0).plan(len(x), step=1)
@@ -138,12 +138,12 @@ def from_bytes(shape: tuple[int, ...], n: int) -> dict[str, Any]:
 
     candidates = {
         "uint8 to float copy_": limit,
-        "usual: float, normalise, reference mix": usual,
+        "usual: float, normalize, reference mix": usual,
         "vicinal, into a buffer": lambda: plan.normalized(x, MEAN, STD, out=out),
         "vicinal, new tensor": lambda: plan.normalized(x, MEAN, STD),
     }
     result = timing.against(timing.rounds(candidates, n), "uint8 to float copy_")
-    timing.show(f"{'x'.join(map(str, shape))} uint8 to normalised float32", result, "uint8 to float copy_")
+    timing.show(f"{'x'.join(map(str, shape))} uint8 to normalized float32", result, "uint8 to float copy_")
     return result
 
 

@@ -69,8 +69,8 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callab
 def fleet_epoch(vicinity: vicinal.Vicinity) -> Callable[[], Any]:
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.standard_normal((1, 320, 30), dtype="float32"))
-    data = stacked_mlp.Part(x, torch.from_numpy(generator.integers(0, 2, (1, 320))))
-    runs = [stacked_mlp.Run(0, seed, vicinity) for seed in range(20)]
+    data = stacked_mlp.StackedSplit(x, torch.from_numpy(generator.integers(0, 2, (1, 320))))
+    runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in range(20)]
     return lambda: stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=1))
 
 

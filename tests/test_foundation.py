@@ -84,7 +84,7 @@ def test_options_change_only_on_purpose():
     assert options(cli.parser()) == {
         "vicinal": {"-h", "--help", "--version", "command"},
         "vicinal compare": {
-            *("-h", "--help", "data", "--target", "--task", "--drop", "--network", "--size", "--augment"),
+            *("-h", "--help", "data", "--target", "--task", "--drop", "--model", "--size", "--augment"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--noise", "--perturb", "--out", "--jobs"),
         },

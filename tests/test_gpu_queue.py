@@ -38,7 +38,7 @@ def _nothing_goes_into_the_data_of_whoever_runs_this(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A CIFAR folder of two small files, one of them longer than a strip of pictures."""
+    """A CIFAR folder of two small files, one of them longer than a strip of images."""
     monkeypatch.setitem(parcel.CIFAR, "cifar10", ("cifar-10-batches-bin", ["data_batch_1.bin", "test_batch.bin"], 1))
     folder = tmp_path / "published" / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
@@ -57,7 +57,7 @@ def test_cifar_comes_out_as_it_went_in(records: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(records)
 
 
-def test_flat_pictures_get_smaller() -> None:
+def test_flat_images_get_smaller() -> None:
     rows = np.zeros((20, 3073), np.uint8)
     rows[:, 1:] = np.arange(20)[:, None]
     coded = parcel._to_webp(rows.tobytes(), 1)
@@ -287,7 +287,7 @@ def test_the_step_for_a_graph_is_the_plain_step() -> None:
         for each in (step, plain):
             each.fill(number)
         step.take()
-        out = plain.network(plain.x.lerp(plain.x[plain.partner], (1 - plain.weight).view(-1, 1, 1, 1)))
+        out = plain.model(plain.x.lerp(plain.x[plain.partner], (1 - plain.weight).view(-1, 1, 1, 1)))
         of = [F.cross_entropy(out, ids, reduction="none") for ids in (plain.y, plain.y[plain.partner])]
         plain.sgd.zero_grad()
         loss = (plain.weight * of[0] + (1 - plain.weight) * of[1]).mean()
@@ -296,16 +296,16 @@ def test_the_step_for_a_graph_is_the_plain_step() -> None:
         torch.testing.assert_close(step.loss, loss.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_first_layer_of_the_fast_network_whitens() -> None:
+def test_the_first_layer_of_the_fast_model_whitens() -> None:
     x = torch.from_numpy(generator(4).standard_normal((40, 3, 16, 16), dtype="float32"))
-    x = F.avg_pool2d(x, 3, 1, 1) * 3 + 1  # neighbours alike, and a mean
-    network = fast.FastNet(4, (8, 8, 8))
-    network.whiten(x)
-    out = network.white(x).transpose(0, 1).flatten(1)  # [24, places]
+    x = F.avg_pool2d(x, 3, 1, 1) * 3 + 1  # neighbors alike, and a mean
+    model = fast.FastNet(4, (8, 8, 8))
+    model.whiten(x)
+    out = model.white(x).transpose(0, 1).flatten(1)  # [24, places]
     torch.testing.assert_close(out[:12].cov(), torch.eye(12), rtol=0.02, atol=0.02)
     torch.testing.assert_close(out[12:], -out[:12])
-    assert network(x).shape == (40, 4)
-    assert not network.white.weight.requires_grad
+    assert model(x).shape == (40, 4)
+    assert not model.white.weight.requires_grad
 
 
 def test_the_triangle_and_the_time_to_an_error() -> None:
@@ -323,7 +323,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path, capsys: pytest.Ca
     for argv, said in {
         ("next", "--device", "cpu"): "no CUDA device here: --smoke",
         ("next", "--smoke", "--jobs", "kernel"): "no job kernel: see --list",
-        ("pack", "mnist", "folder"): "no data set 'mnist' to pack",
+        ("pack", "mnist", "folder"): "no dataset 'mnist' to pack",
         ("part", "0", "--out", str(tmp_path / "out")): "no part 0",
         (): "nothing was asked for",
     }.items():
@@ -350,18 +350,18 @@ def test_the_command_runs_a_slot_and_sends_it_on(
 def a_fleet(device: torch.device, vicinity: vicinal.Vicinity) -> list[Tensor]:
     """Train four runs, of which the third leaves early, and give all weights and those of the best epochs."""
     x = torch.from_numpy(generator(5).standard_normal((2, 37, 5), dtype="float32"))
-    data = stacked_mlp.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
-    runs = [stacked_mlp.Run(i % 2, i, vicinity, learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
-    seen: list[stacked_mlp.Networks] = []
+    data = stacked_mlp.StackedSplit(x.to(device), (x[:, :, 0] > 0).long().to(device))
+    runs = [stacked_mlp.MLPRun(i % 2, i, vicinity, learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
+    seen: list[stacked_mlp.StackedMLP] = []
 
-    def score(networks: stacked_mlp.Networks, mine: Sequence[stacked_mlp.Run]) -> list[float]:
-        seen.append(networks)
+    def score(models: stacked_mlp.StackedMLP, mine: Sequence[stacked_mlp.MLPRun]) -> list[float]:
+        seen.append(models)
         return [0.0 if run.seed == 2 else -float(len(seen)) for run in mine]
 
     trained = stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=3, hidden=(8,), patience=1), score=score)
-    assert [len(networks) for networks in seen] == [4, 4, 3]
+    assert [len(models) for models in seen] == [4, 4, 3]
     assert trained.epochs == [3, 3, 1, 3]
-    weights = [w for n in (trained.networks, seen[-1]) for w in (*n.weights, *n.biases)]
+    weights = [w for n in (trained.models, seen[-1]) for w in (*n.weights, *n.biases)]
     assert {w.device.type for w in weights} == {device.type}
     return weights
 
@@ -376,13 +376,13 @@ def test_a_fleet_computes_where_its_data_are(vicinity: vicinal.Vicinity) -> None
 
 
 def steps_of_the_loop(device: torch.device) -> list[Tensor]:
-    """Take the three steps of an epoch of `vicinal train`, and give its sums and the network's weights."""
+    """Take the three steps of an epoch of `vicinal train`, and give its sums and the model's weights."""
     images = torch.from_numpy(generator(6).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8))
-    data = loading.Examples(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
-    recipe = replace(recipes.cifar10_preact18_mixup(), network="small", batch=8, accumulate=2, ema=0.9)
-    training = loop._Run(recipe, data.to(device), data.to(device), loop.Job(0, 1, device))
+    data = loading.InMemoryDataset(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
+    recipe = replace(recipes.cifar10_preact18_mixup(), model="small", batch_size=8, grad_accum_steps=2, ema_decay=0.9)
+    training = loop._Run(recipe, data.to(device), data.to(device), loop.Processes(0, 1, device))
     assert [training.progress()[0] for _ in training.steps()] == [1, 2, 3]
-    return [training._sums, *training.network.state_dict().values(), *(training._average or [])]
+    return [training._sums, *training.model.state_dict().values(), *(training._average or [])]
 
 
 def test_a_step_of_the_loop_reads_nothing_from_a_gpu() -> None:
@@ -411,7 +411,7 @@ class Moves(PretendCuda):
 def test_mean_and_deviation_are_put_on_a_device_once() -> None:
     pixels = torch.from_numpy(generator().integers(0, 256, (6, 3, 4, 4), dtype=np.uint8))
     mean, deviation = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
-    data = loading.Examples(pixels, torch.arange(6), tuple("abcdef"), mean, deviation)
+    data = loading.InMemoryDataset(pixels, torch.arange(6), tuple("abcdef"), mean, deviation)
     rows = torch.tensor([4, 0])
     shift, scale = (np.array(t).reshape(3, 1, 1) for t in (mean, deviation))
     expected = (pixels[rows].numpy() / 255.0 - shift) / scale

@@ -3,7 +3,7 @@
 python -m bench.gpu --list                          the jobs, in order
 python -m bench.gpu --smoke                         a dry run of each, in seconds, on any machine
 python -m bench.gpu next                            on a machine of one's own: all that is not yet done
-python -m bench.gpu pack cifar10 PARCEL             cut a data set into parts of at most 60 MiB
+python -m bench.gpu pack cifar10 PARCEL             cut a dataset into parts of at most 60 MiB
 python -m bench.gpu unpack PART...                  on arrival: checks, keeps, and unpacks when all parts are there
 python -m bench.gpu next --minutes 9 --out OUT --state IN
                                                     a slot of 9 minutes; results and state leave through OUT
@@ -118,7 +118,7 @@ def _one(what: list[str]) -> str:
 
 def _two(what: list[str]) -> tuple[str, str]:
     if len(what) != 2:
-        raise UserError("give the data set and a folder, as in: pack cifar10 PARCEL")
+        raise UserError("give the dataset and a folder, as in: pack cifar10 PARCEL")
     return what[0], what[1]
 
 

@@ -1,4 +1,4 @@
-"""The mix of pairs as one hand-written kernel in Triton: two reads and a write, also from bytes to normalised numbers.
+"""The mix of pairs as one hand-written kernel in Triton: two reads and a write, also from bytes to normalized numbers.
 
 It is no part of the library, which needs PyTorch and NumPy alone and whose `compiled=True` is `torch.compile`. It is
 here to be measured beside that, so that the better one can be chosen for GPUs. It needs Triton, which comes with
@@ -76,7 +76,7 @@ def _normalized(
     channel = (at // beside) % channels
     scale = tl.load(scale_ptr + channel, mask=inside)
     shift = tl.load(shift_ptr + channel, mask=inside)
-    # a sum of shares that is 1 passes the normalisation: one product for both rows
+    # a sum of shares that is 1 passes the normalization: one product for both rows
     mixed = _lerp(other, own, w) * scale + shift
     tl.store(out_ptr + mine, mixed.to(out_ptr.dtype.element_ty), mask=inside)
 
@@ -115,7 +115,7 @@ def normalized_pairs(
     dtype: torch.dtype = torch.float32,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Mix bytes and normalise them in one pass, as `mixing.normalized` does for pairs.
+    """Mix bytes and normalize them in one pass, as `mixing.normalized` does for pairs.
 
     Args:
         x: uint8 [n, c, ...], contiguous or channels_last.

@@ -1,9 +1,9 @@
 """CIFAR-10 in minutes, with and without mixup: the seconds to 4.2 % test error (the paper's mixup) and to 3.5 %.
 
-Not the paper's recipe but what is known to train fast: a network whose first layer whitens patches, few wide
-convolutions, half precision, pictures on the device, large batches, Nesterov's momentum under a triangular learning rate,
+Not the paper's recipe but what is known to train fast: a model whose first layer whitens patches, few wide
+convolutions, half precision, images on the device, large batches, Nesterov's momentum under a triangular learning rate,
 an average of the weights over the last epochs. Since the learning rate ends with the run, a time to an error is that of
-the shortest run whose mean error over seeds is below it. The test pictures are seen as they are; the mean over a picture
+the shortest run whose mean error over seeds is below it. The test images are seen as they are; the mean over an image
 and its mirror image is given beside it.
 """
 
@@ -21,9 +21,9 @@ from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
 from vicinal.keyed import Key
 from vicinal.lab import parse
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.training import recipes
-from vicinal.lab.training.seeding import seeded
+from vicinal.lab.training.seeding import fork_rng
 
 EPOCHS = (16, 40, 80, 160)
 SEEDS = 3
@@ -35,8 +35,8 @@ BATCH, RATE, DECAY = 512, 0.4, 5e-4  # rate for the mean loss of a batch; decay 
 class FastNet(nn.Module):
     """Whitened 2 x 2 patches, then three stages of two 3 x 3 convolutions, the second with a shortcut, and a linear head.
 
-    The first layer is set from the training pictures by `whiten` and is not trained. 9.9 M parameters and
-    452 M multiply-adds a picture for widths of 128, 384 and 512.
+    The first layer is set from the training images by `whiten` and is not trained. 9.9 M parameters and
+    452 M multiply-adds an image for widths of 128, 384 and 512.
     """
 
     def __init__(self, num_classes: int = 10, widths: tuple[int, int, int] = (128, 384, 512)) -> None:
@@ -56,7 +56,7 @@ class FastNet(nn.Module):
         self.white.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for pictures [n, 3, 32, 32]."""
+        """Give logits [n, num_classes] for images [n, 3, 32, 32]."""
         x = self.stages(F.gelu(self.white(x)))  # [n, c, 3, 3]
         return self.linear(x.amax((2, 3))) / 8  # small at the start: the first steps are the largest
 
@@ -110,20 +110,22 @@ def time_to(lines: list[dict[str, Any]], target: float) -> dict[str, Any]:
     return found
 
 
-def one(slot: Slot, train: Examples, test: Examples, epochs: int, vicinity: str, seed: int) -> dict[str, Any]:
+def one(
+    slot: Slot, train: InMemoryDataset, test: InMemoryDataset, epochs: int, vicinity: str, seed: int
+) -> dict[str, Any]:
     """Train once; the seconds are of training, from the first step to the last, evaluation not counted."""
     device = slot.device
     widths = (8, 8, 8) if slot.smoke else (128, 384, 512)
     batch = 8 if slot.smoke else BATCH
-    with seeded(Key(seed, 0, 0, 0, 1)):
-        network = FastNet(len(train.classes), widths)
-    network.whiten(train.batch(torch.arange(min(len(train), 2000), device=device), None)[0])
-    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    convolutions = [p for p in network.parameters() if p.ndim > 1 and p.requires_grad]
-    others = [p for p in network.parameters() if p.ndim == 1 and p.requires_grad]
+    with fork_rng(Key(seed, 0, 0, 0, 1)):
+        model = FastNet(len(train.classes), widths)
+    model.whiten(train.batch(torch.arange(min(len(train), 2000), device=device), None)[0])
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    convolutions = [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
+    others = [p for p in model.parameters() if p.ndim == 1 and p.requires_grad]
     groups = [{"params": convolutions, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
     sgd = torch.optim.SGD(groups, RATE, momentum=0.9, nesterov=True)
-    average = [p.detach().clone() for p in network.parameters()]
+    average = [p.detach().clone() for p in model.parameters()]
     drawn = parse.parse(vicinity)
     per_epoch = len(train) // batch
     steps, step = epochs * per_epoch, 0
@@ -137,7 +139,7 @@ def one(slot: Slot, train: Examples, test: Examples, epochs: int, vicinity: str,
             x, y = train.batch(rows, Key(seed, 0, 0, step))
             plan = drawn.plan(len(y), y, x, step=step, epoch=epoch, seed=seed, rank=0, worker=0).to(device)
             with torch.autocast(device.type, torch.bfloat16):
-                out = network(plan(x))
+                out = model(plan(x))
             loss = F.cross_entropy(out.float(), plan.target(y), label_smoothing=0.1 if vicinity == "ERM()" else 0.0)
             sgd.zero_grad()
             loss.backward()
@@ -146,12 +148,12 @@ def one(slot: Slot, train: Examples, test: Examples, epochs: int, vicinity: str,
             if step % 5 == 0:  # over about the last tenth of the steps
                 with torch.no_grad():
                     rate = min(1.0, 5 / (0.1 * steps))
-                    torch._foreach_lerp_(average, list(network.parameters()), rate)
+                    torch._foreach_lerp_(average, list(model.parameters()), rate)
     wait(device)
     seconds = time.perf_counter() - start
     with torch.no_grad():
-        torch._foreach_copy_(list(network.parameters()), average)
-    plain, mirrored = errors(network, test, device)
+        torch._foreach_copy_(list(model.parameters()), average)
+    plain, mirrored = errors(model, test, device)
     return {
         "epochs": epochs,
         "vicinity": vicinity,
@@ -168,14 +170,14 @@ def triangle(progress: float) -> float:
 
 
 @torch.inference_mode()
-def errors(network: nn.Module, test: Examples, device: torch.device) -> tuple[float, float]:
-    """Give the test error, and that of the mean of a picture's and its mirror image's logits."""
-    network.eval()
+def errors(model: nn.Module, test: InMemoryDataset, device: torch.device) -> tuple[float, float]:
+    """Give the test error, and that of the mean of an image's and its mirror image's logits."""
+    model.eval()
     wrong = torch.zeros(2, dtype=torch.int64, device=device)
     for rows in torch.arange(len(test), device=device).split(1000):
         x, y = test.batch(rows, None)
         with torch.autocast(device.type, torch.bfloat16):
-            once, again = network(x).float(), network(x.flip(3)).float()
+            once, again = model(x).float(), model(x.flip(3)).float()
         wrong += torch.stack([(once.argmax(1) != y).sum(), ((once + again).argmax(1) != y).sum()])
     plain, mirrored = (wrong.double() / len(test)).tolist()
     return plain, mirrored

@@ -1,4 +1,4 @@
-"""A thousand to a hundred thousand small networks at once on the device: runs a second.
+"""A thousand to a hundred thousand small models at once on the device: runs a second.
 
 Two figures: the fleet as it is, whose plans are drawn on the host, an epoch at once; and its arithmetic alone, with the
 mixed batches of a few steps made beforehand and used again. The first says what a user gets, the second what there is to
@@ -33,10 +33,10 @@ def run(slot: Slot) -> dict[str, Any]:
     return tables
 
 
-def _data(device: torch.device, rows: int = ROWS) -> stacked_mlp.Part:
+def _data(device: torch.device, rows: int = ROWS) -> stacked_mlp.StackedSplit:
     generator = Key(8, 0, 0, 0).generator()
     x = torch.from_numpy(generator.standard_normal((1, rows, INPUTS), dtype="float32"))
-    return stacked_mlp.Part(x.to(device), (x[:, :, 0] > 0).long().to(device))
+    return stacked_mlp.StackedSplit(x.to(device), (x[:, :, 0] > 0).long().to(device))
 
 
 def _memory(device: torch.device) -> float | None:
@@ -51,11 +51,11 @@ def _wait(device: torch.device) -> None:
 def whole(slot: Slot, n: int) -> dict[str, Any]:
     """Train `n` runs for one epoch, seeds and plans of their own, everything counted."""
     data = _data(slot.device)
-    runs = [stacked_mlp.Run(0, seed, vicinal.Mixup(0.4)) for seed in range(n)]
+    runs = [stacked_mlp.MLPRun(0, seed, vicinal.Mixup(0.4)) for seed in range(n)]
     _wait(slot.device)
     start = time.perf_counter()
     trained = stacked_mlp.train(runs, data, CLASSES, stacked_mlp.Training(epochs=1))
-    outputs = trained.networks.outputs(data.inputs[0, :8])
+    outputs = trained.models.outputs(data.inputs[0, :8])
     finite = bool(outputs.isfinite().all())
     seconds = time.perf_counter() - start
     return {"runs": n, "seconds, 1 epoch": seconds, "finite": finite, "memory_GiB": _memory(slot.device)}
@@ -65,21 +65,21 @@ def arithmetic(slot: Slot, n: int) -> dict[str, Any]:
     """Take the steps of `n` runs with mixed batches at hand: forward, backward and AdamW."""
     training = stacked_mlp.Training()
     data = _data(slot.device, rows=3 * training.batch)  # an epoch of three batches
-    runs = [stacked_mlp.Run(0, seed % 100, vicinal.Mixup(0.4)) for seed in range(n)]  # initial weights by 100 seeds
-    networks = stacked_mlp.Networks.initial([r.seed for r in runs], INPUTS, training.hidden, CLASSES, torch.float32)
-    networks = networks.to(slot.device)
-    optimizer = stacked_mlp._Optimizer(networks, runs, training)
+    runs = [stacked_mlp.MLPRun(0, seed % 100, vicinal.Mixup(0.4)) for seed in range(n)]  # initial weights by 100 seeds
+    models = stacked_mlp.StackedMLP.initial([r.seed for r in runs], INPUTS, training.hidden, CLASSES, torch.float32)
+    models = models.to(slot.device)
+    optimizer = stacked_mlp._Optimizer(models, runs, training)
     _wait(slot.device)
     start = time.perf_counter()
     mixed = list(stacked_mlp._batches(runs, data, stacked_mlp._numbers(data, CLASSES), 0, 0, training.batch))
     _wait(slot.device)
     drawing = (time.perf_counter() - start) / len(mixed)
     steps = 3 if slot.smoke else 30
-    optimizer.step(0, stacked_mlp._gradients(networks, *mixed[0], CLASSES))
+    optimizer.step(0, stacked_mlp._gradients(models, *mixed[0], CLASSES))
     _wait(slot.device)
     start = time.perf_counter()
     for step in range(1, steps + 1):
-        optimizer.step(step, stacked_mlp._gradients(networks, *mixed[step % len(mixed)], CLASSES))
+        optimizer.step(step, stacked_mlp._gradients(models, *mixed[step % len(mixed)], CLASSES))
     _wait(slot.device)
     seconds = (time.perf_counter() - start) / steps
     of_a_run = stacked_mlp.Training(epochs=EPOCHS).steps(ROWS)

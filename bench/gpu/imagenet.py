@@ -1,7 +1,7 @@
-"""ResNet-50 at 224 x 224, from JPEG bytes to the step: pictures a second with and without mixup.
+"""ResNet-50 at 224 x 224, from JPEG bytes to the step: images a second with and without mixup.
 
-The pictures are synthetic, 500 x 375, and lie on disk; they are decoded by threads, sent as bytes, and mixed and
-normalised on the device in one pass. The parts of the way are measured, too: decoding alone, and the step alone.
+The images are synthetic, 500 x 375, and lie on disk; they are decoded by threads, sent as bytes, and mixed and
+normalized on the device in one pass. The parts of the way are measured, too: decoding alone, and the step alone.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from vicinal.lab.data import images
 from vicinal.lab.data.decoding import decoder
 from vicinal.lab.data.loader import Reader, resized
 
-NETWORK = "resnet-50"
+MODEL = "resnet-50"
 
 
 def run(slot: Slot) -> dict[str, Any]:
     """Measure, each way a part."""
     folder = slot.folder / "scratch"
-    made = pictures(folder, *((2, 6) if slot.smoke else (8, 256)))
-    tables: dict[str, Any] = {"picture_bytes": made, "cores": os.cpu_count(), "decoder": decoder()}
+    made = images(folder, *((2, 6) if slot.smoke else (8, 256)))
+    tables: dict[str, Any] = {"image_bytes": made, "cores": os.cpu_count(), "decoder": decoder()}
     tables["decode"] = slot.part("decode", 30, lambda: decoding(slot, folder))
     for method in ("erm", "mixup"):
         for compiled in (False, True):
@@ -50,8 +50,8 @@ def run(slot: Slot) -> dict[str, Any]:
     return tables
 
 
-def pictures(folder: Path, classes: int, each: int) -> float:
-    """Make pictures that look like photographs to a decoder: smooth colours, edges and grain; give their mean size."""
+def images(folder: Path, classes: int, each: int) -> float:
+    """Make images that look like photographs to a decoder: smooth colors, edges and grain; give their mean size."""
     sizes = []
     for c in range(classes):
         (folder / f"n{c:08d}").mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def _size(slot: Slot) -> tuple[int, int, int]:
 
 
 def _batches(folder: Path, batch: int, side: int, most: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give pictures uint8 [batch, 3, side, side], cut as in training, and labels; decoded ahead, sent without waiting."""
+    """Give images uint8 [batch, 3, side, side], cut as in training, and labels; decoded ahead, sent without waiting."""
     files = images.scan(folder)
     keys = [Key(0, 0, 0, step) for step in range(most)]
     rows = [torch.from_numpy(key.generator().permutation(len(files))[:batch]) for key in keys]
@@ -86,20 +86,20 @@ def _batches(folder: Path, batch: int, side: int, most: int, device: torch.devic
 
 
 def decoding(slot: Slot, folder: Path) -> dict[str, float]:
-    """Give pictures a second of decoding alone."""
+    """Give images a second of decoding alone."""
     batch, side, most = _size(slot)
     start = time.perf_counter()
     count = sum(len(x) for x, _ in _batches(folder, batch, side, most, torch.device("cpu")))
-    return {"pictures_per_second": count / (time.perf_counter() - start)}
+    return {"images_per_second": count / (time.perf_counter() - start)}
 
 
 def step(slot: Slot, method: str, compiled: bool, folder: Path | None) -> dict[str, float]:
-    """Give pictures a second of whole steps; on one batch that is there, or from the files of a folder."""
+    """Give images a second of whole steps; on one batch that is there, or from the files of a folder."""
     batch, side, most = _size(slot)
     device = slot.device
-    network = models.build("resnet-20" if slot.smoke else NETWORK, 1000).to(device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sgd = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4)
+    model = models.build("resnet-20" if slot.smoke else MODEL, 1000).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sgd = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=1e-4)
     vicinity = vicinal.ERM() if method == "erm" else vicinal.Mixup(0.2, seed=0)
     if folder is None:
         drawn = Key(10, 0, 0, 0).generator().integers(0, 256, (batch, 3, side, side), dtype=np.uint8)
@@ -118,14 +118,14 @@ def step(slot: Slot, method: str, compiled: bool, folder: Path | None) -> dict[s
         assert isinstance(plan, vicinal.MixPlan)
         inputs = plan.normalized(x, MEAN, STD, torch.bfloat16, compiled=compiled)
         with torch.autocast(device.type, torch.bfloat16):
-            out = network(inputs)
+            out = model(inputs)
         loss = F.cross_entropy(out.float(), plan.target(y))
         sgd.zero_grad()
         loss.backward()
         sgd.step()
         seen += len(x) if number >= warm else 0
     _wait(device)
-    return {"pictures_per_second": seen / (time.perf_counter() - start), "loss": float(loss.detach())}
+    return {"images_per_second": seen / (time.perf_counter() - start), "loss": float(loss.detach())}
 
 
 def _wait(device: torch.device) -> None:

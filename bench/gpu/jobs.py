@@ -1,6 +1,6 @@
 """The jobs, in order of value, with the minutes that we expect of them on one H100: estimates, all of them.
 
-Training: multiply-adds of a forward pass x 2 x 3 for forward and backward x pictures, over what convolutions of that size
+Training: multiply-adds of a forward pass x 2 x 3 for forward and backward x images, over what convolutions of that size
 are taken to reach: 70 TFLOP/s in float32 (TF32), 150 for WRN-28-10, whose convolutions are wide, and 250 in bfloat16; the
 device's large bfloat16 product reaches about 800. Plus 5 microseconds for each of about 600 kernels of a step, where that
 is more. Tables: parts x the seconds that each sets aside.
@@ -25,10 +25,10 @@ _CIFAR10 = _each(paper.runs("cifar10"), 8, _PREACT, "cifar10")
 
 JOBS: tuple[Job, ...] = (
     Job("kernels", 8, "24 tables, 15 to 45 s each at most; about 20 s of compiling for 9", kernels.run),
-    Job("throughput", 5, "7 loops of two epochs or 400 steps at 5,000 to 20,000 pictures/s", throughput.run, ("cifar10",)),
+    Job("throughput", 5, "7 loops of two epochs or 400 steps at 5,000 to 20,000 images/s", throughput.run, ("cifar10",)),
     *_CIFAR10[:2],
     Job("fleet", 4, "5 fleets, 20 s and 1 to 2 ms a net; on the host, weights of 1 ms and 22 plans of 4 us", fleet.run),
-    Job("imagenet", 5, "6 ways of 40 batches of 256 at 2,000 pictures/s, and making 2,048 pictures", imagenet.run),
+    Job("imagenet", 5, "6 ways of 40 batches of 256 at 2,000 images/s, and making 2,048 images", imagenet.run),
     Job("fast", 30, "36 runs, 2,664 epochs: 452 M multiply-adds x 6 x 50,000 = 136 TFLOP at 250 TFLOP/s, and launches",
         fast.run, ("cifar10",)),
     *_each(paper.corrupted(), 8, _PREACT, "cifar10"),

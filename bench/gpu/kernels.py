@@ -23,7 +23,7 @@ from bench.gpu.measure import need_cuda
 from bench.gpu.queue import Slot
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.training.seeding import seeded
+from vicinal.lab.training.seeding import fork_rng
 from vicinal.weighting import Per
 
 SHAPES = {"256x3x224x224": (256, 3, 224, 224), "1024x3x32x32": (1024, 3, 32, 32), "128x3x32x32": (128, 3, 32, 32)}
@@ -47,9 +47,9 @@ def run(slot: Slot) -> dict[str, Any]:
     for rows, classes in SMOKE_LOSSES if slot.smoke else LOSSES:
         title = f"loss-{rows}x{classes}"
         tables[title] = slot.part(title, 15, lambda r=rows, c=classes: losses(slot, r, c))
-    for network in ("small",) if slot.smoke else ("small", "preact-resnet-18"):
-        title = f"step-{network}"
-        tables[title] = slot.part(title, 45, lambda n=network: whole_step(slot, n))
+    for model in ("small",) if slot.smoke else ("small", "preact-resnet-18"):
+        title = f"step-{model}"
+        tables[title] = slot.part(title, 45, lambda n=model: whole_step(slot, n))
     return tables
 
 
@@ -130,7 +130,7 @@ def _by_hand(slot: Slot, x: Tensor, plan: vicinal.MixPlan, out: Tensor | None) -
 
 
 def from_bytes(slot: Slot, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Bytes in, mixed and normalised bfloat16 out."""
+    """Bytes in, mixed and normalized bfloat16 out."""
     torch.compiler.reset()
     drawn = Key(2, 0, 0, 0).generator().integers(0, 256, shape, dtype="uint8")
     x = torch.from_numpy(drawn).to(slot.device).contiguous(memory_format=torch.channels_last)
@@ -155,7 +155,7 @@ def from_bytes(slot: Slot, shape: tuple[int, ...]) -> dict[str, Any]:
 
     candidates = {
         "uint8 to bfloat16 copy_": lambda: out.copy_(x),
-        "usual: float, normalise, reference mix (formula)": usual,
+        "usual: float, normalize, reference mix (formula)": usual,
         "vicinal, new tensor": lambda: plan.normalized(x, mean, std, torch.bfloat16),
         "vicinal, into a buffer": lambda: plan.normalized(x, mean, std, torch.bfloat16, out=out),
         "vicinal, compiled, new tensor": _compiled(
@@ -265,10 +265,10 @@ def losses(slot: Slot, rows: int, classes: int) -> dict[str, Any]:
 class MixedStep:
     """A training step whose inputs, labels and plan lie in tensors of their own, so that a CUDA graph can repeat it."""
 
-    def __init__(self, network: str, batch: int, device: torch.device) -> None:
-        with seeded(Key(0, 0, 0, 0)):
-            self.network = models.build(network, 10).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9)
+    def __init__(self, model: str, batch: int, device: torch.device) -> None:
+        with fork_rng(Key(0, 0, 0, 0)):
+            self.model = models.build(model, 10).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.sgd = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
         self.x = torch.zeros(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
         self.y = torch.zeros(batch, dtype=torch.int64, device=device)
         self.partner = torch.arange(batch, device=device)
@@ -289,16 +289,16 @@ class MixedStep:
         """Mix, forward, loss, backward and update."""
         plan = vicinal.MixPlan(self.partner, self.weight)
         self.sgd.zero_grad(set_to_none=False)
-        loss = F.cross_entropy(self.network(plan(self.x)), plan.target(self.y))
+        loss = F.cross_entropy(self.model(plan(self.x)), plan.target(self.y))
         loss.backward()
         self.sgd.step()
         self.loss.copy_(loss.detach())
 
 
-def whole_step(slot: Slot, network: str) -> dict[str, Any]:
+def whole_step(slot: Slot, model: str) -> dict[str, Any]:
     """A mixed step eager and as a CUDA graph: times, and whether the losses of ten steps agree."""
     batch, few, warm = (8, 2, 1) if slot.smoke else (128, 10, 3)
-    eager = MixedStep(network, batch, slot.device)
+    eager = MixedStep(model, batch, slot.device)
     losses_of = []
     for step in range(warm + few):
         eager.fill(step)
@@ -309,7 +309,7 @@ def whole_step(slot: Slot, network: str) -> dict[str, Any]:
     result: dict[str, Any] = {"losses, eager": losses_of}
     candidates: dict[str, Callable[[], Any]] = {"eager": eager.take}
     if slot.device.type == "cuda":
-        captured = MixedStep(network, batch, slot.device)
+        captured = MixedStep(model, batch, slot.device)
         aside = torch.cuda.Stream(slot.device)
         aside.wait_stream(torch.cuda.current_stream(slot.device))
         with torch.cuda.stream(aside):  # first steps aside, as PyTorch asks for: they allocate what the graph uses

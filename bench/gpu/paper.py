@@ -16,7 +16,7 @@ from bench.gpu.queue import Slot
 from vicinal.keyed import Key
 from vicinal.lab import atomic
 from vicinal.lab.data import loading
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -70,16 +70,16 @@ def wide() -> dict[str, PaperRun]:
     return {f"wrn-28-10-{m}": PaperRun(recipes.find(f"cifar10-wrn-28-10-{m}")) for m in ("mixup", "erm")}
 
 
-def held(recipe: Recipe, device: torch.device) -> tuple[Examples, Examples]:
+def held(recipe: Recipe, device: torch.device) -> tuple[InMemoryDataset, InMemoryDataset]:
     """Give a recipe's training and test examples, in memory on a device."""
     train, test = (part.to(device) for part in loading.load(recipe))
-    assert isinstance(train, Examples)  # CIFAR and the pictures of a dry run are
-    assert isinstance(test, Examples)
+    assert isinstance(train, InMemoryDataset)  # CIFAR and the images of a dry run are
+    assert isinstance(test, InMemoryDataset)
     return train, test
 
 
 def smoke_recipe(recipe: Recipe) -> Recipe:
-    """Give the same recipe for a small network, three epochs and 36 pictures that are made here, three times 12."""
+    """Give the same recipe for a small model, three epochs and 36 images that are made here, three times 12."""
     folder = Path(tempfile.gettempdir()) / "vicinal-gpu-smoke"  # one place: it is part of the recipe
     for c in range(3):
         (folder / str(c)).mkdir(parents=True, exist_ok=True)
@@ -91,4 +91,4 @@ def smoke_recipe(recipe: Recipe) -> Recipe:
                 buffer = io.BytesIO()
                 Image.fromarray(pixels).save(buffer, "PNG")
                 atomic.write(path, buffer.getvalue())
-    return replace(recipe, data=str(folder), network="small", epochs=3, batch=8, drops=(2,))
+    return replace(recipe, dataset=str(folder), model="small", epochs=3, batch_size=8, milestones=(2,))

@@ -1,8 +1,8 @@
 """Parcels: files cut into pieces that pass through narrow doors, each checked by its SHA-256 when it arrives.
 
 A parcel is a folder of parts, part-00, part-01, ...; a part holds a few pieces and the manifest of the whole parcel, so
-that parts may arrive in any order, by themselves. Pictures of CIFAR travel as lossless WebP, 0.55 of their bytes (PNG
-0.71, LZMA 0.76, LZMA after prediction 0.56; measured on 2,048 pictures).
+that parts may arrive in any order, by themselves. Images of CIFAR travel as lossless WebP, 0.55 of their bytes (PNG
+0.71, LZMA 0.76, LZMA after prediction 0.56; measured on 2,048 images).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vicinal.lab.errors import UserError
 
 PIECE = 15 * 2**20
 PART = 60 * 2**20
-_STRIP = 511  # pictures below one another: WebP is at most 16,383 high
+_STRIP = 511  # images below one another: WebP is at most 16,383 high
 CIFAR = {
     "cifar10": ("cifar-10-batches-bin", [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"], 1),
     "cifar100": ("cifar-100-binary", ["train.bin", "test.bin"], 2),
@@ -46,7 +46,7 @@ def cut(
         contents: files by their relative names.
         kind: "data" or "state": where it belongs on arrival.
         folder: made if absent; parts of an older parcel in it are removed.
-        labels: for files of CIFAR pictures, how many label bytes each picture has: these are compressed.
+        labels: for files of CIFAR images, how many label bytes each image has: these are compressed.
         part: bytes of a part at most.
 
     Returns:
@@ -99,7 +99,7 @@ def _remove(part: Path) -> None:
 def cifar(name: str, root: Path, folder: Path) -> list[Path]:
     """Write the parcel of CIFAR-10 or CIFAR-100 from the publisher's binary folder under `root`."""
     if name not in CIFAR:
-        raise UserError(f"there is no data set {name!r} to pack: take {' or '.join(CIFAR)}")
+        raise UserError(f"there is no dataset {name!r} to pack: take {' or '.join(CIFAR)}")
     inside, names, labels = CIFAR[name]
     absent = [n for n in names if not (root / inside / n).is_file()]
     if absent:
@@ -176,11 +176,11 @@ def _inside(name: str) -> str:
     return name
 
 
-# ---- pictures of 32 x 32
+# ---- images of 32 x 32
 
 
 def _to_webp(records: bytes, labels: int) -> bytes:
-    """Code CIFAR records (label bytes, then 3,072 of a picture): counts, labels, then strips of pictures as WebP."""
+    """Code CIFAR records (label bytes, then 3,072 of an image): counts, labels, then strips of images as WebP."""
     rows = np.frombuffer(records, np.uint8).reshape(-1, labels + 3072)
     out = [struct.pack("<II", len(rows), labels), rows[:, :labels].tobytes()]
     for start in range(0, len(rows), _STRIP):

@@ -2,7 +2,7 @@
 
 The work folder:
 
-    data/                       data sets, where VICINAL_DATA does not say otherwise
+    data/                       datasets, where VICINAL_DATA does not say otherwise
     state/jobs/NAME/            how far a job is: a file for each finished part, run folders with their checkpoints
     state/results/NAME.json     a finished job
     state/failed/NAME.txt       the traceback of one that failed; it is tried again with --retry alone
@@ -28,7 +28,7 @@ from vicinal.lab import atomic
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop
-from vicinal.lab.training.distributed import Job as Processes
+from vicinal.lab.training.distributed import Processes as Processes
 
 _SPARE = 20.0  # seconds below which nothing new is begun
 
@@ -46,7 +46,7 @@ class Job:
         minutes: estimated, on one H100; never measured here.
         estimate: how the minutes were estimated.
         run: does the work in a slot, and gives what the results file holds.
-        data: data sets that it needs.
+        data: datasets that it needs.
 
     """
 
@@ -213,12 +213,12 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def data_root(work: Path) -> Path:
-    """Give the folder of the data sets."""
+    """Give the folder of the datasets."""
     return Path(os.environ.get("VICINAL_DATA") or work / "data")
 
 
 def has_data(name: str, work: Path) -> bool:
-    """Whether a data set is there."""
+    """Whether a dataset is there."""
     folder, names, _ = parcel.CIFAR[name]
     return all((data_root(work) / folder / n).is_file() for n in names)
 

@@ -1,6 +1,6 @@
 """PreAct ResNet-18 on CIFAR-10: examples a second of the lab's loop, and of the reference recipe's loop, on one device.
 
-The reference recipe's loop is written down here as that recipe has it: a DataLoader with 8 workers, pictures augmented
+The reference recipe's loop is written down here as that recipe has it: a DataLoader with 8 workers, images augmented
 one by one on the host as float32, a permutation gathered on the device, two cross-entropies, and the loss read at every
 step.
 """
@@ -20,10 +20,10 @@ from bench.gpu.paper import held, smoke_recipe
 from bench.gpu.queue import Slot
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes
-from vicinal.lab.training.distributed import Job
+from vicinal.lab.training.distributed import Processes
 
 
 def run(slot: Slot) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def run(slot: Slot) -> dict[str, Any]:
 
 def ours(slot: Slot, recipe: Recipe) -> dict[str, float]:
     """Give examples a second of the loop's second epoch, and of its steps alone."""
-    job = Job(0, 1, slot.device)
+    job = Processes(0, 1, slot.device)
     data, test = held(recipe, slot.device)
     training = loop._Run(recipe, data, test, job)
     lines = []
@@ -65,9 +65,9 @@ def ours(slot: Slot, recipe: Recipe) -> dict[str, float]:
 
 
 class _OneByOne(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures as the reference recipe's transforms give them: padded, cropped, mirrored and normalised one at a time."""
+    """Images as the reference recipe's transforms give them: padded, cropped, mirrored and normalized one at a time."""
 
-    def __init__(self, data: Examples) -> None:
+    def __init__(self, data: InMemoryDataset) -> None:
         self.images = data.inputs.cpu().contiguous()
         self.labels = data.labels.cpu()
         self.mean, self.std = (torch.tensor(t).view(3, 1, 1) for t in (data.mean, data.std))
@@ -89,11 +89,11 @@ def reference(slot: Slot, recipe: Recipe, mixing: bool) -> dict[str, float]:
     data, _ = held(recipe, torch.device("cpu"))
     workers, warm, most = (0, 1, 3) if slot.smoke else (8, 40, 350)
     loader = DataLoader(
-        _OneByOne(data), recipe.batch, shuffle=True, num_workers=workers, pin_memory=slot.device.type == "cuda",
+        _OneByOne(data), recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=slot.device.type == "cuda",
         drop_last=True,
     )  # fmt: skip
-    network = models.build(recipe.network, len(data.classes)).to(slot.device)
-    sgd = torch.optim.SGD(network.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+    model = models.build(recipe.model, len(data.classes)).to(slot.device)
+    sgd = torch.optim.SGD(model.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
     generator = Key(7, 0, 0, 0).generator()
     seen, start, total = 0, 0.0, 0.0
     for step, (x, y) in enumerate(loader):
@@ -104,7 +104,7 @@ def reference(slot: Slot, recipe: Recipe, mixing: bool) -> dict[str, float]:
         x, y = x.to(slot.device), y.to(slot.device)
         lam = float(generator.beta(1.0, 1.0)) if mixing else 1.0
         index = torch.from_numpy(generator.permutation(len(x))).to(slot.device)
-        out = network(lam * x + (1 - lam) * x[index] if mixing else x)
+        out = model(lam * x + (1 - lam) * x[index] if mixing else x)
         loss = F.cross_entropy(out, y)
         if mixing:
             loss = lam * loss + (1 - lam) * F.cross_entropy(out, y[index])

@@ -1,4 +1,4 @@
-"""Published data sets for the tests that need them."""
+"""Published datasets for the tests that need them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def json_lines(path: Path) -> list[Any]:
 def locked(path: Path) -> Iterator[bool]:
     """Hold the lock that a file stands for; gives False where another process holds it. The folder must exist.
 
-    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some network file
+    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some model file
     systems), a warning says so, and True is given.
     """
     with open(path, "ab") as file:

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vicinal.lab.paper.study import Row, Size, Study, spell_agreement, spell_ours, spell_published
+from vicinal.lab.paper.study import Row, Scale, Study, format_agreement, format_ours, format_published
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 _MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
@@ -43,7 +43,7 @@ class Clock:
 
 
 class _Moving:
-    """A picture on stderr that moves while the `with` lasts, where that is a terminal that can."""
+    """An image on stderr that moves while the `with` lasts, where that is a terminal that can."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -173,19 +173,19 @@ def _stdout() -> Console:
 def print_needs(studies: Sequence[Study]) -> None:
     """Print what there is to run again, with what each needs at each size."""
     console = _stdout()
-    sizes: tuple[Size, ...] = ("smoke", "small", "paper")
+    sizes: tuple[Scale, ...] = ("smoke", "small", "paper")
     table = Table(box=None, pad_edge=False)
     for title in ("study", "section", "what", "size", "data", "takes about"):
         table.add_column(title, overflow="fold")
     for study in studies:
         for size in sizes:
-            needs = study.needs(size)
+            needs = study.requirements(size)
             first = (study.name, study.section, study.title) if size == sizes[0] else ("", "", "")
             table.add_row(*first, size, needs.data, f"{duration(60 * needs.minutes)} on {needs.device}")
     console.print(table)
 
 
-def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
+def print_table(study: Study, size: Scale, rows: Sequence[Row]) -> None:
     """Print a study's protocol in short, its table, and what was scaled down."""
     console = _stdout()
     console.print(Text(f"{study.title} ({study.place}), size {size}", style="bold"))
@@ -198,17 +198,17 @@ def print_table(study: Study, size: Size, rows: Sequence[Row]) -> None:
         table.add_row(
             row.name,
             row.measure,
-            spell_published(row),
-            spell_ours(row),
+            format_published(row),
+            format_ours(row),
             str(len(row.values)) if row.values else "",
-            spell_agreement(study, size, row, rows),
+            format_agreement(study, size, row, rows),
             row.note,
         )
     console.print(table)
     console.print(
         "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."
     )
-    for line in study.scaled_down(size):
+    for line in study.deviations(size):
         console.print(f"Scaled down: {line}")
 
 

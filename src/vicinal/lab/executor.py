@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from vicinal.lab.compare.comparison import Name, Study
+    from vicinal.lab.compare.comparison import Comparison, RunId
 
 Runs = list[dict[str, Any]]
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def start() -> Literal["forkserver", "spawn"]:
     return "forkserver"
 
 
-class Processes:
+class WorkerPool:
     """Processes that work one thread each; an error that leaves the `with` stops them at once.
 
     Args:
@@ -91,7 +91,7 @@ class Processes:
             raise BrokenProcessPool from error
 
 
-class Pool(Processes):
+class Pool(WorkerPool):
     """Processes that train the runs of one study.
 
     Args:
@@ -101,7 +101,7 @@ class Pool(Processes):
 
     """
 
-    def __init__(self, study: Study, pieces: Sequence[Sequence[Name]], jobs: int) -> None:
+    def __init__(self, study: Comparison, pieces: Sequence[Sequence[RunId]], jobs: int) -> None:
         context = multiprocessing.get_context(start())
         self._pieces = pieces
         # a count for each piece, written by its worker alone: no lock that a worker could take with it when it dies
@@ -118,8 +118,8 @@ class Pool(Processes):
             if not ready:
                 yield [], sum(self._ticks)
 
-    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone; give the state of its network."""
+    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run alone; give the state of its model."""
         return self.submit(_train_one, method, seed, epochs).result()
 
 
@@ -156,7 +156,7 @@ def _interrupts_later() -> Iterator[None]:
 _ALIGNED = 64  # bytes: where an array may begin
 
 
-def _packed(study: Study, context: Any) -> tuple[bytes, Any, list[int]]:
+def _packed(study: Comparison, context: Any) -> tuple[bytes, Any, list[int]]:
     """Give a study as bytes, the memory that its arrays were copied into, and their sizes there."""
     arrays: list[pickle.PickleBuffer] = []
     content = pickle.dumps(study, protocol=5, buffer_callback=arrays.append)
@@ -170,7 +170,7 @@ def _packed(study: Study, context: Any) -> tuple[bytes, Any, list[int]]:
     return content, memory, [part.nbytes for part in raw]
 
 
-def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Study:
+def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Comparison:
     """Give the study of `_packed`; its arrays are views of that memory."""
     whole = np.frombuffer(memory, dtype=np.uint8)
     starts = [sum(map(_room, sizes[:i])) for i in range(len(sizes))]
@@ -184,7 +184,7 @@ def _room(size: int) -> int:
 
 # -- in a worker -------------------------------------------------------------------------------------------------------
 
-_study: Study
+_study: Comparison
 _ticks: MutableSequence[int]
 
 
@@ -210,7 +210,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _train(piece: int, names: Sequence[Name]) -> Runs:
+def _train(piece: int, names: Sequence[RunId]) -> Runs:
     def tick(runs: int) -> None:
         _ticks[piece] += runs
 
@@ -220,4 +220,4 @@ def _train(piece: int, names: Sequence[Name]) -> Runs:
 
 
 def _train_one(method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-    return _study.network(method, seed, epochs)
+    return _study.model(method, seed, epochs)

@@ -21,78 +21,92 @@ from vicinal.lab.errors import UserError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained. The number of processes is no part of it: results do not depend on it by design.
+    """How one model is trained. The number of processes is no part of it: results do not depend on it by design.
 
     Every field has its unit or its reason beside it.
     """
 
-    data: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/training.md)
-    network: str  # a name of lab/models, or package.module:factory of your own
+    dataset: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/training.md)
+    model: str  # a name of lab/models, or package.module:factory of your own
     vicinity: str = "ERM()"  # as text, as in `vicinal compare --with`
     epochs: int = 200  # passes over the training examples
-    batch: int = 128  # examples a step, over all processes
+    batch_size: int = 128  # examples a step, over all processes
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 0.1  # of the whole batch
     momentum: float = 0.9  # SGD's
     nesterov: bool = False
     weight_decay: float = 1e-4  # in the gradient, as SGD and Adam of PyTorch do it
-    decay_norms: bool = True  # also decay biases and normalisation; the paper's code decays all
-    drops: tuple[int, ...] = (100, 150)  # epochs before which the learning rate is multiplied by `drop`
-    drop: float = 0.1
-    warmup_epochs: int = 0  # the learning rate rises in a line from `warmup_from` to `learning_rate`
-    warmup_from: float = 0.0
+    decay_norm_and_bias: bool = True  # also decay biases and normalization; the paper's code decays all
+    milestones: tuple[int, ...] = (100, 150)  # epochs before which the learning rate is multiplied by `gamma`
+    gamma: float = 0.1
+    warmup_epochs: int = 0  # the learning rate rises in a line from `warmup_start_lr` to `learning_rate`
+    warmup_start_lr: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass, by autocast
-    channels_last: bool = True  # the memory format of pictures, faster on CPU and GPU
-    accumulate: int = 1  # parts of a batch computed one after the other, to save memory
-    ema: float = 0.0  # decay a step of an average of the weights, evaluated beside them; 0: none
+    channels_last: bool = True  # the memory format of images, faster on CPU and GPU
+    grad_accum_steps: int = 1  # parts of a batch computed one after the other, to save memory
+    ema_decay: float = 0.0  # decay a step of an average of the weights, evaluated beside them; 0: none
     compile: bool = False  # torch.compile: 15 to 40 s at the start
-    dropout: float = 0.0  # of the network, where it has any (paper, section 3.4); the share dropped
-    noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
-    examples: int | None = None  # only so many training examples, the same for every seed; None: all
-    steps: int | None = None  # at most so many steps an epoch, of examples drawn anew each epoch; None: all of them
-    test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
-    size: int = 64  # height and width of a folder's pictures, in pixels
-    crop: Literal["padded", "resized"] = "padded"  # of them: padded and cut; or 8 to 100 % scaled (Goyal et al. 2017)
-    augment: bool = True  # crop and flip training pictures
-    latent: str = ""  # the module of the network before which is mixed, as layer3; empty: the inputs (section 3.8)
-    neighbours: int = 0  # partners are drawn from so many nearest of all training examples; 0: as the vicinity pairs
-    neighbours_of: Literal["all", "class"] = "all"  # whether those are of any class or of the example's own
+    dropout: float = 0.0  # of the model, where it has any (paper, section 3.4); the share dropped
+    label_noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
+    max_train_examples: int | None = None  # only so many training examples, the same for every seed; None: all
+    max_steps_per_epoch: int | None = (
+        None  # at most so many steps an epoch, of examples drawn anew each epoch; None: all of them
+    )
+    max_test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
+    image_size: int = 64  # height and width of a folder's images, in pixels
+    crop: Literal["random_crop", "random_resized_crop"] = (
+        "random_crop"  # of them: padded and cut; or 8 to 100 % scaled (Goyal et al. 2017)
+    )
+    augment: bool = True  # crop and flip training images
+    mix_at: str = ""  # the module of the model before which is mixed, as layer3; empty: the inputs (section 3.8)
+    knn: int = 0  # partners are drawn from so many nearest of all training examples; 0: as the vicinity pairs
+    knn_scope: Literal["all", "class"] = "all"  # whether those are of any class or of the example's own
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive: dict[str, int | None] = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate}
-        positive |= {"steps": self.steps, "test_examples": self.test_examples, "size": self.size}
+        positive: dict[str, int | None] = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "grad_accum_steps": self.grad_accum_steps,
+        }
+        positive |= {
+            "max_steps_per_epoch": self.max_steps_per_epoch,
+            "max_test_examples": self.max_test_examples,
+            "image_size": self.image_size,
+        }
         for name, value in positive.items():
             if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, got {value}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        if self.batch % self.accumulate:
-            raise UserError(f"a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
-        if not 0 <= self.noise <= 1:
-            raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
-        if self.neighbours < 0:
-            raise UserError(f"neighbours counts training examples and must be 0 or more, got {self.neighbours}")
-        if self.latent and self.accumulate > 1:
-            raise UserError("a hidden layer is mixed over the whole batch: give accumulate=1 with latent")
-        if self.latent and self.neighbours:
-            raise UserError("neighbours are mixed at the inputs: give neighbours or latent, not both")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"ema is a decay and must lie in [0, 1), got {self.ema}")
+        if self.batch_size % self.grad_accum_steps:
+            raise UserError(f"a batch of {self.batch_size} cannot be cut into {self.grad_accum_steps} equal parts")
+        if not 0 <= self.label_noise <= 1:
+            raise UserError(
+                f"label_noise is the share of labels replaced and must lie in [0, 1], got {self.label_noise}"
+            )
+        if self.knn < 0:
+            raise UserError(f"knn counts training examples and must be 0 or more, got {self.knn}")
+        if self.mix_at and self.grad_accum_steps > 1:
+            raise UserError("a hidden layer is mixed over the whole batch: give grad_accum_steps=1 with mix_at")
+        if self.mix_at and self.knn:
+            raise UserError("nearest neighbors are mixed at the inputs: give knn or mix_at, not both")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay is a decay and must lie in [0, 1), got {self.ema_decay}")
 
-    def rate(self, epoch: int, progress: float = 0.0) -> float:
+    def lr_at(self, epoch: int, progress: float = 0.0) -> float:
         """Give the learning rate in `epoch` (from 0), of which the share `progress` is done."""
         if epoch < self.warmup_epochs:
             done = (epoch + progress) / self.warmup_epochs
-            return self.warmup_from + (self.learning_rate - self.warmup_from) * done
-        return self.learning_rate * self.drop ** sum(epoch >= e for e in self.drops)
+            return self.warmup_start_lr + (self.learning_rate - self.warmup_start_lr) * done
+        return self.learning_rate * self.gamma ** sum(epoch >= e for e in self.milestones)
 
     def fingerprint(self) -> str:
         """Give a digest of the recipe and the version."""
         return hashlib.sha256(json.dumps([vicinal.__version__, asdict(self)]).encode()).hexdigest()
 
 
-def of_values(values: object) -> Recipe:
+def from_json(values: object) -> Recipe:
     """Give the recipe of what a file holds, as `dataclasses.asdict` and JSON made it.
 
     Raises:
@@ -108,7 +122,7 @@ def of_values(values: object) -> Recipe:
     for name, value in values.items():
         if not _is_of(value, hints[name]):
             raise UserError(f"{name} of its recipe cannot be {json.dumps(value)}")
-    given: dict[str, Any] = values | {"drops": tuple(values["drops"])}
+    given: dict[str, Any] = values | {"milestones": tuple(values["milestones"])}
     return Recipe(**given)
 
 
@@ -125,7 +139,7 @@ def _is_of(value: object, kind: Any) -> bool:
     return value in get_args(kind)  # a Literal
 
 
-def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+def with_overrides(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """Apply changes written as `field=value`; values are read by the field's type.
 
     Raises:
@@ -152,21 +166,21 @@ _QUICK_EPOCHS = 3
 _QUICK_WORK = 1.5e12  # multiply-adds of a quick look: about a minute of one CPU core (docs/training.md)
 _QUICK_STEPS = 40  # an epoch, at most
 _QUICK_BATCH = 32
-_SHAPES = {"cifar": (3, 32, 32), "speech": (1, 160, 101)}  # by the first word of `data`
+_SHAPES = {"cifar": (3, 32, 32), "speech": (1, 160, 101)}  # by the first word of `dataset`
 _FOLDER = (3, 64, 64)
 
 
 def quick(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """Give a recipe for a look in about a minute of one CPU core, and apply the changes, which go before.
 
-    Three epochs of up to 40 steps, fewer for a large network; batches of 32 at most, the learning rate with them; as
+    Three epochs of up to 40 steps, fewer for a large model; batches of 32 at most, the learning rate with them; as
     many test examples as an epoch trains on; and what counts in epochs (drops, warmup, a schedule of the vicinity) is
-    scaled, to one epoch at least. The largest networks take several minutes all the same: 2 steps are the least.
+    scaled, to one epoch at least. The largest models take several minutes all the same: 2 steps are the least.
     """
     values = _values(changes)
     wanted = dataclasses.replace(recipe, **values)
     epochs = values.get("epochs", _QUICK_EPOCHS)
-    batch = min(wanted.batch, max(_QUICK_BATCH, wanted.accumulate))
+    batch = min(wanted.batch_size, max(_QUICK_BATCH, wanted.grad_accum_steps))
     # an epoch computes each of its examples three times (a backward pass is two), and as many once in the test
     steps = int(_QUICK_WORK / (_QUICK_EPOCHS * 4 * batch * _work(wanted)))
     steps = max(2, min(steps, _QUICK_STEPS))
@@ -176,11 +190,11 @@ def quick(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
     small: dict[str, Any] = {
         "epochs": epochs,
-        "batch": batch,
-        "learning_rate": recipe.learning_rate * batch / wanted.batch,
-        "steps": steps,
-        "test_examples": steps * batch,
-        "drops": tuple(scaled(e) for e in recipe.drops),
+        "batch_size": batch,
+        "learning_rate": recipe.learning_rate * batch / wanted.batch_size,
+        "max_steps_per_epoch": steps,
+        "max_test_examples": steps * batch,
+        "milestones": tuple(scaled(e) for e in recipe.milestones),
         "warmup_epochs": scaled(recipe.warmup_epochs),
         "vicinity": parse.scheduled(recipe.vicinity, scaled),
     }
@@ -189,18 +203,18 @@ def quick(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
 def _work(recipe: Recipe) -> int:
     """Give the multiply-adds of one example in a forward pass."""
-    shape = next((shape for name, shape in _SHAPES.items() if recipe.data.startswith(name)), _FOLDER)
+    shape = next((shape for name, shape in _SHAPES.items() if recipe.dataset.startswith(name)), _FOLDER)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        models.build(recipe.network, 10)(torch.empty(2, *shape))
+        models.build(recipe.model, 10)(torch.empty(2, *shape))
     return max(1, counter.get_total_flops() // 4)  # two examples, and two operations each
 
 
-def changed(before: Recipe, after: Recipe) -> str:
+def describe_changes(before: Recipe, after: Recipe) -> str:
     """Give what differs, in words."""
     old, new = asdict(before), asdict(after)
 
     def spell(value: object) -> str:
-        return "all" if value is None else str(value)  # as `examples`
+        return "all" if value is None else str(value)  # as `max_train_examples`
 
     return ", ".join(
         f"{name} {spell(new[name])} instead of {spell(old[name])}" for name in old if new[name] != old[name]

@@ -13,8 +13,8 @@ from vicinal.lab.training import recipes
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     generator = np.random.Generator(np.random.Philox(5))
     for c, word in enumerate(("blue", "green")):
         (folder / word).mkdir(parents=True)
@@ -25,11 +25,11 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_pictures_is_trained(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_folder_of_images_is_trained(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    args = ["train", "cifar10-small-mixup", f"data={pictures}", "epochs=2", "batch=4", "learning_rate=0.01"]
+    args = ["train", "cifar10-small-mixup", f"dataset={images}", "epochs=2", "batch_size=4", "learning_rate=0.01"]
     assert cli.main(args) == 0
     said = capsys.readouterr()
     (results,) = (tmp_path / "vicinal-runs").glob("cifar10-small-mixup-*/results.json")
@@ -43,10 +43,10 @@ def test_a_folder_of_pictures_is_trained(
 
 
 def test_a_quick_look_says_what_it_changes(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["train", "cifar10-small-mixup", "--quick", f"data={pictures}", "batch=4", "epochs=2"]) == 0
+    assert cli.main(["train", "cifar10-small-mixup", "--quick", f"dataset={images}", "batch_size=4", "epochs=2"]) == 0
     said = capsys.readouterr().err
     assert "a quick look: " in said
     assert "epochs 2 instead of 30" in said
@@ -67,7 +67,7 @@ def test_recipes_are_listed_with_the_papers_figures(capsys: pytest.CaptureFixtur
         (["train"], "name a recipe"),
         (["train", "cifar10-preact18-mixpu"], "did you mean cifar10-preact18-mixup"),
         (["train", "cifar10-small-erm", "epoch=3"], "did you mean epochs"),
-        (["train", "cifar10-small-erm", "data=nowhere"], "no data set 'nowhere'"),
+        (["train", "cifar10-small-erm", "dataset=nowhere"], "no dataset 'nowhere'"),
         (["train", "cifar10-small-erm", "--save-every", "-1"], "--save-every is seconds"),
         (["train", "cifar10-small-erm", "--patience", "0"], "--patience is seconds"),
         (["train", "cifar10-small-erm", "--cluster", "slurm"], "add --grid"),
@@ -104,7 +104,7 @@ def test_data_sets_are_listed_and_checked(
     assert "set VICINAL_DATA" in said
     assert "there" not in said
     monkeypatch.setenv("VICINAL_DATA", str(tmp_path))
-    source = download.SOURCES["cifar10"]
+    source = download.DATASETS["cifar10"]
     for file, size in source.files.items():
         (tmp_path / source.folder / file).parent.mkdir(parents=True, exist_ok=True)
         with (tmp_path / source.folder / file).open("wb") as empty:

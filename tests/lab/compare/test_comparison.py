@@ -18,7 +18,7 @@ from vicinal.keyed import Key
 from vicinal.lab import parse
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.comparison import Settings, conclude, methods
-from vicinal.lab.compare.table_comparison import Prepared, TableSettings, TableStudy
+from vicinal.lab.compare.table_comparison import Prepared, TableComparison, TableSettings
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
@@ -40,12 +40,12 @@ def made(rows: int = 60, regression: bool = False) -> Table:
     return assemble(columns | {"y": ["low" if s < 0 else "high" for s in score]}, "y", name="made", source="made")
 
 
-def study_of(regression: bool = False, **settings: Any) -> TableStudy:
-    return TableStudy(made(regression=regression), TableSettings(**{"seeds": 4, "epochs": 1} | settings))
+def study_of(regression: bool = False, **settings: Any) -> TableComparison:
+    return TableComparison(made(regression=regression), TableSettings(**{"seeds": 4, "epochs": 1} | settings))
 
 
 def runs_of(
-    study: TableStudy, test: dict[str, list[float]], validation: dict[str, list[float]] | None = None
+    study: TableComparison, test: dict[str, list[float]], validation: dict[str, list[float]] | None = None
 ) -> list[dict[str, Any]]:
     """Runs with these test measures; and these on validation rows, or else the same for all."""
     measure = study.measure
@@ -71,7 +71,7 @@ def runs_of(
     ]
 
 
-def run_seeds(study: TableStudy, seeds: list[int], tick: Any = None) -> list[dict[str, Any]]:
+def run_seeds(study: TableComparison, seeds: list[int], tick: Any = None) -> list[dict[str, Any]]:
     """Train every method with these seeds, as one fleet."""
     return study.train([(method.name, seed) for seed in seeds for method in study.methods], tick)
 
@@ -169,10 +169,10 @@ def test_methods_that_cannot_be_used_on_classes_are_refused(named: tuple[str, ..
             "Mixup(1.0, SameClass())",
             "Mixup(1.0, SameClass()) cannot be used on this table: SameClass needs integer class",
         ),
-        ("Mixup(1.0, OtherClass())", "OtherClass needs integer class ids"),
+        ("Mixup(1.0, OtherClass())", "OtherClass needs integer class indices"),
         ("LabelSmoothing(0.1)", "LabelSmoothing(0.1) cannot be used on this table: "),
         ("Scheduled(LabelSmoothing(0.1), start=3)", "cannot be used on this table: "),
-        ("InputMixup(1.0, Nearest(3, same_class=True))", "needs integer class ids"),
+        ("InputMixup(1.0, Nearest(3, same_class=True))", "needs integer class indices"),
     ],
 )
 def test_methods_that_cannot_be_used_on_numbers_are_refused(named: str, says: str) -> None:
@@ -220,7 +220,7 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
         study_of(weight_decay=0.1),
         study_of(patience=3),
         study_of(regression=True),
-        TableStudy(made(61), base.settings),
+        TableComparison(made(61), base.settings),
     ]
     prints = [base.fingerprint(), *(study.fingerprint() for study in others)]
     assert len(set(prints)) == len(prints)
@@ -229,7 +229,7 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
 @pytest.mark.parametrize(("rows", "epochs"), [(20, 200), (400, 200), (4000, 20), (100_000, 10)])
 def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int) -> None:
     table = assemble({"x": np.arange(float(rows)), "y": np.arange(float(rows)) + 0.5}, "y", name="t", source="t")
-    training = TableStudy(table, TableSettings()).training
+    training = TableComparison(table, TableSettings()).training
     assert training.epochs == epochs
     assert training.steps(round(0.6 * rows)) == epochs * math.ceil(round(0.6 * rows) / 16)
 
@@ -289,13 +289,13 @@ def test_every_method_of_a_seed_has_the_same_rows_weights_and_order(monkeypatch:
         return original(self, n, y, x, step=step, seed=seed, **rest)
 
     def initial(seeds: Any, *rest: Any) -> Any:
-        networks = drawn(seeds, *rest)
-        first["weights"] = [w.clone() for w in networks.weights]
-        return networks
+        models = drawn(seeds, *rest)
+        first["weights"] = [w.clone() for w in models.weights]
+        return models
 
-    drawn = stacked_mlp.Networks.initial
+    drawn = stacked_mlp.StackedMLP.initial
     monkeypatch.setattr("vicinal.vicinity.Vicinity.plan", spy)
-    monkeypatch.setattr(stacked_mlp.Networks, "initial", staticmethod(initial))
+    monkeypatch.setattr(stacked_mlp.StackedMLP, "initial", staticmethod(initial))
     run_seeds(study_of(alphas=(1.0,), named=("InputMixup(1.0)",), epochs=2), [0, 5])
 
     steps = 2 * math.ceil(36 / 16)
@@ -332,7 +332,7 @@ def test_the_company_of_other_methods_and_seeds_changes_no_run(regression: bool)
 def test_the_run_trained_once_more_is_the_run() -> None:
     study = study_of(alphas=(0.4,), epochs=3)
     record = next(r for r in run_seeds(study, [0, 2]) if (r["method"], r["seed"]) == ("mixup 0.4", 2))
-    state = study.network("mixup 0.4", 2, record["epochs"])
+    state = study.model("mixup 0.4", 2, record["epochs"])
     prepared = Prepared.of(study, [2])
     x = prepared.test.inputs[0].double().numpy()
     for layer in range(3):
@@ -352,7 +352,7 @@ def test_patience_stops_a_run_at_its_best_weights() -> None:
         best = min(run["curve"]["validation_nll"])
         assert run["validation"]["nll"] <= best + 1e-6
         assert max(run["curve"]["epoch"]) <= run["epochs"] + 2
-    state = study.network(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
+    state = study.model(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
     assert all(np.isfinite(array).all() for array in state.values())
 
 
@@ -373,7 +373,7 @@ def test_a_last_batch_of_one_row_is_no_news() -> None:
     assert len(split(table, 0).train) % 16 == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_seeds(TableStudy(table, TableSettings(alphas=(0.4,), seeds=2, epochs=1)), [0])
+        run_seeds(TableComparison(table, TableSettings(alphas=(0.4,), seeds=2, epochs=1)), [0])
 
 
 # -- choice --------------------------------------------------------------------------------------------------------------

@@ -34,15 +34,15 @@ EVIDENCE = {
 }
 
 
-def labelled(x: np.ndarray, y: np.ndarray, **columns: Any) -> Table:
+def labeled(x: np.ndarray, y: np.ndarray, **columns: Any) -> Table:
     numbers = {f"x{i}": np.asarray(column, dtype=np.float64) for i, column in enumerate(np.asarray(x).T)}
     return assemble({**numbers, **columns, "y": [f"c{label}" for label in y]}, "y", name="made", source="test")
 
 
-def clouds(centres: list[list[float]], each: int, sd: float, seed: int = 0) -> Table:
-    y = np.arange(each * len(centres)) % len(centres)
-    noise = Key(seed, 0, 0, 0).generator().standard_normal((len(y), len(centres[0])))
-    return labelled(np.array(centres)[y] + sd * noise, y)
+def clouds(centers: list[list[float]], each: int, sd: float, seed: int = 0) -> Table:
+    y = np.arange(each * len(centers)) % len(centers)
+    noise = Key(seed, 0, 0, 0).generator().standard_normal((len(y), len(centers[0])))
+    return labeled(np.array(centers)[y] + sd * noise, y)
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def mixed_table() -> Table:
     generator = Key(3, 0, 0, 0).generator()
     x = generator.standard_normal((41, 3))
     x[4, 1] = x[17, 1] = np.nan
-    colour = [("red", "green", None)[i] for i in generator.integers(3, size=41)]
-    return labelled(x, generator.permutation(np.arange(41) % 3), colour=colour)
+    color = [("red", "green", None)[i] for i in generator.integers(3, size=41)]
+    return labeled(x, generator.permutation(np.arange(41) % 3), color=color)
 
 
 def by_loop(table: Table, alphas: tuple[float, ...], seed: int, rows: int, draws: int, parents_too: bool = False):
@@ -99,7 +99,7 @@ def test_it_is_what_a_plain_loop_gives(mixed_table: Table, rows: int):
     alphas = (0.2, 1.0, 3.0)
     found = diagnose.diagnose(mixed_table, alphas, seed=5, rows=rows, draws=150)
     loop, unmixed = by_loop(mixed_table, alphas, 5, rows, 150)
-    assert (found.rows, found.draws, found.neighbours) == (rows, 150, 5)
+    assert (found.rows, found.draws, found.neighbors) == (rows, 150, 5)
     np.testing.assert_allclose(found.unmixed, expected(unmixed), rtol=1e-12)
     for mixed, (conflicts, thirds, distances) in zip(found.mixed, loop, strict=True):
         np.testing.assert_allclose(mixed.conflict, expected(conflicts), rtol=1e-9, atol=1e-12)
@@ -107,7 +107,7 @@ def test_it_is_what_a_plain_loop_gives(mixed_table: Table, rows: int):
         np.testing.assert_allclose(mixed.distance, expected(distances), rtol=1e-9)
 
 
-def test_parents_are_no_neighbours(mixed_table: Table):
+def test_parents_are_no_neighbors(mixed_table: Table):
     with_parents, _ = by_loop(mixed_table, (1.0,), 5, 41, 150, parents_too=True)
     found = diagnose.diagnose(mixed_table, (1.0,), seed=5, draws=150)
     assert found.at(1.0).distance.mean > expected(with_parents[0][2])[0] + 0.02
@@ -158,9 +158,9 @@ def test_clouds_far_apart_have_no_conflict():
 
 
 def test_labels_without_meaning_are_not_called_a_conflict():
-    # neighbours then say the same of every label, whatever its weights: conflict = -floor
+    # neighbors then say the same of every label, whatever its weights: conflict = -floor
     y = Key(1, 0, 0, 0).generator().permutation(np.arange(900) % 3)
-    table = labelled(Key(2, 0, 0, 0).generator().standard_normal((900, 2)), y)
+    table = labeled(Key(2, 0, 0, 0).generator().standard_normal((900, 2)), y)
     found = diagnose.diagnose(table, (1.0,), draws=20_000)
     assert found.unmixed.mean == pytest.approx(2 / 3, abs=0.03)
     assert found.at(1.0).conflict.mean == pytest.approx(-found.at(1.0).floor.mean, abs=0.03)
@@ -191,7 +191,7 @@ def test_three_rows_are_needed(mixed_table: Table):
             diagnose.diagnose(table, draws=20)
         with pytest.raises(UserError, match=f"made has 41, of which rows={n} may take part"):
             diagnose.diagnose(mixed_table, rows=n, draws=20)
-    assert diagnose.diagnose(mixed_table, rows=3, draws=20).neighbours == 1
+    assert diagnose.diagnose(mixed_table, rows=3, draws=20).neighbors == 1
 
 
 def test_two_draws_are_needed(mixed_table: Table):
@@ -204,10 +204,10 @@ def test_two_draws_are_needed(mixed_table: Table):
 def test_rows_that_are_all_the_same_say_nothing():
     y = np.arange(30) % 2
     with pytest.raises(UserError, match=r"the inputs of all 30 rows of made are the same: .* cannot say anything"):
-        diagnose.diagnose(labelled(np.full((30, 2), 7.0), y), draws=20)
+        diagnose.diagnose(labeled(np.full((30, 2), 7.0), y), draws=20)
     one_differs = np.full((30, 2), 7.0)
     one_differs[4, 1] = 8.0
-    assert diagnose.diagnose(labelled(one_differs, y), draws=20).rows == 30
+    assert diagnose.diagnose(labeled(one_differs, y), draws=20).rows == 30
 
 
 def test_an_alpha_that_was_not_asked_for_is_said(mixed_table: Table):

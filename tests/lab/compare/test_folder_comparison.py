@@ -1,4 +1,4 @@
-"""Folders of pictures and sounds: what is read and refused, that runs are paired, and a comparison from end to end."""
+"""Folders of images and audio: what is read and refused, that runs are paired, and a comparison from end to end."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, cli, executor, models
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.classifier import Classifier
-from vicinal.lab.compare.folder_comparison import FolderSettings, FolderStudy
+from vicinal.lab.compare.folder_comparison import FolderComparison, FolderSettings
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data import collection, speech_commands
-from vicinal.lab.data.collection import Collection
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.collection import FolderDataset
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
-from vicinal.lab.training.seeding import seeded
+from vicinal.lab.training.seeding import fork_rng
 
-COLOURS = {"blue": (60, 60, 160), "red": (160, 60, 60)}
+COLORS = {"blue": (60, 60, 160), "red": (160, 60, 60)}
 
 
-def pictures(root: Path, each: int = 20, size: tuple[int, int] = (24, 20)) -> Path:
-    """Noisy pictures whose mean colour tells the class."""
+def images(root: Path, each: int = 20, size: tuple[int, int] = (24, 20)) -> Path:
+    """Noisy images whose mean color tells the class."""
     generator = Key(31, 0, 0, 0).generator()
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         (root / name).mkdir(parents=True)
         for i in range(each):
-            pixels = np.array(colour) + generator.normal(0, 60, (*size, 3))
+            pixels = np.array(color) + generator.normal(0, 60, (*size, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{i:02d}.png")
     return root
 
 
-def sounds(root: Path, each: int = 8, seconds: float = 0.5) -> Path:
+def audio(root: Path, each: int = 8, seconds: float = 0.5) -> Path:
     """Tones of two heights in noise."""
     generator = Key(32, 0, 0, 0).generator()
     time = np.arange(round(16_000 * seconds)) / 16_000
@@ -65,17 +65,17 @@ def sounds(root: Path, each: int = 8, seconds: float = 0.5) -> Path:
     return root
 
 
-def made(n: int = 60) -> Collection:
-    """Grey pictures of 16 x 16, lighter for one class than for the other, that nobody reads from files."""
+def made(n: int = 60) -> FolderDataset:
+    """Gray images of 16 x 16, lighter for one class than for the other, that nobody reads from files."""
     generator = Key(33, 0, 0, 0).generator()
     target = np.arange(n) % 2
     inputs = (100 + 40 * target[:, None, None, None] + generator.normal(0, 40, (n, 16, 16, 3))).clip(0, 255)
-    return Collection("made", "made", "pictures", inputs.astype(np.uint8), target, ("dark", "light"))
+    return FolderDataset("made", "made", "images", inputs.astype(np.uint8), target, ("dark", "light"))
 
 
-def study_of(data: Collection | None = None, **settings: Any) -> FolderStudy:
-    defaults = {"seeds": 2, "epochs": 2, "alphas": (0.4,), "batch": 16, "network": f"{__name__}:Tiny"}
-    return FolderStudy(data or made(), FolderSettings(**defaults | settings))
+def study_of(data: FolderDataset | None = None, **settings: Any) -> FolderComparison:
+    defaults = {"seeds": 2, "epochs": 2, "alphas": (0.4,), "batch": 16, "model": f"{__name__}:Tiny"}
+    return FolderComparison(data or made(), FolderSettings(**defaults | settings))
 
 
 class Tiny(nn.Module):
@@ -94,24 +94,24 @@ class Tiny(nn.Module):
 # -- reading -------------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_become_their_central_square_at_the_size(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "photos", each=5, size=(20, 32))
+def test_images_become_their_central_square_at_the_size(tmp_path: Path) -> None:
+    root = images(tmp_path / "photos", each=5, size=(20, 32))
     data = collection.read(root, size=20)
-    assert (data.name, data.kind, data.classes, data.notes) == ("photos", "pictures", ("blue", "red"), ())
+    assert (data.name, data.kind, data.classes, data.notes) == ("photos", "images", ("blue", "red"), ())
     assert data.target.tolist() == [0] * 5 + [1] * 5
     assert data.inputs.dtype == np.uint8
-    with Image.open(root / "red" / "01.png") as picture:
-        np.testing.assert_array_equal(data.inputs[6], np.asarray(picture)[:, 6:26])
+    with Image.open(root / "red" / "01.png") as image:
+        np.testing.assert_array_equal(data.inputs[6], np.asarray(image)[:, 6:26])
     assert data.tensor.shape == (10, 3, 20, 20)
     assert data.tensor.is_contiguous(memory_format=torch.channels_last)
     assert collection.read(root).shape == (3, 32, 32)
 
 
 def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None:
-    root = sounds(tmp_path / "tones", each=5)
+    root = audio(tmp_path / "tones", each=5)
     data = collection.read(root, size=40)
-    assert (data.kind, data.classes, data.shape) == ("sounds", ("high", "low"), (1, 40, 25))
-    full = speech_commands.spectrograms([speech_commands.read_sound(root / "low" / "2.wav")])[0, 0].double().numpy()
+    assert (data.kind, data.classes, data.shape) == ("audio", ("high", "low"), (1, 40, 25))
+    full = speech_commands.spectrograms([speech_commands.read_clip(root / "low" / "2.wav")])[0, 0].double().numpy()
     mean = np.array([[full[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(25)] for i in range(40)])
     expected = (mean - mean.mean()) / mean.std(ddof=1)
     np.testing.assert_allclose(data.inputs[7, :, :, 0], expected, atol=1e-5)
@@ -120,29 +120,29 @@ def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None
 
 
 def test_parts_are_read_as_one_set(tmp_path: Path) -> None:
-    pictures(tmp_path / "a" / "train", each=4)
-    pictures(tmp_path / "a" / "val", each=3)
+    images(tmp_path / "a" / "train", each=4)
+    images(tmp_path / "a" / "val", each=3)
     data = collection.read(tmp_path / "a")
     assert len(data) == 14
     assert data.notes[0] == "train and val were read as one set: each seed draws parts of its own."
-    assert data.notes[1].startswith("5 of 14 pictures are copies of others")  # drawn from the same noise
+    assert data.notes[1].startswith("5 of 14 images are copies of others")  # drawn from the same noise
 
 
-def test_what_is_no_picture_is_left_out_and_named(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "a", each=5)
+def test_what_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
+    root = images(tmp_path / "a", each=5)
     before = collection.read(root).fingerprint()
     (root / "red" / "notes.txt").write_text("red")
     (root / "red" / ".hidden").write_text("red")
     (root / "readme.md").write_text("beside the classes")
     data = collection.read(root)
-    assert data.notes == ("1 file is no picture and left out: red/notes.txt.",)
+    assert data.notes == ("1 file is no image and left out: red/notes.txt.",)
     assert data.fingerprint() == before
 
 
-def test_longer_sounds_are_told(tmp_path: Path) -> None:
-    root = sounds(tmp_path / "a", each=5, seconds=1.5)
+def test_longer_audio_are_told(tmp_path: Path) -> None:
+    root = audio(tmp_path / "a", each=5, seconds=1.5)
     assert collection.read(root).notes == (
-        "10 of 10 sounds are longer than a second: the first second of each was used.",
+        "10 of 10 audio are longer than a second: the first second of each was used.",
     )
 
 
@@ -152,12 +152,12 @@ def test_the_fingerprint_is_of_pixels_labels_and_classes() -> None:
     changed[3, 2, 1, 0] ^= 1
     about = base.name, base.source, base.kind
     others = [
-        Collection(*about, changed, base.target, base.classes),
-        Collection(*about, base.inputs, 1 - base.target, base.classes),
-        Collection(*about, base.inputs, base.target, ("dark", "bright")),
+        FolderDataset(*about, changed, base.target, base.classes),
+        FolderDataset(*about, base.inputs, 1 - base.target, base.classes),
+        FolderDataset(*about, base.inputs, base.target, ("dark", "bright")),
     ]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 4
-    assert Collection("b", "c", "pictures", base.inputs, base.target, base.classes).fingerprint() == base.fingerprint()
+    assert FolderDataset("b", "c", "images", base.inputs, base.target, base.classes).fingerprint() == base.fingerprint()
 
 
 def _spoil(what: str) -> Callable[[Path], object]:
@@ -178,19 +178,19 @@ def _spoil(what: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("empty", r"'.*green' holds no pictures \(.jpg, .*\): add some, or remove it"),
+        ("empty", r"'.*green' holds no images \(.jpg, .*\): add some, or remove it"),
         (
             "one class",
-            r"'.*a' holds 1 folder: put the pictures or sounds of each class into one of its own, two classes",
+            r"'.*a' holds 1 folder: put the images or audio of each class into one of its own, two classes",
         ),
-        ("few", r"the class 'red' of '.*a' has 1 picture, and a class needs 5 \(3 to train on, 1 to validate and 1 to"),
-        ("corrupt", r"'.*red/03.png' is not a picture that can be read \(.*\): replace or remove it"),
-        ("both", r"'.*a' holds pictures \('blue/00.png'\) and sounds \('red/a.wav'\): give a folder of one kind"),
-        ("neither", r"the folders in '.*a' hold no pictures \(.*\) and no sounds \(.wav, .flac\): put those of each"),
+        ("few", r"the class 'red' of '.*a' has 1 image, and a class needs 5 \(3 to train on, 1 to validate and 1 to"),
+        ("corrupt", r"'.*red/03.png' is not an image that can be read \(.*\): replace or remove it"),
+        ("both", r"'.*a' holds images \('blue/00.png'\) and audio \('red/a.wav'\): give a folder of one kind"),
+        ("neither", r"the folders in '.*a' hold no images \(.*\) and no audio \(.wav, .flac\): put those of each"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says: str) -> None:
-    root = pictures(tmp_path / "a", each=6)
+    root = images(tmp_path / "a", each=6)
     _spoil(what)(root)
     with pytest.raises(UserError, match=says) as error:
         collection.read(root)
@@ -198,7 +198,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says:
 
 
 def test_places_and_sizes_without_sense_are_refused(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "a" / "train", each=5)
+    root = images(tmp_path / "a" / "train", each=5)
     with pytest.raises(UserError, match="is no folder that can be read"):
         collection.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a size of 8 pixels is not between 16 and 512"):
@@ -206,7 +206,7 @@ def test_places_and_sizes_without_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="48 frequency bands cannot be made of 160: give a --size of 16, 20, 32, 40, 80, 1"
     ):
-        collection.read(sounds(tmp_path / "b", each=5), size=48)
+        collection.read(audio(tmp_path / "b", each=5), size=48)
     (tmp_path / "a" / "val" / "red").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"do not have the same folders: 'blue' is in one of them; .*give '.*train' alone"
@@ -222,12 +222,12 @@ def test_the_loop_is_the_plain_one_written_out() -> None:
     generator = Key(34, 0, 0, 0).generator()
     x = torch.from_numpy(generator.normal(size=(23, 3, 16, 16)).astype(np.float32))
     y = torch.from_numpy(generator.integers(0, 2, 23))
-    data, rows = Examples(x, y, ("a", "b")), torch.arange(1, 23)
+    data, rows = InMemoryDataset(x, y, ("a", "b")), torch.arange(1, 23)
     training = simple.Training(f"{__name__}:linear", epochs=3, batch=7, learning_rate=0.01, weight_decay=0.1)
     vicinity = Mixup(0.4)
-    network, epoch = simple.train(training, data, rows, vicinity, seed=5)
+    model, epoch = simple.train(training, data, rows, vicinity, seed=5)
     assert epoch == 3
-    with seeded(Key(5, 0, 0, 0, 2**63 + 5)):
+    with fork_rng(Key(5, 0, 0, 0, 2**63 + 5)):
         reference = linear(2).double()
     optimizer = torch.optim.AdamW(reference.parameters(), weight_decay=0.1)
     step = 0
@@ -241,7 +241,7 @@ def test_the_loop_is_the_plain_one_written_out() -> None:
             loss.backward()
             optimizer.step()
             step += 1
-    for mine, theirs in zip(network.parameters(), reference.parameters(), strict=True):
+    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(mine.double(), theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -251,17 +251,17 @@ def linear(num_classes: int) -> nn.Module:
 
 def test_methods_share_weights_order_and_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
-    real = Examples.batch
+    real = InMemoryDataset.batch
     for method in (ERM(), Mixup(1.0)):
         batches = seen.setdefault(type(method).__name__, [])
-        drawn = simple.initial
+        drawn = simple.init_model
 
         def initial(*args: Any, batches: list[torch.Tensor] = batches, drawn: Any = drawn) -> nn.Module:
-            network = drawn(*args)
-            batches.append(network.linear.weight.detach().clone())
-            return network
+            model = drawn(*args)
+            batches.append(model.linear.weight.detach().clone())
+            return model
 
-        def batch(self: Examples, rows: torch.Tensor, key: Any, batches: list[torch.Tensor] = batches) -> Any:
+        def batch(self: InMemoryDataset, rows: torch.Tensor, key: Any, batches: list[torch.Tensor] = batches) -> Any:
             x, y = real(self, rows, key)
             batches.append(x.clone())
             return x, y
@@ -270,7 +270,7 @@ def test_methods_share_weights_order_and_augmentation(monkeypatch: pytest.Monkey
         part = study.part(1)
         with monkeypatch.context() as patch:
             patch.setattr(simple, "initial", initial)
-            patch.setattr(Examples, "batch", batch)
+            patch.setattr(InMemoryDataset, "batch", batch)
             simple.train(study.training, part.noisy, part.train, method, 1)
     assert len(seen["ERM"]) == 1 + 2 * 3  # 36 rows in batches of 16
     for one, other in zip(seen["ERM"], seen["Mixup"], strict=True):
@@ -296,17 +296,17 @@ def test_a_run_trained_again_is_the_run_and_its_figures_are_right() -> None:
     (record,) = study.train([("mixup 0.4", 1)])
     (again,) = study.train([("mixup 0.4", 1)])
     assert {**again, "seconds": 0} == {**record, "seconds": 0}
-    part, state = study.part(1), study.network("mixup 0.4", 1, record["epochs"])
-    network = Tiny(2)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    part, state = study.part(1), study.model("mixup 0.4", 1, record["epochs"])
+    model = Tiny(2)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     x, y = part.clean.batch(part.test, None)
     with torch.no_grad():
-        out = network.eval()(x).double()
+        out = model.eval()(x).double()
     assert record["test"]["error"] == float((out.argmax(1) != y).double().mean())
     assert record["test"]["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
     noise = Key(1, 0, 0, 0, 2**63 + 2).generator().standard_normal((12, 3, 16, 16), dtype=np.float32)
     with torch.no_grad():
-        out = network(x + 0.5 * torch.from_numpy(noise)).double()
+        out = model(x + 0.5 * torch.from_numpy(noise)).double()
     assert record["perturbed"]["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
     assert record["curve"]["epoch"] == [1, 2, 3, 4]
     assert record["curve"]["validation_nll"][-1] == pytest.approx(record["validation"]["nll"], rel=1e-6)
@@ -318,11 +318,11 @@ def test_patience_takes_the_best_weights() -> None:
     course = record["curve"]["validation_nll"]
     assert record["epochs"] < 38
     assert record["validation"]["nll"] <= min(course) + 1e-6
-    state = study.network("ERM", 0, record["epochs"])
-    network = Tiny(2)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    state = study.model("ERM", 0, record["epochs"])
+    model = Tiny(2)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     part = study.part(0)
-    out = simple.outputs(network, part.noisy, part.validation)
+    out = simple.outputs(model, part.noisy, part.validation)
     nll = float(F.cross_entropy(out.double(), part.noisy.labels[part.validation]))
     assert nll == pytest.approx(record["validation"]["nll"], rel=1e-5)
 
@@ -333,37 +333,37 @@ def test_budgets_and_settings() -> None:
     assert simple.Training("", 1, batch=16).batches(33) == 2
     assert simple.Training("", 1, batch=16).batches(34) == 3
     base = study_of()
-    others = [study_of(network="small"), study_of(augment="none"), study_of(made(62)), study_of(seeds=3)]
+    others = [study_of(model="small"), study_of(augment="none"), study_of(made(62)), study_of(seeds=3)]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 5
 
 
 @pytest.mark.parametrize(
-    ("network", "says"),
+    ("model", "says"),
     [
-        ("smal", "there is no network 'smal'; did you mean 'small'?"),
-        ("lenet", "the network 'lenet' cannot take pictures [n, 3, 16, 16] (RuntimeError: "),
-        (f"{__name__}:blind", "gives [16, 7] for 16 pictures of 2 classes; it must give [16, 2]"),
+        ("smal", "there is no model 'smal'; did you mean 'small'?"),
+        ("lenet", "the model 'lenet' cannot take images [n, 3, 16, 16] (RuntimeError: "),
+        (f"{__name__}:blind", "gives [16, 7] for 16 images of 2 classes; it must give [16, 2]"),
     ],
 )
-def test_networks_that_do_not_fit_are_refused(network: str, says: str) -> None:
+def test_models_that_do_not_fit_are_refused(model: str, says: str) -> None:
     with pytest.raises(UserError, match=re.escape(says)):
-        study_of(network=network).check()
+        study_of(model=model).check()
 
 
 def blind(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 7))
 
 
-def test_methods_are_tried_on_pictures() -> None:
+def test_methods_are_tried_on_images() -> None:
     study_of(named=("CutMix(1.0)", "Chain([Mixup(0.4), LabelSmoothing(0.1)])")).check()
-    with pytest.raises(UserError, match=r"Mixup.* cannot be used on these pictures: LabelDistance needs"):
+    with pytest.raises(UserError, match=r"Mixup.* cannot be used on these images: LabelDistance needs"):
         study_of(named=("Mixup(0.4, LabelDistance(0.5))",)).check()
 
 
-def test_networks_are_told_the_shape_if_they_ask() -> None:
-    assert models.fitting("small", 7, (1, 40, 25))(torch.zeros(2, 1, 40, 25)).shape == (2, 7)
-    assert models.fitting("lenet", 7, (1, 80, 50))(torch.zeros(2, 1, 80, 50)).shape == (2, 7)
-    assert models.fitting(Tiny, 3, (1, 16, 24)).linear.in_features == 4 * 6  # type: ignore[union-attr]
+def test_models_are_told_the_shape_if_they_ask() -> None:
+    assert models.build_for_shape("small", 7, (1, 40, 25))(torch.zeros(2, 1, 40, 25)).shape == (2, 7)
+    assert models.build_for_shape("lenet", 7, (1, 80, 50))(torch.zeros(2, 1, 80, 50)).shape == (2, 7)
+    assert models.build_for_shape(Tiny, 3, (1, 16, 24)).linear.in_features == 4 * 6  # type: ignore[union-attr]
 
 
 def test_arrays_of_a_study_lie_once_in_shared_memory() -> None:
@@ -374,7 +374,7 @@ def test_arrays_of_a_study_lie_once_in_shared_memory() -> None:
     assert sum(sizes) == study.data.inputs.nbytes + study.data.target.nbytes
     assert len(content) < 2000
     copy = executor._unpacked(content, memory, sizes)
-    assert isinstance(copy, FolderStudy)
+    assert isinstance(copy, FolderComparison)
     np.testing.assert_array_equal(copy.data.inputs, study.data.inputs)
     assert copy.fingerprint() == study.fingerprint()
     copy.data.inputs[0] = 0
@@ -390,8 +390,8 @@ def test_examples_are_mixtures_of_what_they_say() -> None:
     rows = part.train[:16]
     plan = Mixup(1.0).plan(16, part.clean.labels[rows], step=0, epoch=0, seed=0)
     mixed = plan(part.clean.inputs[rows].float())[0]
-    picture = Image.open(io.BytesIO(base64.b64decode(shown[0]["png"])))
-    np.testing.assert_allclose(np.asarray(picture), mixed.permute(1, 2, 0), atol=0.51)
+    image = Image.open(io.BytesIO(base64.b64decode(shown[0]["png"])))
+    np.testing.assert_allclose(np.asarray(image), mixed.permute(1, 2, 0), atol=0.51)
     assert all(re.fullmatch(r"\d\.\d\d (dark|light)( \+ \d\.\d\d (dark|light))?", one["mixture"]) for one in shown)
     assert study_of(named=("CutMix(1.0)",)).examples("CutMix(1.0)")[0]["png"]
 
@@ -399,7 +399,7 @@ def test_examples_are_mixtures_of_what_they_say() -> None:
 # -- the verdict ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_verdict_speaks_of_pictures() -> None:
+def test_the_verdict_speaks_of_images() -> None:
     study = study_of(seeds=20)
     test = {"ERM": 0.30, "mixup 0.4": 0.20}
     runs = [
@@ -419,15 +419,13 @@ def test_the_verdict_speaks_of_pictures() -> None:
     concluded = comparison.conclude(study, runs)
     assert concluded["verdict"]["kind"] == "helps"
     assert concluded["verdict"]["sentence"].startswith("Mixup helps on made: the test error falls from 30.")
-    assert "test pictures took no part" in comparison.statistics_in_words(study)
-    assert comparison.not_done(study)[1].startswith(
-        "The 60 pictures are shared out anew for each seed, so the intervals"
-    )
+    assert "test images took no part" in comparison.statistics_in_words(study)
+    assert comparison.not_done(study)[1].startswith("The 60 images are shared out anew for each seed, so the intervals")
     for run in runs:
         run["test"]["error"] = 0.3 + 0.05 * (run["seed"] % 4) * (1 if run["method"] == "ERM" else -1) * (
             1 if run["seed"] % 2 else -1
         )
-    assert "More pictures would narrow the interval." in comparison.conclude(study, runs)["verdict"]["advice"]
+    assert "More images would narrow the interval." in comparison.conclude(study, runs)["verdict"]["advice"]
 
 
 # -- from end to end -----------------------------------------------------------------------------------------------------
@@ -437,21 +435,21 @@ OPTIONS = ["--seeds", "2", "--epochs", "4", "--alpha", "0.4", "--jobs", "1", "--
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A folder of pictures, compared through the command."""
+    """A folder of images, compared through the command."""
     place = tmp_path_factory.mktemp("folder")
-    root = pictures(place / "photos")
+    root = images(place / "photos")
     (root / "red" / "notes.txt").write_text("red")
     command = ["compare", str(root), *OPTIONS, "--out", str(place / "out")]
     assert cli.main(command) == 0
     return place, command
 
 
-def test_a_comparison_of_pictures_leaves_results_page_and_model(finished: tuple[Path, list[str]]) -> None:
+def test_a_comparison_of_images_leaves_results_page_and_model(finished: tuple[Path, list[str]]) -> None:
     place, _ = finished
     results = json.loads((place / "out" / "results.json").read_text())
     assert results["data"] | {"sha256": ""} == {
         "name": "photos",
-        "kind": "pictures",
+        "kind": "images",
         "task": "classification",
         "rows": 40,
         "sha256": "",
@@ -460,16 +458,16 @@ def test_a_comparison_of_pictures_leaves_results_page_and_model(finished: tuple[
         "target": "class",
         "classes": ["blue", "red"],
         "class_counts": [20, 20],
-        "notes": ["1 file is no picture and left out: red/notes.txt."],
+        "notes": ["1 file is no image and left out: red/notes.txt."],
     }
-    assert results["protocol"]["network"] == "small"
+    assert results["protocol"]["model"] == "small"
     assert results["protocol"]["parameters"] == sum(p.numel() for p in models.build("small", 2).parameters())
     assert results["protocol"]["steps"] == 4  # 24 rows are less than a batch
     assert [(r["method"], r["seed"]) for r in results["runs"]] == [(m, s) for s in (0, 1) for m in ("ERM", "mixup 0.4")]
     page = (place / "out" / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == 6
-    assert "40\N{NARROW NO-BREAK SPACE}pictures" in page or "40 pictures" in page
-    assert "Pictures of each seed" in page
+    assert "40\N{NARROW NO-BREAK SPACE}images" in page or "40 images" in page
+    assert "Images of each seed" in page
     assert "the test rows" not in page
     assert "notes.txt" in page
 
@@ -482,7 +480,7 @@ def test_the_model_can_be_loaded_and_used(
     path, seed = place / "out" / "model.safetensors", results["model"]["seed"]
     classifier = Classifier.load(path)
     data = collection.read(place / "photos", size=16)
-    paths = [place / "photos" / name / f"{i:02d}.png" for name in COLOURS for i in range(20)]
+    paths = [place / "photos" / name / f"{i:02d}.png" for name in COLORS for i in range(20)]
     rows = split(data, seed).test
     predicted = classifier.predict([paths[row] for row in rows])
     truth = np.array(data.classes)[data.target[rows]]
@@ -492,7 +490,7 @@ def test_the_model_can_be_loaded_and_used(
     assert float((predicted != truth).mean()) == pytest.approx(record["test"]["error"])
     assert classifier.probabilities(paths[:3]).sum(1) == pytest.approx([1, 1, 1])
     with pytest.raises(
-        UserError, match=r"holds a network for 'pictures'; load it with vicinal.lab.compare.classifier.Classifi"
+        UserError, match=r"holds a model for 'images'; load it with vicinal.lab.compare.classifier.Classifi"
     ):
         Predictor.load(path)
     monkeypatch.chdir(place)
@@ -514,8 +512,8 @@ def test_the_same_command_goes_on_with_what_is_missing(
     assert cli.main(command) == 0
     said = capsys.readouterr()
     assert "1 run of 4 epochs takes about" in said.err
-    assert "1 file is no picture and left out: red/notes.txt." in said.err
-    assert "photos: 40 pictures of 16 x 16, 2 classes; 2 seeds, 4 epochs." in said.out
+    assert "1 file is no image and left out: red/notes.txt." in said.err
+    assert "photos: 40 images of 16 x 16, 2 classes; 2 seeds, 4 epochs." in said.out
     again = json.loads((out / "results.json").read_text())
     for one, same in zip(again["runs"], results["runs"], strict=True):
         assert {**one, "seconds": 0} == {**same, "seconds": 0}
@@ -527,14 +525,14 @@ def test_the_same_command_goes_on_with_what_is_missing(
     assert "about" not in capsys.readouterr().err
 
 
-def test_sounds_are_compared_and_their_model_used(tmp_path: Path) -> None:
-    root = sounds(tmp_path / "tones")
+def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
+    root = audio(tmp_path / "tones")
     data = collection.read(root)
-    study = study_of(data, network="small", epochs=30, learning_rate=0.01)
+    study = study_of(data, model="small", epochs=30, learning_rate=0.01)
     study.check()
     (record,) = study.train([("ERM", 0)])
     assert record["test"]["error"] == 0  # anybody hears the difference
-    state = study.network("ERM", 0, 30)
+    state = study.model("ERM", 0, 30)
     usage = study.save_model(tmp_path / "m.safetensors", state, 0, {"seed": 0})
     assert usage.endswith('print(classifier.predict(["new.wav"]))')
     classifier = Classifier.load(tmp_path / "m.safetensors")
@@ -543,13 +541,13 @@ def test_sounds_are_compared_and_their_model_used(tmp_path: Path) -> None:
     assert any("speaker" in line for line in study.not_done())
 
 
-def test_a_network_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> None:
+def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> None:
     study, path = study_of(), tmp_path / "m.safetensors"
-    usage = study.save_model(path, study.network("ERM", 0, 1), 0, {})
+    usage = study.save_model(path, study.model("ERM", 0, 1), 0, {})
     assert f"from {__name__} import Tiny\n" in usage
-    with pytest.raises(UserError, match=r"was built by '.*:Tiny': import that and give it as network="):
+    with pytest.raises(UserError, match=r"was built by '.*:Tiny': import that and give it as model="):
         Classifier.load(path)
-    assert isinstance(Classifier.load(path, network=Tiny).network, Tiny)
+    assert isinstance(Classifier.load(path, model=Tiny).model, Tiny)
 
 
 @pytest.mark.parametrize(
@@ -558,7 +556,7 @@ def test_a_network_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) ->
         ({"shape": [3, 16]}, "is damaged (ValueError"),
         ({"mean": [0.5]}, "is damaged (ValueError: mean and std do not fit the channels)"),
         ({"classes": ["a"]}, "is damaged (RuntimeError"),
-        ({"kind": "table"}, "holds a network for 'table'; load it with vicinal.lab.compare.predictor.Predictor"),
+        ({"kind": "table"}, "holds a model for 'table'; load it with vicinal.lab.compare.predictor.Predictor"),
     ],
 )
 def test_a_damaged_model_is_refused(
@@ -577,11 +575,11 @@ def test_a_damaged_model_is_refused(
 
 
 def test_options_of_the_other_kind_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = pictures(tmp_path / "a", each=5)
+    root = images(tmp_path / "a", each=5)
     for argv, says in (
         ([str(root), "--target", "y"], "--target is for tables; the classes of a folder are its sub-folders"),
-        (["iris", "--size", "16"], "--size is for folders of pictures or sounds; leave it out for a table"),
-        (["iris", "--network", "small"], "--network is for folders"),
+        (["iris", "--size", "16"], "--size is for folders of images or audio; leave it out for a table"),
+        (["iris", "--model", "small"], "--model is for folders"),
     ):
         assert cli.main(["compare", *argv]) == 2
         assert says in capsys.readouterr().err
@@ -592,7 +590,7 @@ def test_long_work_is_told_before_it_begins(
 ) -> None:
     study = study_of()
     assert (study.seconds(4, 2) or 0) > 0
-    monkeypatch.setattr(FolderStudy, "seconds", lambda self, runs, jobs: 100.0 * runs / jobs)
+    monkeypatch.setattr(FolderComparison, "seconds", lambda self, runs, jobs: 100.0 * runs / jobs)
     cli._announce(study, 4, 2)
     assert capsys.readouterr().err == (
         "vicinal: 4 runs of 2 epochs take about 3 min on 2 processes, by the speed of the first steps\n"
@@ -607,6 +605,6 @@ def test_long_work_is_told_before_it_begins(
 def test_real_photographs(real_data: Callable[[str], Path]) -> None:
     data = collection.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
     assert (len(data), len(data.classes), data.shape) == (3000, 20, (3, 16, 16))
-    study = FolderStudy(data, FolderSettings(epochs=3, learning_rate=0.003))
+    study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])
     assert record["test"]["error"] < 0.85  # chance is 0.95

@@ -20,7 +20,7 @@ from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.training.stacked_mlp import Networks
+from vicinal.lab.training.stacked_mlp import StackedMLP
 
 ABOUT = {"data": "made", "vicinity": "Mixup(alpha=0.4)", "seed": 3, "test": {"error": 0.125}}
 
@@ -32,7 +32,7 @@ def made(regression: bool = False) -> Table:
     columns: dict[str, Numbers | Texts] = {
         "length": generator.normal(100.0, 30.0, 40),
         "width, in m": holes,
-        "colour": [("red", "grün", None)[i] for i in generator.integers(3, size=40)],
+        "color": [("red", "grün", None)[i] for i in generator.integers(3, size=40)],
     }
     if regression:
         columns["yield"] = generator.normal(7.0, 2.0, 40)
@@ -44,9 +44,9 @@ def made(regression: bool = False) -> Table:
 def predictor_for(table: Table) -> Predictor:
     encoding = Encoding.fit(table, np.arange(30))
     outputs = len(table.classes) or 1
-    network = MLP(encoding.width, (16, 8), outputs)
-    network.load_state_dict(Networks.initial([4], encoding.width, (16, 8), outputs, torch.float32).state_dict(0))
-    return Predictor(network, encoding, ABOUT)
+    model = MLP(encoding.width, (16, 8), outputs)
+    model.load_state_dict(StackedMLP.initial([4], encoding.width, (16, 8), outputs, torch.float32).state_dict(0))
+    return Predictor(model, encoding, ABOUT)
 
 
 def records(table: Table) -> dict[str, list[Any]]:
@@ -68,20 +68,20 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path, regression: bool) -> No
     after = Predictor.load(tmp_path / "model.safetensors")
     assert after.encoding == before.encoding
     assert after.about == ABOUT
-    assert after.network.state_dict().keys() == before.network.state_dict().keys()
-    for name, tensor in before.network.state_dict().items():
-        assert torch.equal(after.network.state_dict()[name], tensor)
+    assert after.model.state_dict().keys() == before.model.state_dict().keys()
+    for name, tensor in before.model.state_dict().items():
+        assert torch.equal(after.model.state_dict()[name], tensor)
     assert torch.equal(after.outputs(records(table)), before.outputs(records(table)))
-    assert not after.network.training
+    assert not after.model.training
     after.save(tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
 
 
-def test_classes_are_those_of_the_network_on_the_encoded_table() -> None:
+def test_classes_are_those_of_the_model_on_the_encoded_table() -> None:
     table = made()
     predictor = predictor_for(table)
     with torch.no_grad():
-        logits = predictor.network(torch.from_numpy(predictor.encoding.inputs(table)))
+        logits = predictor.model(torch.from_numpy(predictor.encoding.inputs(table)))
     assert torch.equal(predictor.outputs(records(table)), logits)
     assert predictor.predict(records(table)).tolist() == [table.classes[i] for i in logits.argmax(1)]
     p = predictor.probabilities(records(table))
@@ -94,7 +94,7 @@ def test_numbers_are_in_the_unit_of_the_table() -> None:
     table = made(regression=True)
     predictor = predictor_for(table)
     with torch.no_grad():
-        out = predictor.network(torch.from_numpy(predictor.encoding.inputs(table)))[:, 0].double().numpy()
+        out = predictor.model(torch.from_numpy(predictor.encoding.inputs(table)))[:, 0].double().numpy()
     target = table.target[:30]
     assert np.allclose(predictor.predict(records(table)), out * target.std() + target.mean())
     with pytest.raises(UserError, match="numbers, not probabilities: use predict"):
@@ -127,7 +127,7 @@ def test_it_asks_for_the_columns_it_needs() -> None:
 
 def repacked(path: Path, header: Any, state: dict[str, torch.Tensor] | None = None) -> None:
     if state is None:
-        state = predictor_for(made()).network.state_dict()
+        state = predictor_for(made()).model.state_dict()
     text = header if isinstance(header, str) else json.dumps(header)
     path.write_bytes(safetensors.torch.save(state, metadata={"vicinal": text}))
 
@@ -230,7 +230,7 @@ def test_a_header_tampered_with(saved: Path, key: str, value: Any) -> None:
 
 
 def test_weights_tampered_with(saved: Path) -> None:
-    header, state = header_of(saved), predictor_for(made()).network.state_dict()
+    header, state = header_of(saved), predictor_for(made()).model.state_dict()
     first = "layers.0.weight"
     for other in (
         {name: tensor for name, tensor in state.items() if name != first},

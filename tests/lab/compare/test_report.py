@@ -130,7 +130,7 @@ def test_sections_come_in_order_and_the_verdict_first(html: str, results: dict[s
             results["verdict"]["advice"],
             "Difference to ERM",
             "Every method",
-            "Pictures",
+            "Images",
             "How it was measured",
             "What was not done",
             "Reproduce",
@@ -181,13 +181,13 @@ def test_a_column_for_perturbed_inputs_only_when_they_were(html: str, results: d
     assert ("on perturbed inputs" in html) == (results["protocol"]["perturb"] is not None)
 
 
-def test_every_method_is_in_the_pictures(results: dict[str, Any]) -> None:
+def test_every_method_is_in_the_images(results: dict[str, Any]) -> None:
     drawn = figures.differences(results)
     for comparison in results["comparisons"]:
         assert f">{comparison['method']}</text>" in drawn
 
 
-def test_pictures_fit_their_task(html: str, results: dict[str, Any]) -> None:
+def test_images_fit_their_task(html: str, results: dict[str, Any]) -> None:
     labels = [label for label in Page(html).values("aria-label") if label != "Methods in Python"]
     starts = [label.split()[0] for label in labels]
     if results["data"]["task"] == "regression":
@@ -199,7 +199,7 @@ def test_pictures_fit_their_task(html: str, results: dict[str, Any]) -> None:
     assert html.count('role="img"') == len(labels) == html.count("<svg ")
 
 
-def test_pictures_scale_and_take_the_colours_of_the_page(html: str) -> None:
+def test_images_scale_and_take_the_colors_of_the_page(html: str) -> None:
     known = set(re.findall(r"(--[a-z]+):", html))
     for svg in re.findall(r"<svg .*?</svg>", html, re.S):
         assert re.match(
@@ -353,8 +353,8 @@ def test_numbers_have_sensible_digits(scale: figures.Scale, value: Any, sign: bo
     assert scale.text(value, sign=sign) == text
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -363,10 +363,10 @@ def test_contrast_in_both_modes() -> None:
     html = report.render(example.build(seeds=2, methods=2))
     light, dark = re.findall(r":root \{([^}]*--paper[^}]*)\}", html)
     for mode in (light, dark):
-        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", mode))
+        colors = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", mode))
         for name in ("ink", "muted", "erm", "mix", "other"):
             for ground in ("paper", "wash"):
-                pair = sorted((luminance(colours[name]), luminance(colours[ground])))
+                pair = sorted((luminance(colors[name]), luminance(colors[ground])))
                 assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (name, ground)
 
 

@@ -22,23 +22,23 @@ import pytest
 from vicinal.keyed import Key
 from vicinal.lab import atomic, executor
 from vicinal.lab.compare import report, runner, table_comparison
-from vicinal.lab.compare.comparison import Study
+from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.runner import Folder
-from vicinal.lab.compare.table_comparison import TableSettings, TableStudy
+from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import assemble
 from vicinal.lab.errors import UserError
 
 
-def study_of(regression: bool = False, name: str = "made", **settings: Any) -> TableStudy:
+def study_of(regression: bool = False, name: str = "made", **settings: Any) -> TableComparison:
     generator = Key(22, 0, 0, 0).generator()
     x = generator.normal(0.0, 2.0, (60, 2))
     score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, 60)
     target = score if regression else ["low" if s < 0 else "high" for s in score]
     table = assemble({"a": x[:, 0], "b": x[:, 1], "y": target}, "y", name=name, source="made")
-    return TableStudy(table, TableSettings(**{"seeds": 4, "epochs": 2, "alphas": (0.4,)} | settings))
+    return TableComparison(table, TableSettings(**{"seeds": 4, "epochs": 2, "alphas": (0.4,)} | settings))
 
 
 class Progress:
@@ -51,12 +51,12 @@ class Progress:
         self.told.append((done, total, len(runs)))
 
 
-def run(study: Study, path: Path, jobs: int = 2, progress: Any = None, pictures: bool = False) -> dict[str, Any]:
-    """Claim and run; the page's pictures take longest, and most tests are not about them."""
+def run(study: Comparison, path: Path, jobs: int = 2, progress: Any = None, images: bool = False) -> dict[str, Any]:
+    """Claim and run; the page's images take longest, and most tests are not about them."""
     folder = Folder(path)
     folder.claim(study)
     with pytest.MonkeyPatch.context() as patch:
-        if not pictures:
+        if not images:
             patch.setattr(report, "write", lambda results, path: None)
         return runner.run(study, folder, "vicinal compare made", jobs, progress or Progress())
 
@@ -164,7 +164,7 @@ def test_nothing_missing_needs_no_chunk() -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
     """A comparison that ran through, in two fleets at once."""
     path, progress = tmp_path_factory.mktemp("runner") / "made", Progress()
-    return path, run(study_of(), path, progress=progress, pictures=True), progress
+    return path, run(study_of(), path, progress=progress, images=True), progress
 
 
 def test_it_leaves_the_files_that_it_says(finished: tuple[Path, dict[str, Any], Progress]) -> None:
@@ -299,7 +299,7 @@ def test_the_same_again_only_renders(
     (path / "report.html").unlink()
     before = (path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()
     progress = Progress()
-    again = run(study_of(), path, progress=progress, pictures=True)
+    again = run(study_of(), path, progress=progress, images=True)
     assert progress.told == [(16, 16, 8)]
     assert json.dumps(again) == json.dumps(results)
     assert (path / "report.html").read_text() == report.render(results)
@@ -504,13 +504,13 @@ def test_an_allocation_refused_is_told_as_want_of_memory(error: BaseException) -
 
 
 def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
-    """A value that only some seed's training rows make too far to be standardised."""
+    """A value that only some seed's training rows make too far to be standardized."""
     x = np.full(60, 1.0)
     x[7] = 1e30
     x[8] = 1 + 1e-15
     target = ["a", "b"] * 30
     table = assemble({"x": x, "y": target}, "y", name="far", source="far")
-    study = TableStudy(table, TableSettings(alphas=(0.4,), seeds=20, epochs=1))
+    study = TableComparison(table, TableSettings(alphas=(0.4,), seeds=20, epochs=1))
 
     def all_fleets() -> None:
         with executor.Pool(study, [[("ERM", seed)] for seed in range(20)], 1) as pool:

@@ -1,4 +1,4 @@
-"""Folders of sounds of any usual form, as the paper's spectrograms."""
+"""Folders of audio of any usual form, as the paper's spectrograms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vicinal.lab.data import audio, class_folder, speech_commands
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
 
 
@@ -150,10 +150,10 @@ def test_features_of_a_folder_and_their_cache(tmp_path: Path, monkeypatch: pytes
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = calls(tmp_path / "calls", 1)
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "data"))
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path / "data"))
     speech_commands.folder_features(files)
     assert len(list((tmp_path / "data" / "cache").glob("calls-*.npy"))) == 1
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(DATA_DIR_ENV)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     speech_commands.folder_features(files)
     assert len(list((tmp_path / "user" / "vicinal").glob("calls-*.npy"))) == 1

@@ -10,13 +10,13 @@ from vicinal.keyed import Key
 from vicinal.lab.data.augment import CropFlip, Shifts
 
 
-def pictures(n: int, c: int = 3, h: int = 32, w: int = 32, *, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
+def make_images(n: int, c: int = 3, h: int = 32, w: int = 32, *, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
     generator = np.random.Generator(np.random.Philox(key=[n, h]))
     return torch.from_numpy(generator.integers(0, 256, (n, c, h, w), dtype=np.uint8)).to(dtype)
 
 
 def plain(images: torch.Tensor, shifts: Shifts, pad: int, fill: str) -> torch.Tensor:
-    """One picture, one pixel row after another, by numpy's own padding."""
+    """One image, one pixel row after another, by numpy's own padding."""
     out = []
     for image, top, left, flip in zip(images.numpy(), shifts.top, shifts.left, shifts.flip, strict=True):
         mode = {"zero": "constant", "reflect": "reflect"}[fill]
@@ -30,7 +30,7 @@ def plain(images: torch.Tensor, shifts: Shifts, pad: int, fill: str) -> torch.Te
 @pytest.mark.parametrize("shape", [(64, 3, 32, 32), (7, 1, 9, 6), (5, 4, 5, 11), (1, 3, 32, 32)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_equals_the_plain_loop(fill: str, shape: tuple[int, ...], layout: torch.memory_format) -> None:
-    images = pictures(*shape).contiguous(memory_format=layout)
+    images = make_images(*shape).contiguous(memory_format=layout)
     before = images.clone()
     augment = CropFlip(pad=4, fill=fill)
     shifts = augment.draw(len(images), Key(1, 0, 0, 2))
@@ -44,7 +44,7 @@ def test_equals_the_plain_loop(fill: str, shape: tuple[int, ...], layout: torch.
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_more_than_one_chunk_and_other_dtypes(layout: torch.memory_format) -> None:
-    images = pictures(2500, 3, 8, 8, dtype=torch.float32).contiguous(memory_format=layout)
+    images = make_images(2500, 3, 8, 8, dtype=torch.float32).contiguous(memory_format=layout)
     augment = CropFlip(pad=2)
     shifts = augment.draw(2500, Key(0, 0, 0, 0))
     out = augment.apply(images, shifts)
@@ -53,7 +53,7 @@ def test_more_than_one_chunk_and_other_dtypes(layout: torch.memory_format) -> No
 
 
 def test_a_slice_of_a_larger_set() -> None:
-    images = pictures(20)[::3]  # neither layout
+    images = make_images(20)[::3]  # neither layout
     augment = CropFlip()
     shifts = augment.draw(len(images), Key(0, 0, 0, 0))
     assert torch.equal(augment.apply(images, shifts), plain(images, shifts, 4, "zero"))
@@ -110,7 +110,7 @@ def test_law_of_the_draws() -> None:
     assert abs(shifts.flip.float().mean().item() - 0.5) < 4 * 0.5 / math.sqrt(n)
     assert not CropFlip(flip=False).draw(1000, Key(0, 0, 0, 0)).flip.any()
     still = CropFlip(pad=0, flip=False)
-    images = pictures(16)
+    images = make_images(16)
     assert torch.equal(still(images, Key(0, 0, 0, 0)), images)
 
 
@@ -122,7 +122,7 @@ def test_refusals() -> None:
     augment = CropFlip()
     shifts = augment.draw(4, Key(0, 0, 0, 0))
     with pytest.raises(ValueError, match=r"images must be \[4, c, h, w\] as the shifts, got \[5, 3, 32, 32\]"):
-        augment.apply(pictures(5), shifts)
-    with pytest.raises(ValueError, match=r"a reflected border of 4 needs larger pictures than \[4, 8\]"):
-        CropFlip(fill="reflect").apply(pictures(4, 3, 4, 8), shifts)
-    assert augment.apply(pictures(0), augment.draw(0, Key(0, 0, 0, 0))).shape == (0, 3, 32, 32)
+        augment.apply(make_images(5), shifts)
+    with pytest.raises(ValueError, match=r"a reflected border of 4 needs larger images than \[4, 8\]"):
+        CropFlip(fill="reflect").apply(make_images(4, 3, 4, 8), shifts)
+    assert augment.apply(make_images(0), augment.draw(0, Key(0, 0, 0, 0))).shape == (0, 3, 32, 32)

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from vicinal.lab.data import cifar
-from vicinal.lab.data.dataset import Pictures
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
 
 Data = Callable[[str], Path]
@@ -23,7 +23,7 @@ Data = Callable[[str], Path]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the published sets have 20 (CIFAR-10) and 200 (CIFAR-100) pictures a file."""
+    """Let the published sets have 20 (CIFAR-10) and 200 (CIFAR-100) images a file."""
     ten, hundred = cifar._CIFAR10, cifar._CIFAR100
     sets = {
         "cifar10": (replace(ten, per_file=20, per_test=20), 0),
@@ -84,7 +84,7 @@ def check_ten(root: Path, made: dict[str, tuple[np.ndarray, np.ndarray]]) -> Non
 def test_cifar10_as_published(real_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = real_data("cifar10")
     (tmp_path / "cifar-10-batches-py").symlink_to(root / "cifar-10-batches-py")
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
     train, test = cifar.load("cifar10")  # the pickles
     assert (train.images.shape, test.images.shape) == ((50000, 3, 32, 32), (10000, 3, 32, 32))
     assert torch.bincount(train.labels).tolist() == [5000] * 10
@@ -93,7 +93,7 @@ def test_cifar10_as_published(real_data: Data, tmp_path: Path, monkeypatch: pyte
     assert test.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
     assert train.images[0, :, 0, 0].tolist() == [59, 62, 63]
     mean = train.images.sum(dim=(0, 2, 3)) / (50000 * 1024 * 255)
-    assert mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)  # as everybody normalises
+    assert mean.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)  # as everybody normalizes
     names = cifar.unpickle((root / "cifar-10-batches-py" / "batches.meta").read_bytes())["label_names"]
     assert tuple(names) == train.classes
     if (root / "cifar-10-batches-bin").is_dir():
@@ -157,14 +157,14 @@ def test_fine_and_coarse(tmp_path: Path, python: bool) -> None:
 
 
 def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(DATA_DIR_ENV, raising=False)
     with pytest.raises(UserError) as caught:
         cifar.load("cifar10")
     assert str(caught.value) == (
         "CIFAR-10 is not part of this program: put the folder cifar-10-batches-bin (or cifar-10-batches-py) into DIR "
         "and set the environment variable VICINAL_DATA to DIR"
     )
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
     with pytest.raises(UserError) as caught:
         cifar.load("cifar100")
     assert str(caught.value) == (
@@ -184,10 +184,10 @@ def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data_batch_3\.bin' has 61459 bytes where 61460 were published: unpack"):
         cifar.load("cifar10", tmp_path)
     (folder / "data_batch_3.bin").write_bytes(b"\x0a" + kept[1:])
-    with pytest.raises(UserError, match=r"3\.bin' gives picture 0 the label 10 where there are 10 classes"):
+    with pytest.raises(UserError, match=r"3\.bin' gives image 0 the label 10 where there are 10 classes"):
         cifar.load("cifar10", tmp_path)
     (folder / "data_batch_3.bin").write_bytes(bytes([(kept[0] + 1) % 10]) + kept[1:])
-    with pytest.raises(UserError, match=r"the training pictures of CIFAR-10 are (9|11) times '\w+' where 10 were"):
+    with pytest.raises(UserError, match=r"the training images of CIFAR-10 are (9|11) times '\w+' where 10 were"):
         cifar.load("cifar10", tmp_path)
     (folder / "data_batch_3.bin").unlink()
     with pytest.raises(UserError, match=r"CIFAR-10 lacks cifar-10-batches-bin/data_batch_3\.bin in"):
@@ -203,7 +203,7 @@ Change = Callable[[dict[str, Any]], object]
     [
         (lambda b: b.pop("data"), "is not a published batch ('data'): unpack"),
         (lambda b: b.pop("labels"), "('labels')"),
-        (lambda b: b.update(data=b["data"][:, :-1]), "'data' is not 20 pictures of 3072 bytes"),
+        (lambda b: b.update(data=b["data"][:, :-1]), "'data' is not 20 images of 3072 bytes"),
         (lambda b: b.update(data=b["data"].astype(np.float32)), "'data' does not hold uint8"),
         (lambda b: b.update(data=b["data"].view(np.int8)), "'data' does not hold uint8"),
         (lambda b: b.update(data=b["data"].astype(object)), "'data' does not hold uint8"),
@@ -211,7 +211,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda b: b.update(labels=b["labels"][:-1]), "the labels are not a list of 20 small numbers"),
         (lambda b: b.update(labels=[True] * 20), "the labels are not a list of 20 small numbers"),
         (lambda b: b.update(labels=[2**80] * 20), "the labels are not a list of 20 small numbers"),
-        (lambda b: b.update(labels=[10] * 20), "gives picture 0 the label 10 where there are 10 classes"),
+        (lambda b: b.update(labels=[10] * 20), "gives image 0 the label 10 where there are 10 classes"),
         (lambda b: b.update({7: 8}), "a key that is no text"),
     ],
 )
@@ -328,7 +328,7 @@ def test_one_text_is_not_copied_many_times() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_damage_at_any_place_is_refused_or_harmless(tmp_path: Path) -> None:
-    """Whatever one byte is changed to, the answer is a sentence, or pictures."""
+    """Whatever one byte is changed to, the answer is a sentence, or images."""
     write_ten(tmp_path, python=True)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_2"
     good = path.read_bytes()
@@ -360,19 +360,19 @@ def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
 # ---- the value
 
 
-def test_pictures() -> None:
+def test_images() -> None:
     images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
     labels = torch.tensor([1, 0])
-    some = Pictures(images, labels, ("a", "b"), "some")
+    some = ImageDataset(images, labels, ("a", "b"), "some")
     assert len(some) == 2
     second = some.take(torch.tensor([1]))
     assert torch.equal(second.images, images[1:])
     assert second.labels.tolist() == [0]
     assert some.take(torch.tensor([False, True])).fingerprint() == second.fingerprint()
-    last = Pictures(images.to(memory_format=torch.channels_last), labels, ("a", "b"), "other")
+    last = ImageDataset(images.to(memory_format=torch.channels_last), labels, ("a", "b"), "other")
     assert some.to("cpu").fingerprint() == last.fingerprint()
     assert some.fingerprint() == "384f5b165d1ff9552fed8f43afa79f071ea35fce37e602c1aa88ce427f446056"
-    assert len({p.fingerprint() for p in (some, second, Pictures(images, labels, ("a", "c"), "some"))}) == 3
+    assert len({p.fingerprint() for p in (some, second, ImageDataset(images, labels, ("a", "c"), "some"))}) == 3
     for arguments, sentence in (
         (
             (images.float(), labels, ("a", "b")),
@@ -386,4 +386,4 @@ def test_pictures() -> None:
         ((images, labels, ("a", "a")), "classes must have a name each"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            Pictures(*arguments, "some")
+            ImageDataset(*arguments, "some")

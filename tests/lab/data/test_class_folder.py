@@ -20,7 +20,7 @@ from vicinal.lab.recipe import Recipe
 
 
 def make(root: Path, entries: Sequence[str]) -> Path:
-    """Make files ("a/1.png"), folders ("a/") and links ("a/x -> target"); pictures are pictures, each another one."""
+    """Make files ("a/1.png"), folders ("a/") and links ("a/x -> target"); images are images, each another one."""
     generator = Key(41, 0, 0, 0).generator()
     for entry in entries:
         name, _, target = entry.partition(" -> ")
@@ -28,7 +28,7 @@ def make(root: Path, entries: Sequence[str]) -> Path:
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
         if target:
             path.symlink_to(target)
-        elif name.lower().endswith(class_folder.PICTURES):
+        elif name.lower().endswith(class_folder.IMAGES):
             pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
         elif not name.endswith("/"):
@@ -73,7 +73,7 @@ ODD = {  # entries; files; others; links to folders
         [],
         [],
     ),
-    "a folder with a picture's name": (["a/x.png/1.png", "b/2.png"], ["a/x.png/1.png", "b/2.png"], [], []),
+    "a folder with an image's name": (["a/x.png/1.png", "b/2.png"], ["a/x.png/1.png", "b/2.png"], [], []),
     "empty folders within": (["a/1.png", "a/in/in/", "b/2.png"], ["a/1.png", "b/2.png"], [], []),
     "links": (
         [
@@ -106,7 +106,7 @@ def test_what_is_listed(tmp_path: Path, what: str) -> None:
     entries, files, others, links = ODD[what]
     found = scan(make(tmp_path / "set", entries))
     assert (found.paths, found.others, found.links) == (tuple(files), tuple(others), tuple(links))
-    assert (found.kind, found.name, found.root) == ("pictures", "set", tmp_path / "set")
+    assert (found.kind, found.name, found.root) == ("images", "set", tmp_path / "set")
     assert found.classes == tuple(sorted({path.split("/")[0] for path in files}))
     assert [found.classes[label] for label in found.labels.tolist()] == [path.split("/")[0] for path in files]
     assert all(found.read(row) for row in range(len(found)))
@@ -137,26 +137,26 @@ def test_both_uses_read_what_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
         some = [f"{part}/{path}" for part in ("train", "val") for path in left]
         assert not some or any(f"{len(some)} " in note and ", ".join(some[:3]) in note for note in data.notes)
     used: list[ClassFiles] = []
-    real_pictures = loading._pictures
+    real_images = loading._images
 
-    def pictures(train: ClassFiles, test: ClassFiles, recipe: Recipe) -> Any:
+    def images(train: ClassFiles, test: ClassFiles, recipe: Recipe) -> Any:
         used.extend((train, test))
-        return [real_pictures(source, source, recipe)[0] for source in (train, test)]
+        return [real_images(source, source, recipe)[0] for source in (train, test)]
 
-    monkeypatch.setattr(loading, "_pictures", pictures)
-    loading.load(Recipe(data=str(root), network="small"))
+    monkeypatch.setattr(loading, "_images", images)
+    loading.load(Recipe(dataset=str(root), model="small"))
     assert [f"{source.root.name}/{path}" for source in used for path in source.paths] == pooled
 
 
 REFUSED = {
-    "nothing": (["1.png"], r"set' holds no folders: put the pictures or sounds of each class into one of its own, two cl"),
-    "one class": (["a/1.png", ".b/1.png"], r"set' holds 1 folder: put the pictures or sounds of each class into one of"),
-    "an empty class": (["a/1.png", "b/x.txt"], r"set/b' holds no pictures \(\.jpg, .*\) and no sounds \(\.wav, \.flac\): a"),
-    "hidden files alone": (["a/1.png", "b/.1.png", "b/.c/1.png"], r"set/b' holds no pictures .*: add some, or remove it"),
-    "another folder's": (["a/1.png", "b/in -> ../a"], r"set/b' holds no pictures .*: add some, or remove it"),
-    "neither": (["a/1.txt", "b/2.txt"], r"the folders in '.*set' hold no pictures .* and no sounds .*: put those of each c"),
-    "both": (["a/1.png", "b/in/2.WAV"], r"set' holds pictures \('a/1\.png'\) and sounds \('b/in/2\.WAV'\): give a folder o"),
-    "both in a class": (["a/1.png", "a/2.flac", "b/"], r"set' holds pictures \('a/1\.png'\) and sounds \('a/2\.flac'\)"),
+    "nothing": (["1.png"], r"set' holds no folders: put the images or audio of each class into one of its own, two cl"),
+    "one class": (["a/1.png", ".b/1.png"], r"set' holds 1 folder: put the images or audio of each class into one of"),
+    "an empty class": (["a/1.png", "b/x.txt"], r"set/b' holds no images \(\.jpg, .*\) and no audio \(\.wav, \.flac\): a"),
+    "hidden files alone": (["a/1.png", "b/.1.png", "b/.c/1.png"], r"set/b' holds no images .*: add some, or remove it"),
+    "another folder's": (["a/1.png", "b/in -> ../a"], r"set/b' holds no images .*: add some, or remove it"),
+    "neither": (["a/1.txt", "b/2.txt"], r"the folders in '.*set' hold no images .* and no audio .*: put those of each c"),
+    "both": (["a/1.png", "b/in/2.WAV"], r"set' holds images \('a/1\.png'\) and audio \('b/in/2\.WAV'\): give a folder o"),
+    "both in a class": (["a/1.png", "a/2.flac", "b/"], r"set' holds images \('a/1\.png'\) and audio \('a/2\.flac'\)"),
     "parts": (["train/a/1.png", "val/a/2.png"], r"set' holds the folder 'train', not a folder .*: give '.*set/train'"),
 }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_what_is_refused(tmp_path: Path, what: str) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was passed over, and its pictures with it."""
+    """It was passed over, and its images with it."""
     root, real = make(tmp_path / "set", ["a/1.png", "a/in/2.png", "b/3.png"]), os.scandir
 
     def scandir(place: Path) -> Any:
@@ -198,12 +198,12 @@ def test_a_link_that_leads_nowhere_is_named_when_it_is_read(tmp_path: Path) -> N
 def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
     some = make(tmp_path / "one", ["a/1.png", "b/2.png", "a/x.txt", "a/in/", "a/again -> in"])
     assert scan(some).notes() == (
-        "1 file is no picture and left out: a/x.txt.",
+        "1 file is no image and left out: a/x.txt.",
         "1 link to a folder is not followed: a/again.",
     )
     more = [f"b/{i}" for i in range(4)] + ["a/x -> in", "b/y -> ../a/in"]
     assert scan(make(tmp_path / "more", ["a/1.wav", "b/2.wav", "a/in/", *more])).notes() == (
-        "4 files are no sounds and left out: b/0, b/1, b/2 and 1 more.",
+        "4 files are no audio and left out: b/0, b/1, b/2 and 1 more.",
         "2 links to folders are not followed: a/x, b/y.",
     )
     assert scan(some).take([0]).notes() == scan(some).notes()
@@ -247,9 +247,9 @@ def test_parts_must_agree(tmp_path: Path) -> None:
         scan(other, train=train)
     with pytest.raises(UserError, match=says):
         collection.read(tmp_path / "set")
-    sounds = make(tmp_path / "set" / "test", ["a/1.wav", "b/2.wav"])
-    with pytest.raises(UserError, match=r"set' holds pictures in train/ and sounds in test/: give one kind"):
-        scan(sounds, train=train)
+    audio = make(tmp_path / "set" / "test", ["a/1.wav", "b/2.wav"])
+    with pytest.raises(UserError, match=r"set' holds images in train/ and audio in test/: give one kind"):
+        scan(audio, train=train)
 
 
 def test_what_lies_beside_the_parts_is_left_out_and_named(
@@ -262,14 +262,14 @@ def test_what_lies_beside_the_parts_is_left_out_and_named(
     assert data.notes == (
         "test and train and val were read as one set: each seed draws parts of its own.",
         "1 folder beside test and train and val is left out: devkit.",
-        "1 file is no picture and left out: val/a/x.txt.",
+        "1 file is no image and left out: val/a/x.txt.",
     )
     with pytest.warns(UserWarning, match="left out") as told:
-        train, test = loading.load(Recipe(data=str(root), network="small", size=16))
+        train, test = loading.load(Recipe(dataset=str(root), model="small", image_size=16))
     assert (len(train), len(test)) == (2, 2)
     expected = [
         f"'{root}': 2 folders beside train and val are left out: devkit, test.",
-        f"'{root / 'val'}': 1 file is no picture and left out: a/x.txt.",
+        f"'{root / 'val'}': 1 file is no image and left out: a/x.txt.",
     ]
     assert [str(one.message) for one in told] == expected
     with pytest.warns(UserWarning, match="left out") as told:
@@ -278,7 +278,7 @@ def test_what_lies_beside_the_parts_is_left_out_and_named(
     with pytest.warns(UserWarning, match="left out") as told:
         assert cli.main(["data", "shard", str(root), str(tmp_path / "again")]) == 0
     assert [str(one.message) for one in told] == expected
-    assert capsys.readouterr().out.startswith("4 pictures in 2 shards")
+    assert capsys.readouterr().out.startswith("4 images in 2 shards")
 
 
 def test_a_run_needs_a_part_to_test_on(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_run_needs_a_part_to_test_on(tmp_path: Path) -> None:
         with pytest.raises(
             UserError, match=rf"holds {names}, but no val to test on: .* give '.*train', of which a fifth"
         ):
-            loading.load(Recipe(data=str(root), network="small"))
+            loading.load(Recipe(dataset=str(root), model="small"))
 
 
 # ---- spoken words

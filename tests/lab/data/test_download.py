@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from vicinal.lab.data import download
-from vicinal.lab.data.download import SOURCES, Source
+from vicinal.lab.data.download import DATASETS, Source
 from vicinal.lab.errors import UserError
 
 Step = Callable[["Request"], None]
@@ -114,11 +114,11 @@ def source(server: Server, monkeypatch: pytest.MonkeyPatch) -> Source:
         folder="set",
         inside=True,
         unpacked=400_000,
-        licence="none",
+        license="none",
         citation="nobody",
         files={"a.bin": 300_000, "b.bin": None},
     )
-    monkeypatch.setitem(SOURCES, "set", made)
+    monkeypatch.setitem(DATASETS, "set", made)
     return made
 
 
@@ -405,7 +405,7 @@ def test_redirects(server: Server, tmp_path: Path) -> None:
 
 def test_the_next_address(server: Server, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = "http://127.0.0.1:9/set.tar.gz"
-    monkeypatch.setitem(SOURCES, "set", replace(source, urls=(closed, server.url + "?a", server.url)))
+    monkeypatch.setitem(DATASETS, "set", replace(source, urls=(closed, server.url + "?a", server.url)))
     server.steps = [status(404), ranges()]
     assert fetch(tmp_path, attempts=2).read_bytes() == CONTENT
     assert [request["path"] for request in server.asked] == ["/set.tar.gz?a", "/set.tar.gz"]
@@ -413,7 +413,7 @@ def test_the_next_address(server: Server, source: Source, tmp_path: Path, monkey
 
 def test_offline(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:9/set.tar.gz"
-    monkeypatch.setitem(SOURCES, "set", replace(source, urls=(url,)))
+    monkeypatch.setitem(DATASETS, "set", replace(source, urls=(url,)))
     with pytest.raises(UserError) as caught:
         fetch(tmp_path, attempts=2)
     assert str(caught.value) == (
@@ -475,12 +475,12 @@ def test_a_wrong_archive_that_is_there(tmp_path: Path) -> None:
 def test_a_set_without_a_checksum(
     server: Server, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "set", replace(source, checksum=None, size=None))
+    monkeypatch.setitem(DATASETS, "set", replace(source, checksum=None, size=None))
     server.steps = [cut(1000), ranges()]
     path = fetch(tmp_path)
     pin = tmp_path / "set.tar.gz.sha256"
     assert pin.read_text() == f"{hashlib.sha256(CONTENT).hexdigest()}  set.tar.gz\n"  # as sha256sum writes it
-    assert download.check_archive(SOURCES["set"], path).startswith("its SHA-256 is that of the first download")
+    assert download.check_archive(DATASETS["set"], path).startswith("its SHA-256 is that of the first download")
     path.unlink()
     server.steps = [whole(OTHER)]
     with pytest.raises(UserError, match=r"has the SHA256 .* where .* is that of the first download"):
@@ -495,7 +495,7 @@ def test_a_set_without_a_checksum(
     with pytest.raises(UserError, match=r"'set\.tar\.gz\.sha256' does not begin with a SHA-256: delete it"):
         fetch(tmp_path)
     pin.unlink()
-    assert download.check_archive(SOURCES["set"], path).startswith("nothing to check it against")
+    assert download.check_archive(DATASETS["set"], path).startswith("nothing to check it against")
     path.write_bytes(b"<html>sign in</html>")
     pin.unlink()
     with pytest.raises(UserError, match=r"'set\.tar\.gz' is not a gzip file: delete it"):
@@ -513,7 +513,7 @@ def test_a_set_without_a_checksum(
 def test_without_any_checks_to_make(
     server: Server, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Step, sentence: str
 ) -> None:
-    monkeypatch.setitem(SOURCES, "set", replace(source, checksum=None, size=None))
+    monkeypatch.setitem(DATASETS, "set", replace(source, checksum=None, size=None))
     server.steps = [step]
     with pytest.raises(UserError, match=sentence):
         fetch(tmp_path)
@@ -521,7 +521,7 @@ def test_without_any_checks_to_make(
 
 
 def test_a_server_without_end(server: Server, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "set", replace(source, checksum=None, size=None))
+    monkeypatch.setitem(DATASETS, "set", replace(source, checksum=None, size=None))
     monkeypatch.setattr(download, "_LARGEST", 100_000)
     server.steps = [chunked()]
     with pytest.raises(UserError, match="it sends more than 100000 bytes"):
@@ -531,7 +531,7 @@ def test_a_server_without_end(server: Server, source: Source, tmp_path: Path, mo
 
 
 def test_the_table() -> None:
-    assert list(SOURCES) == [
+    assert list(DATASETS) == [
         "cifar10",
         "cifar10-python",
         "cifar100",
@@ -540,10 +540,10 @@ def test_the_table() -> None:
         "speech-commands-v2",
         "imagenet",
     ]
-    for name, source in SOURCES.items():
+    for name, source in DATASETS.items():
         assert source.name == name
         assert source.title
-        assert source.licence
+        assert source.license
         assert source.citation
         assert bool(source.urls) != bool(source.manual)
         assert all(url.startswith("https://") and url.endswith(f"/{source.archive}") for url in source.urls)
@@ -568,7 +568,7 @@ def test_obtain_and_verify(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"The set lacks set/a\.bin, set/b\.bin in '.*': put set\.tar\.gz, from http"):
         download.verify("set", tmp_path)
     server.steps = [ranges()]
-    folder = download.obtain("set", tmp_path)
+    folder = download.fetch("set", tmp_path)
     assert folder == tmp_path / "set"
     assert {f"set/{path.name}": path.read_bytes() for path in folder.iterdir()} == FILES
     nothing_else(tmp_path, "set", "set.tar.gz")
@@ -576,15 +576,15 @@ def test_obtain_and_verify(server: Server, tmp_path: Path) -> None:
         "The set: all of a.bin, b.bin are there; set.tar.gz: its MD5 is the published one"
     )
     (tmp_path / "set.tar.gz").unlink()
-    assert download.obtain("set", tmp_path) == folder  # nothing to do
+    assert download.fetch("set", tmp_path) == folder  # nothing to do
     assert len(server.asked) == 1
     assert download.verify("set", tmp_path).endswith("without the archive no checksum was compared")
     (folder / "a.bin").write_bytes(b"cut")
     with pytest.raises(UserError, match=r"The set lacks set/a\.bin: move '.*' away and run the same command again"):
-        download.obtain("set", tmp_path)
+        download.fetch("set", tmp_path)
     assert (folder / "a.bin").read_bytes() == b"cut"
     folder.rename(tmp_path / "away")
-    download.obtain("set", tmp_path, keep_archive=False)
+    download.fetch("set", tmp_path, keep_archive=False)
     nothing_else(tmp_path, "away", "set")
 
 

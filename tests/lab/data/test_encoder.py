@@ -32,7 +32,7 @@ def random_table(seed: int, n: int = 60, *, missing: float = 0.2) -> Table:
         x[rng.random(n) < missing] = np.nan
         columns[name] = x
     columns["ones"] = np.ones(n)
-    for name, levels in (("colour", ["blue", "green", "red"]), ("size", ["L", "M", "S", "XL"])):
+    for name, levels in (("color", ["blue", "green", "red"]), ("size", ["L", "M", "S", "XL"])):
         words: list[str | None] = [*rng.choice(levels, size=n).tolist()]
         columns[name] = [None if rng.random() < missing else word for word in words]
     columns["y"] = [["no", "yes"][i % 2] for i in range(n)]
@@ -220,7 +220,7 @@ def test_a_data_frame_of_pandas() -> None:
     table = random_table(3)
     encoding = Encoding.fit(table, np.arange(40))
     frame = pandas.DataFrame(records(table))
-    for form in (frame, frame.convert_dtypes(), frame.astype({"colour": "category"})):
+    for form in (frame, frame.convert_dtypes(), frame.astype({"color": "category"})):
         np.testing.assert_array_equal(encoding.inputs_from_records(form), encoding.inputs(table))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, decoding, images, loader
 from vicinal.lab.data.decoding import Crop
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
 
 Data = Callable[[str], Path]
@@ -35,15 +35,15 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def scene(height: int, width: int, seed: int = 0) -> Pixels:
-    """Smooth colours, uint8 [height, width, 3], as in a photograph."""
+    """Smooth colors, uint8 [height, width, 3], as in a photograph."""
     generator = np.random.Generator(np.random.Philox(key=[seed, height * 10000 + width]))
     small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def encoded(pixels: Pixels, form: str = "PNG", mode: str | None = None, **options: object) -> bytes:
-    picture, out = Image.fromarray(pixels), io.BytesIO()
-    (picture.convert(mode) if mode else picture).save(out, form, **options)
+    image, out = Image.fromarray(pixels), io.BytesIO()
+    (image.convert(mode) if mode else image).save(out, form, **options)
     return out.getvalue()
 
 
@@ -65,8 +65,8 @@ def decoded(content: bytes, crop: Crop, size: int) -> Pixels:
 
 
 def everything(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, list[int]]:
-    pictures, labels = zip(*batches, strict=True)
-    return torch.cat(pictures), torch.cat(labels).tolist()
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels).tolist()
 
 
 # ---- what is there
@@ -105,7 +105,7 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"file' is no folder that can be read \(Not a directory\)"):
         images.scan(tmp_path / "file")
     with pytest.raises(
-        UserError, match="holds no folders: put the pictures or sounds of each class into one of its own, two"
+        UserError, match="holds no folders: put the images or audio of each class into one of its own, two"
     ):
         images.scan(tmp_path)
     folder(tmp_path / "set", {"a": 1})
@@ -113,7 +113,7 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
         images.scan(tmp_path / "set")
     (tmp_path / "set" / "b").mkdir()
     with pytest.raises(
-        UserError, match=r"set/b' holds no pictures \(\.jpg, .*\) and no sounds \(\.wav, \.flac\): add some"
+        UserError, match=r"set/b' holds no images \(\.jpg, .*\) and no audio \(\.wav, \.flac\): add some"
     ):
         images.scan(tmp_path / "set")
     folder(tmp_path / "parted", {"train": 1, "val": 1})
@@ -124,16 +124,16 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
 
 
 def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(UserError, match=f"ImageNet-2012 is not part of this program: put .* {VARIABLE} to DIR"):
+    monkeypatch.delenv(DATA_DIR_ENV, raising=False)
+    with pytest.raises(UserError, match=f"ImageNet-2012 is not part of this program: put .* {DATA_DIR_ENV} to DIR"):
         images.imagenet()
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
     with pytest.raises(UserError, match=r"ImageNet-2012 is not in '.*/imagenet': register at https://image-net\.org"):
         images.imagenet()
     folder(tmp_path / "imagenet" / "train", {"n01440764": 3, "n01443537": 2})
     (tmp_path / "imagenet" / "val").mkdir()
     (tmp_path / "imagenet" / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
-    with pytest.raises(UserError, match=r"the pictures in '.*/val' are not in folders: sort them into val/WNID/"):
+    with pytest.raises(UserError, match=r"the images in '.*/val' are not in folders: sort them into val/WNID/"):
         images.imagenet()
     folder(tmp_path / "imagenet" / "val", {"n01443537": 1, "n01484850": 1})
     with pytest.raises(UserError, match="do not have the same folders: 'n01440764' is in one of them"):
@@ -147,21 +147,21 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         images.imagenet(tmp_path / "imagenet")
 
 
-def test_pictures_and_sounds_are_not_mixed(tmp_path: Path) -> None:
+def test_images_and_audio_are_not_mixed(tmp_path: Path) -> None:
     folder(tmp_path / "set", {"a": 2, "b": 2})
     (tmp_path / "set" / "b" / "deep").mkdir()
     (tmp_path / "set" / "b" / "deep" / "bark.WAV").touch()
     with pytest.raises(
-        UserError, match=r"set' holds pictures \('a/000\.JPEG'\) and sounds \('b/deep/bark\.WAV'\): give a folder"
+        UserError, match=r"set' holds images \('a/000\.JPEG'\) and audio \('b/deep/bark\.WAV'\): give a folder"
     ):
         images.scan(tmp_path / "set")
     for i, name in enumerate(("a", "b", "_background_noise_")):
         (tmp_path / "calls" / name).mkdir(parents=True)
         (tmp_path / "calls" / name / f"{i}.flac").touch()
     found = class_folder.scan(tmp_path / "calls")
-    assert (found.kind, found.paths, found.classes) == ("sounds", ("a/0.flac", "b/1.flac"), ("a", "b"))
-    assert found.take([1]).kind == "sounds"
-    with pytest.raises(UserError, match=r"calls' holds sounds \('a/0\.flac'\), where pictures are expected"):
+    assert (found.kind, found.paths, found.classes) == ("audio", ("a/0.flac", "b/1.flac"), ("a", "b"))
+    assert found.take([1]).kind == "audio"
+    with pytest.raises(UserError, match=r"calls' holds audio \('a/0\.flac'\), where images are expected"):
         images.scan(tmp_path / "calls")
 
 
@@ -181,7 +181,7 @@ def test_random_crops_fit() -> None:
             assert crop.left + crop.width <= width
 
 
-def test_a_picture_too_long_is_cut_in_the_middle() -> None:
+def test_a_image_too_long_is_cut_in_the_middle() -> None:
     generator = Key(0, 0, 0, 0).generator()
     assert {decoding.random_crop(30, 4000, generator)[:4] for _ in range(50)} == {(0, 1980, 30, 40)}
     assert {decoding.random_crop(4000, 30, generator)[:4] for _ in range(50)} == {(1980, 0, 40, 30)}
@@ -281,14 +281,14 @@ def test_scaled_crops_are_close_to_the_plain_way(height: int, width: int, crop: 
 
 
 @pytest.mark.usefixtures("decoder")
-def test_kinds_of_pictures() -> None:
+def test_kinds_of_images() -> None:
     pixels = scene(48, 48)
     crop = Crop(0, 0, 48, 48, mirrored=False)
-    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
     for form in ("PNG", "JPEG"):
         out = decoded(encoded(pixels, form, "L"), crop, 48)
         assert (out[:, :, 0] == out[:, :, 1]).all()
-        assert np.abs(out[:, :, 0].astype(int) - grey).mean() < 1.5
+        assert np.abs(out[:, :, 0].astype(int) - gray).mean() < 1.5
     opaque = np.concatenate([pixels, np.full((48, 48, 1), 7, dtype=np.uint8)], axis=2)
     assert np.array_equal(decoded(encoded(opaque), crop, 48), pixels)  # transparency is ignored
     assert np.abs(decoded(encoded(pixels, "JPEG", "CMYK"), crop, 48).astype(int) - pixels).mean() < 3
@@ -324,7 +324,7 @@ def jpeg_of(width: int, height: int) -> bytes:
 
 
 @pytest.mark.usefixtures("decoder")
-def test_what_is_no_picture() -> None:
+def test_what_is_no_image() -> None:
     crop = Crop(0, 0, 8, 8, mirrored=False)
     good = encoded(scene(64, 64), "JPEG")
     for content, why in (
@@ -338,7 +338,7 @@ def test_what_is_no_picture() -> None:
         (png(60000, 60000), "exceeds limit"),
         (jpeg_of(65500, 65500), "exceeds limit"),
         (png(30, 30), ""),
-        (encoded(np.full((8, 8), 40000, dtype=np.uint16)), "it has more than 8 bits a colour"),
+        (encoded(np.full((8, 8), 40000, dtype=np.uint16)), "it has more than 8 bits a color"),
     ):
         with pytest.raises(decoding.Unreadable) as caught:
             decoded(content, crop, 8)
@@ -375,7 +375,7 @@ def test_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(decoding.importlib, "import_module", absent)
-    with pytest.raises(UserError, match="reading pictures needs the package pillow: install it"):
+    with pytest.raises(UserError, match="reading images needs the package pillow: install it"):
         decoding._pillow.__wrapped__()
     assert decoding._fast.__wrapped__() is None
 
@@ -398,16 +398,14 @@ def test_evaluation_batches(tmp_path: Path) -> None:
     assert torch.equal(held.labels, files.labels)
 
 
-def test_a_broken_picture_ends_the_reading(tmp_path: Path) -> None:
+def test_a_broken_image_ends_the_reading(tmp_path: Path) -> None:
     files = images.scan(folder(tmp_path, {"a": 30, "b": 30}, size=(20, 60)))
     for broken in ("a/011.JPEG", "a/017.JPEG", "b/003.JPEG"):
         (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:300])
     for threads in (1, 4):
         batches = images.evaluation_batches(files, batch=10, size=8, threads=threads)
         assert next(batches)[1].tolist() == [0] * 10
-        with pytest.raises(
-            UserError, match=r"a/011\.JPEG' is not a picture that can be read \(.*\): replace or remove"
-        ):
+        with pytest.raises(UserError, match=r"a/011\.JPEG' is not an image that can be read \(.*\): replace or remove"):
             next(batches)
     (tmp_path / "a/000.JPEG").unlink()
     with pytest.raises(
@@ -439,7 +437,7 @@ def test_arguments_out_of_range(tmp_path: Path) -> None:
             images.evaluation_batches(files, **arguments)
 
 
-# ---- published pictures
+# ---- published images
 
 
 def test_tiny_imagenet(real_data: Data) -> None:

@@ -1,4 +1,4 @@
-"""Pictures read ahead by threads: what comes depends on the rows and the key alone."""
+"""Images read ahead by threads: what comes depends on the rows and the key alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from vicinal.lab.errors import UserError
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> class_folder.ClassFiles:
-    """37 pictures of two classes, each of its own size."""
-    root = tmp_path_factory.mktemp("pictures")
+    """37 images of two classes, each of its own size."""
+    root = tmp_path_factory.mktemp("images")
     for i in range(37):
         generator = np.random.Generator(np.random.Philox(key=i))
         small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
@@ -37,16 +37,16 @@ def alone(files: class_folder.ClassFiles, row: int, crop: decoding.Crop, size: i
     return torch.from_numpy(out).permute(2, 0, 1)
 
 
-def test_a_batch_is_each_picture_as_if_it_were_the_only_one(files: class_folder.ClassFiles) -> None:
+def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.ClassFiles) -> None:
     rows, key = torch.tensor([36, 0, 7, 7, 20, 3, 11, 35, 2, 1, 9]), Key(3, 5, 1, 2**31, 9)
     x = Reader(files, 24, loader.resized).batch(rows, key)
     assert (x.shape, x.dtype) == ((11, 3, 24, 24), torch.uint8)
     assert x.is_contiguous(memory_format=torch.channels_last)
-    for row, picture in zip(rows.tolist(), x, strict=True):
+    for row, image in zip(rows.tolist(), x, strict=True):
         width, height = Image.open(io.BytesIO(files.read(row))).size
         # of (seed, step, row): not of the rank, the worker or the place in the batch
         crop = decoding.random_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, loader._CROP).generator())
-        assert torch.equal(picture, alone(files, row, crop, 24))
+        assert torch.equal(image, alone(files, row, crop, 24))
     plain = Reader(files, 24, loader.resized).batch(rows[:2], None)
     assert torch.equal(plain[0], alone(files, 36, decoding.central_crop(76, 14, 224 / 256), 24))
     assert torch.equal(
@@ -86,7 +86,7 @@ def g(seed: int) -> torch.Generator:
 
 
 class Slow:
-    """Pictures of which the first batch waits until others have been read."""
+    """Images of which the first batch waits until others have been read."""
 
     def __init__(self, files: class_folder.ClassFiles) -> None:
         self.files, self.read_rows, self.lock = files, [], threading.Lock()
@@ -124,7 +124,7 @@ def test_the_next_batches_are_read_while_one_is_used(files: class_folder.ClassFi
     reader.close()
 
 
-def test_a_broken_picture_is_named_and_the_first_of_them(files: class_folder.ClassFiles, tmp_path: Path) -> None:
+def test_a_broken_image_is_named_and_the_first_of_them(files: class_folder.ClassFiles, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     for path in files.paths:
@@ -137,7 +137,7 @@ def test_a_broken_picture_is_named_and_the_first_of_them(files: class_folder.Cla
         reader = Reader(copy, 8, loader.resized, threads=threads)
         reader.expect([(rows[:10], None), (rows[10:], None)])
         assert reader.batch(rows[:10], None).shape == (10, 3, 8, 8)
-        with pytest.raises(UserError, match=r"a/12\.jpg' is not a picture that can be read \(.*\): replace or remove"):
+        with pytest.raises(UserError, match=r"a/12\.jpg' is not an image that can be read \(.*\): replace or remove"):
             reader.batch(rows[10:], None)
         reader.close()
 
@@ -146,7 +146,7 @@ def test_threads_end_with_their_reader(files: class_folder.ClassFiles) -> None:
     others = set(threading.enumerate())  # those of other tests may end at any time
 
     def reading() -> int:
-        return sum(thread.name.startswith("pictures") for thread in set(threading.enumerate()) - others)
+        return sum(thread.name.startswith("images") for thread in set(threading.enumerate()) - others)
 
     reader = Reader(files, 8, loader.whole, threads=3)
     reader.expect([(rows, None) for rows in torch.arange(37).split(8)])

@@ -1,4 +1,4 @@
-"""Tar shards: the pictures of a folder, at any row, without unpacking."""
+"""Tar shards: the images of a folder, at any row, without unpacking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vicinal.lab.data import class_folder, shards
 from vicinal.lab.errors import UserError
 
 
-def picture(seed: int) -> bytes:
+def image(seed: int) -> bytes:
     out = io.BytesIO()
     generator = np.random.Generator(np.random.Philox(key=seed))
     Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(out, "JPEG")
@@ -26,13 +26,13 @@ def picture(seed: int) -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     for part, counts in (("train", (7, 4, 6)), ("val", (2, 1, 2))):
         for c, n in zip(("ant", "bee", "cat"), counts, strict=True):
             (tmp_path / "set" / part / c).mkdir(parents=True)
             for i in range(n):
                 suffix = ".JPG" if i == 1 else ".jpeg"
-                (tmp_path / "set" / part / c / f"{i}{suffix}").write_bytes(picture(i + 100 * ord(c[0]) + len(part)))
+                (tmp_path / "set" / part / c / f"{i}{suffix}").write_bytes(image(i + 100 * ord(c[0]) + len(part)))
     return tmp_path / "set"
 
 
@@ -48,12 +48,12 @@ def tar(path: Path, members: dict[str, bytes | None], form: int = tarfile.USTAR_
             file.addfile(member, io.BytesIO(content or b""))
 
 
-def test_shards_hold_what_the_folder_held(pictures: Path, tmp_path: Path) -> None:
+def test_shards_hold_what_the_folder_held(images: Path, tmp_path: Path) -> None:
     told = []
-    assert shards.write(pictures, tmp_path / "out", shard_bytes=6000, progress=lambda *n: told.append(n)) == 22
+    assert shards.write(images, tmp_path / "out", shard_bytes=6000, progress=lambda *n: told.append(n)) == 22
     assert told == [(n, 22) for n in range(1, 23)]
     for part in ("train", "val"):
-        files, packed = class_folder.scan(pictures / part), shards.scan(tmp_path / "out" / part)
+        files, packed = class_folder.scan(images / part), shards.scan(tmp_path / "out" / part)
         assert len(packed.shards) > 1
         assert packed.classes == files.classes == ("ant", "bee", "cat")
         assert packed.labels.tolist() == files.labels.tolist()
@@ -66,13 +66,13 @@ def test_shards_hold_what_the_folder_held(pictures: Path, tmp_path: Path) -> Non
     with tarfile.open(tmp_path / "out" / "train" / "000000.tar") as file:  # as any program sees it
         assert file.getnames()[:4] == ["00000000.jpeg", "00000000.cls", "00000001.jpg", "00000001.cls"]
         assert {(m.mtime, m.uid, m.uname) for m in file} == {(0, 0, "")}
-    shards.write(pictures, tmp_path / "again", shard_bytes=6000)
+    shards.write(images, tmp_path / "again", shard_bytes=6000)
     names = sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*.tar"))
     assert all((tmp_path / "out" / n).read_bytes() == (tmp_path / "again" / n).read_bytes() for n in names)
 
 
-def test_the_index_is_made_once_and_checked(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards.write(pictures, tmp_path / "out", shard_bytes=6000)
+def test_the_index_is_made_once_and_checked(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards.write(images, tmp_path / "out", shard_bytes=6000)
     place = tmp_path / "out" / "train"
     made, original = [], shards._index
 
@@ -114,8 +114,8 @@ def test_the_index_is_made_once_and_checked(pictures: Path, tmp_path: Path, monk
         first.read(0)
 
 
-def test_an_index_that_cannot_be_kept_is_told(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards.write(pictures, tmp_path / "out")
+def test_an_index_that_cannot_be_kept_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards.write(images, tmp_path / "out")
     (tmp_path / "out" / "val" / "index.npz").unlink()
 
     def full(path: Path, content: bytes) -> None:
@@ -162,16 +162,16 @@ def test_shards_of_other_programs(tmp_path: Path) -> None:
     ("members", "sentence"),
     [
         ({"a.jpg": b"x"}, r"s\.tar' holds 'a\.jpg' without a \.cls beside it: add its class's number"),
-        ({"a.jpg": b"x", "a.png": b"x", "a.cls": b"1"}, r"two pictures of one key, such as 'a\.png'"),
+        ({"a.jpg": b"x", "a.png": b"x", "a.cls": b"1"}, r"two images of one key, such as 'a\.png'"),
         ({"a.jpg": b"x", "a.cls": b"dog"}, r"'a\.cls' in '.*' holds 'dog': it must hold the number of a class"),
         ({"a.jpg": b"x", "a.cls": b"-1"}, r"holds '-1': it must hold the number"),
         ({"a.jpg": b"x", "a.cls": b""}, r"holds '': it must hold the number"),
         ({"a.jpg": b"x", "a.cls": "\u00b2".encode()}, "it must hold the number"),
-        ({"a.jpg": b"x", "a.cls": b"9" * 18}, r"holds 9{18}, but there are 1 pictures: number the classes fr"),
+        ({"a.jpg": b"x", "a.cls": b"9" * 18}, r"holds 9{18}, but there are 1 images: number the classes fr"),
         ({"a.jpg": None, "a.cls": b"1"}, r"'a\.jpg' in '.*' is no plain file, or cut off"),
-        ({"notes.txt": b"x"}, r"hold no pictures \(\.jpg"),
+        ({"notes.txt": b"x"}, r"hold no images \(\.jpg"),
         ({"a.jpg": b"x", "a.cls": b"0"}, "hold one class: two are needed"),
-        ({"a.jpg": b"x", "a.cls": b"1"}, "holds 1, but there are 1 pictures"),
+        ({"a.jpg": b"x", "a.cls": b"1"}, "holds 1, but there are 1 images"),
     ],
 )
 def test_what_is_no_shard(tmp_path: Path, members: dict[str, bytes | None], sentence: str) -> None:
@@ -199,26 +199,26 @@ def test_damaged_and_compressed_shards(tmp_path: Path) -> None:
         shards.scan(tmp_path)
 
 
-def test_nothing_half_written_stays(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_half_written_stays(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".out.partial" / "train").mkdir(parents=True)  # of a run that was killed
     monkeypatch.setattr(class_folder.ClassFiles, "read", lambda self, row: (_ for _ in ()).throw(UserError("broken")))
     with pytest.raises(UserError, match="broken"):
-        shards.write(pictures, tmp_path / "out")
+        shards.write(images, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
     monkeypatch.undo()
-    shards.write(pictures / "val", tmp_path / "out")
+    shards.write(images / "val", tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["000000.tar", "classes.txt", "index.npz"]
     with pytest.raises(UserError, match="out' exists already: give another folder for the shards, or remove it"):
-        shards.write(pictures, tmp_path / "out")
+        shards.write(images, tmp_path / "out")
 
 
-def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
-    assert cli.main(["data", "shard", str(pictures), out]) == 0
-    assert capsys.readouterr().out == f"22 pictures in 2 shards: {out}\n"
+    assert cli.main(["data", "shard", str(images), out]) == 0
+    assert capsys.readouterr().out == f"22 images in 2 shards: {out}\n"
     for arguments, words in (
-        (["shard", str(pictures)], "needs a folder of pictures and a folder to make"),
-        (["shard", str(pictures), out], "exists already"),
+        (["shard", str(images)], "needs a folder of images and a folder to make"),
+        (["shard", str(images), out], "exists already"),
         (["shard", str(tmp_path / "absent"), out + "2"], "is no folder that can be read"),
         (["verify", "cifar10", out], "takes one name"),
     ):

@@ -13,7 +13,7 @@ import torch
 from scipy.signal import get_window
 
 from vicinal.lab.data import audio, speech_commands
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
 
 Data = Callable[[str], Path]
@@ -25,7 +25,7 @@ def published(real_data: Data) -> Path:
     return real_data("speech")
 
 
-def sound(n: int, seed: int = 0) -> np.ndarray:
+def clip(n: int, seed: int = 0) -> np.ndarray:
     """A glide with noise, int16 [n]."""
     generator = np.random.Generator(np.random.Philox(key=[seed, n]))
     t = np.arange(n) / speech_commands.RATE
@@ -59,7 +59,7 @@ def plain(samples: np.ndarray) -> np.ndarray:
 def folder(root: Path, words: Iterable[str] = ("no", "yes"), speakers: int = 40, name: str = "speech_commands") -> Path:
     for i, word in enumerate(words):
         for k in range(speakers):
-            write_wav(root / name / word / f"{k:08x}_nohash_0.wav", sound(16000 if k % 3 else 9000 + 100 * k, seed=i))
+            write_wav(root / name / word / f"{k:08x}_nohash_0.wav", clip(16000 if k % 3 else 9000 + 100 * k, seed=i))
     return root / name
 
 
@@ -67,18 +67,18 @@ def folder(root: Path, words: Iterable[str] = ("no", "yes"), speakers: int = 40,
 
 
 def test_features_equal_the_plain_loop() -> None:
-    sounds = [sound(n, seed=n) for n in (16000, 161, 162, 320, 9999, 15840, 15999, 16159, 16160, 16161, 16320, 30000)]
-    features = speech_commands.spectrograms(sounds)
-    assert features.shape == (len(sounds), 1, 160, 101)
+    audio = [clip(n, seed=n) for n in (16000, 161, 162, 320, 9999, 15840, 15999, 16159, 16160, 16161, 16320, 30000)]
+    features = speech_commands.spectrograms(audio)
+    assert features.shape == (len(audio), 1, 160, 101)
     assert features.dtype == torch.float32
-    for samples, found in zip(sounds, features, strict=True):
+    for samples, found in zip(audio, features, strict=True):
         np.testing.assert_allclose(found[0].numpy(), plain(samples), atol=1e-4, rtol=0)
-    alone = torch.cat([speech_commands.spectrograms([samples]) for samples in sounds])
+    alone = torch.cat([speech_commands.spectrograms([samples]) for samples in audio])
     torch.testing.assert_close(alone, features, atol=1e-5, rtol=0)
 
 
 def test_features_are_normalised_and_padded_with_zeros() -> None:
-    short = speech_commands.spectrograms([sound(8000)])[0, 0]
+    short = speech_commands.spectrograms([clip(8000)])[0, 0]
     assert short.mean().item() == pytest.approx(0, abs=1e-5)
     assert short.std().item() == pytest.approx(1, abs=1e-4)
     assert (short[:, 51:] == short[0, 51]).all()  # what was zero before the last step
@@ -134,7 +134,7 @@ def test_part_of() -> None:
 def test_lists(tmp_path: Path) -> None:
     words = folder(tmp_path, speakers=6)
     (words / "_background_noise_").mkdir()
-    write_wav(words / "_background_noise_" / "pink.wav", sound(50000))
+    write_wav(words / "_background_noise_" / "pink.wav", clip(50000))
     (words / "LICENSE").write_text("a file")
     (words / "validation_list.txt").write_text("no/00000000_nohash_0.wav\nyes/00000000_nohash_0.wav\n")
     with pytest.raises(UserError, match=r"has one of validation_list\.txt and testing_list\.txt: add the other"):
@@ -170,7 +170,7 @@ def test_load(tmp_path: Path) -> None:
         assert part.labels.tolist() == [("no", "yes").index(u.word) for u in expected]
         for features, utterance in zip(part.features, expected, strict=True):
             np.testing.assert_allclose(
-                features[0].numpy(), plain(speech_commands.read_sound(words / utterance.path)), atol=1e-4
+                features[0].numpy(), plain(speech_commands.read_clip(words / utterance.path)), atol=1e-4
             )
     assert len(parts[0]) > 40
     assert len(parts[1]) > 0
@@ -212,7 +212,7 @@ def test_the_cache(tmp_path: Path) -> None:
     assert torch.equal(read(), first)
     assert runs == [40] * 5
 
-    write_wav(words / "no" / "00000001_nohash_0.wav", sound(16000, seed=99))  # another sound of the same length
+    write_wav(words / "no" / "00000001_nohash_0.wav", clip(16000, seed=99))  # another clip of the same length
     os.utime(words / "no" / "00000001_nohash_0.wav", ns=(1, 1))
     assert not torch.equal(read(), first)
     assert runs == [40] * 6
@@ -255,7 +255,7 @@ def test_real_utterances(published: Path, tmp_path: Path) -> None:
         key=lambda u: u.path,
     )
     for k in (0, 100, 244):
-        samples = speech_commands.read_sound(root / "speech_commands" / expected[k].path)
+        samples = speech_commands.read_clip(root / "speech_commands" / expected[k].path)
         np.testing.assert_allclose(test.features[k, 0].numpy(), plain(samples), atol=1e-4, rtol=0)
 
 
@@ -263,14 +263,14 @@ def test_real_utterances(published: Path, tmp_path: Path) -> None:
 
 
 def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(DATA_DIR_ENV, raising=False)
     with pytest.raises(UserError) as caught:
         speech_commands.load()
     assert str(caught.value) == (
         "Speech Commands v0.01 is not part of this program: put the folder speech_commands_v0.01 into DIR "
         "and set the environment variable VICINAL_DATA to DIR"
     )
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
     with pytest.raises(UserError, match=r"v0\.02 is not in '.*': unpack speech_commands_v0\.02\.tar\.gz, from https:"):
         speech_commands.load("speech-commands-v2")
     with pytest.raises(UserError, match=r"Speech Commands is not in '.*': put folders of \.wav files into '.*'"):
@@ -285,9 +285,9 @@ def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         speech_commands.load("speech-commands")
 
 
-def test_reading_sounds(tmp_path: Path) -> None:
-    samples = sound(12345)
-    assert np.array_equal(speech_commands.read_sound(write_wav(tmp_path / "a.wav", samples)), samples)
+def test_reading_audio(tmp_path: Path) -> None:
+    samples = clip(12345)
+    assert np.array_equal(speech_commands.read_clip(write_wav(tmp_path / "a.wav", samples)), samples)
     for path, sentence in (
         (write_wav(tmp_path / "b.wav", samples[:12344], channels=2), "has 2 channels of 16 bits at 16000 Hz: convert"),
         (write_wav(tmp_path / "c.wav", samples, rate=44100), "has 1 channels of 16 bits at 44100 Hz: convert it to 1"),
@@ -296,13 +296,13 @@ def test_reading_sounds(tmp_path: Path) -> None:
         (tmp_path / "absent.wav", "cannot be read (No such file or directory)"),
     ):
         with pytest.raises(UserError) as caught:
-            speech_commands.read_sound(path)
+            speech_commands.read_clip(path)
         assert sentence in str(caught.value)
         assert path.name in str(caught.value)
 
 
-def test_damaged_sounds(tmp_path: Path) -> None:
-    good = write_wav(tmp_path / "good.wav", sound(400)).read_bytes()
+def test_damaged_audio(tmp_path: Path) -> None:
+    good = write_wav(tmp_path / "good.wav", clip(400)).read_bytes()
     path = tmp_path / "bad.wav"
     generator = np.random.Generator(np.random.Philox(key=1))
     refused = 0
@@ -311,14 +311,14 @@ def test_damaged_sounds(tmp_path: Path) -> None:
         data[place] = int(generator.integers(256))
         path.write_bytes(data if generator.random() < 0.5 else data[:place])
         try:
-            assert speech_commands.read_sound(path).dtype == np.int16
+            assert speech_commands.read_clip(path).dtype == np.int16
         except UserError as e:
             assert "bad.wav" in str(e)  # noqa: PT017
             refused += 1
     assert refused > 100
     path.write_bytes(b"")
     with pytest.raises(UserError, match=r"bad\.wav' is not a \.wav file that can be read \(it ends too early\)"):
-        speech_commands.read_sound(path)
+        speech_commands.read_clip(path)
 
 
 def test_flac(tmp_path: Path) -> None:
@@ -326,13 +326,13 @@ def test_flac(tmp_path: Path) -> None:
     path.write_bytes(b"fLaC, but no more")
     soundfile = pytest.importorskip("soundfile")
     with pytest.raises(UserError, match=r"a\.flac' is not a \.flac file that can be read"):
-        speech_commands.read_sound(path)
-    samples = sound(16000)
+        speech_commands.read_clip(path)
+    samples = clip(16000)
     soundfile.write(path, samples, 16000, subtype="PCM_16")
-    assert np.array_equal(speech_commands.read_sound(path), samples)
+    assert np.array_equal(speech_commands.read_clip(path), samples)
     soundfile.write(path, samples, 8000, subtype="PCM_24")
     with pytest.raises(UserError, match="has 1 channels of 24 bits at 8000 Hz"):
-        speech_commands.read_sound(path)
+        speech_commands.read_clip(path)
 
 
 def test_flac_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +341,7 @@ def test_flac_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(audio.importlib, "import_module", absent)
     with pytest.raises(UserError, match=r"a\.flac' is a \.flac file: install the package soundfile to read it"):
-        speech_commands.read_sound(tmp_path / "a.flac")
+        speech_commands.read_clip(tmp_path / "a.flac")
 
 
 def test_the_value() -> None:

@@ -264,8 +264,8 @@ def test_the_list_of_embedded_sets_is_what_is_read() -> None:
 
 
 def test_named_sets_take_no_target() -> None:
-    assert refusal("iris", target="species").startswith("the data set 'iris' has its own target")
-    assert refusal("Abalone", target="Sex").startswith("the data set 'Abalone' has its own target")
+    assert refusal("iris", target="species").startswith("the dataset 'iris' has its own target")
+    assert refusal("Abalone", target="Sex").startswith("the dataset 'Abalone' has its own target")
     assert "is text" not in refusal("iris", task="regression")
 
 
@@ -310,14 +310,14 @@ def test_fingerprint_is_stable() -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     message = refusal("irsi")
-    assert "'irsi' is no data set and no file" in message
+    assert "'irsi' is no dataset and no file" in message
     assert "breast_cancer" in message
     assert "uci-iris" in message
     assert message.endswith("did you mean 'iris'?")
     csv(tmp_path)
     assert refusal(tmp_path / "tt.csv", target="y").endswith("check the path; did you mean 't.csv'?")
     assert "no folder" in refusal(tmp_path / "no" / "t.csv", target="y")
-    assert "'' is no data set" in refusal("")
+    assert "'' is no dataset" in refusal("")
     assert refusal("a\0b.csv", target="y").startswith("there is no file")
     assert refusal("x" * 5000 + ".csv", target="y").startswith("there is no file")
 

@@ -1,4 +1,4 @@
-"""The networks: their sizes are the published ones, their values those of the definition, and any one can be built."""
+"""The models: their sizes are the published ones, their values those of the definition, and any one can be built."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vicinal.lab.models.wide_resnet import WideResNet
 
 CIFAR, IMAGENET, SPEECH = (3, 32, 32), (3, 224, 224), (1, 160, 101)
 
-# one small network of each kind, the shape of its input, and the modules before which it may be mixed
+# one small model of each kind, the shape of its input, and the modules before which it may be mixed
 LAYERS3, LAYERS4 = ("layer1", "layer2", "layer3"), ("layer1", "layer2", "layer3", "layer4")
 KINDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], tuple[str, ...]]] = {
     "preact": (PreActResNet18, (3, 16, 16), (*LAYERS4, "linear")),  # a quarter of the work of 32 x 32
@@ -53,7 +53,7 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def keyed(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    """Build a float64 network whose parameters and BN statistics are drawn from its own key."""
+    """Build a float64 model whose parameters and BN statistics are drawn from its own key."""
     with torch.device("meta"):
         net = make().double()
     net.to_empty(device="cpu")
@@ -102,7 +102,7 @@ PUBLISHED = {
 
 @cache
 def size(name: str) -> tuple[int, int]:
-    """Give the parameters and multiply-adds of a network of the paper."""
+    """Give the parameters and multiply-adds of a model of the paper."""
     classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if name in ("small", "preact-resnet-18-narrow") else 30
     with torch.device("meta"):
         net = build(name, classes)
@@ -164,7 +164,7 @@ def test_sizes_are_those_counted_by_hand() -> None:
             assert parameters(DenseNet(classes)) == by_hand_dense(classes, 190, 40)
         assert parameters(WideResNet(7, depth=16, width=1)) == by_hand_wide(7, 16, 1)
         assert parameters(DenseNet(7, depth=22, growth=6)) == by_hand_dense(7, 22, 6)
-        # the speech networks: convolutions have biases
+        # the speech models: convolutions have biases
         lenet, vgg = LeNet(), VGG11()
         assert lenet.fc1.in_features == LeNet(size=(161, 101)).fc1.in_features == 16280  # as in GCommandsPytorch
         assert vgg.fc1.in_features == VGG11(size=(161, 101)).fc1.in_features == 7680
@@ -189,7 +189,7 @@ def test_the_sizes_in_the_docstring_of_each_file_are_true(name: str) -> None:
 
 
 class State:
-    """A state dict in eval mode: the convolutions, BN and linear layers of a network, by name."""
+    """A state dict in eval mode: the convolutions, BN and linear layers of a model, by name."""
 
     def __init__(self, net: nn.Module) -> None:
         self.values = net.state_dict()
@@ -385,7 +385,7 @@ def test_channels_last_is_the_same_and_bfloat16_nearly(kind: str) -> None:
         net = keyed(make).float().to(memory_format=layout).train()
         for module in net.modules():
             if isinstance(module, (nn.Dropout, nn.Dropout2d)):
-                module.p = 0.0  # the same network every time
+                module.p = 0.0  # the same model every time
             if isinstance(module, nn.Conv2d):
                 module.register_forward_pre_hook(
                     lambda _, inputs: layouts.append(inputs[0].is_contiguous(memory_format=layout))
@@ -433,10 +433,10 @@ def test_lenet_drops_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("size", [(160, 101), (161, 101), (32, 32), (33, 64)])
-def test_speech_networks_take_spectrograms_of_any_size(size: tuple[int, int]) -> None:
+def test_speech_models_take_spectrograms_of_any_size(size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        for network in (LeNet, VGG11):
-            assert network(12, size)(torch.empty(3, 1, *size)).shape == (3, 12)
+        for model in (LeNet, VGG11):
+            assert model(12, size)(torch.empty(3, 1, *size)).shape == (3, 12)
 
 
 def test_initial_values_are_those_of_the_sources() -> None:
@@ -484,10 +484,10 @@ def test_latent_mixing_is_the_mix_of_what_enters_the_stage(kind: str) -> None:
                 out = net(x)
             latent.remove()
             assert torch.equal(out, expected)
-            # from the last layer on, the network is linear; and VGG's two last have nothing between
+            # from the last layer on, the model is linear; and VGG's two last have nothing between
             linear = place in ("linear", "fc", "fc2") or (kind, place) == ("vgg", "fc1")
             assert torch.allclose(out, plan(plain), rtol=1e-5, atol=1e-5) == linear
-        assert torch.equal(net(x), plain)  # outside the blocks the network is what it was
+        assert torch.equal(net(x), plain)  # outside the blocks the model is what it was
 
 
 def test_mixing_before_the_pooling_and_before_the_linear_layer_are_one() -> None:
@@ -505,7 +505,7 @@ def test_mixing_before_the_pooling_and_before_the_linear_layer_are_one() -> None
 # building
 
 
-def test_every_name_builds_its_network() -> None:
+def test_every_name_builds_its_model() -> None:
     with torch.device("meta"):
         for name in NAMES:
             net = build(name, 7)
@@ -518,10 +518,10 @@ def test_every_name_builds_its_network() -> None:
 @pytest.mark.parametrize(
     ("name", "classes", "options", "sentence"),
     [
-        ("wrn-28-1", 10, {}, "there is no network 'wrn-28-1'; did you mean 'wrn-28-10'\\?"),
+        ("wrn-28-1", 10, {}, "there is no model 'wrn-28-1'; did you mean 'wrn-28-10'\\?"),
         ("PreAct_ResNet18", 10, {}, "did you mean 'preact-resnet-18'\\?"),
-        ("transformer", 10, {}, "the networks are preact-resnet-18, .*, vgg-11-narrow, and any package.module:factory"),
-        ("", 10, {}, "the networks are"),
+        ("transformer", 10, {}, "the models are preact-resnet-18, .*, vgg-11-narrow, and any package.module:factory"),
+        ("", 10, {}, "the models are"),
         ("small", 0, {}, "1 class or more, found num_classes=0"),
         ("small", 10, {"depth": 3}, "called with num_classes, depth, but it takes num_classes"),
         ("wrn-28-10", 10, {"depth": 27}, r"'wrn-28-10': the depth of a wide ResNet is .*\(6 n \+ 4\), found 27"),
@@ -564,7 +564,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_network_of_ones_own_is_built(nets: str) -> None:
+def test_a_model_of_ones_own_is_built(nets: str) -> None:
     assert build(f"{nets}:Net", 4).weight.shape == (4, 3)
     assert build(f"{nets}:Net", 4, width=5).weight.shape == (4, 5)
     assert build(f"{nets}:Net.wide", 4).weight.shape == (4, 30)
@@ -581,6 +581,6 @@ def test_a_network_of_ones_own_is_built(nets: str) -> None:
         ("_raises:Net", "importing .* failed \\(RuntimeError: no GPU\\)"),
     ],
 )
-def test_what_is_wrong_with_a_network_of_ones_own_is_said(nets: str, attribute: str, sentence: str) -> None:
+def test_what_is_wrong_with_a_model_of_ones_own_is_said(nets: str, attribute: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         build(f"{nets}{attribute}", 4)

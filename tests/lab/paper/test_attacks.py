@@ -1,4 +1,4 @@
-"""The attacks: formulas against plain loops in float64, the laws of the box, and a network that is left as it was."""
+"""The attacks: formulas against plain loops in float64, the laws of the box, and a model that is left as it was."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import adversarial
 from vicinal.lab.paper.adversarial import AdversarialStudy
-from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, PixelNetwork, evaluate
+from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
 from vicinal.lab.paper.attacks.gradient import box, input_gradient
 from vicinal.lab.paper.study import agreement
 from vicinal.lab.recipe import Recipe
@@ -43,16 +43,16 @@ def labels(n: int, classes: int = 4, key: int = 0) -> Tensor:
     return torch.from_numpy(v.Key(key, 0, 0, 2).generator().integers(0, classes, n))
 
 
-def linear(classes: int = 4, side: int = 4, key: int = 0, size: float = 0.3) -> PixelNetwork:
-    """A linear network in float64, on normalised inputs."""
+def linear(classes: int = 4, side: int = 4, key: int = 0, size: float = 0.3) -> NormalizedModel:
+    """A linear model in float64, on normalized inputs."""
     layer = nn.Linear(3 * side * side, classes).double()
     with torch.no_grad():
         layer.weight.copy_(size * numbers(*layer.weight.shape, key=key))
         layer.bias.copy_(numbers(classes, key=key + 1))
-    return PixelNetwork(nn.Sequential(nn.Flatten(), layer), MEAN, STD).eval()
+    return NormalizedModel(nn.Sequential(nn.Flatten(), layer), MEAN, STD).eval()
 
 
-def deep(classes: int = 10, key: int = 0) -> PixelNetwork:
+def deep(classes: int = 10, key: int = 0) -> NormalizedModel:
     """Convolution, batch norm and dropout, in float32."""
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(24, classes)
@@ -60,15 +60,15 @@ def deep(classes: int = 10, key: int = 0) -> PixelNetwork:
     with torch.no_grad():
         for i, p in enumerate(net.parameters()):
             p.copy_(0.3 * numbers(*p.shape, key=100 * key + i))
-    return PixelNetwork(net, MEAN, STD).eval()
+    return NormalizedModel(net, MEAN, STD).eval()
 
 
 # -- formulas ----------------------------------------------------------------------------------------------------------
 
 
-def plain_gradient(network: PixelNetwork, x: Tensor, y: Tensor) -> Tensor:
+def plain_gradient(model: NormalizedModel, x: Tensor, y: Tensor) -> Tensor:
     """The gradient of the cross-entropy of softmax(W (x / 255 - mean) / std + b), written down: W^T (p - e_y) / 255 std."""
-    layer = network.network[1]
+    layer = model.model[1]
     gradient = torch.zeros(x.shape, dtype=torch.float64)
     for i in range(len(x)):
         z = torch.stack([(x[i, c].double() / 255 - MEAN[c]) / STD[c] for c in range(3)]).reshape(-1)
@@ -82,11 +82,11 @@ def plain_gradient(network: PixelNetwork, x: Tensor, y: Tensor) -> Tensor:
     return gradient
 
 
-def plain_climb(network: PixelNetwork, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
+def plain_climb(model: NormalizedModel, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
     x = x.double()
     found = x.clone()
     for _ in range(steps):
-        gradient = plain_gradient(network, found, y)
+        gradient = plain_gradient(model, found, y)
         for i, moved in enumerate((found + step * gradient.sign()).flatten()):
             at = x.flatten()[i]
             found.view(-1)[i] = min(255.0, float(at) + epsilon, max(0.0, float(at) - epsilon, float(moved)))
@@ -94,16 +94,16 @@ def plain_climb(network: PixelNetwork, x: Tensor, y: Tensor, epsilon: float, ste
 
 
 def test_the_gradient_is_the_analytic_one():
-    network, x, y = linear(), pixels(5).double(), labels(5)
-    torch.testing.assert_close(input_gradient(network, x, y), plain_gradient(network, x, y), rtol=1e-12, atol=1e-15)
+    model, x, y = linear(), pixels(5).double(), labels(5)
+    torch.testing.assert_close(input_gradient(model, x, y), plain_gradient(model, x, y), rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 4.0, 300.0])
 def test_fgsm_is_its_formula(epsilon: float):
-    network, x, y = linear(), pixels(5), labels(5)
-    expected = plain_climb(network, x, y, epsilon, epsilon, 1)
-    assert torch.equal(FGSM(epsilon)(network, x.double(), y), expected)
-    found = FGSM(epsilon)(network, x, y)  # pixels of 8 bits are taken, and these numbers are exact in float32
+    model, x, y = linear(), pixels(5), labels(5)
+    expected = plain_climb(model, x, y, epsilon, epsilon, 1)
+    assert torch.equal(FGSM(epsilon)(model, x.double(), y), expected)
+    found = FGSM(epsilon)(model, x, y)  # pixels of 8 bits are taken, and these numbers are exact in float32
     assert found.dtype == torch.float32
     assert torch.equal(found.double(), expected)
 
@@ -111,29 +111,29 @@ def test_fgsm_is_its_formula(epsilon: float):
 @pytest.mark.parametrize(("steps", "step", "epsilon"), [(10, None, 4.0), (3, 2.5, 4.0), (2, 0.25, 4.0), (1, None, 2.0)])
 def test_iterated_fgsm_is_its_formula(steps: int, step: float | None, epsilon: float):
     # large weights, so that the gradient turns on the way
-    network, x, y = linear(size=3.0), pixels(4), labels(4)
-    expected = plain_climb(network, x, y, epsilon, epsilon / steps if step is None else step, steps)
-    found = IteratedFGSM(epsilon, steps, step)(network, x.double(), y)
+    model, x, y = linear(size=3.0), pixels(4), labels(4)
+    expected = plain_climb(model, x, y, epsilon, epsilon / steps if step is None else step, steps)
+    found = IteratedFGSM(epsilon, steps, step)(model, x.double(), y)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     if steps == 1:
-        assert torch.equal(found, FGSM(epsilon)(network, x.double(), y))
+        assert torch.equal(found, FGSM(epsilon)(model, x.double(), y))
 
 
 def test_ten_steps_of_a_tenth_reach_the_edge():
-    network, x, y = linear(classes=2), torch.full((6, 3, 4, 4), 100.0), labels(6, 2)  # of two classes, none turns
-    assert torch.equal((IteratedFGSM()(network, x, y) - x).abs(), torch.full_like(x, 4.0))
+    model, x, y = linear(classes=2), torch.full((6, 3, 4, 4), 100.0), labels(6, 2)  # of two classes, none turns
+    assert torch.equal((IteratedFGSM()(model, x, y) - x).abs(), torch.full_like(x, 4.0))
 
 
-def test_the_gradient_of_a_network_that_is_sure_is_not_lost():
-    network, x = linear(size=30.0), pixels(8)
+def test_the_gradient_of_a_model_that_is_sure_is_not_lost():
+    model, x = linear(size=30.0), pixels(8)
     with torch.no_grad():
-        y = network(x.double()).argmax(1)
-        sure = F.softmax(network(x.double()), 1).max(1).values.float() == 1
+        y = model(x.double()).argmax(1)
+        sure = F.softmax(model(x.double()), 1).max(1).values.float() == 1
     assert sure.any()  # 1 - p is 0 in float32
-    network = PixelNetwork(network.network.float(), MEAN, STD)
-    gradient = input_gradient(network, x.float(), y)
-    network = PixelNetwork(network.network.double(), MEAN, STD)
-    exact = plain_gradient(network, x, y)
+    model = NormalizedModel(model.model.float(), MEAN, STD)
+    gradient = input_gradient(model, x.float(), y)
+    model = NormalizedModel(model.model.double(), MEAN, STD)
+    exact = plain_gradient(model, x, y)
     seen = gradient.flatten(1).abs().sum(1) > 0
     assert seen.any()
     assert (seen & sure).any()
@@ -141,43 +141,43 @@ def test_the_gradient_of_a_network_that_is_sure_is_not_lost():
     assert same[seen].double().mean() > 0.999
 
 
-def test_a_predicted_label_is_that_of_the_original_picture():
-    network, x, y = linear(size=3.0), pixels(6), labels(6)
+def test_a_predicted_label_is_that_of_the_original_image():
+    model, x, y = linear(size=3.0), pixels(6), labels(6)
     with torch.no_grad():
-        predicted = network(x).argmax(1)
+        predicted = model(x).argmax(1)
     assert (predicted != y).any()
     for attack in (FGSM(), IteratedFGSM()):
-        found = replace(attack, label="predicted")(network, x, y)
-        assert torch.equal(found, attack(network, x, predicted))
-        assert not torch.equal(found, attack(network, x, y))
+        found = replace(attack, label="predicted")(model, x, y)
+        assert torch.equal(found, attack(model, x, predicted))
+        assert not torch.equal(found, attack(model, x, y))
 
 
 def test_normalisation_is_inside():
-    inner, x = linear().network, pixels(3, key=5)
+    inner, x = linear().model, pixels(3, key=5)
     z = torch.stack([(x[:, c].double() / 255 - MEAN[c]) / STD[c] for c in range(3)], 1)
-    torch.testing.assert_close(PixelNetwork(inner, MEAN, STD)(x.double()), inner(z), rtol=1e-13, atol=1e-13)
-    data = loading.Examples(x, labels(3), ("a", "b", "c", "d"), MEAN, STD)
-    seen, _ = data.batch(torch.arange(3), None)  # what the training loop gives the network
-    assert torch.equal(PixelNetwork(nn.Identity(), MEAN, STD)(x), seen)
+    torch.testing.assert_close(NormalizedModel(inner, MEAN, STD)(x.double()), inner(z), rtol=1e-13, atol=1e-13)
+    data = loading.InMemoryDataset(x, labels(3), ("a", "b", "c", "d"), MEAN, STD)
+    seen, _ = data.batch(torch.arange(3), None)  # what the training loop gives the model
+    assert torch.equal(NormalizedModel(nn.Identity(), MEAN, STD)(x), seen)
 
 
 def test_pgd_starts_anywhere_and_keeps_the_best():
-    network, x, y = linear(size=1.0), pixels(40), labels(40)
+    model, x, y = linear(size=1.0), pixels(40), labels(40)
     attack = PGD(epsilon=2.0, steps=4, restarts=3)
-    found = attack(network, x, y)
-    assert torch.equal(found, attack(network, x, y))
-    assert not torch.equal(found, attack(network, x, y, batch=1))
-    assert not torch.equal(found, replace(attack, seed=1)(network, x, y))
+    found = attack(model, x, y)
+    assert torch.equal(found, attack(model, x, y))
+    assert not torch.equal(found, attack(model, x, y, batch=1))
+    assert not torch.equal(found, replace(attack, seed=1)(model, x, y))
 
-    def wrong(pictures: Tensor) -> Tensor:
+    def wrong(images: Tensor) -> Tensor:
         with torch.no_grad():
-            return network(pictures).argmax(1) != y
+            return model(images).argmax(1) != y
 
-    def loss(pictures: Tensor) -> Tensor:
+    def loss(images: Tensor) -> Tensor:
         with torch.no_grad():
-            return F.cross_entropy(network(pictures).double(), y, reduction="none")
+            return F.cross_entropy(model(images).double(), y, reduction="none")
 
-    alone = [replace(attack, restarts=n)(network, x, y) for n in (1, 2, 3)]
+    alone = [replace(attack, restarts=n)(model, x, y) for n in (1, 2, 3)]
     assert torch.equal(found, alone[2])
     for fewer, more in pairwise(alone):
         assert not (wrong(fewer) & ~wrong(more)).any()
@@ -223,20 +223,20 @@ def test_fgsm_moves_every_pixel_by_epsilon_or_to_the_end_of_the_range(seed: int)
 
 
 def test_attacks_raise_the_loss():
-    network, x, y = deep(), pixels(50), labels(50, 10)
+    model, x, y = deep(), pixels(50), labels(50, 10)
 
-    def loss(pictures: Tensor) -> float:
+    def loss(images: Tensor) -> float:
         with torch.no_grad():
-            return float(F.cross_entropy(network(pictures), y))
+            return float(F.cross_entropy(model(images), y))
 
-    losses = [loss(x), loss(FGSM(2.0)(network, x, y)), loss(IteratedFGSM(2.0)(network, x, y))]
+    losses = [loss(x), loss(FGSM(2.0)(model, x, y)), loss(IteratedFGSM(2.0)(model, x, y))]
     assert losses[0] < losses[1] < losses[2]
 
 
 # -- who crafts, and what is left behind -------------------------------------------------------------------------------
 
 
-def test_a_black_box_takes_the_gradient_of_the_other_network():
+def test_a_black_box_takes_the_gradient_of_the_other_model():
     source, target = linear(key=1), linear(key=7)
     x, y = pixels(200), labels(200)
     crafted = plain_climb(source, x[:20], y[:20], 4.0, 4.0, 1)
@@ -265,68 +265,68 @@ def test_a_black_box_takes_the_gradient_of_the_other_network():
 
 
 @contextmanager
-def left_as_it_was(network: PixelNetwork) -> Iterator[None]:
+def left_as_it_was(model: NormalizedModel) -> Iterator[None]:
     """Parts of it train, parts evaluate, one is frozen, one has a gradient; at the end all is as before."""
-    network.train()
-    network.network[1].eval()
-    network.network[0].weight.requires_grad_(False)
-    network.network[5].bias.grad = torch.ones(10)
-    modes = [part.training for part in network.modules()]
-    state = {name: value.clone() for name, value in network.state_dict().items()}
+    model.train()
+    model.model[1].eval()
+    model.model[0].weight.requires_grad_(False)
+    model.model[5].bias.grad = torch.ones(10)
+    modes = [part.training for part in model.modules()]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
     generator = torch.get_rng_state()
     yield
     assert torch.equal(torch.get_rng_state(), generator)
-    assert [part.training for part in network.modules()] == modes
-    assert [p.requires_grad for p in network.parameters()] == [False, True, True, True, True, True]
-    assert all(p.grad is None for name, p in network.named_parameters() if name != "network.5.bias")
-    assert torch.equal(network.network[5].bias.grad, torch.ones(10))
-    for name, value in network.state_dict().items():
+    assert [part.training for part in model.modules()] == modes
+    assert [p.requires_grad for p in model.parameters()] == [False, True, True, True, True, True]
+    assert all(p.grad is None for name, p in model.named_parameters() if name != "model.5.bias")
+    assert torch.equal(model.model[5].bias.grad, torch.ones(10))
+    for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), name
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
-def test_a_network_is_left_as_it_was(attack: Attack):
-    network, x, y = deep(), pixels(6), labels(6, 10)
-    with left_as_it_was(network):
-        found = attack(network, x, y)
+def test_a_model_is_left_as_it_was(attack: Attack):
+    model, x, y = deep(), pixels(6), labels(6, 10)
+    with left_as_it_was(model):
+        found = attack(model, x, y)
     assert not found.requires_grad
-    assert torch.equal(found, attack(network.eval(), x, y))  # it evaluated: no dropout, no statistics of the batch
+    assert torch.equal(found, attack(model.eval(), x, y))  # it evaluated: no dropout, no statistics of the batch
 
 
 def test_modes_return_after_an_error():
-    network = deep().train()
+    model = deep().train()
     with pytest.raises(RuntimeError):
-        FGSM()(network, pixels(2, 9, 9), labels(2, 10))
-    assert all(part.training for part in network.modules())
+        FGSM()(model, pixels(2, 9, 9), labels(2, 10))
+    assert all(part.training for part in model.modules())
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_the_mode_of_the_caller_does_not_matter(mode: type, attack: Attack):
-    network, x, y = deep(), pixels(4), labels(4, 10)
-    expected = attack(network, x, y)
+    model, x, y = deep(), pixels(4), labels(4, 10)
+    expected = attack(model, x, y)
     with mode():
-        assert torch.equal(attack(network, x.clone(), y.clone()), expected)
+        assert torch.equal(attack(model, x.clone(), y.clone()), expected)
 
 
 def test_a_batch_is_its_examples():
-    network, x, y = deep(), pixels(7), labels(7, 10)
+    model, x, y = deep(), pixels(7), labels(7, 10)
     for attack in (FGSM(), IteratedFGSM()):
-        whole = attack(network, x, y)
-        parts = torch.cat([attack(network, x[i : i + 1], y[i : i + 1]) for i in range(7)])
+        whole = attack(model, x, y)
+        parts = torch.cat([attack(model, x[i : i + 1], y[i : i + 1]) for i in range(7)])
         torch.testing.assert_close(whole, parts, rtol=0, atol=0)
-        assert attack(network, x[:0], y[:0]).shape == (0, 3, 4, 4)
+        assert attack(model, x[:0], y[:0]).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize("way", ["weights", "autocast"])
-def test_bfloat16_networks_are_attacked_in_whole_pixels(way: str):
-    network, x, y = deep(), pixels(64), labels(64, 10)
-    exact = input_gradient(network, x.float(), y)
+def test_bfloat16_models_are_attacked_in_whole_pixels(way: str):
+    model, x, y = deep(), pixels(64), labels(64, 10)
+    exact = input_gradient(model, x.float(), y)
     if way == "weights":
-        network.bfloat16()
+        model.bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):
-        gradient = input_gradient(network, x.float(), y)
-        found = IteratedFGSM()(network, x, y)
+        gradient = input_gradient(model, x.float(), y)
+        found = IteratedFGSM()(model, x, y)
     assert gradient.dtype == found.dtype == torch.float32
     assert float(F.cosine_similarity(gradient.flatten(1), exact.flatten(1)).min()) > 0.98
     moved = (found - x).abs()
@@ -338,7 +338,7 @@ def test_bfloat16_networks_are_attacked_in_whole_pixels(way: str):
 
 
 class Fixed(nn.Module):
-    """Gives each picture the logits that its first pixel names."""
+    """Gives each image the logits that its first pixel names."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -349,9 +349,9 @@ class Fixed(nn.Module):
 
 
 class Next:
-    """The attack that makes each picture the one after it."""
+    """The attack that makes each image the one after it."""
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         return (x.float() + 1).clamp(max=255)
 
 
@@ -380,20 +380,20 @@ def test_top_one_and_top_five_are_counted():
 
 
 def test_what_cannot_be_attacked_is_refused():
-    network, x, y = deep(), pixels(2), labels(2, 10)
-    normalised = (x.float() / 255 - 0.5) / 0.2
+    model, x, y = deep(), pixels(2), labels(2, 10)
+    normalized = (x.float() / 255 - 0.5) / 0.2
     for bad, what in (
-        (normalised, r"\[0, 255\]"),
+        (normalized, r"\[0, 255\]"),
         (x.float() * math.nan, r"\[0, 255\]"),
         (x.long(), "uint8 or floating"),
     ):
         with pytest.raises(ValueError, match=what):
-            FGSM()(network, bad, y)
+            FGSM()(model, bad, y)
     for bad in (y.float(), y[:1], y[:, None]):
         with pytest.raises(ValueError, match=r"labels must be int64 \[2\]"):
-            FGSM()(network, x, bad)
+            FGSM()(model, x, bad)
     with pytest.raises(ValueError, match=r"pixels must be \[n, 3, ...\]"):
-        FGSM()(network, x[:, :2], y)
+        FGSM()(model, x[:, :2], y)
     for make in (
         lambda: FGSM(-1.0),
         lambda: FGSM(math.nan),
@@ -402,19 +402,19 @@ def test_what_cannot_be_attacked_is_refused():
         lambda: IteratedFGSM(step=0.0),
         lambda: PGD(restarts=0),
         lambda: AutoAttack(0.0),
-        lambda: PixelNetwork(network, (0.5,), (0.0,)),
-        lambda: PixelNetwork(network, (0.5,), (1.0, 1.0)),
+        lambda: NormalizedModel(model, (0.5,), (0.0,)),
+        lambda: NormalizedModel(model, (0.5,), (1.0, 1.0)),
     ):
         with pytest.raises(ValueError, match="got"):
             make()
-    with pytest.raises(ValueError, match="no pictures"):
-        evaluate(FGSM(), network, {"a": network}, [])
+    with pytest.raises(ValueError, match="no images"):
+        evaluate(FGSM(), model, {"a": model}, [])
     with torch.no_grad():
-        network.network[5].weight.fill_(math.inf)
+        model.model[5].weight.fill_(math.inf)
     with pytest.raises(ValueError, match="not finite"):
-        FGSM()(network, x, y)
+        FGSM()(model, x, y)
     with pytest.raises(ValueError, match="not finite"):
-        evaluate(Next(), network, {"a": network}, [(x, y)])
+        evaluate(Next(), model, {"a": model}, [(x, y)])
 
 
 # -- beside other people's attacks -------------------------------------------------------------------------------------
@@ -431,10 +431,10 @@ def other(name: str):
 
 def test_foolbox_crafts_the_same():
     foolbox = other("foolbox")
-    network, x, y = deep(), pixels(32), labels(32, 10)
+    model, x, y = deep(), pixels(32), labels(32, 10)
     shape = (1, 3, 1, 1)
     theirs = foolbox.PyTorchModel(
-        network.network,
+        model.model,
         bounds=(0, 255),
         device="cpu",
         preprocessing={"mean": 255 * torch.tensor(MEAN).view(shape), "std": 255 * torch.tensor(STD).view(shape)},
@@ -447,7 +447,7 @@ def test_foolbox_crafts_the_same():
         ),
     ):
         _, expected, _ = its(theirs, x.float(), y, epsilons=4.0)
-        found = mine(network, x, y)
+        found = mine(model, x, y)
         # a gradient that is 0 but for rounding may have either sign
         same = (found - expected).abs() < 1e-3
         assert same.double().mean() > 0.999, float(same.double().mean())
@@ -461,36 +461,36 @@ needs_autoattack = pytest.mark.skipif(
 
 @needs_autoattack
 def test_autoattack_is_stronger_and_stays_in_the_box():
-    network, x = deep(), pixels(12)
+    model, x = deep(), pixels(12)
     with torch.no_grad():
-        y = network(x).argmax(1)
+        y = model(x).argmax(1)
     epsilon = 60.0
-    found = AutoAttack(epsilon)(network, x, y)
+    found = AutoAttack(epsilon)(model, x, y)
     assert float((found - x).abs().max()) <= epsilon
     assert float(found.min()) >= 0
     assert float(found.max()) <= 255
     with torch.no_grad():
-        weak, best = ((network(p).argmax(1) != y).double().mean() for p in (FGSM(epsilon)(network, x, y), found))
+        weak, best = ((model(p).argmax(1) != y).double().mean() for p in (FGSM(epsilon)(model, x, y), found))
     assert 0 < weak < best
     with pytest.raises(ValueError, match="10 classes or more, found 4"):
         AutoAttack()(linear(), x, labels(12))
 
 
 @needs_autoattack
-def test_autoattack_takes_pictures_in_channels_last():
-    network, x = deep(), pixels(1).contiguous(memory_format=torch.channels_last)
+def test_autoattack_takes_images_in_channels_last():
+    model, x = deep(), pixels(1).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        y = network(x).argmax(1)
-        found = AutoAttack(0.5)(network, x, y)
-        assert torch.equal(found, AutoAttack(0.5)(network, x.contiguous(), y))
-        assert torch.equal(network(found).argmax(1), y)  # it withstands, so that each of the four was run
+        y = model(x).argmax(1)
+        found = AutoAttack(0.5)(model, x, y)
+        assert torch.equal(found, AutoAttack(0.5)(model, x.contiguous(), y))
+        assert torch.equal(model(found).argmax(1), y)  # it withstands, so that each of the four was run
 
 
 @needs_autoattack
-def test_autoattack_leaves_the_network_and_the_program_as_they_were():
-    network, x = deep(), pixels(1)
+def test_autoattack_leaves_the_model_and_the_program_as_they_were():
+    model, x = deep(), pixels(1)
     with torch.no_grad():
-        y = network(x).argmax(1)
+        y = model(x).argmax(1)
 
     def trace(*_: object) -> None:
         return None
@@ -498,15 +498,15 @@ def test_autoattack_leaves_the_network_and_the_program_as_they_were():
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        with left_as_it_was(network):
-            found = AutoAttack(0.5)(network, x, y)
+        with left_as_it_was(model):
+            found = AutoAttack(0.5)(model, x, y)
         after = sys.gettrace()
     finally:
         sys.settrace(before)
     assert after is trace
-    # the picture withstands, so that each of the four attacks was run
+    # the image withstands, so that each of the four attacks was run
     with torch.no_grad():
-        assert torch.equal(network.eval()(found).argmax(1), y)
+        assert torch.equal(model.eval()(found).argmax(1), y)
 
 
 def test_without_its_package_autoattack_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
@@ -541,7 +541,7 @@ def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(tmp_path: Path,
     ]
     assert [(r["vicinity"], r["seed"]) for r in recipes] == [("ERM()", 0), ("ERM()", 1), ("Mixup(alpha=0.2)", 2)]
 
-    # what the network that was loaded gets wrong is what the loop measured of it
+    # what the model that was loaded gets wrong is what the loop measured of it
     trained = json.loads((folder / "mixup" / "results.json").read_text())
     assert errors["mixup"]["mixup"]["clean_top1"] == pytest.approx(trained["test_error"]["last"])
 
@@ -611,14 +611,14 @@ def test_the_table_is_the_papers():
 
 
 @pytest.mark.parametrize("size", ["smoke", "small", "paper"])
-def test_every_size_says_what_it_is(size: adversarial.Size, tmp_path: Path):
+def test_every_size_says_what_it_is(size: adversarial.Scale, tmp_path: Path):
     study = AdversarialStudy()
-    assert study.needs(size).minutes > 0
-    assert any("Not stated in the paper" in sentence for sentence in study.scaled_down(size))
+    assert study.requirements(size).minutes > 0
+    assert any("Not stated in the paper" in sentence for sentence in study.deviations(size))
     assert len(study.jobs(size)) == {"smoke": 2, "small": 3, "paper": 1}[size]
 
 
-def test_sounds_are_not_attacked(tmp_path: Path):
-    sounds = loading.Examples(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), ("a", "b"))
-    with pytest.raises(UserError, match="pixels of pictures"):
-        adversarial.load(Recipe(data="speech-commands-v1", network="small"), tmp_path, sounds)
+def test_audio_are_not_attacked(tmp_path: Path):
+    audio = loading.InMemoryDataset(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), ("a", "b"))
+    with pytest.raises(UserError, match="pixels of images"):
+        adversarial.load(Recipe(dataset="speech-commands-v1", model="small"), tmp_path, audio)

@@ -147,11 +147,11 @@ def test_the_generators_gradient_goes_through_the_mixing():
 
 
 def test_the_sets_are_those_of_the_demo():
-    assert len(ring().centres) == 8
-    assert all(math.hypot(x, y) == pytest.approx(1, rel=1e-15) for x, y in ring().centres)
-    assert ring().centres[0] == (0.0, 1.0)
-    assert len(set(grid().centres)) == 25
-    assert {x for x, _ in grid().centres} == {-1.0, -0.5, 0.0, 0.5, 1.0}
+    assert len(ring().centers) == 8
+    assert all(math.hypot(x, y) == pytest.approx(1, rel=1e-15) for x, y in ring().centers)
+    assert ring().centers[0] == (0.0, 1.0)
+    assert len(set(grid().centers)) == 25
+    assert {x for x, _ in grid().centers} == {-1.0, -0.5, 0.0, 0.5, 1.0}
     assert ring().std == grid().std == 0.01
 
 
@@ -161,19 +161,19 @@ def test_the_data_are_found_whole(modes: Modes):
     x = torch.from_numpy(modes.draw(draws(), n))
     found = modes.found(x, 3)
     expected = 1 - math.exp(-4.5)
-    assert found.modes == len(modes.centres)
+    assert found.modes == len(modes.centers)
     assert abs(found.share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
-    nearest = torch.cdist(x, torch.tensor(modes.centres, dtype=torch.float64)).argmin(1).bincount()
-    fair = n / len(modes.centres)
+    nearest = torch.cdist(x, torch.tensor(modes.centers, dtype=torch.float64)).argmin(1).bincount()
+    fair = n / len(modes.centers)
     assert bool((nearest.double().sub(fair).abs() < 5 * math.sqrt(fair)).all())
     assert bool(modes.inside(x).all())
 
 
 def test_modes_are_counted_from_a_tenth_of_their_fair_share_on():
     modes = ring()  # of 800 points, a fair share is 100
-    centres = torch.tensor(modes.centres, dtype=torch.float64)
+    centers = torch.tensor(modes.centers, dtype=torch.float64)
     rows = torch.cat(
-        [centres[0].repeat(10, 1), centres[1].repeat(9, 1), centres[2].repeat(281, 1), torch.zeros(500, 2)]
+        [centers[0].repeat(10, 1), centers[1].repeat(9, 1), centers[2].repeat(281, 1), torch.zeros(500, 2)]
     )
     assert modes.found(rows, 3) == Found(modes=2, share=300 / 800)
 
@@ -214,8 +214,8 @@ def plain_training(settings: Settings, loss: Callable, payoff: Callable) -> tupl
         for out in (1, 2)
     )
     start = Gan(settings, torch.float64)
-    for network, ours in ((d, start.d), (g, start.g)):
-        for parameter, value in zip(network.parameters(), ours.parameters(), strict=True):
+    for model, ours in ((d, start.d), (g, start.g)):
+        for parameter, value in zip(model.parameters(), ours.parameters(), strict=True):
             parameter.data.copy_(value.data)
     adam_d = torch.optim.Adam(d.parameters(), foreach=False)
     adam_g = torch.optim.Adam(g.parameters(), foreach=False)
@@ -396,9 +396,9 @@ def test_a_job_trains_what_its_name_says(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_paper_is_not_scaled_down_and_other_sizes_say_what_is():
-    assert list(GanStudy().scaled_down("paper")) == []
-    assert "128 units, not 512" in GanStudy().scaled_down("small")[0]
-    assert "4,000 iterations" in GanStudy().scaled_down("small")[1]
+    assert list(GanStudy().deviations("paper")) == []
+    assert "128 units, not 512" in GanStudy().deviations("small")[0]
+    assert "4,000 iterations" in GanStudy().deviations("small")[1]
 
 
 @pytest.mark.parametrize("left_out", [None, "ring-mixup-demo-0"])

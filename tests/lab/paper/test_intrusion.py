@@ -18,7 +18,7 @@ from vicinal.lab.data import toy
 from vicinal.lab.paper import intrusion, reproduce
 from vicinal.lab.paper.study import agreement
 
-SMALL = Path(__file__).parents[3] / "results" / "reproduce" / "premise" / "small"
+SMALL = Path(__file__).parents[3] / "results" / "reproduce" / "intrusion" / "small"
 FAMILIES = {family.name: family for family in toy.FAMILIES}
 POINTS = [(family, value) for family in toy.FAMILIES for value in family.values]
 NAMED = [f"{family.name}-{value:g}" for family, value in POINTS]
@@ -78,9 +78,9 @@ def test_labels_are_what_the_formula_says(name: str):
 
 def test_blobs_and_the_class_between_lie_where_they_should():
     table = FAMILIES["between"].table(0.4, 3000, 2)
-    centres = np.array([table.numbers[table.target == label].mean(0) for label in range(3)])
-    np.testing.assert_allclose(centres, [[-1, 0], [0, 0.4], [1, 0]], atol=4 * 0.3 / math.sqrt(1000))
-    spread = np.concatenate([table.numbers[table.target == label] - centres[label] for label in range(3)])
+    centers = np.array([table.numbers[table.target == label].mean(0) for label in range(3)])
+    np.testing.assert_allclose(centers, [[-1, 0], [0, 0.4], [1, 0]], atol=4 * 0.3 / math.sqrt(1000))
+    spread = np.concatenate([table.numbers[table.target == label] - centers[label] for label in range(3)])
     assert spread.std() == pytest.approx(0.3, rel=0.05)
     blobs = FAMILIES["blobs"].table(0.1, 3000, 2)
     assert blobs.numbers.shape == (3000, 10)
@@ -128,7 +128,7 @@ def result(
 
 
 def test_the_effect_is_paired_and_alpha_is_chosen_on_validation_rows():
-    (one,) = intrusion.summarise({"a": result("a", [0.1, 0.2, 0.3], [0.2, 0.31, 0.39])})
+    (one,) = intrusion.summarize({"a": result("a", [0.1, 0.2, 0.3], [0.2, 0.31, 0.39])})
     assert one["effect"][0] == pytest.approx(0.1)
     # differences 0.1, 0.11, 0.09: s = 0.01, t(2) = 4.3027
     assert one["effect"][1:] == pytest.approx([0.1 - 4.3027 * 0.01 / 3**0.5, 0.1 + 4.3027 * 0.01 / 3**0.5], abs=1e-6)
@@ -138,7 +138,7 @@ def test_the_effect_is_paired_and_alpha_is_chosen_on_validation_rows():
 
 def test_on_a_real_table_the_interval_allows_for_splits_that_overlap():
     toy_set, real = (
-        intrusion.summarise({"a": result("a", [0.1, 0.2, 0.3], [0.2, 0.31, 0.39], share=share)})[0]["effect"]
+        intrusion.summarize({"a": result("a", [0.1, 0.2, 0.3], [0.2, 0.31, 0.39], share=share)})[0]["effect"]
         for share in (0.0, 1 / 3)
     )
     # s**2 (1/3 + 1/3) instead of s**2 / 3
@@ -150,7 +150,7 @@ def test_verdicts_need_an_interval_on_one_side_of_0():
         "help": result("help", [0.2, 0.3, 0.4], [0.1, 0.19, 0.31]),
         "unclear": result("unclear", [0.2, 0.3, 0.4], [0.1, 0.4, 0.4]),
     }
-    assert [one["verdict"] for one in intrusion.summarise(done)] == ["help", "unclear"]
+    assert [one["verdict"] for one in intrusion.summarize(done)] == ["help", "unclear"]
 
 
 def test_rank_correlation_is_spearmans_with_a_bootstrap_over_families():
@@ -176,7 +176,7 @@ def test_a_bootstrap_by_families_is_wider_than_one_by_sets():
 
 def test_jobs_have_names_of_their_own_and_absent_tables_stay_in_the_table(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("VICINAL_DATA", raising=False)
-    study = intrusion.PremiseStudy()
+    study = intrusion.IntrusionStudy()
     jobs = [job.name for job in study.jobs("paper")]
     assert len(set(jobs)) == len(jobs) == 36 + 9
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_") for name in jobs)
@@ -191,26 +191,26 @@ def test_jobs_have_names_of_their_own_and_absent_tables_stay_in_the_table(monkey
 
 @pytest.mark.parametrize("size", ["smoke", "small", "paper"])
 def test_what_is_smaller_is_said(size: Any):
-    study = intrusion.PremiseStudy()
-    assert (study.scaled_down(size) == ()) == (size == "paper")
-    assert study.needs(size).minutes == intrusion.SCALES[size].minutes
+    study = intrusion.IntrusionStudy()
+    assert (study.deviations(size) == ()) == (size == "paper")
+    assert study.requirements(size).minutes == intrusion.SCALES[size].minutes
 
 
-def test_a_smoke_run_writes_results_rows_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(intrusion.toy, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", intrusion.Scale(2, 1, 1, 2, ("iris",), 0.2))
-    study = intrusion.PremiseStudy()
+    study = intrusion.IntrusionStudy()
     folder = reproduce.Folder(tmp_path, study, "smoke")
-    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "premise.json")]) == 2  # nothing is there
+    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 2  # nothing is there
     done = dict(reproduce.run(folder, "the command", 1, lambda line: None))
     assert list(done) == ["rings-0.1", "rings-1", "table-iris"]
     kept = done["rings-1"]
     seen = FAMILIES["rings"].table(1.0, intrusion.TOY_ROWS, 2)
     assert kept["indicator"]["1"]["conflict"] == list(diagnose.diagnose(seen, intrusion.ALPHAS).at(1.0).conflict)
-    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "premise.json")]) == 0
-    told = json.loads((tmp_path / "premise.json").read_text())
+    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 0
+    told = json.loads((tmp_path / "intrusion.json").read_text())
     assert told["command"] == "the command"
-    assert told["sets"] == intrusion.summarise(done)
+    assert told["sets"] == intrusion.summarize(done)
 
     rows = {row.name: row for row in study.rows("smoke", done)}
     assert len(rows) == 9
@@ -222,7 +222,7 @@ def test_a_smoke_run_writes_results_rows_and_pictures(tmp_path: Path, monkeypatc
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "var(--" not in path.read_text()
         assert "effect" in root.attrib["aria-label"].lower()
-    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["premise-all.svg", "premise-rings.svg"]
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["intrusion-all.svg", "intrusion-rings.svg"]
 
 
 # -- what was measured -------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_what_diagnose_quotes_is_what_the_kept_results_say():
     records = [json.loads(path.read_text()) for path in SMALL.glob("*.json") if path.stem != "table"]
     kept = {record["job"]: record["results"] for record in records}
     quoted = diagnose.evidence()
-    by_name = {one["set"]: one for one in intrusion.summarise(kept)}
+    by_name = {one["set"]: one for one in intrusion.summarize(kept)}
     assert [by_name[one["set"]] for one in quoted["sets"]] == quoted["sets"]
     rho = spearmanr([s["conflict"] for s in quoted["sets"]], [s["effect"][0] for s in quoted["sets"]]).statistic
     assert quoted["rank"]["all"]["rho"] == pytest.approx(rho)

@@ -27,10 +27,10 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.paper import cost, interpolation, plots, report, reproduce, toy, training, uci
 from vicinal.lab.paper.ablation import AblationStudy
-from vicinal.lab.paper.study import Job, Needs, Published, Row, Study, agreement
+from vicinal.lab.paper.study import Job, Published, Requirements, Row, Study, agreement
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import knn, loop, runs, stacked_mlp
-from vicinal.lab.training.distributed import Job as Alone
+from vicinal.lab.training.distributed import Processes as Alone
 
 ALONE = Alone(0, 1, torch.device("cpu"))
 SIZES = reproduce.SIZES
@@ -69,7 +69,7 @@ def test_a_study_says_what_it_is_and_needs(study: Study) -> None:
     assert study.section
     assert study.title
     for size in SIZES:
-        needs = study.needs(size)
+        needs = study.requirements(size)
         assert needs.minutes > 0
         assert needs.data
         assert needs.device
@@ -80,7 +80,7 @@ def test_a_study_says_what_it_is_and_needs(study: Study) -> None:
         assert len({row.name for row in rows}) == len(rows) > 0
         assert all(row.values == () for row in rows)
         assert {row.against for row in rows} - {None} <= {row.name for row in rows}
-    assert study.needs("smoke").minutes < 0.5
+    assert study.requirements("smoke").minutes < 0.5
     assert not study.draw("small", {}, Path("nowhere"))
 
 
@@ -180,10 +180,10 @@ class Counting(Study):
         self.calls: list[int] = []
         self.stop_at, self.decided_by = stop_at, decided_by
 
-    def needs(self, size: str) -> Needs:
-        return Needs("none", 0.01)
+    def requirements(self, size: str) -> Requirements:
+        return Requirements("none", 0.01)
 
-    def scaled_down(self, size: str) -> Sequence[str]:
+    def deviations(self, size: str) -> Sequence[str]:
         return []
 
     def jobs(self, size: str) -> Sequence[Job]:
@@ -247,9 +247,9 @@ def test_what_lacks_its_data_is_passed_over_and_what_it_gave_before_counts(tmp_p
 def test_a_failed_job_leaves_no_empty_folder(tmp_path: Path) -> None:
     class Failing(Counting):
         def _run(self, i: int, folder: Path) -> dict[str, Any]:
-            raise UserError("there is no data set")
+            raise UserError("there is no dataset")
 
-    with pytest.raises(UserError, match="there is no data set"):
+    with pytest.raises(UserError, match="there is no dataset"):
         run(tmp_path, Failing())
     assert not (tmp_path / "counting/smoke/job0").exists()
 
@@ -284,9 +284,9 @@ def test_results_of_another_version_are_reported_and_not_added_to(
     assert re.search(rf"Versions: vicinal 0\.0\.9, [^;]*; vicinal {re.escape(v.__version__)}, ", markdown)
 
 
-def test_premise_keeps_the_tables_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intrusion_keeps_the_tables_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VICINAL_DATA", raising=False)
-    jobs = {job.name: job.ready for job in reproduce.find("premise").jobs("small")}
+    jobs = {job.name: job.ready for job in reproduce.find("intrusion").jobs("small")}
     assert not jobs["table-abalone"]
     assert jobs["table-wine"]
 
@@ -420,10 +420,10 @@ def test_what_is_run_in_full() -> None:
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
-def test_the_table_of_uci_is_that_of_networks_trained_alone(
+def test_the_table_of_uci_is_that_of_models_trained_alone(
     smoke: dict[str, tuple[reproduce.Folder, list[Row]]],
 ) -> None:
-    """Against the plain loop of `fleet.py`'s first lines, network by network."""
+    """Against the plain loop of `fleet.py`'s first lines, model by model."""
     values = {row.name: row.values for row in smoke["uci"][1]}
     table = uci.load("htru2", "smoke")
     for name, vicinity in (("Htru2, ERM", v.ERM()), ("Htru2, mixup alpha = 0.4", v.Mixup(0.4))):
@@ -431,21 +431,21 @@ def test_the_table_of_uci_is_that_of_networks_trained_alone(
             rows = split(table, seed)
             encoding = Encoding.fit(table, rows.train)
             x, y = torch.from_numpy(encoding.inputs(table)), torch.from_numpy(encoding.targets(table))
-            first = stacked_mlp.Networks.initial([seed], x.shape[1], (128, 128), 3, torch.float32)
-            network = MLP(x.shape[1], outputs=3)
-            network.load_state_dict(first.state_dict(0))
-            adam, step = torch.optim.Adam(network.parameters()), 0
+            first = stacked_mlp.StackedMLP.initial([seed], x.shape[1], (128, 128), 3, torch.float32)
+            model = MLP(x.shape[1], outputs=3)
+            model.load_state_dict(first.state_dict(0))
+            adam, step = torch.optim.Adam(model.parameters()), 0
             train = torch.from_numpy(rows.train)
             for epoch in range(2):
                 for batch in torch.from_numpy(stacked_mlp.order(seed, epoch, len(train))).split(16):
                     inputs, target = x[train[batch]], y[train[batch]]
                     plan = vicinity.plan(len(batch), target, inputs, step=step, seed=seed, rank=0, worker=0)
                     adam.zero_grad()
-                    F.cross_entropy(network(plan(inputs)), plan.target(target)).backward()
+                    F.cross_entropy(model(plan(inputs)), plan.target(target)).backward()
                     adam.step()
                     step += 1
             test = torch.from_numpy(rows.test)
-            wrong = network(x[test]).argmax(1) != y[test]
+            wrong = model(x[test]).argmax(1) != y[test]
             assert values[name][seed] == pytest.approx(100 * float(wrong.double().mean()))
 
 
@@ -539,21 +539,21 @@ def test_a_surface_is_none_of_regression(tmp_path: Path) -> None:
 
 def test_between_is_the_plain_loop() -> None:
     """Against one pair after the other, in float64."""
-    pictures = synthetic.pictures(12, classes=4, side=16)
-    data = loading.Examples(pictures.images, pictures.labels, pictures.classes, (0.5,) * 3, (0.25,) * 3)
-    with loop.seeded(v.Key(0, 0, 0, 0, 1)):
-        network = models.build("small", 4).eval()
+    images = synthetic.images(12, classes=4, side=16)
+    data = loading.InMemoryDataset(images.images, images.labels, images.classes, (0.5,) * 3, (0.25,) * 3)
+    with loop.fork_rng(v.Key(0, 0, 0, 0, 1)):
+        model = models.build("small", 4).eval()
     first, second = interpolation.pairs(12, 5, 7)
-    course = interpolation.between(network, data, first, second)
+    course = interpolation.between(model, data, first, second)
     assert len(course.misses) == len(course.gradient) == 21
-    network = network.double()
+    model = model.double()
     for at in (0, 3, 10, 20):
         share = at / 20
         missed, norms = 0, []
         for i, j in zip(first.tolist(), second.tolist(), strict=True):
             (x, y) = data.batch(torch.tensor([i, j]), None)
             point = (share * x[0].double() + (1 - share) * x[1].double()).requires_grad_()
-            log_p = network(point[None]).log_softmax(1)[0]
+            log_p = model(point[None]).log_softmax(1)[0]
             loss = -share * log_p[y[0]] - (1 - share) * log_p[y[1]]
             (gradient,) = torch.autograd.grad(loss, point)
             norms.append(float(gradient.square().sum().sqrt()))
@@ -577,22 +577,22 @@ def test_pairs_are_of_different_examples_and_keyed() -> None:
 
 
 def small(**changes: Any) -> Recipe:
-    recipe = training.quick(Recipe(data="cifar10", network="small", vicinity="Mixup(alpha=1.0)"))
+    recipe = training.quick(Recipe(dataset="cifar10", model="small", vicinity="Mixup(alpha=1.0)"))
     return replace(recipe, **({"batch": 16, "examples": 32} | changes))
 
 
 def plain(recipe: Recipe, step_of: Any) -> dict[str, torch.Tensor]:
-    """Train an epoch by hand; `step_of(network, data, rows, step)` gives the loss of a step."""
+    """Train an epoch by hand; `step_of(model, data, rows, step)` gives the loss of a step."""
     data, _ = loading.load(recipe)
-    with loop.seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
-        network = models.build("small", 10)
-    sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    with loop.fork_rng(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+        model = models.build("small", 10)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     order = v.Key(0, 0, 0, 0, loop._ORDER).generator().permutation(len(data))
     for step, rows in enumerate(torch.from_numpy(order).split(16)):
         sgd.zero_grad()
-        step_of(network, data, rows, step).backward()
+        step_of(model, data, rows, step).backward()
         sgd.step()
-    return network.state_dict()
+    return model.state_dict()
 
 
 def assert_same(folder: Path, expected: dict[str, torch.Tensor]) -> None:
@@ -602,29 +602,29 @@ def assert_same(folder: Path, expected: dict[str, torch.Tensor]) -> None:
 
 
 def test_a_hidden_layer_is_mixed_where_the_recipe_says(tmp_path: Path) -> None:
-    recipe = small(latent="layer3")
+    recipe = small(mix_at="layer3")
     loop.train(recipe, tmp_path / "run", ALONE)
 
-    def step_of(network: Any, data: loading.Examples, rows: torch.Tensor, step: int) -> torch.Tensor:
+    def step_of(model: Any, data: loading.InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
         x, y = data.batch(rows, v.Key(0, 0, 0, step))
         plan = v.Mixup(1.0, seed=recipe.seed).plan(len(y), step=step)
-        hidden = plan(network.layer2(network.layer1(x)))
-        out = network.linear(network.layer4(network.layer3(hidden)).mean((2, 3)))
+        hidden = plan(model.layer2(model.layer1(x)))
+        out = model.linear(model.layer4(model.layer3(hidden)).mean((2, 3)))
         return F.cross_entropy(out, plan.target(y))
 
     assert_same(tmp_path / "run", plain(recipe, step_of))
     with pytest.raises(UserError, match="no module 'layer9'"):
-        loop.train(small(latent="layer9"), tmp_path / "other", ALONE)
-    with pytest.raises(UserError, match="accumulate=1 with latent"):
-        small(latent="layer3", accumulate=2)
-    with pytest.raises(UserError, match="neighbours or latent, not both"):
-        small(latent="layer3", neighbours=2)
+        loop.train(small(mix_at="layer9"), tmp_path / "other", ALONE)
+    with pytest.raises(UserError, match="grad_accum_steps=1 with latent"):
+        small(mix_at="layer3", grad_accum_steps=2)
+    with pytest.raises(UserError, match="neighbors or latent, not both"):
+        small(mix_at="layer3", knn=2)
 
 
 @pytest.mark.parametrize("of", ["all", "class"])
-def test_partners_are_neighbours_in_the_whole_training_set(tmp_path: Path, of: str) -> None:
+def test_partners_are_neighbors_in_the_whole_training_set(tmp_path: Path, of: str) -> None:
     examples_of = {"all": 32, "class": 60}[of]  # of 120 in ten classes: some of each
-    recipe = small(neighbours=2, neighbours_of=of, vicinity="InputMixup(alpha=1.0)", examples=examples_of)
+    recipe = small(knn=2, knn_scope=of, vicinity="InputMixup(alpha=1.0)", max_train_examples=examples_of)
     loop.train(recipe, tmp_path / "run", ALONE)
     data, _ = loading.load(recipe)
     clean = data.batch(torch.arange(len(data)), None)[0].flatten(1).double()
@@ -637,7 +637,7 @@ def test_partners_are_neighbours_in_the_whole_training_set(tmp_path: Path, of: s
     near = knn.of(data, recipe)
     assert torch.equal(near.rows.sort(1).values, nearest.sort(1).values)
 
-    def step_of(network: Any, data: loading.Examples, rows: torch.Tensor, step: int) -> torch.Tensor:
+    def step_of(model: Any, data: loading.InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
         key = v.Key(0, 0, 0, step)
         partner = near.draw(rows, key)
         assert all(int(p) in nearest[r] for r, p in zip(rows, partner, strict=True))
@@ -647,20 +647,20 @@ def test_partners_are_neighbours_in_the_whole_training_set(tmp_path: Path, of: s
         share = plan.weight[:, None, None, None]
         mixed = torch.lerp(other, x, share)  # rounded as ours is: training carries the least difference far
         label = torch.where(plan.weight >= 0.5, y, data.labels[partner])
-        return F.cross_entropy(network(mixed), label)
+        return F.cross_entropy(model(mixed), label)
 
     assert_same(tmp_path / "run", plain(recipe, step_of))
 
 
-def test_neighbours_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="neighbours=40, but an example has 31 others"):
-        loop.train(small(neighbours=40), tmp_path / "a", ALONE)
+def test_neighbors_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="knn=40, but an example has 31 others"):
+        loop.train(small(knn=40), tmp_path / "a", ALONE)
     with pytest.raises(UserError, match="take Mixup or InputMixup"):
-        loop.train(small(neighbours=2, vicinity="CutMix()"), tmp_path / "b", ALONE)
+        loop.train(small(knn=2, vicinity="CutMix()"), tmp_path / "b", ALONE)
 
 
-def test_all_neighbours_are_drawn_alike() -> None:
-    near = knn.Neighbours(torch.arange(40).view(4, 10))
+def test_all_neighbors_are_drawn_alike() -> None:
+    near = knn.Neighbors(torch.arange(40).view(4, 10))
     drawn_rows = torch.stack([near.draw(torch.tensor([2, 0]), v.Key(0, 0, 0, step)) for step in range(500)])
     counts = torch.bincount(drawn_rows[:, 0] - 20, minlength=10)
     assert len(counts) == 10
@@ -670,7 +670,7 @@ def test_all_neighbours_are_drawn_alike() -> None:
 def test_which_labels_are_replaced_is_known() -> None:
     labels = torch.arange(4000) % 10
     noisy = loading.corrupt(labels, 10, 0.5, seed=3)
-    replaced = loading.corrupted(4000, 0.5, seed=3)
+    replaced = loading.corrupted_mask(4000, 0.5, seed=3)
     assert torch.equal(noisy[~replaced], labels[~replaced])
     assert abs(float(replaced.double().mean()) - 0.5) < 4 * 0.5 / math.sqrt(4000)
     # nine of ten of those replaced are another label now
@@ -679,19 +679,19 @@ def test_which_labels_are_replaced_is_known() -> None:
 
 
 def test_what_was_trained_is_read_back(tmp_path: Path) -> None:
-    recipe = small(augment=False, noise=0.5)
+    recipe = small(augment=False, label_noise=0.5)
     results = loop.train(recipe, tmp_path / "run", ALONE)
-    assert runs.recipe_of(tmp_path / "run") == recipe
-    network = runs.network_of(tmp_path / "run", 10)
+    assert runs.load_recipe(tmp_path / "run") == recipe
+    model = runs.load_model(tmp_path / "run", 10)
     data, test = loading.load(recipe)
     assert data.augment is None
     assert len(test) == 20
-    assert float(runs.wrong(network, test).double().mean()) == pytest.approx(results["test_error"]["last"])
+    assert float(runs.misclassified(model, test).double().mean()) == pytest.approx(results["test_error"]["last"])
     with pytest.raises(UserError, match="no run of vicinal train"):
-        runs.recipe_of(tmp_path)
+        runs.load_recipe(tmp_path)
     (tmp_path / "run/weights.pt").unlink()
     with pytest.raises(UserError, match="is not finished"):
-        runs.network_of(tmp_path / "run", 10)
+        runs.load_model(tmp_path / "run", 10)
     (tmp_path / "run/results.json").write_text('{"epochs": [')
     with pytest.raises(UserError, match=r"results.json is damaged; remove .*run, and it is run again"):
         loop.train(recipe, tmp_path / "run", ALONE)
@@ -704,10 +704,10 @@ def test_every_line_of_the_ablation_is_its_own_training() -> None:
     by_name = {cell.name: cell.recipe for cell in cells}
     smote = by_name["mix inputs only, SC + KNN (SMOTE), weight decay 1e-4"]
     assert smote is not None
-    assert (smote.vicinity, smote.neighbours, smote.neighbours_of) == ("InputMixup(alpha=1.0)", 200, "class")
+    assert (smote.vicinity, smote.knn, smote.knn_scope) == ("InputMixup(alpha=1.0)", 200, "class")
     last = by_name["mix labels and latent, layer 5, weight decay 5e-4"]
     assert last is not None
-    assert (last.latent, last.weight_decay, last.epochs, last.drops) == ("linear", 5e-4, 200, (100, 150))
+    assert (last.mix_at, last.weight_decay, last.epochs, last.milestones) == ("linear", 5e-4, 200, (100, 150))
 
 
 def test_the_memory_of_a_step_is_the_most_that_is_there_at_once() -> None:
@@ -746,7 +746,7 @@ def test_studies_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     for study in reproduce.STUDIES:
         assert study.name in said
-        assert study.needs("paper").data in said
+        assert study.requirements("paper").data in said
 
 
 def test_a_study_is_run_and_said(
@@ -795,13 +795,13 @@ def test_a_study_without_data_does_not_keep_the_others_from_running(
         name = "lacking"
 
         def _run(self, i: int, folder: Path) -> dict[str, Any]:
-            raise UserError("there is no data set")
+            raise UserError("there is no dataset")
 
     counting = Counting()
     monkeypatch.setattr(reproduce, "STUDIES", (Lacking(), counting))
     args = ["reproduce", "all", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]
     assert cli.main(args) == 2
-    assert "vicinal: lacking: there is no data set" in capsys.readouterr().err
+    assert "vicinal: lacking: there is no dataset" in capsys.readouterr().err
     assert counting.calls == [0, 1, 2, 3]
 
 
@@ -837,11 +837,11 @@ def test_ctrl_c_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
 def untrained(folder: Path, **changes: Any) -> Path:
     """Make a finished run's folder without training."""
     recipe = small(**changes)
-    with loop.seeded(v.Key(recipe.seed, 0, 0, 0, 1)):
-        network = models.build(recipe.network, 10)
+    with loop.fork_rng(v.Key(recipe.seed, 0, 0, 0, 1)):
+        model = models.build(recipe.model, 10)
     folder.mkdir()
     (folder / "recipe.json").write_text(json.dumps({"recipe": asdict(recipe)}))
-    torch.save(network.state_dict(), folder / "weights.pt")
+    torch.save(model.state_dict(), folder / "weights.pt")
     return folder
 
 
@@ -849,15 +849,15 @@ def test_two_runs_are_compared_between_their_points(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interpolation, "PAIRS", 6)
-    for name, recipe in (("a", small(vicinity="ERM()")), ("b", small()), ("c", small(examples=16))):
+    for name, recipe in (("a", small(vicinity="ERM()")), ("b", small()), ("c", small(max_train_examples=16))):
         loop.train(recipe, tmp_path / name, ALONE)
     capsys.readouterr()
     assert cli.main(["between", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
     said, progress = capsys.readouterr()
     assert progress.splitlines() == [f"{tmp_path / name}: 6 of 6 pairs" for name in "ab"]
     record = json.loads((tmp_path / "out/between.json").read_text())
-    a, b = (record["networks"][letter] for letter in "AB")
-    assert [network["folder"] for network in (a, b)] == [str(tmp_path / name) for name in "ab"]
+    a, b = (record["models"][letter] for letter in "AB")
+    assert [model["folder"] for model in (a, b)] == [str(tmp_path / name) for name in "ab"]
     assert f"{100 * a['misses'][10]:13.2f}{100 * b['misses'][10]:13.2f}" in said
     for letter in "ab":
         svg = (tmp_path / f"out/figure2{letter}.svg").read_text()
@@ -866,14 +866,14 @@ def test_two_runs_are_compared_between_their_points(
     assert "trained on different examples (examples: 32 and 16)" in capsys.readouterr().err
 
 
-def test_a_run_beside_itself_is_two_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_beside_itself_is_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpolation, "PAIRS", 6)
     run = str(untrained(tmp_path / "a"))
     assert cli.main(["between", run, run, "--out", str(tmp_path / "out")]) == 0
-    networks = json.loads((tmp_path / "out/between.json").read_text())["networks"]
-    assert list(networks) == ["A", "B"]
-    assert networks["A"] == networks["B"]
-    assert networks["A"]["folder"] == run
+    models = json.loads((tmp_path / "out/between.json").read_text())["models"]
+    assert list(models) == ["A", "B"]
+    assert models["A"] == models["B"]
+    assert models["A"]["folder"] == run
 
 
 def test_between_refuses_a_file_before_it_asks(
@@ -937,7 +937,7 @@ def test_damaged_weights_are_found_before_anything_is_asked(
         ({"learning_rate": None}, "learning_rate of its recipe cannot be null"),
         ({"examples": "all"}, 'examples of its recipe cannot be "all"'),
         ({"crop": []}, "crop of its recipe cannot be []"),
-        ({"network": 1}, "network of its recipe cannot be 1"),
+        ({"model": 1}, "model of its recipe cannot be 1"),
         ({"augment": 1}, "augment of its recipe cannot be 1"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"more": 0}, "another version: its recipe and this one's differ in 'more'"),
@@ -945,12 +945,12 @@ def test_damaged_weights_are_found_before_anything_is_asked(
 )
 def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path) -> None:
     run = untrained(tmp_path / "run", learning_rate=1)  # a whole number is a number
-    assert runs.recipe_of(run).learning_rate == 1
+    assert runs.load_recipe(run).learning_rate == 1
     path = run / "recipe.json"
     recipe = json.loads(path.read_text())["recipe"] | changes if isinstance(changes, dict) else changes
     path.write_text(json.dumps({"recipe": recipe}))
     with pytest.raises(UserError) as refused:
-        runs.recipe_of(run)
+        runs.load_recipe(run)
     assert str(path) in str(refused.value)
     assert words in str(refused.value)
 
@@ -959,7 +959,7 @@ def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path)
     ("a", "b", "field"),
     [
         ({"size": 32}, {"size": 64}, "size: 32 and 64"),
-        ({"crop": "padded"}, {"crop": "resized"}, "crop: padded and resized"),
+        ({"crop": "random_crop"}, {"crop": "random_resized_crop"}, "crop: random_crop and random_resized_crop"),
         ({"noise": 0.5, "seed": 1}, {"noise": 0.5, "seed": 2}, "seed: 1 and 2"),
         ({"examples": None}, {"examples": 9}, "examples: None and 9"),
     ],
@@ -967,14 +967,14 @@ def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path)
 def test_other_inputs_of_one_folder_are_not_the_same_examples(
     a: dict[str, Any], b: dict[str, Any], field: str, tmp_path: Path
 ) -> None:
-    runs = [untrained(tmp_path / name, data="photos", **changes) for name, changes in (("a", a), ("b", b))]
+    runs = [untrained(tmp_path / name, dataset="photos", **changes) for name, changes in (("a", a), ("b", b))]
     with pytest.raises(UserError, match=rf"different examples \({field}\)"):
         interpolation.load(*runs)
 
 
 def test_what_does_not_change_the_inputs_is_not_asked() -> None:
-    assert loading.decided_by(small(size=32, seed=3, augment=False)) == loading.decided_by(small(epochs=9))
-    assert list(loading.decided_by(small(data="imagenet"))) == ["data", "examples", "noise", "size", "crop"]
+    assert loading.decided_by(small(image_size=32, seed=3, augment=False)) == loading.decided_by(small(epochs=9))
+    assert list(loading.decided_by(small(dataset="imagenet"))) == ["data", "examples", "noise", "size", "crop"]
 
 
 def test_curves_are_named_with_their_strokes() -> None:
@@ -1057,13 +1057,15 @@ def test_the_page_says_in_short_what_was_run(tmp_path: Path, monkeypatch: pytest
 def test_what_was_not_run_says_what_it_needs(tmp_path: Path) -> None:
     html, markdown = (path.read_text() for path in report.write(tmp_path, None, "command"))
     for study in reproduce.STUDIES:
-        assert f"vicinal reproduce {study.name} --size small</code> needs data: {study.needs('small').data}" in html
+        assert (
+            f"vicinal reproduce {study.name} --size small</code> needs data: {study.requirements('small').data}" in html
+        )
     published = sum(row.published is not None for study in reproduce.STUDIES for row in study.rows("small", {}))
     assert f"{published} not run" in markdown
     assert "0 inside the interval" in markdown
 
 
-def test_a_foreign_picture_does_not_touch_the_page() -> None:
+def test_a_foreign_image_does_not_touch_the_page() -> None:
     import io
 
     from matplotlib.figure import Figure

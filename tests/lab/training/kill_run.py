@@ -36,7 +36,8 @@ from vicinal.lab import atomic
 
 KINDS = ("write", "step", "start", "step", "write")
 ARGUMENTS = (
-    "cifar10-small-mixup", "examples=1024", "test_examples=256", "epochs=6", "batch=32", "drops=3,5", "ema=0.9",
+    *("cifar10-small-mixup", "max_train_examples=1024", "max_test_examples=256", "epochs=6", "batch_size=32"),
+    *("milestones=3,5", "ema_decay=0.9"),
 )  # fmt: skip
 _SAVE_EVERY = 0.02  # seconds
 _LONGEST = 900.0  # seconds that a training may take before this program gives up

@@ -24,7 +24,7 @@ with open(out.parent / "times.txt", "a") as file:
 """
 
 
-def test_all_pairs_of_values(tmp_path: Path) -> None:
+def test_all_pairs_from_json(tmp_path: Path) -> None:
     found = grid.points(RECIPE, ["seed=0,1", "vicinity=ERM(),Mixup(alpha=0.2, pairing=SameClass())"], tmp_path)
     assert [point.changes for point in found] == [
         ("seed=0", "vicinity=ERM()"),
@@ -43,7 +43,7 @@ def test_all_pairs_of_values(tmp_path: Path) -> None:
         (["seed=1,"], "no axis"),
         (["seed=1,1"], "each value once"),
         (["seed=1", "seed=2"], "given to --grid twice"),
-        (["drops=1,2"], "is a list itself"),
+        (["milestones=1,2"], "is a list itself"),
         (["sed=1,2"], "did you mean seed"),
         (["epochs=1,0"], "1 or more"),
         (["vicinity=ERM(),ERM( )"], "same folder"),

@@ -25,20 +25,20 @@ import vicinal as v
 from vicinal.lab import atomic, models, parse
 from vicinal.lab.data import loading
 from vicinal.lab.data.augment import CropFlip
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.errors import UserError
-from vicinal.lab.recipe import Recipe, changed, override, quick
+from vicinal.lab.recipe import Recipe, describe_changes, quick, with_overrides
 from vicinal.lab.training import checkpoint, distributed, loop, recipes
 from vicinal.lab.training import simple as plainest
-from vicinal.lab.training.distributed import Job
+from vicinal.lab.training.distributed import Processes
 
-ALONE = Job(0, 1, torch.device("cpu"))
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 20 small pictures each, told apart by their colour."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 20 small images each, told apart by their color."""
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.Generator(np.random.Philox(5))
     for c, word in enumerate(("blue", "green", "red")):
         (folder / word).mkdir()
@@ -52,7 +52,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(data: Path, **changes: object) -> Recipe:
     values = {
         "data": str(data),
-        "network": "small",
+        "model": "small",
         "vicinity": "Mixup(alpha=1.0)",
         "epochs": 3,
         "batch": 8,
@@ -81,21 +81,21 @@ class Stop(Exception):
 def error_of(what: Recipe, folder: Path) -> float:
     """The test error of the weights that a run wrote."""
     _, test = loading.load(what)
-    network = models.build(what.network, 3)
-    network.load_state_dict(weights(folder))
+    model = models.build(what.model, 3)
+    model.load_state_dict(weights(folder))
     x, y = test.batch(torch.arange(len(test)), None)
     with torch.no_grad():
-        return float((network.eval()(x).argmax(1) != y).double().mean())
+        return float((model.eval()(x).argmax(1) != y).double().mean())
 
 
-def test_the_loop_is_the_plain_loop(pictures: Path, tmp_path: Path) -> None:
+def test_the_loop_is_the_plain_loop(images: Path, tmp_path: Path) -> None:
     """Against the same steps written down one by one, without the loop's classes."""
-    what = recipe(pictures, epochs=2, momentum=0.8, weight_decay=0.01)
+    what = recipe(images, epochs=2, momentum=0.8, weight_decay=0.01)
     loop.train(what, tmp_path / "run", ALONE)
     data, _ = loading.load(what)
-    with loop.seeded(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
-        network = models.build("small", 3)
-    sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
+    with loop.fork_rng(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+        model = models.build("small", 3)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
     mixup, step = v.Mixup(1.0, seed=what.seed), 0
     for epoch in range(2):
         order = v.Key(0, 0, 0, epoch, loop._ORDER).generator().permutation(len(data))
@@ -103,11 +103,11 @@ def test_the_loop_is_the_plain_loop(pictures: Path, tmp_path: Path) -> None:
             x, y = data.batch(rows, v.Key(0, 0, 0, step))
             plan = mixup.plan(len(y), step=step)
             sgd.zero_grad()
-            F.cross_entropy(network(plan(x)), plan.target(y)).backward()
+            F.cross_entropy(model(plan(x)), plan.target(y)).backward()
             sgd.step()
             step += 1
     for name, value in weights(tmp_path / "run").items():
-        torch.testing.assert_close(value, network.state_dict()[name], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-5, atol=1e-6)
 
 
 class HalfCosine(Recipe):
@@ -142,7 +142,7 @@ def test_the_plainest_loop_trains_to_the_same_bits(
     another order than `vicinal.losses` does for a whole plan's target; the gradients are the same.
     """
     what = HalfCosine(
-        "drawn-pictures",
+        "synthetic-images",
         f"{__name__}:Dropping",
         vicinity,
         epochs=2,
@@ -165,21 +165,21 @@ def test_the_plainest_loop_trains_to_the_same_bits(
     ours = losses[:]
     losses.clear()
     data, test = loading.load(what)
-    assert isinstance(data, Examples)
-    assert isinstance(test, Examples)
-    training = plainest.Training(what.network, epochs=2, batch=32, learning_rate=0.01)
-    network, _ = plainest.train(training, data, torch.arange(len(data)), parse.parse(vicinity), seed=3)
+    assert isinstance(data, InMemoryDataset)
+    assert isinstance(test, InMemoryDataset)
+    training = plainest.Training(what.model, epochs=2, batch=32, learning_rate=0.01)
+    model, _ = plainest.train(training, data, torch.arange(len(data)), parse.parse(vicinity), seed=3)
     assert len(losses) == len(set(losses)) == 8
     np.testing.assert_allclose(losses, ours, rtol=4 * np.finfo(np.float32).eps if vicinity == "ERM()" else 0)
-    assert weights(tmp_path / "run").keys() == network.state_dict().keys()
+    assert weights(tmp_path / "run").keys() == model.state_dict().keys()
     for name, value in weights(tmp_path / "run").items():
-        assert torch.equal(value, network.state_dict()[name]), name
-    hits = plainest.outputs(network, test, torch.arange(len(test))).argmax(1) == test.labels
+        assert torch.equal(value, model.state_dict()[name]), name
+    hits = plainest.outputs(model, test, torch.arange(len(test))).argmax(1) == test.labels
     assert results["test_error"]["last"] == 1 - hits.sum().item() / len(test)
 
 
-def test_it_learns_and_reports(pictures: Path, tmp_path: Path) -> None:
-    results = loop.train(recipe(pictures, epochs=12, drops=()), tmp_path / "run", ALONE)
+def test_it_learns_and_reports(images: Path, tmp_path: Path) -> None:
+    results = loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)
     errors = [line["test_error"] for line in results["epochs"]]
     assert results["test_error"]["last"] == errors[-1] < 0.2
     assert results["test_error"]["best"] == min(errors)
@@ -187,12 +187,12 @@ def test_it_learns_and_reports(pictures: Path, tmp_path: Path) -> None:
     assert [line["epoch"] for line in results["epochs"]] == list(range(1, 13))
     assert not list((tmp_path / "run").glob("*.ckpt"))
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
-    again = loop.train(recipe(pictures, epochs=12, drops=()), tmp_path / "run", ALONE)  # done already
+    again = loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)  # done already
     assert again == results
 
 
-def test_the_test_error_is_that_of_the_weights(pictures: Path, tmp_path: Path) -> None:
-    what = recipe(pictures, epochs=2)
+def test_the_test_error_is_that_of_the_weights(images: Path, tmp_path: Path) -> None:
+    what = recipe(images, epochs=2)
     results = loop.train(what, tmp_path / "run", ALONE)
     assert results["test_error"]["last"] == pytest.approx(error_of(what, tmp_path / "run"))
 
@@ -205,15 +205,15 @@ def test_the_test_error_is_that_of_the_weights(pictures: Path, tmp_path: Path) -
         {"ema": 0.9},
         {"precision": "bfloat16"},
         {"vicinity": "Scheduled(Mixup(alpha=0.2), start=1)", "noise": 0.5},
-        {"network": "tests_lab_linear:build", "dropout": 0.5},
+        {"model": "tests_lab_linear:build", "dropout": 0.5},
         {"decay_norms": False, "nesterov": True, "warmup_epochs": 2},
         {"channels_last": True},
     ],
 )
 def test_every_option_resumes_to_the_same_bits(
-    pictures: Path, tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    what = recipe(pictures, **changes)
+    what = recipe(images, **changes)
     loop.train(what, tmp_path / "whole", ALONE)
     written = []
     save = checkpoint.save
@@ -240,22 +240,22 @@ def test_every_option_resumes_to_the_same_bits(
         assert a == b
 
 
-def test_accumulation_changes_nothing_but_memory(pictures: Path) -> None:
+def test_accumulation_changes_nothing_but_memory(images: Path) -> None:
     # without batch norm, whose statistics are those of the part
-    data, test = loading.load(recipe(pictures))
+    data, test = loading.load(recipe(images))
     results = []
     for accumulate in (1, 4):
-        what = recipe(pictures, network="tests_lab_linear:build", accumulate=accumulate)
+        what = recipe(images, model="tests_lab_linear:build", grad_accum_steps=accumulate)
         run = loop._Run(what, data, test, ALONE)
         for _ in run.steps():
             pass
-        results.append([p.detach().clone() for p in run.network.parameters()])
+        results.append([p.detach().clone() for p in run.model.parameters()])
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(autouse=True)
 def linear_module(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A network without batch norm, as a module of the user's own."""
+    """A model without batch norm, as a module of the user's own."""
     folder = tmp_path_factory.mktemp("modules")
     (folder / "tests_lab_linear.py").write_text(
         "from torch import nn\n"
@@ -266,14 +266,14 @@ def linear_module(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     monkeypatch.syspath_prepend(str(folder))
 
 
-def test_two_processes_see_the_examples_of_one(pictures: Path) -> None:
-    what = recipe(pictures)
+def test_two_processes_see_the_examples_of_one(images: Path) -> None:
+    what = recipe(images)
     seen: dict[int, list[list[int]]] = {}
     for world in (1, 2):
         seen[world] = []
         order = torch.from_numpy(v.Key(0, 0, 0, 0, loop._ORDER).generator().permutation(36))
-        for rows in order.split(what.batch):
-            shares = [Job(rank, world, torch.device("cpu")).share(rows) for rank in range(world)]
+        for rows in order.split(what.batch_size):
+            shares = [Processes(rank, world, torch.device("cpu")).shard(rows) for rank in range(world)]
             assert len({len(share) for share in shares}) <= 2
             seen[world].append(sorted(torch.cat(shares).tolist()))
     assert seen[1] == seen[2]
@@ -302,7 +302,7 @@ def _join(target: Callable[..., None], rank: int, world: int, port: int, args: t
         target(job, *args)
 
 
-def stopped_and_whole(job: Job, what: Recipe, folder: Path) -> None:
+def stopped_and_whole(job: Processes, what: Recipe, folder: Path) -> None:
     """Train once whole, once stopped in the middle of an epoch and taken up again."""
     loop.train(what, folder / "whole", job)
     save, end_epoch = loop._save, loop._Run.end_epoch
@@ -314,7 +314,7 @@ def stopped_and_whole(job: Job, what: Recipe, folder: Path) -> None:
             raise Stop
 
     def noting(run: loop._Run) -> dict[str, object]:
-        means.append(run.network.get_buffer("layer1.2.running_mean").tolist())
+        means.append(run.model.get_buffer("layer1.2.running_mean").tolist())
         return end_epoch(run)
 
     loop._save, loop._Run.end_epoch = stopping, noting  # type: ignore[assignment]
@@ -330,10 +330,10 @@ def stopped_and_whole(job: Job, what: Recipe, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
 def test_many_processes_resume_in_the_middle_of_an_epoch_to_the_same_bits(
-    pictures: Path, tmp_path: Path, world: int
+    images: Path, tmp_path: Path, world: int
 ) -> None:
     # three: there the order of a sum matters, as it does not for two
-    what = recipe(pictures, batch=6, epochs=2, drops=(1,), ema=0.9)
+    what = recipe(images, batch_size=6, epochs=2, milestones=(1,), ema_decay=0.9)
     together(stopped_and_whole, world, what, tmp_path)
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
     whole, parts = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts"))
@@ -347,16 +347,16 @@ def test_many_processes_resume_in_the_middle_of_an_epoch_to_the_same_bits(
     assert whole["test_error"]["last"] == pytest.approx(error_of(what, tmp_path / "whole"))
 
 
-def plain(job: Job, what: Recipe, folder: Path) -> None:
+def plain(job: Processes, what: Recipe, folder: Path) -> None:
     """Train without augmentation, which is drawn for each process."""
     CropFlip.__call__ = lambda self, x, key: x  # type: ignore[method-assign]
     loop.train(what, folder, job)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_as_one_does(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # without mixing, which is drawn for each process, and without batch norm
-    what = recipe(pictures, epochs=1, examples=32, vicinity="ERM()", network="tests_lab_linear:build")
+    what = recipe(images, epochs=1, max_train_examples=32, vicinity="ERM()", model="tests_lab_linear:build")
     together(plain, 2, what, tmp_path / "two")
     monkeypatch.setattr(CropFlip, "__call__", lambda self, x, key: x)
     loop.train(what, tmp_path / "one", ALONE)
@@ -365,23 +365,23 @@ def test_two_processes_train_as_one_does(pictures: Path, tmp_path: Path, monkeyp
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
 
 
-def arguments(pictures: Path) -> tuple[str, ...]:
-    return ("cifar10-small-mixup", f"data={pictures}", "epochs=6", "batch=4", "drops=4", "precision=float32")
+def arguments(images: Path) -> tuple[str, ...]:
+    return ("cifar10-small-mixup", f"dataset={images}", "epochs=6", "batch_size=4", "milestones=4", "precision=float32")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
-def test_killed_at_drawn_instants_it_ends_with_the_same_bits(pictures: Path, tmp_path: Path, world: int) -> None:
+def test_killed_at_drawn_instants_it_ends_with_the_same_bits(images: Path, tmp_path: Path, world: int) -> None:
     # while a checkpoint is written, and between two; results/kill has many more
-    found = kill_run.kill_and_compare(arguments(pictures), tmp_path, world, kills=2)
+    found = kill_run.kill_and_compare(arguments(images), tmp_path, world, kills=2)
     kills = [kill for run in found["runs"] for kill in run["kills"]]
     assert len(kills) == 2
     assert all(run["same"] and not run["unfinished_files_left"] for run in found["runs"])
 
 
 @pytest.mark.slow
-def test_a_process_that_stops_takes_the_others_down_and_the_command_goes_on(pictures: Path, tmp_path: Path) -> None:
-    training = kill_run.Training(arguments(pictures), tmp_path / "run", world=2, patience=10.0)
+def test_a_process_that_stops_takes_the_others_down_and_the_command_goes_on(images: Path, tmp_path: Path) -> None:
+    training = kill_run.Training(arguments(images), tmp_path / "run", world=2, patience=10.0)
     training.start()
     end = time.monotonic() + 120
     while not training.newest() and time.monotonic() < end:
@@ -417,8 +417,8 @@ def test_torchrun_names_the_process_that_died(tmp_path: Path) -> None:
     assert re.search(r"rank +: 1 \(local_rank: 1\)\s+exitcode +: -9", done.stderr)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(pictures: Path) -> None:
-    what = recipe(pictures)
+def test_a_run_goes_on_with_another_number_of_processes(images: Path) -> None:
+    what = recipe(images)
     data, test = loading.load(what)
     run = loop._Run(what, data, test, ALONE)
     for _ in zip(range(2), run.steps(), strict=False):
@@ -433,8 +433,8 @@ def test_a_run_goes_on_with_another_number_of_processes(pictures: Path) -> None:
     assert (other.step, other.progress()[0]) == (2, 2)
 
 
-def test_nobody_else_trains_in_a_folder_in_use(pictures: Path, tmp_path: Path) -> None:
-    what = recipe(pictures, epochs=1)
+def test_nobody_else_trains_in_a_folder_in_use(images: Path, tmp_path: Path) -> None:
+    what = recipe(images, epochs=1)
     (tmp_path / "run").mkdir()
     with atomic.locked(tmp_path / "run" / ".lock") as ours:
         assert ours
@@ -446,20 +446,20 @@ def test_nobody_else_trains_in_a_folder_in_use(pictures: Path, tmp_path: Path) -
     assert not list((tmp_path / "run").glob(".*.partial"))
 
 
-def test_a_batch_too_small_for_its_parts_is_refused(pictures: Path, tmp_path: Path) -> None:
+def test_a_batch_too_small_for_its_parts_is_refused(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"36 examples in batches of 64 give no step .* a batch needs 64 examples"):
-        loop.train(recipe(pictures, batch=64, accumulate=64), tmp_path / "run", ALONE)
+        loop.train(recipe(images, batch_size=64, grad_accum_steps=64), tmp_path / "run", ALONE)
 
 
-def test_steps_and_test_examples_are_at_most_so_many(pictures: Path, tmp_path: Path) -> None:
-    results = loop.train(recipe(pictures, epochs=2, steps=3, test_examples=5), tmp_path / "run", ALONE)
+def test_steps_and_test_examples_are_at_most_so_many(images: Path, tmp_path: Path) -> None:
+    results = loop.train(recipe(images, epochs=2, max_steps_per_epoch=3, max_test_examples=5), tmp_path / "run", ALONE)
     assert [line["step"] for line in results["epochs"]] == [3, 6]
     assert all(round(5 * line["test_error"], 6) % 1 == 0 for line in results["epochs"])
-    everything, some = (loading.load(recipe(pictures, **some))[1] for some in ({}, {"test_examples": 5}))
+    everything, some = (loading.load(recipe(images, **some))[1] for some in ({}, {"test_examples": 5}))
     rows = [next(i for i in range(len(everything)) if torch.equal(x, everything.inputs[i])) for x in some.inputs]
     assert len(set(rows)) == len(some) == 5
     assert rows == sorted(rows) != list(range(5))  # of all classes, where they lie in order
-    assert len(loading.load(recipe(pictures, test_examples=10**6))[1]) == len(everything)
+    assert len(loading.load(recipe(images, max_test_examples=10**6))[1]) == len(everything)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_steps_and_test_examples_are_at_most_so_many(pictures: Path, tmp_path: P
     ],
 )
 def test_mixup_is_off_in_the_first_or_last_epochs(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vicinity: str, mixed: list[bool]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vicinity: str, mixed: list[bool]
 ) -> None:
     seen: list[bool] = []
     accuracy = v.metrics.mixed_accuracy
@@ -481,14 +481,14 @@ def test_mixup_is_off_in_the_first_or_last_epochs(
         return accuracy(out, target)
 
     monkeypatch.setattr(loop.metrics, "mixed_accuracy", watched)
-    loop.train(recipe(pictures, vicinity=vicinity, steps=2), tmp_path / "run", ALONE)
+    loop.train(recipe(images, vicinity=vicinity, max_steps_per_epoch=2), tmp_path / "run", ALONE)
     assert seen == [flag for flag in mixed for _ in range(2)]
 
 
-def test_tensorboard_has_the_figures_once_resumed_or_not(pictures: Path, tmp_path: Path) -> None:
+def test_tensorboard_has_the_figures_once_resumed_or_not(images: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    what = recipe(pictures, steps=2)
+    what = recipe(images, max_steps_per_epoch=2)
     save = loop._save
 
     def stopping(folder: Path, run: loop._Run) -> None:
@@ -516,31 +516,37 @@ def test_tensorboard_has_the_figures_once_resumed_or_not(pictures: Path, tmp_pat
 
 
 def test_tensorboard_that_is_not_there_is_said_before_anything_is_written(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"pip install tensorboard"):
-        loop.train(recipe(pictures), tmp_path / "run", ALONE, tensorboard=True)
+        loop.train(recipe(images), tmp_path / "run", ALONE, tensorboard=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_quick_look_scales_the_recipe_and_what_is_given_goes_before() -> None:
     full = recipes.find("cifar10-preact18-mixup")
     small = quick(full, [])
-    assert (small.epochs, small.batch, small.drops) == (3, 32, (2, 2))
+    assert (small.epochs, small.batch_size, small.milestones) == (3, 32, (2, 2))
     assert small.learning_rate == pytest.approx(0.1 * 32 / 128)
-    assert small.steps is not None
-    assert small.test_examples == 32 * small.steps
+    assert small.max_steps_per_epoch is not None
+    assert small.max_test_examples == 32 * small.max_steps_per_epoch
     # three epochs of them and of their test are what a core does in about a minute
-    assert 3 * 4 * 32 * small.steps * 0.56e9 == pytest.approx(1.5e12, rel=0.2)
-    given = quick(full, ["epochs=20", "batch=64", "steps=none", "vicinity=ERM()"])
-    assert (given.epochs, given.batch, given.steps, given.vicinity, given.drops) == (20, 64, None, "ERM()", (10, 15))
+    assert 3 * 4 * 32 * small.max_steps_per_epoch * 0.56e9 == pytest.approx(1.5e12, rel=0.2)
+    given = quick(full, ["epochs=20", "batch_size=64", "max_steps_per_epoch=none", "vicinity=ERM()"])
+    assert (given.epochs, given.batch_size, given.max_steps_per_epoch, given.vicinity, given.milestones) == (
+        20,
+        64,
+        None,
+        "ERM()",
+        (10, 15),
+    )
     assert given.learning_rate == pytest.approx(0.05)
     assert quick(full, ["learning_rate=0.3"]).learning_rate == 0.3
     speech = quick(recipes.find("speech-lenet-mixup"), [])  # 5 of 30 epochs without mixup
     assert speech.vicinity == "Scheduled(Mixup(alpha=0.1), start=1)"
-    assert quick(recipes.find("cifar10-densenet-190-erm"), []).steps == 2
-    assert changed(full, replace(full, epochs=3)) == "epochs 3 instead of 200"
+    assert quick(recipes.find("cifar10-densenet-190-erm"), []).max_steps_per_epoch == 2
+    assert describe_changes(full, replace(full, epochs=3)) == "epochs 3 instead of 200"
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
@@ -573,24 +579,24 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_folder_of_another_run_is_refused(pictures: Path, tmp_path: Path) -> None:
-    loop.train(recipe(pictures, epochs=1), tmp_path / "run", ALONE)
+def test_a_folder_of_another_run_is_refused(images: Path, tmp_path: Path) -> None:
+    loop.train(recipe(images, epochs=1), tmp_path / "run", ALONE)
     with pytest.raises(UserError, match="another recipe"):
-        loop.train(recipe(pictures, epochs=2), tmp_path / "run", ALONE)
+        loop.train(recipe(images, epochs=2), tmp_path / "run", ALONE)
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "thesis.txt").write_text("words")
     with pytest.raises(UserError, match="is not a run"):
-        loop.train(recipe(pictures), tmp_path / "else", ALONE)
+        loop.train(recipe(images), tmp_path / "else", ALONE)
 
 
 @pytest.mark.parametrize("name", recipes.all_recipes())
-def test_every_recipe_names_a_network_and_a_vicinity_that_exist(name: str) -> None:
+def test_every_recipe_names_a_model_and_a_vicinity_that_exist(name: str) -> None:
     from vicinal.lab import parse
 
     what = recipes.find(name)
     assert isinstance(parse.parse(what.vicinity), v.Vicinity)
     with torch.device("meta"):
-        models.build(what.network, 10)
+        models.build(what.model, 10)
     doc = recipes.all_recipes()[name].__doc__
     assert doc
     assert doc.startswith(("Section", "Not of the paper"))
@@ -598,18 +604,27 @@ def test_every_recipe_names_a_network_and_a_vicinity_that_exist(name: str) -> No
 
 def test_learning_rates_follow_the_paper() -> None:
     cifar = recipes.find("cifar10-preact18-mixup")
-    assert [cifar.rate(e) for e in (0, 99, 100, 149, 150, 199)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
-    warm = replace(cifar, warmup_epochs=5, warmup_from=0.1, learning_rate=0.4, drops=(30, 60, 80))  # section 3.1
-    rates = [warm.rate(e, p) for e, p in ((0, 0.0), (2, 0.5), (5, 0.0), (29, 0.9), (30, 0.0), (80, 0.0))]
+    assert [cifar.lr_at(e) for e in (0, 99, 100, 149, 150, 199)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    warm = replace(
+        cifar, warmup_epochs=5, warmup_start_lr=0.1, learning_rate=0.4, milestones=(30, 60, 80)
+    )  # section 3.1
+    rates = [warm.lr_at(e, p) for e, p in ((0, 0.0), (2, 0.5), (5, 0.0), (29, 0.9), (30, 0.0), (80, 0.0))]
     assert rates == pytest.approx([0.1, 0.25, 0.4, 0.4, 0.04, 0.0004])
 
 
 def test_overrides_are_read_by_type() -> None:
-    got = override(
-        Recipe("cifar10", "small"), ["epochs=3", "learning_rate=0.5", "nesterov=true", "drops=1,2", "examples=7"]
+    got = with_overrides(
+        Recipe("cifar10", "small"),
+        ["epochs=3", "learning_rate=0.5", "nesterov=true", "milestones=1,2", "max_train_examples=7"],
     )
-    assert (got.epochs, got.learning_rate, got.nesterov, got.drops, got.examples) == (3, 0.5, True, (1, 2), 7)
-    assert override(got, ["examples=none", "drops="]).examples is None
+    assert (got.epochs, got.learning_rate, got.nesterov, got.milestones, got.max_train_examples) == (
+        3,
+        0.5,
+        True,
+        (1, 2),
+        7,
+    )
+    assert with_overrides(got, ["max_train_examples=none", "milestones="]).max_train_examples is None
     for change, words in (
         ("epoch=3", "did you mean epochs"),
         ("epochs", "field=value"),
@@ -618,11 +633,11 @@ def test_overrides_are_read_by_type() -> None:
         ("optimizer=lion", "one of sgd, adam"),
         ("epochs=0", "1 or more"),
         ("learning_rate=nan", "finite"),
-        ("ema=1", "in \\[0, 1\\)"),
-        ("accumulate=3", "equal parts"),
+        ("ema_decay=1", "in \\[0, 1\\)"),
+        ("grad_accum_steps=3", "equal parts"),
     ):
         with pytest.raises(UserError, match=words):
-            override(got, [change])
+            with_overrides(got, [change])
 
 
 def test_label_noise_is_the_papers() -> None:

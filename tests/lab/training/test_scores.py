@@ -1,4 +1,4 @@
-"""What is measured of networks, against plain loops over rows in float64."""
+"""What is measured of models, against plain loops over rows in float64."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import torch
 from vicinal.keyed import Key
 from vicinal.lab.training import scores
 from vicinal.lab.training.scores import evaluate, outputs
-from vicinal.lab.training.stacked_mlp import Networks, Part, Run
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
 from vicinal.vicinity import ERM
 
-RUNS = [Run(split, seed, ERM()) for split, seed in ((0, 0), (1, 1), (0, 0), (1, 1), (1, 2))]
+RUNS = [MLPRun(split, seed, ERM()) for split, seed in ((0, 0), (1, 1), (0, 0), (1, 1), (1, 2))]
 
 
-def made(rows: int, classes: int, scale: float = 3.0) -> tuple[Networks, Part]:
-    """Five networks that are far from sure, on the rows of two splits."""
+def made(rows: int, classes: int, scale: float = 3.0) -> tuple[StackedMLP, StackedSplit]:
+    """Five models that are far from sure, on the rows of two splits."""
     generator = Key(5, 0, 0, 0).generator()
-    networks = Networks.initial([0, 1, 2, 3, 4], 3, (8,), classes or 1, torch.float32)
-    networks.weights[-1].mul_(scale)
+    models = StackedMLP.initial([0, 1, 2, 3, 4], 3, (8,), classes or 1, torch.float32)
+    models.weights[-1].mul_(scale)
     x = torch.from_numpy(generator.standard_normal((2, rows, 3), dtype=np.float32))
     if classes:
         y = torch.from_numpy(generator.integers(classes, size=(2, rows)))
     else:
         y = torch.from_numpy(generator.standard_normal((2, rows), dtype=np.float32))
-    return networks, Part(x, y)
+    return models, StackedSplit(x, y)
 
 
-def alone(networks: Networks, run: int, x: torch.Tensor) -> np.ndarray:
-    weights = [weight[run].double().numpy() for weight in networks.weights]
-    biases = [bias[run, 0].double().numpy() for bias in networks.biases]
+def alone(models: StackedMLP, run: int, x: torch.Tensor) -> np.ndarray:
+    weights = [weight[run].double().numpy() for weight in models.weights]
+    biases = [bias[run, 0].double().numpy() for bias in models.biases]
     hidden = np.maximum(x.double().numpy() @ weights[0] + biases[0], 0)
     return hidden @ weights[1] + biases[1]
 
 
 def test_classification_is_a_plain_loop() -> None:
-    networks, part = made(rows=40, classes=4)
-    scores = evaluate(networks, RUNS, part, 4, [1.0, 1.0], detail=True)
+    models, part = made(rows=40, classes=4)
+    scores = evaluate(models, RUNS, part, 4, [1.0, 1.0], detail=True)
     for i, run in enumerate(RUNS):
-        logits, labels = alone(networks, i, part.inputs[run.split]), part.targets[run.split].tolist()
+        logits, labels = alone(models, i, part.inputs[run.split]), part.targets[run.split].tolist()
         wrong, nll, brier = 0, 0.0, 0.0
         bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
         for row, label in zip(logits, labels, strict=True):
@@ -68,15 +68,15 @@ def test_classification_is_a_plain_loop() -> None:
             else:
                 assert sure is None
                 assert right is None
-    assert "reliability" not in evaluate(networks, RUNS, part, 4, [1.0, 1.0])[0]
+    assert "reliability" not in evaluate(models, RUNS, part, 4, [1.0, 1.0])[0]
 
 
 def test_regression_is_a_plain_loop_in_the_unit_of_the_table() -> None:
-    networks, part = made(rows=30, classes=0)
+    models, part = made(rows=30, classes=0)
     scales = [2.0, 10.0]
-    scores = evaluate(networks, RUNS, part, 0, scales)
+    scores = evaluate(models, RUNS, part, 0, scales)
     for i, run in enumerate(RUNS):
-        out, y = alone(networks, i, part.inputs[run.split])[:, 0], part.targets[run.split].double().numpy()
+        out, y = alone(models, i, part.inputs[run.split])[:, 0], part.targets[run.split].double().numpy()
         scale = scales[run.split]
         squared = sum((o - t) ** 2 for o, t in zip(out, y, strict=True)) / 30
         spread = sum((t - y.mean()) ** 2 for t in y) / 30
@@ -85,32 +85,32 @@ def test_regression_is_a_plain_loop_in_the_unit_of_the_table() -> None:
         assert scores[i]["r2"] == pytest.approx(1 - squared / spread, rel=1e-5)
 
 
-def test_a_sure_and_wrong_network_has_a_finite_likelihood() -> None:
-    networks, part = made(rows=20, classes=3, scale=1e4)
-    for score in evaluate(networks, RUNS, part, 3, [1.0, 1.0]):
+def test_a_sure_and_wrong_model_has_a_finite_likelihood() -> None:
+    models, part = made(rows=20, classes=3, scale=1e4)
+    for score in evaluate(models, RUNS, part, 3, [1.0, 1.0]):
         assert math.isfinite(score["nll"])
         assert score["nll"] > 100
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    networks, part = made(rows=33, classes=3)
-    whole = outputs(networks, part.inputs[0])
+    models, part = made(rows=33, classes=3)
+    whole = outputs(models, part.inputs[0])
     monkeypatch.setattr(scores, "_BLOCK", 5 * 8 * 7)
-    assert outputs(networks, part.inputs[0]).shape == whole.shape == (5, 33, 3)
-    assert torch.allclose(outputs(networks, part.inputs[0]), whole, atol=1e-6)
+    assert outputs(models, part.inputs[0]).shape == whole.shape == (5, 33, 3)
+    assert torch.allclose(outputs(models, part.inputs[0]), whole, atol=1e-6)
     monkeypatch.setattr(scores, "_BLOCK", 1)
-    assert torch.allclose(outputs(networks, part.inputs[0]), whole, atol=1e-6)
+    assert torch.allclose(outputs(models, part.inputs[0]), whole, atol=1e-6)
 
 
-def test_networks_that_ran_away_are_measured_as_they_are() -> None:
-    networks, part = made(rows=20, classes=3)
-    networks.weights[0][0].fill_(math.nan)
-    first, second, *_ = evaluate(networks, RUNS, part, 3, [1.0, 1.0], detail=True)
+def test_models_that_ran_away_are_measured_as_they_are() -> None:
+    models, part = made(rows=20, classes=3)
+    models.weights[0][0].fill_(math.nan)
+    first, second, *_ = evaluate(models, RUNS, part, 3, [1.0, 1.0], detail=True)
     assert math.isnan(first["nll"])
     assert math.isfinite(second["nll"])
     assert 0 <= first["error"] <= 1
-    networks, part = made(rows=20, classes=0)
-    networks.weights[0][0].fill_(math.inf)
-    first, second, *_ = evaluate(networks, RUNS, part, 0, [1.0, 1.0])
+    models, part = made(rows=20, classes=0)
+    models.weights[0][0].fill_(math.inf)
+    first, second, *_ = evaluate(models, RUNS, part, 0, [1.0, 1.0])
     assert not math.isfinite(first["rmse"])
     assert math.isfinite(second["rmse"])

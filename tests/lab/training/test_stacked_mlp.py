@@ -29,160 +29,169 @@ VICINITIES = [
 ]
 
 
-def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> stacked_mlp.Part:
+def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> stacked_mlp.StackedSplit:
     rng = np.random.Generator(np.random.Philox(7))
     x = torch.from_numpy(rng.standard_normal((splits, ROWS, WIDTH))).to(dtype)
     if classes:
-        return stacked_mlp.Part(x, torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
-    return stacked_mlp.Part(x, torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
+        return stacked_mlp.StackedSplit(x, torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
+    return stacked_mlp.StackedSplit(x, torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
 
 
-def plain_loop(run: stacked_mlp.Run, data: stacked_mlp.Part, classes: int, training: stacked_mlp.Training) -> MLP:
-    """Train one network as anybody would, with the library's one line and PyTorch's own modules and optimiser."""
+def plain_loop(
+    run: stacked_mlp.MLPRun, data: stacked_mlp.StackedSplit, classes: int, training: stacked_mlp.Training
+) -> MLP:
+    """Train one model as anybody would, with the library's one line and PyTorch's own modules and optimizer."""
     x, y = data.inputs[run.split], data.targets[run.split]
-    network = MLP(WIDTH, training.hidden, classes or 1).to(x.dtype)
-    start = stacked_mlp.Networks.initial([run.seed], WIDTH, training.hidden, classes or 1, x.dtype)
-    network.load_state_dict(start.state_dict(0))
+    model = MLP(WIDTH, training.hidden, classes or 1).to(x.dtype)
+    start = stacked_mlp.StackedMLP.initial([run.seed], WIDTH, training.hidden, classes or 1, x.dtype)
+    model.load_state_dict(start.state_dict(0))
     rate = training.learning_rate if run.learning_rate is None else run.learning_rate
     decay = training.weight_decay if run.weight_decay is None else run.weight_decay
-    adam = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    best, best_epoch, best_state = math.inf, 0, network.state_dict()
+    adam = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)
+    best, best_epoch, best_state = math.inf, 0, model.state_dict()
     step = 0
     for epoch in range(training.epochs):
         for rows in torch.from_numpy(stacked_mlp.order(run.seed, epoch, len(x))).split(training.batch):
             plan = run.vicinity.plan(
                 len(rows), y[rows], x[rows], step=step, epoch=epoch, seed=run.seed, rank=0, worker=0
             )
-            out, target = network(plan(x[rows])), plan.target(y[rows])
+            out, target = model(plan(x[rows])), plan.target(y[rows])
             loss = F.cross_entropy(out, target) if classes else F.mse_loss(out[:, 0], target)
             adam.zero_grad()
             loss.backward()
             adam.step()
             step += 1
         if training.patience is not None:
-            score = validation_score(network, x, y)
+            score = validation_score(model, x, y)
             if score < best:
                 best, best_epoch = score, epoch + 1
-                best_state = {name: value.clone() for name, value in network.state_dict().items()}
+                best_state = {name: value.clone() for name, value in model.state_dict().items()}
             elif epoch + 1 - best_epoch >= training.patience:
                 break
     if training.patience is not None:
-        network.load_state_dict(best_state)
-    return network
+        model.load_state_dict(best_state)
+    return model
 
 
-def validation_score(network: MLP, x: torch.Tensor, y: torch.Tensor) -> float:
+def validation_score(model: MLP, x: torch.Tensor, y: torch.Tensor) -> float:
     """Score an odd thing that goes up and down: how far the mean output is from a fixed number."""
     with torch.no_grad():
-        return float((network(x)[:, 0].mean() - 0.05).abs())
+        return float((model(x)[:, 0].mean() - 0.05).abs())
 
 
-def fleet_score(data: stacked_mlp.Part):
-    def score(networks: stacked_mlp.Networks, runs) -> list[float]:
-        out = networks.outputs(data.inputs[[run.split for run in runs]])
+def fleet_score(data: stacked_mlp.StackedSplit):
+    def score(models: stacked_mlp.StackedMLP, runs) -> list[float]:
+        out = models.outputs(data.inputs[[run.split for run in runs]])
         return (out[:, :, 0].mean(1) - 0.05).abs().tolist()
 
     return score
 
 
-def largest_difference(networks: stacked_mlp.Networks, run: int, plain: MLP) -> float:
-    ours = networks.state_dict(run)
+def largest_difference(models: stacked_mlp.StackedMLP, run: int, plain: MLP) -> float:
+    ours = models.state_dict(run)
     return max(float((ours[name] - value).abs().max()) for name, value in plain.state_dict().items())
 
 
 def test_classification_equals_the_plain_loop_run_for_run() -> None:
     data, training = table(2, CLASSES), stacked_mlp.Training(epochs=3, hidden=(16, 8))
-    runs = [stacked_mlp.Run(split, seed, vicinity) for split, seed in ((0, 11), (1, 12)) for vicinity in VICINITIES]
-    networks = stacked_mlp.train(runs, data, CLASSES, training).networks
+    runs = [stacked_mlp.MLPRun(split, seed, vicinity) for split, seed in ((0, 11), (1, 12)) for vicinity in VICINITIES]
+    models = stacked_mlp.train(runs, data, CLASSES, training).models
     for i, run in enumerate(runs):
-        assert largest_difference(networks, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
+        assert largest_difference(models, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
 
 
 def test_fast_path_of_pairs_equals_the_plain_loop() -> None:
     # with no other plan in the fleet, batches are mixed as one stack
     data, training = table(1, CLASSES), stacked_mlp.Training(epochs=4, hidden=(16, 8))
-    runs = [stacked_mlp.Run(0, seed, vicinity) for seed in (1, 2) for vicinity in VICINITIES[:3]]
-    networks = stacked_mlp.train(runs, data, CLASSES, training).networks
+    runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in (1, 2) for vicinity in VICINITIES[:3]]
+    models = stacked_mlp.train(runs, data, CLASSES, training).models
     for i, run in enumerate(runs):
-        assert largest_difference(networks, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
+        assert largest_difference(models, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
 
 
 def test_regression_equals_the_plain_loop() -> None:
     data, training = table(2, 0), stacked_mlp.Training(epochs=3, hidden=(16, 8))
     vicinities = [v.ERM(), v.Mixup(0.4), v.Mixup(0.4, v.LabelDistance(0.5)), v.GaussianNoise(0.1)]
-    runs = [stacked_mlp.Run(split, 3 + split, vicinity) for split in (0, 1) for vicinity in vicinities]
-    networks = stacked_mlp.train(runs, data, 0, training).networks
+    runs = [stacked_mlp.MLPRun(split, 3 + split, vicinity) for split in (0, 1) for vicinity in vicinities]
+    models = stacked_mlp.train(runs, data, 0, training).models
     for i, run in enumerate(runs):
-        assert largest_difference(networks, i, plain_loop(run, data, 0, training)) < 1e-12, run
+        assert largest_difference(models, i, plain_loop(run, data, 0, training)) < 1e-12, run
 
 
 def test_each_run_has_its_own_learning_rate_and_weight_decay() -> None:
     data, training = table(1, CLASSES), stacked_mlp.Training(epochs=3, hidden=(16, 8), weight_decay=0.1)
     runs = [
-        stacked_mlp.Run(0, 1, v.ERM()),
-        stacked_mlp.Run(0, 1, v.Mixup(1.0)),
-        stacked_mlp.Run(0, 1, v.ERM(), learning_rate=1e-2),
-        stacked_mlp.Run(0, 2, v.Mixup(1.0), learning_rate=1e-4, weight_decay=0.0),
-        stacked_mlp.Run(0, 1, v.ERM()),
+        stacked_mlp.MLPRun(0, 1, v.ERM()),
+        stacked_mlp.MLPRun(0, 1, v.Mixup(1.0)),
+        stacked_mlp.MLPRun(0, 1, v.ERM(), learning_rate=1e-2),
+        stacked_mlp.MLPRun(0, 2, v.Mixup(1.0), learning_rate=1e-4, weight_decay=0.0),
+        stacked_mlp.MLPRun(0, 1, v.ERM()),
     ]
-    networks = stacked_mlp.train(runs, data, CLASSES, training).networks
+    models = stacked_mlp.train(runs, data, CLASSES, training).models
     for i, run in enumerate(runs):
-        assert largest_difference(networks, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
-    assert not torch.equal(networks.weights[0][0], networks.weights[0][2])
-    assert torch.equal(networks.weights[0][0], networks.weights[0][4])
+        assert largest_difference(models, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
+    assert not torch.equal(models.weights[0][0], models.weights[0][2])
+    assert torch.equal(models.weights[0][0], models.weights[0][4])
 
 
 def test_early_stopping_equals_the_plain_loop_though_runs_leave_at_different_epochs() -> None:
     data, training = table(2, CLASSES), stacked_mlp.Training(epochs=12, hidden=(16, 8), patience=2)
     rates = (1e-3, 3e-3, 1e-2)
     runs = [
-        stacked_mlp.Run(s, s, vicinity, rate) for rate in rates for s in (0, 1) for vicinity in (v.ERM(), v.Mixup(1.0))
+        stacked_mlp.MLPRun(s, s, vicinity, rate)
+        for rate in rates
+        for s in (0, 1)
+        for vicinity in (v.ERM(), v.Mixup(1.0))
     ]
     lengths: dict[int, int] = {}
 
-    def after(epoch: int, networks: stacked_mlp.Networks, active: list[int]) -> None:
-        assert len(networks) == len(active)
+    def after(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:
+        assert len(models) == len(active)
         lengths.update(dict.fromkeys(active, epoch))
 
     trained = stacked_mlp.train(runs, data, CLASSES, training, after, fleet_score(data))
     assert len(set(lengths.values())) > 2  # they did leave at different epochs
     for i, run in enumerate(runs):
         plain = plain_loop(run, data, CLASSES, training)
-        assert largest_difference(trained.networks, i, plain) < 1e-12, run
+        assert largest_difference(trained.models, i, plain) < 1e-12, run
         assert lengths[i] == min(12, trained.epochs[i] + 2)
 
 
 def test_patience_needs_a_score() -> None:
     with pytest.raises(ValueError, match="come together"):
         stacked_mlp.train(
-            [stacked_mlp.Run(0, 1, v.ERM())], table(1, CLASSES), CLASSES, stacked_mlp.Training(patience=3)
+            [stacked_mlp.MLPRun(0, 1, v.ERM())], table(1, CLASSES), CLASSES, stacked_mlp.Training(patience=3)
         )
 
 
 def test_a_run_does_not_depend_on_its_company() -> None:
     data, training = table(1, CLASSES), stacked_mlp.Training(epochs=2)
-    run = stacked_mlp.Run(0, 5, v.Mixup(0.4))
-    alone = stacked_mlp.train([run], data, CLASSES, training).networks.state_dict(0)
-    company = [stacked_mlp.Run(0, 5, v.ERM()), run, stacked_mlp.Run(0, 6, v.GaussianNoise(1.0))]
-    among = stacked_mlp.train(company, data, CLASSES, training).networks
+    run = stacked_mlp.MLPRun(0, 5, v.Mixup(0.4))
+    alone = stacked_mlp.train([run], data, CLASSES, training).models.state_dict(0)
+    company = [stacked_mlp.MLPRun(0, 5, v.ERM()), run, stacked_mlp.MLPRun(0, 6, v.GaussianNoise(1.0))]
+    among = stacked_mlp.train(company, data, CLASSES, training).models
     for name, value in among.state_dict(1).items():
         torch.testing.assert_close(value, alone[name], rtol=0, atol=1e-12)
 
 
 def test_methods_of_one_seed_start_equal_and_end_different() -> None:
     data = table(1, CLASSES)
-    runs = [stacked_mlp.Run(0, 5, v.ERM()), stacked_mlp.Run(0, 5, v.Mixup(1.0)), stacked_mlp.Run(0, 6, v.ERM())]
-    start = stacked_mlp.Networks.initial([run.seed for run in runs], WIDTH, (8,), CLASSES, torch.float32)
+    runs = [
+        stacked_mlp.MLPRun(0, 5, v.ERM()),
+        stacked_mlp.MLPRun(0, 5, v.Mixup(1.0)),
+        stacked_mlp.MLPRun(0, 6, v.ERM()),
+    ]
+    start = stacked_mlp.StackedMLP.initial([run.seed for run in runs], WIDTH, (8,), CLASSES, torch.float32)
     assert torch.equal(start.weights[0][0], start.weights[0][1])
     assert not torch.equal(start.weights[0][0], start.weights[0][2])
-    end = stacked_mlp.train(runs, data, CLASSES, stacked_mlp.Training(epochs=1, hidden=(8,))).networks
+    end = stacked_mlp.train(runs, data, CLASSES, stacked_mlp.Training(epochs=1, hidden=(8,))).models
     assert not torch.equal(end.weights[0][0], end.weights[0][1])
 
 
 def test_initial_weights_are_uniform_as_of_linear() -> None:
-    networks = stacked_mlp.Networks.initial(range(20), 64, (128, 128), 10, torch.float64)
+    models = stacked_mlp.StackedMLP.initial(range(20), 64, (128, 128), 10, torch.float64)
     for weight, bias, (fan_in, fan_out) in zip(
-        networks.weights, networks.biases, pairwise([64, 128, 128, 10]), strict=True
+        models.weights, models.biases, pairwise([64, 128, 128, 10]), strict=True
     ):
         bound = 1 / math.sqrt(fan_in)
         assert weight.shape == (20, fan_in, fan_out)
@@ -206,9 +215,9 @@ def test_order_is_a_permutation_that_changes_with_epoch_and_seed() -> None:
 def test_after_epoch_sees_each_epoch_once() -> None:
     seen: list[int] = []
     data = table(1, CLASSES)
-    one = [stacked_mlp.Run(0, 1, v.ERM())]
+    one = [stacked_mlp.MLPRun(0, 1, v.ERM())]
     stacked_mlp.train(
-        one, data, CLASSES, stacked_mlp.Training(epochs=3), lambda epoch, networks, active: seen.append(epoch)
+        one, data, CLASSES, stacked_mlp.Training(epochs=3), lambda epoch, models, active: seen.append(epoch)
     )
     assert seen == [1, 2, 3]
 
@@ -221,6 +230,6 @@ def test_steps_count_the_short_batch(rows: int, steps: int) -> None:
 def test_training_leaves_its_data_alone() -> None:
     data = table(1, CLASSES)
     x, y = data.inputs.clone(), data.targets.clone()
-    stacked_mlp.train([stacked_mlp.Run(0, 1, v.Mixup(1.0))], data, CLASSES, stacked_mlp.Training(epochs=1))
+    stacked_mlp.train([stacked_mlp.MLPRun(0, 1, v.Mixup(1.0))], data, CLASSES, stacked_mlp.Training(epochs=1))
     assert torch.equal(data.inputs, x)
     assert torch.equal(data.targets, y)

@@ -17,7 +17,7 @@ from vicinal import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vicinal.lab.compare.comparison import Study
+    from vicinal.lab.compare.comparison import Comparison
     from vicinal.lab.recipe import Recipe
 
 EXAMPLES = """\
@@ -26,7 +26,7 @@ examples:
   vicinal compare patients.csv --target outcome          your own table: .csv, .parquet or .arff
   vicinal compare wine --with "InputMixup(alpha=0.4)"    another vicinity beside mixup
   vicinal compare digits --noise 0.4                     with 40 % of the training labels replaced by random ones
-  vicinal compare photos                                 a folder with a sub-folder of pictures, or sounds, a class
+  vicinal compare photos                                 a folder with a sub-folder of images, or audio, a class
 """
 
 
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "data",
         metavar="DATA",
-        help="a table file; a folder with a sub-folder of pictures or sounds (.wav, .flac) for each class; or a name: "
+        help="a table file; a folder with a sub-folder of images or audio (.wav, .flac) for each class; or a name: "
         "iris, wine, breast_cancer, digits, diabetes, a UCI set",
     )
     add("--target", metavar="COLUMN", help="the column to predict; needed for a file")
@@ -78,9 +78,9 @@ def parser() -> argparse.ArgumentParser:
     add("--seeds", metavar="N", type=int, help="runs of each method (default: 20; for a folder 5)")
     add("--epochs", metavar="N", type=int, help="default: enough for 3,000 steps, for a folder 1,000; the paper: 10")
     add(
-        "--network",
+        "--model",
         metavar="NAME",
-        help="for a folder: a network of vicinal (default: small), or package.module:factory",
+        help="for a folder: a model of vicinal (default: small), or package.module:factory",
     )
     add(
         "--size",
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="for a folder: pixels of a side (default: 32); frequency bands (default: 40)",
     )
-    add("--augment", choices=("flip", "shift", "none"), help="of training pictures (default: flip: shift and mirror)")
+    add("--augment", choices=("flip", "shift", "none"), help="of training images (default: flip: shift and mirror)")
     add("--learning-rate", metavar="RATE", type=float, default=1e-3, help="Adam's (default: 0.001)")
     add("--weight-decay", metavar="DECAY", type=float, default=0.0, help="decoupled, as AdamW's (default: 0)")
     add("--patience", metavar="N", type=int, help="stop a run after N epochs without a better validation score")
@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         "diagnose",
         help="where would mixed examples of this data land? a look before any training",
         description="Mix rows of a table as mixup does, and ask the rows that lie nearest whether they agree with the mixed "
-        "label. Nothing is trained. Says what it found, and how well that went with what mixup did where networks were "
+        "label. Nothing is trained. Says what it found, and how well that went with what mixup did where models were "
         "trained.",
     )
     look.add_argument("data", metavar="DATA", help="as for compare; classification")
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser(
         "train",
-        help="train one of the paper's networks by its protocol",
+        help="train one of the paper's models by its protocol",
         description="Train by a recipe. A run that is killed at any instant goes on by the same command, to the same "
         "weights. For several processes start it by torchrun: torchrun --nproc-per-node=2 -m vicinal.lab.cli train ...",
     )
@@ -158,8 +158,8 @@ def parser() -> argparse.ArgumentParser:
 
     between = commands.add_parser(
         "between",
-        help="what two trained networks say between their training points (the paper's figure 2)",
-        description="Ask two networks, trained on the same examples, between pairs of these: how often is the answer "
+        help="what two trained models say between their training points (the paper's figure 2)",
+        description="Ask two models, trained on the same examples, between pairs of these: how often is the answer "
         "neither of the two labels, and how steep is the loss? Writes a folder with between.json and two figures.",
     )
     between.add_argument("a", metavar="RUN_A", help="a run folder of vicinal train, as of ERM")
@@ -168,9 +168,9 @@ def parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser(
         "data",
-        help="the published data sets: which there are, fetch one, check one; pictures into tar shards",
-        description="Fetch published data sets from their publishers, with resumption and checks, into the folder that "
-        "VICINAL_DATA names. `vicinal data shard FOLDER OUT` copies a folder of pictures into tar shards.",
+        help="the published datasets: which there are, fetch one, check one; images into tar shards",
+        description="Fetch published datasets from their publishers, with resumption and checks, into the folder that "
+        "VICINAL_DATA names. `vicinal data shard FOLDER OUT` copies a folder of images into tar shards.",
     )
     data.add_argument("action", choices=("list", "fetch", "verify", "shard"))
     data.add_argument("name", metavar="NAME", nargs="?", help="a name of `vicinal data list`; for shard: the folder")
@@ -255,7 +255,7 @@ def _check(args: argparse.Namespace) -> None:
         if args.name is None and not args.report:
             raise UserError("name a study; vicinal reproduce --list shows them")
     if args.command == "data" and args.action == "shard" and args.out is None:
-        raise UserError("vicinal data shard needs a folder of pictures and a folder to make")
+        raise UserError("vicinal data shard needs a folder of images and a folder to make")
 
 
 def _tell(line: str) -> None:
@@ -305,7 +305,7 @@ def _compare(args: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _study(args: argparse.Namespace) -> Study[Any]:
+def _study(args: argparse.Namespace) -> Comparison[Any]:
     """Read the data, and give the comparison that was asked for."""
     from vicinal.lab.compare import comparison
     from vicinal.lab.data import table
@@ -323,24 +323,24 @@ def _study(args: argparse.Namespace) -> Study[Any]:
         **{name: getattr(args, name) for name in given("seeds")},
     }
     if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
-        from vicinal.lab.compare.table_comparison import TableSettings, TableStudy
+        from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
 
-        if wrong := given("network", "size", "augment"):
-            raise UserError(f"--{wrong[0]} is for folders of pictures or sounds; leave it out for a table")
+        if wrong := given("model", "size", "augment"):
+            raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
         settings = TableSettings(**common)
-        return TableStudy(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+        return TableComparison(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
 
-    from vicinal.lab.compare.folder_comparison import FolderSettings, FolderStudy
+    from vicinal.lab.compare.folder_comparison import FolderComparison, FolderSettings
     from vicinal.lab.data import collection
 
     if wrong := given("target", "task", "drop"):
         raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
-    settings = FolderSettings(**common, **{name: getattr(args, name) for name in given("network", "augment")})
+    settings = FolderSettings(**common, **{name: getattr(args, name) for name in given("model", "augment")})
     with _Counter("reading") as counter:
         data = collection.read(args.data, size=args.size, progress=counter)
     for note in data.notes:
         print(f"vicinal: {note}", file=sys.stderr)
-    return FolderStudy(data, settings)
+    return FolderComparison(data, settings)
 
 
 class _Counter:
@@ -365,7 +365,7 @@ class _Counter:
 _LONG = 600  # seconds
 
 
-def _announce(study: Study[Any], runs: int, jobs: int) -> None:
+def _announce(study: Comparison[Any], runs: int, jobs: int) -> None:
     """Say how long it will take, where that is not known to be short, before anything is begun."""
     seconds = study.seconds(runs, jobs) if runs else None
     if seconds is None:
@@ -387,7 +387,7 @@ def _announce(study: Study[Any], runs: int, jobs: int) -> None:
 def _train(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from vicinal.lab.recipe import changed, override, quick
+    from vicinal.lab.recipe import describe_changes, quick, with_overrides
     from vicinal.lab.training import distributed, loop, recipes
 
     if args.list:
@@ -395,14 +395,14 @@ def _train(args: argparse.Namespace) -> int:
             print(f"{name:38s}{(function.__doc__ or '').strip()}")
         return 0
     recipe = recipes.find(args.recipe)
-    recipe = quick(recipe, args.changes) if args.quick else override(recipe, args.changes)
+    recipe = quick(recipe, args.changes) if args.quick else with_overrides(recipe, args.changes)
     if args.grid or args.cluster:
         return _grid(args, recipe)
     out = Path(args.out or os.path.join("vicinal-runs", f"{args.recipe}-{recipe.fingerprint()[:6]}"))
     try:
         with distributed.job(args.patience) as job:
             if args.quick and job.rank == 0:
-                print(f"a quick look: {changed(recipes.find(args.recipe), recipe)}", file=sys.stderr)
+                print(f"a quick look: {describe_changes(recipes.find(args.recipe), recipe)}", file=sys.stderr)
             results = loop.train(recipe, out, job, args.save_every, args.tensorboard)
             if job.rank == 0:
                 error, last = results["test_error"], min(10, len(results["epochs"]))
@@ -413,7 +413,7 @@ def _train(args: argparse.Namespace) -> int:
                 )
     except KeyboardInterrupt:
         return _say(f"stopped; {out} holds the last checkpoint, and the same command goes on", 130)
-    except distributed.ProcessLost as error:
+    except distributed.WorkerLost as error:
         code = _say(f"{error}; {out} holds the last checkpoint, and the same command goes on", 1)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -444,7 +444,7 @@ def _grid(args: argparse.Namespace, recipe: Recipe) -> int:
     try:
         rows = grid.run(points, words, args.cluster or "local", out, lambda line: print(line, file=sys.stderr))
     except KeyboardInterrupt:
-        return _say(f"stopped, jobs cancelled; the runs in {out} go on by the same command", 130)
+        return _say(f"stopped, jobs canceled; the runs in {out} go on by the same command", 130)
     for row in rows:
         error = row.get("test_error")
         figure = row["failed"] if error is None else f"{100 * error['median_of_last_10']:6.2f} %"
@@ -472,7 +472,7 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
     from vicinal.lab.console import print_needs, print_table
     from vicinal.lab.errors import UserError
     from vicinal.lab.paper import reproduce
-    from vicinal.lab.paper.study import Size
+    from vicinal.lab.paper.study import Scale
 
     if args.list:
         print_needs(reproduce.STUDIES)
@@ -489,7 +489,7 @@ def _reproduce(args: argparse.Namespace, command: str) -> int:
         except OSError as error:
             return _say(_unwritten(error, args.page or str(root)), 2)
         return 0
-    size: Size = args.size or "small"
+    size: Scale = args.size or "small"
     processes = args.jobs or (1 if torch.cuda.is_available() else _cores())
     chosen = reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),)
 
@@ -551,7 +551,7 @@ def _between(args: argparse.Namespace, command: str) -> int:
     }
     named = [(f"A: {a.resolve().name}", "erm", courses[0]), (f"B: {b.resolve().name}", "mix", courses[1])]
     with _writing(out):
-        atomic.write(out / "between.json", json.dumps(record | {"networks": measured}, indent=1))
+        atomic.write(out / "between.json", json.dumps(record | {"models": measured}, indent=1))
         for letter, svg in zip("ab", interpolation.figure(named).values(), strict=True):
             atomic.write(out / f"figure2{letter}.svg", svg)
     print(f"A: {a}\nB: {b}\n{interpolation.PAIRS} pairs of training points\n")
@@ -584,18 +584,18 @@ def _data(args: argparse.Namespace) -> int:
         raise UserError(f"vicinal data {args.action} takes one name, got also {args.out!r}")
     root = os.environ.get("VICINAL_DATA")
     if args.action == "list":
-        for name, source in download.SOURCES.items():
+        for name, source in download.DATASETS.items():
             size = "" if source.size is None else f"{source.size / 2**20:,.0f} MB"
             here = ""
             if root is not None:
                 here = "not there" if download.missing(source, os.path.expanduser(root)) else "there"
             print(f"{name:22s}{source.title:26s}{size:>12s}   {here}".rstrip())
-        print(f"\nlooked for in {root}" if root else "\nset VICINAL_DATA to the folder that holds your data sets")
+        print(f"\nlooked for in {root}" if root else "\nset VICINAL_DATA to the folder that holds your datasets")
         return 0
     if args.name is None:
         raise UserError(f"vicinal data {args.action} needs a name; vicinal data list shows them")
     if root is None:
-        raise UserError("set VICINAL_DATA to the folder that holds your data sets")
+        raise UserError("set VICINAL_DATA to the folder that holds your datasets")
     if args.action == "verify":
         print(download.verify(args.name, root))
         return 0
@@ -605,7 +605,7 @@ def _data(args: argparse.Namespace) -> int:
             of = "" if total is None else f" of {total / 2**20:.1f}"
             print(f"\r{done / 2**20:.1f}{of} MB", end="", file=sys.stderr, flush=True)
 
-    print(download.obtain(args.name, root, progress=progress))
+    print(download.fetch(args.name, root, progress=progress))
     return 0
 
 
@@ -616,11 +616,11 @@ def _shard(args: argparse.Namespace) -> int:
 
     def progress(done: int, total: int) -> None:
         if sys.stderr.isatty() and (done % 1000 == 0 or done == total):
-            print(f"\r{done} of {total} pictures", end="\n" * (done == total), file=sys.stderr, flush=True)
+            print(f"\r{done} of {total} images", end="\n" * (done == total), file=sys.stderr, flush=True)
 
     out = Path(args.out)
     count = shards.write(Path(args.name), out, progress=progress)
-    print(f"{count} pictures in {len(list(out.rglob('*.tar')))} shards: {out}")
+    print(f"{count} images in {len(list(out.rglob('*.tar')))} shards: {out}")
     return 0
 
 

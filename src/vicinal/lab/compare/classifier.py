@@ -1,4 +1,4 @@
-"""A trained network for pictures or sounds with the preprocessing it needs, in one safetensors file."""
+"""A trained model for images or audio with the preprocessing it needs, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab import models
-from vicinal.lab.compare.predictor import damaged, read_network, write_network
+from vicinal.lab.compare.predictor import damaged, read_model, write_model
 from vicinal.lab.data import collection
 from vicinal.lab.data.class_folder import Kind
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
 
@@ -23,15 +23,15 @@ Paths = Sequence[str | os.PathLike[str]]
 
 
 class Classifier:
-    """Tells the classes of picture or sound files.
+    """Tells the classes of image or clip files.
 
     Args:
-        network: the network.
+        model: the model.
         name: how it is built, as for `vicinal.lab.models.build`.
-        kind: "pictures" or "sounds".
+        kind: "images" or "audio".
         shape: of its inputs: channels, height, width.
         classes: their names.
-        mean: of each channel of pictures in [0, 1]; empty for sounds.
+        mean: of each channel of images in [0, 1]; empty for audio.
         std: likewise.
         about: what it was trained on and how, plain JSON values.
 
@@ -39,7 +39,7 @@ class Classifier:
 
     def __init__(
         self,
-        network: nn.Module,
+        model: nn.Module,
         name: str,
         kind: Kind,
         shape: tuple[int, int, int],
@@ -48,7 +48,7 @@ class Classifier:
         std: tuple[float, ...] = (),
         about: dict[str, Any] | None = None,
     ) -> None:
-        self.network = network.eval()
+        self.model = model.eval()
         self.name, self.shape, self.classes = name, shape, classes
         self.kind: Kind = kind
         self.mean, self.std = mean, std
@@ -57,35 +57,35 @@ class Classifier:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         names = ("kind", "shape", "classes", "mean", "std", "about")
-        write_network(path, self.network, {"network": self.name, **{name: getattr(self, name) for name in names}})
+        write_model(path, self.model, {"model": self.name, **{name: getattr(self, name) for name in names}})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], network: Callable[..., nn.Module] | None = None) -> Classifier:
+    def load(cls, path: str | os.PathLike[str], model: Callable[..., nn.Module] | None = None) -> Classifier:
         """Read a file that `save` wrote; no code in it, or named in it, is run.
 
         Args:
             path: the file.
-            network: for one that was built by `package.module:factory`, that factory; it is called with `num_classes`
+            model: for one that was built by `package.module:factory`, that factory; it is called with `num_classes`
                 and, if it takes them, `channels` and `size`.
 
         Raises:
-            UserError: there is no such file, it is not a classifier of this format, or it needs `network`.
+            UserError: there is no such file, it is not a classifier of this format, or it needs `model`.
 
         """
-        header, state = read_network(path, "pictures", "sounds")
+        header, state = read_model(path, "images", "audio")
         try:
-            name, classes = str(header["network"]), tuple(map(str, header["classes"]))
+            name, classes = str(header["model"]), tuple(map(str, header["classes"]))
             channels, height, width = map(int, header["shape"])
-            if network is None and name not in models.NAMES:
-                raise UserError(f"{os.fspath(path)!r} was built by {name!r}: import that and give it as network=")
+            if model is None and name not in models.NAMES:
+                raise UserError(f"{os.fspath(path)!r} was built by {name!r}: import that and give it as model=")
             with torch.device("meta"):  # takes no memory, whatever the header claims
-                built = models.fitting(network or name, len(classes), (channels, height, width))
+                built = models.build_for_shape(model or name, len(classes), (channels, height, width))
             built.load_state_dict(state, assign=True)
             mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
             if len(mean) not in (0, channels) or len(mean) != len(std):
                 raise ValueError("mean and std do not fit the channels")
             about = dict(header["about"])
-            kind: Kind = "sounds" if header["kind"] == "sounds" else "pictures"
+            kind: Kind = "audio" if header["kind"] == "audio" else "images"
         except UserError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -93,7 +93,7 @@ class Classifier:
         return cls(built, name, kind, (channels, height, width), classes, mean, std, about)
 
     def outputs(self, paths: Paths) -> Tensor:
-        """Give the network's outputs float32 [n, C] for some files.
+        """Give the model's outputs float32 [n, C] for some files.
 
         Raises:
             UserError: naming the first that cannot be read.
@@ -102,7 +102,7 @@ class Classifier:
         inputs, _ = collection.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
-        return simple.outputs(self.network, Examples(x, rows, self.classes, self.mean, self.std), rows)
+        return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
 
     def predict(self, paths: Paths) -> np.ndarray:
         """Give the names of the classes, [n]."""

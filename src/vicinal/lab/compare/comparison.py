@@ -6,7 +6,7 @@ vicinity, and their differences are paired. alpha is chosen for each seed on tha
 is spoken over the seeds' test examples, which took no part in the choice.
 
 What is compared, the choice and the verdict are here, for all data. What the examples are and how runs are trained is a
-`Study`: `compare_table.py` trains many small networks at once, `compare_folder.py` one network at a time.
+`Study`: `compare_table.py` trains many small models at once, `compare_folder.py` one model at a time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Settings:
         seeds: how many, >= 2; seeds count from 0.
         epochs: for every run; None: enough for about `steps` steps, but 10 to `most_epochs` epochs.
         noise: share of the training and validation labels replaced by random ones, in [0, 1]; test labels stay.
-        perturb: standard deviation of noise on the standardised test inputs, for a second test error; None: without.
+        perturb: standard deviation of noise on the standardized test inputs, for a second test error; None: without.
         batch: examples a step.
         learning_rate: Adam's.
         weight_decay: decoupled (AdamW), the same for all methods; 0 is Adam.
@@ -145,16 +145,16 @@ def chosen_name(family: str) -> str:
 
 
 S = TypeVar("S", bound=Settings)
-Name = tuple[str, int]  # of a run: its method and its seed
+RunId = tuple[str, int]  # of a run: its method and its seed
 Tick = Callable[[int], None]  # told how many runs have finished one more epoch
 NOUNS = {
     "table": "rows",
-    "pictures": "pictures",
-    "sounds": "sounds",
+    "images": "images",
+    "audio": "audio",
 }  # what the examples are called, by the kind of data
 
 
-class Study(ABC, Generic[S]):
+class Comparison(ABC, Generic[S]):
     """A comparison ready to run: data, settings, and how its runs are trained. Worker processes get a copy."""
 
     settings: S
@@ -192,7 +192,7 @@ class Study(ABC, Generic[S]):
 
     @abstractmethod
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what results.json says of the data, and of the network and its training."""
+        """Give what results.json says of the data, and of the model and its training."""
 
     @abstractmethod
     def few(self) -> tuple[Tensor, Tensor]:
@@ -206,20 +206,20 @@ class Study(ABC, Generic[S]):
         """Of every run."""
 
     @abstractmethod
-    def pieces(self, missing: Sequence[Name], jobs: int) -> list[list[Name]]:
+    def pieces(self, missing: Sequence[RunId], jobs: int) -> list[list[RunId]]:
         """Cut the runs that are missing into what one process trains and gives back at once."""
 
     @abstractmethod
-    def train(self, runs: Sequence[Name], tick: Tick | None = None) -> list[dict[str, Any]]:
+    def train(self, runs: Sequence[RunId], tick: Tick | None = None) -> list[dict[str, Any]]:
         """Train and measure some runs; give a record of each, as results.json holds them."""
 
     @abstractmethod
-    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone, to the end of so many of its epochs; give the state of its network."""
+    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run alone, to the end of so many of its epochs; give the state of its model."""
 
     @abstractmethod
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
-        """Write a trained network with its preprocessing; give the lines of Python that use it."""
+        """Write a trained model with its preprocessing; give the lines of Python that use it."""
 
     def seconds(self, runs: int, jobs: int) -> float | None:
         """Estimate how long so many runs take; None where that is never long."""
@@ -250,7 +250,7 @@ class Study(ABC, Generic[S]):
         return next(method for method in self.methods if method.name == name)
 
     @property
-    def names(self) -> list[Name]:
+    def names(self) -> list[RunId]:
         """The runs, by seed."""
         return [(method.name, seed) for seed in range(self.settings.seeds) for method in self.methods]
 
@@ -335,7 +335,7 @@ def add_point(curve: dict[str, list[float]], epoch: int, train: dict[str, Any], 
 # -- from runs to a verdict ----------------------------------------------------------------------------------------------
 
 
-def conclude(study: Study, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def conclude(study: Comparison, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Give summary, choice, comparisons and verdict of a finished comparison, as results.json holds them."""
     by_method = {method.name: _of_method(runs, method.name) for method in study.methods}
     families = [f for f in (MIXUP, BY_LABEL) if any(m.family == f for m in study.methods)]
@@ -357,7 +357,7 @@ def conclude(study: Study, runs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"summary": summary, "comparisons": comparisons, "choice": choices.get(MIXUP), "verdict": verdict}
 
 
-def statistics_in_words(study: Study) -> str:
+def statistics_in_words(study: Comparison) -> str:
     """Say how a difference is told from luck, for the report."""
     primary = [m.name for m in study.methods if m.family == NAMED]
     families = [f for f in (MIXUP, BY_LABEL) if any(m.family == f for m in study.methods)]
@@ -375,7 +375,7 @@ def statistics_in_words(study: Study) -> str:
     )
 
 
-def not_done(study: Study) -> list[str]:
+def not_done(study: Comparison) -> list[str]:
     """Say what this comparison leaves open, for the report."""
     stopping = study.settings.patience is not None
     length = "the rule that ends training" if stopping else "length of training"
@@ -397,14 +397,14 @@ def _of_method(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return sorted((run for run in runs if run["method"] == name), key=lambda run: run["seed"])
 
 
-def validation_score(study: Study, run: dict[str, Any]) -> tuple[float, float]:
+def validation_score(study: Comparison, run: dict[str, Any]) -> tuple[float, float]:
     """Order runs by the measure on validation data; ties, frequent with few examples, by likelihood; nan is worst."""
     validation = run["validation"]
     score = (validation["error"], validation["nll"]) if study.classes else (validation["rmse"], 0.0)
     return score if all(map(math.isfinite, score)) else (math.inf, math.inf)
 
 
-def _choose(study: Study, by_method: dict[str, list[dict[str, Any]]], family: str) -> dict[str, Any]:
+def _choose(study: Comparison, by_method: dict[str, list[dict[str, Any]]], family: str) -> dict[str, Any]:
     members = [method for method in study.methods if method.family == family]
     alphas = [method.alpha for method in members if method.alpha is not None]
     runs, per_seed, counts = [], [], {_spell(alpha): 0 for alpha in alphas}
@@ -454,7 +454,7 @@ def _compare(
 
 
 def _verdict(
-    study: Study, summary: dict[str, Any], comparisons: list[dict[str, Any]], choices: dict[str, dict[str, Any]]
+    study: Comparison, summary: dict[str, Any], comparisons: list[dict[str, Any]], choices: dict[str, dict[str, Any]]
 ) -> dict[str, str]:
     """Say what the test data say, about the primary comparison that is clearest; a help before a harm."""
     primary = [c for c in comparisons if c["primary"]]
@@ -512,7 +512,7 @@ def _verdict(
     return {"kind": kind, "method": method, "sentence": sentence, "advice": advice}
 
 
-def _overtrained(study: Study, erm: list[dict[str, Any]], share: float) -> str:
+def _overtrained(study: Comparison, erm: list[dict[str, Any]], share: float) -> str:
     """Say so if ERM was clearly better before the end of its training: a method may help for no more than that."""
     if study.settings.patience is not None:
         return ""
@@ -530,18 +530,18 @@ def _overtrained(study: Study, erm: list[dict[str, Any]], share: float) -> str:
     )
 
 
-def _advised(study: Study, told: str, choices: dict[str, dict[str, Any]]) -> str:
+def _advised(study: Comparison, told: str, choices: dict[str, dict[str, Any]]) -> str:
     """Give the text of the vicinity to train with: the method itself, or the one its family chose over all seeds."""
     family = told.removesuffix(chosen_name(""))
     name = choices[family]["recommended"] if family in choices else told
     return next(method.text for method in study.methods if method.name == name)
 
 
-def _plain(study: Study, value: float) -> str:
+def _plain(study: Comparison, value: float) -> str:
     return f"{100 * value:.2f} %" if study.classes else f"{value:.4g}"
 
 
-def _signed(study: Study, value: float) -> str:
+def _signed(study: Comparison, value: float) -> str:
     return f"{round(100 * value, 2) + 0.0:+.2f}" if study.classes else f"{value + 0.0:+.3g}"  # never -0
 
 

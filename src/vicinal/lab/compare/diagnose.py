@@ -1,19 +1,19 @@
 """Where would mixed examples of this table land? A look at the data alone, before any training.
 
-Mixup asks a network to be linear between two examples. The data contradict it where a mixed example lies among examples
-whose labels are not the mixed one. Draw pairs of rows and weights as mixup does, mix the standardised inputs, and ask
+Mixup asks a model to be linear between two examples. The data contradict it where a mixed example lies among examples
+whose labels are not the mixed one. Draw pairs of rows and weights as mixup does, mix the standardized inputs, and ask
 the rows that lie nearest, the two parents left out:
 
-    distance    one minus the weight that the mixed label gives to a neighbour's class, averaged over the nearest rows:
+    distance    one minus the weight that the mixed label gives to a neighbor's class, averaged over the nearest rows:
                 the total variation distance between the mixed label and theirs. 0: they have its label; 1: nothing of it
-    floor       the least it can be with neighbours of one class: one minus the greater weight of the mixed label
-    unmixed     the distance where nothing is mixed: how often the neighbours of a row are of other classes than the row
+    floor       the least it can be with neighbors of one class: one minus the greater weight of the mixed label
+    unmixed     the distance where nothing is mixed: how often the neighbors of a row are of other classes than the row
     conflict    distance - floor - unmixed: what mixing adds to the contradiction that is in the data anyway
     third       how often the nearest row is of neither of the two classes
 
 Where classes are two clouds apart, conflict and third are 0 for large clouds of many rows; where a third class lies
 between two, both are great. Overlap of classes alone raises `unmixed`, and not the conflict. A conflict below 0 says that
-neighbours differ so often that soft labels fit them better than hard ones.
+neighbors differ so often that soft labels fit them better than hard ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from vicinal.lab.statistics import Interval
 
 ALPHAS = (0.1, 0.4, 1.0)
 HEADLINE = 1.0  # the alpha whose conflict is laid beside what was measured
-NEIGHBOURS = 5
+NEIGHBORS = 5
 ROWS = 5000  # of a larger table, as many drawn at random
 DRAWS = 5000
 ALIKE = 10  # sets whose conflict lies nearest, for the sentence about what was measured
@@ -76,7 +76,7 @@ class Diagnosis:
     Args:
         rows: how many took part: all, or `ROWS` drawn at random.
         inputs: width of the encoding.
-        neighbours: how many were asked: `NEIGHBOURS`, or as many as there are without the parents.
+        neighbors: how many were asked: `NEIGHBORS`, or as many as there are without the parents.
         draws: pairs drawn.
         unmixed: see the module.
         mixed: one for each alpha.
@@ -85,7 +85,7 @@ class Diagnosis:
 
     rows: int
     inputs: int
-    neighbours: int
+    neighbors: int
     draws: int
     unmixed: Interval
     mixed: tuple[Mixed, ...]
@@ -104,7 +104,7 @@ def diagnose(
 ) -> Diagnosis:
     """Measure the indicator.
 
-    Inputs are those of `vicinal compare`'s networks: numbers standardised by all rows, categories one-hot. Neighbours
+    Inputs are those of `vicinal compare`'s models: numbers standardized by all rows, categories one-hot. Neighbors
     are by Euclidean distance among the rows that take part, without the two parents (a copy of a parent elsewhere in
     the table is a row like any other). Rows are in keyed random order; of rows at equal distance, any may be taken.
 
@@ -112,7 +112,7 @@ def diagnose(
         table: for classification.
         alphas: mixup's, each > 0 and given once.
         seed: of the rows and draws; alphas share their pairs.
-        rows: at most so many rows take part, 3 or more: two parents and a neighbour.
+        rows: at most so many rows take part, 3 or more: two parents and a neighbor.
         draws: pairs, 2 or more: the intervals are over them.
 
     Raises:
@@ -122,7 +122,7 @@ def diagnose(
     """
     if table.task != "classification":
         raise UserError(
-            f"{table.name} is regression, and what neighbours tell was measured for classes alone; vicinal compare "
+            f"{table.name} is regression, and what neighbors tell was measured for classes alone; vicinal compare "
             "finds out by training"
         )
     if not alphas:
@@ -145,12 +145,12 @@ def diagnose(
     x, y = encoding.inputs(table)[part].astype(np.float64), table.target[part].astype(np.int64)
     if (x == x[0]).all():
         raise UserError(
-            f"the inputs of all {len(part)} rows of {table.name} are the same: no row is nearer than another, so neighbours "
+            f"the inputs of all {len(part)} rows of {table.name} are the same: no row is nearer than another, so neighbors "
             "cannot say anything"
         )
     pairs = draw_pairs(len(part), alphas, draws, key.fold(1))
-    neighbours = min(NEIGHBOURS, len(part) - 2)
-    nearest, unmixed = _ask_neighbours(x, y, pairs, neighbours)
+    neighbors = min(NEIGHBORS, len(part) - 2)
+    nearest, unmixed = _ask_neighbors(x, y, pairs, neighbors)
     parents = np.stack([y[pairs.first], y[pairs.second]])
     floor = 1 - np.where(parents[0] == parents[1], 1.0, np.maximum(pairs.weights, 1 - pairs.weights))
     distance = np.stack([own.distance for own in nearest])
@@ -165,7 +165,7 @@ def diagnose(
         )
         for i, alpha in enumerate(alphas)
     ]
-    return Diagnosis(len(part), encoding.width, neighbours, draws, _interval(unmixed.distance), tuple(mixed))
+    return Diagnosis(len(part), encoding.width, neighbors, draws, _interval(unmixed.distance), tuple(mixed))
 
 
 def draw_pairs(rows: int, alphas: Sequence[float], draws: int, key: Key) -> Pairs:
@@ -177,15 +177,15 @@ def draw_pairs(rows: int, alphas: Sequence[float], draws: int, key: Key) -> Pair
     return Pairs(first, second, np.stack(weights))
 
 
-class _Neighbours(NamedTuple):
+class _Neighbors(NamedTuple):
     distance: NDArray[np.float64]  # [m]
     nearest: NDArray[np.int64]  # [m]: the class of the nearest row
 
 
-def _ask_neighbours(
-    x: NDArray[np.float64], y: NDArray[np.int64], pairs: Pairs, neighbours: int
-) -> tuple[list[_Neighbours], _Neighbours]:
-    """Give what the neighbours say of the mixed points, for each alpha, and of the first parents unmixed.
+def _ask_neighbors(
+    x: NDArray[np.float64], y: NDArray[np.int64], pairs: Pairs, neighbors: int
+) -> tuple[list[_Neighbors], _Neighbors]:
+    """Give what the neighbors say of the mixed points, for each alpha, and of the first parents unmixed.
 
     The squared distance of w a + (1 - w) b to c is w |a - c|^2 + (1 - w) |b - c|^2 - w (1 - w) |a - b|^2, and the last
     term is the same for every c: the distances of the parents, found once, rank the rows for every weight. They are
@@ -194,15 +194,15 @@ def _ask_neighbours(
     ones = np.ones((1, len(pairs.first)))
     weights = np.concatenate([pairs.weights, ones])
     block = max(1, _BLOCK // len(x))
-    parts: list[list[_Neighbours]] = []
+    parts: list[list[_Neighbors]] = []
     squares = np.einsum("np,np->n", x, x)
     for start in range(0, len(pairs.first), block):
         of = slice(start, start + block)
         first, second = pairs.first[of], pairs.second[of]
         # |a - c|^2 without |a|^2, which is the same for every c
         a, b = (squares - 2 * (x[parent] @ x.T) for parent in (first, second))
-        parts.append([_say(w[of, None], a, b, y, first, second, neighbours) for w in weights])
-    joined = [_Neighbours(*map(np.concatenate, zip(*column, strict=True))) for column in zip(*parts, strict=True)]
+        parts.append([_say(w[of, None], a, b, y, first, second, neighbors) for w in weights])
+    joined = [_Neighbors(*map(np.concatenate, zip(*column, strict=True))) for column in zip(*parts, strict=True)]
     return joined[:-1], joined[-1]
 
 
@@ -213,17 +213,17 @@ def _say(
     y: NDArray[np.int64],
     first: NDArray[np.int64],
     second: NDArray[np.int64],
-    neighbours: int,
-) -> _Neighbours:
+    neighbors: int,
+) -> _Neighbors:
     """Rank the rows for the weight of each draw [m, 1]; distances from the parents are [m, n]."""
     line = np.arange(len(a))
     ranked = weight * a + (1 - weight) * b
     ranked[line, first] = ranked[line, second] = np.inf
-    found = np.argpartition(ranked, neighbours - 1, axis=1)[:, :neighbours]
+    found = np.argpartition(ranked, neighbors - 1, axis=1)[:, :neighbors]
     order = np.take_along_axis(ranked, found, 1).argmin(1)
     classes = y[found]
     support = weight * (classes == y[first, None]) + (1 - weight) * (classes == y[second, None])
-    return _Neighbours(1 - support.mean(1), classes[line, order])
+    return _Neighbors(1 - support.mean(1), classes[line, order])
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:
@@ -237,7 +237,7 @@ def _interval(values: NDArray[np.float64]) -> Interval:
 
 @cache
 def evidence() -> dict[str, Any]:
-    """Give what `studies/premise.py` measured: conflict and effect of many sets, and how they rank together."""
+    """Give what `studies/intrusion.py` measured: conflict and effect of many sets, and how they rank together."""
     return json.loads(resources.files(__package__ or "vicinal.lab.compare").joinpath("intrusion.json").read_text())
 
 
@@ -259,9 +259,9 @@ def in_words(table: Table, found: Diagnosis) -> str:
         "",
         f"Of the points mixed with alpha {told.alpha:g}, {100 * told.third.mean:.1f} % lie nearest to a row that is of "
         "neither of their two classes.",
-        f"Their {found.neighbours} nearest rows contradict the mixed label by {told.distance.mean:.3f}, where neighbours "
+        f"Their {found.neighbors} nearest rows contradict the mixed label by {told.distance.mean:.3f}, where neighbors "
         f"of one class could not do with less than {told.floor.mean:.3f}, and rows as they are contradict their "
-        f"neighbours by {found.unmixed.mean:.3f}. What is left is the conflict, {told.conflict.mean:+.3f}.",
+        f"neighbors by {found.unmixed.mean:.3f}. What is left is the conflict, {told.conflict.mean:+.3f}.",
     ]
     if any(mixed.alpha == HEADLINE for mixed in found.mixed):
         lines += ["", *_believed(found.at(HEADLINE).conflict.mean)]
@@ -290,7 +290,7 @@ def _believed(conflict: float) -> list[str]:
         return f"{of['rho']:.2f} [{of['low']:.2f}, {of['high']:.2f}] over {of['n']} {what}{luck}"
 
     return [
-        f"How well this foretells: where small networks were trained ({record['date']}, {record['seeds']} seeds a set), the "
+        f"How well this foretells: where small models were trained ({record['date']}, {record['seeds']} seeds a set), the "
         f"rank correlation of the conflict at alpha {HEADLINE:g} with what mixup at alpha {HEADLINE:g} added to the test "
         f"error was {rank('toy', 'toy sets, most of them made to go wrong')}; {rank('real', 'real tables')}; "
         f"{rank('all', 'in all')}.",

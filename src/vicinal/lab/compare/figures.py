@@ -1,7 +1,7 @@
-"""The report's pictures.
+"""The report's images.
 
 Each function takes the results of a comparison and returns one inline ``<svg>``, or an empty string when the results
-hold nothing to draw. Colours are CSS variables of the page, so the pictures follow its light and dark modes.
+hold nothing to draw. Colors are CSS variables of the page, so the images follow its light and dark modes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
 
-WIDTH = 420.0  # the page scales pictures to its column; at this width text stays legible on a phone
+WIDTH = 420.0  # the page scales images to its column; at this width text stays legible on a phone
 
-# Drawn with these markers, then written as var(--name): none is a colour that anybody sees.
+# Drawn with these markers, then written as var(--name): none is a color that anybody sees.
 _MARKERS = {
     "ink": "#0a0b01",
     "muted": "#0a0b02",
@@ -45,7 +45,7 @@ _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _LOCAL = re.compile(r"url\(#([^)]+)\)")
 
 
-# numbers as the page and its pictures write them
+# numbers as the page and its images write them
 
 
 def finite(value: Any) -> bool:
@@ -111,7 +111,7 @@ def erm_name(results: dict[str, Any]) -> str | None:
 
 
 def shown_name(results: dict[str, Any]) -> str | None:
-    """Return the method set beside ERM in pictures: the recommended one, else the first that is not ERM."""
+    """Return the method set beside ERM in images: the recommended one, else the first that is not ERM."""
     names = [method["name"] for method in results["methods"] if method["family"] != "erm"]
     recommended = (results.get("choice") or {}).get("recommended")
     if recommended in names:
@@ -129,7 +129,7 @@ def _family(results: dict[str, Any], name: str) -> str:
     return families.get(name, (results.get("choice") or {}).get("family") or "mixup")
 
 
-def _colour(results: dict[str, Any], name: str) -> str:
+def _color(results: dict[str, Any], name: str) -> str:
     return {"erm": ERM, "named": OTHER}.get(_family(results, name), MIX)
 
 
@@ -170,7 +170,7 @@ def _canvas(height: float) -> Figure:
 
 
 def _axes(figure: Figure, height: float, box: tuple[float, float, float, float]) -> Axes:
-    """Add axes in a box of left, top, width and height, counted in picture units from the top left corner."""
+    """Add axes in a box of left, top, width and height, counted in image units from the top left corner."""
     left, top, width, tall = box
     return figure.add_axes((left / WIDTH, 1.0 - (top + tall) / height, width / WIDTH, tall / height))
 
@@ -180,7 +180,7 @@ def _write(figure: Figure, height: float, x: float, y: float, text: str, **style
 
 
 def _plain(text: str, longest: int = 34) -> str:
-    """Make a name fit a picture: no control characters, and not longer than its place."""
+    """Make a name fit an image: no control characters, and not longer than its place."""
     clean = "".join(character if character.isprintable() else " " for character in text)
     return clean if len(clean) <= longest else clean[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
@@ -224,7 +224,7 @@ def _referred(root: ElementTree.Element) -> list[str]:
     found: dict[str, None] = {}
     for element in root.iter():
         for name, value in element.attrib.items():
-            if name.endswith("href") and value.startswith("#"):  # not a picture that lies in it
+            if name.endswith("href") and value.startswith("#"):  # not an image that lies in it
                 found[value.removeprefix("#")] = None
             for target in _LOCAL.findall(value):
                 found[target] = None
@@ -300,7 +300,7 @@ def _share_style(element: ElementTree.Element) -> None:
                 del child.attrib["style"]
 
 
-# the pictures
+# the images
 
 
 def differences(results: dict[str, Any]) -> str:
@@ -322,7 +322,7 @@ def differences(results: dict[str, Any]) -> str:
         axes.set_xlim(low, high)
         axes.set_ylim(row_height * len(rows), 0.0)
         for number, (row, own) in enumerate(zip(rows, values, strict=True)):
-            _strip(axes, number * row_height + 18.0, row, own, _colour(results, row["method"]))
+            _strip(axes, number * row_height + 18.0, row, own, _color(results, row["method"]))
             line = top + number * row_height + 12.0
             weight = "bold" if row["primary"] else "normal"
             _write(figure, height, 0.0, line, _plain(row["method"]), color=INK, fontweight=weight)
@@ -343,7 +343,7 @@ def differences(results: dict[str, Any]) -> str:
         return _svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
 
 
-def _strip(axes: Axes, top: float, row: dict[str, Any], values: Sequence[float], colour: str) -> None:
+def _strip(axes: Axes, top: float, row: dict[str, Any], values: Sequence[float], color: str) -> None:
     """Draw the dots of one method in a lane of 24 units below top, and its mean and interval in a lane beneath."""
     size = 4.6 if len(values) <= 50 else 3.6 if len(values) <= 100 else 3.0
     step = size + 0.4
@@ -364,7 +364,7 @@ def _strip(axes: Axes, top: float, row: dict[str, Any], values: Sequence[float],
             ys.append(top + 24.0 - step * (level + 0.5))
     axes.plot([0.0, 0.0], [top - 1.0, top + 36.0], color=MUTED, linewidth=1.0)
     marks: dict[str, Any] = {"linestyle": "none", "clip_on": False}
-    axes.plot(xs, ys, marker="o", markersize=size, color=colour, alpha=0.65, markeredgewidth=0.0, **marks)
+    axes.plot(xs, ys, marker="o", markersize=size, color=color, alpha=0.65, markeredgewidth=0.0, **marks)
     lane = top + 30.0
     if finite(row["low"]) and finite(row["high"]):
         axes.plot([row["low"], row["high"]], [lane, lane], color=INK, linewidth=2.2, solid_capstyle="butt")
@@ -480,7 +480,7 @@ def reliability(results: dict[str, Any], method: str) -> str:
     if table is None or not table.count.sum():
         return ""
     height, side = 420.0, 280.0
-    colour = _colour(results, method)
+    color = _color(results, method)
     percent = ["0", "25", "50", "75", "100"]
     quarters = [0.0, 0.25, 0.5, 0.75, 1.0]
     share = table.count / table.count.sum()
@@ -503,14 +503,14 @@ def reliability(results: dict[str, Any], method: str) -> str:
         used = np.flatnonzero(table.count)
         for place in used:
             x = table.confidence[place]
-            axes.plot([x, x], [x, table.accuracy[place]], color=colour, linewidth=2.0, alpha=0.45)
+            axes.plot([x, x], [x, table.accuracy[place]], color=color, linewidth=2.0, alpha=0.45)
         marks: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 7.0, "clip_on": False}
         few = table.count < 20
-        for rows, fill, edge in ((used[~few[used]], colour, PAPER), (used[few[used]], PAPER, colour)):
+        for rows, fill, edge in ((used[~few[used]], color, PAPER), (used[few[used]], PAPER, color)):
             axes.plot(table.confidence[rows], table.accuracy[rows], color=fill, markeredgecolor=edge, **marks)
         bars = _axes(figure, height, (left, side + 36.0, WIDTH - left - 16.0, 54.0))
         edges = np.linspace(0.0, 1.0, len(share) + 1)
-        bars.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=colour, linewidth=0.0)
+        bars.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=color, linewidth=0.0)
         bars.set_xlim(0.0, 1.0)
         bars.set_ylim(0.0, max(share) * 1.02)
         bars.set_xticks(quarters, percent)
@@ -524,7 +524,7 @@ def reliability(results: dict[str, Any], method: str) -> str:
             f"the fullest bin holds {share[busiest]:.0%}, with confidence {table.confidence[busiest]:.1%} "
             f"and accuracy {table.accuracy[busiest]:.1%}."
         )
-        return _svg(figure, "reliability-" + ("erm" if colour == ERM else "mix"), sentence)
+        return _svg(figure, "reliability-" + ("erm" if color == ERM else "mix"), sentence)
 
 
 def _quartiles(results: dict[str, Any], method: str, key: str) -> np.ndarray:
@@ -572,11 +572,11 @@ def learning(results: dict[str, Any], key: str) -> str:
             if name not in front:
                 axes.plot(rows[:, 0], rows[:, 2], color=FAINT, linewidth=1.0, **alone)
         for name in front:
-            rows, colour = curves[name], _colour(results, name)
-            axes.fill_between(rows[:, 0], rows[:, 1], rows[:, 3], color=colour, alpha=0.16, linewidth=0.0)
+            rows, color = curves[name], _color(results, name)
+            axes.fill_between(rows[:, 0], rows[:, 1], rows[:, 3], color=color, alpha=0.16, linewidth=0.0)
         for name in front:
-            rows, colour = curves[name], _colour(results, name)
-            line = axes.plot(rows[:, 0], rows[:, 2], color=colour, linewidth=2.0, **alone)[0]
+            rows, color = curves[name], _color(results, name)
+            line = axes.plot(rows[:, 0], rows[:, 2], color=color, linewidth=2.0, **alone)[0]
             if name == erm:
                 line.set_dashes((5.0, 2.5))
         _write(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)

@@ -1,4 +1,4 @@
-"""The comparison on a folder of pictures or sounds: one small network at a time, as many processes as cores."""
+"""The comparison on a folder of images or audio: one small model at a time, as many processes as cores."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.classifier import Classifier
-from vicinal.lab.compare.comparison import Name, Settings, Study, Tick
+from vicinal.lab.compare.comparison import Comparison, RunId, Settings, Tick
 from vicinal.lab.data.augment import CropFlip
-from vicinal.lab.data.collection import Collection
-from vicinal.lab.data.label_noise import corrupt
-from vicinal.lab.data.loading import Examples
+from vicinal.lab.data.collection import FolderDataset
+from vicinal.lab.data.label_noise import corrupt_labels
+from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
@@ -45,14 +45,14 @@ class FolderSettings(Settings):
     """What is compared on a folder.
 
     Args:
-        network: a name of lab/models, or package.module:factory.
-        augment: of training pictures: "flip" shifts and mirrors them at random, "shift" does not mirror, "none".
+        model: a name of lab/models, or package.module:factory.
+        augment: of training images: "flip" shifts and mirrors them at random, "shift" does not mirror, "none".
 
     """
 
     seeds: int = 5
     batch: int = 64
-    network: str = "small"
+    model: str = "small"
     augment: Augment = "flip"
 
     steps: ClassVar[int] = 1000
@@ -63,18 +63,18 @@ class FolderSettings(Settings):
 class Part:
     """The examples of one seed, and which of them are for what; row numbers are int64."""
 
-    noisy: Examples
-    clean: Examples  # with the labels they had before label noise
+    noisy: InMemoryDataset
+    clean: InMemoryDataset  # with the labels they had before label noise
     train: Tensor
     validation: Tensor
     test: Tensor
 
 
 @dataclass(frozen=True)
-class FolderStudy(Study[FolderSettings]):
-    """A comparison on pictures or sounds."""
+class FolderComparison(Comparison[FolderSettings]):
+    """A comparison on images or audio."""
 
-    data: Collection
+    data: FolderDataset
     settings: FolderSettings
 
     @property
@@ -84,7 +84,7 @@ class FolderStudy(Study[FolderSettings]):
 
     @property
     def kind(self) -> str:
-        """Pictures or sounds."""
+        """Images or audio."""
         return self.data.kind
 
     @property
@@ -113,7 +113,7 @@ class FolderStudy(Study[FolderSettings]):
         """How every run is trained."""
         settings = self.settings
         rates = settings.learning_rate, settings.weight_decay
-        return simple.Training(settings.network, self.epochs, settings.batch, *rates, settings.patience)
+        return simple.Training(settings.model, self.epochs, settings.batch, *rates, settings.patience)
 
     def data_fingerprint(self) -> str:
         """Give the collection's."""
@@ -125,17 +125,17 @@ class FolderStudy(Study[FolderSettings]):
         labels = self.data.target
         if self.settings.noise:
             known = np.concatenate([rows.train, rows.validation])
-            labels = corrupt(self.data, known, self.settings.noise, seed).astype(np.int64)
+            labels = corrupt_labels(self.data, known, self.settings.noise, seed).astype(np.int64)
         mean, std = _scales(self.data, rows.train)
         common = self.data.classes, mean, std, self._augment
         x = self.data.tensor
-        noisy, clean = (Examples(x, torch.from_numpy(y), *common) for y in (labels, self.data.target))
+        noisy, clean = (InMemoryDataset(x, torch.from_numpy(y), *common) for y in (labels, self.data.target))
         return Part(noisy, clean, *map(torch.from_numpy, (rows.train, rows.validation, rows.test)))
 
     @property
     def _augment(self) -> CropFlip | None:
         augment = self.settings.augment
-        if self.kind == "sounds" or augment == "none":
+        if self.kind == "audio" or augment == "none":
             return None
         return CropFlip(self.data.shape[1] // 8, flip=augment == "flip", fill="reflect")
 
@@ -145,27 +145,27 @@ class FolderStudy(Study[FolderSettings]):
         return part.noisy.batch(part.train[: self.settings.batch], None)
 
     def check(self) -> None:
-        """Refuse a network or methods that cannot be used on these data, before anything is trained.
+        """Refuse a model or methods that cannot be used on these data, before anything is trained.
 
         Raises:
-            UserError: naming the network or method and its objection.
+            UserError: naming the model or method and its objection.
 
         """
         part = self.part(0)
         rows = part.train[: self.settings.batch]
         try:
-            out = simple.outputs(simple.initial(self.training, part.noisy, 0), part.noisy, rows)
+            out = simple.outputs(simple.init_model(self.training, part.noisy, 0), part.noisy, rows)
             found = list(out.shape)
         except UserError:
             raise
-        except Exception as error:  # a network's code may raise anything
+        except Exception as error:  # a model's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
-                f"the network {self.settings.network!r} cannot take {self.kind} [n, {self._shape}] ({reason})"
+                f"the model {self.settings.model!r} cannot take {self.kind} [n, {self._shape}] ({reason})"
             ) from error
         if found != [len(rows), self.classes]:
             raise UserError(
-                f"the network {self.settings.network!r} gives {found} for {len(rows)} {self.kind} of {self.classes} "
+                f"the model {self.settings.model!r} gives {found} for {len(rows)} {self.kind} of {self.classes} "
                 f"classes; it must give {[len(rows), self.classes]}"
             )
         super().check()
@@ -174,11 +174,11 @@ class FolderStudy(Study[FolderSettings]):
     def _shape(self) -> str:
         return ", ".join(map(str, self.data.shape))
 
-    def pieces(self, missing: Sequence[Name], jobs: int) -> list[list[Name]]:
+    def pieces(self, missing: Sequence[RunId], jobs: int) -> list[list[RunId]]:
         """Give each run on its own: what is finished is kept at once."""
         return [[name] for name in missing]
 
-    def train(self, runs: Sequence[Name], tick: Tick | None = None) -> list[dict[str, Any]]:
+    def train(self, runs: Sequence[RunId], tick: Tick | None = None) -> list[dict[str, Any]]:
         """Train and measure some runs, one after the other."""
         return [self._run(method, seed, tick) for method, seed in runs]
 
@@ -188,73 +188,73 @@ class FolderStudy(Study[FolderSettings]):
         curve: dict[str, list[float]] = {}
         measuring = 0.0
 
-        def measure(network: nn.Module, of: Examples, rows: Tensor, detail: bool = False) -> dict[str, Any]:
-            return classification(simple.outputs(network, of, rows)[None], of.labels[rows], detail)[0]
+        def measure(model: nn.Module, of: InMemoryDataset, rows: Tensor, detail: bool = False) -> dict[str, Any]:
+            return classification(simple.outputs(model, of, rows)[None], of.labels[rows], detail)[0]
 
-        def after_epoch(epoch: int, network: nn.Module) -> None:
+        def after_epoch(epoch: int, model: nn.Module) -> None:
             nonlocal measuring
             if epoch in points:
                 start = time.perf_counter()
-                train = measure(network, part.noisy, part.train[:_CURVE_ROWS])
-                comparison.add_point(curve, epoch, train, measure(network, part.noisy, part.validation))
+                train = measure(model, part.noisy, part.train[:_CURVE_ROWS])
+                comparison.add_point(curve, epoch, train, measure(model, part.noisy, part.validation))
                 measuring += time.perf_counter() - start
             if tick is not None:
                 tick(1)
 
-        def score(network: nn.Module) -> float:
-            return measure(network, part.noisy, part.validation)["nll"]
+        def score(model: nn.Module) -> float:
+            return measure(model, part.noisy, part.validation)["nll"]
 
         start = time.perf_counter()
         vicinity = self.method(method).vicinity
-        network, epoch = simple.train(training, part.noisy, part.train, vicinity, seed, after_epoch, score)
+        model, epoch = simple.train(training, part.noisy, part.train, vicinity, seed, after_epoch, score)
         seconds = time.perf_counter() - start - measuring
         perturbed = None
         if self.settings.perturb is not None:
-            logits = simple.outputs(network, part.clean, part.test, self._noise(seed, len(part.test)))
+            logits = simple.outputs(model, part.clean, part.test, self._noise(seed, len(part.test)))
             perturbed = classification(logits[None], part.clean.labels[part.test])[0]
         return {
             "method": method,
             "seed": seed,
             "seconds": seconds,
             "epochs": epoch,
-            "train": measure(network, part.clean, part.train),
-            "validation": measure(network, part.noisy, part.validation),
-            "test": measure(network, part.clean, part.test, detail=True),
+            "train": measure(model, part.clean, part.train),
+            "validation": measure(model, part.noisy, part.validation),
+            "test": measure(model, part.clean, part.test, detail=True),
             "perturbed": perturbed,
             "curve": curve,
         }
 
     def _noise(self, seed: int, n: int) -> Tensor:
-        """Draw what is added to the standardised test inputs."""
+        """Draw what is added to the standardized test inputs."""
         generator = Key(seed, 0, 0, 0, _PERTURB).generator()
         drawn = generator.standard_normal((n, *self.data.shape), dtype=np.float32)
         return torch.from_numpy(drawn) * (self.settings.perturb or 0.0)
 
-    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run again, to the end of so many of its epochs; give the state of its network."""
+    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run again, to the end of so many of its epochs; give the state of its model."""
         part = self.part(seed)
         vicinity = self.method(method).vicinity
-        network, _ = simple.train(self.training, part.noisy, part.train, vicinity, seed, until=epochs)
-        return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+        model, _ = simple.train(self.training, part.noisy, part.train, vicinity, seed, until=epochs)
+        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
         """Write a `Classifier`."""
-        data, name = self.data, self.settings.network
-        network = models.fitting(name, self.classes, data.shape)
-        network.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+        data, name = self.data, self.settings.model
+        model = models.build_for_shape(name, self.classes, data.shape)
+        model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, split(data, seed).train)
-        Classifier(network, name, data.kind, data.shape, data.classes, *scales, about).save(path)
+        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
         module, _, factory = name.partition(":")
         own = f"from {module} import {factory}\n" if factory else ""
-        file = "new.jpg" if data.kind == "pictures" else "new.wav"
+        file = "new.jpg" if data.kind == "images" else "new.wav"
         return (
             f"from vicinal.lab.compare.classifier import Classifier\n{own}"
-            f"classifier = Classifier.load({path.as_posix()!r}{f', network={factory}' if factory else ''})\n"
+            f"classifier = Classifier.load({path.as_posix()!r}{f', model={factory}' if factory else ''})\n"
             f'print(classifier.predict(["{file}"]))'
         )
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what results.json says of the folder, and of the network and its training."""
+        """Give what results.json says of the folder, and of the model and its training."""
         data, training = self.data, self.training
         about = {
             "source": data.source,
@@ -264,10 +264,10 @@ class FolderStudy(Study[FolderSettings]):
             "class_counts": np.bincount(data.target, minlength=self.classes).tolist(),
             "notes": list(data.notes),
         }
-        network = models.fitting(training.network, self.classes, data.shape)
+        model = models.build_for_shape(training.model, self.classes, data.shape)
         protocol = {
-            "network": training.network,
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "model": training.model,
+            "parameters": sum(p.numel() for p in model.parameters()),
             "steps": training.epochs * training.batches(self.sizes[0]),
             "optimizer": "AdamW" if training.weight_decay else "Adam",
             "augment": None if self._augment is None else self.settings.augment,
@@ -277,19 +277,19 @@ class FolderStudy(Study[FolderSettings]):
     def not_done(self) -> list[str]:
         """Say what is left open."""
         lines = []
-        if self.kind == "pictures":
+        if self.kind == "images":
             lines.append(
-                f"One network, {self.settings.network}, was trained on small pictures; larger ones, or longer training, may "
+                f"One model, {self.settings.model}, was trained on small images; larger ones, or longer training, may "
                 "answer otherwise."
             )
             if self._augment is not None:
                 mirrored = "shifted and mirrored" if self.settings.augment == "flip" else "shifted"
                 lines.append(
-                    f"Training pictures were {mirrored} at random for all methods; no other augmentation was tried."
+                    f"Training images were {mirrored} at random for all methods; no other augmentation was tried."
                 )
         else:
             lines.append(
-                "Sounds of one speaker or source may be in training and test alike, so that the error on others may "
+                "Audio of one speaker or source may be in training and test alike, so that the error on others may "
                 "be higher."
             )
         return lines
@@ -330,25 +330,25 @@ class FolderStudy(Study[FolderSettings]):
         return " + ".join(f"{share:.2f} {name}" for name, share in sorted(told, key=lambda one: -one[1]))
 
 
-def _step_seconds(training: simple.Training, data: Examples, rows: Tensor, vicinity: Vicinity) -> list[float]:
+def _step_seconds(training: simple.Training, data: InMemoryDataset, rows: Tensor, vicinity: Vicinity) -> list[float]:
     """Take a few steps as a worker does, by one thread; give the seconds of all but the first, which is slower."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        network = simple.initial(training, data, 0).train()
-        optimizer = torch.optim.AdamW(network.parameters(), 0.0)
+        model = simple.init_model(training, data, 0).train()
+        optimizer = torch.optim.AdamW(model.parameters(), 0.0)
         times = [time.perf_counter()]
         for step in range(1 + _TIMED):
-            simple.take_step(network, optimizer, data, rows, vicinity, Key(0, 0, 0, step), 0)
+            simple.train_step(model, optimizer, data, rows, vicinity, Key(0, 0, 0, step), 0)
             times.append(time.perf_counter())
     finally:
         torch.set_num_threads(threads)
     return [end - start for start, end in pairwise(times[1:])]
 
 
-def _scales(data: Collection, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give mean and standard deviation of each channel of some pictures, in [0, 1]; nothing for sounds."""
-    if data.kind == "sounds":
+def _scales(data: FolderDataset, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give mean and standard deviation of each channel of some images, in [0, 1]; nothing for audio."""
+    if data.kind == "audio":
         return (), ()
     counts = np.zeros((data.shape[0], 256), dtype=np.int64)  # of each value: exact, and in little memory
     for start in range(0, len(rows), _SUMMED):
@@ -363,14 +363,14 @@ def _scales(data: Collection, rows: np.ndarray) -> tuple[tuple[float, ...], tupl
 
 
 def _png(values: np.ndarray) -> str:
-    """Write a picture [3, h, w] of values in [0, 1], or a spectrogram [1, h, w], low frequencies at the bottom."""
+    """Write an image [3, h, w] of values in [0, 1], or a spectrogram [1, h, w], low frequencies at the bottom."""
     from PIL import Image
 
     if len(values) == 3:
-        picture = values.transpose(1, 2, 0) * 255
+        image = values.transpose(1, 2, 0) * 255
     else:
         low, high = values.min(), values.max()
-        picture = (values[0, ::-1] - low) / ((high - low) or 1.0) * 255
+        image = (values[0, ::-1] - low) / ((high - low) or 1.0) * 255
     buffer = io.BytesIO()
-    Image.fromarray(np.clip(picture.round(), 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.clip(image.round(), 0, 255).astype(np.uint8)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""A trained table network with the preprocessing it needs, in one safetensors file."""
+"""A trained table model with the preprocessing it needs, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _KEY = "vicinal"
 _FORMAT = 1
 
 
-_READERS = {"table": "vicinal.lab.compare.predictor.Predictor", "pictures": "vicinal.lab.compare.classifier.Classifier"}
-_READERS["sounds"] = _READERS["pictures"]
+_READERS = {"table": "vicinal.lab.compare.predictor.Predictor", "images": "vicinal.lab.compare.classifier.Classifier"}
+_READERS["audio"] = _READERS["images"]
 
 
-def write_network(path: str | os.PathLike[str], network: nn.Module, header: dict[str, Any]) -> None:
-    """Write a network's state and what else is needed to use it, plain JSON values; whole or not at all."""
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+def write_model(path: str | os.PathLike[str], model: nn.Module, header: dict[str, Any]) -> None:
+    """Write a model's state and what else is needed to use it, plain JSON values; whole or not at all."""
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     content = json.dumps({"format": _FORMAT, **header})
     atomic.write(Path(path), safetensors.torch.save(state, metadata={_KEY: content}))
 
 
-def read_network(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file that `write_network` wrote, for one of some kinds of data; no code in it is run.
+def read_model(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file that `write_model` wrote, for one of some kinds of data; no code in it is run.
 
     Raises:
-        UserError: there is no such file, or it is not a network of this format for such data.
+        UserError: there is no such file, or it is not a model of this format for such data.
 
     """
     try:
@@ -59,14 +59,12 @@ def read_network(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, A
             "vicinal compare"
         )
     if kind not in kinds:
-        raise UserError(
-            f"{os.fspath(path)!r} holds a network for {kind!r}; load it with {_READERS.get(kind, 'vicinal')}"
-        )
+        raise UserError(f"{os.fspath(path)!r} holds a model for {kind!r}; load it with {_READERS.get(kind, 'vicinal')}")
     return header, state
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
-    """Give the error that says that a header and a state do not make a network."""
+    """Give the error that says that a header and a state do not make a model."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
 
@@ -75,25 +73,25 @@ class Predictor:
     """Predicts the target of new rows that have the columns of the training table.
 
     Args:
-        network: the network.
+        model: the model.
         encoding: turns columns into its inputs and its outputs into the target.
         about: what it was trained on and how, plain JSON values.
 
     """
 
-    def __init__(self, network: MLP, encoding: Encoding, about: dict[str, Any] | None = None) -> None:
-        self.network = network.eval()
+    def __init__(self, model: MLP, encoding: Encoding, about: dict[str, Any] | None = None) -> None:
+        self.model = model.eval()
         self.encoding = encoding
         self.about = about or {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         header = {
-            "hidden": [layer.out_features for layer in list(self.network.layers)[:-1]],  # type: ignore[union-attr]
+            "hidden": [layer.out_features for layer in list(self.model.layers)[:-1]],  # type: ignore[union-attr]
             "encoding": self.encoding.to_json(),
             "about": self.about,
         }
-        write_network(path, self.network, header)
+        write_model(path, self.model, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictor:
@@ -103,22 +101,22 @@ class Predictor:
             UserError: there is no such file, or it is not a predictor of this format.
 
         """
-        header, state = read_network(path, "table")
+        header, state = read_model(path, "table")
         try:
             encoding, about = Encoding.from_json(header["encoding"]), dict(header["about"])
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
-                network = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
-            network.load_state_dict(state, assign=True)
+                model = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
+            model.load_state_dict(state, assign=True)
             if any(tensor.dtype != torch.float32 for tensor in state.values()):
                 raise TypeError("weights are not float32")
         except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
-        return cls(network, encoding, about)
+        return cls(model, encoding, about)
 
     @torch.inference_mode()
     def outputs(self, columns: Any) -> Tensor:
-        """Give the network's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
-        return self.network(torch.from_numpy(self.encoding.inputs_from_records(columns)))
+        """Give the model's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
+        return self.model(torch.from_numpy(self.encoding.inputs_from_records(columns)))
 
     def predict(self, columns: Any) -> np.ndarray:
         """Give class names, or the target in its own unit, [n]."""
@@ -128,5 +126,5 @@ class Predictor:
     def probabilities(self, columns: Any) -> np.ndarray:
         """Give class probabilities float32 [n, C], in the order of `encoding.classes`."""
         if not self.encoding.classes:
-            raise UserError("a regression network gives numbers, not probabilities: use predict")
+            raise UserError("a regression model gives numbers, not probabilities: use predict")
         return self.outputs(columns).softmax(1).numpy()

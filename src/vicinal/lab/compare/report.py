@@ -45,8 +45,8 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawn picture; its keys are pairs of a line style's name and what it stands for."""
+class Image:
+    """A drawn image; its keys are pairs of a line style's name and what it stands for."""
 
     svgs: list[Markup]
     title: str
@@ -70,7 +70,7 @@ def render(results: dict[str, Any]) -> str:
         facts=_facts(results),
         columns=_columns(results),
         rows=_rows(results),
-        pictures=_pictures(results),
+        images=_images(results),
         measured=_measured(results),
         statistics=results["protocol"]["statistics"],
         not_done=results["protocol"]["not_done"],
@@ -219,18 +219,18 @@ def _compared(comparison: dict[str, Any] | None, scale: Scale) -> list[Cell]:
     return [Cell(difference, scale.interval(comparison, sign=True), supported), Cell(_p(holm), "", supported)]
 
 
-# pictures and what stands beneath them
+# images and what stands beneath them
 
 
-def _pictures(results: dict[str, Any]) -> list[Picture]:
+def _images(results: dict[str, Any]) -> list[Image]:
     erm, shown = figures.erm_name(results), figures.shown_name(results)
     front = [name for name in (erm, shown) if name]
     families = {method["name"]: method["family"] for method in results["methods"]}
     tone = {"erm": "erm", "named": "other"}
     lines = [(tone.get(families[name], "mix"), name) for name in front]
     seeds = results["protocol"]["seeds"]
-    pictures = [
-        Picture(
+    images = [
+        Image(
             [Markup(figures.differences(results))],
             "Does it differ from ERM?",
             "Each dot is one seed: the method\N{RIGHT SINGLE QUOTATION MARK}s test "
@@ -239,22 +239,22 @@ def _pictures(results: dict[str, Any]) -> list[Picture]:
             "seeds, the bar its 95\N{NO-BREAK SPACE}% interval. An interval across zero leaves the sign open.",
             [],
         ),
-        Picture(
+        Image(
             [Markup(figures.by_alpha(results))],
             "Which alpha?",
             "Mean over seeds with 95\N{NO-BREAK SPACE}% intervals. These intervals hold the spread "
-            "between seeds that a paired difference removes, so they may overlap where the picture of "
+            "between seeds that a paired difference removes, so they may overlap where the image of "
             "differences is clear.",
             [("mix", (results.get("choice") or {}).get("family") or "mixup"), *([("band", erm)] if erm else [])],
         ),
-        Picture(
+        Image(
             [Markup(figures.reliability(results, name)) for name in front],
             "Can its confidence be believed?",
             f"Test predictions of all {seeds} seeds in 15 bins by confidence. On the dashed line a model is right as "
             "often as it claims; below it, it claims too much. Hollow: fewer than 20 predictions.",
             [],
         ),
-        Picture(
+        Image(
             [
                 Markup(figures.learning(results, key))
                 for key in ("validation_nll", "validation_error", "validation_rmse")
@@ -265,11 +265,9 @@ def _pictures(results: dict[str, Any]) -> list[Picture]:
             lines + ([("faint", "other methods")] if len(results["methods"]) > len(front) else []),
         ),
     ]
-    drawn = ([svg for svg in picture.svgs if svg] for picture in pictures)
+    drawn = ([svg for svg in image.svgs if svg] for image in images)
     return [
-        Picture(svgs, picture.title, picture.caption, picture.keys)
-        for picture, svgs in zip(pictures, drawn, strict=True)
-        if svgs
+        Image(svgs, image.title, image.caption, image.keys) for image, svgs in zip(images, drawn, strict=True) if svgs
     ]
 
 
@@ -292,18 +290,18 @@ def _measured(results: dict[str, Any]) -> list[Fact]:
             f"{protocol['train_rows']} for training, {protocol['validation_rows']} for validation, "
             f"{protocol['test_rows']} for testing",
         ),
-        Fact("Network", _network(protocol)),
+        Fact("Model", _model(protocol)),
         Fact(
             "Training",
             f"{protocol['optimizer']}, learning rate {protocol['learning_rate']:g}"
-            f"{', falling to 0 along a half cosine' if 'network' in protocol else ''}; "
+            f"{', falling to 0 along a half cosine' if 'model' in protocol else ''}; "
             f"{_count(protocol['steps'], 'step')} ({_count(protocol['epochs'], 'epoch')}) "
             f"in batches of {protocol['batch']}",
         ),
     ]
     if protocol.get("augment"):
         shifted = "shifted at random" + " and mirrored" * (protocol["augment"] == "flip")
-        facts.append(Fact("Augmentation", f"training pictures {shifted}, the same for every method"))
+        facts.append(Fact("Augmentation", f"training images {shifted}, the same for every method"))
     if protocol["noise"]:
         facts.append(
             Fact(
@@ -339,25 +337,23 @@ def _of_table(data: dict[str, Any]) -> list[Fact]:
         columns.append(_count(data["categories"], "category column"))
     missing = _count(data["missing_cells"], "missing cell") if data["missing_cells"] else "no missing cells"
     inputs = _count(data["inputs"], "input")
-    return [
-        Fact("Table", f"{_count(data['rows'], 'row')}; {' and '.join(columns)}, {inputs} to the network; {missing}")
-    ]
+    return [Fact("Table", f"{_count(data['rows'], 'row')}; {' and '.join(columns)}, {inputs} to the model; {missing}")]
 
 
 def _of_folder(data: dict[str, Any], noun: str) -> list[Fact]:
     _, height, width = data["shape"]
     how = (
         f"the central square of each, {height} x {width} pixels"
-        if noun == "pictures"
+        if noun == "images"
         else f"spectrograms of the first second, {height} frequency bands x {width} frames"
     )
     size = Fact(noun.capitalize(), f"{_count(data['rows'], noun.removesuffix('s'))}; {how}")
     return [size, *([Fact("To note", " ".join(data["notes"]))] if data["notes"] else [])]
 
 
-def _network(protocol: dict[str, Any]) -> str:
-    if "network" in protocol:
-        return f"{protocol['network']}, {_count(protocol['parameters'], 'parameter')}"
+def _model(protocol: dict[str, Any]) -> str:
+    if "model" in protocol:
+        return f"{protocol['model']}, {_count(protocol['parameters'], 'parameter')}"
     return f"fully connected, hidden layers of {', '.join(str(width) for width in protocol['hidden'])} units"
 
 

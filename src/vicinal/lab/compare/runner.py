@@ -3,10 +3,10 @@
 The run folder:
 
     config.json          what is compared; another comparison is refused this folder
-    runs.jsonl           one line for what a process finished at once (a fleet of small networks, or one network)
+    runs.jsonl           one line for what a process finished at once (a fleet of small models, or one model)
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
-    model.safetensors    the network that validation data recommend, with its preprocessing
+    model.safetensors    the model that validation data recommend, with its preprocessing
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import vicinal
 from vicinal.lab import atomic, executor
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Study
+from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.errors import UserError
 
 Progress = Callable[[int, int, list[dict[str, Any]]], None]
@@ -42,7 +42,7 @@ class Folder:
         self._config = path / "config.json"
         self._runs = path / "runs.jsonl"
 
-    def claim(self, study: Study) -> None:
+    def claim(self, study: Comparison) -> None:
         """Make the folder, or take up the same comparison in it.
 
         Raises:
@@ -88,7 +88,7 @@ class Folder:
             return None
 
 
-def run(study: Study, folder: Folder, command: str, jobs: int, progress: Progress) -> dict[str, Any]:
+def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Progress) -> dict[str, Any]:
     """Run what is not yet finished, conclude, and write results, report and model.
 
     Args:
@@ -132,7 +132,7 @@ def run(study: Study, folder: Folder, command: str, jobs: int, progress: Progres
     return results
 
 
-def _results(study: Study, runs: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
+def _results(study: Comparison, runs: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
     names = [method.name for method in study.methods]
     runs = sorted(runs, key=lambda run: (run["seed"], names.index(run["method"])))
     return record | {"runs": runs} | comparison.conclude(study, runs)
@@ -147,7 +147,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _record(study: Study, command: str) -> dict[str, Any]:
+def _record(study: Comparison, command: str) -> dict[str, Any]:
     """Give what was run, on what, with what."""
     settings = study.settings
     data, training = study.describe()
@@ -198,8 +198,8 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _save_model(study: Study, results: dict[str, Any], folder: Folder, pool: executor.Pool) -> dict[str, Any]:
-    """Train the network to keep: the method best on validation data over all seeds, at the seed where it is best there."""
+def _save_model(study: Comparison, results: dict[str, Any], folder: Folder, pool: executor.Pool) -> dict[str, Any]:
+    """Train the model to keep: the method best on validation data over all seeds, at the seed where it is best there."""
 
     def on_validation(method: comparison.Method) -> tuple[float, ...]:
         scores = [comparison.validation_score(study, r) for r in results["runs"] if r["method"] == method.name]
@@ -210,7 +210,7 @@ def _save_model(study: Study, results: dict[str, Any], folder: Folder, pool: exe
         (r for r in results["runs"] if r["method"] == method.name), key=lambda r: comparison.validation_score(study, r)
     )
     # the same run again, to where its weights were taken
-    state = pool.network(method.name, best["seed"], best["epochs"])
+    state = pool.model(method.name, best["seed"], best["epochs"])
     test = {name: value for name, value in best["test"].items() if name != "reliability"}
     about = {"data": study.name, "vicinity": method.text, "seed": best["seed"], "test": test}
     usage = study.save_model(folder.model, state, best["seed"], about)

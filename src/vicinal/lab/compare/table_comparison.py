@@ -1,4 +1,4 @@
-"""The comparison on a table: all runs of some seeds are trained at once, as one fleet of small networks."""
+"""The comparison on a table: all runs of some seeds are trained at once, as one fleet of small models."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Name, Settings, Study, Tick
+from vicinal.lab.compare.comparison import Comparison, RunId, Settings, Tick
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.label_noise import corrupt
+from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.models.mlp import MLP
@@ -46,7 +46,7 @@ class TableSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TableStudy(Study[TableSettings]):
+class TableComparison(Comparison[TableSettings]):
     """A comparison on a table."""
 
     table: Table
@@ -99,31 +99,31 @@ class TableStudy(Study[TableSettings]):
         train = Prepared.of(self, [0]).train
         return train.inputs[0, : self.settings.batch], train.targets[0, : self.settings.batch]
 
-    def pieces(self, missing: Sequence[Name], jobs: int) -> list[list[Name]]:
+    def pieces(self, missing: Sequence[RunId], jobs: int) -> list[list[RunId]]:
         """Cut the runs into fleets of whole seeds."""
         seeds = list(dict.fromkeys(seed for _, seed in missing))
         chunks = _chunks(seeds, len(self.methods), jobs)
         return [[name for name in missing if name[1] in chunk] for chunk in chunks]
 
-    def train(self, runs: Sequence[Name], tick: Tick | None = None) -> list[dict[str, Any]]:
+    def train(self, runs: Sequence[RunId], tick: Tick | None = None) -> list[dict[str, Any]]:
         """Train and measure some runs, all as one fleet."""
         return _train(self, runs, tick)
 
-    def network(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
         """Train one run alone, for so many epochs; give the state of its `MLP`."""
         training = replace(self.training, epochs=epochs, patience=None)
         prepared = Prepared.of(self, [seed])
         with _last_row_may_be_alone():
-            run = stacked_mlp.Run(0, seed, self.method(method).vicinity)
-            networks = stacked_mlp.train([run], prepared.train, self.classes, training).networks
-        return {name: tensor.numpy() for name, tensor in networks.state_dict(0).items()}
+            run = stacked_mlp.MLPRun(0, seed, self.method(method).vicinity)
+            models = stacked_mlp.train([run], prepared.train, self.classes, training).models
+        return {name: tensor.numpy() for name, tensor in models.state_dict(0).items()}
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
         """Write a `Predictor`."""
         encoding = Encoding.fit(self.table, split(self.table, seed).train)
-        network = MLP(encoding.width, self.settings.hidden, self.classes or 1)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        Predictor(network, encoding, about).save(path)
+        model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+        Predictor(model, encoding, about).save(path)
         return "\n".join(
             [
                 "import polars",
@@ -135,7 +135,7 @@ class TableStudy(Study[TableSettings]):
         )
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what results.json says of the table, and of the network and its training."""
+        """Give what results.json says of the table, and of the model and its training."""
         table, training = self.table, self.training
         data = {
             "source": table.source,
@@ -169,15 +169,15 @@ def _chunks(seeds: Sequence[int], methods: int, jobs: int) -> list[list[int]]:
 class Prepared:
     """The splits of some seeds as tensors."""
 
-    train: stacked_mlp.Part
-    clean: stacked_mlp.Part  # the training rows with the labels they had before label noise
-    validation: stacked_mlp.Part
-    test: stacked_mlp.Part
-    perturbed: stacked_mlp.Part | None
+    train: stacked_mlp.StackedSplit
+    clean: stacked_mlp.StackedSplit  # the training rows with the labels they had before label noise
+    validation: stacked_mlp.StackedSplit
+    test: stacked_mlp.StackedSplit
+    perturbed: stacked_mlp.StackedSplit | None
     encodings: list[Encoding]
 
     @staticmethod
-    def of(study: TableStudy, seeds: Sequence[int]) -> Prepared:
+    def of(study: TableComparison, seeds: Sequence[int]) -> Prepared:
         """Split, encode and, where asked, corrupt the table for each seed."""
         table, settings = study.table, study.settings
         parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -189,7 +189,7 @@ class Prepared:
             noisy = clean
             if settings.noise:
                 known = np.concatenate([rows.train, rows.validation])
-                noisy = encoding.targets(replace(table, target=corrupt(table, known, settings.noise, seed)))
+                noisy = encoding.targets(replace(table, target=corrupt_labels(table, known, settings.noise, seed)))
             for name, of, y in (
                 ("train", rows.train, noisy),
                 ("clean", rows.train, clean),
@@ -207,54 +207,59 @@ class Prepared:
 
     @property
     def scales(self) -> list[float]:
-        """For each seed, the unit of the standardised regression target; 1 for classification."""
+        """For each seed, the unit of the standardized regression target; 1 for classification."""
         return [encoding.target_sd for encoding in self.encodings]
 
 
-def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> stacked_mlp.Part:
-    return stacked_mlp.Part(
+def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> stacked_mlp.StackedSplit:
+    return stacked_mlp.StackedSplit(
         torch.from_numpy(np.stack([x for x, _ in pairs])), torch.from_numpy(np.stack([y for _, y in pairs]))
     )
 
 
-def _train(study: TableStudy, names: Sequence[Name], tick: Tick | None) -> list[dict[str, Any]]:
+def _train(study: TableComparison, names: Sequence[RunId], tick: Tick | None) -> list[dict[str, Any]]:
     seeds = list(dict.fromkeys(seed for _, seed in names))
     prepared, training = Prepared.of(study, seeds), study.training
-    runs = [stacked_mlp.Run(seeds.index(seed), seed, study.method(method).vicinity) for method, seed in names]
+    runs = [stacked_mlp.MLPRun(seeds.index(seed), seed, study.method(method).vicinity) for method, seed in names]
     points = comparison.curve_points(training.epochs)
-    curve_rows = stacked_mlp.Part(prepared.train.inputs[:, :_CURVE_ROWS], prepared.train.targets[:, :_CURVE_ROWS])
+    curve_rows = stacked_mlp.StackedSplit(
+        prepared.train.inputs[:, :_CURVE_ROWS], prepared.train.targets[:, :_CURVE_ROWS]
+    )
     curves: list[dict[str, list[float]]] = [{} for _ in runs]
     measuring = 0.0
 
     def measure_all(
-        networks: stacked_mlp.Networks, of: Sequence[stacked_mlp.Run], part: stacked_mlp.Part, detail: bool = False
+        models: stacked_mlp.StackedMLP,
+        of: Sequence[stacked_mlp.MLPRun],
+        part: stacked_mlp.StackedSplit,
+        detail: bool = False,
     ) -> list[dict[str, Any]]:
-        return evaluate(networks, of, part, study.classes, prepared.scales, detail)
+        return evaluate(models, of, part, study.classes, prepared.scales, detail)
 
-    def after_epoch(epoch: int, networks: stacked_mlp.Networks, active: list[int]) -> None:
+    def after_epoch(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:
         nonlocal measuring
         if epoch in points:
             start = time.perf_counter()
             mine = [runs[i] for i in active]
-            measured = (measure_all(networks, mine, part) for part in (curve_rows, prepared.validation))
+            measured = (measure_all(models, mine, part) for part in (curve_rows, prepared.validation))
             for i, train, valid in zip(active, *measured, strict=True):
                 comparison.add_point(curves[i], epoch, train, valid)
             measuring += time.perf_counter() - start
         if tick is not None:
             tick(len(active))
 
-    def to_stop(networks: stacked_mlp.Networks, of: Sequence[stacked_mlp.Run]) -> list[float]:
+    def to_stop(models: stacked_mlp.StackedMLP, of: Sequence[stacked_mlp.MLPRun]) -> list[float]:
         measure = "nll" if study.classes else "rmse"
-        return [score[measure] for score in measure_all(networks, of, prepared.validation)]
+        return [score[measure] for score in measure_all(models, of, prepared.validation)]
 
     start = time.perf_counter()
     waiting = None if training.patience is None else to_stop
     with _last_row_may_be_alone():
-        networks, epochs = stacked_mlp.train(runs, prepared.train, study.classes, training, after_epoch, waiting)
+        models, epochs = stacked_mlp.train(runs, prepared.train, study.classes, training, after_epoch, waiting)
     seconds = (time.perf_counter() - start - measuring) / len(runs)
-    train, valid = measure_all(networks, runs, prepared.clean), measure_all(networks, runs, prepared.validation)
-    test = measure_all(networks, runs, prepared.test, detail=True)
-    perturbed = None if prepared.perturbed is None else measure_all(networks, runs, prepared.perturbed)
+    train, valid = measure_all(models, runs, prepared.clean), measure_all(models, runs, prepared.validation)
+    test = measure_all(models, runs, prepared.test, detail=True)
+    perturbed = None if prepared.perturbed is None else measure_all(models, runs, prepared.perturbed)
     return [
         {
             "method": method,

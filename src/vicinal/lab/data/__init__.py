@@ -1,1 +1,1 @@
-"""Data for the lab: tables and their readers, the encoding for a network, splits and label noise."""
+"""Data for the lab: tables and their readers, the encoding for a model, splits and label noise."""

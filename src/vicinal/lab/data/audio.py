@@ -1,4 +1,4 @@
-"""Sounds of any usual form: .wav of whole numbers, and .flac where the package soundfile is installed."""
+"""Audio of any usual form: .wav of whole numbers, and .flac where the package soundfile is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BITS = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}  # of FLAC
 
 
 @dataclass(frozen=True, eq=False)
-class Sound:
+class Clip:
     """What a file holds.
 
     Args:
@@ -38,7 +38,7 @@ class Sound:
         return self.samples.shape[1]
 
 
-def read(path: Path, seconds: float | None = None) -> Sound:
+def read(path: Path, seconds: float | None = None) -> Clip:
     """Read a .wav or .flac file.
 
     Args:
@@ -52,7 +52,7 @@ def read(path: Path, seconds: float | None = None) -> Sound:
     return _read_flac(path, seconds) if path.suffix.lower() == ".flac" else _read_wav(path, seconds)
 
 
-def _read_wav(path: Path, seconds: float | None) -> Sound:
+def _read_wav(path: Path, seconds: float | None) -> Clip:
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
@@ -70,10 +70,10 @@ def _read_wav(path: Path, seconds: float | None) -> Sound:
     wide = np.zeros((n * channels, 4), dtype=np.uint8)  # little-endian: the file's bytes are the upper ones
     wide[:, 4 - width :] = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)
     samples = wide.view("<i4").reshape(n, channels).astype(np.int32, copy=False)
-    return Sound(samples ^ np.int32(-(2**31)) if width == 1 else samples, 8 * width, rate)  # 8 bits have no sign
+    return Clip(samples ^ np.int32(-(2**31)) if width == 1 else samples, 8 * width, rate)  # 8 bits have no sign
 
 
-def _read_flac(path: Path, seconds: float | None) -> Sound:
+def _read_flac(path: Path, seconds: float | None) -> Clip:
     try:
         soundfile: Any = importlib.import_module("soundfile")
     except ImportError as e:
@@ -84,4 +84,4 @@ def _read_flac(path: Path, seconds: float | None) -> Sound:
         samples, rate = soundfile.read(path, frames=n, dtype="int32", always_2d=True)
     except RuntimeError as e:  # soundfile's own errors are such
         raise UserError(f"'{path}' is not a .flac file that can be read ({e}): get it again") from e
-    return Sound(samples, _BITS.get(about.subtype, 0), rate)
+    return Clip(samples, _BITS.get(about.subtype, 0), rate)

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vicinal.lab.data.dataset import Pictures
-from vicinal.lab.data.download import SOURCES, data_root
+from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
 Bytes = NDArray[np.uint8]
@@ -40,7 +40,7 @@ class _Set:
         title: its name in a sentence.
         binary, python: keys in `SOURCES`.
         train, test: the names of the files without their suffix.
-        per_file: how many pictures a training file has.
+        per_file: how many images a training file has.
         per_test: how many the test file has.
         labels: the label bytes of a binary record, as they are called in the python version.
         classes: the names of the classes, for each of these labels.
@@ -107,7 +107,7 @@ _NAMES = {"cifar10": (_CIFAR10, 0), "cifar100": (_CIFAR100, 1), "cifar100-coarse
 NAMES = tuple(_NAMES)
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[Pictures, Pictures]:
+def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDataset, ImageDataset]:
     """Read one of the sets.
 
     Args:
@@ -116,7 +116,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[Picture
             ``VICINAL_DATA``.
 
     Returns:
-        The 50,000 training and the 10,000 test pictures, uint8 [n, 3, 32, 32], red, green and blue, in the order of
+        The 50,000 training and the 10,000 test images, uint8 [n, 3, 32, 32], red, green and blue, in the order of
         the files.
 
     Raises:
@@ -136,14 +136,14 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[Picture
         counts = np.bincount(y, minlength=len(classes))
         if (counts != len(y) // len(classes)).any():
             odd = int(np.flatnonzero(counts != len(y) // len(classes))[0])
-            found = f"the {part} pictures of {published.title} are {counts[odd]} times {classes[odd]!r}"
+            found = f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r}"
             raise UserError(f"{found} where {len(y) // len(classes)} were published: download it again")
-    return _pictures(*train, classes, name), _pictures(*test, classes, name)
+    return _images(*train, classes, name), _images(*test, classes, name)
 
 
-def _pictures(labels: Bytes, images: Bytes, classes: tuple[str, ...], name: str) -> Pictures:
+def _images(labels: Bytes, images: Bytes, classes: tuple[str, ...], name: str) -> ImageDataset:
     planes = torch.from_numpy(images.reshape(-1, 3, 32, 32))
-    return Pictures(planes, torch.from_numpy(labels.astype(np.int64)), classes, name)
+    return ImageDataset(planes, torch.from_numpy(labels.astype(np.int64)), classes, name)
 
 
 # (set, folder, file, how many) -> uint8 labels [n, number of labels], uint8 images [n, 3072]
@@ -153,8 +153,8 @@ _Read = Callable[[_Set, Path, str, int], tuple[Bytes, Bytes]]
 def _find(published: _Set, root: str | os.PathLike[str] | None) -> tuple[_Read, Path]:
     """Choose the version that is there whole, else say what is lacking."""
     files = (*published.train, published.test)
-    binary, python = SOURCES[published.binary], SOURCES[published.python]
-    place = data_root(root, published.title, f"the folder {binary.folder} (or {python.folder})")
+    binary, python = DATASETS[published.binary], DATASETS[published.python]
+    place = data_dir(root, published.title, f"the folder {binary.folder} (or {python.folder})")
     lacking = []
     for source, suffix, read in ((binary, ".bin", _read_binary), (python, "", _read_python)):
         absent = [f"{file}{suffix}" for file in files if not (place / source.folder / f"{file}{suffix}").is_file()]
@@ -202,7 +202,7 @@ def _check_labels(labels: NDArray[Any], classes: int, path: Path) -> None:
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        found = f"'{path}' gives picture {first} the label {labels[first]}"
+        found = f"'{path}' gives image {first} the label {labels[first]}"
         raise UserError(f"{found} where there are {classes} classes: unpack its archive again")
 
 
@@ -371,7 +371,7 @@ def _array(note: Any, n: int) -> Bytes:
     if isinstance(content, str):
         content = _latin(content)
     if shape != (n, _PIXELS) or not isinstance(content, bytes) or len(content) != n * _PIXELS:
-        raise _Refused(f"'data' is not {n} pictures of {_PIXELS} bytes")
+        raise _Refused(f"'data' is not {n} images of {_PIXELS} bytes")
     order = "F" if by_columns is True else "C"
     return np.array(np.frombuffer(content, dtype=np.uint8).reshape(shape, order=order), order="C")
 

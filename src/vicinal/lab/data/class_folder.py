@@ -1,13 +1,13 @@
-"""Folders with a sub-folder for each class, of pictures or of sounds: the one walk through them, and its rules.
+"""Folders with a sub-folder for each class, of images or of audio: the one walk through them, and its rules.
 
     classes   the folders in the folder, and links to folders, in the order of their names
     files     those in a class's folder and in folders within, in the order of their paths, as text with "/"; links to
-              files are files. What ends in one of `PICTURES` or of `SOUNDS`, in small letters or large, is one
+              files are files. What ends in one of `IMAGES` or of `AUDIO`, in small letters or large, is one
     hidden    names that begin with a dot are passed over, of files and of folders at any depth
     no class  `_background_noise_` of Speech Commands, and files beside the classes' folders, are passed over, too
     left out  and named (`ClassFiles.notes`): files that are neither, and links to folders within a class, which may lead
               in circles or into another class
-    refused   by one sentence: fewer than two classes, a class without files, pictures and sounds in one folder, and
+    refused   by one sentence: fewer than two classes, a class without files, images and audio in one folder, and
               whatever cannot be read
 
 A folder may hold parts, such as `train` and `val`, each with the same classes (`parts`). Which of them are used is for
@@ -31,10 +31,10 @@ from torch import Tensor
 
 from vicinal.lab.errors import UserError
 
-Kind = Literal["pictures", "sounds"]
+Kind = Literal["images", "audio"]
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-SOUNDS = (".wav", ".flac")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+AUDIO = (".wav", ".flac")
 TRAIN, VAL = "train", "val"
 PARTS = (TRAIN, VAL, "valid", "validation", "test")
 
@@ -72,7 +72,7 @@ class ClassFiles:
         classes: the names of the sub-folders, sorted.
         name: short name, for titles.
         kind: of all the files.
-        others: files of the classes that are neither pictures nor sounds, relative to `root`; left out.
+        others: files of the classes that are neither images nor audio, relative to `root`; left out.
         links: to folders, within a class, relative to `root`; left out.
 
     """
@@ -82,7 +82,7 @@ class ClassFiles:
     labels: Tensor
     classes: tuple[str, ...]
     name: str
-    kind: Kind = "pictures"
+    kind: Kind = "images"
     others: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ class ClassFiles:
 
 
 def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
-    """List the pictures or sounds of a folder with a sub-folder for each class, by the rules at the top of this file.
+    """List the images or audio of a folder with a sub-folder for each class, by the rules at the top of this file.
 
     Args:
         folder: holds the sub-folders.
@@ -142,7 +142,7 @@ def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassF
         raise UserError(f"{says}; make them the same, or give '{train.root}' alone")
     if len(names) < 2:
         found = f"'{root}' holds {len(names) or 'no'} {'folder' if len(names) == 1 else 'folders'}"
-        raise UserError(f"{found}: put the pictures or sounds of each class into one of its own, two classes at least")
+        raise UserError(f"{found}: put the images or audio of each class into one of its own, two classes at least")
     classes = [class_files(root, name) for name in names]
     kind = _kind(root, names, classes)
     found = ClassFiles(
@@ -217,7 +217,7 @@ def class_names(place: Path) -> list[str]:
 class Found(NamedTuple):
     """What a class's folder holds; paths relative to what holds that folder, with ``/``, each list sorted."""
 
-    files: list[str]  # pictures and sounds
+    files: list[str]  # images and audio
     others: list[str]
     links: list[str]  # to folders
 
@@ -237,7 +237,7 @@ def class_files(root: Path, name: str) -> Found:
             for entry in _entries(root / inside):
                 path = f"{inside}/{entry.name}"
                 if not _is_folder(entry):
-                    (found.files if path.lower().endswith(PICTURES + SOUNDS) else found.others).append(path)
+                    (found.files if path.lower().endswith(IMAGES + AUDIO) else found.others).append(path)
                 elif entry.is_symlink():
                     found.links.append(path)
                 else:
@@ -261,18 +261,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _kind(root: Path, names: Sequence[str], classes: Sequence[Found]) -> Kind:
     files = [path for one in classes for path in one.files]
-    sounds = [path for path in files if path.lower().endswith(SOUNDS)]
-    pictures = [path for path in files if path.lower().endswith(PICTURES)]
-    none = f"no pictures ({', '.join(PICTURES)}) and no sounds ({', '.join(SOUNDS)})"
+    audio = [path for path in files if path.lower().endswith(AUDIO)]
+    images = [path for path in files if path.lower().endswith(IMAGES)]
+    none = f"no images ({', '.join(IMAGES)}) and no audio ({', '.join(AUDIO)})"
     if not files:
         raise UserError(f"the folders in '{root}' hold {none}: put those of each class into its folder")
-    if pictures and sounds:
-        both = f"pictures ('{pictures[0]}') and sounds ('{sounds[0]}')"
+    if images and audio:
+        both = f"images ('{images[0]}') and audio ('{audio[0]}')"
         raise UserError(f"'{root}' holds {both}: give a folder of one kind")
     for name, one in zip(names, classes, strict=True):
         if not one.files:
             raise UserError(f"'{root / name}' holds {none}: add some, or remove it")
-    return "sounds" if sounds else "pictures"
+    return "audio" if audio else "images"
 
 
 def _some(names: Sequence[str]) -> str:

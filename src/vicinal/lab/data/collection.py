@@ -1,7 +1,7 @@
-"""What `vicinal compare` reads of a folder of classes: its pictures or sounds, in memory, at one small size.
+"""What `vicinal compare` reads of a folder of classes: its images or audio, in memory, at one small size.
 
 Which files these are is said in `class_folders.py`. A folder that holds parts (`train` beside `val` or `test`) is read as
-one set: who compares methods draws parts of their own. A picture or sound that cannot be read ends the reading with its
+one set: who compares methods draws parts of their own. An image or clip that cannot be read ends the reading with its
 name.
 """
 
@@ -28,20 +28,20 @@ from vicinal.lab.errors import UserError
 Progress = Callable[[int, int], None]  # files read, of how many
 
 FEWEST = 5  # of a class: three to train on, and one each to validate and to test
-SIZES: dict[Kind, int] = {"pictures": 32, "sounds": 40}
+SIZES: dict[Kind, int] = {"images": 32, "audio": 40}
 
 _LEAST, _MOST = 16, 512  # pixels of a side
 _BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Collection:
-    """Pictures or sounds in memory.
+class FolderDataset:
+    """Images or audio in memory.
 
     Args:
         name: short name, for titles.
         source: the folder.
-        kind: "pictures" or "sounds".
+        kind: "images" or "audio".
         inputs: uint8 [n, size, size, 3], or float32 spectrograms [n, size, frames, 1].
         target: int64 [n], positions in `classes`.
         classes: the names of the sub-folders, sorted.
@@ -80,13 +80,13 @@ class Collection:
         return digest.hexdigest()
 
 
-def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: Progress | None = None) -> Collection:
+def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: Progress | None = None) -> FolderDataset:
     """Read a folder.
 
     Args:
         folder: with a folder for each class; or with `train` and other parts (`class_folders.PARTS`), each with the
             same folders.
-        size: height and width of pictures (default: 32), the central square of each; frequency bands of spectrograms
+        size: height and width of images (default: 32), the central square of each; frequency bands of spectrograms
             (default: 40), a divisor of 160.
         progress: told how many files are read.
 
@@ -106,7 +106,7 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
     inputs, cut = read_files(files.kind, [root / path for path in files.paths], size, progress)
     beside = class_folder.unused(root, parts) if parts else ()
     notes = (*_pooling(parts), *beside, *files.notes(), *_of_contents(files.kind, cut, inputs))
-    return Collection(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
+    return FolderDataset(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
 
 
 def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
@@ -123,10 +123,10 @@ def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
 
 
 def checked_size(kind: Kind, size: int) -> int:
-    """Give a size, unless pictures or spectrograms cannot have it."""
-    if kind == "pictures" and not _LEAST <= size <= _MOST:
+    """Give a size, unless images or spectrograms cannot have it."""
+    if kind == "images" and not _LEAST <= size <= _MOST:
         raise UserError(f"a size of {size} pixels is not between {_LEAST} and {_MOST}: give another --size")
-    if kind == "sounds" and (size < _LEAST or speech_commands.FREQUENCIES % size):
+    if kind == "audio" and (size < _LEAST or speech_commands.FREQUENCIES % size):
         fits = ", ".join(
             str(n) for n in range(_LEAST, speech_commands.FREQUENCIES + 1) if speech_commands.FREQUENCIES % n == 0
         )
@@ -139,19 +139,19 @@ def checked_size(kind: Kind, size: int) -> int:
 def read_files(
     kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None
 ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], int]:
-    """Read pictures or sounds as a `Collection` holds them.
+    """Read images or audio as a `Collection` holds them.
 
     Returns:
-        The inputs, and how many sounds are longer than the second that is used.
+        The inputs, and how many audio are longer than the second that is used.
 
     Raises:
         UserError: naming the first file that cannot be read.
 
     """
-    return (_read_pictures(paths, size, progress), 0) if kind == "pictures" else _read_sounds(paths, size, progress)
+    return (_read_images(paths, size, progress), 0) if kind == "images" else _read_audio(paths, size, progress)
 
 
-def _read_pictures(paths: Sequence[Path], size: int, progress: Progress | None) -> NDArray[np.uint8]:
+def _read_images(paths: Sequence[Path], size: int, progress: Progress | None) -> NDArray[np.uint8]:
     labels = torch.zeros(len(paths), dtype=torch.int64)
     files = ClassFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
     out = np.empty((len(paths), size, size, 3), dtype=np.uint8)
@@ -164,20 +164,20 @@ def _read_pictures(paths: Sequence[Path], size: int, progress: Progress | None) 
     return out
 
 
-def _read_sounds(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
-    """Read spectrograms of speech.py, each `size` bands of neighbouring frequencies, and frames likewise, averaged."""
+def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
+    """Read spectrograms of speech.py, each `size` bands of neighboring frequencies, and frames likewise, averaged."""
     factor = speech_commands.FREQUENCIES // size
     out = np.empty((len(paths), size, speech_commands.FRAMES // factor, 1), dtype=np.float32)
     cut = 0
     for start in range(0, len(paths), _BATCH):
-        sounds = [speech_commands.read_any(path) for path in paths[start : start + _BATCH]]
-        cut += sum(len(sound) > speech_commands.RATE for sound in sounds)
-        features = F.avg_pool2d(speech_commands.spectrograms(sounds), factor)
+        audio = [speech_commands.read_any(path) for path in paths[start : start + _BATCH]]
+        cut += sum(len(clip) > speech_commands.RATE for clip in audio)
+        features = F.avg_pool2d(speech_commands.spectrograms(audio), factor)
         sd, mean = torch.std_mean(features, dim=(1, 2, 3), keepdim=True)
         features = (features - mean) / torch.where(sd > 0, sd, 1.0)
-        out[start : start + len(sounds)] = features.permute(0, 2, 3, 1).numpy()
+        out[start : start + len(audio)] = features.permute(0, 2, 3, 1).numpy()
         if progress is not None:
-            progress(start + len(sounds), len(paths))
+            progress(start + len(audio), len(paths))
     return out, cut
 
 
@@ -200,7 +200,7 @@ def _pooling(parts: Sequence[str]) -> tuple[str, ...]:
 def _of_contents(kind: Kind, cut: int, inputs: NDArray) -> tuple[str, ...]:
     notes = []
     if cut:
-        notes.append(f"{cut} of {len(inputs)} sounds are longer than a second: the first second of each was used.")
+        notes.append(f"{cut} of {len(inputs)} audio are longer than a second: the first second of each was used.")
     copies = len(inputs) - len({hashlib.sha256(one.data).digest() for one in inputs})
     if copies:
         notes.append(

@@ -1,4 +1,4 @@
-"""Pictures in memory: one value that the readers give and that training takes."""
+"""Images in memory: one value that the readers give and that training takes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """A set of pictures of one size; compare contents by `fingerprint`.
+class ImageDataset:
+    """A set of images of one size; compare contents by `fingerprint`.
 
     Args:
         images: uint8 [n, c, h, w], contiguous or channels_last, on any device.
@@ -47,14 +47,14 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: Tensor) -> Pictures:
-        """Give some of the pictures, int64 [m] row numbers or bool [n], as a set of its own."""
+    def take(self, rows: Tensor) -> ImageDataset:
+        """Give some of the images, int64 [m] row numbers or bool [n], as a set of its own."""
         rows = rows.to(self.images.device)
-        return Pictures(self.images[rows], self.labels[rows], self.classes, self.name)
+        return ImageDataset(self.images[rows], self.labels[rows], self.classes, self.name)
 
-    def to(self, device: torch.device | str) -> Pictures:
+    def to(self, device: torch.device | str) -> ImageDataset:
         """Give the same set on a device."""
-        return Pictures(self.images.to(device), self.labels.to(device), self.classes, self.name)
+        return ImageDataset(self.images.to(device), self.labels.to(device), self.classes, self.name)
 
     def fingerprint(self) -> str:
         """Give the SHA-256, in hex, of pixels, labels, shape and classes; name, device and layout play no part."""

@@ -1,10 +1,10 @@
-"""From the bytes of a picture to a scaled crop of it, in a place that is given.
+"""From the bytes of an image to a scaled crop of it, in a place that is given.
 
 Decoding takes the time here, so the fastest decoder that is installed is taken: the packages simplejpeg and
 opencv-python-headless for JPEG files, if both are there, else Pillow; `decoder` says which. They draw the same crops and
-differ by about one grey level of 255, since OpenCV does not smooth when it shrinks a little.
+differ by about one gray level of 255, since OpenCV does not smooth when it shrinks a little.
 
-Pictures become RGB of 8 bits; transparency, further frames and the camera's note of its orientation are ignored.
+Images become RGB of 8 bits; transparency, further frames and the camera's note of its orientation are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from vicinal.lab.errors import UserError
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of Pillow's: none that starts another program
-_MOST_PIXELS = 178_956_970  # Pillow's own bound against pictures that are small files and fill the memory
+_MOST_PIXELS = 178_956_970  # Pillow's own bound against images that are small files and fill the memory
 
 Pixels = NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Crop(NamedTuple):
-    """A rectangle of a picture, in pixels, and whether it is mirrored left to right."""
+    """A rectangle of an image, in pixels, and whether it is mirrored left to right."""
 
     top: int
     left: int
@@ -47,8 +47,8 @@ def random_crop(height: int, width: int, generator: np.random.Generator) -> Crop
     all; then it is the largest central rectangle of such a shape. Half of all crops are mirrored.
 
     Args:
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
         generator: 41 numbers are drawn from it.
 
     """
@@ -75,7 +75,7 @@ def central_crop(height: int, width: int, keep: float) -> Crop:
 
 
 class Unreadable(Exception):
-    """The bytes are not those of a picture that is read here."""
+    """The bytes are not those of an image that is read here."""
 
 
 def decoder() -> str:
@@ -88,7 +88,7 @@ def decoder() -> str:
 
 
 def decode(content: bytes, choose: Callable[[int, int], Crop], out: Pixels) -> None:
-    """Decode a picture and write a crop of it, scaled.
+    """Decode an image and write a crop of it, scaled.
 
     Args:
         content: the file's bytes.
@@ -121,14 +121,14 @@ def _pillow() -> Any:
     try:
         return importlib.import_module("PIL.Image")
     except ImportError as e:
-        raise UserError("reading pictures needs the package pillow: install it") from e
+        raise UserError("reading images needs the package pillow: install it") from e
 
 
 def _decode_fast(content: bytes, choose: Callable[[int, int], Crop], out: Pixels, simplejpeg: Any, cv2: Any) -> bool:
     """Decode a JPEG file; False for one that Pillow must decide about."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours in ("CMYK", "YCCK") or height * width > _MOST_PIXELS:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(content)
+        if colors in ("CMYK", "YCCK") or height * width > _MOST_PIXELS:
             return False
         crop = choose(height, width)
         factor = _reduction(crop, len(out))
@@ -152,18 +152,18 @@ def _decode_fast(content: bytes, choose: Callable[[int, int], Crop], out: Pixels
 def _decode_pillow(content: bytes, choose: Callable[[int, int], Crop], out: Pixels) -> None:
     image = _pillow()
     try:
-        with image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            width, height = picture.size
+        with image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            width, height = image.size
             crop = choose(height, width)
             factor = _reduction(crop, len(out))
-            if picture.format == "JPEG" and factor > 1:
-                picture.draft("RGB", (width // factor, height // factor))
-            if picture.size != (-(-width // factor), -(-height // factor)):
+            if image.format == "JPEG" and factor > 1:
+                image.draft("RGB", (width // factor, height // factor))
+            if image.size != (-(-width // factor), -(-height // factor)):
                 factor = 1
-            if picture.mode[0] in "IF":
-                raise Unreadable("it has more than 8 bits a colour")
+            if image.mode[0] in "IF":
+                raise Unreadable("it has more than 8 bits a color")
             # a palette with transparency warns unless it goes this way
-            rgb = (picture.convert("RGBA") if "transparency" in picture.info else picture).convert("RGB")
+            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
     except Unreadable:
         raise
     except Exception as e:  # decoders raise all sorts: OSError, SyntaxError, struct.error, ...

@@ -40,7 +40,7 @@ try:
 except ImportError:  # not on Windows: there two downloads of one file at once end in a failed check
     fcntl = None
 
-VARIABLE = "VICINAL_DATA"
+DATA_DIR_ENV = "VICINAL_DATA"
 
 Progress = Callable[[int, int | None], None]  # bytes so far, and of how many (None: not known)
 
@@ -68,7 +68,7 @@ class Source:
         unpacked: no more than so many bytes are unpacked.
         files: some that must be there once unpacked, relative to `folder`, with their sizes (None: any).
         manual: how to get it by hand.
-        licence: terms of use.
+        license: terms of use.
         citation: whom to cite.
 
     """
@@ -82,14 +82,14 @@ class Source:
     folder: str
     inside: bool
     unpacked: int
-    licence: str
+    license: str
     citation: str
     files: Mapping[str, int | None] = field(default_factory=dict)
     manual: str = ""
 
 
 _KRIZHEVSKY = "Krizhevsky: Learning Multiple Layers of Features from Tiny Images. Technical report, 2009."
-_RESEARCH = "no licence is stated; the publisher asks to be cited"
+_RESEARCH = "no license is stated; the publisher asks to be cited"
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _WARDEN = "Warden: Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition. arXiv 1804.03209, 2018."
 _SPEECH = "https://storage.googleapis.com/download.tensorflow.org/data/"
@@ -105,7 +105,7 @@ _SOURCES = (
         folder="cifar-10-batches-bin",
         inside=True,
         unpacked=200_000_000,
-        licence=_RESEARCH,
+        license=_RESEARCH,
         citation=_KRIZHEVSKY,
         files={**{f"data_batch_{i}.bin": 30_730_000 for i in range(1, 6)}, "test_batch.bin": 30_730_000},
     ),
@@ -119,7 +119,7 @@ _SOURCES = (
         folder="cifar-10-batches-py",
         inside=True,
         unpacked=200_000_000,
-        licence=_RESEARCH,
+        license=_RESEARCH,
         citation=_KRIZHEVSKY,
         files={**{f"data_batch_{i}": None for i in range(1, 6)}, "test_batch": None},
     ),
@@ -133,7 +133,7 @@ _SOURCES = (
         folder="cifar-100-binary",
         inside=True,
         unpacked=200_000_000,
-        licence=_RESEARCH,
+        license=_RESEARCH,
         citation=_KRIZHEVSKY,
         files={"train.bin": 153_700_000, "test.bin": 30_740_000},
     ),
@@ -147,7 +147,7 @@ _SOURCES = (
         folder="cifar-100-python",
         inside=True,
         unpacked=200_000_000,
-        licence=_RESEARCH,
+        license=_RESEARCH,
         citation=_KRIZHEVSKY,
         files={"train": None, "test": None},
     ),
@@ -161,7 +161,7 @@ _SOURCES = (
         folder="speech_commands_v0.01",
         inside=False,
         unpacked=4_000_000_000,
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation=_WARDEN,
         files={"validation_list.txt": None, "testing_list.txt": None},
     ),
@@ -175,7 +175,7 @@ _SOURCES = (
         folder="speech_commands_v0.02",
         inside=False,
         unpacked=6_000_000_000,
-        licence="CC BY 4.0",
+        license="CC BY 4.0",
         citation=_WARDEN,
         files={"validation_list.txt": None, "testing_list.txt": None},
     ),
@@ -189,21 +189,21 @@ _SOURCES = (
         folder="imagenet",
         inside=False,
         unpacked=0,
-        licence="research and education only, on the publisher's terms",
+        license="research and education only, on the publisher's terms",
         citation="Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge. IJCV, 2015.",
         files={"train": None, "val": None},
         manual="register at https://image-net.org, download ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, and "
-        "unpack them so that the pictures are imagenet/train/WNID/*.JPEG and imagenet/val/WNID/*.JPEG",
+        "unpack them so that the images are imagenet/train/WNID/*.JPEG and imagenet/val/WNID/*.JPEG",
     ),
 )
 
-SOURCES: dict[str, Source] = {source.name: source for source in _SOURCES}
+DATASETS: dict[str, Source] = {source.name: source for source in _SOURCES}
 
 
 # ---- where data are
 
 
-def data_root(root: str | os.PathLike[str] | None, title: str, what: str) -> Path:
+def data_dir(root: str | os.PathLike[str] | None, title: str, what: str) -> Path:
     """Give the data folder: `root`, else what the environment variable ``VICINAL_DATA`` names.
 
     Args:
@@ -215,10 +215,10 @@ def data_root(root: str | os.PathLike[str] | None, title: str, what: str) -> Pat
         UserError: if neither is given.
 
     """
-    given = root if root is not None else os.environ.get(VARIABLE)
+    given = root if root is not None else os.environ.get(DATA_DIR_ENV)
     if not given:
         found = f"{title} is not part of this program"
-        raise UserError(f"{found}: put {what} into DIR and set the environment variable {VARIABLE} to DIR")
+        raise UserError(f"{found}: put {what} into DIR and set the environment variable {DATA_DIR_ENV} to DIR")
     return Path(given).expanduser()
 
 
@@ -232,7 +232,7 @@ def missing(source: Source, root: str | os.PathLike[str]) -> list[str]:
     return lacking
 
 
-def advice(source: Source) -> str:
+def instructions(source: Source) -> str:
     """Say how to get a set without this program's help: the end of a sentence."""
     if source.manual:
         return source.manual
@@ -324,7 +324,7 @@ def verify(name: str, root: str | os.PathLike[str]) -> str:
     path = Path(root) / source.archive
     lacking = missing(source, root)
     if lacking:
-        raise UserError(f"{source.title} lacks {', '.join(lacking)} in '{root}': {advice(source)}")
+        raise UserError(f"{source.title} lacks {', '.join(lacking)} in '{root}': {instructions(source)}")
     said = f"{source.title}: all of {', '.join(source.files)} are there"
     if source.urls and path.exists():
         return f"{said}; {path.name}: {check_archive(source, path)}"
@@ -371,9 +371,9 @@ def file_hash(path: Path, kind: str) -> str:
 
 
 def _source(name: str) -> Source:
-    if name not in SOURCES:
-        raise UserError(f"{name!r} is none of the published sets: choose one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+    if name not in DATASETS:
+        raise UserError(f"{name!r} is none of the published sets: choose one of {', '.join(DATASETS)}")
+    return DATASETS[name]
 
 
 def _pin(path: Path) -> Path:
@@ -387,7 +387,7 @@ def _wrong(source: Source, path: Path, pin: Path) -> str:
         return f"has {size} bytes where {source.size} were published"
     with open(path, "rb") as file:
         if source.archive.endswith("gz") and file.read(2) != b"\x1f\x8b":
-            return "is not a gzip file"  # but a page of the network's provider, often
+            return "is not a gzip file"  # but a page of the model's provider, often
     if source.checksum is not None:
         expected, origin = source.checksum, "was published"
     elif pin.exists():
@@ -526,7 +526,7 @@ def _download(source: Source, part: _Part, patience: _Patience, progress: Progre
         except _Refused as e:
             reasons.append(f"{urllib.parse.urlsplit(url).netloc}: {e}")
     place = f"'{part.path.name}' could not be downloaded into '{part.path.parent}' ({'; '.join(reasons)})"
-    raise UserError(f"{place}: {advice(source)}")
+    raise UserError(f"{place}: {instructions(source)}")
 
 
 def _persist(url: str, source: Source, part: _Part, patience: _Patience, progress: Progress | None) -> bool:

@@ -1,9 +1,9 @@
-"""From a table to the float32 inputs of a network, and from its outputs back.
+"""From a table to the float32 inputs of a model, and from its outputs back.
 
 The columns of the inputs, in this order:
 
-1. every number column: missing cells take the median, then standardised;
-2. for each number column with missing cells anywhere in the table: 1 where missing, else 0, then standardised;
+1. every number column: missing cells take the median, then standardized;
+2. for each number column with missing cells anywhere in the table: 1 where missing, else 0, then standardized;
 3. every category column: one-hot over its levels, all zeros where missing.
 
 Medians, means and standard deviations are those of the fitted rows; levels and the choice of indicators are the whole
@@ -174,7 +174,7 @@ class Encoding:
         return self._encode(numbers, codes)
 
     def targets(self, table: Table) -> NDArray[np.int64] | NDArray[np.float32]:
-        """Encode the target of all rows: int64 [n] classes, or float32 [n] standardised by the fitted rows.
+        """Encode the target of all rows: int64 [n] classes, or float32 [n] standardized by the fitted rows.
 
         Raises:
             ValueError: if the target's name or classes are not those fitted.
@@ -187,10 +187,10 @@ class Encoding:
         return ((table.target - self.target_mean) / self.target_sd).astype(np.float32)
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """Turn a network's answers into the target's own units.
+        """Turn a model's answers into the target's own units.
 
         Args:
-            outputs: regression: floats of any shape, standardised as by `targets`; classification: integers of any
+            outputs: regression: floats of any shape, standardized as by `targets`; classification: integers of any
                 shape, positions in `classes`.
 
         Returns:
@@ -268,8 +268,8 @@ class Encoding:
         except (KeyError, TypeError, ValueError) as e:
             raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
         spreads = np.array([*encoding.sds, *encoding.indicator_sds, encoding.target_sd])
-        centres = [*encoding.medians, *encoding.means, *encoding.indicator_means, encoding.target_mean]
-        if not (np.isfinite([*spreads, *centres]).all() and (spreads > 0).all()):
+        centers = [*encoding.medians, *encoding.means, *encoding.indicator_means, encoding.target_mean]
+        if not (np.isfinite([*spreads, *centers]).all() and (spreads > 0).all()):
             raise UserError(
                 "the encoding is damaged (its numbers are not finite with positive spreads): write it again"
             )
@@ -286,7 +286,7 @@ class Encoding:
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
             name = (*self.number_names, *(self.number_names[i] for i in self.indicators))[far[0]]
-            found = f"column {name!r} has values too far from those it was fitted on to be standardised"
+            found = f"column {name!r} has values too far from those it was fitted on to be standardized"
             raise UserError(f"{found}: check its units, or rescale it")
         start = p + k
         for levels, code in zip(self.levels, codes.T, strict=True):

@@ -1,6 +1,6 @@
-"""Folders of pictures: a sub-folder for each class, ImageNet among them.
+"""Folders of images: a sub-folder for each class, ImageNet among them.
 
-A picture that cannot be read ends the reading with its name: none is ever left out or replaced.
+An image that cannot be read ends the reading with its name: none is ever left out or replaced.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor
 from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, decoding
 from vicinal.lab.data.class_folder import ClassFiles, Part
-from vicinal.lab.data.dataset import Pictures
+from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.decoding import Crop
-from vicinal.lab.data.download import SOURCES, data_root
+from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.errors import UserError
 
 _WNID = re.compile(r"n\d{8}")
-_BATCH = 256  # pictures at a time
+_BATCH = 256  # images at a time
 
 
 def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
-    """List the pictures of a folder with a sub-folder for each class: `class_folders.scan`, sounds refused."""
+    """List the images of a folder with a sub-folder for each class: `class_folders.scan`, audio refused."""
     files = class_folder.scan(folder, train=train)
-    if files.kind != "pictures":
-        raise UserError(f"'{files.root}' holds sounds ('{files.paths[0]}'), where pictures are expected")
+    if files.kind != "images":
+        raise UserError(f"'{files.root}' holds audio ('{files.paths[0]}'), where images are expected")
     return files
 
 
@@ -42,15 +42,15 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
             names.
 
     Returns:
-        The training and the validation pictures. The classes are WordNet's names for them, such as "n01440764".
+        The training and the validation images. The classes are WordNet's names for them, such as "n01440764".
 
     Raises:
         UserError: if the files are not there, or not laid out like this.
 
     """
-    source = SOURCES["imagenet"]
+    source = DATASETS["imagenet"]
     if folder is None:
-        place = data_root(None, source.title, f"the folder {source.folder}") / source.folder
+        place = data_dir(None, source.title, f"the folder {source.folder}") / source.folder
     else:
         place = Path(folder).expanduser()
     for part in ("train", "val"):
@@ -61,7 +61,7 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
     if strange:
         raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is no WNID: {source.manual}")
     if not class_folder.class_names(place / "val"):
-        raise UserError(f"the pictures in '{place / 'val'}' are not in folders: sort them into val/WNID/")
+        raise UserError(f"the images in '{place / 'val'}' are not in folders: sort them into val/WNID/")
     return train, scan(place / "val", train=train)
 
 
@@ -73,20 +73,20 @@ def evaluation_batches(
     keep: float = 224 / 256,
     threads: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Read all pictures in order, the central square of each.
+    """Read all images in order, the central square of each.
 
     Args:
         source: what to read.
-        batch: pictures in a batch; the last one may have fewer.
+        batch: images in a batch; the last one may have fewer.
         size: height and width of what comes.
-        keep: the square's share of the shorter side; 224 / 256 is the paper's centre crop.
+        keep: the square's share of the shorter side; 224 / 256 is the paper's center crop.
         threads: how many decode; by default as `stream.Reader` has it.
 
     Yields:
-        Pictures, uint8 [batch, 3, size, size], channels_last, and labels, int64 [batch].
+        Images, uint8 [batch, 3, size, size], channels_last, and labels, int64 [batch].
 
     Raises:
-        UserError: if a picture cannot be read.
+        UserError: if an image cannot be read.
         ValueError: if an argument is out of range.
 
     """
@@ -111,8 +111,8 @@ def _in_order(source: Source, reader: Reader, batch: int) -> Iterator[tuple[Tens
         reader.close()
 
 
-def load(source: Source, *, size: int, keep: float = 1.0, threads: int | None = None) -> Pictures:
-    """Read all pictures into memory, the central square of each: 3 size**2 bytes a picture.
+def load(source: Source, *, size: int, keep: float = 1.0, threads: int | None = None) -> ImageDataset:
+    """Read all images into memory, the central square of each: 3 size**2 bytes an image.
 
     The arguments and errors are those of `evaluation_batches`.
 
@@ -122,7 +122,7 @@ def load(source: Source, *, size: int, keep: float = 1.0, threads: int | None = 
     """
     images = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
     done = 0
-    for pictures, _ in evaluation_batches(source, batch=_BATCH, size=size, keep=keep, threads=threads):
-        images[done : done + len(pictures)] = pictures
-        done += len(pictures)
-    return Pictures(images, source.labels, source.classes, source.name)
+    for images, _ in evaluation_batches(source, batch=_BATCH, size=size, keep=keep, threads=threads):
+        images[done : done + len(images)] = images
+        done += len(images)
+    return ImageDataset(images, source.labels, source.classes, source.name)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.data.splits import Labelled, keyed
+from vicinal.lab.data.splits import Labeled, keyed
 from vicinal.lab.errors import UserError
 
 _STREAM = int.from_bytes(b"noise")
 
 
-def corrupt(
-    table: Labelled, rows: NDArray[np.int64], fraction: float, seed: int
+def corrupt_labels(
+    table: Labeled, rows: NDArray[np.int64], fraction: float, seed: int
 ) -> NDArray[np.int64] | NDArray[np.float64]:
     """Replace the targets of some rows by random ones.
 

@@ -1,4 +1,4 @@
-"""Pictures read batch by batch, by threads that are a few batches ahead of the one that is used.
+"""Images read batch by batch, by threads that are a few batches ahead of the one that is used.
 
 Threads decode straight into the batch: no copies between processes, and no processes to clean up. Decoders run without
 Python's lock, so that several threads do decode at the same time. What comes is a function of the rows and the key that
@@ -24,15 +24,15 @@ from vicinal.lab.data.decoding import Crop, Pixels
 from vicinal.lab.errors import UserError
 
 _CROP = int.from_bytes(b"picture")  # a stream that no vicinity draws from: its parts are numbered from 0
-_KEEP = 224 / 256  # the centre crop's share of the shorter side (He et al. 2016; the paper's section 3.1)
-_CHUNK = 8  # pictures a thread does in one go
+_KEEP = 224 / 256  # the center crop's share of the shorter side (He et al. 2016; the paper's section 3.1)
+_CHUNK = 8  # images a thread does in one go
 _AHEAD = 2  # batches that are being read while one is used
 
 Choose = Callable[[int, Key | None, int, int], Crop]  # the crop for (row, key of the batch, height, width)
 
 
 class Source(Protocol):
-    """Encoded pictures with labels: `class_folders.ClassFiles` or `shards.Shards`."""
+    """Encoded images with labels: `class_folders.ClassFiles` or `shards.Shards`."""
 
     @property
     def labels(self) -> Tensor:
@@ -52,7 +52,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> bytes:
-        """Give an encoded picture; raises UserError."""
+        """Give an encoded image; raises UserError."""
         ...
 
     def where(self, row: int) -> str:
@@ -60,7 +60,7 @@ class Source(Protocol):
         ...
 
     def take(self, rows: Tensor) -> Source:
-        """Give some of the pictures as a set of its own."""
+        """Give some of the images as a set of its own."""
         ...
 
 
@@ -70,10 +70,10 @@ def whole(row: int, key: Key | None, height: int, width: int) -> Crop:
 
 
 def resized(row: int, key: Key | None, height: int, width: int) -> Crop:
-    """Choose as Goyal et al.: `random_crop` keyed by (seed, step, row) in training; without a key, the centre crop."""
+    """Choose as Goyal et al.: `random_crop` keyed by (seed, step, row) in training; without a key, the center crop."""
     if key is None:
         return decoding.central_crop(height, width, _KEEP)
-    # neither the rank nor the place in the batch: the same picture in the same step is cut the same way by any job
+    # neither the rank nor the place in the batch: the same image in the same step is cut the same way by any job
     one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, _CROP)
     return decoding.random_crop(height, width, one.generator())
 
@@ -86,7 +86,7 @@ class _Batch(NamedTuple):
 
 
 class Reader:
-    """Fills batches of pictures.
+    """Fills batches of images.
 
     Args:
         source: where they are.
@@ -104,7 +104,7 @@ class Reader:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self._source, self._size, self._choose, self._pin = source, size, choose, pin
-        self._pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="pictures")
+        self._pool = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="images")
         self._close = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         self._coming: Iterator[tuple[Tensor, Key | None]] = iter(())
         self._waiting: deque[_Batch] = deque()
@@ -115,7 +115,7 @@ class Reader:
         self._coming = iter(batches)
 
     def batch(self, rows: Tensor, key: Key | None) -> Tensor:
-        """Give the pictures of some rows, each cropped as the key decides.
+        """Give the images of some rows, each cropped as the key decides.
 
         Args:
             rows: int64 [m] on the CPU.
@@ -179,7 +179,7 @@ def _fill(source: Source, rows: list[int], key: Key | None, choose: Choose, pixe
         try:
             decoding.decode(content, functools.partial(choose, row, key), out)
         except decoding.Unreadable as e:
-            found = f"{source.where(row)} is not a picture that can be read ({e})"
+            found = f"{source.where(row)} is not an image that can be read ({e})"
             raise UserError(f"{found}: replace or remove it") from e
 
 

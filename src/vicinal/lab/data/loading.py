@@ -16,36 +16,36 @@ from vicinal.keyed import Key
 from vicinal.lab.data import cifar, class_folder, images, loader, shards, speech_commands, synthetic
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.class_folder import TRAIN, VAL, ClassFiles
-from vicinal.lab.data.dataset import Pictures
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.data.splits import split_labels
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 
 _NOISE = 2**63 + 3  # stream of the label noise
-_SOME = 2**63 + 6  # stream of which training examples a recipe takes, and of which the mean colour is taken
+_SOME = 2**63 + 6  # stream of which training examples a recipe takes, and of which the mean color is taken
 _SPLIT_SEED = 0  # of a folder's parts, the same for every seed of a recipe
-_IN_MEMORY = 2 * 2**30  # bytes of a folder's pictures, of all parts together; of more, they are read in each epoch
+_IN_MEMORY = 2 * 2**30  # bytes of a folder's images, of all parts together; of more, they are read in each epoch
 _CPU = torch.device("cpu")
-_DRAWN = ("drawn-pictures", "drawn-sounds")  # for quick runs
-_SAMPLE = 4096  # pictures whose mean and standard deviation are taken
+_DRAWN = ("synthetic-images", "synthetic-audio")  # for quick runs
+_SAMPLE = 4096  # images whose mean and standard deviation are taken
 
 Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
 Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
+class InMemoryDataset:
     """Examples in memory.
 
     Args:
-        inputs: uint8 pictures [n, c, h, w], or float32 features [n, ...].
+        inputs: uint8 images [n, c, h, w], or float32 features [n, ...].
         labels: int64 [n].
         classes: names.
-        mean: of each channel, in the units of pictures in [0, 1]; empty for features, which are taken as they are.
+        mean: of each channel, in the units of images in [0, 1]; empty for features, which are taken as they are.
         std: likewise.
-        augment: pad, crop and flip of training pictures; None: none.
+        augment: pad, crop and flip of training images; None: none.
 
     """
 
@@ -81,7 +81,7 @@ class Examples:
         return (x if self._scale is None else _normalised(x, self._scale)), y
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give inputs as they are held, of pictures uint8 [n, c, h, w], and labels int64 of some rows."""
+        """Give inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
         rows = rows.to(self.device)
         return _rows(self.inputs, rows), self.labels.index_select(0, rows)
 
@@ -90,28 +90,28 @@ class Examples:
         """Where the examples are."""
         return self.labels.device
 
-    def take(self, rows: Tensor) -> Examples:
+    def take(self, rows: Tensor) -> InMemoryDataset:
         """Give some of the examples as a set of its own."""
         return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
 
-    def to(self, device: torch.device) -> Examples:
+    def to(self, device: torch.device) -> InMemoryDataset:
         """Give the same examples on a device."""
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed:
-    """Pictures that stay where they are and are decoded when they are used, a few batches ahead (`stream.Reader`).
+class StreamingDataset:
+    """Images that stay where they are and are decoded when they are used, a few batches ahead (`stream.Reader`).
 
-    A batch goes to the device as bytes and is augmented and normalised there. It is a function of the rows and the key,
+    A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
     the same as `Examples` gives where both can.
 
     Args:
-        source: the encoded pictures.
+        source: the encoded images.
         labels: int64 [n], on the CPU; the source's own but for noise.
         size: height and width.
-        choose: which part of a picture is scaled to that.
-        mean: of each channel, in the units of pictures in [0, 1].
+        choose: which part of an image is scaled to that.
+        mean: of each channel, in the units of images in [0, 1].
         std: likewise.
         augment: pad, crop and flip of what was scaled, in training; None: none.
         channels_last: memory format of a batch.
@@ -158,7 +158,7 @@ class Streamed:
         """Give inputs float32 and labels int64 of some rows, int64 on the CPU; as `Examples.batch` does.
 
         Raises:
-            UserError: a picture cannot be read.
+            UserError: an image cannot be read.
 
         """
         rows = rows.cpu()
@@ -170,19 +170,19 @@ class Streamed:
         return _normalised(x, self._scale), self.labels[rows].to(self.device)
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give pictures uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
+        """Give images uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
         return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
 
-    def take(self, rows: Tensor) -> Streamed:
+    def take(self, rows: Tensor) -> StreamingDataset:
         """Give some of the examples as a set of its own."""
         return replace(self, source=self.source.take(rows), labels=self.labels[rows])
 
-    def to(self, device: torch.device) -> Streamed:
+    def to(self, device: torch.device) -> StreamingDataset:
         """Give the same examples for a device."""
         return replace(self, device=device)
 
 
-Data: TypeAlias = Examples | Streamed
+Data: TypeAlias = InMemoryDataset | StreamingDataset
 
 
 def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def _normalised(x: Tensor, scale: Scale) -> Tensor:
     return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
-# of the training pictures, as the paper's code has them
+# of the training images, as the paper's code has them
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 # of ImageNet, as Goyal et al. and whoever follows them have them
@@ -217,39 +217,45 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
 
     """
     train, test = _load(recipe)
-    if recipe.examples is not None:
-        if recipe.examples > len(train):
-            raise UserError(f"examples={recipe.examples} of {len(train)} training examples: give a smaller number")
-        train = train.take(_some(len(train), recipe.examples))
-    if recipe.test_examples is not None:
-        test = test.take(_some(len(test), min(len(test), recipe.test_examples)))
+    if recipe.max_train_examples is not None:
+        if recipe.max_train_examples > len(train):
+            raise UserError(
+                f"max_train_examples={recipe.max_train_examples} of {len(train)} training examples: give a smaller number"
+            )
+        train = train.take(_some(len(train), recipe.max_train_examples))
+    if recipe.max_test_examples is not None:
+        test = test.take(_some(len(test), min(len(test), recipe.max_test_examples)))
     if not recipe.augment:
         train = replace(train, augment=None)
-    if recipe.noise:
-        train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.noise, recipe.seed))
+    if recipe.label_noise:
+        train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.label_noise, recipe.seed))
     return train, test
 
 
 def decided_by(recipe: Recipe) -> dict[str, Any]:
     """Give what of a recipe decides its training examples, their labels and their inputs as they are, not augmented."""
-    known = recipe.data in ("cifar10", "cifar100", *speech_commands.NAMES, *_DRAWN)
-    fields = ["data", "examples", "noise"] + ["seed"] * (recipe.noise > 0) + ["size", "crop"] * (not known)
+    known = recipe.dataset in ("cifar10", "cifar100", *speech_commands.NAMES, *_DRAWN)
+    fields = (
+        ["dataset", "max_train_examples", "label_noise"]
+        + ["seed"] * (recipe.label_noise > 0)
+        + ["image_size", "crop"] * (not known)
+    )
     return {name: getattr(recipe, name) for name in fields}
 
 
-def validation(recipe: Recipe) -> Examples:
+def validation(recipe: Recipe) -> InMemoryDataset:
     """Read the validation examples of a recipe's data, where they have such a part.
 
     Raises:
         UserError: the data have none, are not there, or cannot be read.
 
     """
-    if recipe.data == "drawn-sounds":
-        return Examples(*synthetic.sounds(40, seed=2), tuple("abcd"))
-    if recipe.data not in speech_commands.NAMES:
-        raise UserError(f"{recipe.data} has no validation part; {', '.join(speech_commands.NAMES)} have one")
-    part = speech_commands.load(recipe.data, seed=_speech_seed(recipe.data))[1]
-    return Examples(part.features, part.labels, part.classes)
+    if recipe.dataset == "synthetic-audio":
+        return InMemoryDataset(*synthetic.audio(40, seed=2), tuple("abcd"))
+    if recipe.dataset not in speech_commands.NAMES:
+        raise UserError(f"{recipe.dataset} has no validation part; {', '.join(speech_commands.NAMES)} have one")
+    part = speech_commands.load(recipe.dataset, seed=_speech_seed(recipe.dataset))[1]
+    return InMemoryDataset(part.features, part.labels, part.classes)
 
 
 def _speech_seed(name: str) -> int | None:
@@ -258,47 +264,53 @@ def _speech_seed(name: str) -> int | None:
 
 
 def _load(recipe: Recipe) -> tuple[Data, Data]:
-    name = recipe.data
+    name = recipe.dataset
     if name == "imagenet":
-        return _pictures(*images.imagenet(), recipe)
+        return _images(*images.imagenet(), recipe)
     of_a_kind = name in ("cifar10", "cifar100", *speech_commands.NAMES, *_DRAWN)
-    for folder in () if of_a_kind else (Path(name), Path(os.environ.get(VARIABLE, ".")) / name):
+    for folder in () if of_a_kind else (Path(name), Path(os.environ.get(DATA_DIR_ENV, ".")) / name):
         if folder.is_dir():
             return _folder(folder, recipe)
     if not of_a_kind:
         known = ", ".join(("cifar10", "cifar100", "imagenet", *speech_commands.NAMES))
-        raise UserError(f"there is no data set {name!r}: take {known}, or a folder, as it is or in that of {VARIABLE}")
+        raise UserError(
+            f"there is no dataset {name!r}: take {known}, or a folder, as it is or in that of {DATA_DIR_ENV}"
+        )
     _refuse_crop(recipe)
-    if name == "drawn-pictures":
-        some, others = (synthetic.pictures(n, seed=seed) for seed, n in enumerate((120, 40)))
+    if name == "synthetic-images":
+        some, others = (synthetic.images(n, seed=seed) for seed, n in enumerate((120, 40)))
         return _in_memory(some, others, (0.5,) * 3, (0.25,) * 3, CropFlip(4), recipe)
-    if name == "drawn-sounds":
-        train, test = (Examples(*synthetic.sounds(n, seed=seed), tuple("abcd")) for seed, n in enumerate((80, 40)))
+    if name == "synthetic-audio":
+        train, test = (
+            InMemoryDataset(*synthetic.audio(n, seed=seed), tuple("abcd")) for seed, n in enumerate((80, 40))
+        )
         return train, test
     if name in speech_commands.NAMES:
         sets = speech_commands.load(name, seed=_speech_seed(name))
-        train, _, test = (Examples(part.features, part.labels, part.classes) for part in sets)
+        train, _, test = (InMemoryDataset(part.features, part.labels, part.classes) for part in sets)
         return train, test
     mean, std = _CIFAR10 if name == "cifar10" else _CIFAR100
     return _in_memory(*cifar.load(name), mean, std, CropFlip(4), recipe)
 
 
 def _refuse_crop(recipe: Recipe) -> None:
-    if recipe.crop != "padded":
-        raise UserError(f"crop={recipe.crop} is for folders of pictures, which {recipe.data} is not: give crop=padded")
+    if recipe.crop != "random_crop":
+        raise UserError(
+            f"crop={recipe.crop} is for folders of images, which {recipe.dataset} is not: give crop=random_crop"
+        )
 
 
 def _in_memory(
-    train: Pictures,
-    test: Pictures,
+    train: ImageDataset,
+    test: ImageDataset,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     augment: CropFlip,
     recipe: Recipe,
-) -> tuple[Examples, Examples]:
+) -> tuple[InMemoryDataset, InMemoryDataset]:
     form = torch.channels_last if recipe.channels_last and train.images.shape[1] == 3 else torch.contiguous_format
     first, second = (
-        Examples(part.images.contiguous(memory_format=form), part.labels, part.classes, mean, std, how)
+        InMemoryDataset(part.images.contiguous(memory_format=form), part.labels, part.classes, mean, std, how)
         for part, how in ((train, augment), (test, None))
     )
     return first, second
@@ -308,7 +320,7 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
     """Read a folder of classes (`class_folders`), or one of tar shards; or one with such train/ and val/ inside.
 
     It is trained on train/ and tested on val/; other parts are left out and named. Without parts, a fifth of each class
-    is the test set, and a fifth is left for choices; sounds of known speakers are parted by them.
+    is the test set, and a fifth is left for choices; audio of known speakers are parted by them.
     """
     parts = class_folder.parts(folder)
     if {TRAIN, VAL} <= set(parts):
@@ -324,18 +336,18 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
         whole = _scan(folder, None)
         class_folder.warn_of_left_out(folder, {"": whole})
         by_speaker = (
-            speech_commands.speaker_parts(whole) if isinstance(whole, ClassFiles) and whole.kind == "sounds" else None
+            speech_commands.speaker_parts(whole) if isinstance(whole, ClassFiles) and whole.kind == "audio" else None
         )
         rows = split_labels(whole.labels, whole.classes, _SPLIT_SEED)
         train, test = by_speaker or (whole.take(torch.from_numpy(part)) for part in (rows.train, rows.test))
-    if isinstance(train, ClassFiles) and isinstance(test, ClassFiles) and train.kind == "sounds":
+    if isinstance(train, ClassFiles) and isinstance(test, ClassFiles) and train.kind == "audio":
         _refuse_crop(recipe)
         features = (speech_commands.folder_features(part, progress=_say) for part in (train, test))
         first, second = (
-            Examples(x, part.labels, part.classes) for x, part in zip(features, (train, test), strict=True)
+            InMemoryDataset(x, part.labels, part.classes) for x, part in zip(features, (train, test), strict=True)
         )
         return first, second
-    return _pictures(train, test, recipe)
+    return _images(train, test, recipe)
 
 
 def _scan(folder: Path, train: ClassFiles | shards.Shards | None) -> ClassFiles | shards.Shards:
@@ -353,34 +365,34 @@ def _say(done: int, total: int) -> None:
         print(f"\rspectrograms: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _pictures(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
-    """Cut and scale pictures as the recipe says, in memory where that can be and they fit."""
-    size = recipe.size
-    if recipe.crop == "resized":
+def _images(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
+    """Cut and scale images as the recipe says, in memory where that can be and they fit."""
+    size = recipe.image_size
+    if recipe.crop == "random_resized_crop":
         mean, std = _IMAGENET
         augment, choose = None, loader.resized
     else:
         augment, choose = CropFlip(size // 8, fill="reflect"), loader.whole
         if (len(train) + len(test)) * 3 * size**2 <= _IN_MEMORY:
             held = images.load(train, size=size)
-            mean, std = colours(held.images[_some(len(held), min(len(held), _SAMPLE))])
+            mean, std = colors(held.images[_some(len(held), min(len(held), _SAMPLE))])
             return _in_memory(held, images.load(test, size=size), mean, std, augment, recipe)
-        mean, std = colours(images.load(train.take(_some(len(train), min(len(train), _SAMPLE))), size=size).images)
+        mean, std = colors(images.load(train.take(_some(len(train), min(len(train), _SAMPLE))), size=size).images)
     first, second = (
-        Streamed(part, part.labels, size, choose, mean, std, how, recipe.channels_last)
+        StreamingDataset(part, part.labels, size, choose, mean, std, how, recipe.channels_last)
         for part, how in ((train, augment), (test, None))
     )
     return first, second
 
 
-def colours(pictures: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def colors(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Give mean and standard deviation (of n - 1) of each channel of uint8 [n, c, h, w], as shares of 255.
 
     A channel that is the same everywhere gets the standard deviation 1.
     """
     means, deviations = [], []
     values = torch.arange(256, dtype=torch.float64) / 255
-    for channel in pictures.unbind(1):
+    for channel in images.unbind(1):
         counts = torch.zeros(256, dtype=torch.float64)  # exact, and small whatever the number of pixels
         for part in channel.split(256):
             counts += torch.bincount(part.flatten(), minlength=256)
@@ -405,6 +417,6 @@ def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
     return torch.where(chosen, drawn, labels)
 
 
-def corrupted(n: int, share: float, seed: int) -> Tensor:
+def corrupted_mask(n: int, share: float, seed: int) -> Tensor:
     """Give which of n labels `corrupt` replaces, bool [n]: those whose random label is the true one count, too."""
     return torch.from_numpy(Key(seed, 0, 0, 0, _NOISE).generator().random(n) < share)

@@ -1,13 +1,13 @@
-"""Pictures in tar shards, in the layout of WebDataset: read at any row, without unpacking.
+"""Images in tar shards, in the layout of WebDataset: read at any row, without unpacking.
 
-A folder of plain ``.tar`` files. Each picture is a member KEY.jpg (or another of `class_folders.PICTURES`), its class a
+A folder of plain ``.tar`` files. Each image is a member KEY.jpg (or another of `class_folders.IMAGES`), its class a
 member KEY.cls of the same shard that holds a number in decimal digits; other members are left alone. KEY is the member's
 name up to the first dot after the last ``/``. ``classes.txt`` beside the shards names the classes, one a line, by their
 numbers; without it the numbers are the names.
 
-Where each picture begins is kept in an index, ``index.npz`` beside the shards, made once. So any row is one read, and the
+Where each image begins is kept in an index, ``index.npz`` beside the shards, made once. So any row is one read, and the
 rows of a step are those that the run's seed, epoch and step choose, each once an epoch, whatever the number of shards and
-processes. The index is made again when the names, sizes or dates of the shards change, and each picture that is read is
+processes. The index is made again when the names, sizes or dates of the shards change, and each image that is read is
 checked against it by its tar header.
 """
 
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from vicinal.lab import atomic as whole_files
 from vicinal.lab.data import class_folder
-from vicinal.lab.data.class_folder import PICTURES, TRAIN, VAL, ClassFiles, Kind
+from vicinal.lab.data.class_folder import IMAGES, TRAIN, VAL, ClassFiles, Kind
 from vicinal.lab.errors import UserError
 
 INDEX = "index.npz"
@@ -44,18 +44,18 @@ _HEADER = 512  # bytes before the content of a member
 _SHARD = 2**29  # bytes after which `write` begins the next shard
 _DIGITS = 19  # of the longest class number that is looked at
 
-Progress = Callable[[int, int], None]  # pictures so far, of how many
+Progress = Callable[[int, int], None]  # images so far, of how many
 
 
 @dataclass(frozen=True, eq=False)
 class Shards:
-    """Pictures in tar files with their classes.
+    """Images in tar files with their classes.
 
     Args:
         root: the folder.
         shards: names of the tar files, sorted.
         shard: int32 [n], positions in `shards`.
-        offset: int64 [n], where a picture's content begins in its shard.
+        offset: int64 [n], where an image's content begins in its shard.
         size: int64 [n], its bytes.
         header: uint32 [n], CRC-32 of the 512 bytes before it.
         labels: int64 [n], positions in `classes`.
@@ -79,18 +79,18 @@ class Shards:
 
     @property
     def kind(self) -> Kind:
-        """Pictures."""
-        return "pictures"
+        """Images."""
+        return "images"
 
     def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> Shards:
-        """Give some of the pictures as a set of its own."""
+        """Give some of the images as a set of its own."""
         rows = torch.as_tensor(rows, dtype=torch.int64)
         chosen = rows.numpy()
         columns = {name: getattr(self, name)[chosen] for name in ("shard", "offset", "size", "header")}
         return replace(self, labels=self.labels[rows], **columns)
 
     def read(self, row: int) -> bytes:
-        """Give an encoded picture.
+        """Give an encoded image.
 
         Raises:
             UserError: the shard cannot be read, or is not the one that was indexed.
@@ -103,7 +103,7 @@ class Shards:
         return content
 
     def where(self, row: int) -> str:
-        """Name a picture, for messages."""
+        """Name an image, for messages."""
         member = tarfile.TarInfo.frombuf(self._member(row)[0], "utf-8", "surrogateescape").name
         return f"'{member}' in '{self.root / self.shards[self.shard[row]]}'"
 
@@ -124,7 +124,7 @@ def are_in(folder: Path) -> bool:
 
 
 def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> Shards:
-    """List the pictures of all shards in a folder, in the order of the shards' names and within each from its beginning.
+    """List the images of all shards in a folder, in the order of the shards' names and within each from its beginning.
 
     The first time, all headers are read, and the index is written.
 
@@ -133,7 +133,7 @@ def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None
         classes: the names that the classes must have; by default what ``classes.txt`` says.
 
     Raises:
-        UserError: if there are no pictures, or a shard or a class cannot be read.
+        UserError: if there are no images, or a shard or a class cannot be read.
 
     """
     root = Path(folder).expanduser()
@@ -147,12 +147,12 @@ def scan(folder: str | os.PathLike[str], *, classes: Sequence[str] | None = None
     columns = _columns(root, names)
     labels = columns.pop("label")
     if not len(labels):
-        raise UserError(f"the shards in '{root}' hold no pictures ({', '.join(PICTURES)})")
+        raise UserError(f"the shards in '{root}' hold no images ({', '.join(IMAGES)})")
     highest = int(labels.max())
     named = _classes(root)
     if named is None:
-        if classes is None and highest >= len(labels):  # a class has a picture; and names for 10**18 fill the memory
-            found = f"a .cls in '{root}' holds {highest}, but there are {len(labels)} pictures"
+        if classes is None and highest >= len(labels):  # a class has an image; and names for 10**18 fill the memory
+            found = f"a .cls in '{root}' holds {highest}, but there are {len(labels)} images"
             raise UserError(f"{found}: number the classes from 0, or name them in '{CLASSES}'")
         named = tuple(str(i) for i in range(highest + 1)) if classes is None else tuple(classes)
     if highest >= len(named):
@@ -214,7 +214,7 @@ def _kept(path: Path, fingerprint: str) -> dict[str, NDArray] | None:
 
 
 def _index(path: Path, number: int) -> dict[str, NDArray]:
-    pictures: dict[str, tuple[str, int, int]] = {}
+    images: dict[str, tuple[str, int, int]] = {}
     labels: dict[str, int] = {}
     try:
         end = path.stat().st_size
@@ -222,27 +222,27 @@ def _index(path: Path, number: int) -> dict[str, NDArray]:
             for member in tar:
                 place, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
-                key, picture = f"{place}/{stem}", f".{extension}".lower().endswith(PICTURES) and "." not in extension
-                if not stem or not (picture or extension == "cls"):
+                key, image = f"{place}/{stem}", f".{extension}".lower().endswith(IMAGES) and "." not in extension
+                if not stem or not (image or extension == "cls"):
                     continue
                 if not member.isreg() or member.issparse() or member.offset_data + member.size > end:
                     raise UserError(f"'{member.name}' in '{path}' is no plain file, or cut off: make the shard again")
                 if extension == "cls":
                     labels[key] = _label(tar, member, path)
-                elif key in pictures:
-                    raise UserError(f"'{path}' holds two pictures of one key, such as '{member.name}': rename one")
+                elif key in images:
+                    raise UserError(f"'{path}' holds two images of one key, such as '{member.name}': rename one")
                 else:
-                    pictures[key] = member.name, member.offset_data, member.size
-            unlabelled = [name for key, (name, _, _) in pictures.items() if key not in labels]
+                    images[key] = member.name, member.offset_data, member.size
+            unlabelled = [name for key, (name, _, _) in images.items() if key not in labels]
             if unlabelled:
                 raise UserError(f"'{path}' holds '{unlabelled[0]}' without a .cls beside it: add its class's number")
             headers = []
-            for _, offset, _ in pictures.values():
+            for _, offset, _ in images.values():
                 file.seek(offset - _HEADER)
                 headers.append(zlib.crc32(file.read(_HEADER)))
     except (OSError, tarfile.TarError) as e:
         raise UserError(f"'{path}' is not a .tar that can be read ({e}): get it again") from e
-    rows = [(number, o, s, h, labels[k]) for (k, (_, o, s)), h in zip(pictures.items(), headers, strict=True)]
+    rows = [(number, o, s, h, labels[k]) for (k, (_, o, s)), h in zip(images.items(), headers, strict=True)]
     values = np.array(rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
     return {key: values[:, i].astype(kind) for i, (key, kind) in enumerate(_COLUMNS.items())}
 
@@ -260,21 +260,21 @@ def _label(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> int:
 
 
 def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progress | None = None) -> int:
-    """Copy a folder of pictures, with or without ``train`` and ``val``, into shards; the rows keep their order.
+    """Copy a folder of images, with or without ``train`` and ``val``, into shards; the rows keep their order.
 
-    The shards appear all together, when they are complete. The same pictures give the same shards to the last byte.
+    The shards appear all together, when they are complete. The same images give the same shards to the last byte.
 
     Args:
         folder: as `class_folders.scan` takes it, or with such folders ``train`` and ``val`` inside.
         out: made; must not exist.
         shard_bytes: after so many a new shard begins.
-        progress: told how many pictures are done.
+        progress: told how many images are done.
 
     Returns:
-        The number of pictures.
+        The number of images.
 
     Raises:
-        UserError: if `out` exists, or a picture cannot be read, or the shards cannot be written.
+        UserError: if `out` exists, or an image cannot be read, or the shards cannot be written.
 
     """
     if out.exists():
@@ -286,8 +286,8 @@ def write(folder: Path, out: Path, *, shard_bytes: int = _SHARD, progress: Progr
         parts = {"": class_folder.scan(folder)}
     total, done = sum(len(part) for part in parts.values()), 0
     for part in parts.values():
-        if part.kind != "pictures":
-            raise UserError(f"'{part.root}' holds sounds: shards are of pictures")
+        if part.kind != "images":
+            raise UserError(f"'{part.root}' holds audio: shards are of images")
         odd = [name for name in part.classes if len(name.splitlines()) != 1]
         if odd:
             raise UserError(f"the folder {odd[0]!r} has a line break in its name: rename it")

@@ -2,8 +2,8 @@
 
 The paper names neither its program nor its parameters, only the size. What is done here:
 
-1. A Fourier transform of every 20 ms (320 samples at 16 kHz, periodic Hamming window), each 10 ms (160 samples), centred
-   on its sample, the sound mirrored at both ends: 101 frames of a second, 161 frequencies.
+1. A Fourier transform of every 20 ms (320 samples at 16 kHz, periodic Hamming window), each 10 ms (160 samples), centered
+   on its sample, the clip mirrored at both ends: 101 frames of a second, 161 frequencies.
 2. log(1 + magnitude), of samples in [-1, 1).
 3. The last frequency (Nyquist's, 8 kHz) is left out: that makes 160 of 161.
 4. Later frames are cut off, missing ones are zeros: that makes 101.
@@ -11,7 +11,7 @@ The paper names neither its program nor its parameters, only the size. What is d
    everywhere becomes zeros.
 
 Steps 1, 2, 4 and 5 are those of the published program with the same input size and recipe (GCommandsPytorch), which
-keeps 161 frequencies; there the sound was mirrored too, as librosa then did.
+keeps 161 frequencies; there the clip was mirrored too, as librosa then did.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from torch import Tensor
 
 from vicinal.lab.atomic import write
 from vicinal.lab.data import audio, class_folder
-from vicinal.lab.data.class_folder import SOUNDS, ClassFiles
-from vicinal.lab.data.download import SOURCES, VARIABLE, data_root, file_hash
+from vicinal.lab.data.class_folder import AUDIO, ClassFiles
+from vicinal.lab.data.download import DATA_DIR_ENV, DATASETS, data_dir, file_hash
 from vicinal.lab.errors import UserError
 
 RATE = 16_000  # samples a second
@@ -138,9 +138,9 @@ def load(
     """
     if name not in NAMES:
         raise UserError(f"{name!r} is none of the speech sets: choose one of {', '.join(NAMES)}")
-    source = SOURCES.get(name)
+    source = DATASETS.get(name)
     title, where = ("Speech Commands", "speech_commands") if source is None else (source.title, source.folder)
-    place = data_root(root, title, f"the folder {where}")
+    place = data_dir(root, title, f"the folder {where}")
     folder = place / where
     if not folder.is_dir():
         how = "put folders of .wav files" if source is None else f"unpack {source.archive}, from {source.urls[0]},"
@@ -154,7 +154,7 @@ def load(
     fingerprint = _fingerprint(folder, found)
     kept = (Path(cache).expanduser() if cache else place / "cache") / f"{name}-{fingerprint[:16]}.npy"
     paths = [folder / utterance.path for utterance in found]
-    features = cached(kept, fingerprint, len(found), lambda: feature_blocks(paths, read_sound, progress))
+    features = cached(kept, fingerprint, len(found), lambda: feature_blocks(paths, read_clip, progress))
     number = {word: i for i, word in enumerate(classes)}
     labels = torch.tensor([number[u.word] for u in found], dtype=torch.int64)
     sizes = [sum(u.part == part for u in found) for part in PARTS]
@@ -177,7 +177,7 @@ def utterances(folder: Path, *, seed: int | None = None) -> list[Utterance]:
     listed = _lists(folder) if seed is None else None
     found = []
     for word in class_folder.class_names(folder):
-        paths = [path for path in class_folder.class_files(folder, word).files if path.lower().endswith(SOUNDS)]
+        paths = [path for path in class_folder.class_files(folder, word).files if path.lower().endswith(AUDIO)]
         if not paths:
             raise UserError(f"the folder '{folder / word}' holds no .wav files: remove it, or unpack the archive again")
         for path in paths:
@@ -231,23 +231,23 @@ def _lists(folder: Path) -> dict[str, str] | None:
     return listed
 
 
-# ---- sound
+# ---- clip
 
 
-def read_sound(path: Path) -> Samples:
+def read_clip(path: Path) -> Samples:
     """Read the samples of a .wav file (or .flac, if the package soundfile is installed), int16 [n].
 
     Raises:
         UserError: if it is damaged, or not one channel of 16 bits at 16 kHz, or shorter than 161 samples.
 
     """
-    sound = audio.read(path)
-    if (sound.channels, sound.bits, sound.rate) != (1, 16, RATE):
-        found = f"'{path}' has {sound.channels} channels of {sound.bits} bits at {sound.rate} Hz"
+    clip = audio.read(path)
+    if (clip.channels, clip.bits, clip.rate) != (1, 16, RATE):
+        found = f"'{path}' has {clip.channels} channels of {clip.bits} bits at {clip.rate} Hz"
         raise UserError(f"{found}: convert it to 1 channel of 16 bits at {RATE} Hz")
-    if len(sound.samples) < LEAST:
-        raise UserError(f"'{path}' has {len(sound.samples)} samples where at least {LEAST} are needed: remove it")
-    return (sound.samples[:, 0] >> 16).astype(np.int16)
+    if len(clip.samples) < LEAST:
+        raise UserError(f"'{path}' has {len(clip.samples)} samples where at least {LEAST} are needed: remove it")
+    return (clip.samples[:, 0] >> 16).astype(np.int16)
 
 
 def read_any(path: Path) -> NDArray[np.float32]:
@@ -262,16 +262,16 @@ def read_any(path: Path) -> NDArray[np.float32]:
         UserError: if it is damaged, or slower than 8 kHz or faster than 192 kHz, or shorter than 161 samples.
 
     """
-    sound = audio.read(path, SAMPLES / RATE + _MARGIN)
-    if not _RATES[0] <= sound.rate <= _RATES[1]:
-        found = f"'{path}' has {sound.rate} samples a second, not {_RATES[0]} to {_RATES[1]}"
+    clip = audio.read(path, SAMPLES / RATE + _MARGIN)
+    if not _RATES[0] <= clip.rate <= _RATES[1]:
+        found = f"'{path}' has {clip.rate} samples a second, not {_RATES[0]} to {_RATES[1]}"
         raise UserError(f"{found}: convert it to {RATE} Hz")
-    mono = sound.samples.mean(axis=1) / 65536
-    if sound.rate != RATE:
+    mono = clip.samples.mean(axis=1) / 65536
+    if clip.rate != RATE:
         from scipy.signal import resample_poly
 
-        common = math.gcd(sound.rate, RATE)
-        mono = resample_poly(mono, RATE // common, sound.rate // common)
+        common = math.gcd(clip.rate, RATE)
+        mono = resample_poly(mono, RATE // common, clip.rate // common)
     if len(mono) < LEAST:
         raise UserError(f"'{path}' has {len(mono)} samples at {RATE} Hz, where {LEAST} are needed: remove it")
     return mono[:SAMPLES].astype(np.float32)
@@ -280,13 +280,13 @@ def read_any(path: Path) -> NDArray[np.float32]:
 def folder_features(
     files: ClassFiles, cache: str | os.PathLike[str] | None = None, progress: Progress | None = None
 ) -> Tensor:
-    """Give the features of a folder of sounds, from the cache if they are of the same files, by their contents.
+    """Give the features of a folder of audio, from the cache if they are of the same files, by their contents.
 
     Args:
-        files: sounds, as `read_any` takes them.
-        cache: a folder, 65 kB a sound; by default ``cache`` in what ``VICINAL_DATA`` names, or else ``vicinal`` in the
+        files: audio, as `read_any` takes them.
+        cache: a folder, 65 kB a clip; by default ``cache`` in what ``VICINAL_DATA`` names, or else ``vicinal`` in the
             user's folder for caches.
-        progress: told how many sounds are done.
+        progress: told how many audio are done.
 
     Returns:
         float32 [n, 1, 160, 101], as `cached` gives them.
@@ -303,7 +303,7 @@ def folder_features(
             raise UserError(f"'{files.root / path}' cannot be read ({e.strerror}): mend that, or remove it") from e
     fingerprint = digest.hexdigest()
     if cache is None:
-        data = os.environ.get(VARIABLE)
+        data = os.environ.get(DATA_DIR_ENV)
         user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = Path(data, "cache") if data else Path(user, "vicinal")
     kept = Path(cache).expanduser() / f"{files.name}-{fingerprint[:16]}.npy"
@@ -332,7 +332,7 @@ def speaker_parts(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
 
 
 def spectrograms(utterances: Sequence[Samples | NDArray[np.float32]]) -> Tensor:
-    """Compute the features of some sounds, as this module's first lines say.
+    """Compute the features of some audio, as this module's first lines say.
 
     Args:
         utterances: int16 [at least 161 samples] each, or float32 in the same units.
@@ -343,10 +343,10 @@ def spectrograms(utterances: Sequence[Samples | NDArray[np.float32]]) -> Tensor:
     """
     padded = torch.zeros(len(utterances), SAMPLES)
     frames = torch.empty(len(utterances), dtype=torch.int64)
-    for i, sound in enumerate(utterances):
-        mirrored = np.pad(sound[:SAMPLES], WINDOW // 2, mode="reflect")[:SAMPLES]
+    for i, clip in enumerate(utterances):
+        mirrored = np.pad(clip[:SAMPLES], WINDOW // 2, mode="reflect")[:SAMPLES]
         padded[i, : len(mirrored)] = torch.from_numpy(mirrored.astype(np.float32) / 32768)
-        frames[i] = 1 + len(sound) // HOP
+        frames[i] = 1 + len(clip) // HOP
     window = torch.hamming_window(WINDOW)
     spectra = torch.stft(padded, WINDOW, HOP, window=window, center=False, return_complex=True)
     features = spectra[:, :FREQUENCIES].abs().log1p_()

@@ -15,7 +15,7 @@ from vicinal.lab.errors import UserError
 _STREAM = int.from_bytes(b"split")  # the second half of the key: no other draw of the same seed meets these numbers
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     """What is split: a table, or any other set with a target for each row and names for its classes."""
 
     @property
@@ -40,7 +40,7 @@ class Split:
     test: NDArray[np.int64]
 
 
-def split(table: Labelled, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
+def split(table: Labeled, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
     """Split the rows of a table; classes keep their shares.
 
     The j-th of a class's n_c shuffled rows gets the position (j + 1/2) / n_c, and the rows of all classes are sorted by

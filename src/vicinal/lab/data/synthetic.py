@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data.dataset import Pictures
+from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.table import Table
 
 INNER, OUTER = 256, 102  # points, counted in the paper's figure
@@ -18,7 +18,7 @@ _STREAM = int.from_bytes(b"drawn")  # of the draws; no vicinity draws from it
 
 
 def rings(seed: int) -> tuple[Tensor, Tensor]:
-    """Draw two noisy rings about the origin, as digitised from figure 1b.
+    """Draw two noisy rings about the origin, as digitized from figure 1b.
 
     Returns:
         Points float32 [358, 2], the outer ring of radius 1; classes int64 [358], 1 for the inner ring.
@@ -33,14 +33,14 @@ def rings(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int = 0) -> Table:
-    """Draw a table: classes are clouds about their own centre, as many rows each as can be."""
+    """Draw a table: classes are clouds about their own center, as many rows each as can be."""
     generator = _generator(seed)
     labels = np.arange(rows) % classes
-    centres = 2 * generator.standard_normal((classes, columns))
+    centers = 2 * generator.standard_normal((classes, columns))
     return Table(
         name=name,
         source="drawn",
-        numbers=centres[labels] + generator.standard_normal((rows, columns)),
+        numbers=centers[labels] + generator.standard_normal((rows, columns)),
         number_names=tuple(f"x{i}" for i in range(1, columns + 1)),
         codes=np.empty((rows, 0), dtype=np.int64),
         category_names=(),
@@ -51,17 +51,17 @@ def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int =
     )
 
 
-def pictures(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> Pictures:
-    """Draw pictures uint8 [n, 3, side, side]: a class is a colour, under noise."""
+def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDataset:
+    """Draw images uint8 [n, 3, side, side]: a class is a color, under noise."""
     generator = _generator(seed)
     labels = np.arange(n) % classes
-    colours = np.random.Generator(np.random.Philox(_STREAM)).uniform(0, 255, (classes, 3, 1, 1))  # of every seed
-    noisy = colours[labels] + generator.normal(0, 40, (n, 3, side, side))
-    names = tuple(f"colour {i}" for i in range(classes))
-    return Pictures(_bytes(noisy), torch.from_numpy(labels), names, "drawn pictures")
+    colors = np.random.Generator(np.random.Philox(_STREAM)).uniform(0, 255, (classes, 3, 1, 1))  # of every seed
+    noisy = colors[labels] + generator.normal(0, 40, (n, 3, side, side))
+    names = tuple(f"color {i}" for i in range(classes))
+    return ImageDataset(_bytes(noisy), torch.from_numpy(labels), names, "synthetic images")
 
 
-def sounds(n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+def audio(n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Draw what looks like spectrograms, float32 [n, 1, 32, 32], with classes int64 [n]: a class is a loud frequency."""
     generator = _generator(seed)
     labels = np.arange(n) % classes

@@ -39,7 +39,7 @@ MISSING = ("", "NA", "NaN", "nan", "?", "null", "None")
 MIN_ROWS = 10
 MAX_LEVELS = 1000  # more values than this in a text column are identifiers or prose, not categories
 FEW_VALUES = 20  # an integer target with at most this many values is a class
-LARGEST = 1e30  # float32 ends at 3e38, and a network's inputs are float32
+LARGEST = 1e30  # float32 ends at 3e38, and a model's inputs are float32
 
 TASKS = ("classification", "regression")
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arff")
@@ -132,7 +132,7 @@ def load(data: str, *, target: str | None = None, task: str | None = None, drop:
         raise UserError(f"the task {task!r} is unknown: choose classification or regression")
     key, known = data.lower(), is_named(data)
     if known and target is not None:
-        raise UserError(f"the data set {data!r} has its own target: leave --target out (it is for files)")
+        raise UserError(f"the dataset {data!r} has its own target: leave --target out (it is for files)")
     if key in EMBEDDED:
         return _read_embedded(key, task, drop)
     if known:
@@ -461,7 +461,7 @@ def _or(words: Sequence[str]) -> str:
 def _nothing_there(data: str, path: str, suffix: str | None, names: Sequence[str]) -> str:
     folder, file = os.path.split(path)
     if suffix is None and not folder:
-        found = f"{data!r} is no data set and no file"
+        found = f"{data!r} is no dataset and no file"
         return f"{found}: give a file ending in {_or(SUFFIXES)}, or one of {', '.join(names)}{closest(data, names)}"
     if not os.path.isdir(folder or "."):
         return f"there is no file {data!r}, and no folder {folder!r} either: check the path"

@@ -133,7 +133,7 @@ def _rule_checkerboard(x: Numbers, value: float) -> Ids:
 
 
 def between_centres(value: float) -> Numbers:
-    """Give the centres [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
+    """Give the centers [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
     return np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
 
 
@@ -163,9 +163,9 @@ def _rule_sectors(x: Numbers, value: float) -> Ids:
 
 
 def _draw_blobs(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
-    centres = np.zeros((3, BLOB_INPUTS))
-    centres[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
-    return centres[y] + value * generator.standard_normal((len(y), BLOB_INPUTS))
+    centers = np.zeros((3, BLOB_INPUTS))
+    centers[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
+    return centers[y] + value * generator.standard_normal((len(y), BLOB_INPUTS))
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -217,7 +217,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="blobs",
         title=f"three Gaussian blobs in {BLOB_INPUTS} dimensions",
-        parameter="standard deviation of each blob, centres 2 apart",
+        parameter="standard deviation of each blob, centers 2 apart",
         values=(0.1, 0.3, 0.5, 0.75, 1.0, 1.5),
         classes=3,
         draw=_draw_blobs,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.table import (
     Numbers,
     Table,
@@ -212,18 +212,18 @@ def load(
 
 
 def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]:
-    given = root if root is not None else os.environ.get(VARIABLE)
+    given = root if root is not None else os.environ.get(DATA_DIR_ENV)
     where = f"uci/{published.name}/"
     files = ", ".join(published.files)
     if not given:
         found = f"the UCI set {published.name!r} is not part of this program"
-        raise UserError(f"{found}: put {files} into DIR/{where} and set the environment variable {VARIABLE} to DIR")
+        raise UserError(f"{found}: put {files} into DIR/{where} and set the environment variable {DATA_DIR_ENV} to DIR")
     folder = Path(given).expanduser() / "uci" / published.name
     paths = [folder / file for file in published.files]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
         found = f"the UCI set {published.name!r} lacks {', '.join(absent)}"
-        raise UserError(f"{found}: put {files} into {where} in the folder that {VARIABLE} names")
+        raise UserError(f"{found}: put {files} into {where} in the folder that {DATA_DIR_ENV} names")
     return paths
 
 

@@ -1,4 +1,4 @@
-"""The paper's networks, one file each, and any other by the name of what builds it: `build("wrn-28-10", 100)`."""
+"""The paper's models, one file each, and any other by the name of what builds it: `build("wrn-28-10", 100)`."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ NAMES: dict[str, Factory] = {
 
 
 def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.Module:
-    """Build a network by name, or by `package.module:factory`: a function or class that takes `num_classes`.
+    """Build a model by name, or by `package.module:factory`: a function or class that takes `num_classes`.
 
     Args:
         name_or_path: one of `NAMES`, or what `module:factory` names, or that function or class itself. The module is
             imported, so its code runs.
         num_classes: width of the output.
-        options: further arguments of the network, such as `dropout=0.5`.
+        options: further arguments of the model, such as `dropout=0.5`.
 
     Raises:
         UserError: nothing has that name, the module cannot be imported, the arguments do not fit, or what is built is no
@@ -54,7 +54,7 @@ def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.M
     """
     factory = _factory(name_or_path)
     if num_classes < 1:
-        raise UserError(f"a network has 1 class or more, found num_classes={num_classes}")
+        raise UserError(f"a model has 1 class or more, found num_classes={num_classes}")
     try:
         signature = inspect.signature(factory)
     except ValueError as error:  # of code that is not Python
@@ -74,8 +74,8 @@ def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.M
     return net
 
 
-def fitting(name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """Build a network for inputs of one shape, of which it is told what it asks for.
+def build_for_shape(name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
+    """Build a model for inputs of one shape, of which it is told what it asks for.
 
     Args:
         name_or_path: as for `build`; a factory's argument `channels` gets the first number of the shape, its argument
@@ -106,18 +106,16 @@ def _named(name: str) -> Callable[..., nn.Module]:
         return NAMES[name]
     close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, n=1)
     hint = (
-        f"did you mean {close[0]!r}?"
-        if close
-        else f"the networks are {', '.join(NAMES)}, and any package.module:factory"
+        f"did you mean {close[0]!r}?" if close else f"the models are {', '.join(NAMES)}, and any package.module:factory"
     )
-    raise UserError(f"there is no network {name!r}; {hint}")
+    raise UserError(f"there is no model {name!r}; {hint}")
 
 
 def _imported(path: str) -> Callable[..., Any]:
     name, _, attribute = path.partition(":")
     parts = [*name.split("."), *attribute.split(".")]
     if not all(part.isidentifier() for part in parts):
-        raise UserError(f"{path!r} names no network; write package.module:factory, as Python imports it")
+        raise UserError(f"{path!r} names no model; write package.module:factory, as Python imports it")
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a module's code may raise anything
@@ -134,5 +132,5 @@ def _imported(path: str) -> Callable[..., Any]:
         hint = f"; did you mean {name}:{close[0]}?" if close else ""
         raise UserError(f"the module {name!r} has no {attribute!r}{hint}") from error
     if not callable(factory):
-        raise UserError(f"{path!r} is a {type(factory).__name__}; it must be a function or class that builds a network")
+        raise UserError(f"{path!r} is a {type(factory).__name__}; it must be a function or class that builds a model")
     return factory

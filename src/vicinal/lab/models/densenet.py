@@ -1,6 +1,6 @@
 """DenseNet-BC for 32 x 32 images: depth 190 and growth rate 40, as in the paper's section 3.2 and figure 3b.
 
-After Huang et al., "Densely Connected Convolutional Networks" (2017), and andreasveit/densenet-pytorch, which the paper
+After Huang et al., "Densely Connected Convolutional Models" (2017), and andreasveit/densenet-pytorch, which the paper
 names. DenseNet-BC-190-40: 25,624,430 parameters for 10 classes; 9.30 G multiply-adds for an image of 32 x 32.
 Training keeps 350 MB of float32 values for each image of a batch: 45 GB for the 128 of the paper.
 """

@@ -1,4 +1,4 @@
-"""The paper's network for tables: fully connected, two hidden layers of 128 ReLU units (section 3.6)."""
+"""The paper's model for tables: fully connected, two hidden layers of 128 ReLU units (section 3.6)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pre-activation ResNet-18 for 32 x 32 images: the paper's main CIFAR network (sections 3.2, 3.4 and 3.8).
+"""Pre-activation ResNet-18 for 32 x 32 images: the paper's main CIFAR model (sections 3.2, 3.4 and 3.8).
 
 After kuangliu/pytorch-cifar, models/preact_resnet.py, which the paper names, and He et al., "Identity Mappings in Deep
-Residual Networks" (2016). Unlike He et al., it has no BN and ReLU after the last block.
+Residual Models" (2016). Unlike He et al., it has no BN and ReLU after the last block.
 11,171,146 parameters for 10 classes; 555.4 M multiply-adds for an image of 32 x 32. The narrow one, for a CPU and not in
 the paper: 176,050 parameters and 8.9 M multiply-adds.
 """

@@ -1,8 +1,8 @@
-"""ResNets: the paper's ImageNet networks (sections 3.1 and 3.5), and the small ResNet-20 for CIFAR.
+"""ResNets: the paper's ImageNet models (sections 3.1 and 3.5), and the small ResNet-20 for CIFAR.
 
 After He et al., "Deep Residual Learning for Image Recognition" (2016); the stride in the 3x3 convolutions ("v1.5") and
 the initial values after Goyal et al., "Accurate, Large Minibatch SGD" (2017), whose recipe the paper follows; groups after
-Xie et al., "Aggregated Residual Transformations for Deep Neural Networks" (2017).
+Xie et al., "Aggregated Residual Transformations for Deep Neural Models" (2017).
 
 Parameters, and multiply-adds for an image of 224 x 224 (1000 classes) or of 32 x 32 (10 classes):
 

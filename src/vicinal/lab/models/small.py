@@ -1,4 +1,4 @@
-"""A small network for 32 x 32 images that a CPU trains fast; it is not in the paper.
+"""A small model for 32 x 32 images that a CPU trains fast; it is not in the paper.
 
 242,474 parameters for 10 classes; 12.7 M multiply-adds for an image of 32 x 32. In bfloat16 and channels_last, one core
 trains an epoch of CIFAR-10 in about 20 seconds.

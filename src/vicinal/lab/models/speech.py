@@ -1,7 +1,7 @@
 """LeNet and VGG-11 for spectrograms of spoken commands (section 3.3).
 
-After adiyoss/GCommandsPytorch, in all likelihood the code that the paper used: it names the networks alone. That code feeds
-161 x 101 values, the paper 160 x 101; both give the linear layers the same width. Its networks end in log-softmax, which
+After adiyoss/GCommandsPytorch, in all likelihood the code that the paper used: it names the models alone. That code feeds
+161 x 101 values, the paper 160 x 101; both give the linear layers the same width. Its models end in log-softmax, which
 the cross entropy makes no difference of; these give logits.
 
 Parameters for 30 classes, and multiply-adds for a spectrogram of 160 x 101:

@@ -1,6 +1,6 @@
-"""Wide ResNet for 32 x 32 images: WRN-28-10, the paper's widest CIFAR network (section 3.2).
+"""Wide ResNet for 32 x 32 images: WRN-28-10, the paper's widest CIFAR model (section 3.2).
 
-After Zagoruyko and Komodakis, "Wide Residual Networks" (2016), and their szagoruyko/wide-residual-networks.
+After Zagoruyko and Komodakis, "Wide Residual Models" (2016), and their szagoruyko/wide-residual-models.
 WRN-28-10: 36,479,194 parameters for 10 classes; 5.24 G multiply-adds for an image of 32 x 32.
 """
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.cifar import scaled
-from vicinal.lab.paper.study import Needs, Published, Results, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Scale
 from vicinal.lab.paper.training import Cell, Measure, TrainingStudy, median_error, quick
 from vicinal.lab.recipe import Recipe
 
-NEIGHBOURS = 200  # of 50,000
+NEIGHBORS = 200  # of 50,000
 DECAYS = (1e-4, 5e-4)
 
 
@@ -24,7 +24,7 @@ class Method:
     published: tuple[float, float]
     vicinity: str
     latent: str = ""
-    neighbours_of: str = ""
+    neighbors_of: str = ""
     confirmed: bool = False
 
 
@@ -34,14 +34,14 @@ _INPUTS = "InputMixup(alpha=1.0)"
 METHODS = (
     Method("ERM", (5.53, 5.18), "ERM()", confirmed=True),
     Method("mixup (AC + RP)", (4.24, 4.68), "Mixup(alpha=1.0)", confirmed=True),
-    Method("mixup, AC + KNN", (4.98, 5.26), "Mixup(alpha=1.0)", neighbours_of="all"),
+    Method("mixup, AC + KNN", (4.98, 5.26), "Mixup(alpha=1.0)", neighbors_of="all"),
     Method("mix labels and latent, layer 1", (4.44, 4.51), _LATENT, latent="layer1"),
     Method("mix labels and latent, layer 2", (4.56, 4.61), _LATENT, latent="layer2"),
     Method("mix labels and latent, layer 3", (5.39, 5.55), _LATENT, latent="layer3"),
     Method("mix labels and latent, layer 4", (5.95, 5.43), _LATENT, latent="layer4"),
     Method("mix labels and latent, layer 5", (5.39, 5.15), _LATENT, latent="linear"),
-    Method("mix inputs only, SC + KNN (SMOTE)", (5.45, 5.52), _INPUTS, neighbours_of="class"),
-    Method("mix inputs only, AC + KNN", (5.43, 5.48), _INPUTS, neighbours_of="all"),
+    Method("mix inputs only, SC + KNN (SMOTE)", (5.45, 5.52), _INPUTS, neighbors_of="class"),
+    Method("mix inputs only, AC + KNN", (5.43, 5.48), _INPUTS, neighbors_of="all"),
     Method("mix inputs only, SC + RP", (5.23, 5.55), "InputMixup(alpha=1.0, pairing=SameClass())"),
     Method("mix inputs only, AC + RP", (5.17, 5.72), _INPUTS),
     Method("label smoothing 0.05", (5.25, 5.02), "LabelSmoothing(eps=0.05)"),
@@ -66,54 +66,54 @@ class AblationStudy(TrainingStudy):
     pooling (5). Inputs only: the label is that of the nearer example. Only ERM's and mixup's numbers were confirmed; the
     others were recalled.
 
-    Here every line is a composition of the library's vicinities. Neighbours are those of the normalised pictures, not
-    augmented, by Euclidean distance; the noise has its standard deviation in normalised units.
+    Here every line is a composition of the library's vicinities. Neighbors are those of the normalized images, not
+    augmented, by Euclidean distance; the noise has its standard deviation in normalized units.
     """
 
     name = "ablation"
     section = "3.8, table 5"
     title = "Ablation"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn pictures)", 0.1)
-        return Needs("CIFAR-10", 45) if size == "small" else Needs("CIFAR-10", 60 * 24 * 10, "1 GPU")
+            return Requirements("none (synthetic images)", 0.1)
+        return Requirements("CIFAR-10", 45) if size == "small" else Requirements("CIFAR-10", 60 * 24 * 10, "1 GPU")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
-            return ["Drawn pictures, a small network, one epoch: the figures mean nothing."]
+            return ["Drawn images, a small model, one epoch: the figures mean nothing."]
         if size == "small":
             return [
-                "2,500 of the 50,000 training pictures (10 neighbours instead of 200, the same share) and 2,500 of the test "
-                "pictures; PreAct ResNet-18 with an eighth of its width, 20 epochs instead of 200, bfloat16."
+                "2,500 of the 50,000 training images (10 neighbors instead of 200, the same share) and 2,500 of the test "
+                "images; PreAct ResNet-18 with an eighth of its width, 20 epochs instead of 200, bfloat16."
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
         return 1 if size == "smoke" else 3
 
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the cells of table 5: both weight decays of each method."""
         listed = []
         for i, method in enumerate(METHODS):
             for decay, number in zip(DECAYS, method.published, strict=True):
                 recipe = Recipe(
-                    data="cifar10",
-                    network="preact-resnet-18",
+                    dataset="cifar10",
+                    model="preact-resnet-18",
                     vicinity=method.vicinity,
                     weight_decay=decay,
-                    latent=method.latent,
-                    neighbours=NEIGHBOURS if method.neighbours_of else 0,
-                    neighbours_of="class" if method.neighbours_of == "class" else "all",
+                    mix_at=method.latent,
+                    knn=NEIGHBORS if method.neighbors_of else 0,
+                    knn_scope="class" if method.neighbors_of == "class" else "all",
                 )
                 if size == "smoke":
                     recipe = quick(recipe)
                 elif size == "small":
-                    recipe = scaled(recipe, 20, examples=2500, test_examples=2500)
-                    recipe = replace(recipe, neighbours=min(10, recipe.neighbours))
+                    recipe = scaled(recipe, 20, max_train_examples=2500, max_test_examples=2500)
+                    recipe = replace(recipe, knn=min(10, recipe.knn))
                 written = f"weight decay {1e4 * decay:g}e-4"
                 measure = Measure("median test error, %", median_error, Published(number, method.confirmed))
                 against = None if method.name == "ERM" else f"ERM, {written}"
@@ -121,8 +121,8 @@ class AblationStudy(TrainingStudy):
                 listed.append(Cell(f"{method.name}, {written}", job, recipe, (measure,), against))
         return listed
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw table 5, a picture for each weight decay."""
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw table 5, an image for each weight decay."""
         paths: list[Path] = []
         for decay in DECAYS:
             ending = f", weight decay {1e4 * decay:g}e-4, median test error"

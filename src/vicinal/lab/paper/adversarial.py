@@ -1,4 +1,4 @@
-"""Section 3.5, table 3: how networks trained with and without mixup stand small changes of the pixels."""
+"""Section 3.5, table 3: how models trained with and without mixup stand small changes of the pixels."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from vicinal.lab import atomic
 from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, PixelNetwork, evaluate
-from vicinal.lab.paper.study import Job, Needs, Published, Results, Row, Size, Study
+from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
+from vicinal.lab.paper.study import Job, Published, Requirements, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, loop, recipes, runs
 
-# error in % of ImageNet's validation pictures, ResNet-101: (setting, answers, attack, method)
+# error in % of ImageNet's validation images, ResNet-101: (setting, answers, attack, method)
 PUBLISHED = {
     ("white box", "top-1", "FGSM", "ERM"): 90.7,
     ("white box", "top-1", "FGSM", "mixup"): 75.2,
@@ -47,17 +47,17 @@ PUBLISHED = {
     ("black box", "top-5", "I-FGSM", "mixup"): 11.8,
 }
 
-# (setting, method) -> the network that crafts, and the one that is measured
+# (setting, method) -> the model that crafts, and the one that is measured
 _PAIRS = {
     ("white box", "ERM"): ("erm-1", "erm-1"),
     ("white box", "mixup"): ("mixup", "mixup"),
     ("black box", "ERM"): ("erm-1", "erm-2"),
     ("black box", "mixup"): ("erm-1", "mixup"),
 }
-_NETWORKS = ("erm-1", "erm-2", "mixup")
+_MODELS = ("erm-1", "erm-2", "mixup")
 _CLEAN = {"erm-1": "ERM, the first", "erm-2": "ERM, the second", "mixup": "mixup"}
 
-_TOY = 2**63 + 8  # the stream of the smoke size's pictures
+_TOY = 2**63 + 8  # the stream of the smoke size's images
 _TOY_CLASSES, _TOY_TRAIN, _TOY_VAL, _TOY_SIDE = 10, 8, 4, 24
 
 
@@ -66,86 +66,86 @@ class _Scale:
     """What a size decides.
 
     Args:
-        seeds: how often three networks are trained.
-        pictures: of the test pictures, the first so many are attacked; None: all.
+        seeds: how often three models are trained.
+        images: of the test images, the first so many are attacked; None: all.
         strong: the first so many are attacked by PGD and AutoAttack, which take longer.
-        batch: pictures attacked at once.
+        batch: images attacked at once.
         pgd: the PGD of this size.
-        autoattack: whether AutoAttack is run; on pictures that withstand it, it takes minutes each.
+        autoattack: whether AutoAttack is run; on images that withstand it, it takes minutes each.
 
     """
 
     seeds: int
-    pictures: int | None
+    images: int | None
     strong: int | None
     batch: int
     pgd: PGD
     autoattack: bool
 
 
-_SCALES: dict[Size, _Scale] = {
-    "smoke": _Scale(seeds=2, pictures=None, strong=20, batch=50, pgd=PGD(steps=3, restarts=1), autoattack=False),
-    "small": _Scale(seeds=3, pictures=5000, strong=1000, batch=250, pgd=PGD(), autoattack=True),
-    "paper": _Scale(seeds=1, pictures=None, strong=5000, batch=100, pgd=PGD(), autoattack=True),
+_SCALES: dict[Scale, _Scale] = {
+    "smoke": _Scale(seeds=2, images=None, strong=20, batch=50, pgd=PGD(steps=3, restarts=1), autoattack=False),
+    "small": _Scale(seeds=3, images=5000, strong=1000, batch=250, pgd=PGD(), autoattack=True),
+    "paper": _Scale(seeds=1, images=None, strong=5000, batch=100, pgd=PGD(), autoattack=True),
 }
 
 
 class AdversarialStudy(Study):
-    """How networks trained with and without mixup stand small changes of the pixels.
+    """How models trained with and without mixup stand small changes of the pixels.
 
     Paper: three ResNet-101 on ImageNet, two by ERM and one by mixup. FGSM and iterated FGSM (10 steps of epsilon / 10)
-    move each pixel by epsilon = 4 of 255 at most. White box: the first ERM network and the mixup network are each
-    attacked with their own gradient. Black box: the first ERM network crafts, and the second one and the mixup network
-    are measured. True labels, pixels clipped to [0, 255]; all networks evaluate in float32.
+    move each pixel by epsilon = 4 of 255 at most. White box: the first ERM model and the mixup model are each
+    attacked with their own gradient. Black box: the first ERM model crafts, and the second one and the mixup model
+    are measured. True labels, pixels clipped to [0, 255]; all models evaluate in float32.
 
-    Beside the paper's rows: the errors on the pictures as they are; and PGD and AutoAttack in a white box, which show
-    that a network that withstands FGSM better is not thereby robust.
+    Beside the paper's rows: the errors on the images as they are; and PGD and AutoAttack in a white box, which show
+    that a model that withstands FGSM better is not thereby robust.
     """
 
     name = "adversarial"
     section = "3.5, table 3"
     title = "Adversarial robustness"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn pictures)", 0.1)
+            return Requirements("none (synthetic images)", 0.1)
         if size == "small":
-            return Needs("CIFAR-10", 35.0)
-        return Needs("ImageNet-2012", 4000.0, "1 H100 GPU, by arithmetic: never run")
+            return Requirements("CIFAR-10", 35.0)
+        return Requirements("ImageNet-2012", 4000.0, "1 H100 GPU, by arithmetic: never run")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is otherwise than in the paper."""
         chosen = (
             "Not stated in the paper and chosen here: the label of the loss is the true one, pixels are clipped to "
             "[0, 255], and the step of I-FGSM is epsilon / 10."
         )
-        strong = f"Attacks that are not of the paper are tried on the first {_SCALES[size].strong} pictures."
+        strong = f"Attacks that are not of the paper are tried on the first {_SCALES[size].strong} images."
         if size == "paper":
             return (
                 chosen,
-                "Not stated either: 90 epochs, alpha = 0.2 and the validation pictures all, as in table 1.",
+                "Not stated either: 90 epochs, alpha = 0.2 and the validation images all, as in table 1.",
                 strong,
             )
         if size == "small":
             return (
-                "CIFAR-10, and a network of 0.24 M parameters trained for 8 epochs, in place of ImageNet and ResNet-101.",
-                f"The first {_SCALES[size].pictures} test pictures are attacked.",
+                "CIFAR-10, and a model of 0.24 M parameters trained for 8 epochs, in place of ImageNet and ResNet-101.",
+                f"The first {_SCALES[size].images} test images are attacked.",
                 "The top-5 error is that of 10 classes, of which five count as right: it says little.",
                 chosen,
                 strong,
             )
         return (
-            "Ten classes of drawn pictures and a minute network: this shows that the parts run, and nothing else.",
+            "Ten classes of synthetic images and a minute model: this shows that the parts run, and nothing else.",
             chosen,
             strong,
         )
 
-    def jobs(self, size: Size) -> Sequence[Job]:
-        """Give a job for each seed: it trains three networks and attacks them."""
+    def jobs(self, size: Scale) -> Sequence[Job]:
+        """Give a job for each seed: it trains three models and attacks them."""
         return [Job(_job_name(seed), partial(_run, size, seed)) for seed in range(_SCALES[size].seeds)]
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give table 3 in the paper's order, then what is not of the paper."""
         finished = [done[name] for name in map(_job_name, range(_SCALES[size].seeds)) if name in done]
 
@@ -175,13 +175,13 @@ class AdversarialStudy(Study):
                 name=f"not attacked, {answers}, {method}",
                 measure=f"{answers} error, %",
                 values=values(
-                    "FGSM", "mixup" if network == "mixup" else "erm-1", network, f"clean_{answers.replace('-', '')}"
+                    "FGSM", "mixup" if model == "mixup" else "erm-1", model, f"clean_{answers.replace('-', '')}"
                 ),
-                against=f"not attacked, {answers}, {_CLEAN['erm-1']}" if network == "mixup" else None,
+                against=f"not attacked, {answers}, {_CLEAN['erm-1']}" if model == "mixup" else None,
                 note="not in table 3",
             )
             for answers in ("top-1", "top-5")
-            for network, method in _CLEAN.items()
+            for model, method in _CLEAN.items()
         ]
         for attack in ("PGD", "AutoAttack"):
             note = "not of the paper"
@@ -192,7 +192,7 @@ class AdversarialStudy(Study):
             table += [row("white box", "top-1", method, attack, note) for method in ("ERM", "mixup")]
         return table
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 3, and those of the attacks that are not of the paper."""
         named = ((row, row.name.replace(", top-1, ", ", ")) for row in self.rows(size, done))
         rows = [replace(row, name=name) for row, name in named if name != row.name]
@@ -205,13 +205,13 @@ def _job_name(seed: int) -> str:
 
 
 def _attacks(scale: _Scale) -> dict[str, tuple[Attack, int | None, bool]]:
-    """Give the attacks, the number of pictures of each, and whether it is tried in a black box, too.
+    """Give the attacks, the number of images of each, and whether it is tried in a black box, too.
 
     AutoAttack is among them at sizes that have it, where its package is installed; where not, its rows say so.
     """
     listed: dict[str, tuple[Attack, int | None, bool]] = {
-        "FGSM": (FGSM(), scale.pictures, True),
-        "I-FGSM": (IteratedFGSM(), scale.pictures, True),
+        "FGSM": (FGSM(), scale.images, True),
+        "I-FGSM": (IteratedFGSM(), scale.images, True),
         "PGD": (scale.pgd, scale.strong, False),
     }
     if scale.autoattack and AutoAttack.installed():
@@ -219,31 +219,31 @@ def _attacks(scale: _Scale) -> dict[str, tuple[Attack, int | None, bool]]:
     return listed
 
 
-def _run(size: Size, seed: int, folder: Path) -> dict[str, Any]:
-    """Train three networks and attack them; what is done is kept in `folder`, and not done again."""
+def _run(size: Scale, seed: int, folder: Path) -> dict[str, Any]:
+    """Train three models and attack them; what is done is kept in `folder`, and not done again."""
     with distributed.job() as processes:
-        if processes.world > 1:
+        if processes.world_size > 1:
             raise UserError("this study trains and attacks in one process: start it without torchrun")
         scale = _SCALES[size]
-        recipe = {name: _recipe(size, name, seed, folder) for name in _NETWORKS}
-        for name in _NETWORKS:
+        recipe = {name: _recipe(size, name, seed, folder) for name in _MODELS}
+        for name in _MODELS:
             loop.train(recipe[name], folder / name, processes)
-        pictures = loading.load(recipe["mixup"])[1].to(processes.device)  # the test pictures are the same for all
-        networks = {name: load(recipe[name], folder / name, pictures) for name in _NETWORKS}
+        images = loading.load(recipe["mixup"])[1].to(processes.device)  # the test images are the same for all
+        models = {name: load(recipe[name], folder / name, images) for name in _MODELS}
         measured: dict[str, dict[str, Any]] = {}
         for title, (attack, count, black) in _attacks(scale).items():
-            attacked = _Pictures(pictures, count, scale.batch)
-            targets = {"erm-1": _NETWORKS if black else ("erm-1",), "mixup": ("mixup",)}
+            attacked = _Images(images, count, scale.batch)
+            targets = {"erm-1": _MODELS if black else ("erm-1",), "mixup": ("mixup",)}
             measured[title] = {
-                source: _kept(folder / f"{title}-{source}.json", attack, networks, source, names, attacked)
+                source: _kept(folder / f"{title}-{source}.json", attack, models, source, names, attacked)
                 for source, names in targets.items()
             }
     return {"attacks": measured, "torch": torch.__version__, "device": str(processes.device)}
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The test pictures that are attacked, in batches of pixels and labels."""
+class _Images:
+    """The test images that are attacked, in batches of pixels and labels."""
 
     examples: loading.Data
     count: int | None  # the first so many; None: all
@@ -260,18 +260,18 @@ class _Pictures:
 def _kept(
     path: Path,
     attack: Attack,
-    networks: dict[str, PixelNetwork],
+    models: dict[str, NormalizedModel],
     source: str,
     targets: Sequence[str],
-    pictures: _Pictures,
+    images: _Images,
 ) -> dict[str, Any]:
-    """Attack and measure, or give what was measured before by the same attack on as many pictures."""
-    what = {"attack": repr(attack), "pictures": len(pictures), "batch": pictures.batch}
+    """Attack and measure, or give what was measured before by the same attack on as many images."""
+    what = {"attack": repr(attack), "images": len(images), "batch": images.batch}
     if path.exists():
         record = json.loads(path.read_text())
         if record["what"] == what:
             return record["errors"]
-    found = evaluate(attack, networks[source], {name: networks[name] for name in targets}, pictures)
+    found = evaluate(attack, models[source], {name: models[name] for name in targets}, images)
     errors = {name: asdict(each) for name, each in found.items()}
     atomic.write(path, json.dumps({"what": what, "errors": errors}, indent=1))
     shown = ", ".join(f"{name} {100 * each.top1:.2f} % ({100 * each.clean_top1:.2f} %)" for name, each in found.items())
@@ -279,46 +279,46 @@ def _kept(
     return errors
 
 
-def load(recipe: Recipe, folder: Path, pictures: loading.Data) -> PixelNetwork:
-    """Give the network of a finished run, in evaluation mode, as one that takes the pixels of `pictures`.
+def load(recipe: Recipe, folder: Path, images: loading.Data) -> NormalizedModel:
+    """Give the model of a finished run, in evaluation mode, as one that takes the pixels of `images`.
 
     Raises:
-        UserError: the data are not pictures.
+        UserError: the data are not images.
 
     """
-    if not pictures.mean:
-        raise UserError(f"attacks change the pixels of pictures, and {recipe.data} holds other examples")
-    network = runs.network_of(folder, len(pictures.classes), pictures.device)
+    if not images.mean:
+        raise UserError(f"attacks change the pixels of images, and {recipe.dataset} holds other examples")
+    model = runs.load_model(folder, len(images.classes), images.device)
     if recipe.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return PixelNetwork(network, pictures.mean, pictures.std).eval()
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return NormalizedModel(model, images.mean, images.std).eval()
 
 
 # -- the recipes -------------------------------------------------------------------------------------------------------
 
 
-def _recipe(size: Size, network: str, seed: int, folder: Path) -> Recipe:
-    """Give the recipe of one of the three networks, each of which has a seed of its own."""
-    method = network.partition("-")[0]
-    own = len(_NETWORKS) * seed + _NETWORKS.index(network)
+def _recipe(size: Scale, model: str, seed: int, folder: Path) -> Recipe:
+    """Give the recipe of one of the three models, each of which has a seed of its own."""
+    method = model.partition("-")[0]
+    own = len(_MODELS) * seed + _MODELS.index(model)
     if size == "paper":
         return replace(recipes.find(f"imagenet-resnet101-{method}"), seed=own)
     if size == "small":
-        return replace(recipes.find(f"cifar10-small-{method}"), epochs=8, drops=(5, 7), seed=own)
+        return replace(recipes.find(f"cifar10-small-{method}"), epochs=8, milestones=(5, 7), seed=own)
     return Recipe(
-        data=str(_toy(folder / "toy")),
-        network="small",
+        dataset=str(_toy(folder / "toy")),
+        model="small",
         vicinity="ERM()" if method == "erm" else "Mixup(alpha=0.2)",
         epochs=2,
-        batch=8,
+        batch_size=8,
         learning_rate=0.05,
-        drops=(),
+        milestones=(),
         seed=own,
     )
 
 
 def _toy(folder: Path) -> Path:
-    """Draw ten classes of small pictures, told apart by a pattern of each, below `folder`; once."""
+    """Draw ten classes of small images, told apart by a pattern of each, below `folder`; once."""
     if folder.exists():
         return folder
     draw = Key(0, 0, 0, 0, _TOY).generator()
@@ -332,8 +332,8 @@ def _toy(folder: Path) -> Path:
             place.mkdir(parents=True)
             for i in range(count):
                 noise = draw.integers(-24, 25, pattern.shape)
-                picture = io.BytesIO()
-                Image.fromarray((pattern + noise).astype(np.uint8)).save(picture, "png")
-                (place / f"{i}.png").write_bytes(picture.getvalue())
+                image = io.BytesIO()
+                Image.fromarray((pattern + noise).astype(np.uint8)).save(image, "png")
+                (place / f"{i}.png").write_bytes(image.getvalue())
     partial_folder.rename(folder)
     return folder

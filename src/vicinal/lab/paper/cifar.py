@@ -9,11 +9,11 @@ from pathlib import Path
 
 from vicinal.lab import atomic
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.study import Needs, Published, Results, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Scale
 from vicinal.lab.paper.training import Cell, Measure, TrainingStudy, median_error, quick
 from vicinal.lab.recipe import Recipe
 
-NETWORKS = {
+MODELS = {
     "preact-resnet-18": "PreAct ResNet-18",
     "wrn-28-10": "WideResNet-28-10",
     "densenet-bc-190-40": "DenseNet-BC-190",
@@ -30,7 +30,7 @@ PUBLISHED = {
     ("cifar100", "densenet-bc-190-40"): (19.0, 16.8),
 }
 
-# figure 3b, digitised: DenseNet-190 on CIFAR-10
+# figure 3b, digitized: DenseNet-190 on CIFAR-10
 EPOCHS = (20, 30, 40, 50, 60, 70, 80, 90, 100, 105, 110, 120, 140, 155, 160, 180, 199)
 CURVES = {
     "ERM": (10.9, 10.6, 9.2, 8.9, 8.7, 8.3, 8.6, 7.5, 7.4, 4.4, 4.0, 3.9, 3.8, 3.8, 3.8, 3.8, 3.80),
@@ -41,14 +41,14 @@ SMALL = "cifar10", "preact-resnet-18"  # the one that is run at the small size
 
 
 def scaled(recipe: Recipe, epochs: int, **changes: object) -> Recipe:
-    """Give a recipe of CIFAR for a CPU: the narrow network, bfloat16, and the schedule in so many epochs."""
-    drops = tuple(round(epochs * drop / recipe.epochs) for drop in recipe.drops)
-    values = {"network": "preact-resnet-18-narrow", "precision": "bfloat16", "epochs": epochs, "drops": drops}
+    """Give a recipe of CIFAR for a CPU: the narrow model, bfloat16, and the schedule in so many epochs."""
+    drops = tuple(round(epochs * drop / recipe.epochs) for drop in recipe.milestones)
+    values = {"model": "preact-resnet-18-narrow", "precision": "bfloat16", "epochs": epochs, "milestones": drops}
     return replace(recipe, **(values | changes))
 
 
 class CifarStudy(TrainingStudy):
-    """Does mixup help image networks?
+    """Does mixup help image models?
 
     Paper: PreAct ResNet-18, WideResNet-28-10 and DenseNet-BC-190 on CIFAR-10 and CIFAR-100; 200 epochs in batches of 128;
     SGD from 0.1, a tenth after epochs 100 and 150 (WRN: 60, 120, 180); weight decay 0.0001; mixup with alpha = 1, one
@@ -60,58 +60,58 @@ class CifarStudy(TrainingStudy):
     section = "3.2, figure 3"
     title = "CIFAR-10 and CIFAR-100"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn pictures)", 0.1)
+            return Requirements("none (synthetic images)", 0.1)
         if size == "small":
-            return Needs("CIFAR-10", 30)
-        return Needs("CIFAR-10 and CIFAR-100", 60 * 24 * 20, "1 GPU")
+            return Requirements("CIFAR-10", 30)
+        return Requirements("CIFAR-10 and CIFAR-100", 60 * 24 * 20, "1 GPU")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
-            return ["Drawn pictures, a small network, one epoch: the figures mean nothing."]
+            return ["Drawn images, a small model, one epoch: the figures mean nothing."]
         if size == "small":
             return [
                 "PreAct ResNet-18 with an eighth of its width (0.18 of 11.2 million parameters), 20 epochs instead of 200, "
-                "bfloat16. The paper's gains grow with the network and with training: a network that still underfits is "
+                "bfloat16. The paper's gains grow with the model and with training: a model that still underfits is "
                 "expected to gain nothing, or to lose."
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
         return 1 if size == "smoke" else 3
 
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the cells of figure 3a."""
         listed = []
-        for (data, network), numbers in PUBLISHED.items():
+        for (data, model), numbers in PUBLISHED.items():
             for (method, vicinity), number in zip(VICINITIES.items(), numbers, strict=True):
-                drops = (60, 120, 180) if network.startswith("wrn") else (100, 150)
-                recipe: Recipe | None = Recipe(data=data, network=network, vicinity=vicinity, drops=drops)
+                drops = (60, 120, 180) if model.startswith("wrn") else (100, 150)
+                recipe: Recipe | None = Recipe(dataset=data, model=model, vicinity=vicinity, milestones=drops)
                 note = ""
                 if size == "smoke":
                     recipe = quick(recipe)
-                elif size == "small" and (data, network) == SMALL:
+                elif size == "small" and (data, model) == SMALL:
                     recipe, note = scaled(recipe, 20), "an eighth of the width, 20 epochs"
                 elif size == "small":
                     recipe, note = None, "needs the paper's size, on a GPU"
-                base = f"{SETS[data]}, {NETWORKS[network]}"
+                base = f"{SETS[data]}, {MODELS[model]}"
                 measure = Measure("test error, %", median_error, Published(number))
                 against = None if method == "ERM" else f"{base}, ERM"
-                job = f"{data}-{network}-{method.lower()}"
+                job = f"{data}-{model}-{method.lower()}"
                 listed.append(Cell(f"{base}, {method}", job, recipe, (measure,), against, note))
         return listed
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 3b: test error by epoch; the paper's curves beside ours at its own size."""
-        data, network = ("cifar10", "densenet-bc-190-40") if size == "paper" else SMALL
+        data, model = ("cifar10", "densenet-bc-190-40") if size == "paper" else SMALL
         curves = []
         for cell in self.cells(size):
             runs = self.runs(size, done, cell)
-            if not cell.job.startswith(f"{data}-{network}-") or not runs:
+            if not cell.job.startswith(f"{data}-{model}-") or not runs:
                 continue
             method = "ERM" if cell.against is None else "mixup"
             course = [
@@ -125,6 +125,6 @@ class CifarStudy(TrainingStudy):
         if not curves:
             return ()
         path = folder / "figure3b.svg"
-        label = "Test error by epoch of ERM (grey) and of mixup (blue) on CIFAR-10"
+        label = "Test error by epoch of ERM (gray) and of mixup (blue) on CIFAR-10"
         atomic.write(path, plots.lines("cifar", label, curves, "epoch", "test error, %"))
         return (path,)

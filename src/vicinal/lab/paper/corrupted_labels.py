@@ -10,7 +10,7 @@ from typing import Any
 from vicinal.lab.data import loading
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.cifar import scaled
-from vicinal.lab.paper.study import Needs, Published, Results, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Scale
 from vicinal.lab.paper.training import Cell, Measure, Run, TrainingStudy, best_error, last_error, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, runs
@@ -34,7 +34,7 @@ MEASURES = ("best test error, %", "last test error, %", "training error on true 
 
 
 class CorruptedLabelsStudy(TrainingStudy):
-    """Does mixup keep a network from learning wrong labels by heart?
+    """Does mixup keep a model from learning wrong labels by heart?
 
     Paper: CIFAR-10 with 20, 50 and 80 % of the training labels replaced by labels drawn from all ten classes, the true
     one included; PreAct ResNet-18 as in section 3.2; ERM, dropout between the convolutions of each block, mixup with a
@@ -48,38 +48,40 @@ class CorruptedLabelsStudy(TrainingStudy):
     section = "3.4, table 2"
     title = "Random training labels"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn pictures)", 0.1)
-        return Needs("CIFAR-10", 45) if size == "small" else Needs("CIFAR-10", 60 * 24 * 3, "1 GPU")
+            return Requirements("none (synthetic images)", 0.1)
+        return Requirements("CIFAR-10", 45) if size == "small" else Requirements("CIFAR-10", 60 * 24 * 3, "1 GPU")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
-            return ["Drawn pictures, one epoch: the figures mean nothing."]
+            return ["Drawn images, one epoch: the figures mean nothing."]
         if size == "small":
             return [
-                "5,000 of the 50,000 training pictures, not augmented, so that a small network can learn them by heart; "
-                "5,000 of the test pictures; PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, "
-                "bfloat16. The alphas and dropouts are the paper's, which chose them for its own network."
+                "5,000 of the 50,000 training images, not augmented, so that a small model can learn them by heart; "
+                "5,000 of the test images; PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, "
+                "bfloat16. The alphas and dropouts are the paper's, which chose them for its own model."
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
         return 1 if size == "smoke" else 3
 
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the cells of table 2."""
         listed = []
         for (share, method, alpha, dropout), numbers in PUBLISHED.items():
             vicinity = "ERM()" if alpha is None else f"Mixup(alpha={alpha})"
-            recipe = Recipe(data="cifar10", network="preact-resnet-18", vicinity=vicinity, noise=share, dropout=dropout)
+            recipe = Recipe(
+                dataset="cifar10", model="preact-resnet-18", vicinity=vicinity, label_noise=share, dropout=dropout
+            )
             if size == "smoke":
-                recipe = replace(quick(recipe), network="preact-resnet-18-narrow")
+                recipe = replace(quick(recipe), model="preact-resnet-18-narrow")
             elif size == "small":
-                recipe = scaled(recipe, 40, examples=5000, test_examples=5000, augment=False)
+                recipe = scaled(recipe, 40, max_train_examples=5000, max_test_examples=5000, augment=False)
             both = method == "mixup + dropout"
             published = [Published(number, not (both and i > 1)) for i, number in enumerate(numbers)]
             readers = (best_error, last_error, _on_true, _on_replaced)
@@ -96,15 +98,15 @@ class CorruptedLabelsStudy(TrainingStudy):
         """Measure the training error on the labels left alone and on those replaced."""
         device = distributed.device()
         data, _ = loading.load(recipe)
-        wrong = runs.wrong(runs.network_of(folder, len(data.classes), device), data.to(device)).double()
-        replaced = loading.corrupted(len(data), recipe.noise, recipe.seed)
+        wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data.to(device)).double()
+        replaced = loading.corrupted_mask(len(data), recipe.label_noise, recipe.seed)
         return {
             "replaced": int(replaced.sum()),
             "train_error_true": float(wrong[~replaced].mean()),
             "train_error_replaced": float(wrong[replaced].mean()),
         }
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors after the last epoch."""
         rows = [row for row in self.rows(size, done) if row.name.endswith("last test error")]
         label = "Test error after the last epoch with random training labels, beside the published numbers"

@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.paper.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
 from vicinal.lab.training import distributed
 
 _STREAM = int.from_bytes(b"cost")
@@ -29,15 +29,15 @@ _STREAM = int.from_bytes(b"cost")
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a batch for it, and the paper's alpha: mixup is drawn and applied inside the step."""
+    """A model, a batch for it, and the paper's alpha: mixup is drawn and applied inside the step."""
 
-    network: str
+    model: str
     shape: tuple[int, ...]
     classes: int
     alpha: float
 
 
-SIZES: dict[Size, tuple[Case, ...]] = {
+SIZES: dict[Scale, tuple[Case, ...]] = {
     "smoke": (Case("small", (8, 3, 32, 32), 10, 1.0),),
     "small": (
         Case("small", (128, 3, 32, 32), 10, 1.0),
@@ -68,29 +68,31 @@ class CostStudy(Study):
     section = "5, discussion"
     title = "What mixup costs"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "paper":
-            return Needs("none (random batches)", 10, "1 GPU")
-        return Needs("none (random batches)", 0.1 if size == "smoke" else 3, "2 CPU cores, with nothing else running")
+            return Requirements("none (random batches)", 10, "1 GPU")
+        return Requirements(
+            "none (random batches)", 0.1 if size == "smoke" else 3, "2 CPU cores, with nothing else running"
+        )
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "paper":
             return []
-        return ["Networks and batches that a CPU trains, one thread a process."]
+        return ["Models and batches that a CPU trains, one thread a process."]
 
-    def jobs(self, size: Size) -> Sequence[Job]:
-        """Measure each network by itself."""
+    def jobs(self, size: Scale) -> Sequence[Job]:
+        """Measure each model by itself."""
         rounds, steps = (2, 1) if size == "smoke" else (5, 10)
-        return [Job(case.network, partial(measure, case, rounds, steps)) for case in SIZES[size]]
+        return [Job(case.model, partial(measure, case, rounds, steps)) for case in SIZES[size]]
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
-        """Give for each network the time and the memory of a step."""
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
+        """Give for each model the time and the memory of a step."""
         listed = []
         for case in SIZES[size]:
-            found = done.get(case.network)
-            title = f"{case.network}, batch of {case.shape[0]}"
+            found = done.get(case.model)
+            title = f"{case.model}, batch of {case.shape[0]}"
             for method in METHODS:
                 values = () if found is None else tuple(1e3 * value for value in found["seconds"][method])
                 listed.append(Row(f"{title}, {method}, time", "of a step, ms", values=values))
@@ -116,12 +118,12 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
     generator = Key(0, 0, 0, 0, _STREAM).generator()
     x = torch.from_numpy(generator.standard_normal(case.shape, dtype="float32")).to(device)
     y = torch.from_numpy(generator.integers(0, case.classes, case.shape[0])).to(device)
-    network = models.build(case.network, case.classes).to(device)
-    sgd = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+    model = models.build(case.model, case.classes).to(device)
+    sgd = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     vicinities = {"ERM": vicinal.ERM(seed=0), "mixup": vicinal.Mixup(case.alpha, seed=0)}
 
     def step(method: str) -> None:
-        _step(network, sgd, vicinities[method], x, y)
+        _step(model, sgd, vicinities[method], x, y)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -145,11 +147,11 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
 
 
 def _step(
-    network: nn.Module, sgd: torch.optim.Optimizer, vicinity: vicinal.Vicinity, x: torch.Tensor, y: torch.Tensor
+    model: nn.Module, sgd: torch.optim.Optimizer, vicinity: vicinal.Vicinity, x: torch.Tensor, y: torch.Tensor
 ) -> None:
     mixed, target = vicinity(x, y)
     sgd.zero_grad()
-    F.cross_entropy(network(mixed), target).backward()
+    F.cross_entropy(model(mixed), target).backward()
     sgd.step()
 
 

@@ -13,7 +13,7 @@ from vicinal.lab.paper.gans import figure
 from vicinal.lab.paper.gans.methods import Method, Mixed, MixedBatches, Plain, Smoothed
 from vicinal.lab.paper.gans.modes import grid, ring
 from vicinal.lab.paper.gans.training import Settings, train
-from vicinal.lab.paper.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
 
 SETS = {modes.name: modes for modes in (grid(), ring())}  # as in the figure, from above
 METHODS: dict[str, Method] = {
@@ -58,7 +58,7 @@ class _Scale:
     minutes: float
 
 
-_SCALES: dict[Size, _Scale] = {
+_SCALES: dict[Scale, _Scale] = {
     "smoke": _Scale(seeds=1, iterations=20, width=16, snapshots=(10, 20), minutes=0.1),
     "small": _Scale(seeds=5, iterations=4000, width=128, snapshots=(10, 100, 1000, 2000, 4000), minutes=13),
     "paper": _Scale(
@@ -75,27 +75,27 @@ class GanStudy(Study):
     of the discriminator before each of the generator; alpha = 0.2. All methods of a seed start from the same weights.
 
     What the paper leaves open, and what is done here: radius, spacing and standard deviation of the data are those of
-    the author's demo (`gan/modes.py`); 20,000 counts steps of the generator (`gan/training.py`); the generator maximises
-    what the discriminator minimises, as in the paper's formulas; lambda is drawn for each example. The demo does not
+    the author's demo (`gan/modes.py`); 20,000 counts steps of the generator (`gan/training.py`); the generator maximizes
+    what the discriminator minimizes, as in the paper's formulas; lambda is drawn for each example. The demo does not
     compute the paper's formula, so both are run, and a third form with the formula for the discriminator and the plain
     game for the generator (`gan/methods.py`); besides, one-sided label smoothing, for scale.
 
     Published is a figure without numbers. Here the points that the generator makes from 10,000 fixed noise vectors are
     measured too: modes covered (at least a tenth of a mode's fair share of all points within 3, or 10, standard
-    deviations of its centre), the share of points near a mode, and the share inside the figure's window. Read together:
+    deviations of its center), the share of points near a mode, and the share inside the figure's window. Read together:
     points on one mode alone are all near a mode, and points spread evenly over the window have 12 % within 10 standard
     deviations on the grid, enough to cover every mode by that radius (4 % and none on the ring; by 3: 1 %, 0.3 %, none).
     """
 
     name: ClassVar[str] = "gan"
     section: ClassVar[str] = "3.7, figure 5"
-    title: ClassVar[str] = "Stabilisation of generative adversarial networks"
+    title: ClassVar[str] = "Stabilisation of generative adversarial models"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Nothing but time: the data are drawn."""
-        return Needs(data="none (drawn points)", minutes=_SCALES[size].minutes)
+        return Requirements(data="none (drawn points)", minutes=_SCALES[size].minutes)
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "paper":
             return ()
@@ -105,7 +105,7 @@ class GanStudy(Study):
             f"Training lasts {scale.iterations:,} iterations of the generator, not 20,000.",
         )
 
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Give one job for each set, method and seed; the first seed of all comes first."""
         return [
             Job(_job(data, method, seed), functools.partial(run, size, data, method, seed))
@@ -114,7 +114,7 @@ class GanStudy(Study):
             for data in SETS
         ]
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give the measures at the end of training."""
         return [
             Row(
@@ -129,7 +129,7 @@ class GanStudy(Study):
             for method in METHODS
         ]
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the points of the first seed as in figure 5, for two pairs of methods, and the measures by iteration."""
         paths = []
         for name, pair in (
@@ -158,7 +158,7 @@ class GanStudy(Study):
         return paths
 
 
-def run(size: Size, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
+def run(size: Scale, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one GAN and measure it at its snapshots; of the first seed, the points in the figure's window are kept."""
     scale, modes = _SCALES[size], SETS[data]
     snapshots = train(
@@ -194,12 +194,12 @@ def _job(data: str, method: str, seed: int) -> str:
     return f"{data}-{method}-{seed}"
 
 
-def _of(size: Size, done: Results, data: str, method: str) -> list[dict[str, Any]]:
+def _of(size: Scale, done: Results, data: str, method: str) -> list[dict[str, Any]]:
     """Give the results of the first seeds that are done: those of two methods pair by their places."""
     names = (_job(data, method, seed) for seed in range(_SCALES[size].seeds))
     return [done[name] for name in takewhile(done.__contains__, names)]
 
 
-def _figure_snapshots(size: Size) -> list[int]:
+def _figure_snapshots(size: Scale) -> list[int]:
     """Give the snapshots that the figure has; the one at 4,000 is measured alone in the paper's size."""
     return [i for i in _SCALES[size].snapshots if size != "paper" or i != 4000]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.cifar import scaled
-from vicinal.lab.paper.study import Needs, Published, Results, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Scale
 from vicinal.lab.paper.training import Cell, Measure, TrainingStudy, last_error, last_top5_error, quick
 from vicinal.lab.recipe import Recipe
 
@@ -19,7 +19,7 @@ SMALL = "imagenet/tiny-imagenet-20"  # in the folder that VICINAL_DATA names
 class Line:
     """A line of table 1: validation errors, %; `source` where the paper took it from another."""
 
-    network: str
+    model: str
     epochs: int
     alpha: float | None
     top1: float
@@ -53,7 +53,7 @@ LINES = (
 
 
 class ImageNetStudy(TrainingStudy):
-    """Does mixup help large networks on many pictures?
+    """Does mixup help large models on many images?
 
     Paper: ImageNet-2012, 224 x 224; batches of 1,024, the learning rate rising from 0.1 to 0.4 over 5 epochs, then a
     tenth after epochs 30, 60 and 80 of 90, or 60, 120 and 180 of 200; mixup with alpha = 0.2 for ResNets and 0.4 for
@@ -65,18 +65,18 @@ class ImageNetStudy(TrainingStudy):
     section = "3.1, table 1"
     title = "ImageNet"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn pictures)", 0.1)
+            return Requirements("none (synthetic images)", 0.1)
         if size == "small":
-            return Needs(f"the folder {SMALL} with train/ and val/", 30)
-        return Needs("ImageNet-2012", 60 * 24 * 60, "8 GPUs")
+            return Requirements(f"the folder {SMALL} with train/ and val/", 30)
+        return Requirements("ImageNet-2012", 60 * 24 * 60, "8 GPUs")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
-            return ["Drawn pictures, a small network, one epoch: the figures mean nothing."]
+            return ["Drawn images, a small model, one epoch: the figures mean nothing."]
         if size == "small":
             return [
                 "2,000 photographs of 20 classes at 64 x 64, tested on 1,000, in place of 1.3 million of 1,000 classes; "
@@ -85,33 +85,33 @@ class ImageNetStudy(TrainingStudy):
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
         return 3 if size == "small" else 1
 
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the cells of table 1."""
         listed = []
         for line in LINES:
             recipe: Recipe | None = Recipe(
-                data="imagenet",
-                network=line.network,
+                dataset="imagenet",
+                model=line.model,
                 vicinity="ERM()" if line.alpha is None else f"Mixup(alpha={line.alpha})",
                 epochs=line.epochs,
-                batch=1024,
+                batch_size=1024,
                 learning_rate=0.4,
                 nesterov=True,
-                decay_norms=False,
+                decay_norm_and_bias=False,
                 warmup_epochs=5,
-                warmup_from=0.1,
-                drops=(60, 120, 180) if line.epochs == 200 else (30, 60, 80),
+                warmup_start_lr=0.1,
+                milestones=(60, 120, 180) if line.epochs == 200 else (30, 60, 80),
             )
             note = f"the paper quotes {line.source}" if line.source else ""
             if size == "smoke":
                 recipe = quick(recipe)
-            elif size == "small" and line.network == "resnet-50":
+            elif size == "small" and line.model == "resnet-50":
                 epochs = {90: 30, 200: 66}[line.epochs]
-                recipe = scaled(recipe, epochs, data=SMALL, batch=64, learning_rate=0.1, warmup_epochs=0)
+                recipe = scaled(recipe, epochs, dataset=SMALL, batch_size=64, learning_rate=0.1, warmup_epochs=0)
                 note = "; ".join(filter(None, (note, f"PreAct ResNet-18 of an eighth of the width, {epochs} epochs")))
             elif size == "small":
                 recipe, note = None, "needs the paper's size, on GPUs"
@@ -123,7 +123,7 @@ class ImageNetStudy(TrainingStudy):
             listed.append(
                 Cell(
                     _name(line),
-                    f"{line.network}-{line.epochs}-{_method(line)}",
+                    f"{line.model}-{line.epochs}-{_method(line)}",
                     recipe,
                     measures,
                     _base(line),
@@ -132,7 +132,7 @@ class ImageNetStudy(TrainingStudy):
             )
         return listed
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
         rows = [
             replace(row, name=row.name.replace("alpha = ", ""))
@@ -149,12 +149,12 @@ def _method(line: Line) -> str:
 
 def _name(line: Line) -> str:
     method = "ERM" if line.alpha is None else f"mixup alpha = {line.alpha}"
-    return f"{TITLES[line.network]}, {line.epochs} epochs, {method}"
+    return f"{TITLES[line.model]}, {line.epochs} epochs, {method}"
 
 
 def _base(line: Line) -> str | None:
     """Name the ERM line that a mixup line is compared with: the one of as many epochs, or else the other one."""
     if line.alpha is None:
         return None
-    others = [other for other in LINES if other.network == line.network and other.alpha is None]
+    others = [other for other in LINES if other.model == line.model and other.alpha is None]
     return _name(min(others, key=lambda other: abs(other.epochs - line.epochs)))

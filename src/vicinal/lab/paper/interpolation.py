@@ -1,4 +1,4 @@
-"""Figure 2: what networks say between their training points; also `vicinal between RUN_A RUN_B`."""
+"""Figure 2: what models say between their training points; also `vicinal between RUN_A RUN_B`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.cifar import scaled
-from vicinal.lab.paper.study import Needs, Published, Results, Row, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Row, Scale
 from vicinal.lab.paper.training import Cell, TrainingStudy, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, runs
@@ -30,7 +30,7 @@ PAIRS = 1000
 _STREAM = int.from_bytes(b"between")  # of the choice of pairs
 _BATCH = 250
 
-# digitised from figure 2, at these lambdas: misses, %, and gradient norms
+# digitized from figure 2, at these lambdas: misses, %, and gradient norms
 PRINTED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.75, 1.0)
 PUBLISHED = {
     ("misses", "ERM"): (1.30, 1.23, 1.63, 2.27, 3.58, 5.61, 8.30, 11.28, 14.24, 15.81, 16.54, 5.61, 1.30),
@@ -44,23 +44,23 @@ VICINITIES = {"ERM": "ERM()", "mixup": "Mixup(alpha=1.0)"}
 
 @dataclass(frozen=True)
 class Course:
-    """What a network does at each of `LAMBDAS`: the share of pairs missed, and the mean norm of the gradient."""
+    """What a model does at each of `LAMBDAS`: the share of pairs missed, and the mean norm of the gradient."""
 
     misses: list[float]
     gradient: list[float]
 
 
 def between(
-    network: nn.Module, data: Data, first: Tensor, second: Tensor, asked: Callable[[int], None] = lambda pairs: None
+    model: nn.Module, data: Data, first: Tensor, second: Tensor, asked: Callable[[int], None] = lambda pairs: None
 ) -> Course:
-    """Ask a network between pairs of examples.
+    """Ask a model between pairs of examples.
 
     At x = lambda x_i + (1 - lambda) x_j an answer is a miss if it is neither y_i nor y_j. The gradient is that of the
-    loss of the mixed label with respect to x, its norm the Euclidean one, in the units of the network's inputs.
+    loss of the mixed label with respect to x, its norm the Euclidean one, in the units of the model's inputs.
 
     Args:
-        network: in evaluation mode.
-        data: on the network's device; taken as it is, without augmentation.
+        model: in evaluation mode.
+        data: on the model's device; taken as it is, without augmentation.
         first: int64 [pairs], rows of `data`.
         second: likewise.
         asked: is told how many pairs were, again and again.
@@ -73,7 +73,7 @@ def between(
         (x_i, y_i), (x_j, y_j) = data.batch(i, None), data.batch(j, None)
         for at, share in enumerate(LAMBDAS):
             x = torch.lerp(x_j, x_i, share).requires_grad_()
-            out = network(x)
+            out = model(x)
             loss = share * F.cross_entropy(out, y_i, reduction="sum")
             loss = loss + (1 - share) * F.cross_entropy(out, y_j, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x)
@@ -86,7 +86,7 @@ def between(
 
 
 def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Draw pairs of different examples among n, int64 [count] each; the same for every network."""
+    """Draw pairs of different examples among n, int64 [count] each; the same for every model."""
     if n < 2:
         raise UserError(f"pairs are drawn from 2 examples or more, found {n}")
     generator = Key(seed, 0, 0, 0, _STREAM).generator()
@@ -96,20 +96,20 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def of_run(folder: Path, seed: int, count: int) -> Course:
-    """Ask the network of a finished run between pairs of its own training examples."""
-    recipe = runs.recipe_of(folder)
+    """Ask the model of a finished run between pairs of its own training examples."""
+    recipe = runs.load_recipe(folder)
     device = distributed.device()
     data = loading.load(recipe)[0].to(device)
     first, second = (rows.to(device) for rows in pairs(len(data), seed, count))
-    return between(runs.network_of(folder, len(data.classes), device), data, first, second)
+    return between(runs.load_model(folder, len(data.classes), device), data, first, second)
 
 
 @dataclass(frozen=True, eq=False)
 class Two:
-    """Two trained networks, A and B, and the training examples of both."""
+    """Two trained models, A and B, and the training examples of both."""
 
     folders: tuple[Path, Path]
-    networks: tuple[nn.Module, nn.Module]
+    models: tuple[nn.Module, nn.Module]
     data: Data
 
 
@@ -120,7 +120,7 @@ def load(a: Path, b: Path) -> Two:
         UserError: a folder is no finished run or is damaged, or the two were trained on different examples.
 
     """
-    recipes = [runs.recipe_of(folder) for folder in (a, b)]
+    recipes = [runs.load_recipe(folder) for folder in (a, b)]
     of, other = (loading.decided_by(recipe) for recipe in recipes)
     odd = [name for name in sorted({*of, *other}) if of.get(name) != other.get(name)]
     if odd:
@@ -131,18 +131,18 @@ def load(a: Path, b: Path) -> Two:
         )
     device = distributed.device()
     data = loading.load(recipes[0])[0].to(device)
-    first, second = (runs.network_of(folder, len(data.classes), device) for folder in (a, b))
+    first, second = (runs.load_model(folder, len(data.classes), device) for folder in (a, b))
     return Two((a, b), (first, second), data)
 
 
 def compare(two: Two, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> tuple[Course, Course]:
-    """Ask two trained networks between the same pairs of training examples; `say` is told how far it is."""
+    """Ask two trained models between the same pairs of training examples; `say` is told how far it is."""
     first, second = (rows.to(two.data.device) for rows in pairs(len(two.data), seed, PAIRS))
 
-    def ask(folder: Path, network: nn.Module) -> Course:
-        return between(network, two.data, first, second, lambda done: say(f"{folder}: {done:,} of {PAIRS:,} pairs"))
+    def ask(folder: Path, model: nn.Module) -> Course:
+        return between(model, two.data, first, second, lambda done: say(f"{folder}: {done:,} of {PAIRS:,} pairs"))
 
-    a, b = map(ask, two.folders, two.networks)
+    a, b = map(ask, two.folders, two.models)
     return a, b
 
 
@@ -163,63 +163,63 @@ def _scaled(measure: str, values: Sequence[float]) -> list[float]:
     return [100 * value for value in values] if measure == "misses" else list(values)
 
 
-class BetweenStudy(TrainingStudy):
-    """What do networks say between their training points?
+class InterpolationStudy(TrainingStudy):
+    """What do models say between their training points?
 
-    Paper: two networks on CIFAR-10, one trained by ERM, one by mixup, otherwise alike, at x = lambda x_i + (1 - lambda)
+    Paper: two models on CIFAR-10, one trained by ERM, one by mixup, otherwise alike, at x = lambda x_i + (1 - lambda)
     x_j for random pairs of training points and 21 lambdas. Figure 2a: the share of answers that are neither y_i nor y_j.
-    Figure 2b: the norm of the gradient with respect to x. Network, number of pairs, norm and the label in the loss are
-    not stated; the numbers here were digitised. The paper reads from it that mixup misses less and is smoother between
+    Figure 2b: the norm of the gradient with respect to x. Model, number of pairs, norm and the label in the loss are
+    not stated; the numbers here were digitized. The paper reads from it that mixup misses less and is smoother between
     points; at the points themselves its gradients are larger in the figure, too.
 
     Here: PreAct ResNet-18 as in section 3.2, 1,000 pairs, not augmented; the loss of the mixed label, the Euclidean norm,
-    in units of normalised pixels.
+    in units of normalized pixels.
     """
 
     name = "between"
     section = "2, figure 2"
     title = "Between the training points"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none: drawn pictures", 0.1)
-        return Needs("CIFAR-10", 20) if size == "small" else Needs("CIFAR-10", 60 * 9, "1 GPU")
+            return Requirements("none: synthetic images", 0.1)
+        return Requirements("CIFAR-10", 20) if size == "small" else Requirements("CIFAR-10", 60 * 9, "1 GPU")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
-            return ["Drawn pictures, a small network, one epoch, 20 pairs: the figures mean nothing."]
+            return ["Drawn images, a small model, one epoch, 20 pairs: the figures mean nothing."]
         if size == "small":
             return [
-                "10,000 of the 50,000 training pictures; PreAct ResNet-18 with an eighth of its width, 30 epochs instead "
-                "of 200, bfloat16. Gradients depend on the network and cannot be compared in size."
+                "10,000 of the 50,000 training images; PreAct ResNet-18 with an eighth of its width, 30 epochs instead "
+                "of 200, bfloat16. Gradients depend on the model and cannot be compared in size."
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
-        """Give how often each network is trained."""
+    def seeds(self, size: Scale) -> int:
+        """Give how often each model is trained."""
         return 1 if size == "smoke" else 3
 
-    def cells(self, size: Size) -> Sequence[Cell]:
-        """Give the two networks."""
+    def cells(self, size: Scale) -> Sequence[Cell]:
+        """Give the two models."""
         listed = []
         for method, vicinity in VICINITIES.items():
-            recipe = Recipe(data="cifar10", network="preact-resnet-18", vicinity=vicinity)
+            recipe = Recipe(dataset="cifar10", model="preact-resnet-18", vicinity=vicinity)
             if size == "smoke":
                 recipe = quick(recipe)
             elif size == "small":
-                recipe = scaled(recipe, 30, examples=10000, test_examples=5000)
+                recipe = scaled(recipe, 30, max_train_examples=10000, max_test_examples=5000)
             listed.append(Cell(method, method.lower(), recipe, ()))
         return listed
 
     def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
-        """Ask the network between its training points."""
-        course = of_run(folder, recipe.seed, 20 if recipe.data == "drawn-pictures" else PAIRS)
+        """Ask the model between its training points."""
+        course = of_run(folder, recipe.seed, 20 if recipe.dataset == "synthetic-images" else PAIRS)
         return {"misses": course.misses, "gradient": course.gradient}
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
-        """Give both measures at the lambdas that were digitised."""
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
+        """Give both measures at the lambdas that were digitized."""
         listed = []
         for measure, title in MEASURES.items():
             for i, share in enumerate(PRINTED):
@@ -232,7 +232,7 @@ class BetweenStudy(TrainingStudy):
                     listed.append(Row(f"{cell.name}, {ending}", title, published, values, against))
         return listed
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 2: means over the seeds, the paper's dashed."""
         paths = []
         for letter, (measure, title) in zip("ab", MEASURES.items(), strict=True):
@@ -251,7 +251,7 @@ class BetweenStudy(TrainingStudy):
                     )
             if curves:
                 path = folder / f"figure2{letter}.svg"
-                label = f"{title.capitalize()} between training points, ERM grey, mixup blue, the paper's curves dashed"
+                label = f"{title.capitalize()} between training points, ERM gray, mixup blue, the paper's curves dashed"
                 atomic.write(path, plots.lines(f"between-{measure}", label, curves, "lambda", title))
                 paths.append(path)
         return paths

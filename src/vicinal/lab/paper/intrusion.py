@@ -1,6 +1,6 @@
 """When does linear interpolation hurt, and can one see it coming from the data alone?
 
-The paper rests on a premise: between two examples, a network does well to be linear. This study makes the premise false
+The paper rests on an intrusion: between two examples, a model does well to be linear. This study makes the intrusion false
 step by step, on toy tables, and lays what mixup does to the test error beside what `diagnose` says of the data before
 any training; and does the same on real tables.
 """
@@ -25,14 +25,14 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, statistics
 from vicinal.lab.compare import diagnose
 from vicinal.lab.compare.comparison import methods
-from vicinal.lab.compare.table_comparison import TableSettings, TableStudy
+from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
 from vicinal.lab.data import table as tables
 from vicinal.lab.data import toy
-from vicinal.lab.data.download import VARIABLE
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
-from vicinal.lab.paper.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
@@ -51,7 +51,7 @@ _STREAM = int.from_bytes(b"prem")
 
 
 @dataclass(frozen=True)
-class Scale:
+class IntrusionScale:
     """How much is done at one size.
 
     Args:
@@ -72,41 +72,43 @@ class Scale:
     minutes: float
 
 
-SCALES: Mapping[Size, Scale] = {
-    "smoke": Scale(2, 1, 1, 2, ("iris",), 0.2),
-    "small": Scale(6, 50, None, 6, REAL, 15),
-    "paper": Scale(20, 50, None, 6, REAL, 50),
+SCALES: Mapping[Scale, IntrusionScale] = {
+    "smoke": IntrusionScale(2, 1, 1, 2, ("iris",), 0.2),
+    "small": IntrusionScale(6, 50, None, 6, REAL, 15),
+    "paper": IntrusionScale(20, 50, None, 6, REAL, 50),
 }
 
 
-class PremiseStudy(Study):
+class IntrusionStudy(Study):
     """Effect of mixup and conflict of the data, over toy tables that go wrong by one parameter, and over real tables.
 
-    Paper: it takes for granted that a network does well to be linear between examples, and shows no data where it does not.
+    Paper: it takes for granted that a model does well to be linear between examples, and shows no data where it does not.
 
-    Here: for each set, ERM and mixup at alpha 0.1, 0.4 and 1 train the network of the paper's section 3.6 (two hidden layers
+    Here: for each set, ERM and mixup at alpha 0.1, 0.4 and 1 train the model of the paper's section 3.6 (two hidden layers
     of 128, Adam at 0.001, batches of 16) with the same splits, first weights and order of data for each seed. On toy
     sets every seed draws a table of its own (600 rows for training, 200 for validation, 2,000 for testing; 50 epochs), so
     that seeds are independent; on real tables a seed draws a split, as in `vicinal compare`, with its budget. The effect
     is the test error of mixup minus that of ERM: at alpha 1, and at the alpha that each seed chose on validation rows.
 
     The indicator is `diagnose`'s conflict at alpha 1, over the whole table (toy: 1,000 rows of another seed). Its
-    definition was fixed before any network of this study was trained, and no part of it was fitted.
+    definition was fixed before any model of this study was trained, and no part of it was fitted.
 
     Whether the two go together is said by Spearman's rank correlation, with a bootstrap interval that draws whole
     families and whole tables, since sets of one family are alike.
     """
 
-    name = "premise"
+    name = "intrusion"
     section = "what would settle it"
     title = "When linear interpolation hurts, and whether the data tell beforehand"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
-        where = f"; the UCI sets in the folder that {VARIABLE} names (without it, the others alone)"
-        return Needs(f"toy tables, and those of scikit-learn{where if size != 'smoke' else ''}", SCALES[size].minutes)
+        where = f"; the UCI sets in the folder that {DATA_DIR_ENV} names (without it, the others alone)"
+        return Requirements(
+            f"toy tables, and those of scikit-learn{where if size != 'smoke' else ''}", SCALES[size].minutes
+        )
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller: the paper has no such section, so that its size is ours."""
         scale, most = SCALES[size], SCALES["paper"]
         if scale == most:
@@ -116,7 +118,7 @@ class PremiseStudy(Study):
             said.append("One epoch, two values of each family, and one real table: this shows only that it runs.")
         return said
 
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Give one job a set: values of the families, and the real tables."""
         scale = SCALES[size]
         real = [Job(_table_job(name), partial(_real_job, scale, name), ready=_is_there(name)) for name in scale.real]
@@ -126,7 +128,7 @@ class PremiseStudy(Study):
             for value in _values(family, scale)
         ] + real
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give three rows a set: ERM, mixup at alpha 1, and at the alpha chosen. Nothing was published."""
         scale, measure = SCALES[size], "test error, %"
         listed: list[tuple[str, str, str]] = [
@@ -134,7 +136,7 @@ class PremiseStudy(Study):
             for family in toy.FAMILIES
             for value in _values(family, scale)
         ]
-        absent = f"its files are not in the folder that {VARIABLE} names"
+        absent = f"its files are not in the folder that {DATA_DIR_ENV} names"
         listed += [(_table_job(name), name, "" if _is_there(name) else absent) for name in scale.real]
         table = []
         for job, name, note in listed:
@@ -148,24 +150,24 @@ class PremiseStudy(Study):
                 table.append(Row(f"{name}, {method}", measure, None, errors.get(method, ()), erm, note))
         return table
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw where each family turns from help to harm, and all sets in one picture."""
-        from vicinal.lab.paper import intrusion_figures as pictures  # brings matplotlib, which takes a second
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw where each family turns from help to harm, and all sets in one image."""
+        from vicinal.lab.paper import intrusion_figures as images  # brings matplotlib, which takes a second
 
         drawn = {}
-        sets = summarise(done)
+        sets = summarize(done)
         for family in toy.FAMILIES:
             mine = [one for one in sets if one["family"] == family.name]
             if mine:
-                drawn[f"{self.name}-{family.name}.svg"] = pictures.turning(family, mine)
+                drawn[f"{self.name}-{family.name}.svg"] = images.turning(family, mine)
         if len(sets) > 2:
-            drawn[f"{self.name}-all.svg"] = pictures.together(sets, ranks(sets)["all"])
-        for name, picture in drawn.items():
-            atomic.write(folder / name, picture)
+            drawn[f"{self.name}-all.svg"] = images.together(sets, ranks(sets)["all"])
+        for name, image in drawn.items():
+            atomic.write(folder / name, image)
         return [folder / name for name in drawn]
 
 
-def _values(family: toy.Family, scale: Scale) -> list[float]:
+def _values(family: toy.Family, scale: IntrusionScale) -> list[float]:
     last = len(family.values) - 1
     return [family.values[round(i * last / (scale.values - 1))] for i in range(scale.values)]
 
@@ -176,7 +178,7 @@ def _job_name(family: toy.Family, value: float) -> str:
 
 def _is_there(name: str) -> bool:
     """Whether a real table can be read here: scikit-learn's always, a UCI set if its folder is there."""
-    root = os.environ.get(VARIABLE)
+    root = os.environ.get(DATA_DIR_ENV)
     return name in tables.EMBEDDED or (root is not None and (Path(root).expanduser() / "uci" / name).is_dir())
 
 
@@ -187,7 +189,7 @@ def _table_job(name: str) -> str:
     return f"table-{name}".replace("_", "-")
 
 
-def _toy_job(scale: Scale, family: toy.Family, value: float, folder: Path) -> dict[str, Any]:
+def _toy_job(scale: IntrusionScale, family: toy.Family, value: float, folder: Path) -> dict[str, Any]:
     rows = TOY_TRAIN + TOY_VALIDATION + TOY_TEST
     drawn = [family.table(value, rows, seed) for seed in range(scale.seeds)]
     seen = family.table(value, TOY_ROWS, scale.seeds)
@@ -195,7 +197,7 @@ def _toy_job(scale: Scale, family: toy.Family, value: float, folder: Path) -> di
     return about | _measure(seen, drawn, TOY_VALIDATION / rows, TOY_TEST / rows, scale.toy_epochs)
 
 
-def _real_job(scale: Scale, name: str, folder: Path) -> dict[str, Any]:
+def _real_job(scale: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
     table = tables.load(name)
     rows = split(table, 0)
     share = len(rows.test) / len(rows.train)
@@ -206,7 +208,7 @@ def _real_job(scale: Scale, name: str, folder: Path) -> dict[str, Any]:
 def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float, epochs: int | None) -> dict[str, Any]:
     """Give the indicator of one table, and the errors of all methods on one table a seed."""
     settings = TableSettings(alphas=ALPHAS, seeds=len(drawn), epochs=epochs)
-    training = TableStudy(drawn[0], settings).training
+    training = TableComparison(drawn[0], settings).training
     found = diagnose.diagnose(seen, ALPHAS)
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "validation": [], "test": []}
     for seed, table in enumerate(drawn):
@@ -217,15 +219,15 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
             chosen = getattr(rows, name)
             part.append((x[chosen], y[chosen]))
     stacked = {
-        name: stacked_mlp.Part(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*part, strict=True)))
+        name: stacked_mlp.StackedSplit(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*part, strict=True)))
         for name, part in parts.items()
     }
     listed = methods(settings, seen.task)
-    runs = [stacked_mlp.Run(seed, seed, method.vicinity) for seed in range(len(drawn)) for method in listed]
+    runs = [stacked_mlp.MLPRun(seed, seed, method.vicinity) for seed in range(len(drawn)) for method in listed]
     classes = len(seen.classes)
-    networks = stacked_mlp.train(runs, stacked["train"], classes, training).networks
+    models = stacked_mlp.train(runs, stacked["train"], classes, training).models
     scores = {
-        part: evaluate(networks, runs, stacked[part], classes, [1.0] * len(drawn)) for part in ("validation", "test")
+        part: evaluate(models, runs, stacked[part], classes, [1.0] * len(drawn)) for part in ("validation", "test")
     }
 
     def of(method: str, part: str, measure: str) -> list[float]:
@@ -272,7 +274,7 @@ def _indicator(result: Mapping[str, Any]) -> dict[str, list[float]]:
     return result["indicator"][f"{diagnose.HEADLINE:g}"]
 
 
-def summarise(done: Results) -> list[dict[str, Any]]:
+def summarize(done: Results) -> list[dict[str, Any]]:
     """Give for each set its indicator and the effect of mixup, as fractions, with 95 % intervals over seeds.
 
     On real tables intervals are by the corrected resampled t (`statistics.paired`). "harm" and "help" are where the
@@ -342,9 +344,9 @@ def ranks(sets: Sequence[Mapping[str, Any]], indicator: str = "conflict", effect
     return {name: rank_correlation(of, indicator, effect) for name, of in kinds.items() if of}
 
 
-def evidence(size: Size, done: Results, date: str) -> dict[str, Any]:
+def evidence(size: Scale, done: Results, date: str) -> dict[str, Any]:
     """Give what `vicinal diagnose` says of its own worth: each set's conflict and effect, and how they rank together."""
-    sets = summarise(done)
+    sets = summarize(done)
     return {
         "date": date,
         "size": size,
@@ -362,17 +364,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vicinal.lab.paper import reproduce  # which knows this study
 
     parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.intrusion", description=main.__doc__)
-    parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce premise`")
-    parser.add_argument("size", choices=get_args(Size))
+    parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce intrusion`")
+    parser.add_argument("size", choices=get_args(Scale))
     parser.add_argument("out", type=Path, nargs="?", default=Path(__file__).parents[1] / "compare" / "intrusion.json")
     args = parser.parse_args(argv)
-    folder = reproduce.Folder(args.root, PremiseStudy(), args.size)
+    folder = reproduce.Folder(args.root, IntrusionStudy(), args.size)
     records = folder.records()
     absent = [name for name in SCALES[args.size].real if not _is_there(name)]
     missing = len(folder.study.jobs(args.size)) - len(records)
     if absent or missing:
         says = f"the data of {', '.join(absent)} are not there" if absent else f"{missing} jobs are not done"
-        print(f"{says}: vicinal reproduce premise --size {args.size} --out {args.root}", file=sys.stderr)
+        print(f"{says}: vicinal reproduce intrusion --size {args.size} --out {args.root}", file=sys.stderr)
         return 2
     newest = max(records.values(), key=lambda record: record["created"])
     made_by = {"command": newest["command"], "versions": {"vicinal": newest["vicinal"], **newest["versions"]}}

@@ -1,6 +1,6 @@
-"""The pictures of the study of the premise: where a family of toy tables turns from help to harm, and all sets at once.
+"""The images of the study of the intrusion: where a family of toy tables turns from help to harm, and all sets at once.
 
-They are whole SVG files with the colours of the report's light page, on its paper.
+They are whole SVG files with the colors of the report's light page, on its paper.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _CLASSES = (MIX, OTHER, FAINT)
 _MARKERS = ("o", "s", "^", "D", "v", "P")  # one a family
 
 
-def whole(picture: str) -> str:
-    """Make a file of an inline picture: its namespaces, its typeface, and colours in place of the page's variables."""
-    for name, colour in LIGHT.items():
-        picture = picture.replace(f"var(--{name})", colour)
+def whole(image: str) -> str:
+    """Make a file of an inline image: its namespaces, its typeface, and colors in place of the page's variables."""
+    for name, color in LIGHT.items():
+        image = image.replace(f"var(--{name})", color)
     head = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" style="background:'
-    return picture.replace("<svg ", f'<svg {head}{LIGHT["paper"]}" ', 1) + "\n"
+    return image.replace("<svg ", f'<svg {head}{LIGHT["paper"]}" ', 1) + "\n"
 
 
 def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
@@ -46,7 +46,7 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         family: the family.
-        sets: as `studies.premise.summarise` gives them, in the order of the family's values.
+        sets: as `studies.intrusion.summarize` gives them, in the order of the family's values.
 
     """
     height = 440.0
@@ -61,9 +61,9 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         draw._write(figure, height, 0.0, 104.0, "Test error, mixup minus ERM, points", color=MUTED)
         upper = draw._axes(figure, height, (_LEFT, 114.0, wide, 140.0))
         upper.axhline(0.0, color=INK, linewidth=0.9)
-        for key, colour, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
+        for key, color, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
             mean, low, high = (np.array([one[key][i] for one in sets]) * 100 for i in range(3))
-            upper.errorbar(places + shift, mean, (mean - low, high - mean), color=colour, linewidth=1.6, marker="o")
+            upper.errorbar(places + shift, mean, (mean - low, high - mean), color=color, linewidth=1.6, marker="o")
         _panel(upper, len(sets), 1.0)
         _key(figure, height, 272.0, ((OTHER, "alpha 1"), (MIX, "alpha chosen on validation")))
         draw._write(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
@@ -90,7 +90,7 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
             f"{one['value']:g}: effect {100 * one['effect'][0]:+.1f} points, conflict {one['conflict']:+.3f}"
             for one in sets
         )
-        return whole(draw._svg(figure, f"premise-{family.name}", f"{family.title}, by {family.parameter}. {said}."))
+        return whole(draw._svg(figure, f"intrusion-{family.name}", f"{family.title}, by {family.parameter}. {said}."))
 
 
 def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
@@ -110,10 +110,10 @@ def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
             mean, low, high = (100 * value for value in one["effect"])
             toy = one["kind"] == "toy"
             marker = _MARKERS[names.index(one["family"]) % len(_MARKERS)] if toy else "*"
-            colour = OTHER if toy else MIX
-            axes.plot([one["conflict"]] * 2, [low, high], color=colour, linewidth=0.8, alpha=0.4)
+            color = OTHER if toy else MIX
+            axes.plot([one["conflict"]] * 2, [low, high], color=color, linewidth=0.8, alpha=0.4)
             axes.plot(
-                one["conflict"], mean, marker, color=colour, markeredgecolor=PAPER, markersize=6.5 if toy else 11.0
+                one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=6.5 if toy else 11.0
             )
         draw._ticks(axes, 1.0, 8)
         axes.xaxis.set_major_formatter(draw.FuncFormatter(draw._tick(1.0)))
@@ -122,7 +122,7 @@ def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
         )
         _legend(figure, height, names)
         said = "; ".join(f"{one['set']} {one['conflict']:+.3f}, {100 * one['effect'][0]:+.1f}" for one in sets)
-        return whole(draw._svg(figure, "premise-all", f"{title}. Conflict and effect in points of each: {said}."))
+        return whole(draw._svg(figure, "intrusion-all", f"{title}. Conflict and effect in points of each: {said}."))
 
 
 def _thumbnails(
@@ -151,8 +151,8 @@ def _panel(axes: Axes, count: int, factor: float) -> None:
 
 def _key(figure: Figure, height: float, y: float, entries: Sequence[tuple[str, str]]) -> None:
     x = _LEFT
-    for colour, text in entries:
-        draw._write(figure, height, x, y, "\N{BLACK CIRCLE}", color=colour)
+    for color, text in entries:
+        draw._write(figure, height, x, y, "\N{BLACK CIRCLE}", color=color)
         draw._write(figure, height, x + 13.0, y, text, color=MUTED)
         x += 13.0 + 7.2 * len(text) + 14.0
 
@@ -163,7 +163,7 @@ def _legend(figure: Figure, height: float, names: Sequence[str]) -> None:
     axes.set_xlim(0.0, 4.0)
     axes.set_ylim(2.0, 0.0)
     axes.set_axis_off()
-    for i, (marker, colour, name) in enumerate(entries):
+    for i, (marker, color, name) in enumerate(entries):
         column, line = i % 4, i // 4
-        axes.plot(column + 0.07, line + 0.5, marker, color=colour, markersize=10.0 if marker == "*" else 6.5)
+        axes.plot(column + 0.07, line + 0.5, marker, color=color, markersize=10.0 if marker == "*" else 6.5)
         axes.text(column + 0.16, line + 0.52, name, va="center", color=MUTED)

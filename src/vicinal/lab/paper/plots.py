@@ -1,4 +1,4 @@
-"""Pictures of the studies: SVG that takes its colours from the page it stands in, and has its own where it stands alone."""
+"""Images of the studies: SVG that takes its colors from the page it stands in, and has its own where it stands alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vicinal.lab.compare import figures
 from vicinal.lab.compare.figures import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 from vicinal.lab.paper.study import Row
 
-# of a picture that stands alone, which a dark page may hold: readable on white and on black
+# of an image that stands alone, which a dark page may hold: readable on white and on black
 _ALONE = {
     "ink": "#6b7077",
     "muted": "#7d838a",
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """One line of a picture of results beside published numbers."""
+    """One line of an image of results beside published numbers."""
 
     name: str
     kind: str
@@ -80,11 +80,11 @@ def lines(
 
     Args:
         key: for the ids inside, unique in a page.
-        label: what the picture shows, for those who cannot see it.
+        label: what the image shows, for those who cannot see it.
         curves: what is drawn; names of more than 52 letters are cut.
         x: what the horizontal axis counts.
         y: what the vertical axis measures.
-        height: in the units of the page's pictures, without the names.
+        height: in the units of the page's images, without the names.
         top: where the vertical axis ends; None: where the curves do.
 
     """
@@ -146,7 +146,7 @@ def surfaces(
 
     Args:
         key: for the ids inside, unique in a page.
-        label: what the picture shows, for those who cannot see it.
+        label: what the image shows, for those who cannot see it.
         panels: a title and probabilities [k, k] of class 1 each, rows from bottom to top.
         points: [n, 2].
         classes: [n]: class 1 and the others.
@@ -167,9 +167,9 @@ def surfaces(
             left, above = (i % 2) * (side + 16.0), (i // 2) * (side + 30.0)
             axes = figures._axes(figure, height, (left, above + 24.0, side, side))
             axes.contourf(x, y, np.clip(p, 1e-9, 1 - 1e-9), levels=levels, colors=fills)
-            for c, colour in ((1, OTHER), (0, ERM)):
+            for c, color in ((1, OTHER), (0, ERM)):
                 mine = points[classes == c] if c else points[classes != 1]
-                axes.scatter(mine[:, 0], mine[:, 1], s=7, color=colour, linewidths=0.4, edgecolors=PAPER)
+                axes.scatter(mine[:, 0], mine[:, 1], s=7, color=color, linewidths=0.4, edgecolors=PAPER)
             axes.set_xlim(window[0], window[1])
             axes.set_ylim(window[2], window[3])
             _frame(axes)
@@ -187,12 +187,12 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
         axes = figures._axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(marks)))
         for i, mark in enumerate(marks):
             middle = each * (i + 0.5)
-            colour = _COLOURS[mark.kind]
+            color = _COLOURS[mark.kind]
             axes.axhline(middle, color=RULE, linewidth=0.5, zorder=0)
             if mark.low is not None and mark.high is not None:
-                axes.plot([mark.low, mark.high], [middle, middle], color=colour, linewidth=3.0, solid_capstyle="butt")
+                axes.plot([mark.low, mark.high], [middle, middle], color=color, linewidth=3.0, solid_capstyle="butt")
             if mark.value is not None:
-                axes.plot([mark.value], [middle], "o", color=colour, markersize=5.0)
+                axes.plot([mark.value], [middle], "o", color=color, markersize=5.0)
             if mark.published is not None:
                 axes.plot([mark.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
             figures._write(figure, height, 0.0, middle + 4.5, figures._plain(mark.name, 34), fontsize=11.5)
@@ -219,11 +219,11 @@ def write_beside(
     ending: str = "",
     kind: Callable[[str], str] = erm_or_mixup,
 ) -> tuple[Path, ...]:
-    """Write the picture of `beside` of those rows that were run; give its path, or nothing where none was.
+    """Write the image of `beside` of those rows that were run; give its path, or nothing where none was.
 
     Args:
         path: of the file; its name, without what ends it, is the key.
-        label: what the picture shows, for those who cannot see it.
+        label: what the image shows, for those who cannot see it.
         rows: of a table.
         x: what the horizontal axis measures.
         ending: of the rows' names, left out.
@@ -246,7 +246,7 @@ def _frame(axes: Axes) -> None:
 
 
 def _finished(svg: str) -> str:
-    """Add what a picture needs in a file of its own."""
+    """Add what an image needs in a file of its own."""
     svg = svg.replace("<svg ", f'<svg xmlns="{_XML}" font-family="system-ui, sans-serif" ', 1)
     return re.sub(r"var\(--(\w+)\)", lambda match: f"var(--{match[1]}, {_ALONE[match[1]]})", svg)
 
@@ -254,7 +254,7 @@ def _finished(svg: str) -> str:
 def inline(svg: str, key: str) -> str:
     """Make the text of an SVG file fit into a page: nothing restyles the page, and no id meets another's.
 
-    A picture with fixed colours gets the class `plain`, for which the page keeps a white ground.
+    An image with fixed colors gets the class `plain`, for which the page keeps a white ground.
     """
     root = ElementTree.fromstring(svg)
     names = {old: f"{key}-{number}" for number, old in enumerate(figures._referred(root))}

@@ -15,7 +15,16 @@ from markupsafe import Markup
 import vicinal
 from vicinal.lab import atomic, pages
 from vicinal.lab.paper import plots, reproduce
-from vicinal.lab.paper.study import Agreement, Needs, Row, Size, Study, spell_agreement, spell_ours, spell_published
+from vicinal.lab.paper.study import (
+    Agreement,
+    Requirements,
+    Row,
+    Scale,
+    Study,
+    format_agreement,
+    format_ours,
+    format_published,
+)
 
 _MARKS: dict[str, str] = {
     "inside the interval": "\N{CHECK MARK}",
@@ -56,7 +65,7 @@ class Part:
     """A study at one size."""
 
     study: Study
-    size: Size
+    size: Scale
     protocol: list[str]
     scaled_down: list[str]
     needs: str
@@ -91,7 +100,7 @@ class Part:
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def write(root: Path, size: Size | None, command: str, into: Path | None = None) -> list[Path]:
+def write(root: Path, size: Scale | None, command: str, into: Path | None = None) -> list[Path]:
     """Write report.html and report.md of what is in the folder, with the figures that the second refers to.
 
     Args:
@@ -122,8 +131,8 @@ def write(root: Path, size: Size | None, command: str, into: Path | None = None)
     return written
 
 
-def _parts(root: Path, study: Study, size: Size | None) -> list[Part]:
-    sizes: tuple[Size, ...] = ("small", "paper") if size is None else (size,)
+def _parts(root: Path, study: Study, size: Scale | None) -> list[Part]:
+    sizes: tuple[Scale, ...] = ("small", "paper") if size is None else (size,)
     parts = [_part(reproduce.Folder(root, study, each)) for each in sizes]
     return [part for part in parts if part.is_run] or parts[:1]
 
@@ -139,8 +148,8 @@ def _part(folder: reproduce.Folder) -> Part:
         study,
         size,
         protocol,
-        list(study.scaled_down(size)),
-        _needs(study.needs(size)),
+        list(study.deviations(size)),
+        _needs(study.requirements(size)),
         [_line(study, size, row, rows) for row in rows],
         figures,
         [Markup(plots.inline(path.read_text(), f"{study.name}-{size}-{i}")) for i, path in enumerate(figures)],
@@ -149,20 +158,20 @@ def _part(folder: reproduce.Folder) -> Part:
     )
 
 
-def _needs(needs: Needs) -> str:
+def _needs(needs: Requirements) -> str:
     time = f"{60 * needs.minutes:.0f} seconds" if needs.minutes < 2 else f"{needs.minutes:.0f} minutes"
     if needs.minutes >= 120:
         time = f"{needs.minutes / 60:.0f} hours"
     return f"data: {needs.data}; about {time} on {needs.device}"
 
 
-def _line(study: Study, size: Size, row: Row, table: Sequence[Row]) -> Line:
-    told = spell_agreement(study, size, row, table)
+def _line(study: Study, size: Scale, row: Row, table: Sequence[Row]) -> Line:
+    told = format_agreement(study, size, row, table)
     return Line(
         row.name,
         row.measure,
-        spell_published(row),
-        spell_ours(row),
+        format_published(row),
+        format_ours(row),
         str(len(row.values)) if row.values else "",
         told,
         _MARKS.get(told, ""),

@@ -41,22 +41,22 @@ from vicinal.lab.paper.corrupted_labels import CorruptedLabelsStudy
 from vicinal.lab.paper.cost import CostStudy
 from vicinal.lab.paper.gan import GanStudy
 from vicinal.lab.paper.imagenet import ImageNetStudy
-from vicinal.lab.paper.interpolation import BetweenStudy
-from vicinal.lab.paper.intrusion import PremiseStudy
+from vicinal.lab.paper.interpolation import InterpolationStudy
+from vicinal.lab.paper.intrusion import IntrusionStudy
 from vicinal.lab.paper.speech import SpeechStudy
-from vicinal.lab.paper.study import Job, Results, Row, Size, Study, spell_agreement
+from vicinal.lab.paper.study import Job, Results, Row, Scale, Study, format_agreement
 from vicinal.lab.paper.toy import ToyStudy
 from vicinal.lab.paper.uci import UciStudy
 
 _FORMAT = 1  # of a record
 _LOCK = ".lock"
-SIZES: tuple[Size, ...] = get_args(Size)
+SIZES: tuple[Scale, ...] = get_args(Scale)
 DEFAULT = Path("vicinal-runs", "reproduce")
 
 # in the order of the paper
 STUDIES: tuple[Study, ...] = (
     ToyStudy(),  # figure 1b
-    BetweenStudy(),  # figure 2
+    InterpolationStudy(),  # figure 2
     ImageNetStudy(),  # section 3.1
     CifarStudy(),  # 3.2
     SpeechStudy(),  # 3.3
@@ -66,7 +66,7 @@ STUDIES: tuple[Study, ...] = (
     GanStudy(),  # 3.7
     AblationStudy(),  # 3.8
     CostStudy(),  # 5
-    PremiseStudy(),
+    IntrusionStudy(),
 )
 
 
@@ -85,7 +85,7 @@ def find(name: str) -> Study:
     return known[name]
 
 
-def fingerprint(study: Study, size: Size, job: Job, version: str = vicinal.__version__) -> str:
+def fingerprint(study: Study, size: Scale, job: Job, version: str = vicinal.__version__) -> str:
     """Give a digest of what decides a job's result: version, study, size, name, and what else the job says."""
     content = [version, study.name, size, job.name, job.decided_by]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -97,7 +97,7 @@ class Folder:
 
     root: Path
     study: Study
-    size: Size
+    size: Scale
 
     @property
     def path(self) -> Path:
@@ -229,7 +229,7 @@ def _run(folder: Folder, jobs: Sequence[Job], command: str, processes: int) -> I
         for job in jobs:
             yield job, folder.run(job, command)
         return
-    with executor.Processes(min(processes, len(jobs))) as pool:
+    with executor.WorkerPool(min(processes, len(jobs))) as pool:
         waiting = {pool.submit(_run_named, folder, job.name, command): job for job in jobs}
         while waiting:
             ready, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -251,7 +251,7 @@ def conclude(folder: Folder, done: Results) -> list[Row]:
         table = {
             "study": folder.study.name,
             "size": folder.size,
-            "scaled_down": list(folder.study.scaled_down(folder.size)),
+            "scaled_down": list(folder.study.deviations(folder.size)),
             "rows": [_row(folder, row, rows) for row in rows],
         }
         atomic.write(folder.path / "table.json", json.dumps(table, indent=1, allow_nan=False))
@@ -268,6 +268,6 @@ def _row(folder: Folder, row: Row, table: Sequence[Row]) -> dict[str, Any]:
         "confirmed": None if row.published is None else row.published.confirmed,
         "values": list(row.values),
         "interval": None if own is None else own._asdict(),
-        "agreement": spell_agreement(folder.study, folder.size, row, table),
+        "agreement": format_agreement(folder.study, folder.size, row, table),
         "note": row.note,
     }

@@ -11,12 +11,12 @@ import torch
 
 from vicinal.lab.data import loading
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.study import Needs, Published, Results, Size
+from vicinal.lab.paper.study import Published, Requirements, Results, Scale
 from vicinal.lab.paper.training import Cell, Measure, Run, TrainingStudy, last_error
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, runs
 
-NETWORKS = {"lenet": "LeNet", "vgg-11": "VGG-11"}
+MODELS = {"lenet": "LeNet", "vgg-11": "VGG-11"}
 
 # error, %, of ERM and of mixup with alpha = 0.1 and 0.2: on validation, on test utterances
 PUBLISHED = {
@@ -30,11 +30,11 @@ PUBLISHED = {
 
 
 class SpeechStudy(TrainingStudy):
-    """Does mixup help to recognise spoken commands?
+    """Does mixup help to recognize spoken commands?
 
-    Paper: Speech Commands, version 1, as spectrograms of 160 x 101, mixed just before the network; LeNet and VGG-11; 30
+    Paper: Speech Commands, version 1, as spectrograms of 160 x 101, mixed just before the model; LeNet and VGG-11; 30
     epochs in batches of 100; Adam from 0.003, a tenth every 10 epochs; mixup with alpha = 0.1 and 0.2 from the sixth
-    epoch. Not stated: weight decay, dropout, repeats. Here: the networks of the code that it most likely used (with
+    epoch. Not stated: weight decay, dropout, repeats. Here: the models of the code that it most likely used (with
     LeNet's dropout), no weight decay, the parts that the data's publisher lists, and the errors after the last epoch.
     The printed LeNet gets worse with mixup.
     """
@@ -43,15 +43,15 @@ class SpeechStudy(TrainingStudy):
     section = "3.3, figure 4"
     title = "Spoken commands"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn spectrograms)", 0.1)
+            return Requirements("none (drawn spectrograms)", 0.1)
         if size == "small":
-            return Needs("a folder speech_commands of words", 45)
-        return Needs("Speech Commands, version 1", 60 * 12, "1 GPU")
+            return Requirements("a folder speech_commands of words", 45)
+        return Requirements("Speech Commands, version 1", 60 * 12, "1 GPU")
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say what is smaller."""
         if size == "smoke":
             return ["Drawn spectrograms of 32 x 32, one epoch: the figures mean nothing."]
@@ -64,39 +64,39 @@ class SpeechStudy(TrainingStudy):
             ]
         return []
 
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
         return 1 if size == "smoke" else 3
 
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the cells of figure 4."""
         listed = []
-        for (network, alpha), numbers in PUBLISHED.items():
+        for (model, alpha), numbers in PUBLISHED.items():
             start = {"smoke": 0, "small": 2, "paper": 5}[size]
             vicinity = "ERM()" if alpha is None else f"Scheduled(Mixup(alpha={alpha}), start={start})"
             recipe = Recipe(
-                data="speech-commands-v1",
-                network=network,
+                dataset="speech-commands-v1",
+                model=model,
                 vicinity=vicinity,
                 epochs=30,
-                batch=100,
+                batch_size=100,
                 optimizer="adam",
                 learning_rate=3e-3,
                 weight_decay=0.0,
-                drops=(10, 20),
+                milestones=(10, 20),
                 channels_last=False,
             )
             if size == "smoke":
                 tiny = "vicinal.lab.paper.speech:tiny"
-                recipe = replace(recipe, data="drawn-sounds", network=tiny, epochs=1, batch=20)
+                recipe = replace(recipe, dataset="synthetic-audio", model=tiny, epochs=1, batch_size=20)
             elif size == "small":
-                narrow = {"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[network]
+                narrow = {"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[model]
                 recipe = replace(
                     recipe,
-                    data="speech-commands",
-                    network=narrow,
+                    dataset="speech-commands",
+                    model=narrow,
                     epochs=15,
-                    drops=(5, 10),
+                    milestones=(5, 10),
                     precision="bfloat16",
                     learning_rate=1e-3,
                 )
@@ -104,22 +104,22 @@ class SpeechStudy(TrainingStudy):
                 Measure("validation error, %", _validation, Published(numbers[0])),
                 Measure("test error, %", last_error, Published(numbers[1])),
             )
-            name, base = NETWORKS[network], f"{NETWORKS[network]}, ERM"
+            name, base = MODELS[model], f"{MODELS[model]}, ERM"
             if alpha is None:
-                listed.append(Cell(base, f"{network}-erm", recipe, measures))
+                listed.append(Cell(base, f"{model}-erm", recipe, measures))
             else:
                 title = f"{name}, mixup alpha = {alpha}"
-                listed.append(Cell(title, f"{network}-mixup-{alpha}", recipe, measures, base))
+                listed.append(Cell(title, f"{model}-mixup-{alpha}", recipe, measures, base))
         return listed
 
     def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the error on the validation utterances."""
         device = distributed.device()
         data = loading.validation(recipe).to(device)
-        wrong = runs.wrong(runs.network_of(folder, len(data.classes), device), data)
+        wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data)
         return {"validation_error": float(wrong.double().mean())}
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors of figure 4."""
         rows = [row for row in self.rows(size, done) if row.name.endswith(", test error")]
         label = "Test error on spoken commands of ERM and of mixup beside the published numbers"

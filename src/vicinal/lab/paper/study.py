@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from vicinal.lab.statistics import Interval, interval, paired
 
-Size = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
+Scale = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
 Agreement = Literal[
     "inside the interval",
     "direction only",
@@ -33,7 +33,7 @@ Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their name
 class Published:
     """A number of the paper; `confirmed` unless it is from memory alone.
 
-    Confirmed are numbers read in the paper or digitised from its figures, and of its last version those in its authors'
+    Confirmed are numbers read in the paper or digitized from its figures, and of its last version those in its authors'
     code or in others' notes.
     """
 
@@ -73,7 +73,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Requirements:
     """What a study needs at one size."""
 
     data: str
@@ -113,26 +113,26 @@ class Study(ABC):
         return f"section {self.section}" if self.section[0].isdigit() else self.section
 
     @abstractmethod
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
 
     @abstractmethod
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Say in sentences what is smaller or otherwise than in the paper; empty for the paper's own size if nothing is."""
 
-    def in_full(self, size: Size) -> bool:
+    def in_full(self, size: Scale) -> bool:
         """Whether its numbers themselves can be compared with the published ones, and not only their differences."""
         return size == "paper"
 
     @abstractmethod
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Give the parts, most telling first."""
 
     @abstractmethod
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give the table from the jobs that are done; rows of the others are there too, without values."""
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the figures of the section, as SVG files in `folder`, and give their paths."""
         return ()
 
@@ -173,7 +173,7 @@ def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement
     return "direction only" if (ours.difference > 0) == (theirs > 0) else "contradicts"
 
 
-def spell_agreement(study: Study, size: Size, row: Row, table: Sequence[Row]) -> str:
+def format_agreement(study: Study, size: Scale, row: Row, table: Sequence[Row]) -> str:
     """Write how a row stands to the published number; nothing of the quick run, whose figures mean nothing."""
     return "" if size == "smoke" else agreement(row, table, study.in_full(size))
 
@@ -183,7 +183,7 @@ def spell(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def spell_ours(row: Row) -> str:
+def format_ours(row: Row) -> str:
     """Write a row's mean with its interval; empty if it was not run."""
     if not row.values:
         return ""
@@ -191,7 +191,7 @@ def spell_ours(row: Row) -> str:
     return mean if own is None else f"{mean} [{spell(own.low)}, {spell(own.high)}]"
 
 
-def spell_published(row: Row) -> str:
+def format_published(row: Row) -> str:
     """Write a row's published number, with a mark if it was not read in the paper."""
     if row.published is None:
         return ""

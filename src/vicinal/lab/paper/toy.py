@@ -17,7 +17,7 @@ from vicinal.lab.data import synthetic
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.study import Job, Needs, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
 from vicinal.lab.training import stacked_mlp
 
 METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
@@ -30,12 +30,12 @@ _RADII = np.linspace(0.0, 1.2, 61)
 class ToyStudy(Study):
     """What does mixup do to a decision surface?
 
-    Paper: a toy problem in the plane, drawn once with ERM and once with mixup; network and training are not described,
-    alpha = 1 (recalled). Digitised from the figure: 256 points of one class on an inner ring, 102 of the other on an
+    Paper: a toy problem in the plane, drawn once with ERM and once with mixup; model and training are not described,
+    alpha = 1 (recalled). Digitized from the figure: 256 points of one class on an inner ring, 102 of the other on an
     outer one, radii 0.30 to 1, spread 5 % of the outer radius.
 
     Here: such rings, drawn by a seed; two hidden layers of 128 ReLU units, Adam, 200 epochs in batches of 32, alpha = 1.
-    The picture shows p of the inner class by the first seed. The paper prints no number: ours are p at three radii, and
+    The image shows p of the inner class by the first seed. The paper prints no number: ours are p at three radii, and
     the steepest fall of p along the radius, averaged over the angle.
     """
 
@@ -43,19 +43,19 @@ class ToyStudy(Study):
     section = "2, figure 1b"
     title = "Two rings"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
-        return Needs("none: drawn points", 0.05 if size == "smoke" else 1)
+        return Requirements("none: drawn points", 0.05 if size == "smoke" else 1)
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """The problem is small as it is."""
         return ["10 epochs and 2 seeds: the figures mean nothing."] if size == "smoke" else []
 
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Train both on each seed's rings."""
         return [Job(f"seed{seed}", partial(run, seed, 10 if size == "smoke" else 200)) for seed in _seeds(size)]
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give p at three radii, and how steeply it falls."""
         listed = []
         runs = [done[f"seed{seed}"] for seed in _seeds(size) if f"seed{seed}" in done]
@@ -70,7 +70,7 @@ class ToyStudy(Study):
             listed.append(Row(f"{method}, steepest fall", "of p, per outer radius", None, tuple(values), against))
         return listed
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 1b by the first seed that is done."""
         seed = next((seed for seed in _seeds(size) if f"seed{seed}" in done), None)
         if seed is None:
@@ -85,7 +85,7 @@ class ToyStudy(Study):
         return (path,)
 
 
-def _seeds(size: Size) -> range:
+def _seeds(size: Scale) -> range:
     return range(2 if size == "smoke" else 10)
 
 
@@ -128,7 +128,7 @@ def probabilities(
     batch: int = 32,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Train the network for tables by each method on points of the plane; give p of class 1 elsewhere.
+    """Train the model for tables by each method on points of the plane; give p of class 1 elsewhere.
 
     Args:
         points: float32 [n, 2].
@@ -143,18 +143,18 @@ def probabilities(
         For each method float32 [m].
 
     """
-    runs = [stacked_mlp.Run(0, seed, vicinity) for vicinity in methods.values()]
+    runs = [stacked_mlp.MLPRun(0, seed, vicinity) for vicinity in methods.values()]
     number = max(2, int(classes.max()) + 1)
-    data = stacked_mlp.Part(points[None], classes[None])
-    networks = stacked_mlp.train(runs, data, number, stacked_mlp.Training(epochs=epochs, batch=batch)).networks
-    return dict(zip(methods, networks.outputs(where).softmax(2)[:, :, 1], strict=True))
+    data = stacked_mlp.StackedSplit(points[None], classes[None])
+    models = stacked_mlp.train(runs, data, number, stacked_mlp.Training(epochs=epochs, batch=batch)).models
+    return dict(zip(methods, models.outputs(where).softmax(2)[:, :, 1], strict=True))
 
 
 def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path | str, **training: int) -> None:
     """Draw the decision surfaces of any table with two number columns and two classes, as an SVG file.
 
     Args:
-        table: its columns are standardised.
+        table: its columns are standardized.
         methods: by name, one or more, two in a row.
         path: of the file, in a folder that exists.
         training: epochs, batch and seed, as of `probabilities`.

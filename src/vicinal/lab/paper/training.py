@@ -1,4 +1,4 @@
-"""Studies that train networks by recipes: cells of a table, each trained with every seed."""
+"""Studies that train models by recipes: cells of a table, each trained with every seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from vicinal.lab.paper.study import Job, Published, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, loop
 
@@ -28,7 +28,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one network and data set: one row of the table for each measure.
+    """One method on one model and dataset: one row of the table for each measure.
 
     Args:
         name: of its rows, unique within the study.
@@ -52,18 +52,18 @@ class TrainingStudy(Study):
     """A study whose jobs are training runs."""
 
     @abstractmethod
-    def cells(self, size: Size) -> Sequence[Cell]:
+    def cells(self, size: Scale) -> Sequence[Cell]:
         """Give the table's cells, those that are not run included."""
 
     @abstractmethod
-    def seeds(self, size: Size) -> int:
+    def seeds(self, size: Scale) -> int:
         """Give how often each cell is trained."""
 
     def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Give what else is measured of a finished run."""
         return {}
 
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Train every cell with the first seed, then with the next."""
         return [
             Job(f"{cell.job}-seed{seed}", partial(train, replace(cell.recipe, seed=seed), self.after),
@@ -73,7 +73,7 @@ class TrainingStudy(Study):
             if cell.recipe is not None
         ]  # fmt: skip
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give a row for each cell and measure."""
         listed = []
         for cell in self.cells(size):
@@ -89,7 +89,7 @@ class TrainingStudy(Study):
                 )
         return listed
 
-    def runs(self, size: Size, done: Results, cell: Cell) -> list[dict[str, Any]]:
+    def runs(self, size: Scale, done: Results, cell: Cell) -> list[dict[str, Any]]:
         """Give the finished runs of a cell, seed after seed from the first: those of two cells pair by their places."""
         names = (f"{cell.job}-seed{seed}" for seed in range(self.seeds(size)))
         return [done[name] for name in takewhile(done.__contains__, names)]
@@ -146,17 +146,17 @@ def last_top5_error(run: Run) -> float:
 
 
 def quick(recipe: Recipe) -> Recipe:
-    """Give the recipe of the quick run: drawn pictures, few of them, a small network, one step."""
+    """Give the recipe of the quick run: synthetic images, few of them, a small model, one step."""
     return replace(
         recipe,
-        data="drawn-pictures",
-        network="small" if not recipe.dropout else "preact-resnet-18-narrow",
+        dataset="synthetic-images",
+        model="small" if not recipe.dropout else "preact-resnet-18-narrow",
         epochs=1,
-        batch=60,
+        batch_size=60,
         learning_rate=0.05,
         warmup_epochs=0,
-        examples=60,  # of 120: some of each class
-        test_examples=20,
-        neighbours=min(recipe.neighbours, 2),
+        max_train_examples=60,  # of 120: some of each class
+        max_test_examples=20,
+        knn=min(recipe.knn, 2),
         channels_last=False,
     )

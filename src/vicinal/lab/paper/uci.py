@@ -19,7 +19,7 @@ from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.study import Job, Needs, Published, Results, Row, Size, Study
+from vicinal.lab.paper.study import Job, Published, Requirements, Results, Row, Scale, Study
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
@@ -46,7 +46,7 @@ class Reading:
     Args:
         name: empty for the reading that stands for the paper's.
         test: share of the rows for testing; as many are for validation, up to a fifth.
-        scaled: standardise the inputs by the training rows, or take them as they are.
+        scaled: standardize the inputs by the training rows, or take them as they are.
         converged: train until ERM's validation error stands still instead of 10 epochs.
 
     """
@@ -71,14 +71,14 @@ READINGS = (
 
 
 class UciStudy(Study):
-    """Does mixup help a small network on six small tables?
+    """Does mixup help a small model on six small tables?
 
     Paper: six classification sets "arbitrary" of the UCI repository; two hidden layers of 128 ReLU units; Adam with its
     default parameters; 10 epochs in batches of 16; average test error. Not stated: alpha, the split, how many repeats,
     the scaling of the inputs, what becomes of missing and of categorical cells.
 
-    Here: the same network and training, through the fleet. A seed draws a stratified split (60 % training, 20 %
-    validation, 20 % test), the first weights and the order of the data; all methods share them. Inputs are standardised
+    Here: the same model and training, through the fleet. A seed draws a stratified split (60 % training, 20 %
+    validation, 20 % test), the first weights and the order of the data; all methods share them. Inputs are standardized
     by the training rows, categories one-hot, missing numbers the median with an indicator. Rows for alpha = 0.1, 0.2,
     0.4 and 1, and for the alpha that has the least validation error, chosen for each seed. To show how much the answer
     depends on what the paper leaves open, the same is run with inputs as they are, with half of the rows for testing
@@ -90,13 +90,13 @@ class UciStudy(Study):
     section = "3.6, table 4"
     title = "Six UCI tables"
 
-    def needs(self, size: Size) -> Needs:
+    def requirements(self, size: Scale) -> Requirements:
         """Say what it needs."""
         if size == "smoke":
-            return Needs("none (drawn tables)", 0.1)
-        return Needs("the six UCI sets", 35 if size == "small" else 120)
+            return Requirements("none (drawn tables)", 0.1)
+        return Requirements("the six UCI sets", 35 if size == "small" else 120)
 
-    def scaled_down(self, size: Size) -> Sequence[str]:
+    def deviations(self, size: Scale) -> Sequence[str]:
         """Nothing but the number of seeds, except in the quick run."""
         if size == "smoke":
             return [
@@ -104,17 +104,17 @@ class UciStudy(Study):
             ]
         return []
 
-    def in_full(self, size: Size) -> bool:
+    def in_full(self, size: Scale) -> bool:
         """The small size has fewer seeds of the other readings, and nothing else."""
         return size != "smoke"
 
-    def seeds(self, size: Size, reading: Reading) -> int:
+    def seeds(self, size: Scale, reading: Reading) -> int:
         """Give the number of seeds of a reading."""
         if size == "smoke":
             return 2
         return 100 if size == "paper" or not reading.name else 20
 
-    def jobs(self, size: Size) -> Sequence[Job]:
+    def jobs(self, size: Scale) -> Sequence[Job]:
         """Cut the seeds of each set and reading into fleets: the first seeds of all come before more seeds of one."""
         listed = []
         for start in range(0, max(self.seeds(size, reading) for reading in READINGS), FLEET):
@@ -124,11 +124,11 @@ class UciStudy(Study):
                     listed.append(Job(_job(name, reading, start), partial(run, name, reading, size, part)))
         return listed
 
-    def rows(self, size: Size, done: Results) -> Sequence[Row]:
+    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
         """Give for each set ERM, mixup with the chosen alpha, and each alpha; then the other readings."""
         return [row for reading in READINGS for name in PUBLISHED for row in self._rows_of(size, done, name, reading)]
 
-    def _rows_of(self, size: Size, done: Results, name: str, reading: Reading) -> Iterator[Row]:
+    def _rows_of(self, size: Scale, done: Results, name: str, reading: Reading) -> Iterator[Row]:
         runs = [done.get(_job(name, reading, start)) for start in range(0, self.seeds(size, reading), FLEET)]
         missing = sum(run is None for run in runs)
         parts = [run for run in runs if run is not None]
@@ -150,7 +150,7 @@ class UciStudy(Study):
             for alpha in ALPHAS:
                 yield row(f"mixup alpha = {alpha:g}", mixup, _errors(parts, _method(alpha)), base)
 
-    def draw(self, size: Size, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 4, every reading of the protocol beside the printed numbers."""
         rows = [row for row in self.rows(size, done) if "alpha =" not in row.name]
         rows.sort(key=lambda row: row.name.split(",")[0])  # a set's readings stand together
@@ -200,7 +200,7 @@ def _order(score: dict[str, float]) -> tuple[float, float]:
     return score["error"], nll if nll is not None and math.isfinite(nll) else math.inf
 
 
-def load(name: str, size: Size) -> Table:
+def load(name: str, size: Scale) -> Table:
     """Read a set, or draw what stands in for it in the quick run."""
     if size == "smoke":
         return synthetic.table(name, classes=3, seed=list(PUBLISHED).index(name))
@@ -209,7 +209,7 @@ def load(name: str, size: Size) -> Table:
 
 def parts(
     table: Table, reading: Reading, seeds: Sequence[int]
-) -> tuple[stacked_mlp.Part, stacked_mlp.Part, stacked_mlp.Part]:
+) -> tuple[stacked_mlp.StackedSplit, stacked_mlp.StackedSplit, stacked_mlp.StackedSplit]:
     """Give the training, validation and test rows of each seed's split, encoded as the reading says."""
     stacked: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
     for seed in seeds:
@@ -228,7 +228,7 @@ def parts(
         for part, of in zip(stacked, (rows.train, rows.validation, rows.test), strict=True):
             part.append((x[of], y[of]))
     train, validation, test = (
-        stacked_mlp.Part(
+        stacked_mlp.StackedSplit(
             torch.from_numpy(np.stack([x for x, _ in pairs])), torch.from_numpy(np.stack([y for _, y in pairs]))
         )
         for pairs in stacked
@@ -236,21 +236,21 @@ def parts(
     return train, validation, test
 
 
-def run(name: str, reading: Reading, size: Size, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
+def run(name: str, reading: Reading, size: Scale, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
     """Train ERM and mixup at each alpha on some seeds, as one fleet; give validation and test scores."""
     table = load(name, size)
     train, validation, test = parts(table, reading, seeds)
     methods: dict[str, vicinal.Vicinity] = {ERM: vicinal.ERM()}
     methods |= {_method(alpha): vicinal.Mixup(alpha) for alpha in ALPHAS}
-    runs = [stacked_mlp.Run(i, seed, vicinity) for vicinity in methods.values() for i, seed in enumerate(seeds)]
+    runs = [stacked_mlp.MLPRun(i, seed, vicinity) for vicinity in methods.values() for i, seed in enumerate(seeds)]
     epochs = 2 if size == "smoke" else _CONVERGED[name] if reading.converged else 10
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "a batch of one example")  # the last one of an epoch
-        networks = stacked_mlp.train(runs, train, len(table.classes), stacked_mlp.Training(epochs=epochs)).networks
+        models = stacked_mlp.train(runs, train, len(table.classes), stacked_mlp.Training(epochs=epochs)).models
     scores = [
         {"validation": _kept(v), "test": _kept(t)}
         for v, t in zip(
-            *(evaluate(networks, runs, part, len(table.classes), ()) for part in (validation, test)), strict=True
+            *(evaluate(models, runs, part, len(table.classes), ()) for part in (validation, test)), strict=True
         )
     ]
     return {

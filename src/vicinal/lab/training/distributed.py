@@ -17,43 +17,43 @@ from torch.nn.parallel import DistributedDataParallel
 from vicinal.lab.errors import UserError
 
 PATIENCE = 300.0  # seconds for a process that others wait for
-_NETWORK_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset")  # of PyTorch's untyped errors
+_MODEL_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset")  # of PyTorch's untyped errors
 
 T = TypeVar("T")
 
 
-class ProcessLost(Exception):
+class WorkerLost(Exception):
     """Another process of the job died, or did not answer in time."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Processes:
     """The processes of a run: this one's rank, how many there are, and where it computes."""
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """Give this process's part of the rows of a step: all parts together are the rows, in order."""
-        return rows.tensor_split(self.world)[self.rank]
+        return rows.tensor_split(self.world_size)[self.rank]
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up over all processes."""
-        if self.world > 1:
+        if self.world_size > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values.cpu()
 
     def gather(self, values: Tensor) -> Tensor:
         """Give the values [n] of all processes, [world, n]."""
-        table = torch.zeros(self.world, *values.shape, dtype=values.dtype)
+        table = torch.zeros(self.world_size, *values.shape, dtype=values.dtype)
         table[self.rank] = values
         return self.sum(table)  # zero and one number: exact
 
-    def by_first(self, work: Callable[[], T]) -> T:
+    def on_rank_zero(self, work: Callable[[], T]) -> T:
         """Let the first process do some work, and give what it got in all of them; its UserError is raised in all."""
-        if self.world == 1:
+        if self.world_size == 1:
             return work()
         told: list[tuple[T | None, str | None]] = [(None, None)]
         if self.rank == 0:
@@ -67,23 +67,23 @@ class Job:
             raise UserError(problem)
         return value  # type: ignore[return-value]
 
-    def by_first_number(self, number: float) -> float:
+    def broadcast(self, number: float) -> float:
         """Give the first process's number in all of them: cheaper than `by_first`."""
         return float(self.sum(torch.tensor(number if self.rank == 0 else 0.0, dtype=torch.float64)))
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
         """Average gradients over processes in the backward pass."""
-        return network if self.world == 1 else DistributedDataParallel(network)
+        return model if self.world_size == 1 else DistributedDataParallel(model)
 
-    def share_buffers(self, network: nn.Module) -> None:
+    def share_buffers(self, model: nn.Module) -> None:
         """Give all processes the first one's buffers: the running statistics of BatchNorm, which each has of its own."""
-        if self.world > 1:
-            for buffer in network.buffers():
+        if self.world_size > 1:
+            for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.barrier()
 
 
@@ -93,7 +93,7 @@ def device() -> torch.device:
 
 
 @contextmanager
-def job(patience: float = PATIENCE) -> Iterator[Job]:
+def job(patience: float = PATIENCE) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one.
 
     A process that dies takes the others with it: torchrun stops them and names it; without torchrun, those that wait
@@ -109,15 +109,15 @@ def job(patience: float = PATIENCE) -> Iterator[Job]:
     if cuda:
         torch.cuda.set_device(device)
     if "WORLD_SIZE" not in os.environ:
-        yield Job(0, 1, device)
+        yield Processes(0, 1, device)
         return
     try:
         dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=patience))
-        yield Job(dist.get_rank(), dist.get_world_size(), device)
+        yield Processes(dist.get_rank(), dist.get_world_size(), device)
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or any(word in str(error) for word in _NETWORK_WORDS):
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in _MODEL_WORDS):
             who = f"process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}"
-            raise ProcessLost(f"{who} lost another one: it died, or did not answer in {patience:g} s") from error
+            raise WorkerLost(f"{who} lost another one: it died, or did not answer in {patience:g} s") from error
         raise
     finally:
         if dist.is_initialized():

@@ -20,7 +20,7 @@ from typing import Any
 
 from vicinal.lab import atomic, parse
 from vicinal.lab.errors import UserError
-from vicinal.lab.recipe import Recipe, override
+from vicinal.lab.recipe import Recipe, with_overrides
 
 _POLL = 0.5  # seconds between looks at the jobs
 _ERROR_CHARACTERS = 2000  # of a failed job's last words
@@ -44,7 +44,7 @@ def points(recipe: Recipe, axes: Sequence[str], out: Path) -> list[Point]:
     names = [axis.partition("=")[0] for axis in axes]
     if len(set(names)) < len(names):
         raise UserError(f"a field is given to --grid twice: {', '.join(names)}; write all of its values into one")
-    if "drops" in names:
+    if "milestones" in names:
         raise UserError("drops is a list itself and cannot be a field of --grid; start a grid for each")
     columns = []
     for axis in axes:
@@ -55,7 +55,7 @@ def points(recipe: Recipe, axes: Sequence[str], out: Path) -> list[Point]:
         columns.append([f"{name}={value}" for value in values])
     found = []
     for changes in itertools.product(*columns):
-        parse.parse(override(recipe, changes).vicinity)  # refused here, before anything is submitted
+        parse.parse(with_overrides(recipe, changes).vicinity)  # refused here, before anything is submitted
         found.append(Point(changes, out / re.sub(r"[^\w.=+-]+", "_", ",".join(changes))))
     if len({point.folder for point in found}) < len(found):
         raise UserError("two runs of this grid would have the same folder; write their values more differently")

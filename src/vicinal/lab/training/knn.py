@@ -14,34 +14,34 @@ from vicinal.lab.recipe import Recipe
 from vicinal.plan import MixPlan, Plan
 
 WORKER = 1  # of the key that augments the partners: augmentation does not look at a key's stream, and the loop's is 0
-_DRAW = 60  # the choice among neighbours
+_DRAW = 60  # the choice among neighbors
 _BLOCK = 500  # examples whose distances are computed at once
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
+class Neighbors:
     """The nearest other examples of each: int64 [n, k], as near as `distance` found them, nearest first."""
 
     rows: Tensor
 
     def draw(self, rows: Tensor, key: Key) -> Tensor:
-        """Draw one neighbour, uniformly, for each of `rows`, int64 [m] on their device."""
+        """Draw one neighbor, uniformly, for each of `rows`, int64 [m] on their device."""
         picks = key.fold(_DRAW).generator().integers(0, self.rows.shape[1], len(rows))
         return self.rows[rows.to(self.rows.device), torch.from_numpy(picks).to(self.rows.device)].to(rows.device)
 
 
-def of(data: Data, recipe: Recipe) -> Neighbours:
-    """Find the neighbours of every example by the Euclidean distance of its inputs, normalised and not augmented.
+def of(data: Data, recipe: Recipe) -> Neighbors:
+    """Find the neighbors of every example by the Euclidean distance of its inputs, normalized and not augmented.
 
     Raises:
-        UserError: there are fewer other examples, of the class where neighbours are of one class, than neighbours.
+        UserError: there are fewer other examples, of the class where neighbors are of one class, than neighbors.
 
     """
-    k, n = recipe.neighbours, len(data)
-    same = recipe.neighbours_of == "class"
+    k, n = recipe.knn, len(data)
+    same = recipe.knn_scope == "class"
     most = (int(torch.bincount(data.labels).min()) if same else n) - 1
     if k > most:
-        raise UserError(f"neighbours={k}, but an example has {most} others to choose from: give a smaller number")
+        raise UserError(f"knn={k}, but an example has {most} others to choose from: give a smaller number")
     everything = torch.cat([data.batch(rows, None)[0].flatten(1) for rows in _blocks(data)])
     everything -= everything.mean(0)
     squares = everything.square().sum(1)
@@ -53,7 +53,7 @@ def of(data: Data, recipe: Recipe) -> Neighbours:
         if same:
             distance.masked_fill_(data.labels[rows][:, None] != data.labels, torch.inf)
         found.append(distance.topk(k, dim=1, largest=False).indices)
-    return Neighbours(torch.cat(found))
+    return Neighbors(torch.cat(found))
 
 
 def _blocks(data: Data) -> tuple[Tensor, ...]:
@@ -70,7 +70,7 @@ def beside(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], plan: Plan)
 
     """
     if not isinstance(plan, MixPlan) or plan.partner.ndim != 1 or plan.box is not None or plan.smoothing:
-        raise UserError("neighbours are mixed in pairs: take Mixup or InputMixup as the vicinity")
+        raise UserError("neighbors are mixed in pairs: take Mixup or InputMixup as the vicinity")
     n = len(plan)
     ones = torch.ones_like(plan.weight)
     nearer = None if plan.target_weight is None else torch.cat([plan.target_weight, ones])

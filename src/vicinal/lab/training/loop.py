@@ -1,4 +1,4 @@
-"""The training loop: one, readable, for every network and every data set of the lab.
+"""The training loop: one, readable, for every model and every dataset of the lab.
 
 A run is a pure function of its recipe. The examples of a step, their augmentation, their mixing and their dropout are
 keyed by (seed, epoch, step), so that a run that is killed at any instant goes on from its last checkpoint to the very
@@ -43,8 +43,8 @@ from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import board, checkpoint, knn
-from vicinal.lab.training.distributed import Job
-from vicinal.lab.training.seeding import seeded
+from vicinal.lab.training.distributed import Processes
+from vicinal.lab.training.seeding import fork_rng
 
 _ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
 SECONDS = 60.0  # between checkpoints
@@ -61,7 +61,7 @@ class Stopped(Exception):
 def train(
     recipe: Recipe,
     folder: Path,
-    job: Job,
+    job: Processes,
     seconds: float = SECONDS,
     tensorboard: bool = False,
     stop: Callable[[], bool] | None = None,
@@ -87,7 +87,7 @@ def train(
     """
     if tensorboard:
         board.check()
-    results = job.by_first(lambda: _finished(folder, recipe))
+    results = job.on_rank_zero(lambda: _finished(folder, recipe))
     if results is not None:
         if tensorboard and job.rank == 0:
             board.Board(folder / "tensorboard", results["epochs"]).close()
@@ -95,7 +95,7 @@ def train(
     data, test = (part.to(job.device) for part in loading.load(recipe))
     run = _Run(recipe, data, test, job)
     with contextlib.ExitStack() as stack:
-        job.by_first(
+        job.on_rank_zero(
             lambda: _claim(folder, recipe, stack)
         )  # nothing is written before all that may be refused is there
         return _train(run, folder, seconds, tensorboard, stop)
@@ -105,7 +105,7 @@ def _train(
     run: _Run, folder: Path, seconds: float, tensorboard: bool, stop: Callable[[], bool] | None
 ) -> dict[str, Any]:
     recipe, job = run.recipe, run.job
-    last = job.by_first(lambda: checkpoint.read_last(folder))
+    last = job.on_rank_zero(lambda: checkpoint.read_last(folder))
     if last is not None:
         run.load(checkpoint.load(last, job.device))
     saved = time.monotonic()
@@ -115,7 +115,7 @@ def _train(
             for _ in run.steps():
                 if log:
                     log.step(run)
-                over = stop is not None and job.world == 1 and stop()
+                over = stop is not None and job.world_size == 1 and stop()
                 if over or _due(run, time.monotonic() - saved > seconds):
                     _save(folder, run)
                     saved = time.monotonic()
@@ -126,14 +126,14 @@ def _train(
                 log.write(line)
             _save(folder, run)
             saved = time.monotonic()
-    return job.by_first(lambda: _finish(folder, run))
+    return job.on_rank_zero(lambda: _finish(folder, run))
 
 
 def _due(run: _Run, late: bool) -> bool:
     """Whether all processes write a checkpoint after this step: where the first one says that it is late."""
-    if run.job.world == 1:
+    if run.job.world_size == 1:
         return late
-    return run.step % _AGREE == 0 and run.job.by_first_number(float(late)) > 0
+    return run.step % _AGREE == 0 and run.job.broadcast(float(late)) > 0
 
 
 def _save(folder: Path, run: _Run) -> None:
@@ -193,7 +193,7 @@ def _claim(folder: Path, recipe: Recipe, stack: contextlib.ExitStack) -> None:
 def _finish(folder: Path, run: _Run) -> dict[str, Any]:
     results = _results(run.recipe, atomic.json_lines(folder / _METRICS), run.job)
     buffer = io.BytesIO()
-    torch.save(run.network.state_dict(), buffer)
+    torch.save(run.model.state_dict(), buffer)
     atomic.write(folder / "weights.pt", buffer.getvalue())
     atomic.write(folder / "results.json", json.dumps(results, indent=1))
     checkpoint.remove_all(folder)
@@ -201,41 +201,46 @@ def _finish(folder: Path, run: _Run) -> dict[str, Any]:
 
 
 class _Run:
-    """What changes while a network is trained."""
+    """What changes while a model is trained."""
 
-    def __init__(self, recipe: Recipe, data: Data, test: Data, job: Job) -> None:
+    def __init__(self, recipe: Recipe, data: Data, test: Data, job: Processes) -> None:
         self.recipe, self.data, self.test, self.job = recipe, data, test, job
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = parse.parse(recipe.vicinity)
         options = {"dropout": recipe.dropout} if recipe.dropout else {}
-        with seeded(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
-            network = models.build(recipe.network, len(data.classes), **options)
+        with fork_rng(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
+            model = models.build(recipe.model, len(data.classes), **options)
         memory = torch.channels_last if recipe.channels_last and len(data.shape) == 3 else torch.preserve_format
-        self.network = network.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
-        self._average = [p.detach().clone() for p in self.network.parameters()] if recipe.ema else None
-        self._optimizer = _optimizer(self.network, recipe)
-        self._neighbours = knn.of(data, recipe) if recipe.neighbours else None
-        self._latent = _latent(self.network, recipe.latent) if recipe.latent else None
+        self.model = model.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
+        self._average = [p.detach().clone() for p in self.model.parameters()] if recipe.ema_decay else None
+        self._optimizer = _optimizer(self.model, recipe)
+        self._neighbors = knn.of(data, recipe) if recipe.knn else None
+        self._latent = _latent(self.model, recipe.mix_at) if recipe.mix_at else None
         if recipe.compile:
-            self.network.compile()
-        self._forward = job.wrap(self.network)
+            self.model.compile()
+        self._forward = job.wrap_ddp(self.model)
         self._sums = self._no_sums()  # loss, hits, rows of this epoch so far, of this process
         self._seconds = 0.0
         self.epoch_steps = len(self._batches())
         if not self.epoch_steps:
             raise UserError(
-                f"{len(data)} examples in batches of {recipe.batch} give no step for {job.world} processes with "
-                f"accumulate={recipe.accumulate}: a batch needs {job.world * recipe.accumulate} examples or more"
+                f"{len(data)} examples in batches of {recipe.batch_size} give no step for {job.world_size} processes with "
+                f"grad_accum_steps={recipe.grad_accum_steps}: a batch needs "
+                f"{job.world_size * recipe.grad_accum_steps} examples or more"
             )
-        if job.world > 1:
+        if job.world_size > 1:
             self._settle()
 
     def _batches(self) -> list[Tensor]:
         """Give the rows of each step of this epoch, over all processes."""
         recipe = self.recipe
         order = torch.from_numpy(Key(recipe.seed, 0, 0, self.epoch, _ORDER).generator().permutation(len(self.data)))
-        batches = [rows for rows in order.split(recipe.batch) if len(rows) >= self.job.world * recipe.accumulate]
-        return batches[: recipe.steps]
+        batches = [
+            rows
+            for rows in order.split(recipe.batch_size)
+            if len(rows) >= self.job.world_size * recipe.grad_accum_steps
+        ]
+        return batches[: recipe.max_steps_per_epoch]
 
     def _settle(self) -> None:
         """Take one backward pass that counts for nothing.
@@ -243,24 +248,24 @@ class _Run:
         DistributedDataParallel lays gradients out anew after its first backward pass, and a sum over three or more
         processes depends on the layout in its last bits. From here on the layout is the same, resumed or not.
         """
-        before = {name: value.clone() for name, value in self.network.state_dict().items()}
-        x, _ = self.data.batch(self.job.share(self._batches()[0]), None)
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        x, _ = self.data.batch(self.job.shard(self._batches()[0]), None)
         self._forward.train()
-        with seeded(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
+        with fork_rng(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
             self._forward(x).float().sum().backward()
         self._optimizer.zero_grad()
-        self.network.load_state_dict(before)
+        self.model.load_state_dict(before)
 
     def steps(self) -> Iterator[None]:
         """Take the steps of this epoch that are not yet taken."""
         recipe, batches = self.recipe, self._batches()
         self._forward.train()
-        shares = (self.job.share(rows) for rows in batches[self._in_epoch :])
+        shares = (self.job.shard(rows) for rows in batches[self._in_epoch :])
         keys = (Key(recipe.seed, self.job.rank, 0, step) for step in itertools.count(self.step))
         self.data.expect(zip(shares, keys, strict=False))
         while self._in_epoch < len(batches):
             start = time.perf_counter()
-            rate = recipe.rate(self.epoch, self._in_epoch / len(batches))
+            rate = recipe.lr_at(self.epoch, self._in_epoch / len(batches))
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             self._take_step(batches[self._in_epoch])
@@ -271,36 +276,36 @@ class _Run:
 
     def progress(self) -> tuple[int, float]:
         """Give the steps of this epoch that are taken, and examples a second, over all processes."""
-        rows = min(self._in_epoch * self.recipe.batch, len(self.data))  # not read from the device
+        rows = min(self._in_epoch * self.recipe.batch_size, len(self.data))  # not read from the device
         speed = rows / self._seconds if self._seconds else 0.0
         return self._in_epoch, speed
 
     def _take_step(self, rows: Tensor) -> None:
         recipe, job = self.recipe, self.job
-        mine = job.share(rows)
+        mine = job.shard(rows)
         key = Key(recipe.seed, job.rank, 0, self.step)
         x, y = self.data.batch(mine, key)
         plan = self.vicinity.plan(
             len(y), y, x, step=self.step, epoch=self.epoch, seed=recipe.seed, rank=job.rank, worker=0
         )
-        if self._neighbours is not None:
-            other = self.data.batch(self._neighbours.draw(mine, key), key._replace(worker=knn.WORKER))
+        if self._neighbors is not None:
+            other = self.data.batch(self._neighbors.draw(mine, key), key._replace(worker=knn.WORKER))
             x, y, plan = knn.beside((x, y), other, plan)
         target = plan.target(y)[: len(mine)]
         x = x if self._latent is not None else plan(x)[: len(mine)]
         self._optimizer.zero_grad()
-        parts = torch.arange(len(mine)).tensor_split(recipe.accumulate)
+        parts = torch.arange(len(mine)).tensor_split(recipe.grad_accum_steps)
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             last = i == len(parts) - 1
             mixed = contextlib.nullcontext() if self._latent is None else self._latent(plan)
-            seeds = seeded(key._replace(stream=_DROPOUT + 8 * i))
+            seeds = fork_rng(key._replace(stream=_DROPOUT + 8 * i))
             with seeds, self._without_sync(not last), self._precision(), mixed:
                 out = self._forward(x[inside])
             with self._without_sync(not last):
                 loss = F.cross_entropy(out.float(), target[inside])
                 # the mean over all rows of the step, wherever they are computed
-                (loss * (len(part) * job.world / len(rows))).backward()
+                (loss * (len(part) * job.world_size / len(rows))).backward()
             with torch.no_grad():
                 hits = metrics.mixed_accuracy(out.float(), target[inside])
                 # added up where they are: reading them would make the host wait for the device at every step
@@ -309,17 +314,17 @@ class _Run:
         self._optimizer.step()
         if self._average is not None:
             with torch.no_grad():
-                torch._foreach_lerp_(self._average, list(self.network.parameters()), 1 - recipe.ema)
+                torch._foreach_lerp_(self._average, list(self.model.parameters()), 1 - recipe.ema_decay)
 
     def _without_sync(self, skip: bool) -> contextlib.AbstractContextManager[Any]:
-        return self._forward.no_sync() if skip and self.job.world > 1 else contextlib.nullcontext()  # type: ignore[operator]
+        return self._forward.no_sync() if skip and self.job.world_size > 1 else contextlib.nullcontext()  # type: ignore[operator]
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.job.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def end_epoch(self) -> dict[str, Any]:
         """Evaluate, count the epoch, and give its figures."""
-        self.job.share_buffers(self.network)  # what is tested are the weights that the first process writes
+        self.job.share_buffers(self.model)  # what is tested are the weights that the first process writes
         start = time.perf_counter()
         loss, hits, rows = self.job.sum(self._sums.clone()).tolist()  # waits for the steps that are still under way
         self._seconds += time.perf_counter() - start
@@ -347,14 +352,14 @@ class _Run:
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
         """Give error, top-5 error (of more than 5 classes) and negative log-likelihood on the test examples."""
-        self.network.eval()
+        self.model.eval()
         sums = torch.zeros(4, dtype=torch.float64)
-        batches = torch.arange(len(self.test)).split(_EVALUATION_BATCH)[self.job.rank :: self.job.world]
+        batches = torch.arange(len(self.test)).split(_EVALUATION_BATCH)[self.job.rank :: self.job.world_size]
         self.test.expect((rows, None) for rows in batches)
         for rows in batches:
             x, y = self.test.batch(rows, None)
             with self._precision():
-                out = self.network(x)
+                out = self.model(x)
             log_p = out.double().log_softmax(1)
             best = log_p.topk(min(5, log_p.shape[1]), dim=1).indices
             right = best == y[:, None]
@@ -366,11 +371,11 @@ class _Run:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        own = [p.detach().clone() for p in self.network.parameters()]
+        own = [p.detach().clone() for p in self.model.parameters()]
         with torch.no_grad():
-            torch._foreach_copy_(list(self.network.parameters()), self._average)  # type: ignore[arg-type]
+            torch._foreach_copy_(list(self.model.parameters()), self._average)  # type: ignore[arg-type]
             yield
-            torch._foreach_copy_(list(self.network.parameters()), own)
+            torch._foreach_copy_(list(self.model.parameters()), own)
 
     def state(self) -> dict[str, Any]:
         """Give everything that the rest of the run depends on; all processes take part.
@@ -384,7 +389,7 @@ class _Run:
             "in_epoch": self._in_epoch,
             "sums": self.job.gather(self._sums),  # [world, 3]
             "seconds": self._seconds,
-            "network": self.network.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": self._average,
         }
@@ -393,31 +398,31 @@ class _Run:
         """Go on where `state` was taken; with another number of processes, too, but then to other weights."""
         self.epoch, self.step, self._in_epoch = state["epoch"], state["step"], state["in_epoch"]
         sums = state["sums"].cpu()
-        if len(sums) == self.job.world:
+        if len(sums) == self.job.world_size:
             self._sums = sums[self.job.rank].to(self.job.device, copy=True)
         else:
             warnings.warn(
-                f"this run goes on with {self.job.world} process(es) where it had {len(sums)}: what they draw differs, "
+                f"this run goes on with {self.job.world_size} process(es) where it had {len(sums)}: what they draw differs, "
                 "and the weights will not be those of a run with one number throughout",
                 stacklevel=2,
             )
             self._sums = (sums.sum(0) * (self.job.rank == 0)).to(self.job.device)
         self._seconds = state["seconds"]
-        self.network.load_state_dict(state["network"])
+        self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._average = state["average"]
 
 
-def _latent(network: nn.Module, at: str) -> LatentMixing:
+def _latent(model: nn.Module, at: str) -> LatentMixing:
     try:
-        return LatentMixing(network, at)
+        return LatentMixing(model, at)
     except ValueError as error:
-        raise UserError(f"latent={at}: {error}") from error
+        raise UserError(f"mix_at={at}: {error}") from error
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    decayed = [p for p in network.parameters() if p.ndim > 1 or recipe.decay_norms]
-    others = [p for p in network.parameters() if not (p.ndim > 1 or recipe.decay_norms)]
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    decayed = [p for p in model.parameters() if p.ndim > 1 or recipe.decay_norm_and_bias]
+    others = [p for p in model.parameters() if not (p.ndim > 1 or recipe.decay_norm_and_bias)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "adam":
@@ -453,7 +458,7 @@ class _Log:
         self._show.epoch(line)
 
 
-def _results(recipe: Recipe, lines: list[dict[str, Any]], job: Job) -> dict[str, Any]:
+def _results(recipe: Recipe, lines: list[dict[str, Any]], job: Processes) -> dict[str, Any]:
     errors = [line["test_error"] for line in lines]
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),  # as it is read back
@@ -463,7 +468,7 @@ def _results(recipe: Recipe, lines: list[dict[str, Any]], job: Job) -> dict[str,
             "last": errors[-1],
         },
         "epochs": lines,
-        "processes": job.world,
+        "processes": job.world_size,
         "device": str(job.device.type),
         "versions": {"vicinal": vicinal.__version__, "torch": torch.__version__},
     }

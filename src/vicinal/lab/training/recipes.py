@@ -16,7 +16,7 @@ from vicinal.lab.recipe import Recipe
 
 def cifar10_preact18_erm() -> Recipe:
     """Section 3.2, figure 3a: PreAct ResNet-18 on CIFAR-10 by ERM, 5.6 % test error (median of the last 10 epochs)."""
-    return Recipe(data="cifar10", network="preact-resnet-18")
+    return Recipe(dataset="cifar10", model="preact-resnet-18")
 
 
 def cifar10_preact18_mixup() -> Recipe:
@@ -26,17 +26,17 @@ def cifar10_preact18_mixup() -> Recipe:
 
 def cifar100_preact18_erm() -> Recipe:
     """Section 3.2, figure 3a: PreAct ResNet-18 on CIFAR-100 by ERM, 25.6 % test error."""
-    return replace(cifar10_preact18_erm(), data="cifar100")
+    return replace(cifar10_preact18_erm(), dataset="cifar100")
 
 
 def cifar100_preact18_mixup() -> Recipe:
     """Section 3.2, figure 3a: PreAct ResNet-18 on CIFAR-100 by mixup, alpha = 1, 21.1 % test error."""
-    return replace(cifar10_preact18_mixup(), data="cifar100")
+    return replace(cifar10_preact18_mixup(), dataset="cifar100")
 
 
 def cifar10_wrn_28_10_erm() -> Recipe:
     """Section 3.2, figure 3a: WRN-28-10 on CIFAR-10 by ERM, 3.8 % test error; the paper's own schedule."""
-    return Recipe(data="cifar10", network="wrn-28-10", drops=(60, 120, 180))
+    return Recipe(dataset="cifar10", model="wrn-28-10", milestones=(60, 120, 180))
 
 
 def cifar10_wrn_28_10_mixup() -> Recipe:
@@ -46,7 +46,7 @@ def cifar10_wrn_28_10_mixup() -> Recipe:
 
 def cifar10_densenet_190_erm() -> Recipe:
     """Section 3.2, figure 3a: DenseNet-BC-190 on CIFAR-10 by ERM, 3.7 % test error."""
-    return Recipe(data="cifar10", network="densenet-bc-190-40")
+    return Recipe(dataset="cifar10", model="densenet-bc-190-40")
 
 
 def cifar10_densenet_190_mixup() -> Recipe:
@@ -56,7 +56,7 @@ def cifar10_densenet_190_mixup() -> Recipe:
 
 def cifar10_noise50_erm() -> Recipe:
     """Section 3.4, table 2: half of the labels random, ERM: 18.8 % best and 44.6 % last test error."""
-    return replace(cifar10_preact18_erm(), noise=0.5)
+    return replace(cifar10_preact18_erm(), label_noise=0.5)
 
 
 def cifar10_noise50_mixup() -> Recipe:
@@ -67,14 +67,14 @@ def cifar10_noise50_mixup() -> Recipe:
 def speech_lenet_erm() -> Recipe:
     """Section 3.3, figure 4: LeNet on Speech Commands by ERM, 10.3 % test error."""
     return Recipe(
-        data="speech-commands-v1",
-        network="lenet",
+        dataset="speech-commands-v1",
+        model="lenet",
         epochs=30,
-        batch=100,
+        batch_size=100,
         optimizer="adam",
         learning_rate=3e-3,
         weight_decay=0.0,  # the paper names none
-        drops=(10, 20),
+        milestones=(10, 20),
         channels_last=False,
     )
 
@@ -86,7 +86,7 @@ def speech_lenet_mixup() -> Recipe:
 
 def speech_vgg11_erm() -> Recipe:
     """Section 3.3, figure 4: VGG-11 on Speech Commands by ERM, 4.6 % test error."""
-    return replace(speech_lenet_erm(), network="vgg-11")
+    return replace(speech_lenet_erm(), model="vgg-11")
 
 
 def speech_vgg11_mixup() -> Recipe:
@@ -97,19 +97,19 @@ def speech_vgg11_mixup() -> Recipe:
 def imagenet_resnet50_erm() -> Recipe:
     """Section 3.1, table 1: ResNet-50 on ImageNet-2012 by ERM, 90 epochs: 23.5 % top-1 error (of Goyal et al. 2017)."""
     return Recipe(
-        data="imagenet",
-        network="resnet-50",
+        dataset="imagenet",
+        model="resnet-50",
         epochs=90,
-        batch=1024,
+        batch_size=1024,
         learning_rate=0.4,
         warmup_epochs=5,
-        warmup_from=0.1,
-        drops=(30, 60, 80),
+        warmup_start_lr=0.1,
+        milestones=(30, 60, 80),
         nesterov=True,  # this and the decay are Goyal et al.'s, whose schedule the paper names
         weight_decay=1e-4,
-        decay_norms=False,
-        size=224,
-        crop="resized",
+        decay_norm_and_bias=False,
+        image_size=224,
+        crop="random_resized_crop",
     )
 
 
@@ -120,7 +120,7 @@ def imagenet_resnet50_mixup() -> Recipe:
 
 def imagenet_resnet101_erm() -> Recipe:
     """Section 3.1, table 1: ResNet-101 by ERM, 90 epochs: 22.1 % top-1 error (of Goyal et al. 2017)."""
-    return replace(imagenet_resnet50_erm(), network="resnet-101")
+    return replace(imagenet_resnet50_erm(), model="resnet-101")
 
 
 def imagenet_resnet101_mixup() -> Recipe:
@@ -130,7 +130,7 @@ def imagenet_resnet101_mixup() -> Recipe:
 
 def imagenet_resnext101_32x4d_erm() -> Recipe:
     """Section 3.1, table 1: ResNeXt-101 32x4d by ERM, 90 epochs: 21.2 % top-1 and 5.6 % top-5 error."""
-    return replace(imagenet_resnet50_erm(), network="resnext-101-32x4d")
+    return replace(imagenet_resnet50_erm(), model="resnext-101-32x4d")
 
 
 def imagenet_resnext101_32x4d_mixup() -> Recipe:
@@ -140,7 +140,7 @@ def imagenet_resnext101_32x4d_mixup() -> Recipe:
 
 def imagenet_resnext101_64x4d_erm() -> Recipe:
     """Section 3.1, table 1: ResNeXt-101 64x4d by ERM: 20.4 % top-1 and 5.3 % top-5 error (of Xie et al., 100 epochs)."""
-    return replace(imagenet_resnet50_erm(), network="resnext-101-64x4d")
+    return replace(imagenet_resnet50_erm(), model="resnext-101-64x4d")
 
 
 def imagenet_resnext101_64x4d_mixup() -> Recipe:
@@ -150,7 +150,7 @@ def imagenet_resnext101_64x4d_mixup() -> Recipe:
 
 def imagenet_resnet50_200_erm() -> Recipe:
     """Section 3.1, table 1: ResNet-50 by ERM, 200 epochs: 23.6 % top-1 and 7.0 % top-5 error."""
-    return replace(imagenet_resnet50_erm(), epochs=200, drops=(60, 120, 180))
+    return replace(imagenet_resnet50_erm(), epochs=200, milestones=(60, 120, 180))
 
 
 def imagenet_resnet50_200_mixup() -> Recipe:
@@ -160,7 +160,7 @@ def imagenet_resnet50_200_mixup() -> Recipe:
 
 def imagenet_resnet101_200_erm() -> Recipe:
     """Section 3.1, table 1: ResNet-101 by ERM, 200 epochs: 22.0 % top-1 and 6.1 % top-5 error."""
-    return replace(imagenet_resnet50_200_erm(), network="resnet-101")
+    return replace(imagenet_resnet50_200_erm(), model="resnet-101")
 
 
 def imagenet_resnet101_200_mixup() -> Recipe:
@@ -170,7 +170,7 @@ def imagenet_resnet101_200_mixup() -> Recipe:
 
 def imagenet_resnext101_32x4d_200_erm() -> Recipe:
     """Section 3.1, table 1: ResNeXt-101 32x4d by ERM, 200 epochs: 21.3 % top-1 and 5.9 % top-5 error."""
-    return replace(imagenet_resnet50_200_erm(), network="resnext-101-32x4d")
+    return replace(imagenet_resnet50_200_erm(), model="resnext-101-32x4d")
 
 
 def imagenet_resnext101_32x4d_200_mixup() -> Recipe:
@@ -179,15 +179,15 @@ def imagenet_resnext101_32x4d_200_mixup() -> Recipe:
 
 
 def cifar10_small_erm() -> Recipe:
-    """Not of the paper: a network of 0.24 M parameters that a CPU trains, by ERM."""
+    """Not of the paper: a model of 0.24 M parameters that a CPU trains, by ERM."""
     return Recipe(
-        data="cifar10", network="small", epochs=30, learning_rate=0.1, drops=(15, 25), weight_decay=5e-4,
+        dataset="cifar10", model="small", epochs=30, learning_rate=0.1, milestones=(15, 25), weight_decay=5e-4,
         precision="bfloat16",
     )  # fmt: skip
 
 
 def cifar10_small_mixup() -> Recipe:
-    """Not of the paper: the same by mixup; small networks want a small alpha, as the author advises."""
+    """Not of the paper: the same by mixup; small models want a small alpha, as the author advises."""
     return replace(cifar10_small_erm(), vicinity="Mixup(alpha=0.2)")
 
 

@@ -1,4 +1,4 @@
-"""What was trained: the network of a run folder, and what it says of examples."""
+"""What was trained: the model of a run folder, and what it says of examples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from vicinal.lab import models
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
-from vicinal.lab.recipe import Recipe, of_values
+from vicinal.lab.recipe import Recipe, from_json
 
 _BATCH = 500
 
 
-def recipe_of(folder: Path) -> Recipe:
+def load_recipe(folder: Path) -> Recipe:
     """Give the recipe of a run folder of `vicinal train`.
 
     Raises:
@@ -30,30 +30,30 @@ def recipe_of(folder: Path) -> Recipe:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} is no run of vicinal train: it has no recipe.json that can be read") from error
     try:
-        return of_values(values)
+        return from_json(values)
     except UserError as error:
         raise UserError(f"{path} is of no run that can be used: {error}; train again into another folder") from error
 
 
-def network_of(folder: Path, classes: int, device: torch.device | None = None) -> nn.Module:
-    """Give the network of a finished run, in evaluation mode.
+def load_model(folder: Path, classes: int, device: torch.device | None = None) -> nn.Module:
+    """Give the model of a finished run, in evaluation mode.
 
     Raises:
         UserError: the run is not finished, its weights are damaged, or they do not fit its recipe.
 
     """
-    recipe = recipe_of(folder)
+    recipe = load_recipe(folder)
     options = {"dropout": recipe.dropout} if recipe.dropout else {}
-    network = models.build(recipe.network, classes, **options)
+    model = models.build(recipe.model, classes, **options)
     path = folder / "weights.pt"
     if not path.exists():
         raise UserError(f"{folder} is not finished: there is no weights.pt; the command that began it goes on")
     weights = _weights(path)
     try:
-        network.load_state_dict(weights)
+        model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not fit the network {recipe.network!r} of its recipe") from error
-    return network.to(device or torch.device("cpu")).eval()
+        raise UserError(f"the weights in {path} do not fit the model {recipe.model!r} of its recipe") from error
+    return model.to(device or torch.device("cpu")).eval()
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -75,10 +75,10 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def wrong(network: nn.Module, data: Data) -> Tensor:
-    """Say of each example, as it is, whether the network's answer is not its label: bool [n]."""
+def misclassified(model: nn.Module, data: Data) -> Tensor:
+    """Say of each example, as it is, whether the model's answer is not its label: bool [n]."""
     found = []
     for rows in torch.arange(len(data), device=data.labels.device).split(_BATCH):
         x, y = data.batch(rows, None)
-        found.append(network(x).argmax(1) != y)
+        found.append(model(x).argmax(1) != y)
     return torch.cat(found).cpu()

@@ -1,4 +1,4 @@
-"""What is measured of trained networks: error, likelihood, calibration; or root mean squared error for regression."""
+"""What is measured of trained models: error, likelihood, calibration; or root mean squared error for regression."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ import torch
 from torch import Tensor
 
 from vicinal import metrics
-from vicinal.lab.training.stacked_mlp import Networks, Part, Run
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
 
-_BLOCK = 2**22  # numbers of a hidden layer, over all networks, that one block of rows may take
+_BLOCK = 2**22  # numbers of a hidden layer, over all models, that one block of rows may take
 
 
-def outputs(networks: Networks, x: Tensor) -> Tensor:
-    """Give outputs [R, n, C] of all networks for inputs [n, D], a block of rows at a time."""
-    width = max(weight.shape[2] for weight in networks.weights)
-    rows = max(1, _BLOCK // (len(networks) * width))
-    return torch.cat([networks.outputs(block) for block in x.split(rows)], dim=1)
+def outputs(models: StackedMLP, x: Tensor) -> Tensor:
+    """Give outputs [R, n, C] of all models for inputs [n, D], a block of rows at a time."""
+    width = max(weight.shape[2] for weight in models.weights)
+    rows = max(1, _BLOCK // (len(models) * width))
+    return torch.cat([models.outputs(block) for block in x.split(rows)], dim=1)
 
 
 def evaluate(
-    networks: Networks, runs: Sequence[Run], part: Part, classes: int, scales: Sequence[float], detail: bool = False
+    models: StackedMLP,
+    runs: Sequence[MLPRun],
+    part: StackedSplit,
+    classes: int,
+    scales: Sequence[float],
+    detail: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure each network on its split's rows of `part`.
+    """Measure each model on its split's rows of `part`.
 
     Args:
-        networks: R networks.
+        models: R models.
         runs: their runs, in the same order; those of one split are measured together.
         part: the rows.
         classes: number of classes, or 0 for regression.
-        scales: for each split, the unit of its standardised regression target in the table's own unit.
+        scales: for each split, the unit of its standardized regression target in the table's own unit.
         detail: add the reliability diagram.
 
     Returns:
@@ -42,7 +47,7 @@ def evaluate(
     measured: list[dict[str, Any]] = [{} for _ in runs]
     for split in dict.fromkeys(run.split for run in runs):
         mine = [i for i, run in enumerate(runs) if run.split == split]
-        out, y = outputs(networks[mine], part.inputs[split]), part.targets[split]
+        out, y = outputs(models[mine], part.inputs[split]), part.targets[split]
         scores = classification(out, y, detail) if classes else _regression(out[..., 0], y, scales[split])
         for i, score in zip(mine, scores, strict=True):
             measured[i] = score
@@ -50,7 +55,7 @@ def evaluate(
 
 
 def classification(logits: Tensor, y: Tensor, detail: bool = False) -> list[dict[str, Any]]:
-    """Measure R networks by their logits [R, n, C] for class ids int64 [n], as `evaluate` says."""
+    """Measure R models by their logits [R, n, C] for class indices int64 [n], as `evaluate` says."""
     log_p = logits.to(torch.float64).log_softmax(-1)
     p = log_p.exp()
     ids = y.expand(p.shape[:-1])

@@ -11,7 +11,7 @@ from vicinal.keyed import Key
 
 
 @contextmanager
-def seeded(key: Key) -> Iterator[None]:
+def fork_rng(key: Key) -> Iterator[None]:
     """Let PyTorch's global generators start from a key, for this block; afterwards they are as they were."""
     seed = int(key.generator().integers(2**63))
     with torch.random.fork_rng():

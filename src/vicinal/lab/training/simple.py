@@ -1,4 +1,4 @@
-"""The plain loop: one small network, examples in memory, one process. The loop of the paper's runs is `loop.py`.
+"""The plain loop: one small model, examples in memory, one process. The loop of the paper's runs is `loop.py`.
 
 A run is a pure function of the data, its rows, its seed, its vicinity and its training. Initial weights, order,
 augmentation and dropout are keyed by the seed and not by the vicinity, so that runs of one seed differ in it alone.
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.data.loading import Examples
-from vicinal.lab.training.seeding import seeded
+from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.training.seeding import fork_rng
 from vicinal.vicinity import Vicinity
 
 _ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
@@ -27,9 +27,9 @@ _BLOCK = 256  # examples evaluated at once
 
 @dataclass(frozen=True)
 class Training:
-    """How every network is trained: AdamW, and a learning rate that falls to 0 along a half cosine."""
+    """How every model is trained: AdamW, and a learning rate that falls to 0 along a half cosine."""
 
-    network: str  # a name of lab/models, or package.module:factory
+    model: str  # a name of lab/models, or package.module:factory
     epochs: int
     batch: int = 64
     learning_rate: float = 1e-3  # at the start
@@ -45,16 +45,16 @@ class Training:
         return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
-def initial(training: Training, data: Examples, seed: int) -> nn.Module:
-    """Build the network with the first weights of a seed."""
-    with seeded(Key(seed, 0, 0, 0, _WEIGHTS)):
-        network = models.fitting(training.network, len(data.classes), tuple(data.inputs.shape[1:]))
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # twice as fast on a CPU
+def init_model(training: Training, data: InMemoryDataset, seed: int) -> nn.Module:
+    """Build the model with the first weights of a seed."""
+    with fork_rng(Key(seed, 0, 0, 0, _WEIGHTS)):
+        model = models.build_for_shape(training.model, len(data.classes), tuple(data.inputs.shape[1:]))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # twice as fast on a CPU
 
 
 def train(
     training: Training,
-    data: Examples,
+    data: InMemoryDataset,
     rows: Tensor,
     vicinity: Vicinity,
     seed: int,
@@ -62,7 +62,7 @@ def train(
     score: Callable[[nn.Module], float] | None = None,
     until: int | None = None,
 ) -> tuple[nn.Module, int]:
-    """Train a network.
+    """Train a model.
 
     Args:
         training: how.
@@ -70,46 +70,46 @@ def train(
         rows: int64, those to train on.
         vicinity: what mixes them.
         seed: of everything random.
-        after_epoch: called with the epoch, from 1, and the network.
+        after_epoch: called with the epoch, from 1, and the model.
         score: for `patience`, lower is better.
         until: stop after this epoch, as a run that found its best weights there.
 
     Returns:
-        The network, and the epoch whose weights it has: with `patience` the best, else the last.
+        The model, and the epoch whose weights it has: with `patience` the best, else the last.
 
     """
-    network = initial(training, data, seed)
-    optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    model = init_model(training, data, seed)
+    optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)
     batches = training.batches(len(rows))
     best, best_epoch, best_state = math.inf, 0, None
     done = 0
     for epoch in range(training.epochs if until is None else until):
-        network.train()
+        model.train()
         order = torch.from_numpy(Key(seed, 0, 0, epoch, _ORDER).generator().permutation(len(rows)))
         for i, mine in enumerate(rows[order].split(training.batch)[:batches]):
             step = epoch * batches + i
             for group in optimizer.param_groups:
                 group["lr"] = training.rate(step / (training.epochs * batches))
-            take_step(network, optimizer, data, mine, vicinity, Key(seed, 0, 0, step), epoch)
+            train_step(model, optimizer, data, mine, vicinity, Key(seed, 0, 0, step), epoch)
         done = epoch + 1
         if after_epoch is not None:
-            after_epoch(done, network)
+            after_epoch(done, model)
         if training.patience is not None and score is not None:
-            found = score(network)
+            found = score(model)
             if found < best:
-                best, best_epoch, best_state = found, done, copy.deepcopy(network.state_dict())
+                best, best_epoch, best_state = found, done, copy.deepcopy(model.state_dict())
             elif done - best_epoch >= training.patience:
                 break
     if best_state is None:
-        return network, done
-    network.load_state_dict(best_state)
-    return network, best_epoch
+        return model, done
+    model.load_state_dict(best_state)
+    return model, best_epoch
 
 
-def take_step(
-    network: nn.Module,
+def train_step(
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    data: Examples,
+    data: InMemoryDataset,
     rows: Tensor,
     vicinity: Vicinity,
     key: Key,
@@ -118,8 +118,8 @@ def take_step(
     """Take one step on some rows; key is that of (seed, 0, 0, step)."""
     x, y = data.batch(rows, key)
     plan = vicinity.plan(len(y), y, x, step=key.step, epoch=epoch, seed=key.seed, rank=0, worker=0)
-    with seeded(key._replace(stream=_DROPOUT)):
-        out = network(plan(x))
+    with fork_rng(key._replace(stream=_DROPOUT)):
+        out = model(plan(x))
     loss = F.cross_entropy(out, plan.target(y))
     optimizer.zero_grad()
     loss.backward()
@@ -127,13 +127,13 @@ def take_step(
 
 
 @torch.inference_mode()
-def outputs(network: nn.Module, data: Examples, rows: Tensor, noise: Tensor | None = None) -> Tensor:
+def outputs(model: nn.Module, data: InMemoryDataset, rows: Tensor, noise: Tensor | None = None) -> Tensor:
     """Give logits [n, classes] of rows int64 [n], as they are or with noise [n, ...] added to the inputs."""
-    network.eval()
+    model.eval()
     blocks = []
     for start in range(0, len(rows), _BLOCK):
         x, _ = data.batch(rows[start : start + _BLOCK], None)
         if noise is not None:
             x = x + noise[start : start + _BLOCK]
-        blocks.append(network(x))
+        blocks.append(model(x))
     return torch.cat(blocks)

@@ -1,4 +1,4 @@
-"""Many small networks trained at once: the runs of a comparison as one batch of networks.
+"""Many small models trained at once: the runs of a comparison as one batch of models.
 
 Run r of the fleet is the plain loop
 
@@ -55,12 +55,12 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Part:
+class StackedSplit:
     """The rows of one part (training, validation or test) of S splits.
 
     Args:
         inputs: float [S, n, D].
-        targets: int64 class ids [S, n], or float [S, n] for regression.
+        targets: int64 class indices [S, n], or float [S, n] for regression.
 
     """
 
@@ -69,8 +69,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One network: which split it trains on, its seed, its vicinity, and what it does otherwise than the training says."""
+class MLPRun:
+    """One model: which split it trains on, its seed, its vicinity, and what it does otherwise than the training says."""
 
     split: int
     seed: int
@@ -79,34 +79,36 @@ class Run:
     weight_decay: float | None = None
 
 
-class Trained(NamedTuple):
-    """Trained networks, in the order of their runs, and the epoch whose weights each of them has."""
+class TrainResult(NamedTuple):
+    """Trained models, in the order of their runs, and the epoch whose weights each of them has."""
 
-    networks: Networks
+    models: StackedMLP
     epochs: list[int]
 
 
-class Networks:
-    """R networks of one shape: weights [R, in, out] and biases [R, 1, out] for each layer."""
+class StackedMLP:
+    """R models of one shape: weights [R, in, out] and biases [R, 1, out] for each layer."""
 
     def __init__(self, weights: list[Tensor], biases: list[Tensor]) -> None:
         self.weights = weights
         self.biases = biases
 
     def __len__(self) -> int:
-        """Number of networks."""
+        """Number of models."""
         return len(self.weights[0])
 
-    def to(self, device: torch.device) -> Networks:
-        """Give the same networks on a device."""
-        return Networks([w.to(device) for w in self.weights], [b.to(device) for b in self.biases])
+    def to(self, device: torch.device) -> StackedMLP:
+        """Give the same models on a device."""
+        return StackedMLP([w.to(device) for w in self.weights], [b.to(device) for b in self.biases])
 
-    def __getitem__(self, runs: slice | list[int]) -> Networks:
-        """Give some of the networks."""
-        return Networks([w[runs] for w in self.weights], [b[runs] for b in self.biases])
+    def __getitem__(self, runs: slice | list[int]) -> StackedMLP:
+        """Give some of the models."""
+        return StackedMLP([w[runs] for w in self.weights], [b[runs] for b in self.biases])
 
     @staticmethod
-    def initial(seeds: Sequence[int], inputs: int, hidden: Sequence[int], outputs: int, dtype: torch.dtype) -> Networks:
+    def initial(
+        seeds: Sequence[int], inputs: int, hidden: Sequence[int], outputs: int, dtype: torch.dtype
+    ) -> StackedMLP:
         """Draw initial weights as nn.Linear does, uniform in +-1/sqrt(in), a pure function of each seed."""
         widths = [inputs, *hidden, outputs]
         layers = list(pairwise(widths))
@@ -115,7 +117,7 @@ class Networks:
         def stack(part: int) -> list[Tensor]:
             return [torch.stack([drawn[seed][i][part] for seed in seeds]).to(dtype) for i in range(len(layers))]
 
-        return Networks(stack(0), stack(1))
+        return StackedMLP(stack(0), stack(1))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Give outputs [R, n, C] for inputs [n, D], the same for all, or [R, n, D]."""
@@ -130,7 +132,7 @@ class Networks:
         return layers
 
     def state_dict(self, run: int) -> dict[str, Tensor]:
-        """Give one network as the state of an `MLP`."""
+        """Give one model as the state of an `MLP`."""
         state = {}
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             state[f"layers.{i}.weight"] = weight[run].T.contiguous()
@@ -155,23 +157,23 @@ def order(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 def train(
-    runs: Sequence[Run],
-    data: Part,
+    runs: Sequence[MLPRun],
+    data: StackedSplit,
     classes: int,
     training: Training,
-    after_epoch: Callable[[int, Networks, list[int]], None] | None = None,
-    score: Callable[[Networks, Sequence[Run]], Sequence[float]] | None = None,
-) -> Trained:
+    after_epoch: Callable[[int, StackedMLP, list[int]], None] | None = None,
+    score: Callable[[StackedMLP, Sequence[MLPRun]], Sequence[float]] | None = None,
+) -> TrainResult:
     """Train all runs together.
 
     Args:
         runs: the runs; each names its split in `data`. Put runs of equal learning rate and weight decay side by side.
-        data: the training rows of the splits; their dtype and device are the networks'.
+        data: the training rows of the splits; their dtype and device are the models'.
         classes: number of classes, or 0 for regression (one output, squared error).
         training: epochs, batch, widths, learning rate, weight decay, patience.
-        after_epoch: called with the number of epochs done (1, 2, ...), the networks still in training, and the
+        after_epoch: called with the number of epochs done (1, 2, ...), the models still in training, and the
             positions of their runs.
-        score: for `training.patience`: gives one number for each network, lower is better; called after each epoch.
+        score: for `training.patience`: gives one number for each model, lower is better; called after each epoch.
             A run that has not improved for `patience` epochs stops; each run ends with its best weights.
 
     Raises:
@@ -182,41 +184,41 @@ def train(
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
     inputs = data.inputs.shape[2]
     numbers = _numbers(data, classes)
-    networks = Networks.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
-    networks = networks.to(data.inputs.device)
-    optimizer = _Optimizer(networks, runs, training)
-    best = _Best(networks) if score is not None else None
+    models = StackedMLP.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
+    models = models.to(data.inputs.device)
+    optimizer = _Optimizer(models, runs, training)
+    best = _Best(models) if score is not None else None
     active = list(range(len(runs)))
     step = 0
     for epoch in range(training.epochs):
         mine = [runs[i] for i in active]
         for x_RBD, t_RBC in _batches(mine, data, numbers, epoch, step, training.batch):
-            optimizer.step(step, _gradients(networks, x_RBD, t_RBC, classes))
+            optimizer.step(step, _gradients(models, x_RBD, t_RBC, classes))
             step += 1
         if after_epoch is not None:
-            after_epoch(epoch + 1, networks, active)
+            after_epoch(epoch + 1, models, active)
         if score is not None and best is not None and training.patience is not None:
-            waited = best.take(epoch + 1, active, networks, score(networks, mine))
+            waited = best.take(epoch + 1, active, models, score(models, mine))
             keep = [i for i, epochs in enumerate(waited) if epochs < training.patience]
             if len(keep) < len(active):
                 active = [active[i] for i in keep]
                 if not active:
                     break
-                networks = networks[keep]
-                optimizer = optimizer.of(keep, networks, [runs[i] for i in active], training)
+                models = models[keep]
+                optimizer = optimizer.of(keep, models, [runs[i] for i in active], training)
     if best is not None:
-        return Trained(best.networks, best.epochs)
-    return Trained(networks, [training.epochs] * len(runs))
+        return TrainResult(best.models, best.epochs)
+    return TrainResult(models, [training.epochs] * len(runs))
 
 
-def _numbers(data: Part, classes: int) -> Tensor:
+def _numbers(data: StackedSplit, classes: int) -> Tensor:
     """Give all targets as numbers [S * n, C]: one-hot, or the one number of a regression."""
     targets = data.targets.flatten()
     return F.one_hot(targets, classes).to(data.inputs.dtype) if classes else targets[:, None]
 
 
 def _batches(
-    runs: Sequence[Run], data: Part, numbers: Tensor, epoch: int, step: int, batch: int
+    runs: Sequence[MLPRun], data: StackedSplit, numbers: Tensor, epoch: int, step: int, batch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the mixed batches of one epoch: inputs [R, B, D] and numeric targets [R, B, C], in each run's own order."""
     rows = data.inputs.shape[1]
@@ -241,7 +243,7 @@ def _take(table: Tensor, rows_RB: Tensor) -> Tensor:
 
 
 def _pairs(
-    runs: Sequence[Run], sizes: Sequence[int], step: int, device: torch.device
+    runs: Sequence[MLPRun], sizes: Sequence[int], step: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Yield for each batch the partners [R, B] and the weights [R, 1, 1], drawn for the whole epoch at once.
 
@@ -264,7 +266,7 @@ def _pairs(
 
 
 def _mix_one_by_one(
-    runs: Sequence[Run], x_RBD: Tensor, y_RB: Tensor, t_RBC: Tensor, epoch: int, step: int
+    runs: Sequence[MLPRun], x_RBD: Tensor, y_RB: Tensor, t_RBC: Tensor, epoch: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """Draw and apply each run's plan by itself."""
     mixed = []
@@ -277,16 +279,16 @@ def _mix_one_by_one(
 
 
 class _Optimizer:
-    """AdamW over stacked networks, each with its own learning rate and weight decay.
+    """AdamW over stacked models, each with its own learning rate and weight decay.
 
-    Neighbouring runs of equal settings are one group: views of the stacks, so that PyTorch's fused kernel does the work.
+    Neighboring runs of equal settings are one group: views of the stacks, so that PyTorch's fused kernel does the work.
     (The functional form, because the class brings PyTorch's compiler with it, a second at the start of each worker.)
     """
 
     def __init__(
-        self, networks: Networks, runs: Sequence[Run], training: Training, moments: list[list[Tensor]] | None = None
+        self, models: StackedMLP, runs: Sequence[MLPRun], training: Training, moments: list[list[Tensor]] | None = None
     ) -> None:
-        parameters = [*networks.weights, *networks.biases]
+        parameters = [*models.weights, *models.biases]
         self._moments = moments or [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
         settings = [
             (
@@ -313,45 +315,45 @@ class _Optimizer:
                 amsgrad=False, maximize=False, foreach=False, capturable=False, differentiable=False,
             )  # fmt: skip
 
-    def of(self, keep: list[int], networks: Networks, runs: Sequence[Run], training: Training) -> _Optimizer:
-        """Give the optimiser of the networks at positions `keep`, which go on as if they had been alone."""
-        kept = torch.tensor(keep, device=networks.weights[0].device)
-        return _Optimizer(networks, runs, training, [[tensor[kept] for tensor in stack] for stack in self._moments])
+    def of(self, keep: list[int], models: StackedMLP, runs: Sequence[MLPRun], training: Training) -> _Optimizer:
+        """Give the optimizer of the models at positions `keep`, which go on as if they had been alone."""
+        kept = torch.tensor(keep, device=models.weights[0].device)
+        return _Optimizer(models, runs, training, [[tensor[kept] for tensor in stack] for stack in self._moments])
 
 
 class _Best:
     """The best weights of each run so far, and when they were."""
 
-    def __init__(self, networks: Networks) -> None:
-        self.networks = Networks([w.clone() for w in networks.weights], [b.clone() for b in networks.biases])
-        self.epochs = [0] * len(networks)
-        self._scores = [math.inf] * len(networks)
+    def __init__(self, models: StackedMLP) -> None:
+        self.models = StackedMLP([w.clone() for w in models.weights], [b.clone() for b in models.biases])
+        self.epochs = [0] * len(models)
+        self._scores = [math.inf] * len(models)
 
-    def take(self, epoch: int, active: list[int], networks: Networks, scores: Sequence[float]) -> list[int]:
+    def take(self, epoch: int, active: list[int], models: StackedMLP, scores: Sequence[float]) -> list[int]:
         """Keep the weights of runs that improved; give for each active run how many epochs it has not."""
         for position, (i, score) in enumerate(zip(active, scores, strict=True)):
             if score < self._scores[i]:
                 self._scores[i], self.epochs[i] = score, epoch
                 for mine, now in (
-                    *zip(self.networks.weights, networks.weights, strict=True),
-                    *zip(self.networks.biases, networks.biases, strict=True),
+                    *zip(self.models.weights, models.weights, strict=True),
+                    *zip(self.models.biases, models.biases, strict=True),
                 ):
                     mine[i].copy_(now[position])
         return [epoch - self.epochs[i] for i in active]
 
 
-def _gradients(networks: Networks, x_RBD: Tensor, t_RBC: Tensor, classes: int) -> list[Tensor]:
+def _gradients(models: StackedMLP, x_RBD: Tensor, t_RBC: Tensor, classes: int) -> list[Tensor]:
     """Give the gradients of each run's mean loss, weights then biases; t are soft labels or regression targets."""
-    layers = networks._activations(x_RBD)
+    layers = models._activations(x_RBD)
     batch = x_RBD.shape[1]
     if classes:  # cross-entropy with soft labels that sum to 1
         slope = layers[-1].softmax(2).sub_(t_RBC).mul_(1 / batch)
     else:  # squared error
         slope = layers[-1].sub(t_RBC).mul_(2 / batch)
     weights, biases = [], []
-    for i in reversed(range(len(networks.weights))):
+    for i in reversed(range(len(models.weights))):
         weights.append(layers[i].mT @ slope)
         biases.append(slope.sum(1, keepdim=True))
         if i:
-            slope = torch.ops.aten.threshold_backward(slope @ networks.weights[i].mT, layers[i], 0)
+            slope = torch.ops.aten.threshold_backward(slope @ models.weights[i].mT, layers[i], 0)
     return [*reversed(weights), *reversed(biases)]

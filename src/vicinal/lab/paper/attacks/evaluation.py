@@ -1,4 +1,4 @@
-"""How often networks err on pictures as they are, and on the same pictures attacked."""
+"""How often models err on images as they are, and on the same images attacked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab.paper.attacks.gradient import Attack
-from vicinal.lab.paper.attacks.network import evaluating
+from vicinal.lab.paper.attacks.model import eval_mode
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of pictures in [0, 1].
+    """Shares of images in [0, 1].
 
     Args:
-        examples: how many pictures.
+        examples: how many images.
         clean_top1: whose true class is not the first answer, as they are.
-        clean_top5: whose true class is not among the first five; None for networks of five classes or fewer.
+        clean_top5: whose true class is not among the first five; None for models of five classes or fewer.
         top1: likewise, attacked.
         top5: likewise, attacked.
 
@@ -35,21 +35,21 @@ class Errors:
 def evaluate(
     attack: Attack, source: nn.Module, targets: Mapping[str, nn.Module], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, Errors]:
-    """Attack pictures on one network and measure others on them.
+    """Attack images on one model and measure others on them.
 
     A target that is `source` itself is attacked in a white box, any other one in a black box.
 
     Args:
         attack: what is done.
-        source: the network on which it is done; takes pixels in [0, 255], as the targets do (`PixelNetwork`).
-        targets: the networks measured, by any names.
+        source: the model on which it is done; takes pixels in [0, 255], as the targets do (`PixelModel`).
+        targets: the models measured, by any names.
         batches: pixels [n, c, ...] in [0, 255] and true labels int64 [n].
 
     Returns:
         For each target its errors.
 
     Raises:
-        ValueError: there are no pictures, or an answer is not finite.
+        ValueError: there are no images, or an answer is not finite.
 
     """
     counts = {name: torch.zeros(4, dtype=torch.int64) for name in targets}
@@ -57,13 +57,13 @@ def evaluate(
     for batch, (x, y) in enumerate(batches):
         attacked = attack(source, x, y, batch=batch)
         examples += len(y)
-        for name, network in targets.items():
-            with evaluating(network), torch.no_grad():
-                clean_logits, logits = network(x), network(attacked)
+        for name, model in targets.items():
+            with eval_mode(model), torch.no_grad():
+                clean_logits, logits = model(x), model(attacked)
             classes[name] = logits.shape[1]
             counts[name] += torch.stack([*wrong(clean_logits, y), *wrong(logits, y)]).cpu()
     if not examples:
-        raise ValueError("there are no pictures to attack")
+        raise ValueError("there are no images to attack")
     shares = {name: (count.double() / examples).tolist() for name, count in counts.items()}
     return {
         name: Errors(
@@ -76,7 +76,7 @@ def evaluate(
 def wrong(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Count the rows of logits [n, k] whose class y is not the first answer, and is not among the first five."""
     if not torch.isfinite(logits).all():
-        raise ValueError("the network's answers are not finite: check its weights")
+        raise ValueError("the model's answers are not finite: check its weights")
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     right = best == y[:, None]
     return (~right[:, 0]).sum(), (~right.any(1)).sum()

@@ -1,7 +1,7 @@
 """The attacks of the paper's section 3.5, FGSM and iterated FGSM, and PGD, which is stronger and not of the paper.
 
-All of them stay in a box around each picture: no pixel moves by more than epsilon, and none leaves [0, 255]. They climb
-the cross-entropy J of the network that crafts; whether it is the network attacked (white box) or another one (black box)
+All of them stay in a box around each image: no pixel moves by more than epsilon, and none leaves [0, 255]. They climb
+the cross-entropy J of the model that crafts; whether it is the model attacked (white box) or another one (black box)
 makes no difference here.
 
     FGSM            x' = clip(x + epsilon sign(grad_x J(x, y)))                     Goodfellow et al. 2015, section 4
@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vicinal.keyed import Key
-from vicinal.lab.paper.attacks.network import as_float, evaluating
+from vicinal.lab.paper.attacks.model import as_float, eval_mode
 
 Label = Literal["true", "predicted"]
 
@@ -32,20 +32,20 @@ _START = 2**63 + 6  # the stream of PGD's first points
 
 
 class Attack(Protocol):
-    """What changes pictures so that a network errs."""
+    """What changes images so that a model errs."""
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
-        """Craft adversarial pictures on a network.
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+        """Craft adversarial images on a model.
 
         Args:
-            network: takes pixels in [0, 255], as `PixelNetwork` does. It evaluates meanwhile, whatever its mode; its
+            model: takes pixels in [0, 255], as `PixelModel` does. It evaluates meanwhile, whatever its mode; its
                 modes, gradients and running statistics are left as they were.
             x: pixels [n, c, ...] in [0, 255], uint8 or floating point. Not changed.
             y: true labels, int64 [n].
             batch: which batch this is; what is drawn at random differs between batches.
 
         Returns:
-            Pixels of the shape of x, float64 if x is, else float32; not rounded to whole grey levels.
+            Pixels of the shape of x, float64 if x is, else float32; not rounded to whole gray levels.
 
         Raises:
             ValueError: x or y are not these, or the gradient is not finite.
@@ -62,8 +62,8 @@ class FGSM:
     Examples", ICLR 2015, section 4.
 
     Args:
-        epsilon: the largest change of a pixel, in grey levels of 255, >= 0.
-        label: "true": y; "predicted": what the crafting network says of x, as if y were not known.
+        epsilon: the largest change of a pixel, in gray levels of 255, >= 0.
+        label: "true": y; "predicted": what the crafting model says of x, as if y were not known.
 
     """
 
@@ -73,11 +73,11 @@ class FGSM:
     def __post_init__(self) -> None:
         _check(self.epsilon, self.label)
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `Attack`."""
         x = checked(x, y)
-        with evaluating(network):
-            return _climb(network, x, x, _labels(network, x, y, self.label), self.epsilon, self.epsilon, steps=1)
+        with eval_mode(model):
+            return _climb(model, x, x, _labels(model, x, y, self.label), self.epsilon, self.epsilon, steps=1)
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,13 @@ class IteratedFGSM:
     """Iterated FGSM, the "basic iterative method": `steps` times x <- clip(x + step sign(grad_x J(x, y))).
 
     clip is to [x_0 - epsilon, x_0 + epsilon] and [0, 255], after each step. A predicted label is that of the original
-    picture, for all steps. Source: Kurakin, Goodfellow and Bengio, "Adversarial Examples in the Physical World", ICLR
+    image, for all steps. Source: Kurakin, Goodfellow and Bengio, "Adversarial Examples in the Physical World", ICLR
     2017 workshop, section 2.2.
 
     Args:
-        epsilon: the largest change of a pixel in all, in grey levels of 255, >= 0.
+        epsilon: the largest change of a pixel in all, in gray levels of 255, >= 0.
         steps: how many, >= 1.
-        step: the change of a step in grey levels, > 0; None: epsilon / steps, with which the last step just reaches the
+        step: the change of a step in gray levels, > 0; None: epsilon / steps, with which the last step just reaches the
             edge of the box.
         label: as for `FGSM`.
 
@@ -105,30 +105,30 @@ class IteratedFGSM:
     def __post_init__(self) -> None:
         _check(self.epsilon, self.label, self.steps, self.step)
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `Attack`."""
         x = checked(x, y)
         step = self.epsilon / self.steps if self.step is None else self.step
-        with evaluating(network):
-            return _climb(network, x, x, _labels(network, x, y, self.label), self.epsilon, step, self.steps)
+        with eval_mode(model):
+            return _climb(model, x, x, _labels(model, x, y, self.label), self.epsilon, step, self.steps)
 
 
 @dataclass(frozen=True)
 class PGD:
     """Projected gradient descent: iterated FGSM from points drawn evenly from the box, the best of several restarts.
 
-    The best is the first with which the crafting network errs, else that of the largest loss. Not of the paper, and not
+    The best is the first with which the crafting model errs, else that of the largest loss. Not of the paper, and not
     AutoAttack. Source: Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards Deep Learning Models Resistant to
     Adversarial Attacks", ICLR 2018, section 2.1.
 
     Args:
-        epsilon: the largest change of a pixel in all, in grey levels of 255, >= 0.
+        epsilon: the largest change of a pixel in all, in gray levels of 255, >= 0.
         steps: of each restart, >= 1.
-        step: the change of a step in grey levels, > 0; None: 2.5 epsilon / steps, with which every edge of the box can
+        step: the change of a step in gray levels, > 0; None: 2.5 epsilon / steps, with which every edge of the box can
             be reached from every point.
         restarts: how many, >= 1.
         seed: of the points; with it and `batch` they are decided, on every device.
-        label: as for `FGSM`; with "predicted", the network errs when it leaves its own first answer.
+        label: as for `FGSM`; with "predicted", the model errs when it leaves its own first answer.
 
     """
 
@@ -144,20 +144,20 @@ class PGD:
         if self.restarts < 1:
             raise ValueError(f"restarts must be 1 or more, got {self.restarts}")
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `Attack`."""
         x = checked(x, y)
         step = 2.5 * self.epsilon / self.steps if self.step is None else self.step
         best = x
-        with evaluating(network):
-            label = _labels(network, x, y, self.label)
+        with eval_mode(model):
+            label = _labels(model, x, y, self.label)
             least = x.new_full((len(x),), -math.inf, dtype=torch.float64)
             for restart in range(self.restarts):
                 draw = Key(self.seed, 0, 0, batch, _START + 8 * restart).generator().uniform(-1, 1, tuple(x.shape))
                 start = x + self.epsilon * torch.from_numpy(draw).to(x)
-                found = _climb(network, start, x, label, self.epsilon, step, self.steps)
+                found = _climb(model, start, x, label, self.epsilon, step, self.steps)
                 with torch.no_grad():
-                    logits = network(found).double()
+                    logits = model(found).double()
                 loss = F.cross_entropy(logits, label, reduction="none")
                 # one that errs is better than any that does not, and the first of them is kept
                 score = torch.where(logits.argmax(1) != label, math.inf, loss)
@@ -167,10 +167,10 @@ class PGD:
         return best
 
 
-def input_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Give the gradient of each example's own loss with respect to its pixels, of the shape and dtype of x.
 
-    The losses are added, not averaged, and computed from the logits in float64: where a network is sure, 1 - p is
+    The losses are added, not averaged, and computed from the logits in float64: where a model is sure, 1 - p is
     rounded to 0 in float32, and with it a part of the gradient.
 
     Raises:
@@ -179,10 +179,10 @@ def input_gradient(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """
     with torch.inference_mode(False), torch.enable_grad():  # whatever mode the caller is in
         pixels = x.detach().clone().requires_grad_()
-        loss = F.cross_entropy(network(pixels).double(), y.clone(), reduction="sum")
+        loss = F.cross_entropy(model(pixels).double(), y.clone(), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, pixels)  # of nothing else: parameters keep the gradients they have
     if not torch.isfinite(gradient).all():
-        raise ValueError("the gradient with respect to the pixels is not finite: check the network's weights")
+        raise ValueError("the gradient with respect to the pixels is not finite: check the model's weights")
     return gradient
 
 
@@ -198,20 +198,20 @@ def box(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return low.clamp(min=0.0), high.clamp(max=255.0)
 
 
-def _climb(network: nn.Module, start: Tensor, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
-    """Take steps along the sign of the gradient, each clipped to the box around x; the network evaluates already."""
+def _climb(model: nn.Module, start: Tensor, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
+    """Take steps along the sign of the gradient, each clipped to the box around x; the model evaluates already."""
     low, high = box(x, epsilon)
     found = start.clamp(low, high)
     for _ in range(steps):
-        found = (found + step * input_gradient(network, found, y).sign()).clamp(low, high)
+        found = (found + step * input_gradient(model, found, y).sign()).clamp(low, high)
     return found
 
 
-def _labels(network: nn.Module, x: Tensor, y: Tensor, label: Label) -> Tensor:
+def _labels(model: nn.Module, x: Tensor, y: Tensor, label: Label) -> Tensor:
     if label == "true":
         return y
     with torch.no_grad():
-        return network(x).argmax(1)
+        return model(x).argmax(1)
 
 
 def checked(x: Tensor, y: Tensor) -> Tensor:
@@ -221,16 +221,16 @@ def checked(x: Tensor, y: Tensor) -> Tensor:
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise ValueError(f"labels must be int64 [{len(x)}], got {y.dtype} {list(y.shape)}")
     if not ((x >= 0) & (x <= 255)).all():
-        raise ValueError("pixels must lie in [0, 255]: give them before they are normalised")
+        raise ValueError("pixels must lie in [0, 255]: give them before they are normalized")
     return as_float(x).detach()
 
 
 def _check(epsilon: float, label: str, steps: int = 1, step: float | None = None) -> None:
     if not (epsilon >= 0 and math.isfinite(epsilon)):
-        raise ValueError(f"epsilon is in grey levels of 255 and must be finite and >= 0, got {epsilon}")
+        raise ValueError(f"epsilon is in gray levels of 255 and must be finite and >= 0, got {epsilon}")
     if label not in ("true", "predicted"):
         raise ValueError(f"label is 'true' or 'predicted', got {label!r}")
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, got {steps}")
     if step is not None and not (step > 0 and math.isfinite(step)):
-        raise ValueError(f"step is in grey levels of 255 and must be finite and > 0, got {step}")
+        raise ValueError(f"step is in gray levels of 255 and must be finite and > 0, got {step}")

@@ -1,4 +1,4 @@
-"""AutoAttack, so that nobody takes a network for robust because two weak attacks failed; not of the paper."""
+"""AutoAttack, so that nobody takes a model for robust because two weak attacks failed; not of the paper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.attacks.gradient import box, checked
-from vicinal.lab.paper.attacks.network import evaluating
+from vicinal.lab.paper.attacks.model import eval_mode
 
 _SEED = 2**63 + 7  # the stream of AutoAttack's seed
 _CLASSES = 10  # the standard version aims at nine other classes
@@ -23,15 +23,15 @@ _CLASSES = 10  # the standard version aims at nine other classes
 
 @dataclass(frozen=True)
 class AutoAttack:
-    """The standard AutoAttack: four attacks without settings, each on the pictures that withstood those before it.
+    """The standard AutoAttack: four attacks without settings, each on the images that withstood those before it.
 
     APGD on the cross-entropy, APGD and FAB aimed at nine other classes each, and Square, which needs no gradient.
-    Pictures that the network gets wrong anyway are left as they are, so that the top-5 error after it says nothing.
+    Images that the model gets wrong anyway are left as they are, so that the top-5 error after it says nothing.
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks", ICML 2020. The code is theirs, as the package pyautoattack has it.
 
     Args:
-        epsilon: the largest change of a pixel, in grey levels of 255, > 0.
+        epsilon: the largest change of a pixel, in gray levels of 255, > 0.
         seed: of what it draws; with it and `batch` that is decided, on one kind of device.
 
     """
@@ -41,14 +41,14 @@ class AutoAttack:
 
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and math.isfinite(self.epsilon)):
-            raise ValueError(f"epsilon is in grey levels of 255 and must be finite and > 0, got {self.epsilon}")
+            raise ValueError(f"epsilon is in gray levels of 255 and must be finite and > 0, got {self.epsilon}")
 
     @staticmethod
     def installed() -> bool:
         """Whether its package is there."""
         return importlib.util.find_spec("pyautoattack") is not None
 
-    def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `gradient.Attack`. True labels are used.
 
         Raises:
@@ -64,39 +64,39 @@ class AutoAttack:
         if not len(pixels):
             return pixels
         seed = int(Key(self.seed, 0, 0, batch, _SEED).generator().integers(2**31))
-        with evaluating(network), torch.inference_mode(False), _contained(network):
+        with eval_mode(model), torch.inference_mode(False), _contained(model):
             with torch.no_grad():
-                classes = network(pixels[:1]).shape[1]
+                classes = model(pixels[:1]).shape[1]
             if classes < _CLASSES:
                 raise ValueError(f"AutoAttack's standard version needs {_CLASSES} classes or more, found {classes}")
             attack = pyautoattack.AutoAttack(
-                _UnitNetwork(network), eps=self.epsilon / 255, seed=seed, device=pixels.device, version="standard"
+                _UnitModel(model), eps=self.epsilon / 255, seed=seed, device=pixels.device, version="standard"
             )
-            # the package takes views that pictures in channels_last do not have
+            # the package takes views that images in channels_last do not have
             unit = pixels.clone(memory_format=torch.contiguous_format) / 255
             found, _ = attack.run_standard_evaluation(unit, y.clone(), batch_size=len(pixels))
         return (found.detach() * 255).clamp(*box(pixels, self.epsilon))  # its own bounds hold up to a rounding
 
 
-class _UnitNetwork(nn.Module):
-    """A network on pixels, for those that count from 0 to 1."""
+class _UnitModel(nn.Module):
+    """A model on pixels, for those that count from 0 to 1."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x * 255)
+        return self.model(x * 255)
 
 
 @contextmanager
-def _contained(network: nn.Module) -> Iterator[None]:
+def _contained(model: nn.Module) -> Iterator[None]:
     """Undo what the package does to what is around it.
 
-    It seeds the global generators, ends any tracing, and adds to the gradients of the network's parameters.
+    It seeds the global generators, ends any tracing, and adds to the gradients of the model's parameters.
     """
     trace = sys.gettrace()
-    learning = [p for p in network.parameters() if p.requires_grad]
+    learning = [p for p in model.parameters() if p.requires_grad]
     try:
         for p in learning:
             p.requires_grad_(False)

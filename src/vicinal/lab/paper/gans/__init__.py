@@ -1,1 +1,1 @@
-"""Generative adversarial networks whose discriminator is trained by mixup (paper, section 3.7)."""
+"""Generative adversarial models whose discriminator is trained by mixup (paper, section 3.7)."""

@@ -1,4 +1,4 @@
-"""Pictures of generated points, laid out as in the paper's figure 5, and of what was measured of them."""
+"""Images of generated points, laid out as in the paper's figure 5, and of what was measured of them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def measures(
     Args:
         path: the SVG file to write.
         sets: by name, from above.
-        methods: each with a colour, in this order.
+        methods: each with a color, in this order.
         curves: for (set, method), the results of its seeds.
 
     """
@@ -92,17 +92,17 @@ def measures(
         axes = fig.subplots(len(sets), len(columns), squeeze=False, sharex=True)
         for row, (name, modes) in zip(axes, sets.items(), strict=True):
             for ax, (title, (key, factor, radius)) in zip(row, columns.items(), strict=True):
-                for colour, method in zip(_COLOURS, methods, strict=True):
+                for color, method in zip(_COLOURS, methods, strict=True):
                     results = curves.get((name, method), ())
                     for result in results:
-                        ax.plot(result["iterations"], factor * np.array(result[key]), color=colour, lw=0.6, alpha=0.35)
+                        ax.plot(result["iterations"], factor * np.array(result[key]), color=color, lw=0.6, alpha=0.35)
                     if results:
                         mean = factor * np.mean([result[key] for result in results], axis=0)
-                        ax.plot(results[0]["iterations"], mean, color=colour, lw=1.8, label=method)
+                        ax.plot(results[0]["iterations"], mean, color=color, lw=1.8, label=method)
                 if radius is not None:
                     ax.axhline(100 * modes.even_share(radius), color="black", lw=0.8, ls=":")
                 ax.set_xscale("log")
-                ax.set_ylim(0, len(modes.centres) * 1.04 if key.startswith("modes") else None)
+                ax.set_ylim(0, len(modes.centers) * 1.04 if key.startswith("modes") else None)
                 ax.set_title(f"{name}: {title}", loc="left", fontsize=8)
                 ax.spines[["top", "right"]].set_visible(False)
         for ax in axes[-1]:

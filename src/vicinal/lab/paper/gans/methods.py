@@ -1,8 +1,8 @@
-"""What the discriminator of a GAN minimises and its generator maximises: plain, mixed, or with smoothed labels.
+"""What the discriminator of a GAN minimizes and its generator maximizes: plain, mixed, or with smoothed labels.
 
 All losses are the binary cross-entropy l of a logit with a label between 0 and 1; real points have the label 1. Every
-method plays the paper's game, in which the generator maximises what the discriminator minimises. (A generator that
-minimises l(d(g(z)), 1) instead is common, and another game.)
+method plays the paper's game, in which the generator maximizes what the discriminator minimizes. (A generator that
+minimizes l(d(g(z)), 1) instead is common, and another game.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give what the discriminator minimises, a number.
+        """Give what the discriminator minimizes, a number.
 
         Args:
             d: the discriminator.
@@ -39,7 +39,7 @@ class Method(ABC):
         """
 
     def payoff(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give what the generator maximises, for one batch: l(d(g(z)), 0), all of the plain game that depends on it."""
+        """Give what the generator maximizes, for one batch: l(d(g(z)), 0), all of the plain game that depends on it."""
         return cross_entropy(d(fake), 0.0)
 
 
@@ -71,7 +71,7 @@ class Mixed(Method):
 
     Args:
         alpha: > 0.
-        both: the generator maximises this loss too, through the mixing, as the formula has it. False: it plays the plain
+        both: the generator maximizes this loss too, through the mixing, as the formula has it. False: it plays the plain
             game, as in the author's demo, and only the discriminator sees mixed points.
 
     """

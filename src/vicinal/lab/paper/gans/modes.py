@@ -21,8 +21,8 @@ class Found:
 
     Args:
         modes: how many modes are covered. One is, when at least a tenth of its fair share (0.1 / number of modes) of all
-            points lies within the radius of its centre.
-        share: how many of all points lie within the radius of some centre, 0 to 1.
+            points lies within the radius of its center.
+        share: how many of all points lie within the radius of some center, 0 to 1.
 
     """
 
@@ -36,22 +36,22 @@ class Modes:
 
     Args:
         name: of the set.
-        centres: their means (x, y).
+        centers: their means (x, y).
         std: their standard deviation in each coordinate.
 
     """
 
     name: str
-    centres: tuple[tuple[float, float], ...]
+    centers: tuple[tuple[float, float], ...]
     std: float = 0.01
 
     @cached_property
     def _means(self) -> np.ndarray:
-        return np.array(self.centres, dtype=float)
+        return np.array(self.centers, dtype=float)
 
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw `n` points, float64 [n, 2]."""
-        which = generator.integers(0, len(self.centres), n)
+        which = generator.integers(0, len(self.centers), n)
         return self._means[which] + self.std * generator.standard_normal((n, 2))
 
     @property
@@ -64,11 +64,11 @@ class Modes:
         return (points.abs() <= self.window).all(1)
 
     def even_share(self, deviations: float) -> float:
-        """Give the share of points within such a radius of a centre, if they were spread evenly over the plotted square.
+        """Give the share of points within such a radius of a center, if they were spread evenly over the plotted square.
 
         Holds where no two of these circles meet and none reaches over the edge.
         """
-        return len(self.centres) * math.pi * (deviations * self.std) ** 2 / (2 * self.window) ** 2
+        return len(self.centers) * math.pi * (deviations * self.std) ** 2 / (2 * self.window) ** 2
 
     def found(self, points: Tensor, deviations: float) -> Found:
         """Measure points [n, 2] within a radius of so many standard deviations; points that are not finite are nowhere.
@@ -76,8 +76,8 @@ class Modes:
         Of the data itself, 1 - exp(-deviations**2 / 2) lie within: 98.9 % for 3.
         """
         distance, nearest = torch.cdist(points.double(), torch.from_numpy(self._means)).min(1)
-        counts = torch.bincount(nearest[distance <= deviations * self.std], minlength=len(self.centres))
-        least = _FAIR * len(points) / len(self.centres)
+        counts = torch.bincount(nearest[distance <= deviations * self.std], minlength=len(self.centers))
+        least = _FAIR * len(points) / len(self.centers)
         return Found(int((counts >= least).sum()), float(counts.sum()) / len(points))
 
 

@@ -4,8 +4,8 @@ Every draw is a function of (seed, step), so a run that was killed goes on from 
 to the last bit on a CPU, and methods with one seed share their first weights and the points and the noise of each step
 (all but `MixedBatches`, which takes twice as many).
 
-One network after another, not a batch of them: with 512 units the time goes into matrix products, and stacking five
-networks saved 0 % a network (256 units: 1 %; 128 units: 15 %).
+One model after another, not a batch of them: with 512 units the time goes into matrix products, and stacking five
+models saved 0 % a model (256 units: 1 %; 128 units: 15 %).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Settings:
 
     The paper trains "for 20,000 mini-batches of size 128", with "five iterations" of the discriminator "before every
     generator iteration". Here an iteration is one step of the generator with those of the discriminator before it, as in
-    the author's demo, whose figures are labelled with it. By the other reading, 20,000 minibatches of the discriminator,
+    the author's demo, whose figures are labeled with it. By the other reading, 20,000 minibatches of the discriminator,
     training ends after 4,000 iterations; a snapshot is taken there too.
     """
 
@@ -55,11 +55,11 @@ class Settings:
 
 
 class Gan:
-    """Two networks in training.
+    """Two models in training.
 
     Args:
         settings: of the run.
-        dtype: of the networks.
+        dtype: of the models.
 
     """
 
@@ -131,7 +131,7 @@ def train(
     Args:
         settings: of the run.
         folder: for checkpoints; if it holds some of this run, training goes on from there. They are removed at the end.
-        dtype: of the networks.
+        dtype: of the models.
         every_seconds: how often a checkpoint is written.
 
     Returns:
@@ -163,9 +163,9 @@ def train(
 
 
 @torch.no_grad()
-def _initialise(network: MLP, draws: np.random.Generator) -> None:
+def _initialise(model: MLP, draws: np.random.Generator) -> None:
     """Draw weights as nn.Linear does, uniform in +-1/sqrt(in), from a keyed generator."""
-    for layer in network.layers:
+    for layer in model.layers:
         assert isinstance(layer, nn.Linear)
         bound = 1 / math.sqrt(layer.in_features)
         for parameter in (layer.weight, layer.bias):
