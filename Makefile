@@ -81,7 +81,7 @@ test-kernels: .make/triton  ## the hand-written kernels, by Triton's interpreter
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/codespell
+	@$(BIN)/codespell src tests docs bench examples *.md Makefile pyproject.toml
 
 types: .make/dev  ## static types
 	@$(BIN)/pyright --warnings
