@@ -17,8 +17,9 @@ from vicinal import ERM, Mixup
 from vicinal.keyed import Key
 from vicinal.lab import parse
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Settings, conclude, methods
-from vicinal.lab.compare.table_comparison import Prepared, TableComparison, TableSettings
+from vicinal.lab.compare.comparison import conclude, methods
+from vicinal.lab.compare.settings import Settings, TableSettings
+from vicinal.lab.compare.table_comparison import Prepared, TableComparison
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble

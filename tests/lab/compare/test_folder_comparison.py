@@ -25,8 +25,9 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, cli, executor, models
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.classifier import Classifier
-from vicinal.lab.compare.folder_comparison import FolderComparison, FolderSettings
+from vicinal.lab.compare.folder_comparison import FolderComparison
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data import collection, speech_commands
 from vicinal.lab.data.collection import FolderDataset
 from vicinal.lab.data.loading import InMemoryDataset

@@ -25,7 +25,8 @@ from vicinal.lab.compare import report, runner, table_comparison
 from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.runner import Folder
-from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
+from vicinal.lab.compare.settings import TableSettings
+from vicinal.lab.compare.table_comparison import TableComparison
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import assemble

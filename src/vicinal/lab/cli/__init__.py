@@ -307,7 +307,7 @@ def _compare(args: argparse.Namespace, command: str) -> int:
 
 def _study(args: argparse.Namespace) -> Comparison[Any]:
     """Read the data, and give the comparison that was asked for."""
-    from vicinal.lab.compare import comparison
+    from vicinal.lab.compare.settings import ALPHAS, FolderSettings, TableSettings
     from vicinal.lab.data import table
     from vicinal.lab.errors import UserError
 
@@ -315,7 +315,7 @@ def _study(args: argparse.Namespace) -> Comparison[Any]:
         return [name for name in names if getattr(args, name) not in (None, [])]
 
     common: dict[str, Any] = {
-        "alphas": comparison.ALPHAS if args.alpha is None else args.alpha,
+        "alphas": ALPHAS if args.alpha is None else args.alpha,
         "named": tuple(args.named),
         **{name: getattr(args, name) for name in ("epochs", "noise", "perturb", "patience")},
         "learning_rate": args.learning_rate,
@@ -323,14 +323,14 @@ def _study(args: argparse.Namespace) -> Comparison[Any]:
         **{name: getattr(args, name) for name in given("seeds")},
     }
     if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
-        from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
+        from vicinal.lab.compare.table_comparison import TableComparison
 
         if wrong := given("model", "size", "augment"):
             raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
         settings = TableSettings(**common)
         return TableComparison(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
 
-    from vicinal.lab.compare.folder_comparison import FolderComparison, FolderSettings
+    from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import collection
 
     if wrong := given("target", "task", "drop"):

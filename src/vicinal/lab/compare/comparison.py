@@ -18,85 +18,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 import vicinal
 from vicinal.lab import parse, statistics
+from vicinal.lab.compare.settings import Settings
 from vicinal.lab.errors import UserError
 
 _CURVE_POINTS = 20
-_SEEDS = 10_000  # at most
-_FEWEST_EPOCHS = 10  # unless asked for fewer
-
-ALPHAS = (0.1, 0.2, 0.4, 1.0)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is compared, and how; everything that changes a result.
-
-    Args:
-        alphas: mixup's alphas, each > 0.
-        named: further vicinities as text, `Mixup(alpha=0.4, pairing=SameClass())`.
-        seeds: how many, >= 2; seeds count from 0.
-        epochs: for every run; None: enough for about `steps` steps, but 10 to `most_epochs` epochs.
-        noise: share of the training and validation labels replaced by random ones, in [0, 1]; test labels stay.
-        perturb: standard deviation of noise on the standardized test inputs, for a second test error; None: without.
-        batch: examples a step.
-        learning_rate: Adam's.
-        weight_decay: decoupled (AdamW), the same for all methods; 0 is Adam.
-        patience: stop a run after so many epochs without a better validation likelihood (RMSE for regression), and take
-            its best weights; None: train to the end, as the paper does.
-
-    """
-
-    alphas: tuple[float, ...] = ALPHAS
-    named: tuple[str, ...] = ()
-    seeds: int = 20
-    epochs: int | None = None
-    noise: float = 0.0
-    perturb: float | None = None
-    batch: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    patience: int | None = None
-
-    steps: ClassVar[int] = 3000
-    most_epochs: ClassVar[int] = 200
-
-    def __post_init__(self) -> None:
-        for alpha in self.alphas:
-            if not (alpha > 0 and math.isfinite(alpha)):
-                raise UserError(f"alpha must be a finite number > 0, got {alpha}; ERM, no mixing, is always compared")
-        if len(set(self.alphas)) < len(self.alphas):
-            raise UserError("an alpha is given twice; give each once")
-        if not self.alphas and not self.named:
-            raise UserError("there is nothing to compare with ERM: give an alpha or a vicinity")
-        if self.seeds < 2:
-            raise UserError(f"a comparison needs 2 seeds or more to tell a difference from luck, got {self.seeds}")
-        if self.seeds > _SEEDS:
-            raise UserError(f"more than {_SEEDS} seeds tell nothing that fewer do not, got {self.seeds}")
-        if self.epochs is not None and self.epochs < 1:
-            raise UserError(f"epochs must be 1 or more, got {self.epochs}")
-        if self.patience is not None and self.patience < 1:
-            raise UserError(f"patience counts epochs and must be 1 or more, got {self.patience}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise UserError(f"the learning rate must be a finite number > 0, got {self.learning_rate}")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise UserError(f"the weight decay must be a finite number >= 0, got {self.weight_decay}")
-        if not 0 <= self.noise <= 1:
-            raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
-        if self.perturb is not None and not (self.perturb >= 0 and math.isfinite(self.perturb)):
-            raise UserError(f"perturb is a standard deviation and must be finite and >= 0, got {self.perturb}")
-
-    def budget(self, steps_an_epoch: int) -> int:
-        """Give the number of epochs."""
-        if self.epochs is not None:
-            return self.epochs
-        return min(self.most_epochs, max(_FEWEST_EPOCHS, round(self.steps / steps_an_epoch)))
 
 
 @dataclass(frozen=True)

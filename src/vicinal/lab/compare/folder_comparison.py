@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.classifier import Classifier
-from vicinal.lab.compare.comparison import Comparison, RunId, Settings, Tick
+from vicinal.lab.compare.comparison import Comparison, RunId, Tick
+from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.collection import FolderDataset
 from vicinal.lab.data.label_noise import corrupt_labels
@@ -31,32 +32,11 @@ from vicinal.lab.training.scores import classification
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
-Augment = Literal["flip", "shift", "none"]
-
 _PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, as for tables
 _CURVE_ROWS = 500  # of the training examples, for learning curves
 _TIMED = 3  # steps
 _SHOWN = 6  # mixed examples in the report
 _SUMMED = 1000  # examples whose mean and spread are summed at once
-
-
-@dataclass(frozen=True)
-class FolderSettings(Settings):
-    """What is compared on a folder.
-
-    Args:
-        model: a name of lab/models, or package.module:factory.
-        augment: of training images: "flip" shifts and mirrors them at random, "shift" does not mirror, "none".
-
-    """
-
-    seeds: int = 5
-    batch: int = 64
-    model: str = "small"
-    augment: Augment = "flip"
-
-    steps: ClassVar[int] = 1000
-    most_epochs: ClassVar[int] = 100
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Comparison, RunId, Settings, Tick
+from vicinal.lab.compare.comparison import Comparison, RunId, Tick
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split
@@ -31,18 +32,6 @@ from vicinal.lab.training.scores import evaluate
 FLEET = 20  # runs trained together: more leave the cache (docs/performance.md)
 _PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, beside those of the fleet
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
-
-
-@dataclass(frozen=True)
-class TableSettings(Settings):
-    """What is compared on a table.
-
-    Args:
-        hidden: widths of the hidden layers.
-
-    """
-
-    hidden: tuple[int, ...] = (128, 128)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, statistics
 from vicinal.lab.compare import diagnose
 from vicinal.lab.compare.comparison import methods
-from vicinal.lab.compare.table_comparison import TableComparison, TableSettings
+from vicinal.lab.compare.settings import TableSettings
+from vicinal.lab.compare.table_comparison import TableComparison
 from vicinal.lab.data import table as tables
 from vicinal.lab.data import toy
 from vicinal.lab.data.download import DATA_DIR_ENV

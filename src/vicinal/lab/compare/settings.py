@@ -1,0 +1,90 @@
+"""Settings of a comparison: everything that changes a result. Imports nothing heavy: `vicinal compare --help` reads them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from vicinal.lab.errors import UserError
+from vicinal.lab.option import option
+
+ALPHAS = (0.1, 0.2, 0.4, 1.0)
+Augment = Literal["flip", "shift", "none"]
+
+_MOST_SEEDS = 10_000
+_FEWEST_EPOCHS = 10  # unless asked for fewer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how."""
+
+    alphas: tuple[float, ...] = option(ALPHAS, "mixup's alphas, each > 0", "A[,A...]")
+    named: tuple[str, ...] = option((), "further vicinities, as Mixup(alpha=0.4, pairing=SameClass())", "VICINITY")
+    seeds: int = option(20, "runs per method, 2 or more; seeds count from 0")
+    epochs: int | None = option(None, "epochs per run; without it, enough for about `steps` steps")
+    noise: float = option(0.0, "share of training and validation labels replaced by random ones", "SHARE")
+    perturb: float | None = option(
+        None, "also test with noise of this standard deviation on the standardized inputs", "SD"
+    )
+    batch: int = option(16, "examples per step")
+    learning_rate: float = option(1e-3, "Adam's", "RATE")
+    weight_decay: float = option(0.0, "decoupled, as AdamW's, the same for all methods; 0 is Adam", "DECAY")
+    patience: int | None = option(
+        None, "stop a run after N epochs without a better validation score, and take its best weights"
+    )
+
+    steps: ClassVar[int] = 3000
+    most_epochs: ClassVar[int] = 200
+
+    def __post_init__(self) -> None:
+        for alpha in self.alphas:
+            if not (alpha > 0 and math.isfinite(alpha)):
+                raise UserError(f"alpha must be a finite number > 0, got {alpha}; ERM, no mixing, is always compared")
+        if len(set(self.alphas)) < len(self.alphas):
+            raise UserError("an alpha is given twice; give each once")
+        if not self.alphas and not self.named:
+            raise UserError("there is nothing to compare with ERM: give an alpha or a vicinity")
+        if self.seeds < 2:
+            raise UserError(f"a comparison needs 2 seeds or more to tell a difference from luck, got {self.seeds}")
+        if self.seeds > _MOST_SEEDS:
+            raise UserError(f"more than {_MOST_SEEDS} seeds tell nothing that fewer do not, got {self.seeds}")
+        if self.epochs is not None and self.epochs < 1:
+            raise UserError(f"epochs must be 1 or more, got {self.epochs}")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience counts epochs and must be 1 or more, got {self.patience}")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UserError(f"the learning rate must be a finite number > 0, got {self.learning_rate}")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise UserError(f"the weight decay must be a finite number >= 0, got {self.weight_decay}")
+        if not 0 <= self.noise <= 1:
+            raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
+        if self.perturb is not None and not (self.perturb >= 0 and math.isfinite(self.perturb)):
+            raise UserError(f"perturb is a standard deviation and must be finite and >= 0, got {self.perturb}")
+
+    def budget(self, steps_per_epoch: int) -> int:
+        """Return the number of epochs: as given, or enough for about `steps` steps, 10 to `most_epochs`."""
+        if self.epochs is not None:
+            return self.epochs
+        return min(self.most_epochs, max(_FEWEST_EPOCHS, round(self.steps / steps_per_epoch)))
+
+
+@dataclass(frozen=True)
+class TableSettings(Settings):
+    """What is compared on a table."""
+
+    hidden: tuple[int, ...] = option((128, 128), "widths of the hidden layers", "N[,N...]")
+
+
+@dataclass(frozen=True)
+class FolderSettings(Settings):
+    """What is compared on a folder."""
+
+    seeds: int = option(5, "runs per method, 2 or more; seeds count from 0")
+    batch: int = option(64, "examples per step")
+    model: str = option("small", "a model of vicinal, or package.module:factory", "NAME")
+    augment: Augment = option("flip", "random changes of training images; flip: shift and mirror", "HOW")
+
+    steps: ClassVar[int] = 1000
+    most_epochs: ClassVar[int] = 100
