@@ -1,5 +1,1 @@
-"""The report of one comparison: a single HTML file that needs nothing but itself."""
-
-from vicinal.lab.compare.report import render, write
-
-__all__ = ["render", "write"]
+"""Does mixup help on my data? The comparison, its verdict and its report, and a look before any training."""
