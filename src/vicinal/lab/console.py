@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +13,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-
-from vicinal.lab.paper.study import Row, Scale, Study, format_agreement, format_ours, format_published
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 _MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
@@ -163,58 +159,17 @@ def _p(value: float) -> str:
     return "<0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-def _stdout() -> Console:
+def stdout() -> Console:
+    """Return the console of results, which wraps lines on a terminal alone."""
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     if console.is_terminal:
         return console
     return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=_WIDE)
 
 
-def print_needs(studies: Sequence[Study]) -> None:
-    """Print what there is to run again, with what each needs at each size."""
-    console = _stdout()
-    sizes: tuple[Scale, ...] = ("smoke", "small", "paper")
-    table = Table(box=None, pad_edge=False)
-    for title in ("study", "section", "what", "size", "data", "takes about"):
-        table.add_column(title, overflow="fold")
-    for study in studies:
-        for size in sizes:
-            needs = study.requirements(size)
-            first = (study.name, study.section, study.title) if size == sizes[0] else ("", "", "")
-            table.add_row(*first, size, needs.data, f"{duration(60 * needs.minutes)} on {needs.device}")
-    console.print(table)
-
-
-def print_table(study: Study, size: Scale, rows: Sequence[Row]) -> None:
-    """Print a study's protocol in short, its table, and what was scaled down."""
-    console = _stdout()
-    console.print(Text(f"{study.title} ({study.place}), size {size}", style="bold"))
-    console.print(f"\n{inspect.getdoc(study)}\n")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("", "measure", "published", "ours", "n", "agreement", "note"):
-        justify = "right" if title in ("published", "ours", "n") else "left"
-        table.add_column(title, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.measure,
-            format_published(row),
-            format_ours(row),
-            str(len(row.values)) if row.values else "",
-            format_agreement(study, size, row, rows),
-            row.note,
-        )
-    console.print(table)
-    console.print(
-        "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."
-    )
-    for line in study.deviations(size):
-        console.print(f"Scaled down: {line}")
-
-
 def print_results(results: dict[str, Any]) -> None:
     """Print the table of methods and the verdict on stdout."""
-    console = _stdout()
+    console = stdout()
     data, protocol = results["data"], results["protocol"]
     of = f"{len(data['classes'])} classes" if data["classes"] else f"regression of {data['target']}"
     console.print(

@@ -13,7 +13,7 @@ from scipy import integrate
 from scipy.special import beta as beta_function
 
 from vicinal.keyed import Key
-from vicinal.lab import cli
+from vicinal.lab import cli, intrusion
 from vicinal.lab.compare import diagnose
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.table import Table, assemble
@@ -57,11 +57,11 @@ def mixed_table() -> Table:
 
 def by_loop(table: Table, alphas: tuple[float, ...], seed: int, rows: int, draws: int, parents_too: bool = False):
     """The definition, a draw at a time: for each alpha (conflicts, thirds, distances), and the unmixed distances."""
-    key = Key(seed, 0, 0, 0, diagnose._STREAM)
+    key = Key(seed, 0, 0, 0, intrusion._STREAM)
     part = key.fold(0).generator().permutation(len(table))[:rows]
     x = Encoding.fit(table, np.arange(len(table))).inputs(table)[part].astype(np.float64)
     y = table.target[part]
-    pairs = diagnose.draw_pairs(len(part), alphas, draws, key.fold(1))
+    pairs = intrusion.draw_pairs(len(part), alphas, draws, key.fold(1))
 
     def ask(a: int, b: int, weight: float) -> tuple[float, bool]:
         point = [weight * p + (1 - weight) * q for p, q in zip(x[a], x[b], strict=True)]
@@ -115,7 +115,7 @@ def test_parents_are_no_neighbors(mixed_table: Table):
 
 def test_blocks_do_not_matter(mixed_table: Table, monkeypatch: pytest.MonkeyPatch):
     whole = diagnose.diagnose(mixed_table, draws=100)
-    monkeypatch.setattr(diagnose, "_BLOCK", 41 * 7)  # 15 blocks, the last of two draws
+    monkeypatch.setattr(intrusion, "_BLOCK", 41 * 7)  # 15 blocks, the last of two draws
     again = diagnose.diagnose(mixed_table, draws=100)
     np.testing.assert_allclose(
         [(m.conflict, m.third, m.distance, m.floor) for m in again.mixed],
@@ -213,7 +213,7 @@ def test_rows_that_are_all_the_same_say_nothing():
 def test_an_alpha_that_was_not_asked_for_is_said(mixed_table: Table):
     found = diagnose.diagnose(mixed_table, (0.1, 0.4), draws=20)
     assert found.at(0.4) is found.mixed[1]
-    with pytest.raises(UserError, match=r"alpha 1 was not asked for: diagnose was given 0\.1, 0\.4"):
+    with pytest.raises(UserError, match=r"alpha 1 was not measured; measured were 0\.1, 0\.4"):
         found.at(1.0)
 
 
@@ -232,7 +232,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
 def test_the_command_says_what_it_found(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
     from vicinal.lab.data import table
 
-    monkeypatch.setattr(diagnose, "evidence", lambda: EVIDENCE)
+    monkeypatch.setattr(intrusion, "evidence", lambda: EVIDENCE)
     code, out, err = command("iris")
     assert (code, err) == (0, "")
     found = diagnose.diagnose(table.load("iris"))
@@ -257,7 +257,7 @@ def test_without_alpha_1_there_is_nothing_measured_to_lay_beside(command: Callab
 
 
 def test_a_part_of_a_large_table_is_said_to_be_one(mixed_table: Table, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(diagnose, "evidence", lambda: EVIDENCE)
+    monkeypatch.setattr(intrusion, "evidence", lambda: EVIDENCE)
     part, whole = (diagnose.diagnose(mixed_table, rows=rows, draws=50) for rows in (20, 50))
     assert diagnose.in_words(mixed_table, part).startswith("made: 20 of 41 rows, drawn at random;")
     assert diagnose.in_words(mixed_table, whole).startswith("made: 41 rows;")

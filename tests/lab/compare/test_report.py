@@ -14,6 +14,7 @@ import matplotlib
 import pytest
 
 from vicinal.lab.compare import figures, report
+from vicinal.lab.format import ABSENT, MINUS
 
 
 def load_example() -> ModuleType:
@@ -96,7 +97,7 @@ def html(results: dict[str, Any]) -> str:
 
 
 def numbers(text: str) -> list[float]:
-    return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", text.replace(figures.MINUS, "-"))]
+    return [float(number) for number in re.findall(r"[-+]?\d+\.\d+", text.replace(MINUS, "-"))]
 
 
 def three(estimate: dict[str, float], factor: float, middle: str = "mean") -> list[float]:
@@ -163,7 +164,7 @@ def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, 
         cells = [numbers(cell) for cell in row]
         assert cells[0] == pytest.approx(three(own["test"][measure], factor), abs=0.0051)
         if name == "ERM":
-            assert row[1:3] == [figures.ABSENT] * 2
+            assert row[1:3] == [ABSENT] * 2
         else:
             assert cells[1] == pytest.approx(three(comparisons[name], factor, "difference"), abs=0.0051)
             assert cells[2] == pytest.approx([comparisons[name]["p_holm"]], abs=0.0051)
@@ -278,7 +279,7 @@ def test_missing_numbers_are_dashes() -> None:
         if run["method"] == "mixup 0.1":
             run["curve"]["validation_nll"] = [None] * len(run["curve"]["epoch"])
     rows = {row[0]: row for row in Page(report.render(given)).rows if len(row) > 2}
-    assert rows["mixup 0.1"][2:5] == [figures.ABSENT] * 3
+    assert rows["mixup 0.1"][2:5] == [ABSENT] * 3
     assert numbers(rows["mixup 0.1"][1]) == pytest.approx(
         three(given["summary"]["mixup 0.1"]["test"]["error"], 100.0), abs=0.0051
     )
@@ -330,27 +331,6 @@ def test_reliability_pools_seeds_by_their_counts() -> None:
     assert table.confidence[13] == pytest.approx(0.91)
     assert table.accuracy[13] == pytest.approx(0.7)
     assert "over 40 test predictions" in figures.reliability(given, "ERM")
-
-
-@pytest.mark.parametrize(
-    ("scale", "value", "sign", "text"),
-    [
-        (figures.Scale(100.0, 2), 0.04333, False, "4.33"),
-        (figures.Scale(100.0, 2), -0.004, True, "\N{MINUS SIGN}0.40"),
-        (figures.Scale(100.0, 2), 0.011, True, "+1.10"),
-        (figures.Scale(100.0, 2), -0.00001, True, "0.00"),
-        (figures.Scale(100.0, 2), 0.0, True, "0.00"),
-        (figures.Scale(1.0, 3), None, False, "\N{EN DASH}"),
-        (figures.Scale(1.0, 3), float("nan"), True, "\N{EN DASH}"),
-        (figures.significant([54.3, 48.1], 4), 54.3, False, "54.30"),
-        (figures.significant([0.0123], 4), 0.0123, False, "0.01230"),
-        (figures.significant([52340.2], 4), 52340.2, False, "52340"),
-        (figures.significant([3.2e9], 4), 3.2e9, False, "3.200e+09"),
-        (figures.significant([3.2e-9], 4), -3.2e-9, False, "\N{MINUS SIGN}3.200e\N{MINUS SIGN}09"),
-    ],
-)
-def test_numbers_have_sensible_digits(scale: figures.Scale, value: Any, sign: bool, text: str) -> None:
-    assert scale.text(value, sign=sign) == text
 
 
 def luminance(color: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from vicinal.lab import intrusion as measured
 from vicinal.lab.compare import diagnose
 from vicinal.lab.data import toy
 from vicinal.lab.paper import intrusion, reproduce
@@ -231,7 +232,7 @@ def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch:
 def test_what_diagnose_quotes_is_what_the_kept_results_say():
     records = [json.loads(path.read_text()) for path in SMALL.glob("*.json") if path.stem != "table"]
     kept = {record["job"]: record["results"] for record in records}
-    quoted = diagnose.evidence()
+    quoted = measured.evidence()
     by_name = {one["set"]: one for one in intrusion.summarize(kept)}
     assert [by_name[one["set"]] for one in quoted["sets"]] == quoted["sets"]
     rho = spearmanr([s["conflict"] for s in quoted["sets"]], [s["effect"][0] for s in quoted["sets"]]).statistic

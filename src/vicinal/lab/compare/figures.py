@@ -6,95 +6,42 @@ hold nothing to draw. Colors are CSS variables of the page, so the images follow
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-MINUS = "\N{MINUS SIGN}"
-ABSENT = "\N{EN DASH}"
-
-WIDTH = 420.0  # the page scales images to its column; at this width text stays legible on a phone
-
-# Drawn with these markers, then written as var(--name): none is a color that anybody sees.
-_MARKERS = {
-    "ink": "#0a0b01",
-    "muted": "#0a0b02",
-    "rule": "#0a0b03",
-    "paper": "#0a0b04",
-    "faint": "#0a0b05",
-    "erm": "#0a0b06",
-    "mix": "#0a0b07",
-    "other": "#0a0b08",
-}
-INK, MUTED, RULE, PAPER, FAINT, ERM, MIX, OTHER = _MARKERS.values()
-_VARIABLES = {marker: f"var(--{name})" for name, marker in _MARKERS.items()}
-
-_NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
-_LOCAL = re.compile(r"url\(#([^)]+)\)")
-
-
-# numbers as the page and its images write them
+from vicinal.lab.drawing import (
+    ERM,
+    FAINT,
+    INK,
+    MIX,
+    MUTED,
+    OTHER,
+    PAPER,
+    RULE,
+    WIDTH,
+    add_axes,
+    add_grid,
+    add_text,
+    canvas,
+    printable,
+    style,
+    tick_format,
+    to_svg,
+)
+from vicinal.lab.format import MINUS, NumberFormat, is_finite, significant
 
 
-def finite(value: Any) -> bool:
-    """Whether value is a number that can be shown (a run that diverged leaves None or NaN)."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How one measure is written: what it is multiplied by, and how many decimals it gets."""
-
-    factor: float = 1.0
-    decimals: int = 3
-
-    def text(self, value: Any, *, sign: bool = False) -> str:
-        """Write the number in the report's digits, with a true minus sign; a dash where there is none."""
-        if not finite(value):
-            return ABSENT
-        scaled = value * self.factor
-        if self.decimals > 7 or abs(scaled) >= 1e7:
-            written = f"{scaled:+.3e}"
-        else:
-            written = f"{scaled:+.{self.decimals}f}"
-            if not written.strip("+-0."):
-                written = "+" + written[1:]  # a rounded zero has no sign
-                sign = False
-        return written.replace("-", MINUS) if sign or written[0] == "-" else written[1:].replace("-", MINUS)
-
-    def interval(self, estimate: dict[str, Any], *, sign: bool = False) -> str:
-        """Write the two ends of an interval in brackets, or nothing when either is missing."""
-        low, high = estimate.get("low"), estimate.get("high")
-        if not (finite(low) and finite(high)):
-            return ""
-        return f"[{self.text(low, sign=sign)}, {self.text(high, sign=sign)}]"
-
-
-def significant(values: Iterable[Any], digits: int, least: int = 0) -> Scale:
-    """Find the scale with one number of decimals that gives the largest value so many significant digits."""
-    largest = max((abs(value) for value in values if finite(value)), default=0.0)
-    if largest == 0.0:
-        return Scale(1.0, max(least, digits - 1))
-    return Scale(1.0, max(least, digits - 1 - math.floor(math.log10(largest))))
-
-
-def main_scale(results: dict[str, Any]) -> Scale:
+def main_scale(results: dict[str, Any]) -> NumberFormat:
     """Return the scale of the measure that methods are compared by."""
     if results["protocol"]["measure"] == "error":
-        return Scale(100.0, 2)
-    return significant((entry["test"]["rmse"]["mean"] for entry in results["summary"].values()), 4)
+        return NumberFormat(100.0, 2, MINUS)
+    return significant((entry["test"]["rmse"]["mean"] for entry in results["summary"].values()), 4, minus=MINUS)
 
 
 def main_title(results: dict[str, Any], split: str) -> str:
@@ -133,173 +80,6 @@ def _color(results: dict[str, Any], name: str) -> str:
     return {"erm": ERM, "named": OTHER}.get(_family(results, name), MIX)
 
 
-# from matplotlib to inline SVG
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    # from matplotlib's own defaults, so that nobody's matplotlibrc changes a report
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {
-                "svg.fonttype": "none",
-                "svg.hashsalt": "vicinal",
-                "text.parse_math": False,  # a method's name may hold a dollar sign
-                "font.size": 12.5,
-                "text.color": INK,
-                "axes.edgecolor": MUTED,
-                "axes.facecolor": "none",
-                "axes.linewidth": 0.8,
-                "axes.spines.top": False,
-                "axes.spines.right": False,
-                "figure.facecolor": "none",
-                "xtick.color": MUTED,
-                "ytick.color": MUTED,
-                "xtick.major.size": 3.0,
-                "ytick.major.size": 0.0,
-                "ytick.major.pad": 5.0,
-                "path.simplify": False,
-            }
-        )
-        yield
-
-
-def _canvas(height: float) -> Figure:
-    return Figure(figsize=(WIDTH / 72.0, height / 72.0))
-
-
-def _axes(figure: Figure, height: float, box: tuple[float, float, float, float]) -> Axes:
-    """Add axes in a box of left, top, width and height, counted in image units from the top left corner."""
-    left, top, width, tall = box
-    return figure.add_axes((left / WIDTH, 1.0 - (top + tall) / height, width / WIDTH, tall / height))
-
-
-def _write(figure: Figure, height: float, x: float, y: float, text: str, **style: Any) -> None:
-    figure.text(x / WIDTH, 1.0 - y / height, text, **{"va": "baseline", "color": INK, **style})
-
-
-def _plain(text: str, longest: int = 34) -> str:
-    """Make a name fit an image: no control characters, and not longer than its place."""
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    return clean if len(clean) <= longest else clean[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _ticks(axes: Axes, factor: float, count: int = 5) -> None:
-    """Draw few horizontal grid lines with plain numbers."""
-    axes.yaxis.set_major_locator(MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick(factor)))
-    axes.grid(axis="y", color=RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines["left"].set_visible(False)
-
-
-def _tick(factor: float, sign: bool = False) -> Callable[[float, int | None], str]:
-    def write(value: float, _position: int | None = None) -> str:
-        scaled = round(value * factor, 10)
-        return f"{scaled:{'+' if sign and scaled else ''}g}".replace("-", MINUS)
-
-    return write
-
-
-def _svg(figure: Figure, key: str, label: str) -> str:
-    buffer = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # glyphs missing here are drawn by the reader's own fonts
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    referred = _referred(root)
-    names = {old: f"{key}-{number}" for number, old in enumerate(referred)}
-    _tidy(root, names)
-    root.attrib = {
-        "viewBox": f"0 0 {WIDTH:g} {figure.get_figheight() * 72.0:g}",
-        "role": "img",
-        "aria-label": label,
-        "stroke-linejoin": "round",
-    }
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _referred(root: ElementTree.Element) -> list[str]:
-    found: dict[str, None] = {}
-    for element in root.iter():
-        for name, value in element.attrib.items():
-            if name.endswith("href") and value.startswith("#"):  # not an image that lies in it
-                found[value.removeprefix("#")] = None
-            for target in _LOCAL.findall(value):
-                found[target] = None
-    return list(found)
-
-
-def _tidy(element: ElementTree.Element, names: dict[str, str]) -> None:
-    """Strip what only a separate SVG file needs, and write what stays in the page's terms."""
-    for child in list(element):
-        kind = child.tag.rpartition("}")[2]
-        # matplotlib's <style> would restyle the whole page; the rest says nothing to a reader
-        if kind in {"metadata", "style"}:
-            element.remove(child)
-            continue
-        _tidy(child, names)
-        child.tail = None
-        if kind in {"g", "defs"} and not len(child):
-            element.remove(child)
-        elif kind == "g" and len(child) == 1 and not child.attrib:
-            element[list(element).index(child)] = child[0]
-    element.tag = element.tag.rpartition("}")[2]
-    if element.tag != "text":
-        element.text = None
-    element.attrib = dict(_attributes(element, names))
-    _share_style(element)
-
-
-def _attributes(element: ElementTree.Element, names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in element.attrib.items():
-        if name == "id":
-            if value in names:
-                yield "id", names[value]
-        elif name.endswith("href"):
-            yield "href", f"#{names[value[1:]]}" if value.startswith("#") else value.replace("\n", "")
-        elif name == "style":
-            style = _restyled(value)
-            if style:
-                yield name, style
-        elif name in {"d", "x", "y", "width", "height", "points"}:
-            yield name, _shorter(value)
-        elif name == "transform":
-            if not value.startswith("rotate(-0 "):
-                yield name, _shorter(value)
-        elif name == "clip-path":
-            yield name, _LOCAL.sub(lambda match: f"url(#{names[match[1]]})", value)
-        else:
-            yield name, value
-
-
-def _restyled(style: str) -> str:
-    parts = (part.strip() for part in style.split(";"))
-    kept = [part for part in parts if part and not part.startswith(("font-family", "font:"))]
-    text = ";".join(kept).replace(": ", ":")
-    for marker, variable in _VARIABLES.items():
-        text = text.replace(marker, variable)
-    return text
-
-
-def _shorter(numbers: str) -> str:
-    # two decimals are a hundredth of a pixel, and leave no room for a platform's rounding
-    rounded = _NUMBER.sub(lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), numbers)
-    return " ".join(rounded.replace("-0 ", "0 ").split())
-
-
-def _share_style(element: ElementTree.Element) -> None:
-    """Write a style that all of a group's marks repeat once, on the group."""
-    styles = {child.get("style") for child in element}
-    if element.tag == "g" and len(element) > 1 and len(styles) == 1 and {child.tag for child in element} == {"use"}:
-        style = styles.pop()
-        if style:
-            element.set("style", style)
-            for child in element:
-                del child.attrib["style"]
-
-
 # the images
 
 
@@ -311,36 +91,37 @@ def differences(results: dict[str, Any]) -> str:
     scale = main_scale(results)
     row_height, top, bottom = 58.0, 2.0, 46.0
     height = top + row_height * len(rows) + bottom
-    values = [[value for value in row["per_seed"] if finite(value)] for row in rows]
+    values = [[value for value in row["per_seed"] if is_finite(value)] for row in rows]
     everything = [value for own in values for value in own] + [
-        row[end] for row in rows for end in ("low", "high") if finite(row[end])
+        row[end] for row in rows for end in ("low", "high") if is_finite(row[end])
     ]
     low, high = _limits([0.0, *everything], 0.03)
-    with _style():
-        figure = _canvas(height)
-        axes = _axes(figure, height, (4.0, top, WIDTH - 8.0, row_height * len(rows)))
+    with style():
+        figure = canvas(height)
+        axes = add_axes(figure, height, (4.0, top, WIDTH - 8.0, row_height * len(rows)))
         axes.set_xlim(low, high)
         axes.set_ylim(row_height * len(rows), 0.0)
         for number, (row, own) in enumerate(zip(rows, values, strict=True)):
             _strip(axes, number * row_height + 18.0, row, own, _color(results, row["method"]))
             line = top + number * row_height + 12.0
             weight = "bold" if row["primary"] else "normal"
-            _write(figure, height, 0.0, line, _plain(row["method"]), color=INK, fontweight=weight)
-            numbers = f"{scale.text(row['difference'], sign=True)} {scale.interval(row, sign=True)}"
-            _write(figure, height, WIDTH, line, numbers, ha="right", color=INK)
+            add_text(figure, height, 0.0, line, printable(row["method"]), color=INK, fontweight=weight)
+            numbers = f"{scale.text(row['difference'], sign=True)} {scale.interval(row['low'], row['high'], sign=True)}"
+            add_text(figure, height, WIDTH, line, numbers, ha="right", color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(_tick(scale.factor, sign=True)))
+        axes.xaxis.set_major_formatter(FuncFormatter(tick_format(scale.factor, sign=True)))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        _write(figure, height, 0.0, height - 8.0, "\N{LEFTWARDS ARROW} better than ERM", color=MUTED)
+        add_text(figure, height, 0.0, height - 8.0, "\N{LEFTWARDS ARROW} better than ERM", color=MUTED)
         worse = "worse than ERM \N{RIGHTWARDS ARROW}"
-        _write(figure, height, WIDTH, height - 8.0, worse, ha="right", color=MUTED)
+        add_text(figure, height, WIDTH, height - 8.0, worse, ha="right", color=MUTED)
         sentence = "; ".join(
-            f"{row['method']} {scale.text(row['difference'], sign=True)} {scale.interval(row, sign=True)}"
+            f"{row['method']} {scale.text(row['difference'], sign=True)} "
+            f"{scale.interval(row['low'], row['high'], sign=True)}"
             for row in rows
         )
         measure = "test error in percentage points" if scale.factor != 1.0 else "test RMSE"
-        return _svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
+        return to_svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
 
 
 def _strip(axes: Axes, top: float, row: dict[str, Any], values: Sequence[float], color: str) -> None:
@@ -366,11 +147,11 @@ def _strip(axes: Axes, top: float, row: dict[str, Any], values: Sequence[float],
     marks: dict[str, Any] = {"linestyle": "none", "clip_on": False}
     axes.plot(xs, ys, marker="o", markersize=size, color=color, alpha=0.65, markeredgewidth=0.0, **marks)
     lane = top + 30.0
-    if finite(row["low"]) and finite(row["high"]):
+    if is_finite(row["low"]) and is_finite(row["high"]):
         axes.plot([row["low"], row["high"]], [lane, lane], color=INK, linewidth=2.2, solid_capstyle="butt")
-    if finite(row["difference"]):
-        style = {"marker": "D", "markersize": 6.5, "markeredgecolor": PAPER, "markeredgewidth": 1.2}
-        axes.plot([row["difference"]], [lane], color=INK, **style, **marks)
+    if is_finite(row["difference"]):
+        diamond = {"marker": "D", "markersize": 6.5, "markeredgecolor": PAPER, "markeredgewidth": 1.2}
+        axes.plot([row["difference"]], [lane], color=INK, **diamond, **marks)
 
 
 def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
@@ -383,7 +164,7 @@ def swept(results: dict[str, Any]) -> list[tuple[float, str]]:
     """Return the alphas, in order, and the methods of the family whose alpha is swept."""
     family = (results.get("choice") or {}).get("family") or "mixup"
     methods = [method for method in results["methods"] if method["family"] == family]
-    return sorted((m["alpha"], m["name"]) for m in methods if finite(m["alpha"]) and m["alpha"] > 0.0)
+    return sorted((m["alpha"], m["name"]) for m in methods if is_finite(m["alpha"]) and m["alpha"] > 0.0)
 
 
 def by_alpha(results: dict[str, Any]) -> str:
@@ -391,7 +172,7 @@ def by_alpha(results: dict[str, Any]) -> str:
     points = [
         (alpha, results["summary"][name]["test"][results["protocol"]["measure"]])
         for alpha, name in swept(results)
-        if finite(results["summary"][name]["test"][results["protocol"]["measure"]]["mean"])
+        if is_finite(results["summary"][name]["test"][results["protocol"]["measure"]]["mean"])
     ]
     if not points:
         return ""
@@ -402,38 +183,38 @@ def by_alpha(results: dict[str, Any]) -> str:
     erm = erm_name(results)
     band = results["summary"][erm]["test"][measure] if erm else {}
     edges = [estimate.get(end) for estimate in [*(own for _, own in points), band] for end in ("mean", "low", "high")]
-    with _style():
-        figure = _canvas(height)
-        _write(figure, height, 0.0, 16.0, main_title(results, "Test"), color=MUTED)
+    with style():
+        figure = canvas(height)
+        add_text(figure, height, 0.0, 16.0, main_title(results, "Test"), color=MUTED)
         left = 50.0
-        axes = _axes(figure, height, (left, 30.0, WIDTH - left - 12.0, plot))
+        axes = add_axes(figure, height, (left, 30.0, WIDTH - left - 12.0, plot))
         axes.set_xscale("log")
         reach = max(1.25, (alphas[-1] / alphas[0]) ** 0.06)
         axes.set_xlim(alphas[0] / reach, alphas[-1] * reach)
-        axes.set_ylim(*_limits([edge for edge in edges if finite(edge)], 0.12))
-        _ticks(axes, scale.factor)
-        if finite(band.get("mean")):
-            if finite(band["low"]) and finite(band["high"]):
+        axes.set_ylim(*_limits([edge for edge in edges if is_finite(edge)], 0.12))
+        add_grid(axes, scale.factor)
+        if is_finite(band.get("mean")):
+            if is_finite(band["low"]) and is_finite(band["high"]):
                 axes.axhspan(band["low"], band["high"], color=ERM, alpha=0.14, linewidth=0.0)
             axes.axhline(band["mean"], color=ERM, linewidth=1.4, dashes=(5.0, 3.0))
         means = [own["mean"] for _, own in points]
         axes.plot(alphas, means, color=MIX, linewidth=1.0, alpha=0.6)
         for alpha, own in points:
-            if finite(own["low"]) and finite(own["high"]):
+            if is_finite(own["low"]) and is_finite(own["high"]):
                 axes.plot([alpha, alpha], [own["low"], own["high"]], color=MIX, linewidth=2.0, solid_capstyle="butt")
         axes.plot(alphas, means, "o", color=MIX, markersize=7.0, markeredgecolor=PAPER, markeredgewidth=1.2)
         counts = {float(alpha): count for alpha, count in ((results.get("choice") or {}).get("counts") or {}).items()}
         positions, labels = _alpha_labels(axes, alphas, counts)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(positions, labels)
-        _write(figure, height, left, height - 24.0, "alpha, logarithmic scale", color=MUTED)
+        add_text(figure, height, left, height - 24.0, "alpha, logarithmic scale", color=MUTED)
         if counts:
             below = f"beneath: in how many of {results['protocol']['seeds']} seeds validation chose it"
-            _write(figure, height, left, height - 6.0, below, color=MUTED)
+            add_text(figure, height, left, height - 6.0, below, color=MUTED)
         said = "; ".join(f"alpha {alpha:g}: {scale.text(own['mean'])}" for alpha, own in points)
         unit = "percent" if measure == "error" else "RMSE"
-        against = f"; ERM: {scale.text(band['mean'])}" if finite(band.get("mean")) else ""
-        return _svg(figure, "alpha", f"Mean test error by alpha, in {unit}: {said}{against}.")
+        against = f"; ERM: {scale.text(band['mean'])}" if is_finite(band.get("mean")) else ""
+        return to_svg(figure, "alpha", f"Mean test error by alpha, in {unit}: {said}{against}.")
 
 
 def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int]) -> tuple[list[float], list[str]]:
@@ -468,7 +249,7 @@ def pooled(results: dict[str, Any], method: str) -> Reliability | None:
     total = counts.sum(axis=0)
 
     def mean(key: str) -> np.ndarray:
-        values = np.array([[value if finite(value) else 0.0 for value in table[key]] for table in tables])
+        values = np.array([[value if is_finite(value) else 0.0 for value in table[key]] for table in tables])
         return np.divide((counts * values).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
 
     return Reliability(total, mean("confidence"), mean("accuracy"))
@@ -484,12 +265,12 @@ def reliability(results: dict[str, Any], method: str) -> str:
     percent = ["0", "25", "50", "75", "100"]
     quarters = [0.0, 0.25, 0.5, 0.75, 1.0]
     share = table.count / table.count.sum()
-    with _style():
-        figure = _canvas(height)
-        _write(figure, height, 0.0, 16.0, _plain(method, 42), fontweight="bold")
-        _write(figure, height, 0.0, 34.0, "Accuracy, %", color=MUTED)
+    with style():
+        figure = canvas(height)
+        add_text(figure, height, 0.0, 16.0, printable(method, 42), fontweight="bold")
+        add_text(figure, height, 0.0, 34.0, "Accuracy, %", color=MUTED)
         left = 50.0
-        axes = _axes(figure, height, (left, 46.0, WIDTH - left - 16.0, side - 30.0))
+        axes = add_axes(figure, height, (left, 46.0, WIDTH - left - 16.0, side - 30.0))
         axes.set_xlim(0.0, 1.0)
         axes.set_ylim(0.0, 1.0)
         axes.yaxis.set_major_locator(FixedLocator(quarters))
@@ -508,7 +289,7 @@ def reliability(results: dict[str, Any], method: str) -> str:
         few = table.count < 20
         for rows, fill, edge in ((used[~few[used]], color, PAPER), (used[few[used]], PAPER, color)):
             axes.plot(table.confidence[rows], table.accuracy[rows], color=fill, markeredgecolor=edge, **marks)
-        bars = _axes(figure, height, (left, side + 36.0, WIDTH - left - 16.0, 54.0))
+        bars = add_axes(figure, height, (left, side + 36.0, WIDTH - left - 16.0, 54.0))
         edges = np.linspace(0.0, 1.0, len(share) + 1)
         bars.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=color, linewidth=0.0)
         bars.set_xlim(0.0, 1.0)
@@ -516,15 +297,15 @@ def reliability(results: dict[str, Any], method: str) -> str:
         bars.set_xticks(quarters, percent)
         bars.set_yticks([])
         bars.spines["left"].set_visible(False)
-        _write(figure, height, left, height - 10.0, "Confidence, %", color=MUTED)
-        _write(figure, height, left, side + 32.0, "Share of predictions", color=MUTED)
+        add_text(figure, height, left, height - 10.0, "Confidence, %", color=MUTED)
+        add_text(figure, height, left, side + 32.0, "Share of predictions", color=MUTED)
         busiest = int(np.argmax(share))
         sentence = (
             f"Reliability of {method}: accuracy by confidence over {int(table.count.sum())} test predictions; "
             f"the fullest bin holds {share[busiest]:.0%}, with confidence {table.confidence[busiest]:.1%} "
             f"and accuracy {table.accuracy[busiest]:.1%}."
         )
-        return _svg(figure, "reliability-" + ("erm" if color == ERM else "mix"), sentence)
+        return to_svg(figure, "reliability-" + ("erm" if color == ERM else "mix"), sentence)
 
 
 def _quartiles(results: dict[str, Any], method: str, key: str) -> np.ndarray:
@@ -534,7 +315,7 @@ def _quartiles(results: dict[str, Any], method: str, key: str) -> np.ndarray:
         curve = run["curve"]
         if run["method"] == method and key in curve:
             for epoch, value in zip(curve["epoch"], curve[key], strict=True):
-                if finite(value):
+                if is_finite(value):
                     by_epoch.setdefault(epoch, []).append(value)
     rows = [(epoch, *np.percentile(values, (25, 50, 75))) for epoch, values in sorted(by_epoch.items())]
     return np.array(rows, dtype=float).reshape(-1, 4)
@@ -554,19 +335,19 @@ def learning(results: dict[str, Any], key: str) -> str:
     if not curves:
         return ""
     height = 300.0
-    with _style():
-        figure = _canvas(height)
-        _write(figure, height, 0.0, 16.0, title, color=MUTED)
+    with style():
+        figure = canvas(height)
+        add_text(figure, height, 0.0, 16.0, title, color=MUTED)
         left = 50.0
-        axes = _axes(figure, height, (left, 30.0, WIDTH - left - 16.0, height - 30.0 - 44.0))
+        axes = add_axes(figure, height, (left, 30.0, WIDTH - left - 16.0, height - 30.0 - 44.0))
         front = [name for name in (erm, shown) if name is not None and name in curves]
         last = max(rows[-1, 0] for rows in curves.values())
         first = min(rows[0, 0] for rows in curves.values())
         axes.set_xlim(first, last if last > first else first + 1.0)
         axes.set_ylim(*_frame(list(curves.values()), [curves[name] for name in front], last))
-        _ticks(axes, factor)
+        add_grid(axes, factor)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(_tick(1.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(tick_format(1.0)))
         alone: dict[str, Any] = {"marker": "o", "markersize": 6.0} if last == first else {}
         for name, rows in curves.items():
             if name not in front:
@@ -579,9 +360,9 @@ def learning(results: dict[str, Any], key: str) -> str:
             line = axes.plot(rows[:, 0], rows[:, 2], color=color, linewidth=2.0, **alone)[0]
             if name == erm:
                 line.set_dashes((5.0, 2.5))
-        _write(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)
+        add_text(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)
         ends = "; ".join(f"{name} ends at {curves[name][-1, 2] * factor:.3g}" for name in front)
-        return _svg(figure, key.replace("_", "-"), f"{title} by epoch, median over seeds: {ends}.")
+        return to_svg(figure, key.replace("_", "-"), f"{title} by epoch, median over seeds: {ends}.")
 
 
 def _frame(curves: Sequence[np.ndarray], front: Sequence[np.ndarray], last: float) -> tuple[float, float]:

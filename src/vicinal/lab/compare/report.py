@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from vicinal.lab import atomic, pages
 from vicinal.lab.compare import figures
-from vicinal.lab.compare.figures import ABSENT, Scale, finite, significant
+from vicinal.lab.format import ABSENT, MINUS, NumberFormat, is_finite, p_value, significant
 
 LEVEL = 0.05
 CLASSES_SHOWN = 12
@@ -111,7 +111,7 @@ def _facts(results: dict[str, Any]) -> list[Fact]:
         value = f"{scale.text(primary['difference'], sign=True)}{points}"
         facts.append(Fact("Difference to ERM", value, f"95\N{NO-BREAK SPACE}% interval {ends[0]} to {ends[1]}"))
         seeds = _count(results["protocol"]["seeds"], "seed")
-        facts.append(Fact("p value, Holm", _p(primary["p_holm"]), f"paired over {seeds}"))
+        facts.append(Fact("p value, Holm", p_value(primary["p_holm"]), f"paired over {seeds}"))
     for name in (erm, primary["method"] if primary else None):
         if name is not None and name in results["summary"]:
             own = results["summary"][name]["test"][measure]
@@ -126,12 +126,6 @@ def _short(results: dict[str, Any], name: str) -> str:
     """Shorten the name of the method whose alpha was chosen per seed to its family's; the table has the full one."""
     known = any(method["name"] == name for method in results["methods"])
     return name if known else name.removesuffix(", alpha chosen on validation")
-
-
-def _p(value: Any) -> str:
-    if not finite(value):
-        return ABSENT
-    return "<0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 # the main table
@@ -165,13 +159,13 @@ def _columns(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scale_of(results: dict[str, Any], name: str) -> Scale:
+def _scale_of(results: dict[str, Any], name: str) -> NumberFormat:
     if name == "ece":
-        return Scale(100.0, 2)
+        return NumberFormat(100.0, 2, MINUS)
     if name == "r2":
-        return Scale(1.0, 3)
+        return NumberFormat(1.0, 3, MINUS)
     means = [entry["test"][name]["mean"] for entry in results["summary"].values() if name in entry["test"]]
-    return significant(means, 4) if name == "mae" else significant(means, 3, least=3)
+    return significant(means, 4, minus=MINUS) if name == "mae" else significant(means, 3, 3, MINUS)
 
 
 def _rows(results: dict[str, Any]) -> list[Row]:
@@ -198,25 +192,26 @@ def _rows(results: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def _clock(values: list[Any]) -> Scale:
-    largest = max((value for value in values if finite(value)), default=0.0)
-    return Scale(1.0, 2 if largest < 10.0 else 1 if largest < 100.0 else 0)
+def _clock(values: list[Any]) -> NumberFormat:
+    largest = max((value for value in values if is_finite(value)), default=0.0)
+    return NumberFormat(1.0, 2 if largest < 10.0 else 1 if largest < 100.0 else 0)
 
 
-def _estimate(metrics: dict[str, Any] | None, name: str, scale: Scale) -> Cell:
+def _estimate(metrics: dict[str, Any] | None, name: str, scale: NumberFormat) -> Cell:
     estimate = (metrics or {}).get(name)
     if not estimate:
         return Cell(ABSENT)
-    return Cell(scale.text(estimate["mean"]), scale.interval(estimate))
+    return Cell(scale.text(estimate["mean"]), scale.interval(estimate["low"], estimate["high"]))
 
 
-def _compared(comparison: dict[str, Any] | None, scale: Scale) -> list[Cell]:
+def _compared(comparison: dict[str, Any] | None, scale: NumberFormat) -> list[Cell]:
     if comparison is None:
         return [Cell(ABSENT), Cell(ABSENT)]
     holm = comparison["p_holm"]
-    supported = finite(holm) and holm < LEVEL
+    supported = is_finite(holm) and holm < LEVEL
     difference = scale.text(comparison["difference"], sign=True)
-    return [Cell(difference, scale.interval(comparison, sign=True), supported), Cell(_p(holm), "", supported)]
+    interval = scale.interval(comparison["low"], comparison["high"], sign=True)
+    return [Cell(difference, interval, supported), Cell(p_value(holm), "", supported)]
 
 
 # images and what stands beneath them

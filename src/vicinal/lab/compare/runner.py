@@ -12,18 +12,13 @@ The run folder:
 from __future__ import annotations
 
 import json
-import math
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import vicinal
-from vicinal.lab import atomic, executor
+from vicinal.lab import atomic, executor, provenance
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.errors import UserError
@@ -122,7 +117,7 @@ def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Pr
         shown = (results["choice"] or {}).get("recommended", mixing[0])
         if examples := study.examples(shown):
             results["examples"] = {"method": shown, "shown": examples}
-        atomic.write(folder.results, json.dumps(finite(results), indent=1, allow_nan=False))
+        atomic.write(folder.results, json.dumps(atomic.without_nan(results), indent=1, allow_nan=False))
     else:
         results = _results(study, done, earlier)
 
@@ -138,28 +133,18 @@ def _results(study: Comparison, runs: list[dict[str, Any]], record: dict[str, An
     return record | {"runs": runs} | comparison.conclude(study, runs)
 
 
-def finite(value: Any) -> Any:
-    """Put null where a measure is not a finite number, which JSON cannot hold."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _record(study: Comparison, command: str) -> dict[str, Any]:
     """Give what was run, on what, with what."""
     settings = study.settings
     data, training = study.describe()
     train, validation, test = study.sizes
-    packages = ("torch", "numpy", "scikit-learn", "scipy", "polars")
     return {
         "format": 1,
         "vicinal": vicinal.__version__,
         "command": command,
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-        "machine": {"processor": processor(), "cores": os.cpu_count()},
+        "created": provenance.now(),
+        "versions": provenance.versions("torch", "numpy", "scikit-learn", "scipy", "polars"),
+        "machine": provenance.machine(),
         "data": {
             "name": study.name,
             "kind": study.kind,
@@ -187,15 +172,6 @@ def _record(study: Comparison, command: str) -> dict[str, Any]:
         },
         "methods": [{"name": m.name, "vicinity": m.text, "family": m.family, "alpha": m.alpha} for m in study.methods],
     }
-
-
-def processor() -> str:
-    """Name the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _save_model(study: Comparison, results: dict[str, Any], folder: Folder, pool: executor.Pool) -> dict[str, Any]:

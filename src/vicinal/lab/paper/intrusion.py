@@ -22,11 +22,7 @@ import torch
 
 import vicinal
 from vicinal.keyed import Key
-from vicinal.lab import atomic, statistics
-from vicinal.lab.compare import diagnose
-from vicinal.lab.compare.comparison import methods
-from vicinal.lab.compare.settings import TableSettings
-from vicinal.lab.compare.table_comparison import TableComparison
+from vicinal.lab import atomic, intrusion, statistics
 from vicinal.lab.data import table as tables
 from vicinal.lab.data import toy
 from vicinal.lab.data.download import DATA_DIR_ENV
@@ -208,9 +204,8 @@ def _real_job(scale: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
 
 def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float, epochs: int | None) -> dict[str, Any]:
     """Give the indicator of one table, and the errors of all methods on one table a seed."""
-    settings = TableSettings(alphas=ALPHAS, seeds=len(drawn), epochs=epochs)
-    training = TableComparison(drawn[0], settings).training
-    found = diagnose.diagnose(seen, ALPHAS)
+    inputs = Encoding.fit(seen, np.arange(len(seen))).inputs(seen)
+    found = intrusion.measure(inputs, seen.target, ALPHAS, name=seen.name)
     parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"train": [], "validation": [], "test": []}
     for seed, table in enumerate(drawn):
         rows = split(table, seed, validation=validation, test=test)
@@ -223,8 +218,10 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
         name: stacked_mlp.StackedSplit(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*part, strict=True)))
         for name, part in parts.items()
     }
-    listed = methods(settings, seen.task)
-    runs = [stacked_mlp.MLPRun(seed, seed, method.vicinity) for seed in range(len(drawn)) for method in listed]
+    training = stacked_mlp.Training(_budget(stacked["train"].targets.shape[1]) if epochs is None else epochs)
+    listed = {"ERM": None} | {f"mixup {alpha:g}": alpha for alpha in ALPHAS}
+    vicinities = [vicinal.ERM() if alpha is None else vicinal.Mixup(alpha) for alpha in listed.values()]
+    runs = [stacked_mlp.MLPRun(seed, seed, vicinity) for seed in range(len(drawn)) for vicinity in vicinities]
     classes = len(seen.classes)
     models = stacked_mlp.train(runs, stacked["train"], classes, training).models
     scores = {
@@ -232,7 +229,8 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
     }
 
     def of(method: str, part: str, measure: str) -> list[float]:
-        return [score[measure] for score, m in zip(scores[part], listed * len(drawn), strict=True) if m.name == method]
+        first = list(listed).index(method)
+        return [score[measure] for score in scores[part][first :: len(listed)]]
 
     return {
         "rows": len(seen),
@@ -245,16 +243,21 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
             for one in found.mixed
         },
         "methods": {
-            method.name: {
-                "alpha": method.alpha,
-                "test_error": of(method.name, "test", "error"),
-                "test_nll": of(method.name, "test", "nll"),
-                "validation_error": of(method.name, "validation", "error"),
-                "validation_nll": of(method.name, "validation", "nll"),
+            method: {
+                "alpha": alpha,
+                "test_error": of(method, "test", "error"),
+                "test_nll": of(method, "test", "nll"),
+                "validation_error": of(method, "validation", "error"),
+                "validation_nll": of(method, "validation", "nll"),
             }
-            for method in listed
+            for method, alpha in listed.items()
         },
     }
+
+
+def _budget(rows: int) -> int:
+    """Return the epochs that `vicinal compare` trains on a table: about 3,000 steps, in 10 to 200 epochs."""
+    return min(200, max(10, round(3000 / stacked_mlp.Training(1).steps(rows))))
 
 
 # -- from jobs to what they say ----------------------------------------------------------------------------------------
@@ -272,7 +275,7 @@ def _errors(result: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def _indicator(result: Mapping[str, Any]) -> dict[str, list[float]]:
-    return result["indicator"][f"{diagnose.HEADLINE:g}"]
+    return result["indicator"][f"{intrusion.HEADLINE:g}"]
 
 
 def summarize(done: Results) -> list[dict[str, Any]]:
@@ -367,7 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.intrusion", description=main.__doc__)
     parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce intrusion`")
     parser.add_argument("size", choices=get_args(Scale))
-    parser.add_argument("out", type=Path, nargs="?", default=Path(__file__).parents[1] / "compare" / "intrusion.json")
+    parser.add_argument("out", type=Path, nargs="?", default=intrusion.EVIDENCE)
     args = parser.parse_args(argv)
     folder = reproduce.Folder(args.root, IntrusionStudy(), args.size)
     records = folder.records()

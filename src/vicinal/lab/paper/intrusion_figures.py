@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from vicinal.lab.compare import figures as draw
-from vicinal.lab.compare.figures import FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
+from vicinal.lab import drawing
 from vicinal.lab.data.toy import Family
+from vicinal.lab.drawing import FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 
 LIGHT = {
     "paper": "#ffffff",
@@ -52,22 +53,27 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
     height = 440.0
     wide = WIDTH - _LEFT - 8.0
     places = np.arange(len(sets), dtype=float)
-    with draw._style():
-        figure = draw._canvas(height)
-        draw._write(
-            figure, height, 0.0, 15.0, draw._plain(family.title[0].upper() + family.title[1:], 70), fontweight="bold"
+    with drawing.style():
+        figure = drawing.canvas(height)
+        drawing.add_text(
+            figure,
+            height,
+            0.0,
+            15.0,
+            drawing.printable(family.title[0].upper() + family.title[1:], 70),
+            fontweight="bold",
         )
         _thumbnails(figure, height, family, [one["value"] for one in sets], (_LEFT, 26.0, wide))
-        draw._write(figure, height, 0.0, 104.0, "Test error, mixup minus ERM, points", color=MUTED)
-        upper = draw._axes(figure, height, (_LEFT, 114.0, wide, 140.0))
+        drawing.add_text(figure, height, 0.0, 104.0, "Test error, mixup minus ERM, points", color=MUTED)
+        upper = drawing.add_axes(figure, height, (_LEFT, 114.0, wide, 140.0))
         upper.axhline(0.0, color=INK, linewidth=0.9)
         for key, color, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
             mean, low, high = (np.array([one[key][i] for one in sets]) * 100 for i in range(3))
             upper.errorbar(places + shift, mean, (mean - low, high - mean), color=color, linewidth=1.6, marker="o")
         _panel(upper, len(sets), 1.0)
         _key(figure, height, 272.0, ((OTHER, "alpha 1"), (MIX, "alpha chosen on validation")))
-        draw._write(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
-        lower = draw._axes(figure, height, (_LEFT, 310.0, wide, 66.0))
+        drawing.add_text(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
+        lower = drawing.add_axes(figure, height, (_LEFT, 310.0, wide, 66.0))
         lower.axhline(0.0, color=INK, linewidth=0.9)
         lower.plot(places, [one["conflict"] for one in sets], color=INK, linewidth=1.8, marker="o", clip_on=False)
         lower.plot(
@@ -82,15 +88,17 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         lower.lines[-1].set_dashes((4.0, 2.5))
         _panel(lower, len(sets), 1.0)
         lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
-        draw._write(
-            figure, height, WIDTH - 8.0, height - 30.0, draw._plain(family.parameter, 60), ha="right", color=MUTED
+        drawing.add_text(
+            figure, height, WIDTH - 8.0, height - 30.0, drawing.printable(family.parameter, 60), ha="right", color=MUTED
         )
         _key(figure, height, height - 8.0, ((INK, "conflict"), (MUTED, "share nearest to neither class")))
         said = "; ".join(
             f"{one['value']:g}: effect {100 * one['effect'][0]:+.1f} points, conflict {one['conflict']:+.3f}"
             for one in sets
         )
-        return whole(draw._svg(figure, f"intrusion-{family.name}", f"{family.title}, by {family.parameter}. {said}."))
+        return whole(
+            drawing.to_svg(figure, f"intrusion-{family.name}", f"{family.title}, by {family.parameter}. {said}.")
+        )
 
 
 def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
@@ -98,12 +106,12 @@ def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
     height = 446.0
     wide, tall = WIDTH - _LEFT - 8.0, 300.0
     names = list(dict.fromkeys(one["family"] for one in sets if one["kind"] == "toy"))
-    with draw._style():
-        figure = draw._canvas(height)
+    with drawing.style():
+        figure = drawing.canvas(height)
         title = f"Rank correlation {rank['rho']:.2f} [{rank['low']:.2f}, {rank['high']:.2f}], {rank['n']} sets"
-        draw._write(figure, height, 0.0, 15.0, title, fontweight="bold")
-        draw._write(figure, height, 0.0, 34.0, "Test error, mixup at alpha 1 minus ERM, points", color=MUTED)
-        axes = draw._axes(figure, height, (_LEFT, 44.0, wide, tall))
+        drawing.add_text(figure, height, 0.0, 15.0, title, fontweight="bold")
+        drawing.add_text(figure, height, 0.0, 34.0, "Test error, mixup at alpha 1 minus ERM, points", color=MUTED)
+        axes = drawing.add_axes(figure, height, (_LEFT, 44.0, wide, tall))
         axes.axhline(0.0, color=INK, linewidth=0.9)
         axes.axvline(0.0, color=RULE, linewidth=0.9)
         for one in sets:
@@ -115,14 +123,16 @@ def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
             axes.plot(
                 one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=6.5 if toy else 11.0
             )
-        draw._ticks(axes, 1.0, 8)
-        axes.xaxis.set_major_formatter(draw.FuncFormatter(draw._tick(1.0)))
-        draw._write(
+        drawing.add_grid(axes, 1.0, 8)
+        axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
+        drawing.add_text(
             figure, height, WIDTH - 8.0, height - 66.0, "conflict at alpha 1, before training", ha="right", color=MUTED
         )
         _legend(figure, height, names)
         said = "; ".join(f"{one['set']} {one['conflict']:+.3f}, {100 * one['effect'][0]:+.1f}" for one in sets)
-        return whole(draw._svg(figure, "intrusion-all", f"{title}. Conflict and effect in points of each: {said}."))
+        return whole(
+            drawing.to_svg(figure, "intrusion-all", f"{title}. Conflict and effect in points of each: {said}.")
+        )
 
 
 def _thumbnails(
@@ -133,7 +143,7 @@ def _thumbnails(
     for i, value in enumerate(values):
         table = family.table(value, _SHOWN, 0)
         middle = left + (i + 0.5) * wide / len(values)
-        axes = draw._axes(figure, height, (middle - side / 2, top, side, side))
+        axes = drawing.add_axes(figure, height, (middle - side / 2, top, side, side))
         # the first two of the inputs: the blobs' others look the same
         for label in range(family.classes):
             mine = table.numbers[table.target == label]
@@ -146,20 +156,20 @@ def _panel(axes: Axes, count: int, factor: float) -> None:
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    draw._ticks(axes, factor, 4)
+    drawing.add_grid(axes, factor, 4)
 
 
 def _key(figure: Figure, height: float, y: float, entries: Sequence[tuple[str, str]]) -> None:
     x = _LEFT
     for color, text in entries:
-        draw._write(figure, height, x, y, "\N{BLACK CIRCLE}", color=color)
-        draw._write(figure, height, x + 13.0, y, text, color=MUTED)
+        drawing.add_text(figure, height, x, y, "\N{BLACK CIRCLE}", color=color)
+        drawing.add_text(figure, height, x + 13.0, y, text, color=MUTED)
         x += 13.0 + 7.2 * len(text) + 14.0
 
 
 def _legend(figure: Figure, height: float, names: Sequence[str]) -> None:
     entries = [(_MARKERS[i % len(_MARKERS)], OTHER, name) for i, name in enumerate(names)] + [("*", MIX, "real tables")]
-    axes = draw._axes(figure, height, (0.0, height - 54.0, WIDTH, 46.0))
+    axes = drawing.add_axes(figure, height, (0.0, height - 54.0, WIDTH, 46.0))
     axes.set_xlim(0.0, 4.0)
     axes.set_ylim(2.0, 0.0)
     axes.set_axis_off()

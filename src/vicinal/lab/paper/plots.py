@@ -8,16 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from vicinal.lab import atomic
-from vicinal.lab.compare import figures
-from vicinal.lab.compare.figures import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
+from vicinal.lab import atomic, drawing
+from vicinal.lab.drawing import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 from vicinal.lab.paper.study import Row
 
 # of an image that stands alone, which a dark page may hold: readable on white and on black
@@ -88,13 +86,13 @@ def lines(
         top: where the vertical axis ends; None: where the curves do.
 
     """
-    names = [figures._plain(curve.name, _LONGEST) for curve in curves]
+    names = [drawing.printable(curve.name, _LONGEST) for curve in curves]
     places = _key_places(names)
     above = _KEY * (1 + max(line for _, line in places)) + 6.0
     height += above
-    with figures._style():
-        figure = figures._canvas(height)
-        axes = figures._axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
+    with drawing.style():
+        figure = drawing.canvas(height)
+        axes = drawing.add_axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
         for i, (curve, name, (left, line)) in enumerate(zip(curves, names, places, strict=True)):
             style = _stroke(curve, 3.4 if i == 0 else 1.5)
             point: dict[str, Any] = {"marker": "o"} if len(curve.x) == 1 else {}  # one epoch is no line
@@ -102,15 +100,15 @@ def lines(
             middle = 1.0 - (_KEY * line + 9.0) / height
             ends = [(left + share * _STROKE) / WIDTH for share in (0.0, 0.5, 1.0)]
             figure.add_artist(Line2D(ends, [middle] * 3, markevery=[1], **style))
-            figures._write(figure, height, left + _STROKE + 6.0, _KEY * line + 13.0, name)
-        figures._ticks(axes, 1.0)
+            drawing.add_text(figure, height, left + _STROKE + 6.0, _KEY * line + 13.0, name)
+        drawing.add_grid(axes, 1.0)
         if all(float(value).is_integer() for curve in curves for value in curve.x):  # as epochs
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_ylim(bottom=0.0, top=top)
         axes.spines["bottom"].set_color(MUTED)
-        figures._write(figure, height, 4.0, above + 12.0, y, color=MUTED)
-        figures._write(figure, height, WIDTH - 8.0, height - 8.0, x, ha="right", color=MUTED)
-        return _finished(figures._svg(figure, key, label))
+        drawing.add_text(figure, height, 4.0, above + 12.0, y, color=MUTED)
+        drawing.add_text(figure, height, WIDTH - 8.0, height - 8.0, x, ha="right", color=MUTED)
+        return _finished(drawing.to_svg(figure, key, label))
 
 
 def _stroke(curve: Line, width: float) -> dict[str, Any]:
@@ -161,11 +159,11 @@ def surfaces(
     fills = [(*blue, 0.04 + 0.62 * (level + 0.05)) for level in levels[:-1]]
     x = np.linspace(window[0], window[1], panels[0][1].shape[1])
     y = np.linspace(window[2], window[3], panels[0][1].shape[0])
-    with figures._style():
-        figure = figures._canvas(height)
+    with drawing.style():
+        figure = drawing.canvas(height)
         for i, (title, p) in enumerate(panels):
             left, above = (i % 2) * (side + 16.0), (i // 2) * (side + 30.0)
-            axes = figures._axes(figure, height, (left, above + 24.0, side, side))
+            axes = drawing.add_axes(figure, height, (left, above + 24.0, side, side))
             axes.contourf(x, y, np.clip(p, 1e-9, 1 - 1e-9), levels=levels, colors=fills)
             for c, color in ((1, OTHER), (0, ERM)):
                 mine = points[classes == c] if c else points[classes != 1]
@@ -173,8 +171,8 @@ def surfaces(
             axes.set_xlim(window[0], window[1])
             axes.set_ylim(window[2], window[3])
             _frame(axes)
-            figures._write(figure, height, left, above + 16.0, title, color=INK)
-        return _finished(figures._svg(figure, key, label))
+            drawing.add_text(figure, height, left, above + 16.0, title, color=INK)
+        return _finished(drawing.to_svg(figure, key, label))
 
 
 def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
@@ -182,9 +180,9 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
     each, bottom = 19.0, 40.0
     height = each * len(marks) + bottom
     names = 212.0
-    with figures._style():
-        figure = figures._canvas(height)
-        axes = figures._axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(marks)))
+    with drawing.style():
+        figure = drawing.canvas(height)
+        axes = drawing.add_axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(marks)))
         for i, mark in enumerate(marks):
             middle = each * (i + 0.5)
             color = _COLOURS[mark.kind]
@@ -195,15 +193,15 @@ def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
                 axes.plot([mark.value], [middle], "o", color=color, markersize=5.0)
             if mark.published is not None:
                 axes.plot([mark.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
-            figures._write(figure, height, 0.0, middle + 4.5, figures._plain(mark.name, 34), fontsize=11.5)
+            drawing.add_text(figure, height, 0.0, middle + 4.5, drawing.printable(mark.name, 34), fontsize=11.5)
         axes.set_ylim(each * len(marks), 0.0)
         axes.yaxis.set_major_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(figures._tick(1.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
         axes.spines["left"].set_visible(False)
-        figures._write(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
-        figures._write(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
-        return _finished(figures._svg(figure, key, label))
+        drawing.add_text(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
+        drawing.add_text(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
+        return _finished(drawing.to_svg(figure, key, label))
 
 
 def erm_or_mixup(name: str) -> str:
@@ -249,29 +247,3 @@ def _finished(svg: str) -> str:
     """Add what an image needs in a file of its own."""
     svg = svg.replace("<svg ", f'<svg xmlns="{_XML}" font-family="system-ui, sans-serif" ', 1)
     return re.sub(r"var\(--(\w+)\)", lambda match: f"var(--{match[1]}, {_ALONE[match[1]]})", svg)
-
-
-def inline(svg: str, key: str) -> str:
-    """Make the text of an SVG file fit into a page: nothing restyles the page, and no id meets another's.
-
-    An image with fixed colors gets the class `plain`, for which the page keeps a white ground.
-    """
-    root = ElementTree.fromstring(svg)
-    names = {old: f"{key}-{number}" for number, old in enumerate(figures._referred(root))}
-    ours = "var(--" in svg
-    figures._tidy(root, names)
-    box = root.get("viewBox")
-    if box is None:
-        box = f"0 0 {_number(root.get('width'))} {_number(root.get('height'))}"
-    root.attrib = {
-        "viewBox": box,
-        "role": "img",
-        "aria-label": root.get("aria-label", key),
-        "stroke-linejoin": "round",
-        **({} if ours else {"class": "plain"}),
-    }
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _number(text: str | None) -> str:
-    return re.sub(r"[^\d.]", "", text or "") or "420"

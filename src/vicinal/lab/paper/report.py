@@ -13,8 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 import vicinal
-from vicinal.lab import atomic, pages
-from vicinal.lab.paper import plots, reproduce
+from vicinal.lab import atomic, drawing, pages
+from vicinal.lab.paper import reproduce
 from vicinal.lab.paper.study import (
     Agreement,
     Requirements,
@@ -152,7 +152,7 @@ def _part(folder: reproduce.Folder) -> Part:
         _needs(study.requirements(size)),
         [_line(study, size, row, rows) for row in rows],
         figures,
-        [Markup(plots.inline(path.read_text(), f"{study.name}-{size}-{i}")) for i, path in enumerate(figures)],
+        [Markup(drawing.inline(path.read_text(), f"{study.name}-{size}-{i}")) for i, path in enumerate(figures)],
         (len(records), len(study.jobs(size))),
         _about(list(records.values())),
     )

@@ -17,22 +17,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 import vicinal
-from vicinal.lab import atomic, executor
-from vicinal.lab.compare.runner import finite, processor
+from vicinal.lab import atomic, executor, provenance
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.adversarial import AdversarialStudy
@@ -148,7 +143,7 @@ class Folder:
         own.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
-            results = finite(job.run(own))
+            results = atomic.without_nan(job.run(own))
         finally:
             if not any(own.iterdir()):
                 own.rmdir()
@@ -162,8 +157,8 @@ class Folder:
             "job": job.name,
             "vicinal": vicinal.__version__,
             "command": command,
-            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "versions": _versions(),
+            "created": provenance.now(),
+            "versions": provenance.versions("torch", "numpy", "scipy", "matplotlib"),
             "machine": machine(),
             "seconds": round(seconds, 3),
             "sha256": _digest(results),
@@ -177,14 +172,9 @@ def _digest(results: Any) -> str:
     return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
-    packages = ("torch", "numpy", "scipy", "matplotlib")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
-
-
 def machine() -> dict[str, Any]:
     """Say what this computes on."""
-    found: dict[str, Any] = {"processor": processor(), "cores": os.cpu_count()}
+    found = provenance.machine()
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found

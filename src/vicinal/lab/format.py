@@ -1,0 +1,91 @@
+"""Numbers as tables, pages, figures and sentences write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+ABSENT = "\N{EN DASH}"
+_MOST_DECIMALS = 7
+_LARGE = 1e7
+
+
+def is_finite(value: Any) -> bool:
+    """Return True for a number that can be shown: a run that diverged leaves None or nan.
+
+    Example:
+        >>> is_finite(0.5), is_finite(None), is_finite(float("nan"))
+        (True, False, False)
+
+    """
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How the values of one measure are written.
+
+    Args:
+        factor: what they are multiplied by.
+        decimals: digits behind the point.
+        minus: the minus sign, `MINUS` in typeset text.
+
+    Example:
+        >>> points = NumberFormat(100.0, 2)
+        >>> points.text(0.0444), points.text(0.0, sign=True)
+        ('4.44', '0.00')
+        >>> points.interval(-0.01, 0.02, sign=True)
+        '[-1.00, +2.00]'
+
+    """
+
+    factor: float = 1.0
+    decimals: int = 3
+    minus: str = "-"
+
+    def text(self, value: Any, *, sign: bool = False) -> str:
+        """Write a number, or a dash where there is none; a rounded zero has no sign."""
+        if not is_finite(value):
+            return ABSENT
+        scaled = value * self.factor
+        exponent = self.decimals > _MOST_DECIMALS or abs(scaled) >= _LARGE
+        written = f"{scaled:+.3e}" if exponent else f"{scaled:+.{self.decimals}f}"
+        zero = not written.strip("+-0.")
+        if zero or not (sign or written[0] == "-"):
+            written = written[1:]
+        return written.replace("-", self.minus)
+
+    def interval(self, low: Any, high: Any, *, sign: bool = False) -> str:
+        """Write the two ends of an interval in brackets; empty where either is missing."""
+        if not (is_finite(low) and is_finite(high)):
+            return ""
+        return f"[{self.text(low, sign=sign)}, {self.text(high, sign=sign)}]"
+
+
+def significant(values: Iterable[Any], digits: int, least: int = 0, minus: str = "-") -> NumberFormat:
+    """Return the format whose decimals show `digits` significant digits of the largest value, but at least `least`.
+
+    Example:
+        >>> significant([54.321, 3.2], 4)
+        NumberFormat(factor=1.0, decimals=2, minus='-')
+
+    """
+    largest = max((abs(value) for value in values if is_finite(value)), default=0.0)
+    whole = math.floor(math.log10(largest)) if largest else 0
+    return NumberFormat(1.0, max(least, digits - 1 - whole), minus)
+
+
+def p_value(p: Any, equals: str = "") -> str:
+    """Write a p-value; `equals` stands before it where it is not below the least that is written.
+
+    Example:
+        >>> p_value(0.012), f"p {p_value(0.012, '= ')}", f"p {p_value(1e-9, '= ')}"
+        ('0.012', 'p = 0.012', 'p < 0.0001')
+
+    """
+    if not is_finite(p):
+        return ABSENT
+    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.2g}"
