@@ -10,7 +10,7 @@ export PYTHONWARNINGS =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real test-integrations test-kernels lint types format bench bench-peers clean
+.PHONY: help demo test test-real test-integrations lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -71,13 +71,6 @@ SITE = lib/python3.11/site-packages
 test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 300 MB)
 	@OMP_NUM_THREADS=1 $(STACKS)/bin/python -m pytest -o filterwarnings=default tests/stacks
 
-# into a folder of its own: a gigabyte, and PyTorch's CPU build should not find it otherwise
-.make/triton: .make/dev
-	@$(BIN)/python -m pip --disable-pip-version-check install -qq --no-deps --no-compile --target $@ triton
-
-test-kernels: .make/triton  ## the hand-written kernels, by Triton's interpreter (fetches Triton: 270 MB)
-	@PYTHONPATH=.make/triton $(PYTEST) tests/test_gpu_kernels.py
-
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -90,9 +83,8 @@ format: .make/dev  ## put the code into its format, and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .make/dev  ## every measurement under bench/, and its page
-	@for file in $$(grep -l '^if __name__' bench/*.py | grep -vE "page|curves"); do $(BIN)/python -m bench.$$(basename $$file .py) || exit; done
-	@$(BIN)/python -m bench.page
+bench: .make/dev  ## every measurement of a CPU under bench/, and their page; those of a GPU: bench/gpu/__init__.py
+	@for name in mixing loss step fleet decode loop page; do $(BIN)/python -m bench.$$name || exit; done
 
 # glibc gives large blocks back to the system and pays for their pages again; told to keep them, all candidates are faster
 KEEP = MALLOC_MMAP_THRESHOLD_=4294967295 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=1073741824

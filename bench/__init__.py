@@ -1,1 +1,1 @@
-"""Benchmarks: one program a claim, `python -m bench.mixing`; docs/performance.md shows what they measured."""
+"""Benchmarks, one program per claim: `python -m bench.mixing`; results/bench/README.md holds what they measured."""

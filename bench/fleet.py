@@ -1,4 +1,4 @@
-"""A hundred small models: the fleet beside a plain PyTorch loop and scikit-learn, on breast_cancer, all of it counted.
+"""A hundred small models: the fleet next to a plain PyTorch loop and scikit-learn, on breast_cancer, all of it counted.
 
 Every candidate trains an MLP 30-128-128-2 with Adam, batch 16, 10 epochs, on 60 % of the rows; mixup for ours and for
 the plain loop, none for scikit-learn's, which cannot. The plain loop is timed over a few runs, and scaled; so is
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -21,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_model import MLPClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 import vicinal
@@ -42,7 +44,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def plain_loop(seed: int) -> float:
-    """One run as the reference does it."""
+    """Train one run as the reference does it."""
     x, y, x_test, y_test = map(torch.from_numpy, data())
     generator = np.random.Generator(np.random.Philox(seed))
     model = MLP(x.shape[1], (128, 128), 2)
@@ -52,8 +54,7 @@ def plain_loop(seed: int) -> float:
             xb, yb = x[rows], y[rows]
             lam = float(generator.beta(0.4, 0.4))
             index = torch.from_numpy(generator.permutation(len(rows)))
-            mixed = lam * xb + (1 - lam) * xb[index]
-            out = model(mixed)
+            out = model(lam * xb + (1 - lam) * xb[index])
             loss = lam * F.cross_entropy(out, yb) + (1 - lam) * F.cross_entropy(out, yb[index])
             adam.zero_grad()
             loss.backward()
@@ -64,80 +65,69 @@ def plain_loop(seed: int) -> float:
 
 def sklearn_run(seed: int) -> float:
     x, y, x_test, y_test = data()
+    model = MLPClassifier((128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = MLPClassifier((128, 128), batch_size=BATCH, max_iter=EPOCHS, random_state=seed, n_iter_no_change=10**6)
         return 1 - model.fit(x, y).score(x_test, y_test)
 
 
-def chunk(seeds: list[int]) -> list[float]:
-    """One fleet of runs."""
+def fleet(seeds: list[int]) -> list[float]:
+    """Train one fleet of runs."""
     torch.set_num_threads(1)
     x, y, x_test, y_test = map(torch.from_numpy, data())
     runs = [stacked_mlp.MLPRun(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
-    models = stacked_mlp.train(
-        runs, stacked_mlp.StackedSplit(x[None], y[None]), 2, stacked_mlp.Training(EPOCHS, BATCH)
-    ).models
+    training = stacked_mlp.Training(EPOCHS, BATCH)
+    models = stacked_mlp.train(runs, stacked_mlp.StackedSplit(x[None], y[None]), 2, training).models
     return (models.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
 
 
-def chunks(n: int, size: int = FLEET) -> list[list[int]]:
+def chunks(n: int, size: int) -> list[list[int]]:
     return [list(range(n))[i : i + size] for i in range(0, n, size)]
 
 
-def timed(job: Any) -> float:
+def timed(job: Callable[[], Any]) -> float:
     start = time.perf_counter()
     job()
     return time.perf_counter() - start
 
 
+def cost(pool: ProcessPoolExecutor, n: int, jobs: int) -> dict[str, float]:
+    """Measure milliseconds per run of `n` runs, and the memory of the largest worker so far."""
+    seconds = timed(lambda: list(pool.map(fleet, chunks(n, min(FLEET, math.ceil(n / jobs))))))
+    row = {"ms_per_run": 1e3 * seconds / n, "peak_MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}
+    print(f"{n:6d} runs: {row['ms_per_run']:.2f} ms per run", flush=True)
+    return row
+
+
 def main() -> None:
-    args = timing.arguments(__doc__ or "", runs=100, most=1000)
-    args.rounds = min(args.rounds, 3)
-    n, jobs = args.runs, min(2, os.cpu_count() or 1)
-    few = 4
-    pool = ProcessPoolExecutor(jobs, get_context("forkserver"))
-    list(pool.map(chunk, [[0]] * jobs))  # warm
+    args = timing.arguments(__doc__, runs=100, most=1000)
+    n, most, few, more = (2, 10, 1, 2) if args.quick else (args.runs, args.most, 4, 20)
+    jobs = min(2, os.cpu_count() or 1)
     parallel = joblib.Parallel(n_jobs=jobs)
-    parallel(joblib.delayed(sklearn_run)(seed) for seed in range(jobs))
-    plain_loop(0)
-    chunk([0])
-    candidates = {
-        f"plain loop, 1 process ({few} runs, scaled)": lambda: (
-            timed(lambda: [plain_loop(s) for s in range(few)]) * n / few
-        ),
-        f"sklearn MLPClassifier, n_jobs={jobs}, no mixup (20 runs, scaled)": lambda: (
-            timed(lambda: parallel(joblib.delayed(sklearn_run)(s) for s in range(20))) * n / 20
-        ),
-        "fleet, 1 process": lambda: timed(lambda: [chunk(c) for c in chunks(n)]),
-        f"fleet, {jobs} processes": lambda: timed(lambda: list(pool.map(chunk, chunks(n, math.ceil(n / jobs / 3))))),
-    }
-    order = np.random.Generator(np.random.Philox(0))
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(args.rounds):
-        for i in order.permutation(len(candidates)):
-            name = list(candidates)[i]
-            times[name].append(candidates[name]())
-    reference = next(iter(candidates))
-    result = timing.against(times, reference)
-    timing.show(f"{n} runs, whole jobs", result, "plain loop")
 
-    flat = {}
-    size = 10
-    while size <= args.most:
-        seconds = timed(lambda size=size: list(pool.map(chunk, chunks(size, min(FLEET, math.ceil(size / jobs))))))
-        flat[str(size)] = {"ms_per_run": 1e3 * seconds / size, "peak_MB": _peak()}
-        print(f"{size:6d} runs: {flat[str(size)]['ms_per_run']:.2f} ms a run", flush=True)
-        size *= 10
-    timing.save("fleet", args, {"100 runs": result, "cost a run": flat})
-    pool.shutdown()
+    def sklearn(runs: int) -> None:
+        parallel(joblib.delayed(sklearn_run)(seed) for seed in range(runs))
 
-
-def _peak() -> float:
-    """Peak memory of the largest worker so far, in MB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    with ProcessPoolExecutor(jobs, get_context("forkserver")) as pool:
+        timers = {
+            f"plain loop, 1 process ({few} runs, scaled)": lambda: (
+                timed(lambda: [plain_loop(seed) for seed in range(few)]) * n / few
+            ),
+            f"sklearn MLPClassifier, n_jobs={jobs}, no mixup ({more} runs, scaled)": lambda: (
+                timed(lambda: sklearn(more)) * n / more
+            ),
+            "fleet, 1 process": lambda: timed(lambda: [fleet(seeds) for seeds in chunks(n, FLEET)]),
+            f"fleet, {jobs} processes": lambda: timed(
+                lambda: list(pool.map(fleet, chunks(n, math.ceil(n / jobs / 3))))
+            ),
+        }
+        list(pool.map(fleet, [[0]] * jobs))  # warm
+        sklearn(jobs)
+        plain_loop(0)
+        fleet([0])
+        table = timing.in_turns(f"{n} runs, whole jobs", timers, min(args.rounds, 3))
+        costs = {str(size): cost(pool, size, jobs) for size in (10, 100, 1000, 10_000) if size <= most}
+    timing.save("fleet", args, {f"{n} runs": table, "cost per run": costs})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The loss on mixed labels, forward and backward: beside two cross-entropies, soft labels, and plain ERM."""
+"""The loss on mixed labels, forward and backward: next to two cross-entropies, soft labels and plain ERM."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ import vicinal
 from bench import timing
 
 SHAPES = ((128, 10), (1024, 10), (128, 1000), (1024, 1000), (1024, 21843), (512, 100_000))
+QUICK = ((8, 10), (4, 9000))  # the second takes the path of many classes
 
 
-def table(rows: int, classes: int, n: int) -> dict[str, Any]:
+def candidates(rows: int, classes: int, device: str) -> timing.Candidates:
     generator = np.random.Generator(np.random.Philox(1))
-    logits = torch.from_numpy(generator.standard_normal((rows, classes), dtype="float32")).requires_grad_()
-    ids = torch.from_numpy(generator.integers(0, classes, rows))
-    plan = vicinal.Mixup(1.0, seed=0).plan(rows, step=1)
-    target = plan.target(ids)
+    logits = torch.from_numpy(generator.standard_normal((rows, classes), dtype="float32")).to(device).requires_grad_()
+    ids = torch.from_numpy(generator.integers(0, classes, rows)).to(device)
+    target = vicinal.Mixup(1.0, seed=0).plan(rows, step=1).to(device).target(ids)
     y_a, y_b, weight = target.pairs()
     lam = float(weight[0])
 
@@ -32,7 +32,7 @@ def table(rows: int, classes: int, n: int) -> dict[str, Any]:
 
         return run
 
-    candidates = {
+    return {
         "two cross_entropy (reference)": both(
             lambda: lam * F.cross_entropy(logits, y_a) + (1 - lam) * F.cross_entropy(logits, y_b)
         ),
@@ -40,15 +40,16 @@ def table(rows: int, classes: int, n: int) -> dict[str, Any]:
         "plain ERM cross_entropy": both(lambda: F.cross_entropy(logits, ids)),
         "vicinal": both(lambda: F.cross_entropy(logits, target)),
     }
-    result = timing.against(timing.rounds(candidates, n), "two cross_entropy (reference)")
-    timing.show(f"{rows}x{classes}", result, "two cross_entropy")
-    return result
+
+
+def table(rows: int, classes: int, args: Namespace) -> timing.Table:
+    return timing.measure(f"{rows}x{classes}", candidates(rows, classes, args.device), args)
 
 
 def main() -> None:
-    args = timing.arguments(__doc__ or "")
-    tables = {f"{rows}x{classes}": table(rows, classes, args.rounds) for rows, classes in SHAPES}
-    timing.save("loss", args, tables)
+    args = timing.arguments(__doc__)
+    shapes = QUICK if args.quick else SHAPES
+    timing.save("loss", args, {f"{rows}x{classes}": table(rows, classes, args) for rows, classes in shapes})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Mixing a batch: beside torch's own copy of it, and beside other implementations.
+"""Mixing a batch: next to torch's own copy of it and to other implementations.
 
 Each peer runs by its formula, marked so. Where its package is installed it also runs from there, labels included, as a user
-would call it (`make bench-peers` makes such an environment; torchvision does not import beside PyTorch's CPU build).
+would call it (`make bench-peers` makes such an environment; torchvision does not import with PyTorch's CPU build).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from argparse import Namespace
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 import vicinal
 from bench import timing
+from vicinal.weighting import Per
 
 SHAPES = {
     "256x3x224x224": (256, 3, 224, 224),
@@ -29,9 +31,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def peers(x: Tensor, perm: Tensor, lam: float) -> dict[str, Callable[[], Any]]:
-    """The peers' formulas on one batch; timm's works in place on a batch of its own."""
+    """Return the peers' formulas on one batch; timm's works in place on a batch of its own."""
     own = x.clone()
-    weight = torch.full((len(x),), 1 - lam, dtype=x.dtype)
+    weight = x.new_full((len(x), *(1,) * (x.ndim - 1)), 1 - lam)
 
     def reference() -> Tensor:
         return lam * x + (1 - lam) * x[perm]
@@ -45,9 +47,9 @@ def peers(x: Tensor, perm: Tensor, lam: float) -> dict[str, Callable[[], Any]]:
 
     def kornia() -> Tensor:
         other = x.index_select(0, perm)
-        w = weight.view(-1, *(1,) * (x.ndim - 1)).expand_as(x)
+        w = weight.expand_as(x)
         mixed = x * (1 - w) + other * w
-        return torch.where(torch.ones(len(x), *(1,) * (x.ndim - 1), dtype=torch.bool), mixed, x)
+        return torch.where(torch.ones_like(weight, dtype=torch.bool), mixed, x)
 
     return {
         "reference recipe (formula)": reference,
@@ -58,8 +60,8 @@ def peers(x: Tensor, perm: Tensor, lam: float) -> dict[str, Callable[[], Any]]:
 
 
 def packages(x: Tensor) -> dict[str, Callable[[], Any]]:
-    """The peers' own packages, as far as they can be imported; they mix the labels too."""
-    y, own = torch.arange(len(x)) % 10, x.clone()
+    """Return the peers' own packages, as far as they are installed; they mix the labels too."""
+    y, own = torch.arange(len(x), device=x.device) % 10, x.clone()
     found: dict[str, Callable[[], Any]] = {}
     if importlib.util.find_spec("timm"):
         from timm.data.mixup import Mixup
@@ -80,11 +82,11 @@ def packages(x: Tensor) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def ours(x: Tensor, plan: vicinal.MixPlan, each: vicinal.MixPlan) -> dict[str, Callable[[], Any]]:
+def ours(x: Tensor, plan: vicinal.MixPlan, each: vicinal.MixPlan) -> timing.Candidates:
     buffer, own = torch.empty_like(x), x.clone()
-    roll = vicinal.Mixup(1.0, vicinal.Roll(), seed=0).plan(len(x), step=1)
-    mixup, y = vicinal.Mixup(1.0, seed=0), torch.arange(len(x)) % 10
-    return {
+    roll = vicinal.Mixup(1.0, vicinal.Roll(), seed=0).plan(len(x), step=1).to(x.device)
+    mixup, y = vicinal.Mixup(1.0, seed=0), torch.arange(len(x), device=x.device) % 10
+    found = {
         "vicinal, in place": lambda: plan(own, out=own),
         "vicinal, into a buffer": lambda: plan(x, out=buffer),
         "vicinal, new tensor": lambda: plan(x),
@@ -95,65 +97,68 @@ def ours(x: Tensor, plan: vicinal.MixPlan, each: vicinal.MixPlan) -> dict[str, C
         "vicinal, in place, weight per example": lambda: each(own, out=own),
         "vicinal, into a buffer, weight per example": lambda: each(x, out=buffer),
     }
+    if x.is_cuda:
+        found["vicinal, compiled, new tensor"] = lambda: plan(x, compiled=True)
+        found["vicinal, compiled, weight per example"] = lambda: each(x, compiled=True)
+    return found
 
 
-def table(shape: tuple[int, ...], n: int, dtype: torch.dtype = torch.float32, layout: str = "") -> dict[str, Any]:
+def draw(n: int, per: Per, device: str) -> vicinal.MixPlan:
+    plan = vicinal.Mixup(vicinal.Beta(1.0, per=per), seed=0).plan(n, step=1).to(device)
+    assert isinstance(plan, vicinal.MixPlan)
+    return plan
+
+
+def floats(
+    shape: tuple[int, ...], args: Namespace, dtype: torch.dtype = torch.float32, channels_last: bool = False
+) -> timing.Table:
+    """Measure one batch of floats, next to a copy of it."""
+    torch.compiler.reset()  # each table compiles anew: after 8 shapes PyTorch would give up and run eagerly
     generator = np.random.Generator(np.random.Philox(1))
-    x = torch.from_numpy(generator.standard_normal(shape, dtype="float32")).to(dtype)
-    if layout == "channels_last":
+    x = torch.from_numpy(generator.standard_normal(shape, dtype="float32")).to(args.device, dtype)
+    if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    plan = vicinal.Mixup(1.0, seed=0).plan(len(x), step=1)
-    each = vicinal.Mixup(vicinal.Beta(1.0, per="example"), seed=0).plan(len(x), step=1)
-    assert isinstance(plan, vicinal.MixPlan)
-    assert isinstance(each, vicinal.MixPlan)
+    plan, each = draw(len(x), "batch", args.device), draw(len(x), "example", args.device)
     buffer = torch.empty_like(x)
-    candidates = {"torch copy_": lambda: buffer.copy_(x)}
-    candidates |= ours(x, plan, each) | peers(x, plan.partner, float(plan.weight[0]))
-    if dtype == torch.float32 and not layout:
+    candidates = {"torch copy_": lambda: buffer.copy_(x), **ours(x, plan, each)}
+    candidates |= peers(x, plan.partner, float(plan.weight[0]))
+    if dtype == torch.float32 and not channels_last:
         candidates |= packages(x)
-    times = timing.rounds(candidates, n)
-    result = timing.against(times, "torch copy_")
-    timing.show(f"{'x'.join(map(str, shape))} {dtype} {layout}", result, "torch copy_")
-    return result
+    layout = "channels_last" if channels_last else "contiguous"
+    return timing.measure(f"{'x'.join(map(str, shape))} {dtype} {layout}", candidates, args)
 
 
-def from_bytes(shape: tuple[int, ...], n: int) -> dict[str, Any]:
-    """uint8 in, mixed and normalized float32 out."""
+def from_bytes(shape: tuple[int, ...], args: Namespace) -> timing.Table:
+    """Measure uint8 in, mixed and normalized float32 out."""
     generator = np.random.Generator(np.random.Philox(1))
-    x = torch.from_numpy(generator.integers(0, 256, shape, dtype="uint8"))
-    plan = vicinal.Mixup(1.0, seed=0).plan(len(x), step=1)
-    assert isinstance(plan, vicinal.MixPlan)
+    x = torch.from_numpy(generator.integers(0, 256, shape, dtype="uint8")).to(args.device)
+    plan = draw(len(x), "batch", args.device)
     lam, perm = float(plan.weight[0]), plan.partner
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    out = torch.empty(shape)
-    half = torch.empty(shape, dtype=torch.float32)
+    mean, std = (torch.tensor(t, device=args.device).view(3, 1, 1) for t in (MEAN, STD))
+    out, copy = torch.empty_like(x, dtype=torch.float32), torch.empty_like(x, dtype=torch.float32)
 
     def usual() -> Tensor:
         y = (x.float() / 255 - mean) / std
         return lam * y + (1 - lam) * y[perm]
 
-    def limit() -> Tensor:
-        # one read of the bytes and one write of the floats, at the speed of torch's own copies
-        return half.copy_(x)
-
     candidates = {
-        "uint8 to float copy_": limit,
+        "uint8 to float copy_": lambda: copy.copy_(x),  # one read of the bytes and one write of the floats: the limit
         "usual: float, normalize, reference mix": usual,
         "vicinal, into a buffer": lambda: plan.normalized(x, MEAN, STD, out=out),
         "vicinal, new tensor": lambda: plan.normalized(x, MEAN, STD),
     }
-    result = timing.against(timing.rounds(candidates, n), "uint8 to float copy_")
-    timing.show(f"{'x'.join(map(str, shape))} uint8 to normalized float32", result, "uint8 to float copy_")
-    return result
+    return timing.measure(f"{'x'.join(map(str, shape))} uint8 to normalized float32", candidates, args)
 
 
 def main() -> None:
-    args = timing.arguments(__doc__ or "")
-    tables = {name: table(shape, args.rounds) for name, shape in SHAPES.items()}
-    for name in ("256x3x224x224", "128x3x32x32"):
-        tables[f"{name} channels_last"] = table(SHAPES[name], args.rounds, layout="channels_last")
-        tables[f"{name} bfloat16"] = table(SHAPES[name], args.rounds, torch.bfloat16)
-        tables[f"{name} uint8 to float"] = from_bytes(SHAPES[name], args.rounds)
+    args = timing.arguments(__doc__)
+    shapes = {"8x3x16x16": (8, 3, 16, 16)} if args.quick else SHAPES
+    tables = {name: floats(shape, args) for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        if len(shape) == 4 and shape[1] == 3:
+            tables[f"{name} channels_last"] = floats(shape, args, channels_last=True)
+            tables[f"{name} bfloat16"] = floats(shape, args, torch.bfloat16)
+            tables[f"{name} uint8 to float"] = from_bytes(shape, args)
     name = "mixing" if args.threads == 1 else f"mixing-{args.threads}threads"
     if importlib.util.find_spec("torchvision"):
         name += "-packages"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +12,11 @@ from torch import Tensor, nn
 import vicinal
 from bench import timing
 from vicinal.lab.models.mlp import MLP
+from vicinal.lab.models.preact_resnet import PreActResNet18
 from vicinal.lab.training import stacked_mlp
 
 
-def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callable[[], Any]]:
+def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> timing.Candidates:
     optimizer = torch.optim.Adam(net.parameters(), fused=fused)
     mixup = vicinal.Mixup(0.4, seed=0)
     generator = np.random.Generator(np.random.Philox(1))
@@ -47,13 +46,19 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callab
         plan = mixup.plan(len(x), step=next(step))
         update(F.cross_entropy(net(plan(x, out=buffer)), plan.target(y)))
 
-    plans = [mixup.plan(len(x), step=i) for i in range(64)]
-    at_hand = itertools.cycle([(p.partner, p.weight[:, None], (p.shares / -len(x)).flatten()) for p in plans])
+    def drawn(i: int) -> tuple[Tensor, Tensor, Tensor]:
+        plan = mixup.plan(len(x), step=i)
+        assert isinstance(plan, vicinal.MixPlan)
+        weight = plan.weight.float()
+        slopes = torch.stack([weight, 1 - weight], 1) / -len(x)
+        return plan.partner, weight.view(-1, *(1,) * (x.ndim - 1)), slopes.flatten()
+
+    at_hand = itertools.cycle([drawn(i) for i in range(64)])
 
     def by_hand() -> None:
         # what is left of mixup where nothing is checked and nothing is drawn
         partner, own, slopes = next(at_hand)
-        mixed = x.index_select(0, partner).lerp_(x, own.view(-1, *(1,) * (x.ndim - 1)))
+        mixed = x.index_select(0, partner).lerp_(x, own)
         ids = torch.stack([y, y.index_select(0, partner)])
         update(torch.dot(net(mixed).log_softmax(1).gather(1, ids.T).view(-1), slopes))
 
@@ -66,39 +71,35 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> dict[str, Callab
     }
 
 
-def fleet_epoch(vicinity: vicinal.Vicinity) -> Callable[[], Any]:
+def fleet_epochs() -> timing.Candidates:
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.standard_normal((1, 320, 30), dtype="float32"))
     data = stacked_mlp.StackedSplit(x, torch.from_numpy(generator.integers(0, 2, (1, 320))))
-    runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in range(20)]
-    return lambda: stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=1))
+
+    def epoch(vicinity: vicinal.Vicinity) -> None:
+        runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in range(20)]
+        stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=1))
+
+    erm, mixup = vicinal.ERM(), vicinal.Mixup(0.4, seed=0)
+    return {"ERM": lambda: epoch(erm), "vicinal, the fleet": lambda: epoch(mixup)}
 
 
 def main() -> None:
-    args = timing.arguments(__doc__ or "")
+    args = timing.arguments(__doc__)
     generator = np.random.Generator(np.random.Philox(1))
     tables = {}
-
     x, y = torch.from_numpy(generator.standard_normal((16, 30), dtype="float32")), torch.arange(16) % 2
     for fused in (False, True):
         name = f"MLP 30-128-128-2, batch 16, {'fused ' if fused else ''}Adam"
-        result = timing.against(timing.rounds(steps(MLP(30), x, y, fused), args.rounds), "ERM")
-        timing.show(name, result, "ERM")
-        tables[name] = result
+        tables[name] = timing.measure(name, steps(MLP(30), x, y, fused), args)
+    tables["fleet of 20 MLPs"] = timing.measure("fleet of 20 MLPs, an epoch", fleet_epochs(), args)
 
-    fleets = {"ERM": fleet_epoch(vicinal.ERM()), "vicinal, the fleet": fleet_epoch(vicinal.Mixup(0.4, seed=0))}
-    result = timing.against(timing.rounds(fleets, args.rounds), "ERM")
-    timing.show("MLP 30-128-128-2, batch 16, fleet of 20, an epoch", result, "ERM")
-    tables["fleet of 20 MLPs"] = result
-
-    from vicinal.lab.models.preact_resnet import PreActResNet18
-
-    net = PreActResNet18(num_classes=10).to(memory_format=torch.channels_last)
-    x = torch.from_numpy(generator.standard_normal((32, 3, 32, 32), dtype="float32"))
-    x, y = x.contiguous(memory_format=torch.channels_last), torch.arange(32) % 10
-    result = timing.against(timing.rounds(steps(net, x, y, True), args.rounds), "ERM")
-    timing.show("PreAct ResNet-18, batch 32", result, "ERM")
-    tables["PreAct ResNet-18, batch 32"] = result
+    batch = 2 if args.quick else 32
+    net = PreActResNet18(num_classes=10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.from_numpy(generator.standard_normal((batch, 3, 32, 32), dtype="float32"))
+    x, y = x.contiguous(memory_format=torch.channels_last), torch.arange(batch) % 10
+    name = f"PreAct ResNet-18, batch {batch}"
+    tables[name] = timing.measure(name, steps(net, x, y, True), args)
     timing.save("step", args, tables)
 
 

@@ -1,118 +1,57 @@
-"""PreAct ResNet-18 on CIFAR-10: examples a second of the lab's loop, and of the reference recipe's loop, on one device.
+"""Images per second of training PreAct ResNet-18 on CIFAR-10: ERM and mixup, ours and the paper's reference recipe.
 
-The reference recipe's loop is written down here as that recipe has it: a DataLoader with 8 workers, images augmented
-one by one on the host as float32, a permutation gathered on the device, two cross-entropies, and the loss read at every
-step.
+Ours is the loop of `vicinal train`, in float32, in bfloat16, and compiled. The reference recipe augments image by image in
+8 processes and computes in float32. Each loop is timed by itself over as many steps, after some to warm up.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from bench.gpu.paper import held, smoke_recipe
-from bench.gpu.queue import Slot
-from vicinal.keyed import Key
-from vicinal.lab import models
-from vicinal.lab.data.loading import InMemoryDataset
+from bench import loop, timing
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import loop, recipes
-from vicinal.lab.training.distributed import Processes
+from vicinal.lab.training import recipes
+
+WORKERS, WARM, STEPS = 8, 40, 350
 
 
-def run(slot: Slot) -> dict[str, Any]:
-    """Measure the loops, each a part: float32 and bfloat16, with and without mixup, and with torch.compile."""
-    tables = {}
-    mixup, erm = recipes.cifar10_preact18_mixup(), recipes.cifar10_preact18_erm()
-    for method, recipe in (("erm", erm), ("mixup", mixup)):
-        if slot.smoke:
-            recipe = smoke_recipe(recipe)
-        for precision in ("float32", "bfloat16"):
-            what = replace(recipe, precision=precision)
-            title = f"vicinal-{method}-{precision}"
-            tables[title] = slot.part(title, 40, lambda w=what: ours(slot, w))
-        title = f"reference-{method}-float32"
-        tables[title] = slot.part(title, 60, lambda w=recipe, m=method: reference(slot, w, m == "mixup"))
-    if slot.device.type == "cuda":
-        what = replace(mixup, precision="bfloat16", compile=True)
-        tables["vicinal-mixup-bfloat16-compile"] = slot.part(
-            "vicinal-mixup-bfloat16-compile", 120, lambda: ours(slot, what)
-        )
-    else:
-        tables["vicinal-mixup-bfloat16-compile"] = {"not available": f"no CUDA here: the device is {slot.device}"}
-    return tables
+def loops(
+    recipe: Recipe, method: str, device: torch.device, workers: int
+) -> dict[str, Callable[[], Callable[[], None]]]:
+    """Return what makes the step of each loop: one at a time is on the device."""
+    half = replace(recipe, precision="bfloat16")
+    made = {
+        f"reference recipe, {method}": lambda: loop.reference(recipe, device, workers),
+        f"vicinal train, {method}, float32": lambda: loop.ours(recipe, device),
+        f"vicinal train, {method}, bfloat16": lambda: loop.ours(half, device),
+    }
+    if device.type == "cuda":
+        made[f"vicinal train, {method}, bfloat16, compiled"] = lambda: loop.ours(replace(half, compile=True), device)
+    return made
 
 
-def ours(slot: Slot, recipe: Recipe) -> dict[str, float]:
-    """Give examples a second of the loop's second epoch, and of its steps alone."""
-    job = Processes(0, 1, slot.device)
-    data, test = held(recipe, slot.device)
-    training = loop._Run(recipe, data, test, job)
-    lines = []
-    for _ in range(2):  # the first warms up
-        start = time.perf_counter()
-        for _ in training.steps():
-            pass
-        line = training.end_epoch()
-        lines.append({"steps": line["examples_per_second"], "with test": len(data) / (time.perf_counter() - start)})
-    return lines[-1]
+def main() -> None:
+    args = timing.arguments(__doc__, timing.default_device())
+    device = torch.device(args.device)
+    torch.backends.cudnn.benchmark = True
+    workers, warm, steps = (0, 1, 2) if args.quick else (WORKERS, WARM, STEPS)
+    table = {}
+    for method in ("erm", "mixup"):
+        recipe = recipes.find(f"cifar10-preact18-{method}")
+        if args.quick:
+            recipe = replace(recipe, dataset="synthetic-images", model="small", batch_size=8)
+        for name, make in loops(recipe, method, device, workers).items():
+            step = make()
+            for _ in range(warm):
+                step()
+            seconds = timing.clock(args.device)(step, steps)
+            table[name] = {"images_per_second": recipe.batch_size / seconds}
+            print(f"{name:52s}{table[name]['images_per_second']:10.0f} images/s", flush=True)
+    timing.save("gpu-throughput", args, {"PreAct ResNet-18, CIFAR-10, batch 128": table})
 
 
-class _OneByOne(Dataset[tuple[Tensor, Tensor]]):
-    """Images as the reference recipe's transforms give them: padded, cropped, mirrored and normalized one at a time."""
-
-    def __init__(self, data: InMemoryDataset) -> None:
-        self.images = data.inputs.cpu().contiguous()
-        self.labels = data.labels.cpu()
-        self.mean, self.std = (torch.tensor(t).view(3, 1, 1) for t in (data.mean, data.std))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        generator = Key(6, 0, 0, i).generator()
-        size = self.images.shape[-1]
-        top, left = generator.integers(0, 9, 2).tolist()
-        image = F.pad(self.images[i], (4, 4, 4, 4))[:, top : top + size, left : left + size]
-        image = image.flip(2) if generator.random() < 0.5 else image
-        return (image.float() / 255).sub_(self.mean).div_(self.std), self.labels[i]
-
-
-def reference(slot: Slot, recipe: Recipe, mixing: bool) -> dict[str, float]:
-    """Give examples a second of the reference recipe's loop, after some steps to warm up."""
-    data, _ = held(recipe, torch.device("cpu"))
-    workers, warm, most = (0, 1, 3) if slot.smoke else (8, 40, 350)
-    loader = DataLoader(
-        _OneByOne(data), recipe.batch_size, shuffle=True, num_workers=workers, pin_memory=slot.device.type == "cuda",
-        drop_last=True,
-    )  # fmt: skip
-    model = models.build(recipe.model, len(data.classes)).to(slot.device)
-    sgd = torch.optim.SGD(model.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
-    generator = Key(7, 0, 0, 0).generator()
-    seen, start, total = 0, 0.0, 0.0
-    for step, (x, y) in enumerate(loader):
-        if step == warm:
-            start = time.perf_counter()
-        if step == warm + most:
-            break
-        x, y = x.to(slot.device), y.to(slot.device)
-        lam = float(generator.beta(1.0, 1.0)) if mixing else 1.0
-        index = torch.from_numpy(generator.permutation(len(x))).to(slot.device)
-        out = model(lam * x + (1 - lam) * x[index] if mixing else x)
-        loss = F.cross_entropy(out, y)
-        if mixing:
-            loss = lam * loss + (1 - lam) * F.cross_entropy(out, y[index])
-        total += loss.item()
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-        seen += len(x) if step >= warm else 0
-    if slot.device.type == "cuda":
-        torch.cuda.synchronize(slot.device)
-    return {"steps": seen / (time.perf_counter() - start), "workers": workers, "loss": total}
+if __name__ == "__main__":
+    main()
