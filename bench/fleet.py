@@ -91,11 +91,16 @@ def timed(job: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def memory(_: int) -> float:
+    """Return the peak memory of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def cost(pool: ProcessPoolExecutor, n: int, jobs: int) -> dict[str, float]:
-    """Measure milliseconds per run of `n` runs, and the memory of the largest worker so far."""
+    """Measure milliseconds per run of `n` runs, and the peak memory of a worker so far."""
     seconds = timed(lambda: list(pool.map(fleet, chunks(n, min(FLEET, math.ceil(n / jobs))))))
-    row = {"ms_per_run": 1e3 * seconds / n, "peak_MB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}
-    print(f"{n:6d} runs: {row['ms_per_run']:.2f} ms per run", flush=True)
+    row = {"ms_per_run": 1e3 * seconds / n, "worker_MB": max(pool.map(memory, range(jobs)))}
+    print(f"{n:6d} runs: {row['ms_per_run']:.2f} ms per run, {row['worker_MB']:.0f} MB", flush=True)
     return row
 
 
