@@ -19,7 +19,7 @@ from vicinal._shapes import beside, spread
 from vicinal.target import MixedTarget, both
 
 _REDUCTIONS = ("none", "mean", "sum")
-_MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own operations (docs/performance.md)
+_MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own operations (results/bench/README.md)
 
 
 def _cross_entropy(

@@ -2,7 +2,7 @@
 
 `plain` is its definition. `mix` is the same operation with a fast path for each case, all tested against `plain`: they
 agree to the bit, or to one rounding of the result. On a CPU the time goes into moving memory, so the fast paths
-differ in how often they touch it (docs/performance.md has the figures):
+differ in how often they touch it (results/bench/README.md has the figures):
 
 - small rows: gather the partners, then interpolate in the same buffer (3 reads, 2 writes); without the gather where
   all partners are equally far away (2 reads, 1 write);

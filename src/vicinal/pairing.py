@@ -79,7 +79,7 @@ class RandomPairs(Pairing):
 class Roll(Pairing):
     """Each row with the row a random number of places on, circularly; for a batch that the loader has shuffled.
 
-    The fastest pairing: no rows are gathered (docs/performance.md). Nobody is paired with itself, and over many batches
+    The fastest pairing: no rows are gathered (results/bench/README.md). Nobody is paired with itself, and over many batches
     any two rows meet equally often, but within one batch there are only n - 1 of the n! permutations: where the order
     of the rows means something (sorted by class or by time), take `RandomPairs`.
     """

@@ -267,7 +267,7 @@ class Vicinity(Value, ABC):
         """Return a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
 
         A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
-        draw finds cold caches and takes four times as long as in a block (docs/performance.md).
+        draw finds cold caches and takes four times as long as in a block (results/bench/README.md).
         """
         key.check()
         of = (n, key.seed, key.rank, key.worker)

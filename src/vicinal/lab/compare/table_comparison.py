@@ -29,7 +29,7 @@ from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
-FLEET = 20  # runs trained together: more leave the cache (docs/performance.md)
+FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, beside those of the fleet
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
 
