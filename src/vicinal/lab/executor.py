@@ -1,10 +1,15 @@
-"""The processes that train, on all cores.
+"""One executor for everything that runs many jobs: in this process, in worker processes, or on a cluster.
 
-They are forked by a server that has imported PyTorch and has run nothing (multiprocessing's "forkserver"). A fork of the
-command itself could deadlock, since polars runs threads in it; a new process for each worker ("spawn", where there
-is no forkserver) takes seconds to import PyTorch.
+    for item, result in executor.run(work, items, processes=4):
+        keep(item, result)
 
-Data can be large: the arrays of a study lie once in memory that all workers share.
+`work` is a function at the top of a module, or a `functools.partial` of one; results come as jobs finish. To resume is
+the caller's: it keeps results, and passes the items that are missing. A job may report how far it is by `tick`.
+
+`processes=1` runs the jobs in this process. More are forked by a server that has imported PyTorch and has run nothing
+(multiprocessing's "forkserver"): a fork of the command itself could deadlock, since polars runs threads in it, and a new
+process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. Large arrays in `work` lie once
+in memory that all workers share. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
 """
 
 from __future__ import annotations
@@ -13,35 +18,161 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from vicinal.lab.compare.comparison import Comparison, RunId
+from vicinal.lab.errors import UserError
 
-Runs = list[dict[str, Any]]
 T = TypeVar("T")
+R = TypeVar("R")
+Progress = Callable[[int], None]  # called with the number of ticks by now
+
+_REFRESH = 0.2  # seconds between calls of a progress
+_POLL = 0.5  # seconds between looks at the jobs of a cluster
 
 
 class WorkerDied(Exception):
     """A worker process ended before its work did, or found no memory for it."""
 
 
+def run(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    processes: int = 1,
+    cluster: str | None = None,
+    folder: Path | None = None,
+    on_progress: Progress = lambda ticks: None,
+    on_error: Callable[[T, Exception], None] | None = None,
+) -> Iterator[tuple[T, R]]:
+    """Call `work` on every item, and yield (item, result) as calls finish.
+
+    Args:
+        work: what is called; it must be picklable if it is to run elsewhere.
+        items: one job each.
+        processes: number of jobs at once, on one thread each; 1 runs them here, one after the other.
+        cluster: `local`, with one job per core at a time; `slurm`; or `slurm:KEY=VALUE,...` with the parameters of
+            submitit's `update_parameters`, as `slurm_partition=gpu,gpus_per_node=1,timeout_min=600`. Jobs are requeued
+            on preemption. Instead of `processes`.
+        folder: where a cluster's jobs and their logs are kept.
+        on_progress: called with the ticks of all jobs, a few times per second; a cluster has none.
+        on_error: called with a job of the cluster that failed; without it the first failure ends the others.
+
+    Raises:
+        WorkerDied: a process died or memory was short; what was finished has been yielded.
+        UserError: submitit is not installed, or refuses the cluster or a parameter.
+
+    Example:
+        >>> list(run(abs, [-1, 2]))
+        [(-1, 1), (2, 2)]
+
+    """
+    try:
+        if cluster is not None:
+            yield from _run_on_cluster(work, items, cluster, folder or Path(), on_error)
+        elif min(processes, len(items)) < 2:
+            yield from _run_here(work, items, on_progress)
+        else:
+            yield from _run_in_workers(work, items, min(processes, len(items)), on_progress)
+    except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+        if not _of_memory(error):
+            raise
+        raise WorkerDied("a worker process died, probably for want of memory") from error
+
+
+def tick(units: int = 1) -> None:
+    """Report from within a job that `units` more are done."""
+    _tick(units)
+
+
+def _of_memory(error: BaseException) -> bool:
+    """Return True if memory was short: Linux then ends a process, and an allocation is refused with an error."""
+    return isinstance(error, (BrokenProcessPool, MemoryError)) or "can't allocate memory" in str(error)
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+_tick: Callable[[int], None] = lambda units: None  # noqa: E731  # set where jobs run
+
+
+def _run_here(work: Callable[[T], R], items: Sequence[T], on_progress: Progress) -> Iterator[tuple[T, R]]:
+    done = 0
+
+    def count(units: int) -> None:
+        nonlocal done
+        done += units
+        on_progress(done)
+
+    for item in items:
+        with _ticking(count):
+            result = work(item)
+        yield item, result
+
+
+@contextmanager
+def _ticking(count: Callable[[int], None]) -> Iterator[None]:
+    global _tick
+    before, _tick = _tick, count
+    try:
+        yield
+    finally:
+        _tick = before
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, as workers do: sums over several threads differ in their last digits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# -- in worker processes -----------------------------------------------------------------------------------------------
+
+
+def _run_in_workers(
+    work: Callable[[T], R], items: Sequence[T], processes: int, on_progress: Progress
+) -> Iterator[tuple[T, R]]:
+    context = multiprocessing.get_context(start())
+    # a count per job, written by its worker alone: no lock that a worker could take with it when it dies
+    ticks = context.RawArray("q", len(items))
+    with WorkerPool(processes, _begin_work, (*_packed(work, context), ticks)) as pool:
+        waiting = {pool.submit(_work_on, i, item): item for i, item in enumerate(items)}
+        while waiting:
+            ready, _ = wait(waiting, timeout=_REFRESH, return_when=FIRST_COMPLETED)
+            on_progress(sum(ticks))
+            for future in sorted(ready, key=_failed):  # what is done is yielded first
+                yield waiting.pop(future), future.result()
+
+
+def _failed(future: Future[Any]) -> bool:
+    return future.exception() is not None
+
+
 def start() -> Literal["forkserver", "spawn"]:
-    """Start the server, which imports PyTorch while the command reads its data; say how to start workers."""
+    """Start the server, which imports PyTorch while the command reads its data; return how to start workers."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
     from multiprocessing import forkserver
 
-    multiprocessing.set_forkserver_preload(["vicinal"])
+    multiprocessing.set_forkserver_preload(["torch", "vicinal"])
     try:
         with _interrupts_later():
             forkserver.ensure_running()
@@ -51,22 +182,21 @@ def start() -> Literal["forkserver", "spawn"]:
 
 
 class WorkerPool:
-    """Processes that work one thread each; an error that leaves the `with` stops them at once.
+    """Processes that work on one thread each; an error that leaves the `with` stops them at once.
 
     Args:
-        jobs: how many.
+        processes: how many.
         begin: called in each before its first task.
         arguments: of `begin`.
 
-    Raises:
-        WorkerDied: at leaving the `with`, if one died; what was finished has been given.
-
     """
 
-    def __init__(self, jobs: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, processes: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+    ) -> None:
         context = multiprocessing.get_context(start())
         self._others = multiprocessing.active_children()
-        self._pool = ProcessPoolExecutor(jobs, context, _begin, (begin, arguments))
+        self._pool = ProcessPoolExecutor(processes, context, _begin, (begin, arguments))
 
     def __enter__(self) -> Self:
         return self
@@ -79,10 +209,8 @@ class WorkerPool:
                 if child not in self._others:
                     child.terminate()
         self._pool.shutdown(cancel_futures=True)
-        if error is not None and _of_memory(error):
-            raise WorkerDied("a worker process died, probably for want of memory") from error
 
-    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+    def submit(self, function: Callable[..., R], *args: Any) -> Future[R]:
         """Have `function(*args)` called by one of them."""
         try:
             with _interrupts_later():
@@ -91,51 +219,12 @@ class WorkerPool:
             raise BrokenProcessPool from error
 
 
-class Pool(WorkerPool):
-    """Processes that train the runs of one study.
-
-    Args:
-        study: the study.
-        pieces: its runs, cut into what a process trains at once.
-        jobs: how many processes.
-
-    """
-
-    def __init__(self, study: Comparison, pieces: Sequence[Sequence[RunId]], jobs: int) -> None:
-        context = multiprocessing.get_context(start())
-        self._pieces = pieces
-        # a count for each piece, written by its worker alone: no lock that a worker could take with it when it dies
-        self._ticks = context.RawArray("q", max(1, len(pieces)))
-        super().__init__(max(1, min(jobs, len(pieces))), _study_begins, (*_packed(study, context), self._ticks))
-
-    def finished(self) -> Iterator[tuple[Runs, int]]:
-        """Train each piece; a few times a second give (runs newly finished, run-epochs done by now)."""
-        waiting = {self.submit(_train, i, piece) for i, piece in enumerate(self._pieces)}
-        while waiting:
-            ready, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in sorted(ready, key=_failed):
-                yield future.result(), sum(self._ticks)
-            if not ready:
-                yield [], sum(self._ticks)
-
-    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone; give the state of its model."""
-        return self.submit(_train_one, method, seed, epochs).result()
-
-
-def _failed(future: Future[Runs]) -> bool:
-    return future.exception() is not None
-
-
-def _of_memory(error: BaseException) -> bool:
-    """Whether memory was short: Linux then ends a process, and an allocation is refused with an error."""
-    return isinstance(error, (BrokenProcessPool, MemoryError)) or "can't allocate memory" in str(error)
-
-
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back until what is started has started. It reaches the whole group: processes started within never
-    hear it, so that the command alone decides, and none is left half made.
+    """Hold Ctrl-C back until what is started has started.
+
+    It reaches the whole group: processes started within never hear it, so that the command alone decides, and none is
+    left half made.
     """
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield  # on Windows; and where Python hears no signals
@@ -156,10 +245,10 @@ def _interrupts_later() -> Iterator[None]:
 _ALIGNED = 64  # bytes: where an array may begin
 
 
-def _packed(study: Comparison, context: Any) -> tuple[bytes, Any, list[int]]:
-    """Give a study as bytes, the memory that its arrays were copied into, and their sizes there."""
+def _packed(work: Any, context: Any) -> tuple[bytes, Any, list[int]]:
+    """Return an object as bytes, the memory that its arrays were copied into, and their sizes there."""
     arrays: list[pickle.PickleBuffer] = []
-    content = pickle.dumps(study, protocol=5, buffer_callback=arrays.append)
+    content = pickle.dumps(work, protocol=5, buffer_callback=arrays.append)
     raw = [array.raw() for array in arrays]
     memory = context.RawArray("B", sum(_room(part.nbytes) for part in raw) or 1)  # on disk where shared memory is short
     whole = np.frombuffer(memory, dtype=np.uint8)
@@ -170,8 +259,8 @@ def _packed(study: Comparison, context: Any) -> tuple[bytes, Any, list[int]]:
     return content, memory, [part.nbytes for part in raw]
 
 
-def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Comparison:
-    """Give the study of `_packed`; its arrays are views of that memory."""
+def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Any:
+    """Return the object of `_packed`; its arrays are views of that memory."""
     whole = np.frombuffer(memory, dtype=np.uint8)
     starts = [sum(map(_room, sizes[:i])) for i in range(len(sizes))]
     views = [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
@@ -182,9 +271,7 @@ def _room(size: int) -> int:
     return -(-size // _ALIGNED) * _ALIGNED
 
 
-# -- in a worker -------------------------------------------------------------------------------------------------------
-
-_study: Comparison
+_work: Callable[[Any], Any]
 _ticks: MutableSequence[int]
 
 
@@ -198,9 +285,17 @@ def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
         begin(*arguments)
 
 
-def _study_begins(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
-    global _study, _ticks
-    _study, _ticks = _unpacked(content, memory, sizes), ticks
+def _begin_work(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
+    global _work, _ticks
+    _work, _ticks = _unpacked(content, memory, sizes), ticks
+
+
+def _work_on(job: int, item: Any) -> Any:
+    def count(units: int) -> None:
+        _ticks[job] += units
+
+    with _ticking(count):
+        return _work(item)
 
 
 def _end_with_parent() -> None:
@@ -210,14 +305,84 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _train(piece: int, names: Sequence[RunId]) -> Runs:
-    def tick(runs: int) -> None:
-        _ticks[piece] += runs
-
-    runs = _study.train(names, tick)
-    _ticks[piece] = len(runs) * _study.epochs  # also those that stopped early
-    return runs
+# -- on a cluster ------------------------------------------------------------------------------------------------------
 
 
-def _train_one(method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-    return _study.model(method, seed, epochs)
+@dataclass(frozen=True)
+class ClusterJob(Generic[T, R]):
+    """One call as a job, which is submitted again as it is where the scheduler takes its machine away."""
+
+    work: Callable[[T], R]
+    item: T
+
+    def __call__(self) -> R:
+        """Call it."""
+        return self.work(self.item)
+
+    def checkpoint(self) -> Any:
+        """Return what submitit queues again before a time limit or a preemption."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _run_on_cluster(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    cluster: str,
+    folder: Path,
+    on_error: Callable[[T, Exception], None] | None,
+) -> Iterator[tuple[T, R]]:
+    submitter, most = _submitter(cluster, folder)
+    waiting = list(items)
+    running: dict[Any, T] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < most:
+                item = waiting.pop(0)
+                running[submitter.submit(ClusterJob(work, item))] = item
+            time.sleep(_POLL)
+            for job in [job for job in running if job.done()]:
+                item, problem = running.pop(job), job.exception()
+                if problem is None:
+                    yield item, job.result()
+                elif on_error is None:
+                    raise WorkerDied(_reason(str(problem))) from problem
+                else:
+                    on_error(item, WorkerDied(_reason(str(problem))))
+    finally:
+        for job in running:
+            job.cancel(check=False)
+
+
+def _reason(text: str) -> str:
+    """Return the last line of the traceback in submitit's message, which stands between lines of dashes."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    dashes = [i for i, line in enumerate(lines) if not line.strip().strip("-")]
+    return lines[dashes[-1] - 1] if dashes else lines[-1]
+
+
+def _submitter(cluster: str, folder: Path) -> tuple[Any, int]:
+    """Return submitit's executor, and how many jobs it is given at a time."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("submitit, which a cluster needs, is not installed; pip install submitit") from error
+    name, _, text = cluster.partition(":")
+    if name not in ("local", "slurm"):
+        raise UserError(f"a cluster is local or slurm, got {name!r}")
+    try:
+        submitter = submitit.AutoExecutor(folder=folder / "jobs", cluster=name)
+        parameters = dict(part.split("=", 1) for part in text.split(",") if part)
+        submitter.update_parameters(**{k: int(v) if v.isdigit() else v for k, v in parameters.items()})
+    except (ValueError, NameError, TypeError, AssertionError, RuntimeError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise UserError(f"the cluster {cluster!r} is refused ({problem}); see submitit's update_parameters") from error
+    return submitter, cores() if name == "local" else sys.maxsize
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -7,10 +7,9 @@ import math
 import multiprocessing
 import os
 import re
-import signal
-import subprocess
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -296,7 +295,7 @@ def test_the_same_again_only_renders(
     finished: tuple[Path, dict[str, Any], Progress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, results, _ = finished
-    monkeypatch.setattr(executor, "Pool", None)  # nothing can be trained
+    monkeypatch.setattr(executor, "run", None)  # nothing can be trained
     (path / "report.html").unlink()
     before = (path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()
     progress = Progress()
@@ -416,37 +415,6 @@ def test_workers_can_be_spawned_and_give_the_same(
     assert results["model"]["method"] == finished[1]["model"]["method"]
 
 
-def test_without_a_place_for_its_socket_there_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> None:
-        raise OSError("AF_UNIX path too long")
-
-    assert executor.start() == "forkserver"
-    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", fail)
-    assert executor.start() == "spawn"
-    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
-    assert executor.start() == "spawn"
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-def test_ctrl_c_waits_until_what_is_started_has_started() -> None:
-    """And what is started never hears it."""
-    blocked = []
-
-    def start() -> None:
-        with executor._interrupts_later():
-            signal.raise_signal(signal.SIGINT)
-            status = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True).stdout
-            blocked.append(int(status.split()[1], 16) & 1 << (signal.SIGINT - 1))
-
-    with pytest.raises(KeyboardInterrupt):
-        start()
-    assert blocked == [1 << (signal.SIGINT - 1)]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with executor._interrupts_later():
-        pass  # without one, nothing comes
-
-
 def test_a_comparison_runs_in_a_thread_too(tmp_path: Path) -> None:
     results: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: results.append(run(study_of(seeds=2, epochs=1), tmp_path / "a")))
@@ -491,19 +459,6 @@ def test_a_worker_that_dies_is_told_and_what_is_done_is_kept(tmp_path: Path) -> 
     assert 0 < len(Folder(tmp_path / "a").runs()) < 120
 
 
-@pytest.mark.parametrize(
-    "error",
-    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: x")],
-)
-def test_an_allocation_refused_is_told_as_want_of_memory(error: BaseException) -> None:
-    def use() -> None:
-        with executor.Pool(study_of(), [], 1):
-            raise error
-
-    with pytest.raises(executor.WorkerDied):
-        use()
-
-
 def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
     """A value that only some seed's training rows make too far to be standardized."""
     x = np.full(60, 1.0)
@@ -513,11 +468,7 @@ def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
     table = assemble({"x": x, "y": target}, "y", name="far", source="far")
     study = TableComparison(table, TableSettings(alphas=(0.4,), seeds=20, epochs=1))
 
-    def all_fleets() -> None:
-        with executor.Pool(study, [[("ERM", seed)] for seed in range(20)], 1) as pool:
-            for _ in pool.finished():
-                pass
-
+    pieces = [[("ERM", seed)] for seed in range(20)]
     with pytest.raises(UserError, match="too far from those it was fitted on"):
-        all_fleets()
+        list(executor.run(partial(runner._train, study), pieces, processes=2))
     assert not multiprocessing.active_children()

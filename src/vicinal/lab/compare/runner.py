@@ -12,15 +12,16 @@ The run folder:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import vicinal
 from vicinal.lab import atomic, executor, provenance
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Comparison
+from vicinal.lab.compare.comparison import Comparison, RunId
 from vicinal.lab.errors import UserError
 
 Progress = Callable[[int, int, list[dict[str, Any]]], None]
@@ -105,14 +106,20 @@ def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Pr
     progress(before, total, done)
     earlier = None if missing else folder.concluded()
     if earlier is None:
-        with executor.Pool(study, study.pieces(missing, jobs), jobs) as pool:
-            for runs, ticks in pool.finished():
-                if runs:
-                    folder.keep(runs)
-                    done.extend(runs)
-                progress(before + ticks, total, done)
-            results = _results(study, done, _record(study, command))
-            results["model"] = _save_model(study, results, folder, pool)
+        ticks = 0
+
+        def advance(now: int) -> None:
+            nonlocal ticks
+            ticks = now
+            progress(before + ticks, total, done)
+
+        pieces = study.pieces(missing, jobs)
+        for _, runs in executor.run(partial(_train, study), pieces, processes=jobs, on_progress=advance):
+            folder.keep(runs)
+            done.extend(runs)
+            advance(ticks)
+        results = _results(study, done, _record(study, command))
+        results["model"] = _save_model(study, results, folder)
         mixing = [method.name for method in study.methods if method.family != comparison.ERM_FAMILY]
         shown = (results["choice"] or {}).get("recommended", mixing[0])
         if examples := study.examples(shown):
@@ -125,6 +132,20 @@ def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Pr
 
     report.write(results, folder.report)
     return results
+
+
+def _train(study: Comparison, piece: Sequence[RunId]) -> list[dict[str, Any]]:
+    ticks = 0
+
+    def count(runs: int) -> None:
+        nonlocal ticks
+        ticks += runs
+        executor.tick(runs)
+
+    with executor.one_thread():
+        records = study.train(piece, count)
+    executor.tick(len(piece) * study.epochs - ticks)  # those that stopped early are done too
+    return records
 
 
 def _results(study: Comparison, runs: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +195,7 @@ def _record(study: Comparison, command: str) -> dict[str, Any]:
     }
 
 
-def _save_model(study: Comparison, results: dict[str, Any], folder: Folder, pool: executor.Pool) -> dict[str, Any]:
+def _save_model(study: Comparison, results: dict[str, Any], folder: Folder) -> dict[str, Any]:
     """Train the model to keep: the method best on validation data over all seeds, at the seed where it is best there."""
 
     def on_validation(method: comparison.Method) -> tuple[float, ...]:
@@ -186,7 +207,8 @@ def _save_model(study: Comparison, results: dict[str, Any], folder: Folder, pool
         (r for r in results["runs"] if r["method"] == method.name), key=lambda r: comparison.validation_score(study, r)
     )
     # the same run again, to where its weights were taken
-    state = pool.model(method.name, best["seed"], best["epochs"])
+    with executor.one_thread():
+        state = study.model(method.name, best["seed"], best["epochs"])
     test = {name: value for name, value in best["test"].items() if name != "reliability"}
     about = {"data": study.name, "vicinity": method.text, "seed": best["seed"], "test": test}
     usage = study.save_model(folder.model, state, best["seed"], about)

@@ -1,0 +1,150 @@
+"""Jobs run here, in workers and on a cluster to the same results; failures are told, and no process is left."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vicinal.lab import executor
+from vicinal.lab.errors import UserError
+
+
+def scaled(by: np.ndarray, number: int) -> float:
+    executor.tick(number)
+    return float(by.sum()) * number
+
+
+def fail(error: BaseException, number: int) -> int:
+    if number == 2:
+        raise error
+    return number
+
+
+def die(number: int) -> int:
+    if number == 2:
+        os._exit(9)
+    time.sleep(0.1)
+    return number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_and_ticks_are_the_same_wherever_jobs_run(processes: int) -> None:
+    ticks: list[int] = []
+    work = partial(scaled, np.ones(1000))
+    results = dict(executor.run(work, [1, 2, 3], processes=processes, on_progress=ticks.append))
+    assert results == {1: 1000.0, 2: 2000.0, 3: 3000.0}
+    assert ticks == sorted(ticks)
+    assert ticks[-1] == 6
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_comes_as_it_is(processes: int) -> None:
+    results = executor.run(partial(fail, UserError("not two")), [1, 2], processes=processes)
+    with pytest.raises(UserError, match="not two"):
+        dict(results)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: x")],
+)
+def test_an_allocation_refused_is_told_as_want_of_memory(error: BaseException) -> None:
+    with pytest.raises(executor.WorkerDied, match="probably for want of memory"):
+        list(executor.run(partial(fail, error), [2]))
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(executor.WorkerDied, match="a worker process died"):
+        list(executor.run(die, [1, 2, 3], processes=2))
+    assert not multiprocessing.active_children()
+
+
+def test_nothing_to_run() -> None:
+    assert list(executor.run(abs, [], processes=4)) == []
+
+
+def test_one_thread_is_one_thread_and_then_as_before() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with executor.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+# -- on a cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
+    failed: dict[float, str] = {}
+
+    def note(item: float, error: Exception) -> None:
+        failed[item] = str(error)
+
+    results = executor.run(math.sqrt, [4.0, -1.0, 9.0], cluster="local:timeout_min=5", folder=tmp_path, on_error=note)
+    assert dict(results) == {4.0: 2.0, 9.0: 3.0}
+    assert failed == {-1.0: "ValueError: math domain error"}
+    with pytest.raises(executor.WorkerDied, match="math domain error"):
+        list(executor.run(math.sqrt, [-1.0], cluster="local", folder=tmp_path))
+
+
+def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(UserError, match=r"pip install submitit"):
+        list(executor.run(abs, [1], cluster="local", folder=tmp_path))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    for cluster, words in (("local:wings=2", "is refused"), ("cloud", "local or slurm, got 'cloud'")):
+        with pytest.raises(UserError, match=words):
+            list(executor.run(abs, [1], cluster=cluster, folder=tmp_path))
+
+
+def test_a_job_is_queued_again_as_it_is() -> None:
+    job = executor.ClusterJob(abs, -1)
+    assert job.checkpoint().function is job
+    assert job() == 1
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_place_for_its_socket_there_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    assert executor.start() == "forkserver"
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", fail)
+    assert executor.start() == "spawn"
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert executor.start() == "spawn"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_waits_until_what_is_started_has_started() -> None:
+    """And what is started never hears it."""
+    blocked = []
+
+    def start() -> None:
+        with executor._interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            status = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True).stdout
+            blocked.append(int(status.split()[1], 16) & 1 << (signal.SIGINT - 1))
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert blocked == [1 << (signal.SIGINT - 1)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with executor._interrupts_later():
+        pass  # without one, nothing comes
