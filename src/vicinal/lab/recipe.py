@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training run, as a frozen value. `training.recipes` has them."""
+"""A recipe: everything that decides a training run, as a frozen value. `training.recipes` holds the paper's."""
 
 from __future__ import annotations
 
@@ -11,70 +11,65 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 import vicinal
-from vicinal.lab import models, parse
+from vicinal.lab import option, parse
 from vicinal.lab.errors import UserError
+
+# names that fields had in earlier versions, where the new one is not close in spelling
+_RENAMED = {
+    "network": "model",
+    "drops": "milestones",
+    "drop": "gamma",
+    "accumulate": "grad_accum_steps",
+    "ema": "ema_decay",
+    "examples": "max_train_examples",
+    "steps": "max_steps_per_epoch",
+    "size": "image_size",
+    "latent": "mix_at",
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained. The number of processes is no part of it: results do not depend on it by design.
-
-    Every field has its unit or its reason beside it.
-    """
+    """How one model is trained. The number of processes is not part of it: results do not depend on it by design."""
 
     dataset: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/training.md)
     model: str  # a name of lab/models, or package.module:factory of your own
     vicinity: str = "ERM()"  # as text, as in `vicinal compare --with`
     epochs: int = 200  # passes over the training examples
-    batch_size: int = 128  # examples a step, over all processes
+    batch_size: int = 128  # examples per step, over all processes
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 0.1  # of the whole batch
-    momentum: float = 0.9  # SGD's
+    learning_rate: float = 0.1  # for the whole batch
+    momentum: float = 0.9  # of SGD
     nesterov: bool = False
-    weight_decay: float = 1e-4  # in the gradient, as SGD and Adam of PyTorch do it
+    weight_decay: float = 1e-4  # added to the gradient, as PyTorch's SGD and Adam do
     decay_norm_and_bias: bool = True  # also decay biases and normalization; the paper's code decays all
     milestones: tuple[int, ...] = (100, 150)  # epochs before which the learning rate is multiplied by `gamma`
     gamma: float = 0.1
-    warmup_epochs: int = 0  # the learning rate rises in a line from `warmup_start_lr` to `learning_rate`
+    warmup_epochs: int = 0  # the learning rate rises linearly from `warmup_start_lr` to `learning_rate`
     warmup_start_lr: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass, by autocast
-    channels_last: bool = True  # the memory format of images, faster on CPU and GPU
+    channels_last: bool = True  # memory format of images, faster on CPU and GPU
     grad_accum_steps: int = 1  # parts of a batch computed one after the other, to save memory
-    ema_decay: float = 0.0  # decay a step of an average of the weights, evaluated beside them; 0: none
+    ema_decay: float = 0.0  # per step, of an average of the weights that is evaluated too; 0: none
     compile: bool = False  # torch.compile: 15 to 40 s at the start
-    dropout: float = 0.0  # of the model, where it has any (paper, section 3.4); the share dropped
+    dropout: float = 0.0  # share dropped, for a model that has dropout (paper, section 3.4)
     label_noise: float = 0.0  # share of training labels replaced by random ones, the true one included (section 3.4)
-    max_train_examples: int | None = None  # only so many training examples, the same for every seed; None: all
-    max_steps_per_epoch: int | None = (
-        None  # at most so many steps an epoch, of examples drawn anew each epoch; None: all of them
-    )
-    max_test_examples: int | None = None  # at most so many test examples, drawn at random once; None: all
+    max_train_examples: int | None = None  # use only this many training examples, the same for every seed
+    max_steps_per_epoch: int | None = None  # at most this many steps per epoch, of examples drawn anew in each
+    max_test_examples: int | None = None  # at most this many test examples, drawn at random once
     image_size: int = 64  # height and width of a folder's images, in pixels
-    crop: Literal["random_crop", "random_resized_crop"] = (
-        "random_crop"  # of them: padded and cut; or 8 to 100 % scaled (Goyal et al. 2017)
-    )
+    # of a folder's images: padded and cut; or 8 to 100 % of the area, scaled (Goyal et al. 2017)
+    crop: Literal["random_crop", "random_resized_crop"] = "random_crop"
     augment: bool = True  # crop and flip training images
     mix_at: str = ""  # the module of the model before which is mixed, as layer3; empty: the inputs (section 3.8)
-    knn: int = 0  # partners are drawn from so many nearest of all training examples; 0: as the vicinity pairs
-    knn_scope: Literal["all", "class"] = "all"  # whether those are of any class or of the example's own
+    knn: int = 0  # draw partners from this many nearest training examples; 0: as the vicinity pairs
+    knn_scope: Literal["all", "class"] = "all"  # nearest of any class, or of the example's own
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive: dict[str, int | None] = {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "grad_accum_steps": self.grad_accum_steps,
-        }
-        positive |= {
-            "max_steps_per_epoch": self.max_steps_per_epoch,
-            "max_test_examples": self.max_test_examples,
-            "image_size": self.image_size,
-        }
-        for name, value in positive.items():
+        for name in _COUNTS:
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be 1 or more, got {value}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
@@ -85,29 +80,33 @@ class Recipe:
             raise UserError(
                 f"label_noise is the share of labels replaced and must lie in [0, 1], got {self.label_noise}"
             )
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay is a decay and must lie in [0, 1), got {self.ema_decay}")
         if self.knn < 0:
             raise UserError(f"knn counts training examples and must be 0 or more, got {self.knn}")
         if self.mix_at and self.grad_accum_steps > 1:
             raise UserError("a hidden layer is mixed over the whole batch: give grad_accum_steps=1 with mix_at")
         if self.mix_at and self.knn:
             raise UserError("nearest neighbors are mixed at the inputs: give knn or mix_at, not both")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"ema_decay is a decay and must lie in [0, 1), got {self.ema_decay}")
+        parse.parse(self.vicinity)
 
     def lr_at(self, epoch: int, progress: float = 0.0) -> float:
-        """Give the learning rate in `epoch` (from 0), of which the share `progress` is done."""
+        """Return the learning rate in `epoch` (from 0), of which the share `progress` is done."""
         if epoch < self.warmup_epochs:
             done = (epoch + progress) / self.warmup_epochs
             return self.warmup_start_lr + (self.learning_rate - self.warmup_start_lr) * done
         return self.learning_rate * self.gamma ** sum(epoch >= e for e in self.milestones)
 
     def fingerprint(self) -> str:
-        """Give a digest of the recipe and the version."""
+        """Return a digest of the recipe and the version."""
         return hashlib.sha256(json.dumps([vicinal.__version__, asdict(self)]).encode()).hexdigest()
 
 
+_COUNTS = ("epochs", "batch_size", "grad_accum_steps", "max_steps_per_epoch", "max_test_examples", "image_size")
+
+
 def from_json(values: object) -> Recipe:
-    """Give the recipe of what a file holds, as `dataclasses.asdict` and JSON made it.
+    """Return the recipe that `dataclasses.asdict` and JSON wrote.
 
     Raises:
         UserError: it has other fields than this version's, or a value that is not of its field's type.
@@ -115,19 +114,18 @@ def from_json(values: object) -> Recipe:
     """
     hints = get_type_hints(Recipe)
     if not isinstance(values, dict):
-        raise UserError(f"its recipe is no table of fields: {json.dumps(values)[:40]}")
+        raise UserError(f"its recipe is not a table of fields: {json.dumps(values)[:40]}")
     odd = sorted(values.keys() ^ hints.keys())
     if odd:
         raise UserError(f"it is of another version: its recipe and this one's differ in {odd[0]!r}")
     for name, value in values.items():
         if not _is_of(value, hints[name]):
             raise UserError(f"{name} of its recipe cannot be {json.dumps(value)}")
-    given: dict[str, Any] = values | {"milestones": tuple(values["milestones"])}
-    return Recipe(**given)
+    return Recipe(**{**values, "milestones": tuple(values["milestones"])})
 
 
 def _is_of(value: object, kind: Any) -> bool:
-    """Whether a value of a JSON file is of a field's type; a whole number is a number, and true and false are none."""
+    """Return whether a value of a JSON file is of a field's type; an int is a float too, a bool is neither."""
     if kind is float:
         return type(value) in (int, float)
     if kind in (int, bool, str):
@@ -142,102 +140,33 @@ def _is_of(value: object, kind: Any) -> bool:
 def with_overrides(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """Apply changes written as `field=value`; values are read by the field's type.
 
+    >>> with_overrides(Recipe("cifar10", "small"), ["epochs=3", "milestones=1,2"]).milestones
+    (1, 2)
+
     Raises:
-        UserError: no such field, or a value that is not of its type.
+        UserError: there is no such field, or a value is not of its type.
 
     """
-    return dataclasses.replace(recipe, **_values(changes))
+    return dataclasses.replace(recipe, **read_changes(changes))
 
 
-def _values(changes: Sequence[str]) -> dict[str, Any]:
+def read_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that `field=value` texts set.
+
+    Raises:
+        UserError: there is no such field, or a value is not of its type.
+
+    """
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in hints:
-            close = difflib.get_close_matches(name, hints, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the fields are {', '.join(hints)}"
-            raise UserError(f"{change!r} changes no field of a recipe; write field=value; {hint}")
-        values[name] = _read(name, text, hints[name])
+            raise UserError(f"{change!r} changes no field of a recipe; write field=value; {_hint(name, list(hints))}")
+        values[name] = option.read(name, text, hints[name])
     return values
 
 
-_QUICK_EPOCHS = 3
-_QUICK_WORK = 1.5e12  # multiply-adds of a quick look: about a minute of one CPU core (docs/training.md)
-_QUICK_STEPS = 40  # an epoch, at most
-_QUICK_BATCH = 32
-_SHAPES = {"cifar": (3, 32, 32), "speech": (1, 160, 101)}  # by the first word of `dataset`
-_FOLDER = (3, 64, 64)
-
-
-def quick(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """Give a recipe for a look in about a minute of one CPU core, and apply the changes, which go before.
-
-    Three epochs of up to 40 steps, fewer for a large model; batches of 32 at most, the learning rate with them; as
-    many test examples as an epoch trains on; and what counts in epochs (drops, warmup, a schedule of the vicinity) is
-    scaled, to one epoch at least. The largest models take several minutes all the same: 2 steps are the least.
-    """
-    values = _values(changes)
-    wanted = dataclasses.replace(recipe, **values)
-    epochs = values.get("epochs", _QUICK_EPOCHS)
-    batch = min(wanted.batch_size, max(_QUICK_BATCH, wanted.grad_accum_steps))
-    # an epoch computes each of its examples three times (a backward pass is two), and as many once in the test
-    steps = int(_QUICK_WORK / (_QUICK_EPOCHS * 4 * batch * _work(wanted)))
-    steps = max(2, min(steps, _QUICK_STEPS))
-
-    def scaled(epoch: int) -> int:
-        return max(1, round(epoch * epochs / recipe.epochs)) if epoch else 0
-
-    small: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch,
-        "learning_rate": recipe.learning_rate * batch / wanted.batch_size,
-        "max_steps_per_epoch": steps,
-        "max_test_examples": steps * batch,
-        "milestones": tuple(scaled(e) for e in recipe.milestones),
-        "warmup_epochs": scaled(recipe.warmup_epochs),
-        "vicinity": parse.scheduled(recipe.vicinity, scaled),
-    }
-    return dataclasses.replace(wanted, **{k: v for k, v in small.items() if k not in values})
-
-
-def _work(recipe: Recipe) -> int:
-    """Give the multiply-adds of one example in a forward pass."""
-    shape = next((shape for name, shape in _SHAPES.items() if recipe.dataset.startswith(name)), _FOLDER)
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        models.build(recipe.model, 10)(torch.empty(2, *shape))
-    return max(1, counter.get_total_flops() // 4)  # two examples, and two operations each
-
-
-def describe_changes(before: Recipe, after: Recipe) -> str:
-    """Give what differs, in words."""
-    old, new = asdict(before), asdict(after)
-
-    def spell(value: object) -> str:
-        return "all" if value is None else str(value)  # as `max_train_examples`
-
-    return ", ".join(
-        f"{name} {spell(new[name])} instead of {spell(old[name])}" for name in old if new[name] != old[name]
-    )
-
-
-def _read(name: str, text: str, kind: Any) -> Any:
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError as error:
-            raise UserError(f"{name} takes {'a whole number' if kind is int else 'a number'}, got {text!r}") from error
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{name} takes true or false, got {text!r}")
-        return text.lower() == "true"
-    if kind is str:
-        return text
-    if kind == tuple[int, ...]:
-        return tuple(_read(name, part, int) for part in text.split(",") if part)
-    if kind == int | None:
-        return None if text.lower() == "none" else _read(name, text, int)
-    allowed = get_args(kind)  # a Literal
-    if text not in allowed:
-        raise UserError(f"{name} is one of {', '.join(allowed)}, got {text!r}")
-    return text
+def _hint(name: str, fields: list[str]) -> str:
+    close = [_RENAMED[name]] if name in _RENAMED else difflib.get_close_matches(name, fields, n=1)
+    return f"did you mean {close[0]}?" if close else f"the fields are {', '.join(fields)}"

@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there, checked when they are read, and loaded without running code.
+"""Checkpoints: written atomically, checked when they are read, and loaded without running code.
 
 A checkpoint is one file: 32 bytes of SHA-256, then what `torch.save` wrote. The last two are kept; where the newest is
-damaged, the one before it is used, and that is said.
+damaged, the one before it is used, with a warning.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def read_last(folder: Path) -> bytes | None:
-    """Read the bytes of the newest whole checkpoint; None where there is none. Damaged ones are named in a warning."""
+    """Return the bytes of the newest whole checkpoint; None where there is none. Damaged ones are named in a warning."""
     for path in reversed(_all(folder)):
         content = path.read_bytes()
         if hashlib.sha256(memoryview(content)[_DIGEST:]).digest() == content[:_DIGEST]:
@@ -45,12 +45,12 @@ def read_last(folder: Path) -> bytes | None:
 
 
 def load(content: bytes, map_location: Any = "cpu") -> dict[str, Any]:
-    """Give the state in the bytes of a checkpoint; runs no code."""
+    """Return the state in the bytes of a checkpoint without running code."""
     return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
 
 
 def load_last(folder: Path, map_location: Any = "cpu") -> dict[str, Any] | None:
-    """Give the state of the newest whole checkpoint, as `read_last` finds it."""
+    """Return the state of the newest whole checkpoint; None where there is none."""
     content = read_last(folder)
     return None if content is None else load(content, map_location)
 

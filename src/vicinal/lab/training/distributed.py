@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vicinal.lab.errors import UserError
+from vicinal.lab.training.settings import RunSettings
 
-PATIENCE = 300.0  # seconds for a process that others wait for
-_MODEL_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset")  # of PyTorch's untyped errors
+_NETWORK_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset")  # of PyTorch's untyped errors
 
 T = TypeVar("T")
 
@@ -35,40 +35,40 @@ class Processes:
     device: torch.device
 
     def shard(self, rows: Tensor) -> Tensor:
-        """Give this process's part of the rows of a step: all parts together are the rows, in order."""
+        """Return this process's part of the rows of a step; all parts together are the rows, in order."""
         return rows.tensor_split(self.world_size)[self.rank]
 
     def sum(self, values: Tensor) -> Tensor:
-        """Add up over all processes."""
+        """Return the sum over all processes."""
         if self.world_size > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values.cpu()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Give the values [n] of all processes, [world, n]."""
+        """Return the values [n] of all processes, [world, n]."""
         table = torch.zeros(self.world_size, *values.shape, dtype=values.dtype)
         table[self.rank] = values
         return self.sum(table)  # zero and one number: exact
 
     def on_rank_zero(self, work: Callable[[], T]) -> T:
-        """Let the first process do some work, and give what it got in all of them; its UserError is raised in all."""
+        """Run `work` on rank 0 and broadcast its result; a UserError is raised in all processes."""
         if self.world_size == 1:
             return work()
-        told: list[tuple[T | None, str | None]] = [(None, None)]
+        message: list[tuple[T | None, str | None]] = [(None, None)]
         if self.rank == 0:
             try:
-                told = [(work(), None)]
+                message = [(work(), None)]
             except UserError as error:
-                told = [(None, str(error))]
-        dist.broadcast_object_list(told, src=0, device=self.device)
-        value, problem = told[0]
+                message = [(None, str(error))]
+        dist.broadcast_object_list(message, src=0, device=self.device)
+        value, problem = message[0]
         if problem is not None:
             raise UserError(problem)
         return value  # type: ignore[return-value]
 
     def broadcast(self, number: float) -> float:
-        """Give the first process's number in all of them: cheaper than `by_first`."""
+        """Return the number of rank 0 in all processes: cheaper than `on_rank_zero`."""
         return float(self.sum(torch.tensor(number if self.rank == 0 else 0.0, dtype=torch.float64)))
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
@@ -76,31 +76,26 @@ class Processes:
         return model if self.world_size == 1 else DistributedDataParallel(model)
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give all processes the first one's buffers: the running statistics of BatchNorm, which each has of its own."""
+        """Broadcast the buffers of rank 0: each process has running statistics of BatchNorm of its own."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
 
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        if self.world_size > 1:
-            dist.barrier()
-
 
 def device() -> torch.device:
-    """Give what one process by itself computes on: the GPU, if there is one."""
+    """Return what a single process computes on: the GPU, if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
-def job(patience: float = PATIENCE) -> Iterator[Processes]:
+def job(timeout: float = RunSettings.timeout) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one.
 
     A process that dies takes the others with it: torchrun stops them and names it; without torchrun, those that wait
-    for it raise: at once if its connection broke, else after `patience` seconds.
+    for it raise: at once if its connection broke, else after `timeout` seconds.
 
     Raises:
-        ProcessLost: another process died, or did not answer within `patience`.
+        WorkerLost: another process died, or did not answer within `timeout`.
 
     """
     cuda = torch.cuda.is_available()
@@ -112,12 +107,12 @@ def job(patience: float = PATIENCE) -> Iterator[Processes]:
         yield Processes(0, 1, device)
         return
     try:
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=patience))
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(seconds=timeout))
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or any(word in str(error) for word in _MODEL_WORDS):
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in _NETWORK_WORDS):
             who = f"process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}"
-            raise WorkerLost(f"{who} lost another one: it died, or did not answer in {patience:g} s") from error
+            raise WorkerLost(f"{who} lost another one: it died, or did not answer in {timeout:g} s") from error
         raise
     finally:
         if dist.is_initialized():

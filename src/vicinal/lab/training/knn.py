@@ -19,18 +19,18 @@ _BLOCK = 500  # examples whose distances are computed at once
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbors:
+class KNNPartners:
     """The nearest other examples of each: int64 [n, k], as near as `distance` found them, nearest first."""
 
     rows: Tensor
 
     def draw(self, rows: Tensor, key: Key) -> Tensor:
-        """Draw one neighbor, uniformly, for each of `rows`, int64 [m] on their device."""
+        """Draw one neighbor, uniformly, per row of `rows`, int64 [m] on their device."""
         picks = key.fold(_DRAW).generator().integers(0, self.rows.shape[1], len(rows))
         return self.rows[rows.to(self.rows.device), torch.from_numpy(picks).to(self.rows.device)].to(rows.device)
 
 
-def of(data: Data, recipe: Recipe) -> Neighbors:
+def find(data: Data, recipe: Recipe) -> KNNPartners:
     """Find the neighbors of every example by the Euclidean distance of its inputs, normalized and not augmented.
 
     Raises:
@@ -53,17 +53,19 @@ def of(data: Data, recipe: Recipe) -> Neighbors:
         if same:
             distance.masked_fill_(data.labels[rows][:, None] != data.labels, torch.inf)
         found.append(distance.topk(k, dim=1, largest=False).indices)
-    return Neighbors(torch.cat(found))
+    return KNNPartners(torch.cat(found))
 
 
 def _blocks(data: Data) -> tuple[Tensor, ...]:
     return torch.arange(len(data), device=data.labels.device).split(_BLOCK)
 
 
-def beside(own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], plan: Plan) -> tuple[Tensor, Tensor, MixPlan]:
-    """Put partners behind a batch of n rows: inputs, labels and plan of 2 n rows, of which the first n are the batch.
+def with_partners(
+    own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], plan: Plan
+) -> tuple[Tensor, Tensor, MixPlan]:
+    """Append partners to a batch of n rows: return inputs, labels and plan of 2 n rows, the batch first.
 
-    The plan keeps its shares; its partners become the other rows.
+    The plan keeps its weights; its partners become the appended rows.
 
     Raises:
         UserError: the plan does not mix pairs.

@@ -12,7 +12,7 @@ from vicinal.keyed import Key
 
 @contextmanager
 def fork_rng(key: Key) -> Iterator[None]:
-    """Let PyTorch's global generators start from a key, for this block; afterwards they are as they were."""
+    """Seed PyTorch's global generators from a key for this block, and restore them afterwards."""
     seed = int(key.generator().integers(2**63))
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # noqa: TID251 (inside the fork)

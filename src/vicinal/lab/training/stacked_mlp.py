@@ -94,7 +94,7 @@ class StackedMLP:
         self.biases = biases
 
     def __len__(self) -> int:
-        """Number of models."""
+        """Return the number of models."""
         return len(self.weights[0])
 
     def to(self, device: torch.device) -> StackedMLP:

@@ -1,0 +1,135 @@
+"""does mixup help on this data, with which alpha, and is it more than luck?
+
+Train with and without mixup over many seeds, and report whether mixup helps, with which alpha, and whether that is more
+than luck. Writes a folder with results.json, report.html and the best model. Ctrl-C keeps what is done; rerun the same
+command to resume.
+
+Examples:
+  vicinal compare iris                                   data that comes with scikit-learn: iris, wine, breast_cancer, digits
+  vicinal compare patients.csv --target outcome          your own table: .csv, .parquet or .arff
+  vicinal compare wine --with "InputMixup(alpha=0.4)"    another vicinity next to mixup
+  vicinal compare digits --label-noise 0.4               with 40 % of the training labels replaced by random ones
+  vicinal compare photos                                 a folder with one sub-folder of images, or audio, per class
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vicinal.lab.cli.arguments import add_fields, add_jobs, add_table, cores, counting, given, note, resumable
+from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
+from vicinal.lab.errors import UserError
+from vicinal.lab.option import read
+
+if TYPE_CHECKING:
+    from vicinal.lab.compare.comparison import Comparison
+
+_LONG = 600  # seconds
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="a table file; a folder with one sub-folder of images or audio (.wav, .flac) per class; or a name: iris, "
+        "wine, breast_cancer, digits, diabetes, a UCI dataset",
+    )
+    add_table(parser)
+    add_fields(
+        parser,
+        Settings,
+        alphas="--alpha",
+        named="--with",
+        seeds="--seeds",
+        epochs="--epochs",
+        learning_rate="--learning-rate",
+        weight_decay="--weight-decay",
+        patience="--patience",
+        noise="--label-noise",
+        perturb="--perturb",
+    )
+    folders = parser.add_argument_group("for a folder")
+    add_fields(folders, FolderSettings, model="--model", augment="--augment")
+    folders.add_argument(
+        "--size",
+        metavar="N",
+        type=partial(read, "--size", kind=int),
+        help="pixels per side (default: 32); frequency bands (default: 40)",
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/NAME-DIGEST")
+    add_jobs(parser, "one per core")
+
+
+def run(args: Namespace) -> int:
+    """Run the comparison."""
+    from vicinal.lab import executor
+
+    executor.start()
+
+    from vicinal.lab.compare import runner
+    from vicinal.lab.console import Display, print_results
+
+    comparison = _comparison(args)
+    comparison.check()
+    out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
+    folder = runner.Folder(out)
+    folder.claim(comparison)
+    jobs = args.jobs or cores()
+    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.names)} runs are kept in {out}"):
+        announce(comparison, len(comparison.names) - len(folder.runs()), jobs)
+        with Display(f"compare {comparison.name}", [m.name for m in comparison.methods], comparison.measure) as display:
+            results = runner.run(comparison, folder, args.line, jobs, display)
+    print_results(results)
+    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({results['model']['method']})")
+    sys.stdout.flush()
+    return 0
+
+
+def _comparison(args: Namespace) -> Comparison[Any]:
+    """Read the data, and return the comparison that was asked for."""
+    from vicinal.lab.data import table
+
+    if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
+        from vicinal.lab.compare.table_comparison import TableComparison
+
+        if wrong := [name for name in ("model", "size", "augment") if getattr(args, name, None) is not None]:
+            raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
+        settings = TableSettings(**given(args, TableSettings))
+        return TableComparison(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+
+    from vicinal.lab.compare.folder_comparison import FolderComparison
+    from vicinal.lab.data import collection
+
+    if wrong := [name for name in ("target", "task", "drop") if getattr(args, name)]:
+        raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
+    settings = FolderSettings(**given(args, FolderSettings))
+    with counting("reading files") as progress:
+        data = collection.read(args.data, size=args.size, progress=progress)
+    for line in data.notes:
+        note(f"vicinal: {line}")
+    return FolderComparison(data, settings)
+
+
+def announce(comparison: Comparison[Any], runs: int, jobs: int) -> None:
+    """Estimate how long it takes, where that is not known to be short, before anything is begun."""
+    from vicinal.lab.console import duration
+
+    seconds = comparison.seconds(runs, jobs) if runs else None
+    if seconds is None:
+        return
+    processes = min(jobs, runs)
+    work = (
+        f"{runs} runs of {comparison.epochs} epochs take" if runs > 1 else f"1 run of {comparison.epochs} epochs takes"
+    )
+    on = f"{processes} processes" if processes > 1 else "1 process"
+    advice = "; fewer --seeds or --epochs, or a smaller --size, take less, and Ctrl-C keeps the finished runs"
+    note(
+        f"vicinal: {work} about {duration(seconds)} on {on}, by the speed of the first steps"
+        f"{advice if seconds > _LONG else ''}"
+    )
