@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-SCALE = "--size"
+SCALE = "--scale"
 COMMANDS = {
     "reproduce": ["reproduce", "all", SCALE, "smoke", "--jobs", "2"],
     "iris": ["compare", "iris", "--seeds", "3", "--epochs", "20", "--jobs", "1"],

@@ -634,7 +634,7 @@ def test_partners_are_neighbors_in_the_whole_training_set(tmp_path: Path, of: st
         if of == "class":
             distance[i, data.labels != data.labels[i]] = torch.inf
     nearest = distance.argsort(1)[:, :2]
-    near = knn.of(data, recipe)
+    near = knn.find(data, recipe)
     assert torch.equal(near.rows.sort(1).values, nearest.sort(1).values)
 
     def step_of(model: Any, data: loading.InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
@@ -660,7 +660,7 @@ def test_neighbors_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 
 def test_all_neighbors_are_drawn_alike() -> None:
-    near = knn.Neighbors(torch.arange(40).view(4, 10))
+    near = knn.KNNPartners(torch.arange(40).view(4, 10))
     drawn_rows = torch.stack([near.draw(torch.tensor([2, 0]), v.Key(0, 0, 0, step)) for step in range(500)])
     counts = torch.bincount(drawn_rows[:, 0] - 20, minlength=10)
     assert len(counts) == 10
@@ -753,7 +753,7 @@ def test_a_study_is_run_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    args = ["reproduce", "toy", "--size", "smoke", "--jobs", "1"]
+    args = ["reproduce", "toy", "--scale", "smoke", "--jobs", "1"]
     assert cli.main(args) == 0
     said = capsys.readouterr()
     assert "2 of 2 jobs" in said.err
@@ -773,7 +773,7 @@ def test_a_study_is_run_and_said(
         (["reproduce", "toy", "--jobs", "0"], "--jobs must be 1 or more"),
         (["reproduce", "toy", "--report"], "--report is of all studies"),
         (["reproduce", "uci", "--jobs", "1"], "uci: the UCI set 'abalone' is not part of this program"),
-        (["between", "nowhere", "nowhere"], "no run of vicinal train"),
+        (["interpolate", "nowhere", "nowhere"], "no run of vicinal train"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(
@@ -799,7 +799,7 @@ def test_a_study_without_data_does_not_keep_the_others_from_running(
 
     counting = Counting()
     monkeypatch.setattr(reproduce, "STUDIES", (Lacking(), counting))
-    args = ["reproduce", "all", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]
+    args = ["reproduce", "all", "--scale", "smoke", "--jobs", "1", "--out", str(tmp_path)]
     assert cli.main(args) == 2
     assert "vicinal: lacking: there is no dataset" in capsys.readouterr().err
     assert counting.calls == [0, 1, 2, 3]
@@ -808,11 +808,11 @@ def test_a_study_without_data_does_not_keep_the_others_from_running(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["toy", "--size", "smoke", "--out", "file"], "--out file is a file; give a folder"),
+        (["toy", "--scale", "smoke", "--out", "file"], "--out file is a file; give a folder"),
         (["--report", "--out", "file"], "--out file is a file; give a folder"),
         (["--report", "--out", "nowhere"], "there is no folder nowhere"),
         (["--report", "--out", "folder"], "folder/report.html cannot be written (is a directory)"),
-        (["--report", "--out", "folder", "--page", "file"], "file cannot be written (file exists)"),
+        (["--report", "--out", "folder", "--report-dir", "file"], "file cannot be written (file exists)"),
     ],
 )
 def test_what_cannot_be_written_is_said_in_one_line(
@@ -830,7 +830,7 @@ def test_what_cannot_be_written_is_said_in_one_line(
 
 def test_ctrl_c_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "STUDIES", (Counting(stop_at=2),))
-    assert cli.main(["reproduce", "counting", "--size", "smoke", "--jobs", "1", "--out", str(tmp_path)]) == 130
+    assert cli.main(["reproduce", "counting", "--scale", "smoke", "--jobs", "1", "--out", str(tmp_path)]) == 130
     assert "stopped; 2 of 4 jobs are kept in" in capsys.readouterr().err
 
 
@@ -852,7 +852,7 @@ def test_two_runs_are_compared_between_their_points(
     for name, recipe in (("a", small(vicinity="ERM()")), ("b", small()), ("c", small(max_train_examples=16))):
         loop.train(recipe, tmp_path / name, ALONE)
     capsys.readouterr()
-    assert cli.main(["between", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["interpolate", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 0
     said, progress = capsys.readouterr()
     assert progress.splitlines() == [f"{tmp_path / name}: 6 of 6 pairs" for name in "ab"]
     record = json.loads((tmp_path / "out/between.json").read_text())
@@ -862,14 +862,14 @@ def test_two_runs_are_compared_between_their_points(
     for letter in "ab":
         svg = (tmp_path / f"out/figure2{letter}.svg").read_text()
         assert re.findall(r">([AB]: \w+)</text>", svg) == ["A: a", "B: b"]
-    assert cli.main(["between", str(tmp_path / "a"), str(tmp_path / "c")]) == 2
+    assert cli.main(["interpolate", str(tmp_path / "a"), str(tmp_path / "c")]) == 2
     assert "trained on different examples (examples: 32 and 16)" in capsys.readouterr().err
 
 
 def test_a_run_beside_itself_is_two_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpolation, "PAIRS", 6)
     run = str(untrained(tmp_path / "a"))
-    assert cli.main(["between", run, run, "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["interpolate", run, run, "--out", str(tmp_path / "out")]) == 0
     models = json.loads((tmp_path / "out/between.json").read_text())["models"]
     assert list(models) == ["A", "B"]
     assert models["A"] == models["B"]
@@ -883,7 +883,7 @@ def test_between_refuses_a_file_before_it_asks(
     run, out = str(untrained(tmp_path / "a")), tmp_path / "out"
     out.write_text("mine")
     for place in (out, out / "below"):
-        assert cli.main(["between", run, run, "--out", str(place)]) == 2
+        assert cli.main(["interpolate", run, run, "--out", str(place)]) == 2
         said = capsys.readouterr().err
         assert said.startswith(f"vicinal: {place} cannot be written (")
         assert said.count("\n") == 1
@@ -921,7 +921,7 @@ def test_damaged_weights_are_found_before_anything_is_asked(
     a, b = (untrained(tmp_path / name) for name in "ab")
     weights = b / "weights.pt"
     weights.write_bytes(damage(weights.read_bytes()))
-    assert cli.main(["between", str(a), str(b), "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["interpolate", str(a), str(b), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"vicinal: {weights} is damaged: remove {b} and train that run again\n"
     assert not (tmp_path / "out").exists()
 
@@ -1020,12 +1020,12 @@ def test_the_page_may_lie_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], smoke: dict[str, tuple[reproduce.Folder, list[Row]]]
 ) -> None:
     root, into = smoke["toy"][0].root, tmp_path / "docs/paper"
-    assert cli.main(["reproduce", "--report", "--size", "smoke", "--out", str(root), "--page", str(into)]) == 0
+    assert cli.main(["reproduce", "--report", "--scale", "smoke", "--out", str(root), "--report-dir", str(into)]) == 0
     assert str(into / "report.html") in capsys.readouterr().out
     figures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (into / "report.md").read_text())
     assert len(figures) == len(list(root.glob("*/smoke/*.svg")))
     assert all((into / path).exists() for path in figures)
-    assert cli.main(["reproduce", "toy", "--size", "smoke", "--out", str(root), "--page", str(into)]) == 2
+    assert cli.main(["reproduce", "toy", "--scale", "smoke", "--out", str(root), "--report-dir", str(into)]) == 2
     assert "give both" in capsys.readouterr().err
 
 
@@ -1058,7 +1058,7 @@ def test_what_was_not_run_says_what_it_needs(tmp_path: Path) -> None:
     html, markdown = (path.read_text() for path in report.write(tmp_path, None, "command"))
     for study in reproduce.STUDIES:
         assert (
-            f"vicinal reproduce {study.name} --size small</code> needs data: {study.requirements('small').data}" in html
+            f"vicinal reproduce {study.name} --scale small</code> needs data: {study.requirements('small').data}" in html
         )
     published = sum(row.published is not None for study in reproduce.STUDIES for row in study.rows("small", {}))
     assert f"{published} not run" in markdown
