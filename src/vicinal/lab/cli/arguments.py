@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterator
@@ -87,13 +86,6 @@ def _jobs(text: str) -> int:
     if jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {jobs}")
     return jobs
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def note(line: str) -> None:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal.lab.cli.arguments import add_fields, add_jobs, add_table, cores, counting, given, note, resumable
+from vicinal.lab.cli.arguments import add_fields, add_jobs, add_table, counting, given, note, resumable
 from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
@@ -80,7 +80,7 @@ def run(args: Namespace) -> int:
     out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
     folder = runner.Folder(out)
     folder.claim(comparison)
-    jobs = args.jobs or cores()
+    jobs = args.jobs or executor.cores()
     with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.names)} runs are kept in {out}"):
         announce(comparison, len(comparison.names) - len(folder.runs()), jobs)
         with Display(f"compare {comparison.name}", [m.name for m in comparison.methods], comparison.measure) as display:

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vicinal.lab.cli.arguments import add_jobs, cores, note, resumable, unwritten
+from vicinal.lab.cli.arguments import add_jobs, note, resumable, unwritten
 from vicinal.lab.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,9 +74,10 @@ def _report(args: Namespace, root: Path) -> int:
 def _studies(args: Namespace, root: Path) -> int:
     import torch
 
+    from vicinal.lab import executor
     from vicinal.lab.paper import reproduce
 
-    jobs = args.jobs or (1 if torch.cuda.is_available() else cores())
+    jobs = args.jobs or (1 if torch.cuda.is_available() else executor.cores())
     failed = 0
     for study in reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),):
         try:

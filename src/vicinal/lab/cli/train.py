@@ -44,21 +44,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Train one run, or a grid of runs."""
     settings = RunSettings(**given(args, RunSettings))
-    if args.recipe is None and not args.list:
+    if args.list:
+        return _list_recipes()
+    if args.recipe is None:
         raise UserError("name a recipe; vicinal train --list shows them")
 
     from vicinal.lab.recipe import with_overrides
     from vicinal.lab.training import quick, recipes
 
-    if args.list:
-        for name, function in recipes.all_recipes().items():
-            print(f"{name:38s}{(function.__doc__ or '').strip()}")
-        return 0
     recipe = recipes.find(args.recipe)
     recipe = quick.shortened(recipe, args.changes) if args.quick else with_overrides(recipe, args.changes)
     if args.grid or args.cluster:
         return _run_grid(args, recipe)
     return _run_one(args, recipe, settings)
+
+
+def _list_recipes() -> int:
+    from vicinal.lab.training import recipes
+
+    for name, function in recipes.all_recipes().items():
+        print(f"{name:38s}{(function.__doc__ or '').strip()}")
+    return 0
 
 
 def _run_one(args: Namespace, recipe: Recipe, settings: RunSettings) -> int:
