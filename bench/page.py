@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.timing import RESULTS, ROOT, Table
+
+PAGE = RESULTS / "README.md"
 
 INTRO = """\
 # Benchmarks: every measurement
@@ -64,35 +65,45 @@ SECTIONS = {  # in the order of the page: heading, and what the tables do not sa
     "gpu-cifar": ("A GPU: the paper's runs on CIFAR", ""),
 }
 
+# files from before the version of vicinal was written into them
+COMMITS = {"mixing-2threads": "5a85d94", "step": "cf7f8ab"}
+COMMITS |= dict.fromkeys(("mixing", "mixing-packages", "mixing-packages-malloc"), "7a2c21b")
+COMMITS |= dict.fromkeys(("loss", "fleet", "decode", "loop"), "71d9ac1")
+
 
 def main() -> None:
+    PAGE.write_text(text())
+    for path in RESULTS.glob("*.json"):
+        if tables := ratios(json.loads(path.read_text())):
+            figure(tables, path.with_suffix(".svg"))
+    print(f"written: {PAGE.relative_to(ROOT)}")
+
+
+def text() -> str:
     paths = {path.stem: path for path in RESULTS.glob("*.json")}
     if unknown := sorted(paths.keys() - SECTIONS.keys()):
         raise SystemExit(f"bench/page.py has no section for {', '.join(unknown)}: add it to SECTIONS")
-    parts = [section(paths[name], *words) for name, words in SECTIONS.items() if name in paths]
-    (RESULTS / "README.md").write_text("\n".join([INTRO, *parts]))
-    print(f"written: {(RESULTS / 'README.md').relative_to(ROOT)}")
+    return "\n".join([INTRO, *(section(paths[name], *words) for name, words in SECTIONS.items() if name in paths)])
 
 
 def section(path: Path, heading: str, note: str) -> str:
     record = json.loads(path.read_text())
-    parts = [f"## {heading}", origin(path, record), note]
+    parts = [f"## {heading}", origin(path.stem, record), note]
     for title, rows in record["tables"].items():
         parts += [f"**{title}**", table(rows)]
-    ratios = {title: rows for title, rows in record["tables"].items() if all("ratio" in row for row in rows.values())}
-    if ratios:
-        figure(ratios, path.with_suffix(".svg"))
+    if ratios(record):
         parts.append(f"![{heading}]({path.stem}.svg)")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def origin(path: Path, record: dict[str, Any]) -> str:
-    """Return what measured a file; files that do not name vicinal's version are told by the commit that brought them."""
-    versions = record["versions"]
-    if "vicinal" not in versions:
-        command = ["git", "-C", ROOT, "log", "-1", "--format=%h", "--", path]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        versions = {"vicinal": f"of commit {commit}", **versions}
+def ratios(record: dict[str, Any]) -> dict[str, Table]:
+    """Return the tables of times, as opposed to those of other numbers."""
+    return {title: rows for title, rows in record["tables"].items() if all("ratio" in row for row in rows.values())}
+
+
+def origin(name: str, record: dict[str, Any]) -> str:
+    """Return what measured a file."""
+    versions = {"vicinal": f"of commit {COMMITS.get(name)}"} | record["versions"]
     return (
         f"`{record['command']}`: {record['rounds']} rounds, {record['threads']} thread(s), {record['clock']}; "
         f"{record['machine']['processor']}, {record['machine']['cores']} cores; "

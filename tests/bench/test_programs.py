@@ -1,0 +1,55 @@
+"""Every benchmark runs, at tiny sizes, and writes results that the page can show."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import page
+
+PROGRAMS = {
+    "mixing": "mixing",
+    "loss": "loss",
+    "step": "step",
+    "loop": "loop",
+    "decode": "decode",
+    "fleet": "fleet",
+    "gpu.kernels": "gpu-kernels",
+    "gpu.throughput": "gpu-throughput",
+    "gpu.cifar": "gpu-cifar",
+}
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_threads")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = importlib.import_module(f"bench.{name}")
+    options = ["--runs", str(tmp_path / "runs")] if name == "gpu.cifar" else []
+    monkeypatch.setattr(sys, "argv", [program.__file__, "--quick", "--out", str(tmp_path), *options])
+    program.main()
+    (path,) = tmp_path.glob("*.json")
+    record = json.loads(path.read_text())
+    assert path.stem.removesuffix("-packages") == PROGRAMS[name]
+    assert record["command"].startswith(f"python -m bench.{name} --quick")
+    assert all(rows for rows in record["tables"].values())
+    shown = page.section(path, *page.SECTIONS[path.stem])
+    assert all(f"| {row} |" in shown for rows in record["tables"].values() for row in rows)
+
+
+def test_every_program_is_tested() -> None:
+    root = Path(page.__file__).parent
+    programs = {path for path in root.rglob("*.py") if "def main()" in path.read_text()}
+    names = {".".join(path.relative_to(root).with_suffix("").parts) for path in programs}
+    assert names == PROGRAMS.keys() | {"page", "curves"}
