@@ -150,9 +150,9 @@ def _decode_fast(content: bytes, choose: Callable[[int, int], Crop], out: Pixels
 
 
 def _decode_pillow(content: bytes, choose: Callable[[int, int], Crop], out: Pixels) -> None:
-    image = _pillow()
+    pillow = _pillow()
     try:
-        with image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with pillow.open(io.BytesIO(content), formats=_FORMATS) as image:
             width, height = image.size
             crop = choose(height, width)
             factor = _reduction(crop, len(out))
@@ -169,9 +169,9 @@ def _decode_pillow(content: bytes, choose: Callable[[int, int], Crop], out: Pixe
     except Exception as e:  # decoders raise all sorts: OSError, SyntaxError, struct.error, ...
         raise Unreadable(f"{e}" or type(e).__name__) from e
     top, left, bottom, right = (edge / factor for edge in _edges(crop))
-    small = rgb.resize(out.shape[:2], image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    small = rgb.resize(out.shape[:2], pillow.Resampling.BILINEAR, box=(left, top, right, bottom))
     if crop.mirrored:
-        small = small.transpose(image.Transpose.FLIP_LEFT_RIGHT)
+        small = small.transpose(pillow.Transpose.FLIP_LEFT_RIGHT)
     out[:] = np.asarray(small)
 
 
