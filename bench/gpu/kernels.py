@@ -26,8 +26,9 @@ def with_share(table: timing.Table) -> timing.Table:
 def with_memory(rows: int, classes: int, args: Namespace) -> timing.Table:
     table = loss.table(rows, classes, args)
     if args.device == "cuda":
-        for name, candidate in loss.candidates(rows, classes, args.device).items():
-            table[name]["extra_logit_sizes"] = _peak_bytes(candidate) / (4 * rows * classes)
+        for name, row in table.items():
+            fresh = loss.candidates(rows, classes, args.device)[name]  # holds no gradient yet
+            row["extra_logit_sizes"] = _peak_bytes(fresh) / (4 * rows * classes)
     return table
 
 
