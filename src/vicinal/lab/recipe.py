@@ -20,6 +20,7 @@ _RENAMED = {
     "network": "model",
     "drops": "milestones",
     "drop": "gamma",
+    "warmup_from": "warmup_start_lr",
     "accumulate": "grad_accum_steps",
     "ema": "ema_decay",
     "examples": "max_train_examples",

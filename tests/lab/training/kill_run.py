@@ -68,13 +68,13 @@ class Training:
     folder: Path
     world: int
     save_every: float = _SAVE_EVERY
-    patience: float = 120.0
+    timeout: float = 120.0
     running: list[BaseProcess] = field(default_factory=list)
 
     @property
     def argv(self) -> list[str]:
         """The arguments of `vicinal`."""
-        options = ["--save-every", str(self.save_every), "--patience", str(self.patience)]
+        options = ["--save-every", str(self.save_every), "--timeout", str(self.timeout)]
         return ["train", *self.arguments, *options, "--out", str(self.folder)]
 
     @property
@@ -120,7 +120,7 @@ class Training:
             raise RuntimeError(f"the training ended with {codes}:\n{self.log.read_text()[-3000:]}")
 
     def newest(self) -> str:
-        """Give the name of the last checkpoint."""
+        """Return the name of the last checkpoint."""
         return max((path.name for path in self.folder.glob("step-*.ckpt")), default="")
 
     def writing(self) -> bool:
@@ -184,7 +184,7 @@ def state(folder: Path) -> tuple[str, list[dict[str, Any]]]:
 def kill_and_compare(
     arguments: tuple[str, ...], folder: Path, world: int, kills: int, seed: int = 0, each: int = 10
 ) -> dict[str, Any]:
-    """Kill trainings so often in all, each up to `each` times, and compare them with one that nothing stopped."""
+    """Kill trainings `kills` times in all, each up to `each` times, and compare them with one that nothing stopped."""
     whole = Training(arguments, folder / "whole", world)
     whole.finish()
     wanted = state(whole.folder)
@@ -223,7 +223,7 @@ def main() -> None:
     same = all(run["same"] for run in found["runs"])
     about = {
         "command": shlex.join(["python", "tests/lab/training/kill_run.py", *sys.argv[1:]]),
-        "training": f"vicinal train {shlex.join(ARGUMENTS)} --save-every {_SAVE_EVERY} --patience 120",
+        "training": f"vicinal train {shlex.join(ARGUMENTS)} --save-every {_SAVE_EVERY} --timeout 120",
         "versions": {"vicinal": vicinal.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "system": platform.system(),
         "cores": os.cpu_count(),
