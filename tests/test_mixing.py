@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicinal import Key, mixing
+from vicinal import Key, _mixing, formula
 from vicinities import images, noise
 
 DTYPES = [
@@ -55,7 +55,7 @@ def test_mix_is_the_loop(dtype, n, m, shape, order, seed):
     axes = [1 + d for d in order if d < len(shape)]
     x = x.permute(0, *axes).contiguous().permute([0, *[1 + axes.index(d + 1) for d in range(len(shape))]])
     weight, partner = shares(n, m, seed), partners(n, m, seed)
-    got, exact = mixing.mix(x, partner, weight), loop(x, partner, weight)
+    got, exact = _mixing.mix(x, partner, weight), loop(x, partner, weight)
     assert got.dtype == dtype
     assert got.shape == x.shape
     if x.numel() == 0:
@@ -71,7 +71,7 @@ def test_mix_is_the_loop(dtype, n, m, shape, order, seed):
 @pytest.mark.parametrize("m", [1, 2])
 def test_one_rounding_only(dtype, m):
     x, weight, partner = images(32, dtype), shares(32, m), partners(32, m)
-    got, exact = mixing.mix(x, partner, weight).double(), loop(x, partner, weight)
+    got, exact = _mixing.mix(x, partner, weight).double(), loop(x, partner, weight)
     if dtype in (torch.float16, torch.bfloat16):  # all but the ties that float32 decides the other way
         assert (got == exact.to(dtype).double()).double().mean() > 0.999
     else:
@@ -83,7 +83,7 @@ def test_every_value_lies_between_its_rows(case, lam, half):
     x = noise(8, 40, seed=case).float()
     x = x.half() if half else x
     partner = partners(8, 1)
-    got = mixing.mix(x, partner, torch.tensor([[lam, 1 - lam]]).expand(8, 2))
+    got = _mixing.mix(x, partner, torch.tensor([[lam, 1 - lam]]).expand(8, 2))
     low, high = torch.minimum(x, x[partner[:, 0]]), torch.maximum(x, x[partner[:, 0]])
     slack = 0 if half else 1e-6
     assert ((got >= low - slack) & (got <= high + slack)).all()
@@ -94,7 +94,7 @@ def test_every_value_lies_between_its_rows(case, lam, half):
 def test_a_row_mixed_with_itself_stays_as_it_is(dtype, lam):
     x = images(4, dtype)
     weight = torch.tensor([lam, 1 - lam]).expand(4, 2)
-    assert torch.equal(mixing.mix(x, torch.arange(4)[:, None], weight), x)
+    assert torch.equal(_mixing.mix(x, torch.arange(4)[:, None], weight), x)
 
 
 @pytest.mark.parametrize("lam", [0.5, 0.25, 0.3, 0.7])
@@ -102,28 +102,28 @@ def test_uint8_is_rounded_without_bias(lam):
     x = torch.from_numpy(Key(0, 0, 0, 0).generator().integers(0, 256, (64, 20_000))).to(torch.uint8)
     weight, partner = torch.tensor([lam, 1 - lam]).expand(64, 2), partners(64, 1)
     exact = lam * x.double() + (1 - lam) * x[partner[:, 0]].double()
-    error = mixing.mix(x, partner, weight).double() - exact
+    error = _mixing.mix(x, partner, weight).double() - exact
     assert error.abs().max() <= 0.5 + 1e-4
     assert abs(error.mean().item()) < 0.01
 
 
 def test_uint8_uses_its_whole_range():
     x = torch.tensor([[0, 255, 255], [255, 255, 0]], dtype=torch.uint8)
-    got = mixing.mix(x, torch.tensor([[1], [0]]), torch.tensor([[0.2, 0.8], [1.0, 0.0]]))
+    got = _mixing.mix(x, torch.tensor([[1], [0]]), torch.tensor([[0.2, 0.8], [1.0, 0.0]]))
     assert got.tolist() == [[204, 255, 51], [255, 255, 0]]
 
 
 def test_nothing_to_mix_gives_the_tensor_itself():
     x = images(3)
-    assert mixing.mix(x, torch.empty(3, 0, dtype=torch.int64), torch.ones(3, 1)) is x
+    assert _mixing.mix(x, torch.empty(3, 0, dtype=torch.int64), torch.ones(3, 1)) is x
     x[0, 0, 0, 0], x[1, 0, 0, 0] = torch.nan, torch.inf
-    assert mixing.mix(x, torch.empty(3, 0, dtype=torch.int64), torch.ones(3, 1)).isnan().sum() == 1
+    assert _mixing.mix(x, torch.empty(3, 0, dtype=torch.int64), torch.ones(3, 1)).isnan().sum() == 1
 
 
 def test_what_is_not_finite_stays_in_its_rows_and_cells():
     x = noise(4, 3)
     x[0, 1] = torch.nan
-    got = mixing.mix(x, torch.tensor([[1], [2], [0], [1]]), torch.tensor([[0.6, 0.4]] * 4))
+    got = _mixing.mix(x, torch.tensor([[1], [2], [0], [1]]), torch.tensor([[0.6, 0.4]] * 4))
     bad = torch.zeros(4, 3, dtype=torch.bool)
     bad[0, 1] = bad[2, 1] = True  # the row itself, and the one that has it for a partner
     assert torch.equal(~got.isfinite(), bad)
@@ -132,7 +132,7 @@ def test_what_is_not_finite_stays_in_its_rows_and_cells():
 @pytest.mark.parametrize("m", [1, 2])
 def test_the_result_is_memory_of_its_own(m):
     x = noise(1, 6).expand(4, 6)
-    got = mixing.mix(x, partners(4, m), shares(4, m))
+    got = _mixing.mix(x, partners(4, m), shares(4, m))
     got.zero_()  # an expanded result would refuse, a view would write through
     assert x.abs().min() > 0
 
@@ -140,7 +140,7 @@ def test_the_result_is_memory_of_its_own(m):
 def test_weights_in_double_precision_are_used_as_such():
     x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     third = torch.tensor([[2 / 3, 1 / 3]] * 2, dtype=torch.float64)
-    assert mixing.mix(x, torch.tensor([[1], [0]]), third)[0, 0].item() == pytest.approx(1 / 3, abs=1e-15)
+    assert _mixing.mix(x, torch.tensor([[1], [0]]), third)[0, 0].item() == pytest.approx(1 / 3, abs=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.bool])
@@ -148,23 +148,23 @@ def test_integers_are_names(dtype):
     with pytest.raises(
         TypeError, match=rf"a {dtype} input cannot be mixed: integers are names .* \.float\(\).*target y"
     ):
-        mixing.mix(torch.zeros(3, 2, dtype=dtype), partners(3, 1), shares(3, 1))
+        _mixing.mix(torch.zeros(3, 2, dtype=dtype), partners(3, 1), shares(3, 1))
 
 
 def test_a_plan_follows_its_tensor_to_another_device():
     x = torch.empty(4, 3, 6, 5, device="meta")
     for m in (1, 2):
-        got = mixing.mix(x, partners(4, m), shares(4, m))
+        got = _mixing.mix(x, partners(4, m), shares(4, m))
         assert (got.device.type, got.shape) == ("meta", x.shape)
     box = torch.tensor([[[0, 2], [1, 3]]] * 4)
-    assert mixing.cut(x, partners(4, 1)[:, 0], box).device.type == "meta"
+    assert formula.cut(x, partners(4, 1)[:, 0], box).device.type == "meta"
 
 
 def test_a_huge_batch():
     n = 300_000
     x = torch.arange(n, dtype=torch.float64)[:, None]
     partner = torch.arange(n).flip(0)[:, None]
-    got = mixing.mix(x, partner, torch.tensor([[0.75, 0.25]]).expand(n, 2))
+    got = _mixing.mix(x, partner, torch.tensor([[0.75, 0.25]]).expand(n, 2))
     assert torch.equal(got, 0.75 * x + 0.25 * x.flip(0))
 
 
@@ -184,7 +184,7 @@ def test_cut_is_the_loop(grid, channels, n, dtype, seed):
     x = noise(*shape, seed=seed).mul(50).abs().to(dtype)
     edges = noise(n, len(grid), 2, seed=seed + 1).mul(1000).abs().long() % torch.tensor([s + 1 for s in grid])[:, None]
     box, partner = edges.sort(dim=2).values, partners(n, 1, seed)[:, 0]
-    got = mixing.cut(x, partner, box)
+    got = formula.cut(x, partner, box)
     expected = x.clone()
     for i in range(n):
         inside = (slice(None),) * channels + tuple(slice(a, b) for a, b in box[i].tolist())
@@ -197,7 +197,7 @@ def test_cut_is_the_loop(grid, channels, n, dtype, seed):
 def test_cut_keeps_the_layout_and_the_gradient(layout):
     x = images(3).to(memory_format=layout).requires_grad_()
     box, partner = torch.tensor([[[1, 4], [0, 2]]] * 3), torch.tensor([1, 2, 0])
-    got = mixing.cut(x, partner, box)
+    got = formula.cut(x, partner, box)
     assert got.is_contiguous(memory_format=layout)
     got[0].sum().backward()
     inside = torch.zeros(6, 5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import vicinal as v
-from vicinal import mixing
+from vicinal import _mixing, formula
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8]
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -53,8 +53,8 @@ def assert_within_one_rounding(got: Tensor, exact: Tensor) -> None:
 @pytest.fixture(params=[True, False], ids=["large rows", "small rows"])
 def row_by_row(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Take both paths with the same small batches."""
-    monkeypatch.setattr(mixing, "_LARGE_ROW", 0 if request.param else 10**12)
-    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
+    monkeypatch.setattr(_mixing, "_LARGE_ROW", 0 if request.param else 10**12)
+    monkeypatch.setattr(_mixing, "_LARGE_BATCH", 0)
     return request.param
 
 
@@ -66,28 +66,28 @@ def test_new_tensor_buffer_and_in_place_equal_plain(
 ) -> None:
     x = LAYOUTS[layout](batch((10, 3, 6, 5), dtype))
     partner, weight = draw(len(x), per)
-    exact = mixing.plain(x, partner, weight)
+    exact = formula.mix(x, partner, weight)
     before = x.clone()
-    got = mixing.mix(x, partner, weight)
+    got = _mixing.mix(x, partner, weight)
     assert_within_one_rounding(got, exact)
     assert got.stride() == torch.empty_like(x).stride()
     for buffer in (torch.empty_like(x), torch.empty(x.shape, dtype=dtype)):  # of x's layout, and of another
-        assert mixing.mix(x, partner, weight, out=buffer) is buffer
+        assert _mixing.mix(x, partner, weight, out=buffer) is buffer
         assert_within_one_rounding(buffer, exact)
     assert torch.equal(x, before)
     own = x.clone()
-    assert mixing.mix(own, partner, weight, out=own) is own
+    assert _mixing.mix(own, partner, weight, out=own) is own
     assert_within_one_rounding(own, exact)
 
 
 def test_the_row_path_is_taken_for_large_rows_of_large_batches_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixing, "_LARGE_BATCH", 4 * 8192 * 4)
+    monkeypatch.setattr(_mixing, "_LARGE_BATCH", 4 * 8192 * 4)
     seen = []
-    monkeypatch.setattr(mixing, "_mix_rows", lambda x, *rest: seen.append(x.shape) or x)
+    monkeypatch.setattr(_mixing, "_mix_rows", lambda x, *rest: seen.append(x.shape) or x)
     torch_threads = torch.get_num_threads()
-    assert torch_threads <= mixing._FEW_THREADS
+    assert torch_threads <= _mixing._FEW_THREADS
     for shape in ((4, 8192), (5, 8191), (3, 8192)):  # rows of 32 KiB, of 4 bytes less, and a smaller batch
-        mixing.mix(torch.zeros(shape), *draw(shape[0], "batch"))
+        _mixing.mix(torch.zeros(shape), *draw(shape[0], "batch"))
     assert seen == [(4, 8192)]
 
 
@@ -99,19 +99,19 @@ def test_in_place_is_right_for_any_pairing(partner: list[int]) -> None:
     x = batch((n, 7), torch.float64)
     partners, weight = torch.tensor(partner)[:, None], draw(n, "example")[1]
     own = x.clone()
-    for i, other in mixing._in_place(own.unbind(), partner):
+    for i, other in _mixing._in_place(own.unbind(), partner):
         own[i] = own[i] * weight[i, 0].double() + other * weight[i, 1].double()
-    torch.testing.assert_close(own, mixing.plain(x, partners, weight), rtol=1e-15, atol=1e-15)
+    torch.testing.assert_close(own, formula.mix(x, partners, weight), rtol=1e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("pairing", [v.RandomPairs(), v.OtherClass(), v.SameClass()])
 def test_in_place_by_one_call_equals_plain_on_large_rows(pairing: v.Pairing, monkeypatch: pytest.MonkeyPatch) -> None:
     # holds PyTorch's list operation to taking the rows in order
-    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
+    monkeypatch.setattr(_mixing, "_LARGE_BATCH", 0)
     x, y = batch((40, 3, 64, 64), torch.float32), torch.arange(40) % 3
     plan = v.Mixup(1.0, pairing).plan(40, y, step=3)
     assert isinstance(plan, v.MixPlan)
-    exact = mixing.plain(x, plan.partners, plan.shares)
+    exact = formula.mix(x, plan.partners, plan.shares)
     assert_within_one_rounding(plan(x, out=x), exact)
 
 
@@ -127,18 +127,18 @@ def test_in_place_copies_one_row_a_cycle() -> None:
             return Row(self.i)
 
     partner = [1, 2, 0, 4, 3, 5]  # cycles of 3, 2 and 1
-    assert len(list(mixing._in_place([Row(i) for i in range(6)], partner))) == 6  # type: ignore[arg-type]
+    assert len(list(_mixing._in_place([Row(i) for i in range(6)], partner))) == 6  # type: ignore[arg-type]
     assert copied == [0, 3]  # a row paired with itself is overwritten by itself
 
 
 def test_threads_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixing, "_LARGE_BATCH", 0)
+    monkeypatch.setattr(_mixing, "_LARGE_BATCH", 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        mixing.mix(batch((4, 10_000), torch.float32), *draw(4, "batch"))
+        _mixing.mix(batch((4, 10_000), torch.float32), *draw(4, "batch"))
         assert torch.get_num_threads() == 2
-        with pytest.raises(RuntimeError), mixing._one_thread():
+        with pytest.raises(RuntimeError), _mixing._one_thread():
             raise RuntimeError
         assert torch.get_num_threads() == 2
     finally:
@@ -202,7 +202,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def usual(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Convert, normalise, mix, in float64."""
     mean, std = (torch.tensor(t, dtype=torch.float64).view(1, 3, 1, 1) for t in (MEAN, STD))
-    return mixing.plain((x.double() / 255 - mean) / std, partner, weight)
+    return formula.mix((x.double() / 255 - mean) / std, partner, weight)
 
 
 @pytest.mark.parametrize("per", ["batch", "example"])
@@ -214,11 +214,11 @@ def test_normalized_equals_the_usual_way(dtype: torch.dtype, layout: str, per: s
     exact = usual(x, partner, weight)
     tolerance = {"rtol": 0, "atol": max(1e-6, 4 * torch.finfo(dtype).eps)}  # values lie within +-2.7
     before = x.clone()
-    got = mixing.normalized(x, partner, weight, MEAN, STD, dtype)
+    got = _mixing.normalized(x, partner, weight, MEAN, STD, dtype)
     assert got.dtype == dtype
     torch.testing.assert_close(got.double(), exact, **tolerance)
     out = torch.empty(x.shape, dtype=dtype)
-    assert mixing.normalized(x, partner, weight, MEAN, STD, dtype, out=out) is out
+    assert _mixing.normalized(x, partner, weight, MEAN, STD, dtype, out=out) is out
     torch.testing.assert_close(out.double(), exact, **tolerance)
     assert torch.equal(x, before)
 
@@ -230,7 +230,7 @@ def test_normalized_rows_are_right_for_any_pairing(partner: list[int]) -> None:
     partners, weight = torch.tensor(partner)[:, None], draw(len(partner), "example")[1]
     scale = 1 / (255 * torch.tensor(STD))
     shift = -torch.tensor(MEAN) / torch.tensor(STD)
-    got = mixing._normalize_rows(x, partners[:, 0], weight[:, 0], scale, shift, torch.empty(x.shape))
+    got = _mixing._normalize_rows(x, partners[:, 0], weight[:, 0], scale, shift, torch.empty(x.shape))
     torch.testing.assert_close(got.double(), usual(x, partners, weight), rtol=0, atol=1e-6)
 
 
@@ -249,7 +249,7 @@ def test_normalized_refuses_what_it_has_no_path_for() -> None:
     assert isinstance(plan, v.MixPlan)
     with pytest.raises(TypeError, match="uint8"):
         plan.normalized(x.float(), MEAN, STD)
-    with pytest.raises(ValueError, match="each channel"):
+    with pytest.raises(ValueError, match="per channel"):
         plan.normalized(x, (0.5,), (0.5,))
     with pytest.raises(ValueError, match="out must be"):
         plan.normalized(x, MEAN, STD, out=torch.empty(6, 3, 4, 5))
@@ -267,7 +267,7 @@ def test_compiled_equals_plain(dtype: torch.dtype) -> None:
     torch._dynamo.reset()
     x = batch((8, 3, 6, 5), dtype)
     partner, weight = draw(8, "example")
-    exact = mixing.plain(x, partner, weight)
+    exact = formula.mix(x, partner, weight)
     plan = v.MixPlan(partner[:, 0], weight[:, 0].clone())
     assert_within_one_rounding(plan(x, compiled=True), exact)
     assert_within_one_rounding(plan(x, out=x.clone(), compiled=True), exact)
@@ -283,39 +283,39 @@ def test_a_roll_takes_two_pieces_and_equals_plain(shift, layout, dtype, monkeypa
     x = (100 * torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))).to(dtype).to(memory_format=layout)
     partner = (torch.arange(12) + shift) % 12
     weight = torch.rand(12, generator=torch.Generator().manual_seed(1))
-    expected = mixing.plain(x, partner[:, None], torch.stack([weight, 1 - weight], 1))
-    monkeypatch.setattr(mixing, "_SMALL", 1)
+    expected = formula.mix(x, partner[:, None], torch.stack([weight, 1 - weight], 1))
+    monkeypatch.setattr(_mixing, "_SMALL", 1)
     gathers = []
     monkeypatch.setattr(torch.Tensor, "index_select", lambda *args: gathers.append(args))
-    mixed = mixing.mix_pairs(x, partner, weight)
+    mixed = _mixing.mix_pairs(x, partner, weight)
     assert torch.equal(mixed, expected)
     assert mixed.is_contiguous(memory_format=layout)
     out = torch.empty_like(x)
-    assert mixing.mix_pairs(x, partner, weight, out) is out
+    assert _mixing.mix_pairs(x, partner, weight, out) is out
     assert torch.equal(out, expected)
     assert not gathers
 
 
 def test_a_roll_has_its_gradient_and_almost_a_roll_is_none(monkeypatch):
-    monkeypatch.setattr(mixing, "_SMALL", 1)
+    monkeypatch.setattr(_mixing, "_SMALL", 1)
     x = torch.rand(6, 4, generator=torch.Generator().manual_seed(2))
     weight = torch.full((6,), 0.25)
     roll, other = (torch.arange(6) + 2) % 6, torch.tensor([2, 3, 4, 5, 1, 0])
     for partner in (roll, other):
         expected = torch.lerp(x[partner], x, weight[:, None])
-        assert torch.equal(mixing.mix_pairs(x, partner, weight), expected)
-        assert torch.equal(mixing.mix_pairs(x.clone(), partner, weight, out=x.clone()), expected)
+        assert torch.equal(_mixing.mix_pairs(x, partner, weight), expected)
+        assert torch.equal(_mixing.mix_pairs(x.clone(), partner, weight, out=x.clone()), expected)
     y = x.clone().requires_grad_()
-    mixing.mix_pairs(y, roll, weight).sum().backward()
+    _mixing.mix_pairs(y, roll, weight).sum().backward()
     assert torch.allclose(y.grad, torch.ones_like(x))
 
 
 def test_a_roll_into_memory_that_is_no_row_of_its_own(monkeypatch):
     """Slices of larger tensors: their rows cannot be looked at as one piece, and must be written all the same."""
-    monkeypatch.setattr(mixing, "_SMALL", 1)
+    monkeypatch.setattr(_mixing, "_SMALL", 1)
     x = torch.rand(6, 5, 4, generator=torch.Generator().manual_seed(3))[:, :3, 1:]
     out = torch.zeros(6, 5, 4)[:, :3, 1:]
     assert out.stride() == x.stride()
     partner, weight = (torch.arange(6) + 2) % 6, torch.full((6,), 0.25)
-    assert mixing.mix_pairs(x, partner, weight, out) is out
+    assert _mixing.mix_pairs(x, partner, weight, out) is out
     assert torch.equal(out, torch.lerp(x[partner], x, torch.tensor(0.25)))

@@ -500,7 +500,7 @@ PAIRS = [
 @pytest.mark.parametrize("vicinity", PAIRS, ids=str)
 def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
     keys = [keyed.Key(seed, 0, worker, step) for seed in (0, 9) for worker in (0, 2) for step in (0, 1, 40)]
-    pairs = v.vicinity.draw_pairs(vicinity, keys, 7)
+    pairs = vicinity.draw_pairs(keys, 7)
     assert pairs is not None
     for key, partner, own in zip(keys, *pairs, strict=True):
         plan = vicinity.plan(7, step=key.step, seed=key.seed, rank=0, worker=key.worker)
@@ -515,7 +515,7 @@ def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
     ids=str,
 )
 def test_what_is_no_pair_by_one_weight_is_not_drawn_together(vicinity):
-    assert v.vicinity.draw_pairs(vicinity, [keyed.Key(0, 0, 0, 0)], 4) is None
+    assert vicinity.draw_pairs([keyed.Key(0, 0, 0, 0)], 4) is None
 
 
 def test_the_one_line_draws_ahead_without_a_trace(monkeypatch):

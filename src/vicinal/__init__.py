@@ -3,7 +3,8 @@
     mixup = vicinal.Mixup(alpha=0.2)
     x, y = mixup(x, y)  # in the training loop; y goes to the loss as it is
 
-Start reading at `vicinal.plan`: a plan is a recorded draw, and everything else draws, applies or compares plans.
+Start reading at `vicinal.formula`, the paper's equations; then `vicinal.plan`: a plan is a recorded draw, and everything
+else draws, applies or compares plans.
 
 A name is imported when it is first used (PEP 562), and PyTorch with it: `vicinal --help` needs neither.
 """
@@ -13,17 +14,21 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
+    from vicinal import compose as compose
+    from vicinal import formula as formula
     from vicinal import keyed as keyed
     from vicinal import latent as latent
     from vicinal import losses as losses
     from vicinal import metrics as metrics
-    from vicinal import mixing as mixing
     from vicinal import pairing as pairing
     from vicinal import plan as plan
     from vicinal import target as target
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
+    from vicinal.compose import Chain as Chain
+    from vicinal.compose import Choice as Choice
+    from vicinal.compose import Scheduled as Scheduled
     from vicinal.keyed import Key as Key
     from vicinal.latent import LatentMixing as LatentMixing
     from vicinal.pairing import LabelDistance as LabelDistance
@@ -38,14 +43,11 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.plan import plan_from_dict as plan_from_dict
     from vicinal.target import MixedTarget as MixedTarget
     from vicinal.vicinity import ERM as ERM
-    from vicinal.vicinity import Chain as Chain
-    from vicinal.vicinity import Choice as Choice
     from vicinal.vicinity import CutMix as CutMix
     from vicinal.vicinity import GaussianNoise as GaussianNoise
     from vicinal.vicinity import InputMixup as InputMixup
     from vicinal.vicinity import LabelSmoothing as LabelSmoothing
     from vicinal.vicinity import Mixup as Mixup
-    from vicinal.vicinity import Scheduled as Scheduled
     from vicinal.vicinity import Vicinity as Vicinity
     from vicinal.weighting import Beta as Beta
     from vicinal.weighting import Dirichlet as Dirichlet
@@ -54,14 +56,14 @@ else:  # type checkers would take any name for one that `__getattr__` knows
     import importlib
 
     _MODULES = (
-        *("latent", "losses", "metrics", "mixing", "pairing", "plan", "keyed", "target", "vicinity"),
+        *("compose", "formula", "latent", "losses", "metrics", "pairing", "plan", "keyed", "target", "vicinity"),
         "weighting",
     )
     _HOMES = {  # of each public name, the module that defines it
         "ERM": "vicinity",
         "Beta": "weighting",
-        "Chain": "vicinity",
-        "Choice": "vicinity",
+        "Chain": "compose",
+        "Choice": "compose",
         "CutMix": "vicinity",
         "Dirichlet": "weighting",
         "GaussianNoise": "vicinity",
@@ -80,7 +82,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "RandomPairs": "pairing",
         "Roll": "pairing",
         "SameClass": "pairing",
-        "Scheduled": "vicinity",
+        "Scheduled": "compose",
         "Vicinity": "vicinity",
         "Weighting": "weighting",
         "plan_from_dict": "plan",

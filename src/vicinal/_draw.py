@@ -87,7 +87,7 @@ def _paper(
 
 
 def _ticks(axes: Axes, kind: Kind, below: bool, beside: bool) -> None:
-    """Number the axes, and name them at the bottom and at the left of the figure."""
+    """Set ticks on the axes, and name them at the bottom and at the left of the figure."""
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.tick_params(labelsize=_FONT - 2, labelbottom=below, labelleft=beside)

@@ -9,7 +9,6 @@ sweep) takes a copy and goes its own way.
 from __future__ import annotations
 
 import mmap
-import numbers
 import os
 import weakref
 from multiprocessing.context import get_spawning_popen
@@ -20,11 +19,11 @@ import torch.multiprocessing  # lets tensors in shared memory travel to processe
 from torch import Tensor
 
 from vicinal import keyed
+from vicinal._checks import check_epoch, is_count
 from vicinal.keyed import Key
 
 if TYPE_CHECKING:
     from vicinal.plan import Plan
-    from vicinal.vicinity import Vicinity
 
 _WORKERS = 510
 _ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
@@ -58,7 +57,7 @@ class State:
         # for which batches plans are drawn ahead, the step of the first, and the plans
         self.ahead: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
         self.batch_before: tuple[int, ...] = ()
-        self.now: tuple[int, Vicinity] | None = None  # of a schedule: an epoch, and the vicinity then
+        self.now: tuple[int, Any] | None = None  # of a schedule: an epoch, and the vicinity then
         self.mixed_last: weakref.ref[Tensor] | None = None  # the class indices of the target made last
         _LIVE.add(self)
 
@@ -162,7 +161,7 @@ class State:
             raise ValueError(f"on must be True or False, got {on!r}")
         if epoch is not None:
             check_epoch(epoch)
-        if not isinstance(steps, (list, tuple)) or not 0 < len(steps) <= _WORKERS or not all(map(_is_count, steps)):
+        if not isinstance(steps, (list, tuple)) or not 0 < len(steps) <= _WORKERS or not all(map(is_count, steps)):
             raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {steps!r}")
         cells = self.cells
         cells[_SEED] = _signed(int(seed))
@@ -184,16 +183,6 @@ class State:
         if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
         return _attach, (self._cells, self._owner, self.rank, self.given)
-
-
-def check_epoch(epoch: object) -> None:
-    """Refuse what is no number of an epoch, an integer >= 0."""
-    if not _is_count(epoch):
-        raise ValueError(f"epochs are integers and count from 0, got {epoch!r}")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**63
 
 
 def _signed(seed: int) -> int:

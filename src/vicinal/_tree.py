@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from vicinal._warn import warn
-from vicinal.mixing import check_kind
+from vicinal.formula import check_kind
 from vicinal.target import MixedTarget
 
 _CALL_ON_BATCHES = "mix after the DataLoader, or in its collate_fn, not in a Dataset or a transform"

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vicinal._checks import check_count, check_number
 from vicinal._value import Value
-from vicinal.weighting import check_count, check_number
 
 
 class Pairing(Value, ABC):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from vicinal import _tree, mixing
+from vicinal import _mixing, _tree, formula
 from vicinal._warn import warn_once
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
@@ -259,7 +259,7 @@ def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
             "a boolean target can mean two things: pass .float() for multi-label or binary targets (mixed as numbers), "
             "or .long() for class indices"
         )
-    mixing.check_kind(leaf)
+    formula.check_kind(leaf)
     return leaf
 
 
@@ -458,13 +458,13 @@ class MixPlan(Plan):
             self._check_unchanged()
         if self.box is not None and self._has_grid(x, "an input"):
             if out is not None:
-                mixing.check_out(x, out)
+                _mixing.check_out(x, out)
             mixed = self._cut(x, self.box, self.channels_last)
             mixed = mixed if out is None else out.copy_(mixed)
         elif self.partner.ndim == 1:
-            mixed = mixing.mix_pairs(x, self.partner, self.weight, out, compiled)
+            mixed = _mixing.mix_pairs(x, self.partner, self.weight, out, compiled)
         else:
-            mixed = mixing.mix(x, self.partners, self.shares, out, compiled)
+            mixed = _mixing.mix(x, self.partners, self.shares, out, compiled)
         if self.noise is None:
             return mixed
         noise = self.noise.like(x, leaf)
@@ -500,7 +500,7 @@ class MixPlan(Plan):
         """
         if self.box is not None or self.noise is not None:
             raise ValueError("normalized has no path for boxes and noise: convert and normalise x first, then plan(x)")
-        return mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
+        return _mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
@@ -511,7 +511,7 @@ class MixPlan(Plan):
             if self.partners.shape[1]:
                 self._check_numbers(y)
             mixed = (
-                mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box, self._last(y))
+                _mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box, self._last(y))
             )
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
@@ -572,8 +572,8 @@ class MixPlan(Plan):
         if self.weight.requires_grad and torch.is_grad_enabled():
             raise ValueError("the share of a box has no gradient: a learned weight needs a vicinity that averages")
         if not channels_last:
-            return mixing.cut(t, self.partners[:, 0], box)
-        return mixing.cut(t.movedim(-1, 1), self.partners[:, 0], box).movedim(1, -1)
+            return formula.cut(t, self.partners[:, 0], box)
+        return formula.cut(t.movedim(-1, 1), self.partners[:, 0], box).movedim(1, -1)
 
     def _smooth(self, y: Tensor) -> Tensor:
         if self.smoothing == 0:

@@ -22,15 +22,16 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable, without im
 
 from vicinal import _tree, keyed
 from vicinal._between import Across, joined, rows_of, sliced
+from vicinal._checks import Per, check_alpha, check_number, check_per
 from vicinal._layout import grid_of
-from vicinal._state import State, check_epoch
+from vicinal._state import State
 from vicinal._value import Value
 from vicinal._warn import warn, warn_once
 from vicinal.keyed import Key
 from vicinal.pairing import LabelDistance, Pairing, RandomPairs, Roll
-from vicinal.plan import MixPlan, Noise, Plan, PlanChain, identity
+from vicinal.plan import MixPlan, Noise, Plan, identity
 from vicinal.target import MixedTarget
-from vicinal.weighting import Beta, Per, Weighting, check_alpha, check_number, check_per
+from vicinal.weighting import Beta, Weighting
 
 X = TypeVar("X")
 
@@ -69,10 +70,14 @@ class Vicinity(Value, ABC):
         # what `dataclasses.replace` hands on; no field and not in `vars`: what reads configurations sees plain data
         _state: InitVar[State | None] = field(default=None, kw_only=True)
     __slots__ = ("_kept",)
+    _is_drawn_ahead = False  # plans of small batches are drawn together, by `draw_pairs`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let subclasses write `__post_init__(self)` as in any dataclass, without the state."""
         super().__init_subclass__(**kwargs)
+        if "draw" in vars(cls) and "draw_pairs" not in vars(cls):
+            cls.draw_pairs = Vicinity.draw_pairs  # the inherited one draws what the inherited `draw` would
+            cls._is_drawn_ahead = False
         own: Callable[[Any], None] | None = vars(cls).get("__post_init__")
         if own is not None:
 
@@ -112,6 +117,20 @@ class Vicinity(Value, ABC):
 
         `y` is the target if it is one tensor, `x` the tensor of the inputs with the most dimensions; each may be None.
         """
+
+    def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Draw the plans of many batches of n rows at once, where each mixes pairs of rows by one weight per batch.
+
+        Args:
+            keys: one per batch, checked.
+            n: number of rows of each batch.
+
+        Returns:
+            Partners int64 [len(keys), n] and the share that all rows of a batch keep of themselves, float32 [len(keys)]:
+            what `draw` gives by each key. None (the default): this vicinity draws one plan at a time.
+
+        """
+        return None
 
     def plan(
         self,
@@ -162,7 +181,7 @@ class Vicinity(Value, ABC):
     def _drawn(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor | None) -> Plan:
         if rows is not None:
             return self._among(key, n, y, x, epoch, rows)
-        if type(self) is Mixup and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, n)) is not None:
+        if self._is_drawn_ahead and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, n)) is not None:
             return plan
         return self.draw(key, n, y if isinstance(y, Tensor) else None, _picture(x, n), epoch).keyed(key)
 
@@ -277,10 +296,10 @@ class Vicinity(Value, ABC):
         if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
             self.state.batch_before = of
             return None
-        if draw_pairs(self, [], n) is None:
+        if self.draw_pairs([], n) is None:
             return None
         keys = [Key(key.seed, key.rank, key.worker, step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
-        pairs = draw_pairs(self, keys, n)
+        pairs = self.draw_pairs(keys, n)
         assert pairs is not None  # as of no keys
         plan, *following = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), keys)
         self.state.ahead = of, key.step, [None, *following]
@@ -326,8 +345,12 @@ class ERM(Vicinity):
     """Empirical risk minimization: the training data as they are."""
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
-        """Give the identity."""
+        """Return the identity."""
         return identity(n)
+
+    def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return every row as its own partner."""
+        return np.tile(np.arange(n), (len(keys), 1)), np.ones(len(keys), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -348,6 +371,7 @@ class Mixup(Vicinity):
 
     alpha: float | Weighting = 1.0
     pairing: Pairing = RandomPairs()
+    _is_drawn_ahead = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -356,12 +380,24 @@ class Mixup(Vicinity):
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Draw shares, then partners."""
         key.check()
-        pairs = draw_pairs(self, [key], n)
+        pairs = self.draw_pairs([key], n)
         if pairs is None:
             return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
         _warn_alone(n)
         weight = torch.full((n,), float(pairs[1][0]), dtype=torch.float32, device="cpu")
         return MixPlan(torch.from_numpy(pairs[0][0]), weight)
+
+    def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Draw one Beta weight per batch and partners that depend on no labels; None for other weightings and pairings."""
+        weighting = self.alpha if isinstance(self.alpha, Weighting) else Beta(self.alpha)
+        if type(weighting) is not Beta or weighting.per != "batch" or type(self.pairing) not in (RandomPairs, Roll):
+            return None
+        partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
+        for i, key in enumerate(keys):
+            generator = keyed.borrowed(key)
+            own[i] = generator.beta(weighting.alpha, weighting.alpha)
+            partner[i] = self.pairing.draw(generator, n, None, None)
+        return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
 
 
 @dataclass(frozen=True)
@@ -504,165 +540,6 @@ class LabelSmoothing(Vicinity):
         return identity(n, smoothing=self.eps)
 
 
-@dataclass(frozen=True)
-class Chain(Vicinity):
-    """Several vicinities one after the other: `Chain([InputMixup(1.0), LabelSmoothing(0.1)])`.
-
-    Args:
-        parts: applied in this order, each to what the one before it made.
-
-    """
-
-    parts: Sequence[Vicinity]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "parts", _parts(self.parts))
-
-    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
-        """Draw each part's plan by a key of its own."""
-        return PlanChain(tuple(part.draw(key.fold(i), n, y, x, epoch) for i, part in enumerate(self.parts)))
-
-
-@dataclass(frozen=True)
-class Choice(Vicinity):
-    """One of several vicinities, drawn anew for each batch: `Choice([Mixup(0.2), CutMix(1.0)], p=[0.5, 0.5])`.
-
-    Args:
-        parts: what to choose from; `ERM()` among them leaves some batches as they are.
-        p: their probabilities, >= 0, sum 1; None: all equal.
-
-    """
-
-    parts: Sequence[Vicinity]
-    p: Sequence[float] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "parts", _parts(self.parts))
-        if self.p is None:
-            return
-        p = np.asarray(self.p)
-        ok = p.shape == (len(self.parts),) and p.dtype.kind in "fiu" and p.min() >= 0
-        if not ok or not math.isclose(p.sum(), 1, abs_tol=1e-6):
-            raise ValueError(f"p must hold {len(self.parts)} probabilities that sum to 1, got {self.p!r}")
-        object.__setattr__(self, "p", tuple((p / p.sum()).tolist()))  # numpy wants the sum exact
-
-    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
-        """Choose a part, and draw its plan by a key of its own."""
-        i = int(key.generator().choice(len(self.parts), p=self.p))
-        return self.parts[i].draw(key.fold(i), n, y, x, epoch)
-
-
-@dataclass(frozen=True)
-class Scheduled(Vicinity):
-    """A vicinity by epoch: in some epochs only, or with values that change.
-
-    The paper's speech networks train 5 epochs without mixup first: `Scheduled(Mixup(0.1), start=5)`. An alpha by epoch:
-    `Scheduled(Mixup(1.0), values={"alpha": {30: 0.4, 60: 0.1}})`, or `values={"alpha": lambda epoch: 0.98**epoch}`.
-
-    The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers, or from
-    `epoch=`; `plan` is given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
-
-    Args:
-        part: the vicinity.
-        start: its first epoch, counted from 0; ERM before it.
-        stop: the first epoch after it; None: to the end.
-        values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
-
-    Raises:
-        TypeError: part is no vicinity, or a schedule of values is neither a mapping nor a function.
-        ValueError: epochs are out of order, part has no argument of that name, or refuses a value.
-
-    """
-
-    part: Vicinity
-    start: int = 0
-    stop: int | None = None
-    values: Mapping[str, Mapping[int, Any] | Callable[[int], Any]] | None = field(default=None, hash=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _parts([self.part])
-        check_epoch(self.start)
-        if self.stop is not None:
-            check_epoch(self.stop)
-            if self.stop < self.start:
-                raise ValueError(f"epochs run from start to stop >= start, got {self.start} to {self.stop}")
-        if self.values is None:
-            return
-        arguments = {f.name for f in fields(self.part)} - {"seed"}
-        frozen: dict[str, Any] = {}
-        for name, schedule in self.values.items():
-            if name not in arguments:
-                raise ValueError(f"{type(self.part).__name__} has no argument {name!r}; it has {sorted(arguments)}")
-            if callable(schedule):
-                frozen[name] = schedule
-                continue
-            if not isinstance(schedule, Mapping):
-                raise TypeError(f"{name} by epoch is {{epoch: value}} or a function of the epoch, got {schedule!r}")
-            for epoch, value in schedule.items():
-                check_epoch(epoch)
-                replace(self.part, **{name: value})  # refuses what the part would refuse, before the training starts
-            frozen[name] = dict(sorted(schedule.items()))
-        object.__setattr__(self, "values", frozen)
-
-    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
-        """Draw the part's plan in its epochs, the identity in the others."""
-        if epoch is None:
-            raise ValueError(
-                "Scheduled needs the epoch: call set_epoch(epoch) at the start of each epoch, or give plan(..., epoch=)"
-            )
-        active = self.start <= epoch and (self.stop is None or epoch < self.stop)
-        return self.at(epoch).draw(key.fold(0), n, y, x, epoch) if active else identity(n)
-
-    def at(self, epoch: int) -> Vicinity:
-        """Return the part as it is in an epoch within start and stop."""
-        if not self.values:
-            return self.part
-        if self.state.now is None or self.state.now[0] != epoch:
-            self.state.now = epoch, replace(self.part, **self._values(epoch))
-        return self.state.now[1]
-
-    def _values(self, epoch: int) -> dict[str, Any]:
-        changes = {}
-        for name, schedule in (self.values or {}).items():
-            if callable(schedule):
-                changes[name] = schedule(epoch)
-            elif begun := [start for start in schedule if start <= epoch]:
-                changes[name] = schedule[max(begun)]
-        return changes
-
-
-def draw_pairs(vicinity: Vicinity, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Draw the plans of many batches of n rows without making them, for vicinities that mix any pair by one weight.
-
-    Args:
-        vicinity: ERM, or Mixup of one Beta weight a batch with RandomPairs or Roll.
-        keys: one for each batch, checked; of one seed, rank and worker or of several.
-        n: rows of each batch.
-
-    Returns:
-        What `vicinity.plan` would draw by each key: partners int64 [len(keys), n] and the share that all rows of the
-        batch keep of themselves, float32 [len(keys)]. None for all other vicinities.
-
-    """
-    if type(vicinity) is ERM:
-        return np.tile(np.arange(n), (len(keys), 1)), np.ones(len(keys), dtype=np.float32)
-    if type(vicinity) is not Mixup or type(vicinity.pairing) not in (RandomPairs, Roll):
-        return None
-    weighting = vicinity.alpha if isinstance(vicinity.alpha, Weighting) else Beta(vicinity.alpha)
-    if type(weighting) is not Beta or weighting.per != "batch":
-        return None
-    alpha, pairing = weighting.alpha, vicinity.pairing
-    partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
-    for i, key in enumerate(keys):
-        generator = keyed.borrowed(key)
-        own[i] = generator.beta(alpha, alpha)
-        partner[i] = pairing.draw(generator, n, None, None)
-    return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
-
-
 def _draw(
     generator: np.random.Generator,
     alpha: float | Weighting,
@@ -715,15 +592,6 @@ def _check(vicinity: Mixup | InputMixup) -> None:
 def _check_pairing(pairing: object) -> None:
     if not isinstance(pairing, Pairing):
         raise TypeError(f"pairing must be a pairing such as RandomPairs() or SameClass(), got {pairing!r}")
-
-
-def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
-    if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, Vicinity) for part in parts):
-        raise TypeError(f"a composition needs one or more vicinities, got {parts!r}")
-    seeded = [part for part in parts if part.seed is not None]
-    if seeded:
-        raise ValueError(f"the seed belongs to the outermost vicinity: take it out of {seeded[0]!r}")
-    return tuple(parts)
 
 
 def _across(value: Any, n: int) -> Any:
@@ -783,17 +651,3 @@ def _rows(x: Any, y: Any) -> int:
     if type(x) is Tensor and type(y) is Tensor and x.ndim not in (0, 3) and not x.is_nested:
         return x.shape[0]  # the usual batch
     return _tree.rows(x, y)
-
-
-__all__ = [
-    "ERM",
-    "Chain",
-    "Choice",
-    "CutMix",
-    "GaussianNoise",
-    "InputMixup",
-    "LabelSmoothing",
-    "Mixup",
-    "Scheduled",
-    "Vicinity",
-]

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from vicinal import keyed
+from vicinal._checks import Per, check_alpha, check_count, check_per
 from vicinal._value import Value
-
-Per = Literal["batch", "example"]
-
-
-def check_number(name: str, value: object) -> None:
-    """Refuse what is no real number, of Python or numpy."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-
-
-def check_count(name: str, value: object, least: int, what: str) -> None:
-    """Refuse what is no integer, or too small; `what` says what it counts."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} counts {what} and must be an integer >= {least}, got {value!r}")
-
-
-def check_alpha(alpha: float) -> None:
-    """Refuse an alpha that no Beta or Dirichlet has."""
-    check_number("alpha", alpha)
-    if not (alpha > 0 and math.isfinite(alpha)):
-        raise ValueError(f"alpha must be a finite number > 0, got {alpha}; for no mixing use ERM()")
-
-
-def check_per(per: str) -> None:
-    """Refuse anything but 'batch' and 'example'."""
-    if per not in ("batch", "example"):
-        raise ValueError(f"per must be 'batch' (one draw for the whole batch) or 'example', got {per!r}")
 
 
 class Weighting(Value, ABC):

@@ -1,6 +1,6 @@
 """Many small models trained at once: the runs of a comparison as one batch of models.
 
-Run r of the fleet is the plain loop
+Run r is the plain loop
 
     for epoch in range(epochs):
         for rows in batches of a shuffled order, keyed by (seed, epoch):
@@ -9,19 +9,19 @@ Run r of the fleet is the plain loop
             loss.backward(); adamw.step(); step += 1
 
 with the MLP of `models/mlp.py`, and equals it to rounding. All runs take each step together: their weights are stacked
-[R, in, out], a layer is one batched product, and the gradient is written out by hand. Runs of one seed share
-their split, their initial weights and their order of data, so that they differ in their vicinity alone.
+[R, in, out], a layer is one batched product, and the gradient is written out by hand (autograd takes 1.4 times as long).
+Runs of one seed share their split, their initial weights and their order of data, so that they differ in their vicinity
+alone.
 
-Shape letters: R runs, S splits, B rows of a batch, D inputs, C outputs.
+Shape letters: R runs, S splits, T steps, B rows of a batch, D inputs, C outputs.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -32,26 +32,26 @@ from torch.optim.adamw import adamw
 
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
-from vicinal.vicinity import Vicinity, draw_pairs
+from vicinal.vicinity import Vicinity
 
 # streams of a run's key beside those of its plans, which count up from 0
 _ORDER, _INIT = 2**63, 2**63 + 1
 
 
 @dataclass(frozen=True)
-class Training:
-    """How every run of a fleet is trained; the defaults are the paper's (section 3.6)."""
+class MLPTraining:
+    """How every run is trained; the defaults are the paper's (section 3.6)."""
 
     epochs: int = 10
-    batch: int = 16
+    batch_size: int = 16
     hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 1e-3  # Adam's default, with betas (0.9, 0.999) and eps 1e-8
     weight_decay: float = 0.0  # decoupled from the gradient (AdamW); 0 is Adam
-    patience: int | None = None  # stop a run after so many epochs without a better validation score; None: never
+    patience: int | None = None  # stop a run after this many epochs without a better validation score; None: never
 
     def steps(self, rows: int) -> int:
-        """Give the number of steps for `rows` training rows; the last, short batch of an epoch counts."""
-        return self.epochs * math.ceil(rows / self.batch)
+        """Return the number of steps for `rows` training rows; the last, short batch of an epoch counts."""
+        return self.epochs * math.ceil(rows / self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,11 @@ class StackedSplit:
 
 @dataclass(frozen=True)
 class MLPRun:
-    """One model: which split it trains on, its seed, its vicinity, and what it does otherwise than the training says."""
+    """One model: the number of the split that it trains on, its seed and its vicinity."""
 
     split: int
     seed: int
     vicinity: Vicinity
-    learning_rate: float | None = None
-    weight_decay: float | None = None
 
 
 class TrainResult(NamedTuple):
@@ -87,43 +85,52 @@ class TrainResult(NamedTuple):
 
 
 class StackedMLP:
-    """R models of one shape: weights [R, in, out] and biases [R, 1, out] for each layer."""
+    """R models of one shape: weights [R, in, out] and biases [R, 1, out] per layer."""
 
     def __init__(self, weights: list[Tensor], biases: list[Tensor]) -> None:
         self.weights = weights
         self.biases = biases
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weights, then biases."""
+        return [*self.weights, *self.biases]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> StackedMLP:
+        """Return models whose parameters are `function` of these."""
+        return StackedMLP([function(w) for w in self.weights], [function(b) for b in self.biases])
+
+    def to(self, device: torch.device) -> StackedMLP:
+        """Return the same models on a device."""
+        return self.map(lambda parameter: parameter.to(device))
+
     def __len__(self) -> int:
         """Return the number of models."""
         return len(self.weights[0])
 
-    def to(self, device: torch.device) -> StackedMLP:
-        """Give the same models on a device."""
-        return StackedMLP([w.to(device) for w in self.weights], [b.to(device) for b in self.biases])
-
     def __getitem__(self, runs: slice | list[int]) -> StackedMLP:
-        """Give some of the models."""
-        return StackedMLP([w[runs] for w in self.weights], [b[runs] for b in self.biases])
+        """Return some of the models."""
+        return self.map(lambda parameter: parameter[runs])
 
     @staticmethod
     def initial(
         seeds: Sequence[int], inputs: int, hidden: Sequence[int], outputs: int, dtype: torch.dtype
     ) -> StackedMLP:
         """Draw initial weights as nn.Linear does, uniform in +-1/sqrt(in), a pure function of each seed."""
-        widths = [inputs, *hidden, outputs]
-        layers = list(pairwise(widths))
+        layers = list(pairwise([inputs, *hidden, outputs]))
         drawn = {seed: _initial(seed, layers) for seed in dict.fromkeys(seeds)}
-
-        def stack(part: int) -> list[Tensor]:
-            return [torch.stack([drawn[seed][i][part] for seed in seeds]).to(dtype) for i in range(len(layers))]
-
-        return StackedMLP(stack(0), stack(1))
+        weights, biases = (
+            [torch.stack([drawn[seed][i][part] for seed in seeds]).to(dtype) for i in range(len(layers))]
+            for part in (0, 1)
+        )
+        return StackedMLP(weights, biases)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Give outputs [R, n, C] for inputs [n, D], the same for all, or [R, n, D]."""
-        return self._activations(x)[-1]
+        """Compute outputs [R, n, C] for inputs [n, D], the same for all, or [R, n, D]."""
+        return self.activations(x)[-1]
 
-    def _activations(self, x: Tensor) -> list[Tensor]:
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """Compute the inputs of each layer, and the outputs of the last."""
         layers = [x]
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -132,7 +139,7 @@ class StackedMLP:
         return layers
 
     def state_dict(self, run: int) -> dict[str, Tensor]:
-        """Give one model as the state of an `MLP`."""
+        """Return one model as the state of an `MLP`."""
         state = {}
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             state[f"layers.{i}.weight"] = weight[run].T.contiguous()
@@ -152,7 +159,7 @@ def _initial(seed: int, layers: list[tuple[int, int]]) -> list[tuple[Tensor, Ten
 
 
 def order(seed: int, epoch: int, rows: int) -> np.ndarray:
-    """Give the order of the training rows in one epoch, int64 [rows]: a pure function of its arguments."""
+    """Return the order of the training rows in one epoch, int64 [rows]: a pure function of its arguments."""
     return Key(seed, 0, 0, epoch, _ORDER).generator().permutation(rows)
 
 
@@ -160,20 +167,20 @@ def train(
     runs: Sequence[MLPRun],
     data: StackedSplit,
     classes: int,
-    training: Training,
+    training: MLPTraining,
     after_epoch: Callable[[int, StackedMLP, list[int]], None] | None = None,
     score: Callable[[StackedMLP, Sequence[MLPRun]], Sequence[float]] | None = None,
 ) -> TrainResult:
     """Train all runs together.
 
     Args:
-        runs: the runs; each names its split in `data`. Put runs of equal learning rate and weight decay side by side.
+        runs: the runs.
         data: the training rows of the splits; their dtype and device are the models'.
         classes: number of classes, or 0 for regression (one output, squared error).
-        training: epochs, batch, widths, learning rate, weight decay, patience.
+        training: how.
         after_epoch: called with the number of epochs done (1, 2, ...), the models still in training, and the
             positions of their runs.
-        score: for `training.patience`: gives one number for each model, lower is better; called after each epoch.
+        score: for `training.patience`: returns one number per model, lower is better; called after each epoch.
             A run that has not improved for `patience` epochs stops; each run ends with its best weights.
 
     Raises:
@@ -182,59 +189,51 @@ def train(
     """
     if (training.patience is None) != (score is None):
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
-    inputs = data.inputs.shape[2]
-    numbers = _numbers(data, classes)
-    models = StackedMLP.initial([r.seed for r in runs], inputs, training.hidden, classes or 1, data.inputs.dtype)
-    models = models.to(data.inputs.device)
-    optimizer = _Optimizer(models, runs, training)
-    best = _Best(models) if score is not None else None
+    models = StackedMLP.initial(
+        [run.seed for run in runs], data.inputs.shape[2], training.hidden, classes or 1, data.inputs.dtype
+    ).to(data.inputs.device)
+    optimizer = _AdamW(models, training)
+    best = _Best(models)
     active = list(range(len(runs)))
     step = 0
     for epoch in range(training.epochs):
         mine = [runs[i] for i in active]
-        for x_RBD, t_RBC in _batches(mine, data, numbers, epoch, step, training.batch):
+        for x_RBD, t_RBC in _batches(mine, data, classes, epoch, step, training.batch_size):
             optimizer.step(step, _gradients(models, x_RBD, t_RBC, classes))
             step += 1
         if after_epoch is not None:
             after_epoch(epoch + 1, models, active)
-        if score is not None and best is not None and training.patience is not None:
-            waited = best.take(epoch + 1, active, models, score(models, mine))
+        if score is not None and training.patience is not None:
+            waited = best.update(epoch + 1, active, models, score(models, mine))
             keep = [i for i, epochs in enumerate(waited) if epochs < training.patience]
+            if not keep:
+                break
             if len(keep) < len(active):
-                active = [active[i] for i in keep]
-                if not active:
-                    break
-                models = models[keep]
-                optimizer = optimizer.of(keep, models, [runs[i] for i in active], training)
-    if best is not None:
+                active, models = [active[i] for i in keep], models[keep]
+                optimizer = optimizer.select(keep, models)
+    if score is not None:
         return TrainResult(best.models, best.epochs)
     return TrainResult(models, [training.epochs] * len(runs))
 
 
-def _numbers(data: StackedSplit, classes: int) -> Tensor:
-    """Give all targets as numbers [S * n, C]: one-hot, or the one number of a regression."""
-    targets = data.targets.flatten()
-    return F.one_hot(targets, classes).to(data.inputs.dtype) if classes else targets[:, None]
-
-
 def _batches(
-    runs: Sequence[MLPRun], data: StackedSplit, numbers: Tensor, epoch: int, step: int, batch: int
+    runs: Sequence[MLPRun], data: StackedSplit, classes: int, epoch: int, step: int, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the mixed batches of one epoch: inputs [R, B, D] and numeric targets [R, B, C], in each run's own order."""
     rows = data.inputs.shape[1]
     shuffled = {seed: order(seed, epoch, rows) for seed in {run.seed: None for run in runs}}
     order_RN = torch.from_numpy(np.stack([run.split * rows + shuffled[run.seed] for run in runs]))
-    order_RN = order_RN.to(data.inputs.device)
-    x_ND = data.inputs.flatten(0, 1)
-    parts = order_RN.split(batch, dim=1)
-    for rows_RB, pairs in zip(parts, _pairs(runs, [p.shape[1] for p in parts], step, x_ND.device), strict=True):
-        x, t = _take(x_ND, rows_RB), _take(numbers, rows_RB)
-        if pairs is not None:
-            other_RB, own_R11 = rows_RB.gather(1, pairs[0]), pairs[1].to(x.dtype)
-            yield _take(x_ND, other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
+    parts = order_RN.to(data.inputs.device).split(batch_size, dim=1)
+    inputs, targets = data.inputs.flatten(0, 1), data.targets.flatten()
+    numbers = F.one_hot(targets, classes).to(inputs.dtype) if classes else targets[:, None]
+    pairs = _pairs(runs, [part.shape[1] for part in parts], step, inputs.device)
+    for rows_RB, pair in zip(parts, pairs, strict=True):
+        x, t = _take(inputs, rows_RB), _take(numbers, rows_RB)
+        if pair is None:
+            yield _mix_one_by_one(runs, x, targets[rows_RB], t, epoch, step)
         else:
-            y = data.targets.flatten()[rows_RB]
-            yield _mix_one_by_one(runs, x, y, t, epoch, step)
+            other_RB, own_R11 = rows_RB.gather(1, pair[0]), pair[1].to(x.dtype)
+            yield _take(inputs, other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
         step += 1
 
 
@@ -245,23 +244,21 @@ def _take(table: Tensor, rows_RB: Tensor) -> Tensor:
 def _pairs(
     runs: Sequence[MLPRun], sizes: Sequence[int], step: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor] | None]:
-    """Yield for each batch the partners [R, B] and the weights [R, 1, 1], drawn for the whole epoch at once.
+    """Yield partners [R, B] and weights [R, 1, 1] per batch, drawn for the whole epoch at once.
 
     They are drawn on the host, and come to the device in one piece for all batches of a size.
 
     None where a run's vicinity does more than mix pairs, or looks at the data.
     """
-    if any(draw_pairs(run.vicinity, [], 0) is None for run in runs):
-        yield from itertools.repeat(None, len(sizes))
+    if any(run.vicinity.draw_pairs([], 0) is None for run in runs):
+        yield from repeat(None, len(sizes))
         return
     for size, batches in groupby(sizes):
-        count = len(list(batches))
-        keys = [[Key(run.seed, 0, 0, step + i) for i in range(count)] for run in runs]
-        drawn = [draw_pairs(run.vicinity, of_run, size) for run, of_run in zip(runs, keys, strict=True)]
+        steps = range(step, step + len(list(batches)))
+        step = steps.stop
+        drawn = [run.vicinity.draw_pairs([Key(run.seed, 0, 0, s) for s in steps], size) for run in runs]
         known = [pairs for pairs in drawn if pairs is not None]  # all of them
-        step += count
-        partner_RTB = torch.from_numpy(np.stack([partner for partner, _ in known])).to(device)
-        own_RT = torch.from_numpy(np.stack([own for _, own in known])).to(device)
+        partner_RTB, own_RT = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*known, strict=True))
         yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
 
 
@@ -269,87 +266,73 @@ def _mix_one_by_one(
     runs: Sequence[MLPRun], x_RBD: Tensor, y_RB: Tensor, t_RBC: Tensor, epoch: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """Draw and apply each run's plan by itself."""
-    mixed = []
+    inputs, targets = [], []
     for run, x, y, t in zip(runs, x_RBD, y_RB, t_RBC, strict=True):
         plan = run.vicinity.plan(len(y), y, x, step=step, epoch=epoch, seed=run.seed, rank=0, worker=0)
         target = plan.target(y)
-        numbers = target.dense(t.shape[1], x.dtype) if isinstance(target, MixedTarget) else target[:, None]
-        mixed.append((plan(x), numbers))
-    return torch.stack([x for x, _ in mixed]), torch.stack([t for _, t in mixed])
+        inputs.append(plan(x))
+        targets.append(target.dense(t.shape[1], x.dtype) if isinstance(target, MixedTarget) else target[:, None])
+    return torch.stack(inputs), torch.stack(targets)
 
 
-class _Optimizer:
-    """AdamW over stacked models, each with its own learning rate and weight decay.
+class _AdamW:
+    """PyTorch's fused AdamW over stacked models.
 
-    Neighboring runs of equal settings are one group: views of the stacks, so that PyTorch's fused kernel does the work.
-    (The functional form, because the class brings PyTorch's compiler with it, a second at the start of each worker.)
+    The functional form, because the class brings PyTorch's compiler with it, a second at the start of each worker.
     """
 
     def __init__(
-        self, models: StackedMLP, runs: Sequence[MLPRun], training: Training, moments: list[list[Tensor]] | None = None
+        self, models: StackedMLP, training: MLPTraining, moments: tuple[list[Tensor], list[Tensor]] | None = None
     ) -> None:
-        parameters = [*models.weights, *models.biases]
-        self._moments = moments or [[torch.zeros_like(p) for p in parameters] for _ in range(2)]
-        settings = [
-            (
-                training.learning_rate if run.learning_rate is None else run.learning_rate,
-                training.weight_decay if run.weight_decay is None else run.weight_decay,
-            )
-            for run in runs
-        ]
-        self._groups, start = [], 0
-        for (rate, decay), members in groupby(settings):
-            part = slice(start, start + len(list(members)))
-            views = [[tensor[part] for tensor in stack] for stack in (parameters, *self._moments)]
-            self._groups.append((part, rate, decay, views))
-            start = part.stop
+        self._parameters, self._training = models.parameters, training
+        self._moments = moments or (_zeros(models), _zeros(models))
 
     def step(self, number: int, gradients: Sequence[Tensor]) -> None:
-        """Take step `number` (from 0) along gradients, one for each weight, then each bias."""
-        for part, rate, decay, (parameters, first, second) in self._groups:
-            device = parameters[0].device
-            counts = [torch.full((), float(number), device=device) for _ in parameters]  # counted up by it
-            adamw(
-                parameters, [gradient[part] for gradient in gradients], first, second, [], counts,
-                lr=rate, weight_decay=decay, beta1=0.9, beta2=0.999, eps=1e-8, fused=True,
-                amsgrad=False, maximize=False, foreach=False, capturable=False, differentiable=False,
-            )  # fmt: skip
+        """Take step `number` (from 0) along gradients, one per weight, then per bias."""
+        parameters, (first, second) = self._parameters, self._moments
+        counts = [torch.full((), float(number), device=p.device) for p in parameters]  # counted up by it
+        adamw(
+            parameters, list(gradients), first, second, [], counts,
+            lr=self._training.learning_rate, weight_decay=self._training.weight_decay, beta1=0.9, beta2=0.999, eps=1e-8,
+            fused=True, amsgrad=False, maximize=False, foreach=False, capturable=False, differentiable=False,
+        )  # fmt: skip
 
-    def of(self, keep: list[int], models: StackedMLP, runs: Sequence[MLPRun], training: Training) -> _Optimizer:
-        """Give the optimizer of the models at positions `keep`, which go on as if they had been alone."""
-        kept = torch.tensor(keep, device=models.weights[0].device)
-        return _Optimizer(models, runs, training, [[tensor[kept] for tensor in stack] for stack in self._moments])
+    def select(self, keep: list[int], models: StackedMLP) -> _AdamW:
+        """Return the optimizer of `models`, those at positions `keep`, as if they had been alone."""
+        first, second = ([moment[keep] for moment in stack] for stack in self._moments)
+        return _AdamW(models, self._training, (first, second))
+
+
+def _zeros(models: StackedMLP) -> list[Tensor]:
+    return [torch.zeros_like(parameter) for parameter in models.parameters]
 
 
 class _Best:
-    """The best weights of each run so far, and when they were."""
+    """The best weights of each run so far, and their epochs."""
 
     def __init__(self, models: StackedMLP) -> None:
-        self.models = StackedMLP([w.clone() for w in models.weights], [b.clone() for b in models.biases])
+        self.models = models.map(Tensor.clone)
         self.epochs = [0] * len(models)
         self._scores = [math.inf] * len(models)
 
-    def take(self, epoch: int, active: list[int], models: StackedMLP, scores: Sequence[float]) -> list[int]:
-        """Keep the weights of runs that improved; give for each active run how many epochs it has not."""
+    def update(self, epoch: int, active: list[int], models: StackedMLP, scores: Sequence[float]) -> list[int]:
+        """Keep the weights of runs that improved; return the epochs since each active run improved."""
         for position, (i, score) in enumerate(zip(active, scores, strict=True)):
             if score < self._scores[i]:
                 self._scores[i], self.epochs[i] = score, epoch
-                for mine, now in (
-                    *zip(self.models.weights, models.weights, strict=True),
-                    *zip(self.models.biases, models.biases, strict=True),
-                ):
+                for mine, now in zip(self.models.parameters, models.parameters, strict=True):
                     mine[i].copy_(now[position])
         return [epoch - self.epochs[i] for i in active]
 
 
 def _gradients(models: StackedMLP, x_RBD: Tensor, t_RBC: Tensor, classes: int) -> list[Tensor]:
-    """Give the gradients of each run's mean loss, weights then biases; t are soft labels or regression targets."""
-    layers = models._activations(x_RBD)
-    batch = x_RBD.shape[1]
+    """Compute the gradients of each run's mean loss, weights then biases; t are soft labels or regression targets."""
+    layers = models.activations(x_RBD)
+    batch_size = x_RBD.shape[1]
     if classes:  # cross-entropy with soft labels that sum to 1
-        slope = layers[-1].softmax(2).sub_(t_RBC).mul_(1 / batch)
+        slope = layers[-1].softmax(2).sub_(t_RBC).mul_(1 / batch_size)
     else:  # squared error
-        slope = layers[-1].sub(t_RBC).mul_(2 / batch)
+        slope = layers[-1].sub(t_RBC).mul_(2 / batch_size)
     weights, biases = [], []
     for i in reversed(range(len(models.weights))):
         weights.append(layers[i].mT @ slope)

@@ -1,16 +1,15 @@
-"""The one operation: rows of a tensor become convex combinations of its rows.
+"""Fast paths of `formula.mix`, the definition that all of them are tested against.
 
-`plain` is its definition. `mix` is the same operation with a fast path for each case, all tested against `plain`: they
-agree to the bit, or to one rounding of the result. On a CPU the time goes into moving memory, so the fast paths
-differ in how often they touch it (results/bench/README.md has the figures):
+On a CPU the time goes into moving memory, so they differ in how often they touch it (results/bench/README.md has the
+figures):
 
 - small rows: gather the partners, then interpolate in the same buffer (3 reads, 2 writes); without the gather where
   all partners are equally far away (2 reads, 1 write);
 - large rows: one row at a time (2 reads, 1 write), and in place row by row along the cycles of the pairing, so that
-  only one row a cycle is ever copied;
-- bytes to normalised numbers: each row is converted once, in cache.
+  only one row per cycle is ever copied;
+- bytes to normalized numbers: each row is converted once, in cache.
 
-`cut` is the counterpart of `mix` for boxes. Inputs are never changed unless they are given as `out`.
+Inputs are never changed unless they are given as `out`.
 """
 
 from __future__ import annotations
@@ -23,34 +22,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-_HALF = (torch.float16, torch.bfloat16)
-_MIXABLE = frozenset((*_HALF, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.uint8))
+from vicinal.formula import HALF, as_rows, check_mixable, from_rows, is_narrow, narrow, wide
+
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
 _SMALL = 256 * 1024  # elements
 _FEW_THREADS = 4  # with more, two parallel passes beat one pass of a single thread
 
 
-def plain(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Give row i = weight[i, 0] * x[i] + sum_j weight[i, j] * x[partner[i, j - 1]] (paper, section 2).
-
-    The definition that the fast paths of `mix` are tested against; arguments and result as of `mix`.
-    """
-    check_mixable(x)
-    exact = _wide(x)
-    shares = weight.to(x.device, exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
-    others = [exact[partner[:, j].to(x.device)] for j in range(partner.shape[1])]
-    if len(others) == 1:
-        mixed = torch.lerp(others[0], exact, shares[:, 0])
-    else:
-        mixed = exact * shares[:, 0]
-        for j, other in enumerate(others):
-            mixed = mixed + other * shares[:, j + 1]
-    return _narrow(mixed, x)
-
-
 def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
-    """Mix rows, see `plain`.
+    """Mix rows, see `formula.mix`.
 
     Args:
         x: [n, ...], float16, bfloat16, float32, float64, complex or uint8. Half precisions and uint8 are mixed in
@@ -82,13 +63,13 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
     elif partner.shape[1] == 1:
         return _mix_pairs(x, partner[:, 0], weight[:, 0], out)
     else:
-        exact = _wide(x)
-        mixed = _narrow(_weighted_sum(exact, partner, weight.to(exact.dtype)), x)
+        exact = wide(x)
+        mixed = narrow(_weighted_sum(exact, partner, weight.to(exact.dtype)), x)
     return mixed if out is None else out.copy_(mixed)
 
 
 def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, compiled: bool = False) -> Tensor:
-    """Mix pairs: `mix` for one partner a row, partner int64 [n] and weight [n], the row's own share."""
+    """Mix pairs: `mix` for one partner per row, partner int64 [n] and weight [n], the row's own share."""
     if (
         out is None
         and not compiled
@@ -112,24 +93,24 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
 def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     if _row_by_row(x, weight, out):
         return _mix_rows(x, partner, weight, out)
-    by_one_number = x.dtype in _HALF and x.is_cpu and not torch.compiler.is_compiling() and not _is_learned(weight)
+    by_one_number = x.dtype in HALF and x.is_cpu and not torch.compiler.is_compiling() and not _is_learned(weight)
     if by_one_number and _is_one(weight) and x.is_contiguous():
         # by a number, torch's lerp computes half precisions in float32 and rounds once
         own = float(weight[0])
         other = x.index_select(0, partner)
         return other.lerp_(x, own) if out is None else torch.lerp(other, x, own, out=out)
-    if _is_narrow(x):
-        mixed = _narrow(_mix_batch(_wide(x), partner, weight, None), x)
+    if is_narrow(x):
+        mixed = narrow(_mix_batch(wide(x), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
     return _mix_batch(x, partner, weight, out)
 
 
 def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     """Mix all rows by a gather and an interpolation of the whole batch."""
-    flat, order = _rows(x)
+    flat, order = as_rows(x)
     own = weight.to(x.dtype)[:, None]
     # whether out can be written row by row as it lies
-    into = _rows(out)[0] if out is not None and _is_view(x, flat) and out.stride() == x.stride() else None
+    into = as_rows(out)[0] if out is not None and _is_view(x, flat) and out.stride() == x.stride() else None
     if out is not x and (shift := _shift(x, partner, weight)):
         mixed = _interpolate_shifted(flat, own, shift, torch.empty_like(flat) if into is None else into)
     elif into is None:
@@ -139,8 +120,8 @@ def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -
     else:
         mixed = torch.index_select(flat, 0, partner, out=into).lerp_(flat, own)
     if out is None:
-        return _unrows(mixed, x, order)
-    return out if into is not None else out.copy_(_unrows(mixed, x, order))
+        return from_rows(mixed, x, order)
+    return out if into is not None else out.copy_(from_rows(mixed, x, order))
 
 
 def _interpolate_shifted(flat: Tensor, own: Tensor, shift: int, into: Tensor) -> Tensor:
@@ -151,7 +132,7 @@ def _interpolate_shifted(flat: Tensor, own: Tensor, shift: int, into: Tensor) ->
 
 
 def _shift(x: Tensor, partner: Tensor, weight: Tensor) -> int:
-    """Give s if every row's partner is the row s places on, circularly (`pairing.Roll`), else 0.
+    """Return s if every row's partner is the row s places on, circularly (`pairing.Roll`), else 0.
 
     Two pieces of memory are then mixed with two others, without a gather. Found in the partners themselves, which for
     all but tiny batches costs nothing beside the mixing.
@@ -173,20 +154,20 @@ def _shift(x: Tensor, partner: Tensor, weight: Tensor) -> int:
 
 def _weighted_sum(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Mix rows of several partners."""
-    flat, order = _rows(x)
+    flat, order = as_rows(x)
     mixed = flat * weight[:, :1]
     for j in range(partner.shape[1]):
         mixed = mixed.addcmul_(flat.index_select(0, partner[:, j]), weight[:, j + 1, None])
-    return _unrows(mixed, x, order)
+    return from_rows(mixed, x, order)
 
 
 def _is_one(weight: Tensor) -> bool:
-    """Whether all rows have the same weight."""
+    """Return whether all rows have the same weight."""
     return weight.numel() > 0 and bool((weight == weight[0]).all())
 
 
 def _is_learned(weight: Tensor) -> bool:
-    """Whether a gradient is to reach the weights, which no path does that reads them as numbers of Python."""
+    """Return whether a gradient is to reach the weights, which no path does that reads them as numbers of Python."""
     return weight.requires_grad and torch.is_grad_enabled()
 
 
@@ -199,23 +180,8 @@ def _check_learned(x: Tensor, weight: Tensor, out: Tensor | None) -> None:
         raise ValueError("out is for data: with weights that require grad, the mix goes into a new tensor")
 
 
-def _is_narrow(x: Tensor) -> bool:
-    """Whether x is mixed in float32 and rounded at the end."""
-    return x.dtype in _HALF or x.dtype == torch.uint8
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Give x in the dtype that it is mixed in."""
-    return x.to(torch.float32) if _is_narrow(x) else x
-
-
-def _narrow(mixed: Tensor, x: Tensor) -> Tensor:
-    """Give what was mixed in x's own dtype, rounded once."""
-    return (mixed.round_() if x.dtype == torch.uint8 else mixed).to(x.dtype)
-
-
 def _row_by_row(x: Tensor, weight: Tensor, out: Tensor | None, element_size: int | None = None) -> bool:
-    """Whether to mix one row at a time.
+    """Return whether to mix one row at a time.
 
     That is: large rows of a batch larger than caches, each in one piece of memory, on a CPU of few threads, without
     autograd. `element_size` is that of the result, in bytes, where it is not x's.
@@ -232,7 +198,7 @@ def _row_by_row(x: Tensor, weight: Tensor, out: Tensor | None, element_size: int
         and not (x.requires_grad and torch.is_grad_enabled())
         and not _is_learned(weight)
         and torch.get_num_threads() <= _FEW_THREADS
-        and _is_view(x, _rows(x)[0])
+        and _is_view(x, as_rows(x)[0])
         and (out is None or out.stride() == x.stride())
     )
 
@@ -240,7 +206,7 @@ def _row_by_row(x: Tensor, weight: Tensor, out: Tensor | None, element_size: int
 def _mix_rows(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     """Mix one row at a time, in the order that in-place work needs."""
     result = torch.empty_like(x) if out is None else out
-    own, into = _rows(x)[0].unbind(), _rows(result)[0].unbind()
+    own, into = as_rows(x)[0].unbind(), as_rows(result)[0].unbind()
     partners, weights = partner.tolist(), weight.tolist()
     with _one_thread():
         blend = _blend_bytes(own[0].numel()) if x.dtype == torch.uint8 else _blend
@@ -313,10 +279,10 @@ def normalized(
     out: Tensor | None = None,
     compiled: bool = False,
 ) -> Tensor:
-    """Mix bytes and normalise them in one pass: (mix(x) / 255 - mean) / std, without rounding in between.
+    """Mix bytes and normalize them in one pass: (mix(x) / 255 - mean) / std, without rounding in between.
 
     Args:
-        x: uint8 [n, c, ...], as a loader decodes pictures.
+        x: uint8 [n, c, ...], as a loader decodes images.
         partner: int64 [n, m].
         weight: float32 or float64 [n, m + 1], rows sum to 1.
         mean: for each channel, of values in [0, 1].
@@ -334,10 +300,10 @@ def normalized(
 
     """
     if x.dtype != torch.uint8:
-        raise TypeError(f"normalized takes the bytes of pictures, uint8, got {x.dtype}")
+        raise TypeError(f"normalized takes the bytes of images, uint8, got {x.dtype}")
     if x.ndim < 2 or not len(mean) == len(std) == x.shape[1]:
         raise ValueError(
-            f"mean and std hold a number for each channel of [n, channels, ...], got {len(mean)} and {len(std)} for "
+            f"mean and std hold one number per channel of [n, channels, ...], got {len(mean)} and {len(std)} for "
             f"{list(x.shape)}"
         )
     if out is not None and (out.shape, out.dtype, out.device) != (x.shape, dtype, x.device):
@@ -365,19 +331,19 @@ def normalized(
 
 @functools.cache
 def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give a and b of (x / 255 - mean) / std = a * x + b."""
+    """Return a and b of (x / 255 - mean) / std = a * x + b."""
     scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32, device=device)
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
     return scale, torch.tensor(shift, dtype=torch.float32, device=device)
 
 
 def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, shift: Tensor, result: Tensor) -> Tensor:
-    """Convert and normalise each row in cache, once for a permutation: a row's partner is the next row it needs."""
-    flat, order = _rows(x)
-    own, into = flat.unbind(), _rows(result)[0].unbind()
+    """Convert and normalize each row in cache, once for a permutation: a row's partner is the next row it needs."""
+    flat, order = as_rows(x)
+    own, into = flat.unbind(), as_rows(result)[0].unbind()
     shape = [x.shape[d] for d in order[1:]] if order else list(x.shape[1:])
     channel = order.index(1) - 1 if order else 0
-    # the channel outermost: one number a plane; innermost: a whole row of numbers, so that no loop is 3 long
+    # the channel outermost: one number per plane; innermost: a whole row of numbers, so that no loop is 3 long
     beside = [-1 if d == channel else 1 for d in range(len(shape))]
     per_row = [t.view(beside) if channel == 0 else t.view(beside).expand(shape).contiguous() for t in (scale, shift)]
 
@@ -407,13 +373,13 @@ def _normalize_rows(x: Tensor, partner: Tensor, weight: Tensor, scale: Tensor, s
 
 
 def _fusible(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Give `plain`, without its checks."""
-    exact = _wide(x)
+    """Return `formula.mix`, without its checks."""
+    exact = wide(x)
     shares = weight.to(exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
     mixed = exact * shares[:, 0]
     for j in range(partner.shape[1]):
         mixed = mixed + exact.index_select(0, partner[:, j]) * shares[:, j + 1]
-    return _narrow(mixed, x)
+    return narrow(mixed, x)
 
 
 def _fusible_bytes(
@@ -454,76 +420,6 @@ def check_out(x: Tensor, out: Tensor) -> None:
         raise ValueError("out shares memory with the input: give the input itself for in place, or another buffer")
 
 
-def _rows(x: Tensor) -> tuple[Tensor, list[int] | None]:
-    """View x as [n, everything else] in its own memory order, so that gathering rows keeps channels_last and speed."""
-    if x.is_contiguous():
-        return x.view(x.shape[0], math.prod(x.shape[1:])), None
-    order = [0, *sorted(range(1, x.ndim), key=lambda d: (-x.stride(d), d))]
-    return x.permute(order).reshape(x.shape[0], math.prod(x.shape[1:])), order
-
-
-def _unrows(flat: Tensor, x: Tensor, order: list[int] | None) -> Tensor:
-    if order is None:
-        return flat.view(x.shape)
-    back = sorted(range(x.ndim), key=order.__getitem__)
-    return flat.reshape([x.shape[d] for d in order]).permute(back)
-
-
 def _is_view(x: Tensor, flat: Tensor) -> bool:
-    """Whether `_rows` could look at x without copying it."""
+    """Return whether `as_rows` could look at x without copying it."""
     return flat.data_ptr() == x.data_ptr() and flat.stride(-1) == 1
-
-
-def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:
-    """Give x with a box of each row replaced by the partner's (CutMix, Yun et al. 2019).
-
-    Args:
-        x: [n, ..., *grid], any dtype.
-        partner: int64 [n].
-        box: int64 [n, d, 2], start (included) and stop (excluded) along each of the last d dimensions.
-
-    Returns:
-        A new tensor of x's shape, dtype, device and memory format.
-
-    """
-    check_kind(x)
-    d = box.shape[1]
-    inside = torch.ones((), dtype=torch.bool, device=x.device)
-    for i, size in enumerate(x.shape[x.ndim - d :]):
-        at = torch.arange(size, device=x.device)
-        edges = box[:, i].to(x.device)
-        along = (at >= edges[:, :1]) & (at < edges[:, 1:])  # [n, size]
-        inside = inside & along.reshape(len(along), *(1,) * (x.ndim - d - 1 + i), size, *(1,) * (d - 1 - i))
-    flat, order = _rows(x)
-    other = _unrows(flat.index_select(0, partner.to(x.device)), x, order)
-    return torch.where(inside, other, x)
-
-
-def check_mixable(x: Tensor) -> None:
-    """Refuse a tensor whose values are not quantities, with the way out in the message."""
-    if x.dtype in _MIXABLE and x.layout is torch.strided and not x.is_nested:
-        return
-    check_kind(x)
-    raise TypeError(
-        f"a {x.dtype} input cannot be mixed: integers are names here (token ids, class ids, masks), and the average of "
-        "two names is a third name. Convert quantities with .float(); give labels and masks as the target y; mix tokens "
-        "after their embedding with vicinal.LatentMixing; plan.union(mask) says what mixed rows hold, if they are padded"
-    )
-
-
-def check_kind(x: Tensor) -> None:
-    """Refuse a tensor, input or target, whose rows cannot be taken and averaged, whatever its values mean."""
-    if x.is_nested:
-        found = "nested tensor"
-        way = "pad it, torch.nested.to_padded_tensor(x, 0.0), and keep lengths with plan.longest(lengths)"
-    elif x.layout is not torch.strided:
-        found, way = f"{x.layout} tensor", "convert it with .to_dense()"
-    elif x.is_quantized:
-        found, way = f"quantized tensor ({x.dtype})", "convert it with .dequantize()"
-    elif x.is_complex() and x.dtype not in _MIXABLE:
-        found, way = f"{x.dtype} tensor", "convert it with .to(torch.complex64)"
-    elif x.is_floating_point() and x.dtype not in _MIXABLE:
-        found, way = f"{x.dtype} tensor", "convert it with .to(torch.bfloat16)"
-    else:
-        return
-    raise TypeError(f"a {found} cannot be mixed: {way}")

@@ -1,0 +1,155 @@
+"""Vicinities made of vicinities: one after the other, one of several, one by epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vicinal._checks import check_epoch
+from vicinal.keyed import Key
+from vicinal.plan import Plan, PlanChain, identity
+from vicinal.vicinity import Vicinity
+
+
+@dataclass(frozen=True)
+class Chain(Vicinity):
+    """Several vicinities one after the other: `Chain([InputMixup(1.0), LabelSmoothing(0.1)])`.
+
+    Args:
+        parts: applied in this order, each to what the one before it made.
+
+    """
+
+    parts: Sequence[Vicinity]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "parts", _parts(self.parts))
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Draw each part's plan by a key of its own."""
+        return PlanChain(tuple(part.draw(key.fold(i), n, y, x, epoch) for i, part in enumerate(self.parts)))
+
+
+@dataclass(frozen=True)
+class Choice(Vicinity):
+    """One of several vicinities, drawn anew for each batch: `Choice([Mixup(0.2), CutMix(1.0)], p=[0.5, 0.5])`.
+
+    Args:
+        parts: what to choose from; `ERM()` among them leaves some batches as they are.
+        p: their probabilities, >= 0, sum 1; None: all equal.
+
+    """
+
+    parts: Sequence[Vicinity]
+    p: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "parts", _parts(self.parts))
+        if self.p is None:
+            return
+        p = np.asarray(self.p)
+        ok = p.shape == (len(self.parts),) and p.dtype.kind in "fiu" and p.min() >= 0
+        if not ok or not math.isclose(p.sum(), 1, abs_tol=1e-6):
+            raise ValueError(f"p must hold {len(self.parts)} probabilities that sum to 1, got {self.p!r}")
+        object.__setattr__(self, "p", tuple((p / p.sum()).tolist()))  # numpy wants the sum exact
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Choose a part, and draw its plan by a key of its own."""
+        i = int(key.generator().choice(len(self.parts), p=self.p))
+        return self.parts[i].draw(key.fold(i), n, y, x, epoch)
+
+
+@dataclass(frozen=True)
+class Scheduled(Vicinity):
+    """A vicinity by epoch: in some epochs only, or with values that change.
+
+    The paper's speech networks train 5 epochs without mixup first: `Scheduled(Mixup(0.1), start=5)`. An alpha by epoch:
+    `Scheduled(Mixup(1.0), values={"alpha": {30: 0.4, 60: 0.1}})`, or `values={"alpha": lambda epoch: 0.98**epoch}`.
+
+    The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers, or from
+    `epoch=`; `plan` is given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
+
+    Args:
+        part: the vicinity.
+        start: its first epoch, counted from 0; ERM before it.
+        stop: the first epoch after it; None: to the end.
+        values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
+
+    Raises:
+        TypeError: part is no vicinity, or a schedule of values is neither a mapping nor a function.
+        ValueError: epochs are out of order, part has no argument of that name, or refuses a value.
+
+    """
+
+    part: Vicinity
+    start: int = 0
+    stop: int | None = None
+    values: Mapping[str, Mapping[int, Any] | Callable[[int], Any]] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _parts([self.part])
+        check_epoch(self.start)
+        if self.stop is not None:
+            check_epoch(self.stop)
+            if self.stop < self.start:
+                raise ValueError(f"epochs run from start to stop >= start, got {self.start} to {self.stop}")
+        if self.values is None:
+            return
+        arguments = {f.name for f in fields(self.part)} - {"seed"}
+        frozen: dict[str, Any] = {}
+        for name, schedule in self.values.items():
+            if name not in arguments:
+                raise ValueError(f"{type(self.part).__name__} has no argument {name!r}; it has {sorted(arguments)}")
+            if callable(schedule):
+                frozen[name] = schedule
+                continue
+            if not isinstance(schedule, Mapping):
+                raise TypeError(f"{name} by epoch is {{epoch: value}} or a function of the epoch, got {schedule!r}")
+            for epoch, value in schedule.items():
+                check_epoch(epoch)
+                replace(self.part, **{name: value})  # refuses what the part would refuse, before the training starts
+            frozen[name] = dict(sorted(schedule.items()))
+        object.__setattr__(self, "values", frozen)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Draw the part's plan in its epochs, the identity in the others."""
+        if epoch is None:
+            raise ValueError(
+                "Scheduled needs the epoch: call set_epoch(epoch) at the start of each epoch, or give plan(..., epoch=)"
+            )
+        active = self.start <= epoch and (self.stop is None or epoch < self.stop)
+        return self.at(epoch).draw(key.fold(0), n, y, x, epoch) if active else identity(n)
+
+    def at(self, epoch: int) -> Vicinity:
+        """Return the part as it is in an epoch within start and stop."""
+        if not self.values:
+            return self.part
+        if self.state.now is None or self.state.now[0] != epoch:
+            self.state.now = epoch, replace(self.part, **self._values(epoch))
+        return self.state.now[1]
+
+    def _values(self, epoch: int) -> dict[str, Any]:
+        changes = {}
+        for name, schedule in (self.values or {}).items():
+            if callable(schedule):
+                changes[name] = schedule(epoch)
+            elif begun := [start for start in schedule if start <= epoch]:
+                changes[name] = schedule[max(begun)]
+        return changes
+
+
+def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:
+    if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, Vicinity) for part in parts):
+        raise TypeError(f"a composition needs one or more vicinities, got {parts!r}")
+    seeded = [part for part in parts if part.seed is not None]
+    if seeded:
+        raise ValueError(f"the seed belongs to the outermost vicinity: take it out of {seeded[0]!r}")
+    return tuple(parts)
