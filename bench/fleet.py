@@ -76,7 +76,7 @@ def fleet(seeds: list[int]) -> list[float]:
     torch.set_num_threads(1)
     x, y, x_test, y_test = map(torch.from_numpy, data())
     runs = [stacked_mlp.MLPRun(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
-    training = stacked_mlp.Training(EPOCHS, BATCH)
+    training = stacked_mlp.MLPTraining(EPOCHS, BATCH)
     models = stacked_mlp.train(runs, stacked_mlp.StackedSplit(x[None], y[None]), 2, training).models
     return (models.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
 

@@ -78,7 +78,7 @@ def fleet_epochs() -> timing.Candidates:
 
     def epoch(vicinity: vicinal.Vicinity) -> None:
         runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in range(20)]
-        stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=1))
+        stacked_mlp.train(runs, data, 2, stacked_mlp.MLPTraining(epochs=1))
 
     erm, mixup = vicinal.ERM(), vicinal.Mixup(0.4, seed=0)
     return {"ERM": lambda: epoch(erm), "vicinal, the fleet": lambda: epoch(mixup)}

@@ -224,7 +224,7 @@ def test_the_loop_is_the_plain_one_written_out() -> None:
     x = torch.from_numpy(generator.normal(size=(23, 3, 16, 16)).astype(np.float32))
     y = torch.from_numpy(generator.integers(0, 2, 23))
     data, rows = InMemoryDataset(x, y, ("a", "b")), torch.arange(1, 23)
-    training = simple.Training(f"{__name__}:linear", epochs=3, batch=7, learning_rate=0.01, weight_decay=0.1)
+    training = simple.SimpleTraining(f"{__name__}:linear", epochs=3, batch_size=7, learning_rate=0.01, weight_decay=0.1)
     vicinity = Mixup(0.4)
     model, epoch = simple.train(training, data, rows, vicinity, seed=5)
     assert epoch == 3
@@ -331,8 +331,8 @@ def test_patience_takes_the_best_weights() -> None:
 def test_budgets_and_settings() -> None:
     assert study_of(epochs=None).epochs == 100  # 3 steps an epoch
     assert FolderSettings().seeds == 5
-    assert simple.Training("", 1, batch=16).batches(33) == 2
-    assert simple.Training("", 1, batch=16).batches(34) == 3
+    assert simple.SimpleTraining("", 1, batch_size=16).batches(33) == 2
+    assert simple.SimpleTraining("", 1, batch_size=16).batches(34) == 3
     base = study_of()
     others = [study_of(model="small"), study_of(augment="none"), study_of(made(62)), study_of(seeds=3)]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 5

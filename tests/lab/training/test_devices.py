@@ -19,8 +19,8 @@ META = torch.device("meta")
 def test_the_fleet_computes_where_its_data_are() -> None:
     x = torch.ones(2, 37, 5, device=META)
     data = stacked_mlp.StackedSplit(x, torch.ones(2, 37, dtype=torch.int64, device=META))
-    runs = [stacked_mlp.MLPRun(i % 2, i, Mixup(0.4), learning_rate=[0.1, 0.2][i // 2]) for i in range(4)]
-    trained = stacked_mlp.train(runs, data, 2, stacked_mlp.Training(epochs=2, hidden=(8,))).models
+    runs = [stacked_mlp.MLPRun(i % 2, i, Mixup(0.4)) for i in range(4)]
+    trained = stacked_mlp.train(runs, data, 2, stacked_mlp.MLPTraining(epochs=2, hidden=(8,))).models
     assert {w.device for w in (*trained.weights, *trained.biases)} == {META}
     assert trained.outputs(x[0]).device == META
 

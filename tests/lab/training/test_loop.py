@@ -165,7 +165,7 @@ def test_the_plainest_loop_trains_to_the_same_bits(
     data, test = loading.load(what)
     assert isinstance(data, InMemoryDataset)
     assert isinstance(test, InMemoryDataset)
-    training = plainest.Training(what.model, epochs=2, batch=32, learning_rate=0.01)
+    training = plainest.SimpleTraining(what.model, epochs=2, batch_size=32, learning_rate=0.01)
     model, _ = plainest.train(training, data, torch.arange(len(data)), parse.parse(vicinity), seed=3)
     assert len(losses) == len(set(losses)) == 8
     np.testing.assert_allclose(losses, ours, rtol=4 * np.finfo(np.float32).eps if vicinity == "ERM()" else 0)

@@ -1,4 +1,4 @@
-"""The comparison on a folder of images or audio: one small model at a time, as many processes as cores."""
+"""The comparison on a folder of images or audio: one small model at a time, in as many processes as there are cores."""
 
 from __future__ import annotations
 
@@ -16,10 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.keyed import Key
-from vicinal.lab import models
+from vicinal.lab import executor, models
 from vicinal.lab.compare import comparison
 from vicinal.lab.compare.classifier import Classifier
-from vicinal.lab.compare.comparison import Comparison, RunId, Tick
+from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
+from vicinal.lab.compare.results import (
+    Curve,
+    DataInfo,
+    FolderInfo,
+    Kind,
+    MixedExample,
+    ModelInfo,
+    ReliabilityBins,
+    RunRecord,
+    Scores,
+)
 from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.collection import FolderDataset
@@ -32,7 +43,7 @@ from vicinal.lab.training.scores import classification
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
-_PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, as for tables
+_INPUT_NOISE = 2**63 + 2  # the stream of the noise on test inputs, as for tables
 _CURVE_ROWS = 500  # of the training examples, for learning curves
 _TIMED = 3  # steps
 _SHOWN = 6  # mixed examples in the report
@@ -40,8 +51,8 @@ _SUMMED = 1000  # examples whose mean and spread are summed at once
 
 
 @dataclass(frozen=True)
-class Part:
-    """The examples of one seed, and which of them are for what; row numbers are int64."""
+class SeedData:
+    """Examples of one seed, and which of them are for what; positions are int64."""
 
     noisy: InMemoryDataset
     clean: InMemoryDataset  # with the labels they had before label noise
@@ -51,66 +62,27 @@ class Part:
 
 
 @dataclass(frozen=True)
-class FolderComparison(Comparison[FolderSettings]):
+class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     """A comparison on images or audio."""
 
     data: FolderDataset
     settings: FolderSettings
 
     @property
-    def name(self) -> str:
-        """The folder's."""
-        return self.data.name
-
-    @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """Images or audio."""
         return self.data.kind
 
     @property
-    def task(self) -> str:
-        """Classification."""
-        return "classification"
+    def steps_per_epoch(self) -> int:
+        """Number of steps per epoch."""
+        return simple.SimpleTraining("", 1, self.settings.batch_size).batches(self.sizes[0])
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.data.classes)
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Numbers of training, validation and test examples."""
-        rows = split(self.data, 0)
-        return len(rows.train), len(rows.validation), len(rows.test)
-
-    @property
-    def epochs(self) -> int:
-        """Of every run."""
-        return self.settings.budget(simple.Training("", 1, self.settings.batch).batches(self.sizes[0]))
-
-    @property
-    def training(self) -> simple.Training:
+    def training(self) -> simple.SimpleTraining:
         """How every run is trained."""
-        settings = self.settings
-        rates = settings.learning_rate, settings.weight_decay
-        return simple.Training(settings.model, self.epochs, settings.batch, *rates, settings.patience)
-
-    def data_fingerprint(self) -> str:
-        """Give the collection's."""
-        return self.data.fingerprint()
-
-    def part(self, seed: int) -> Part:
-        """Split the examples and, where asked, corrupt their labels."""
-        rows = split(self.data, seed)
-        labels = self.data.target
-        if self.settings.noise:
-            known = np.concatenate([rows.train, rows.validation])
-            labels = corrupt_labels(self.data, known, self.settings.noise, seed).astype(np.int64)
-        mean, std = _scales(self.data, rows.train)
-        common = self.data.classes, mean, std, self._augment
-        x = self.data.tensor
-        noisy, clean = (InMemoryDataset(x, torch.from_numpy(y), *common) for y in (labels, self.data.target))
-        return Part(noisy, clean, *map(torch.from_numpy, (rows.train, rows.validation, rows.test)))
+        s = self.settings
+        return simple.SimpleTraining(s.model, self.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.patience)
 
     @property
     def _augment(self) -> CropFlip | None:
@@ -119,10 +91,47 @@ class FolderComparison(Comparison[FolderSettings]):
             return None
         return CropFlip(self.data.shape[1] // 8, flip=augment == "flip", fill="reflect")
 
-    def few(self) -> tuple[Tensor, Tensor]:
-        """Give a batch of seed 0's training examples."""
-        part = self.part(0)
-        return part.noisy.batch(part.train[: self.settings.batch], None)
+    def seed_data(self, seed: int) -> SeedData:
+        """Split the examples and, where asked, corrupt their labels."""
+        rows = split(self.data, seed)
+        labels = self.data.target
+        if self.settings.label_noise:
+            known = np.concatenate([rows.train, rows.validation])
+            labels = corrupt_labels(self.data, known, self.settings.label_noise, seed).astype(np.int64)
+        common = self.data.classes, *_scales(self.data, rows.train), self._augment
+        noisy, clean = (
+            InMemoryDataset(self.data.tensor, torch.from_numpy(y), *common) for y in (labels, self.data.target)
+        )
+        return SeedData(noisy, clean, *map(torch.from_numpy, (rows.train, rows.validation, rows.test)))
+
+    def data_info(self) -> DataInfo:
+        """Return what results.json says of the folder."""
+        data = self.data
+        return DataInfo(
+            name=data.name,
+            kind=data.kind,
+            task=self.task,
+            source=data.source,
+            examples=len(data),
+            sha256=self.data_digest,
+            target="class",
+            classes=list(data.classes),
+            class_counts=np.bincount(data.target, minlength=self.classes).tolist(),
+            folder=FolderInfo(data.shape, data.notes),
+        )
+
+    def model_info(self) -> ModelInfo:
+        """Return what results.json says of the model and its training."""
+        name = self.settings.model
+        parameters = sum(p.numel() for p in models.build_for_shape(name, self.classes, self.data.shape).parameters())
+        optimizer = "AdamW" if self.settings.weight_decay else "Adam"
+        augment = None if self._augment is None else self.settings.augment
+        return ModelInfo(name, [], parameters, optimizer, "cosine", augment)
+
+    def sample_batch(self) -> tuple[Tensor, Tensor]:
+        """Return a batch of seed 0's training examples."""
+        seed = self.seed_data(0)
+        return seed.noisy.batch(seed.train[: self.settings.batch_size], None)
 
     def check(self) -> None:
         """Refuse a model or methods that cannot be used on these data, before anything is trained.
@@ -131,203 +140,175 @@ class FolderComparison(Comparison[FolderSettings]):
             UserError: naming the model or method and its objection.
 
         """
-        part = self.part(0)
-        rows = part.train[: self.settings.batch]
+        seed, name = self.seed_data(0), self.settings.model
+        rows = seed.train[: self.settings.batch_size]
         try:
-            out = simple.outputs(simple.init_model(self.training, part.noisy, 0), part.noisy, rows)
-            found = list(out.shape)
+            model = simple.init_model(self.training, seed.noisy, 0)
+            found = list(simple.outputs(model, seed.noisy, rows).shape)
         except UserError:
             raise
         except Exception as error:  # a model's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(
-                f"the model {self.settings.model!r} cannot take {self.kind} [n, {self._shape}] ({reason})"
-            ) from error
+            shape = ", ".join(map(str, self.data.shape))
+            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason})") from error
         if found != [len(rows), self.classes]:
             raise UserError(
-                f"the model {self.settings.model!r} gives {found} for {len(rows)} {self.kind} of {self.classes} "
-                f"classes; it must give {[len(rows), self.classes]}"
+                f"the model {name!r} gives {found} for {len(rows)} {self.noun} of {self.classes} classes; it must give "
+                f"{[len(rows), self.classes]}"
             )
         super().check()
 
-    @property
-    def _shape(self) -> str:
-        return ", ".join(map(str, self.data.shape))
+    def chunks(self, missing: Sequence[RunId], processes: int) -> list[list[RunId]]:
+        """Return each run on its own: what is finished is kept at once."""
+        return [[run] for run in missing]
 
-    def pieces(self, missing: Sequence[RunId], jobs: int) -> list[list[RunId]]:
-        """Give each run on its own: what is finished is kept at once."""
-        return [[name] for name in missing]
-
-    def train(self, runs: Sequence[RunId], tick: Tick | None = None) -> list[dict[str, Any]]:
+    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
         """Train and measure some runs, one after the other."""
-        return [self._run(method, seed, tick) for method, seed in runs]
+        return [_Run(self, seed, on_epoch).train(method) for method, seed in runs]
 
-    def _run(self, method: str, seed: int, tick: Tick | None) -> dict[str, Any]:
-        part, training = self.part(seed), self.training
-        points = comparison.curve_points(training.epochs)
-        curve: dict[str, list[float]] = {}
-        measuring = 0.0
-
-        def measure(model: nn.Module, of: InMemoryDataset, rows: Tensor, detail: bool = False) -> dict[str, Any]:
-            return classification(simple.outputs(model, of, rows)[None], of.labels[rows], detail)[0]
-
-        def after_epoch(epoch: int, model: nn.Module) -> None:
-            nonlocal measuring
-            if epoch in points:
-                start = time.perf_counter()
-                train = measure(model, part.noisy, part.train[:_CURVE_ROWS])
-                comparison.add_point(curve, epoch, train, measure(model, part.noisy, part.validation))
-                measuring += time.perf_counter() - start
-            if tick is not None:
-                tick(1)
-
-        def score(model: nn.Module) -> float:
-            return measure(model, part.noisy, part.validation)["nll"]
-
-        start = time.perf_counter()
-        vicinity = self.method(method).vicinity
-        model, epoch = simple.train(training, part.noisy, part.train, vicinity, seed, after_epoch, score)
-        seconds = time.perf_counter() - start - measuring
-        perturbed = None
-        if self.settings.perturb is not None:
-            logits = simple.outputs(model, part.clean, part.test, self._noise(seed, len(part.test)))
-            perturbed = classification(logits[None], part.clean.labels[part.test])[0]
-        return {
-            "method": method,
-            "seed": seed,
-            "seconds": seconds,
-            "epochs": epoch,
-            "train": measure(model, part.clean, part.train),
-            "validation": measure(model, part.noisy, part.validation),
-            "test": measure(model, part.clean, part.test, detail=True),
-            "perturbed": perturbed,
-            "curve": curve,
-        }
-
-    def _noise(self, seed: int, n: int) -> Tensor:
-        """Draw what is added to the standardized test inputs."""
-        generator = Key(seed, 0, 0, 0, _PERTURB).generator()
-        drawn = generator.standard_normal((n, *self.data.shape), dtype=np.float32)
-        return torch.from_numpy(drawn) * (self.settings.perturb or 0.0)
-
-    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run again, to the end of so many of its epochs; give the state of its model."""
-        part = self.part(seed)
-        vicinity = self.method(method).vicinity
-        model, _ = simple.train(self.training, part.noisy, part.train, vicinity, seed, until=epochs)
+    def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run again for `epochs` of its epochs, and return the state of its model."""
+        of, vicinity = self.seed_data(seed), self.method(method).parsed
+        model, _ = simple.train(self.training, of.noisy, of.train, vicinity, seed, stop_epoch=epochs)
         return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
-        """Write a `Classifier`."""
+        """Write a `Classifier`, and return the lines of Python that use it."""
         data, name = self.data, self.settings.model
         model = models.build_for_shape(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, split(data, seed).train)
         Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
         module, _, factory = name.partition(":")
-        own = f"from {module} import {factory}\n" if factory else ""
+        own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
         file = "new.jpg" if data.kind == "images" else "new.wav"
         return (
             f"from vicinal.lab.compare.classifier import Classifier\n{own}"
-            f"classifier = Classifier.load({path.as_posix()!r}{f', model={factory}' if factory else ''})\n"
+            f"classifier = Classifier.load({path.as_posix()!r}{argument})\n"
             f'print(classifier.predict(["{file}"]))'
         )
 
-    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what results.json says of the folder, and of the model and its training."""
-        data, training = self.data, self.training
-        about = {
-            "source": data.source,
-            "shape": list(data.shape),
-            "target": "class",
-            "classes": list(data.classes),
-            "class_counts": np.bincount(data.target, minlength=self.classes).tolist(),
-            "notes": list(data.notes),
-        }
-        model = models.build_for_shape(training.model, self.classes, data.shape)
-        protocol = {
-            "model": training.model,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "steps": training.epochs * training.batches(self.sizes[0]),
-            "optimizer": "AdamW" if training.weight_decay else "Adam",
-            "augment": None if self._augment is None else self.settings.augment,
-        }
-        return about, protocol
-
-    def not_done(self) -> list[str]:
-        """Say what is left open."""
-        lines = []
-        if self.kind == "images":
-            lines.append(
-                f"One model, {self.settings.model}, was trained on small images; larger ones, or longer training, may "
-                "answer otherwise."
-            )
-            if self._augment is not None:
-                mirrored = "shifted and mirrored" if self.settings.augment == "flip" else "shifted"
-                lines.append(
-                    f"Training images were {mirrored} at random for all methods; no other augmentation was tried."
-                )
-        else:
-            lines.append(
-                "Audio of one speaker or source may be in training and test alike, so that the error on others may "
-                "be higher."
-            )
+    def limitations(self) -> list[str]:
+        """Return what these data and this training leave open."""
+        if self.kind == "audio":
+            return [
+                "Audio of one speaker or source may be in training and test alike, so that the error on others may be "
+                "higher."
+            ]
+        lines = [
+            f"One model, {self.settings.model}, was trained on small images; larger ones, or longer training, may answer "
+            "otherwise."
+        ]
+        if self._augment is not None:
+            changed = "shifted and mirrored" if self.settings.augment == "flip" else "shifted"
+            lines.append(f"Training images were {changed} at random for all methods; no other augmentation was tried.")
         return lines
 
-    def seconds(self, runs: int, jobs: int) -> float:
-        """Measure the first steps, and estimate how long so many runs take."""
-        part, training = self.part(0), self.training
-        rows = part.train[: training.batch]
-        step = min(_step_seconds(training, part.noisy, rows, self.methods[-1].vicinity))
-        measured = len(comparison.curve_points(training.epochs)) * (_CURVE_ROWS + len(part.validation)) + len(self.data)
+    def estimate_seconds(self, runs: int, processes: int) -> float:
+        """Measure the first steps, and estimate how long `runs` runs take."""
+        seed, training = self.seed_data(0), self.training
+        rows = seed.train[: training.batch_size]
+        step = min(_step_seconds(training, seed.noisy, rows, self.methods[-1].parsed))
+        measured = len(comparison.curve_points(training.epochs)) * (_CURVE_ROWS + len(seed.validation)) + len(self.data)
         # evaluating an example takes about a third of training on it
-        steps = training.epochs * training.batches(len(part.train)) + measured / len(rows) / 3
-        return step * steps * runs / min(jobs, runs)
+        steps = training.epochs * self.steps_per_epoch + measured / len(rows) / 3
+        return step * steps * runs / min(processes, runs)
 
-    def examples(self, method: str) -> list[dict[str, str]]:
-        """Give some examples as a method mixes them: a PNG in base 64, and what it is a mixture of."""
-        part, vicinity = self.part(0), self.method(method).vicinity
-        std, mean = (
-            torch.tensor(t or [default]).view(-1, 1, 1) for t, default in ((part.clean.std, 1), (part.clean.mean, 0))
-        )
-        shown = []
+    def mixed_examples(self, method: str) -> list[MixedExample]:
+        """Return some training examples of seed 0 as a method mixes them."""
+        seed, vicinity = self.seed_data(0), self.method(method).parsed
+        std = torch.tensor(seed.clean.std or [1]).view(-1, 1, 1)
+        mean = torch.tensor(seed.clean.mean or [0]).view(-1, 1, 1)
+        size, shown = self.settings.batch_size, []
         for step in range(_SHOWN):
-            rows = part.train[step * self.settings.batch :][: self.settings.batch]
-            rows = rows if len(rows) > 1 else part.train[: self.settings.batch]
-            x, y = part.clean.batch(rows, None)
+            rows = seed.train[step * size :][:size]
+            x, y = seed.clean.batch(rows if len(rows) > 1 else seed.train[:size], None)
             plan = vicinity.plan(len(y), y, x, step=step, epoch=0, seed=0, rank=0, worker=0)
             target = plan.target(y)
-            mixed = self._named(target) if isinstance(target, MixedTarget) else self.data.classes[int(y[0])]
-            shown.append({"png": _png((plan(x)[0] * std + mean).numpy()), "mixture": mixed})
+            mixture = self._mixture(target) if isinstance(target, MixedTarget) else self.data.classes[int(y[0])]
+            shown.append(MixedExample(_png((plan(x)[0] * std + mean).numpy()), mixture))
         return shown
 
-    def _named(self, target: MixedTarget) -> str:
-        shares: dict[str, float] = {}
+    def _mixture(self, target: MixedTarget) -> str:
+        """Return what the first example is a mixture of, as "0.70 cat + 0.30 dog"."""
+        weights: dict[str, float] = {}
         for label, weight in zip(target.ids[:, 0].tolist(), target.weight[:, 0].tolist(), strict=True):
             name = self.data.classes[label]
-            shares[name] = shares.get(name, 0.0) + weight
-        told = [(name, share) for name, share in shares.items() if round(share, 2) > 0]
-        return " + ".join(f"{share:.2f} {name}" for name, share in sorted(told, key=lambda one: -one[1]))
+            weights[name] = weights.get(name, 0.0) + weight
+        shown = [(name, weight) for name, weight in weights.items() if round(weight, 2) > 0]
+        return " + ".join(f"{weight:.2f} {name}" for name, weight in sorted(shown, key=lambda one: -one[1]))
 
 
-def _step_seconds(training: simple.Training, data: InMemoryDataset, rows: Tensor, vicinity: Vicinity) -> list[float]:
-    """Take a few steps as a worker does, by one thread; give the seconds of all but the first, which is slower."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+class _Run:
+    """A run of one seed, trained and measured."""
+
+    def __init__(self, study: FolderComparison, seed: int, on_epoch: OnEpoch) -> None:
+        self.study, self.seed, self.on_epoch = study, seed, on_epoch
+        self.data = study.seed_data(seed)
+        self.points = comparison.curve_points(study.epochs)
+        self.curve: Curve = {}
+        self.measuring = 0.0  # seconds
+
+    def train(self, method: str) -> RunRecord:
+        """Train with a method; return the record."""
+        data, start = self.data, time.perf_counter()
+        vicinity = self.study.method(method).parsed
+        model, epoch = simple.train(
+            self.study.training, data.noisy, data.train, vicinity, self.seed, self._after_epoch, self._score
+        )
+        seconds = time.perf_counter() - start - self.measuring
+        test = _measure(model, data.clean, data.test, detail=True)
+        bins = ReliabilityBins(**test.pop("reliability"))
+        train, validation = _measure(model, data.clean, data.train), self._validate(model)
+        perturbed = self._perturbed(model)
+        return RunRecord(method, self.seed, seconds, epoch, train, validation, test, perturbed, self.curve, bins)
+
+    def _validate(self, model: nn.Module) -> Scores:
+        return _measure(model, self.data.noisy, self.data.validation)
+
+    def _score(self, model: nn.Module) -> float:
+        return self._validate(model)["nll"]
+
+    def _after_epoch(self, epoch: int, model: nn.Module) -> None:
+        if epoch in self.points:
+            start = time.perf_counter()
+            train = _measure(model, self.data.noisy, self.data.train[:_CURVE_ROWS])
+            comparison.add_point(self.curve, epoch, train, self._validate(model))
+            self.measuring += time.perf_counter() - start
+        self.on_epoch(1)
+
+    def _perturbed(self, model: nn.Module) -> Scores | None:
+        """Measure on test inputs with noise added to what is standardized."""
+        deviation, data = self.study.settings.input_noise, self.data
+        if deviation is None:
+            return None
+        generator = Key(self.seed, 0, 0, 0, _INPUT_NOISE).generator()
+        noise = generator.standard_normal((len(data.test), *self.study.data.shape), dtype=np.float32)
+        return _measure(model, data.clean, data.test, torch.from_numpy(noise) * deviation)
+
+
+def _measure(
+    model: nn.Module, of: InMemoryDataset, rows: Tensor, noise: Tensor | None = None, detail: bool = False
+) -> dict[str, Any]:
+    return classification(simple.outputs(model, of, rows, noise)[None], of.labels[rows], detail)[0]
+
+
+def _step_seconds(
+    training: simple.SimpleTraining, data: InMemoryDataset, rows: Tensor, vicinity: Vicinity
+) -> list[float]:
+    """Take a few steps as a worker does, by one thread; return the seconds of all but the first, which is slower."""
+    with executor.one_thread():
         model = simple.init_model(training, data, 0).train()
         optimizer = torch.optim.AdamW(model.parameters(), 0.0)
         times = [time.perf_counter()]
         for step in range(1 + _TIMED):
             simple.train_step(model, optimizer, data, rows, vicinity, Key(0, 0, 0, step), 0)
             times.append(time.perf_counter())
-    finally:
-        torch.set_num_threads(threads)
     return [end - start for start, end in pairwise(times[1:])]
 
 
 def _scales(data: FolderDataset, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give mean and standard deviation of each channel of some images, in [0, 1]; nothing for audio."""
+    """Return mean and standard deviation of each channel of some images, in [0, 1]; nothing for audio."""
     if data.kind == "audio":
         return (), ()
     counts = np.zeros((data.shape[0], 256), dtype=np.int64)  # of each value: exact, and in little memory
@@ -343,7 +324,7 @@ def _scales(data: FolderDataset, rows: np.ndarray) -> tuple[tuple[float, ...], t
 
 
 def _png(values: np.ndarray) -> str:
-    """Write an image [3, h, w] of values in [0, 1], or a spectrogram [1, h, w], low frequencies at the bottom."""
+    """Return an image [3, h, w] of values in [0, 1], or a spectrogram [1, h, w], low frequencies at the bottom."""
     from PIL import Image
 
     if len(values) == 3:

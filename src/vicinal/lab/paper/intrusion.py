@@ -218,7 +218,7 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
         name: stacked_mlp.StackedSplit(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*part, strict=True)))
         for name, part in parts.items()
     }
-    training = stacked_mlp.Training(_budget(stacked["train"].targets.shape[1]) if epochs is None else epochs)
+    training = stacked_mlp.MLPTraining(_budget(stacked["train"].targets.shape[1]) if epochs is None else epochs)
     listed = {"ERM": None} | {f"mixup {alpha:g}": alpha for alpha in ALPHAS}
     vicinities = [vicinal.ERM() if alpha is None else vicinal.Mixup(alpha) for alpha in listed.values()]
     runs = [stacked_mlp.MLPRun(seed, seed, vicinity) for seed in range(len(drawn)) for vicinity in vicinities]
@@ -257,7 +257,7 @@ def _measure(seen: Table, drawn: Sequence[Table], validation: float, test: float
 
 def _budget(rows: int) -> int:
     """Return the epochs that `vicinal compare` trains on a table: about 3,000 steps, in 10 to 200 epochs."""
-    return min(200, max(10, round(3000 / stacked_mlp.Training(1).steps(rows))))
+    return min(200, max(10, round(3000 / stacked_mlp.MLPTraining(1).steps(rows))))
 
 
 # -- from jobs to what they say ----------------------------------------------------------------------------------------

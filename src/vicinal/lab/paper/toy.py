@@ -146,7 +146,7 @@ def probabilities(
     runs = [stacked_mlp.MLPRun(0, seed, vicinity) for vicinity in methods.values()]
     number = max(2, int(classes.max()) + 1)
     data = stacked_mlp.StackedSplit(points[None], classes[None])
-    models = stacked_mlp.train(runs, data, number, stacked_mlp.Training(epochs=epochs, batch=batch)).models
+    models = stacked_mlp.train(runs, data, number, stacked_mlp.MLPTraining(epochs=epochs, batch_size=batch)).models
     return dict(zip(methods, models.outputs(where).softmax(2)[:, :, 1], strict=True))
 
 

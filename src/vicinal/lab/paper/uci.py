@@ -246,7 +246,7 @@ def run(name: str, reading: Reading, size: Scale, seeds: Sequence[int], folder: 
     epochs = 2 if size == "smoke" else _CONVERGED[name] if reading.converged else 10
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "a batch of one example")  # the last one of an epoch
-        models = stacked_mlp.train(runs, train, len(table.classes), stacked_mlp.Training(epochs=epochs)).models
+        models = stacked_mlp.train(runs, train, len(table.classes), stacked_mlp.MLPTraining(epochs=epochs)).models
     scores = [
         {"validation": _kept(v), "test": _kept(t)}
         for v, t in zip(

@@ -1,4 +1,4 @@
-"""The plain loop: one small model, examples in memory, one process. The loop of the paper's runs is `loop.py`.
+"""The simple loop: one small model, examples in memory, one process. The loop of the paper's runs is `loop.py`.
 
 A run is a pure function of the data, its rows, its seed, its vicinity and its training. Initial weights, order,
 augmentation and dropout are keyed by the seed and not by the vicinity, so that runs of one seed differ in it alone.
@@ -26,26 +26,26 @@ _BLOCK = 256  # examples evaluated at once
 
 
 @dataclass(frozen=True)
-class Training:
+class SimpleTraining:
     """How every model is trained: AdamW, and a learning rate that falls to 0 along a half cosine."""
 
     model: str  # a name of lab/models, or package.module:factory
     epochs: int
-    batch: int = 64
+    batch_size: int = 64
     learning_rate: float = 1e-3  # at the start
     weight_decay: float = 0.0  # decoupled; 0 is Adam
-    patience: int | None = None  # stop after so many epochs without a better score; None: never
+    patience: int | None = None  # stop after this many epochs without a better score; None: never
 
     def batches(self, rows: int) -> int:
-        """Give the number of steps of an epoch: a last batch of one example, which has no partner, is left out."""
-        return rows // self.batch + (rows % self.batch > 1)
+        """Return the number of steps per epoch: a last batch of one example, which has no partner, is left out."""
+        return rows // self.batch_size + (rows % self.batch_size > 1)
 
-    def rate(self, progress: float) -> float:
-        """Give the learning rate when the share `progress` of all steps is done."""
+    def lr_at(self, progress: float) -> float:
+        """Return the learning rate when the share `progress` of all steps is done."""
         return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
-def init_model(training: Training, data: InMemoryDataset, seed: int) -> nn.Module:
+def init_model(training: SimpleTraining, data: InMemoryDataset, seed: int) -> nn.Module:
     """Build the model with the first weights of a seed."""
     with fork_rng(Key(seed, 0, 0, 0, _WEIGHTS)):
         model = models.build_for_shape(training.model, len(data.classes), tuple(data.inputs.shape[1:]))
@@ -53,14 +53,14 @@ def init_model(training: Training, data: InMemoryDataset, seed: int) -> nn.Modul
 
 
 def train(
-    training: Training,
+    training: SimpleTraining,
     data: InMemoryDataset,
     rows: Tensor,
     vicinity: Vicinity,
     seed: int,
     after_epoch: Callable[[int, nn.Module], None] | None = None,
     score: Callable[[nn.Module], float] | None = None,
-    until: int | None = None,
+    stop_epoch: int | None = None,
 ) -> tuple[nn.Module, int]:
     """Train a model.
 
@@ -72,7 +72,7 @@ def train(
         seed: of everything random.
         after_epoch: called with the epoch, from 1, and the model.
         score: for `patience`, lower is better.
-        until: stop after this epoch, as a run that found its best weights there.
+        stop_epoch: stop after this epoch, as a run that found its best weights there.
 
     Returns:
         The model, and the epoch whose weights it has: with `patience` the best, else the last.
@@ -83,13 +83,13 @@ def train(
     batches = training.batches(len(rows))
     best, best_epoch, best_state = math.inf, 0, None
     done = 0
-    for epoch in range(training.epochs if until is None else until):
+    for epoch in range(training.epochs if stop_epoch is None else stop_epoch):
         model.train()
         order = torch.from_numpy(Key(seed, 0, 0, epoch, _ORDER).generator().permutation(len(rows)))
-        for i, mine in enumerate(rows[order].split(training.batch)[:batches]):
+        for i, mine in enumerate(rows[order].split(training.batch_size)[:batches]):
             step = epoch * batches + i
             for group in optimizer.param_groups:
-                group["lr"] = training.rate(step / (training.epochs * batches))
+                group["lr"] = training.lr_at(step / (training.epochs * batches))
             train_step(model, optimizer, data, mine, vicinity, Key(seed, 0, 0, step), epoch)
         done = epoch + 1
         if after_epoch is not None:
@@ -128,7 +128,7 @@ def train_step(
 
 @torch.inference_mode()
 def outputs(model: nn.Module, data: InMemoryDataset, rows: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Give logits [n, classes] of rows int64 [n], as they are or with noise [n, ...] added to the inputs."""
+    """Compute logits [n, classes] of rows int64 [n], not augmented, or with noise [n, ...] added to the inputs."""
     model.eval()
     blocks = []
     for start in range(0, len(rows), _BLOCK):
