@@ -362,9 +362,9 @@ def test_methods_are_tried_on_images() -> None:
 
 
 def test_models_are_told_the_shape_if_they_ask() -> None:
-    assert models.build_for_shape("small", 7, (1, 40, 25))(torch.zeros(2, 1, 40, 25)).shape == (2, 7)
-    assert models.build_for_shape("lenet", 7, (1, 80, 50))(torch.zeros(2, 1, 80, 50)).shape == (2, 7)
-    assert models.build_for_shape(Tiny, 3, (1, 16, 24)).linear.in_features == 4 * 6  # type: ignore[union-attr]
+    assert models.build("small", 7, (1, 40, 25))(torch.zeros(2, 1, 40, 25)).shape == (2, 7)
+    assert models.build("lenet", 7, (1, 80, 50))(torch.zeros(2, 1, 80, 50)).shape == (2, 7)
+    assert models.build(Tiny, 3, (1, 16, 24)).linear.in_features == 4 * 6  # type: ignore[union-attr]
 
 
 def test_arrays_of_a_study_lie_once_in_shared_memory() -> None:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vicinal import LatentMixing, Mixup
 from vicinal.lab.errors import UserError
-from vicinal.lab.models import NAMES, build
+from vicinal.lab.models import MODELS, build
 from vicinal.lab.models.densenet import DenseNet
 from vicinal.lab.models.preact_resnet import PreActResNet18
 from vicinal.lab.models.resnet import CifarResNet, ResNet
@@ -177,10 +177,10 @@ def test_sizes_are_those_counted_by_hand() -> None:
     assert multiply_adds(lenet, SPEECH) == 25 * 20 * places[0] + 25 * 400 * places[1] + 16280 * 1000 + 1000 * 30
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MODELS)
 def test_the_sizes_in_the_docstring_of_each_file_are_true(name: str) -> None:
     count, operations = size(name)
-    text = sys.modules[NAMES[name].__module__].__doc__ or ""
+    text = sys.modules[MODELS[name].__module__].__doc__ or ""
     assert f"{count:,}" in text
     assert f"{operations / 1e9:.2f} G" in text or f"{operations / 1e6:.1f} M" in text
 
@@ -507,7 +507,7 @@ def test_mixing_before_the_pooling_and_before_the_linear_layer_are_one() -> None
 
 def test_every_name_builds_its_model() -> None:
     with torch.device("meta"):
-        for name in NAMES:
+        for name in MODELS:
             net = build(name, 7)
             last = [module for module in net.modules() if isinstance(module, nn.Linear)][-1]
             assert last.out_features == 7, name

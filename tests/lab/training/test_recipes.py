@@ -16,4 +16,4 @@ def test_every_recipe_names_a_model_and_a_vicinity_that_exist(name: str) -> None
         models.build(what.model, 10)
     doc = recipes.all_recipes()[name].__doc__
     assert doc
-    assert doc.startswith(("Section", "Not of the paper"))
+    assert doc.startswith(("Section", "Not in the paper"))

@@ -76,10 +76,10 @@ class Classifier:
         try:
             name, classes = str(header["model"]), tuple(map(str, header["classes"]))
             channels, height, width = map(int, header["shape"])
-            if model is None and name not in models.NAMES:
+            if model is None and name not in models.MODELS:
                 raise UserError(f"{os.fspath(path)!r} was built by {name!r}: import that and give it as model=")
             with torch.device("meta"):  # takes no memory, whatever the header claims
-                built = models.build_for_shape(model or name, len(classes), (channels, height, width))
+                built = models.build(model or name, len(classes), (channels, height, width))
             built.load_state_dict(state, assign=True)
             mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
             if len(mean) not in (0, channels) or len(mean) != len(std):

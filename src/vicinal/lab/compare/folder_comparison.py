@@ -38,12 +38,12 @@ from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import simple
 from vicinal.lab.training.scores import classification
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
-_INPUT_NOISE = 2**63 + 2  # the stream of the noise on test inputs, as for tables
 _CURVE_ROWS = 500  # of the training examples, for learning curves
 _TIMED = 3  # steps
 _SHOWN = 6  # mixed examples in the report
@@ -123,7 +123,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     def model_info(self) -> ModelInfo:
         """Return what results.json says of the model and its training."""
         name = self.settings.model
-        parameters = sum(p.numel() for p in models.build_for_shape(name, self.classes, self.data.shape).parameters())
+        parameters = sum(p.numel() for p in models.build(name, self.classes, self.data.shape).parameters())
         optimizer = "AdamW" if self.settings.weight_decay else "Adam"
         augment = None if self._augment is None else self.settings.augment
         return ModelInfo(name, [], parameters, optimizer, "cosine", augment)
@@ -175,7 +175,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
         """Write a `Classifier`, and return the lines of Python that use it."""
         data, name = self.data, self.settings.model
-        model = models.build_for_shape(name, self.classes, data.shape)
+        model = models.build(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, split(data, seed).train)
         Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
@@ -282,7 +282,7 @@ class _Run:
         deviation, data = self.study.settings.input_noise, self.data
         if deviation is None:
             return None
-        generator = Key(self.seed, 0, 0, 0, _INPUT_NOISE).generator()
+        generator = Key(self.seed, 0, 0, 0, Stream.INPUT_NOISE).generator()
         noise = generator.standard_normal((len(data.test), *self.study.data.shape), dtype=np.float32)
         return _measure(model, data.clean, data.test, torch.from_numpy(noise) * deviation)
 

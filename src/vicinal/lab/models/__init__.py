@@ -21,7 +21,7 @@ from vicinal.lab.models.wide_resnet import WideResNet
 
 Factory = Callable[..., nn.Module]
 
-NAMES: dict[str, Factory] = {
+MODELS: dict[str, Factory] = {
     "preact-resnet-18": PreActResNet18,
     "preact-resnet-18-narrow": narrow_preact_resnet18,
     "wrn-28-10": WideResNet,
@@ -38,18 +38,25 @@ NAMES: dict[str, Factory] = {
 }
 
 
-def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.Module:
+def build(
+    name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...] | None = None, **options: Any
+) -> nn.Module:
     """Build a model by name, or by `package.module:factory`: a function or class that takes `num_classes`.
 
+    >>> build("lenet", 4, shape=(1, 80, 50)).__class__.__name__
+    'LeNet'
+
     Args:
-        name_or_path: one of `NAMES`, or what `module:factory` names, or that function or class itself. The module is
+        name_or_path: one of `MODELS`, or what `module:factory` names, or that function or class itself. The module is
             imported, so its code runs.
         num_classes: width of the output.
+        shape: of an input: channels, height, width; a factory that has the arguments `channels` or `size` gets the first
+            number of it, or the others.
         options: further arguments of the model, such as `dropout=0.5`.
 
     Raises:
-        UserError: nothing has that name, the module cannot be imported, the arguments do not fit, or what is built is no
-            torch.nn.Module.
+        UserError: nothing has that name, the module cannot be imported, the arguments do not fit, or what is built is not
+            a torch.nn.Module.
 
     """
     factory = _factory(name_or_path)
@@ -58,7 +65,10 @@ def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.M
     try:
         signature = inspect.signature(factory)
     except ValueError as error:  # of code that is not Python
-        raise UserError(f"the arguments of {name_or_path!r} cannot be told; wrap it in a Python function") from error
+        raise UserError(f"{name_or_path!r} has no readable arguments; wrap it in a Python function") from error
+    if shape is not None:
+        known = {"channels": shape[0], "size": shape[1:]}
+        options |= {name: value for name, value in known.items() if name in signature.parameters}
     try:
         signature.bind(num_classes=num_classes, **options)
     except TypeError as error:
@@ -66,33 +76,12 @@ def build(name_or_path: str | Factory, num_classes: int, **options: Any) -> nn.M
         given = ", ".join(["num_classes", *options])
         raise UserError(f"{name_or_path!r} is called with {given}, but it takes {takes} ({error})") from error
     try:
-        net = factory(num_classes=num_classes, **options)
+        model = factory(num_classes=num_classes, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name_or_path!r}: {error}") from error
-    if not isinstance(net, nn.Module):
-        raise UserError(f"{name_or_path!r} gave a {type(net).__name__}; it must give a torch.nn.Module")
-    return net
-
-
-def build_for_shape(name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...]) -> nn.Module:
-    """Build a model for inputs of one shape, of which it is told what it asks for.
-
-    Args:
-        name_or_path: as for `build`; a factory's argument `channels` gets the first number of the shape, its argument
-            `size` the others.
-        num_classes: width of the output.
-        shape: of an input: channels, height, width.
-
-    Raises:
-        UserError: as `build` does.
-
-    """
-    try:
-        takes = set(inspect.signature(_factory(name_or_path)).parameters)
-    except ValueError:  # of code that is not Python: `build` says so
-        takes = set()
-    told = {"channels": shape[0], "size": shape[1:]}
-    return build(name_or_path, num_classes, **{name: told[name] for name in told if name in takes})
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{name_or_path!r} gave a {type(model).__name__}; it must give a torch.nn.Module")
+    return model
 
 
 def _factory(name_or_path: str | Factory) -> Factory:
@@ -102,11 +91,13 @@ def _factory(name_or_path: str | Factory) -> Factory:
 
 
 def _named(name: str) -> Callable[..., nn.Module]:
-    if name in NAMES:
-        return NAMES[name]
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, n=1)
+    if name in MODELS:
+        return MODELS[name]
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), MODELS, n=1)
     hint = (
-        f"did you mean {close[0]!r}?" if close else f"the models are {', '.join(NAMES)}, and any package.module:factory"
+        f"did you mean {close[0]!r}?"
+        if close
+        else f"the models are {', '.join(MODELS)}, and any package.module:factory"
     )
     raise UserError(f"there is no model {name!r}; {hint}")
 

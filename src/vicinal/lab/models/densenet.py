@@ -23,7 +23,7 @@ class DenseLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give [n, inputs + growth, h, w] for x [n, inputs, h, w]."""
+        """Compute [n, inputs + growth, h, w] for x [n, inputs, h, w]."""
         new = self.dropout(self.conv1(self.bn1(x).relu()))
         new = self.dropout(self.conv2(self.bn2(new).relu()))
         return torch.cat([x, new], 1)
@@ -39,7 +39,7 @@ class Transition(nn.Module):
         self.pool = nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give [n, outputs, h / 2, w / 2] for x [n, inputs, h, w]."""
+        """Compute [n, outputs, h / 2, w / 2] for x [n, inputs, h, w]."""
         return self.pool(self.conv(self.bn(x).relu()))
 
 
@@ -95,7 +95,7 @@ class DenseNet(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
+        """Compute logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
         x = self.conv1(x)  # [n, 80, 32, 32]; the channels here are those of depth 190 and growth 40
         x = self.layer1(x)  # [n, 1320, 32, 32]
         x = self.layer2(x)  # [n, 1900, 16, 16]

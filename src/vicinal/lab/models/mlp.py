@@ -24,7 +24,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give outputs [n, outputs] for inputs [n, inputs]."""
+        """Compute outputs [n, outputs] for inputs [n, inputs]."""
         *hidden, last = self.layers
         for layer in hidden:
             x = layer(x).relu()

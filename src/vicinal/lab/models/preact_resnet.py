@@ -35,7 +35,7 @@ class PreActBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
+        """Compute [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
         active = self.bn1(x).relu()
         shortcut = x if self.shortcut is None else self.shortcut(active)
         hidden = self.bn2(self.conv1(active)).relu()
@@ -71,7 +71,7 @@ class PreActResNet18(nn.Module):
         self.linear = nn.Linear(8 * width, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
+        """Compute logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
         x = self.conv1(x)  # [n, 64, 32, 32]
         x = self.layer1(x)  # [n, 64, 32, 32]
         x = self.layer2(x)  # [n, 128, 16, 16]

@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
+        """Compute [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
         hidden = self.bn1(self.conv1(x)).relu()
         hidden = self.bn2(self.conv2(hidden)).relu()
         return (self.bn3(self.conv3(hidden)) + self.downsample(x)).relu()
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 224, 224]; other sizes are pooled whole, too."""
+        """Compute logits [n, num_classes] for images [n, 3, 224, 224]; other sizes are pooled whole, too."""
         x = self.bn1(self.conv1(x)).relu()  # [n, 64, 112, 112]
         x = self.maxpool(x)  # [n, 64, 56, 56]
         x = self.layer1(x)  # [n, 256, 56, 56]
@@ -144,7 +144,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
+        """Compute [n, outputs, h / stride, w / stride] for x [n, inputs, h, w]."""
         hidden = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
         if self.stride != 1 or self.added:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
@@ -184,7 +184,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
+        """Compute logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
         x = self.bn1(self.conv1(x)).relu()  # [n, 16, 32, 32]
         x = self.layer1(x)  # [n, 16, 32, 32]
         x = self.layer2(x)  # [n, 32, 16, 16]

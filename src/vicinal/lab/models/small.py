@@ -35,7 +35,7 @@ class SmallCNN(nn.Module):
         self.linear = nn.Linear(128, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, channels, 32, 32]; other sizes from 16 x 16 up do too."""
+        """Compute logits [n, num_classes] for images [n, channels, 32, 32]; other sizes of 16 x 16 and more, too."""
         x = self.layer1(x)  # [n, 32, 16, 16]
         x = self.layer2(x)  # [n, 64, 8, 8]
         x = self.layer3(x)  # [n, 128, 4, 4]

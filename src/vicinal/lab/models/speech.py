@@ -1,6 +1,6 @@
 """LeNet and VGG-11 for spectrograms of spoken commands (section 3.3).
 
-After adiyoss/GCommandsPytorch, in all likelihood the code that the paper used: it names the models alone. That code feeds
+After adiyoss/GCommandsPytorch, in all likelihood the code that the paper used: it names only the models. That code feeds
 161 x 101 values, the paper 160 x 101; both give the linear layers the same width. Its models end in log-softmax, which
 the cross entropy makes no difference of; these give logits.
 
@@ -43,7 +43,7 @@ class LeNet(nn.Module):
         self.fc2 = nn.Linear(1000, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for spectrograms [n, 1, height, width]."""
+        """Compute logits [n, num_classes] for spectrograms [n, 1, height, width]."""
         x = self.pool(self.conv1(x)).relu()  # [n, 20, 78, 48] of 160 x 101
         x = self.pool(self.dropout2d(self.conv2(x))).relu()  # [n, 20, 37, 22]
         x = self.fc1(x.flatten(1)).relu()  # [n, 1000]
@@ -80,7 +80,7 @@ class VGG11(nn.Module):
         self.fc2 = nn.Linear(8 * first, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for spectrograms [n, 1, height, width]."""
+        """Compute logits [n, num_classes] for spectrograms [n, 1, height, width]."""
         x = self.features(x)  # [n, 512, 5, 3] of 160 x 101
         return self.fc2(self.fc1(x.flatten(1)))
 

@@ -52,7 +52,7 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
+        """Compute logits [n, num_classes] for images [n, 3, 32, 32]; other sizes are pooled whole, too."""
         x = self.conv1(x)  # [n, 16, 32, 32]
         x = self.layer1(x)  # [n, 16 width, 32, 32]
         x = self.layer2(x)  # [n, 32 width, 16, 16]

@@ -32,6 +32,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import checkpoint, knn, runs
 from vicinal.lab.training.distributed import Processes
 from vicinal.lab.training.seeding import fork_rng
@@ -41,7 +42,6 @@ from vicinal.plan import Plan
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
 _AGREE = 8  # steps after which several processes agree on whether a checkpoint is due: one number each
 _EVALUATION_BATCH = 500
 
@@ -123,7 +123,7 @@ class _Run:
         self.recipe, self.data, self.test, self.job = recipe, data, test, job
         self.epoch, self.step, self._in_epoch = 0, 0, 0
         self.vicinity = parse.parse(recipe.vicinity)
-        with fork_rng(Key(recipe.seed, 0, 0, 0, _WEIGHTS)):
+        with fork_rng(Key(recipe.seed, 0, 0, 0, Stream.WEIGHTS)):
             model = runs.build_model(recipe, len(data.classes))
         memory = torch.channels_last if recipe.channels_last and len(data.shape) == 3 else torch.preserve_format
         self.model = model.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
@@ -149,7 +149,9 @@ class _Run:
     def _batches(self) -> list[Tensor]:
         """Return the rows of each step of this epoch, over all processes."""
         recipe = self.recipe
-        order = torch.from_numpy(Key(recipe.seed, 0, 0, self.epoch, _ORDER).generator().permutation(len(self.data)))
+        order = torch.from_numpy(
+            Key(recipe.seed, 0, 0, self.epoch, Stream.ORDER).generator().permutation(len(self.data))
+        )
         least = self.job.world_size * recipe.grad_accum_steps
         batches = [rows for rows in order.split(recipe.batch_size) if len(rows) >= least]
         return batches[: recipe.max_steps_per_epoch]
@@ -163,7 +165,7 @@ class _Run:
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         x, _ = self.data.batch(self.job.shard(self._batches()[0]), None)
         self._forward.train()
-        with fork_rng(Key(0, self.job.rank, 0, 0, _DROPOUT)), self._precision():
+        with fork_rng(Key(0, self.job.rank, 0, 0, Stream.DROPOUT)), self._precision():
             self._forward(x).float().sum().backward()
         self._optimizer.zero_grad()
         self.model.load_state_dict(before)
@@ -202,7 +204,7 @@ class _Run:
             inside = slice(int(part[0]), int(part[-1]) + 1)
             mixed = contextlib.nullcontext() if self._latent is None else self._latent(plan)
             with self._without_sync(i < len(parts) - 1):
-                with fork_rng(key._replace(stream=_DROPOUT + 8 * i)), self._precision(), mixed:
+                with fork_rng(key._replace(stream=Stream.DROPOUT + 8 * i)), self._precision(), mixed:
                     out = self._forward(x[inside])
                 # the mean over all rows of the step, wherever they are computed
                 self._backward(out.float(), target[inside], len(part) * self.job.world_size / len(rows))

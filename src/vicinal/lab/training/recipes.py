@@ -1,6 +1,6 @@
 """The paper's training runs as functions that return a recipe; the docstring names the row of the paper and its figure.
 
-`vicinal train cifar10-preact18-mixup`; `vicinal train cifar10-preact18-mixup epochs=3 examples=2000` for a quick look.
+`vicinal train cifar10-preact18-mixup`; `vicinal train cifar10-preact18-mixup --quick` for a quick look.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def speech_lenet_erm() -> Recipe:
         batch_size=100,
         optimizer="adam",
         learning_rate=3e-3,
-        weight_decay=0.0,  # the paper names none
+        weight_decay=0.0,  # the paper states none
         milestones=(10, 20),
         channels_last=False,
     )
@@ -179,7 +179,7 @@ def imagenet_resnext101_32x4d_200_mixup() -> Recipe:
 
 
 def cifar10_small_erm() -> Recipe:
-    """Not of the paper: a model of 0.24 M parameters that a CPU trains, by ERM."""
+    """Not in the paper: a model of 0.24 M parameters that a CPU trains, by ERM."""
     return Recipe(
         dataset="cifar10", model="small", epochs=30, learning_rate=0.1, milestones=(15, 25), weight_decay=5e-4,
         precision="bfloat16",
@@ -187,18 +187,18 @@ def cifar10_small_erm() -> Recipe:
 
 
 def cifar10_small_mixup() -> Recipe:
-    """Not of the paper: the same by mixup; small models want a small alpha, as the author advises."""
+    """Not in the paper: the same by mixup; small models want a small alpha, as the author advises."""
     return replace(cifar10_small_erm(), vicinity="Mixup(alpha=0.2)")
 
 
 def all_recipes() -> dict[str, Callable[[], Recipe]]:
-    """Give the recipes by their names on the command line."""
+    """Return the recipes by their names on the command line."""
     here = {name: f for name, f in globals().items() if name.startswith(("cifar", "imagenet", "speech"))}
     return {name.replace("_", "-"): f for name, f in here.items() if inspect.isfunction(f)}
 
 
 def find(name: str) -> Recipe:
-    """Give a recipe by its name.
+    """Return a recipe by its name.
 
     Raises:
         UserError: there is none of that name.

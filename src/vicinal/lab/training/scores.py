@@ -1,4 +1,4 @@
-"""What is measured of trained models: error, likelihood, calibration; or root mean squared error for regression."""
+"""What is measured on trained models: error, likelihood, calibration; or root mean squared error for regression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 2**22  # numbers of a hidden layer, over all models, that one block of 
 
 
 def outputs(models: StackedMLP, x: Tensor) -> Tensor:
-    """Give outputs [R, n, C] of all models for inputs [n, D], a block of rows at a time."""
+    """Compute outputs [R, n, C] of all models for inputs [n, D], a block of rows at a time."""
     width = max(weight.shape[2] for weight in models.weights)
     rows = max(1, _BLOCK // (len(models) * width))
     return torch.cat([models.outputs(block) for block in x.split(rows)], dim=1)
@@ -37,11 +37,11 @@ def evaluate(
         runs: their runs, in the same order; those of one split are measured together.
         part: the rows.
         classes: number of classes, or 0 for regression.
-        scales: for each split, the unit of its standardized regression target in the table's own unit.
+        scales: for each split, the standard deviation of its regression target, in the table's unit.
         detail: add the reliability diagram.
 
     Returns:
-        For each run {"error", "nll", "brier", "ece"}: fractions and nats; or {"rmse", "mae", "r2"} in the table's unit.
+        Per run {"error", "nll", "brier", "ece"}: fractions and nats; or {"rmse", "mae", "r2"} in the table's unit.
 
     """
     measured: list[dict[str, Any]] = [{} for _ in runs]

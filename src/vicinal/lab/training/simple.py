@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.streams import Stream
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.vicinity import Vicinity
 
-_ORDER, _DROPOUT, _WEIGHTS = 2**63, 2**63 + 4, 2**63 + 5  # streams beside those of the plans
 _BLOCK = 256  # examples evaluated at once
 
 
@@ -47,8 +47,8 @@ class SimpleTraining:
 
 def init_model(training: SimpleTraining, data: InMemoryDataset, seed: int) -> nn.Module:
     """Build the model with the first weights of a seed."""
-    with fork_rng(Key(seed, 0, 0, 0, _WEIGHTS)):
-        model = models.build_for_shape(training.model, len(data.classes), tuple(data.inputs.shape[1:]))
+    with fork_rng(Key(seed, 0, 0, 0, Stream.WEIGHTS)):
+        model = models.build(training.model, len(data.classes), tuple(data.inputs.shape[1:]))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # twice as fast on a CPU
 
 
@@ -85,7 +85,7 @@ def train(
     done = 0
     for epoch in range(training.epochs if stop_epoch is None else stop_epoch):
         model.train()
-        order = torch.from_numpy(Key(seed, 0, 0, epoch, _ORDER).generator().permutation(len(rows)))
+        order = torch.from_numpy(Key(seed, 0, 0, epoch, Stream.ORDER).generator().permutation(len(rows)))
         for i, mine in enumerate(rows[order].split(training.batch_size)[:batches]):
             step = epoch * batches + i
             for group in optimizer.param_groups:
@@ -118,7 +118,7 @@ def train_step(
     """Take one step on some rows; key is that of (seed, 0, 0, step)."""
     x, y = data.batch(rows, key)
     plan = vicinity.plan(len(y), y, x, step=key.step, epoch=epoch, seed=key.seed, rank=0, worker=0)
-    with fork_rng(key._replace(stream=_DROPOUT)):
+    with fork_rng(key._replace(stream=Stream.DROPOUT)):
         out = model(plan(x))
     loss = F.cross_entropy(out, plan.target(y))
     optimizer.zero_grad()

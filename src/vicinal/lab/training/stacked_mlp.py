@@ -31,11 +31,11 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from vicinal.keyed import Key
+from vicinal.lab.streams import Stream
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
 # streams of a run's key beside those of its plans, which count up from 0
-_ORDER, _INIT = 2**63, 2**63 + 1
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class StackedMLP:
 
 
 def _initial(seed: int, layers: list[tuple[int, int]]) -> list[tuple[Tensor, Tensor]]:
-    generator = Key(seed, 0, 0, 0, _INIT).generator()
+    generator = Key(seed, 0, 0, 0, Stream.STACKED_WEIGHTS).generator()
     drawn = []
     for fan_in, fan_out in layers:
         bound = 1 / math.sqrt(fan_in)
@@ -160,7 +160,7 @@ def _initial(seed: int, layers: list[tuple[int, int]]) -> list[tuple[Tensor, Ten
 
 def order(seed: int, epoch: int, rows: int) -> np.ndarray:
     """Return the order of the training rows in one epoch, int64 [rows]: a pure function of its arguments."""
-    return Key(seed, 0, 0, epoch, _ORDER).generator().permutation(rows)
+    return Key(seed, 0, 0, epoch, Stream.ORDER).generator().permutation(rows)
 
 
 def train(
