@@ -33,6 +33,7 @@ from vicinal import keyed
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.statistics import Interval
+from vicinal.lab.streams import Stream
 
 ALPHAS = (0.1, 0.4, 1.0)
 HEADLINE = 1.0  # the alpha whose conflict is laid beside what was measured
@@ -42,7 +43,6 @@ DRAWS = 5000
 
 EVIDENCE = Path(__file__).with_name("intrusion.json")  # written by `python -m vicinal.lab.paper.intrusion`
 
-_STREAM = int.from_bytes(b"diag")  # no other draw of the same seed meets these numbers
 _BLOCK = 2**21  # distances held at a time
 
 
@@ -129,7 +129,7 @@ def measure(
 
     """
     _check(alphas, name, len(labels), rows, draws)
-    key = Key(seed, 0, 0, 0, _STREAM)
+    key = Key(seed, 0, 0, 0, Stream.DIAGNOSE)
     part = key.fold(0).generator().permutation(len(labels))[:rows]
     x, y = inputs[part].astype(np.float64), labels[part].astype(np.int64)
     if (x == x[0]).all():

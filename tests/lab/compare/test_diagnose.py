@@ -18,6 +18,7 @@ from vicinal.lab.compare import diagnose
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
+from vicinal.lab.streams import Stream
 
 EVIDENCE = {
     "date": "2001-02-03",
@@ -57,7 +58,7 @@ def mixed_table() -> Table:
 
 def by_loop(table: Table, alphas: tuple[float, ...], seed: int, rows: int, draws: int, parents_too: bool = False):
     """The definition, a draw at a time: for each alpha (conflicts, thirds, distances), and the unmixed distances."""
-    key = Key(seed, 0, 0, 0, intrusion._STREAM)
+    key = Key(seed, 0, 0, 0, Stream.DIAGNOSE)
     part = key.fold(0).generator().permutation(len(table))[:rows]
     x = Encoding.fit(table, np.arange(len(table))).inputs(table)[part].astype(np.float64)
     y = table.target[part]

@@ -19,6 +19,7 @@ from vicinal.lab.data import class_folder, decoding, images, loader
 from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
+from vicinal.lab.streams import Stream
 
 Data = Callable[[str], Path]
 Pixels = np.ndarray
@@ -221,7 +222,7 @@ def test_law_of_the_crops() -> None:
 
 
 def test_kept_crops() -> None:
-    crops = [decoding.random_crop(375, 500, Key(3, 0, 0, (2 << 32) + i, loader._CROP).generator()) for i in range(3)]
+    crops = [decoding.random_crop(375, 500, Key(3, 0, 0, (2 << 32) + i, Stream.CROP).generator()) for i in range(3)]
     assert [tuple(crop) for crop in crops] == [  # a change of these changes every recorded result
         (33, 66, 279, 334, False),
         (67, 159, 235, 228, False),

@@ -16,6 +16,7 @@ from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, decoding, loader
 from vicinal.lab.data.loader import Reader
 from vicinal.lab.errors import UserError
+from vicinal.lab.streams import Stream
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.Cl
     for row, image in zip(rows.tolist(), x, strict=True):
         width, height = Image.open(io.BytesIO(files.read(row))).size
         # of (seed, step, row): not of the rank, the worker or the place in the batch
-        crop = decoding.random_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, loader._CROP).generator())
+        crop = decoding.random_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, Stream.CROP).generator())
         assert torch.equal(image, alone(files, row, crop, 24))
     plain = Reader(files, 24, loader.resized).batch(rows[:2], None)
     assert torch.equal(plain[0], alone(files, 36, decoding.central_crop(76, 14, 224 / 256), 24))

@@ -29,6 +29,7 @@ from vicinal.lab.paper import cost, interpolation, plots, report, reproduce, toy
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.study import Job, Published, Requirements, Row, Study, agreement
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import knn, loop, runs, stacked_mlp
 from vicinal.lab.training.distributed import Processes as Alone
 
@@ -584,10 +585,10 @@ def small(**changes: Any) -> Recipe:
 def plain(recipe: Recipe, step_of: Any) -> dict[str, torch.Tensor]:
     """Train an epoch by hand; `step_of(model, data, rows, step)` gives the loss of a step."""
     data, _ = loading.load(recipe)
-    with loop.fork_rng(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+    with loop.fork_rng(v.Key(0, 0, 0, 0, Stream.WEIGHTS)):
         model = models.build("small", 10)
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    order = v.Key(0, 0, 0, 0, loop._ORDER).generator().permutation(len(data))
+    order = v.Key(0, 0, 0, 0, Stream.ORDER).generator().permutation(len(data))
     for step, rows in enumerate(torch.from_numpy(order).split(16)):
         sgd.zero_grad()
         step_of(model, data, rows, step).backward()
@@ -1058,7 +1059,8 @@ def test_what_was_not_run_says_what_it_needs(tmp_path: Path) -> None:
     html, markdown = (path.read_text() for path in report.write(tmp_path, None, "command"))
     for study in reproduce.STUDIES:
         assert (
-            f"vicinal reproduce {study.name} --scale small</code> needs data: {study.requirements('small').data}" in html
+            f"vicinal reproduce {study.name} --scale small</code> needs data: {study.requirements('small').data}"
+            in html
         )
     published = sum(row.published is not None for study in reproduce.STUDIES for row in study.rows("small", {}))
     assert f"{published} not run" in markdown

@@ -25,6 +25,7 @@ from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import checkpoint, distributed, loop, runs
 from vicinal.lab.training import simple as plainest
 from vicinal.lab.training.distributed import Processes
@@ -91,12 +92,12 @@ def test_the_loop_is_the_plain_loop(images: Path, tmp_path: Path) -> None:
     what = recipe(images, epochs=2, momentum=0.8, weight_decay=0.01)
     loop.train(what, tmp_path / "run", ALONE)
     data, _ = loading.load(what)
-    with loop.fork_rng(v.Key(0, 0, 0, 0, loop._WEIGHTS)):
+    with loop.fork_rng(v.Key(0, 0, 0, 0, Stream.WEIGHTS)):
         model = models.build("small", 3)
     sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
     mixup, step = v.Mixup(1.0, seed=what.seed), 0
     for epoch in range(2):
-        order = v.Key(0, 0, 0, epoch, loop._ORDER).generator().permutation(len(data))
+        order = v.Key(0, 0, 0, epoch, Stream.ORDER).generator().permutation(len(data))
         for rows in torch.from_numpy(order).split(8):
             x, y = data.batch(rows, v.Key(0, 0, 0, step))
             plan = mixup.plan(len(y), step=step)

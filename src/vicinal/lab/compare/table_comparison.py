@@ -1,4 +1,4 @@
-"""The comparison on a table: all runs of some seeds are trained at once, as one fleet of small models."""
+"""The comparison on a table: all runs of some seeds are trained at once, as one stack of small models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,157 +19,158 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Comparison, RunId, Tick
+from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.results import Curve, DataInfo, Kind, ModelInfo, ReliabilityBins, RunRecord, Scores, TableInfo
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.models.mlp import MLP
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
 
-FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
-_PERTURB = 2**63 + 2  # the stream of the perturbation of test inputs, beside those of the fleet
+FLEET = 20  # runs trained together: more leave the cache (docs/performance.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
+_QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
 
 @dataclass(frozen=True)
-class TableComparison(Comparison[TableSettings]):
+class TableComparison(Comparison[Table, TableSettings]):
     """A comparison on a table."""
 
-    table: Table
+    data: Table
     settings: TableSettings
 
     @property
-    def name(self) -> str:
-        """The table's."""
-        return self.table.name
-
-    @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """A table."""
         return "table"
 
     @property
-    def task(self) -> str:
-        """The table's."""
-        return self.table.task
+    def steps_per_epoch(self) -> int:
+        """Number of steps per epoch; the last batch may be short."""
+        return math.ceil(self.sizes[0] / self.settings.batch_size)
 
     @property
-    def classes(self) -> int:
-        """Number of classes; 0 for regression."""
-        return len(self.table.classes)
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Numbers of training, validation and test rows."""
-        rows = split(self.table, 0)
-        return len(rows.train), len(rows.validation), len(rows.test)
-
-    @property
-    def epochs(self) -> int:
-        """Of every run."""
-        return self.settings.budget(math.ceil(self.sizes[0] / self.settings.batch))
-
-    @property
-    def training(self) -> stacked_mlp.Training:
+    def training(self) -> stacked_mlp.MLPTraining:
         """How every run is trained."""
-        settings = self.settings
-        rates = settings.learning_rate, settings.weight_decay
-        return stacked_mlp.Training(self.epochs, settings.batch, settings.hidden, *rates, settings.patience)
+        s = self.settings
+        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, s.weight_decay, s.patience)
 
-    def data_fingerprint(self) -> str:
-        """Give the table's."""
-        return self.table.fingerprint()
+    @cached_property
+    def _inputs(self) -> int:
+        return Encoding.fit(self.data, split(self.data, 0).train).width
 
-    def few(self) -> tuple[Tensor, Tensor]:
-        """Give the first batch of seed 0's training rows."""
-        train = Prepared.of(self, [0]).train
-        return train.inputs[0, : self.settings.batch], train.targets[0, : self.settings.batch]
+    @property
+    def _parameters(self) -> int:
+        widths = [self._inputs, *self.settings.hidden, self.classes or 1]
+        return sum((a + 1) * b for a, b in pairwise(widths))
 
-    def pieces(self, missing: Sequence[RunId], jobs: int) -> list[list[RunId]]:
-        """Cut the runs into fleets of whole seeds."""
+    def data_info(self) -> DataInfo:
+        """Return what results.json says of the table."""
+        table = self.data
+        columns = len(table.number_names), len(table.category_names)
+        return DataInfo(
+            name=table.name,
+            kind="table",
+            task=self.task,
+            source=table.source,
+            examples=len(table),
+            sha256=self.data_digest,
+            target=table.target_name,
+            classes=list(table.classes),
+            class_counts=[int((table.target == i).sum()) for i in range(self.classes)],
+            table=TableInfo(*columns, inputs=self._inputs, missing_cells=table.missing_cells),
+        )
+
+    def model_info(self) -> ModelInfo:
+        """Return what results.json says of the model and its training."""
+        optimizer = "AdamW" if self.settings.weight_decay else "Adam"
+        return ModelInfo("mlp", list(self.settings.hidden), self._parameters, optimizer, "constant")
+
+    def sample_batch(self) -> tuple[Tensor, Tensor]:
+        """Return the first batch of seed 0's training rows."""
+        train = SeedSplits.of(self, [0]).train
+        return train.inputs[0, : self.settings.batch_size], train.targets[0, : self.settings.batch_size]
+
+    def is_quick(self, runs: int) -> bool:
+        """Return True if training `runs` runs takes less time than starting worker processes."""
+        steps = runs * self.epochs * self.steps_per_epoch
+        return steps * self.settings.batch_size * self._parameters < _QUICK
+
+    def chunks(self, missing: Sequence[RunId], processes: int) -> list[list[RunId]]:
+        """Cut the runs into stacks of whole seeds."""
         seeds = list(dict.fromkeys(seed for _, seed in missing))
-        chunks = _chunks(seeds, len(self.methods), jobs)
-        return [[name for name in missing if name[1] in chunk] for chunk in chunks]
+        chunks = _chunks(seeds, len(self.methods), processes)
+        return [[run for run in missing if run[1] in chunk] for chunk in chunks]
 
-    def train(self, runs: Sequence[RunId], tick: Tick | None = None) -> list[dict[str, Any]]:
-        """Train and measure some runs, all as one fleet."""
-        return _train(self, runs, tick)
+    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
+        """Train and measure some runs, all as one stack."""
+        return _Stack(self, runs, on_epoch).train()
 
-    def model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone, for so many epochs; give the state of its `MLP`."""
+    def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
+        """Train one run alone for `epochs` epochs, and return the state of its `MLP`."""
         training = replace(self.training, epochs=epochs, patience=None)
-        prepared = Prepared.of(self, [seed])
+        splits = SeedSplits.of(self, [seed])
         with _last_row_may_be_alone():
-            run = stacked_mlp.MLPRun(0, seed, self.method(method).vicinity)
-            models = stacked_mlp.train([run], prepared.train, self.classes, training).models
+            run = MLPRun(0, seed, self.method(method).parsed)
+            models = stacked_mlp.train([run], splits.train, self.classes, training).models
         return {name: tensor.numpy() for name, tensor in models.state_dict(0).items()}
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
-        """Write a `Predictor`."""
-        encoding = Encoding.fit(self.table, split(self.table, seed).train)
+        """Write a `Predictor`, and return the lines of Python that use it."""
+        encoding = Encoding.fit(self.data, split(self.data, seed).train)
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
-        return "\n".join(
-            [
-                "import polars",
-                "from vicinal.lab.compare.predictor import Predictor",
-                f"predictor = Predictor.load({path.as_posix()!r})",
-                'rows = polars.read_csv("new_rows.csv")  # the columns of the training table',
-                "print(predictor.predict(rows))",
-            ]
+        return (
+            "import polars\n"
+            "from vicinal.lab.compare.predictor import Predictor\n"
+            f"predictor = Predictor.load({path.as_posix()!r})\n"
+            'rows = polars.read_csv("new_rows.csv")  # the columns of the training table\n'
+            "print(predictor.predict(rows))"
         )
 
-    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Give what results.json says of the table, and of the model and its training."""
-        table, training = self.table, self.training
-        data = {
-            "source": table.source,
-            "numbers": len(table.number_names),
-            "categories": len(table.category_names),
-            "inputs": Encoding.fit(table, split(table, 0).train).width,
-            "target": table.target_name,
-            "classes": list(table.classes),
-            "class_counts": [int((table.target == i).sum()) for i in range(self.classes)],
-            "missing_cells": table.missing_cells,
-        }
-        protocol = {
-            "steps": training.steps(self.sizes[0]),
-            "hidden": list(training.hidden),
-            "optimizer": "AdamW" if training.weight_decay else "Adam",
-        }
-        return data, protocol
 
-
-def _chunks(seeds: Sequence[int], methods: int, jobs: int) -> list[list[int]]:
-    """Cut the seeds into fleets of about equal size, as many as fill the processes evenly."""
+def _chunks(seeds: Sequence[int], methods: int, processes: int) -> list[list[int]]:
+    """Cut the seeds into stacks of about equal size, as many as fill the processes evenly."""
     if not seeds:
         return []
     count = math.ceil(len(seeds) * methods / FLEET)
-    count = min(len(seeds), math.ceil(count / jobs) * jobs)
+    count = min(len(seeds), math.ceil(count / processes) * processes)
     bounds = [round(i * len(seeds) / count) for i in range(count + 1)]
     return [list(seeds[a:b]) for a, b in pairwise(bounds)]
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """The splits of some seeds as tensors."""
+class SeedSplits:
+    """Splits of some seeds as tensors.
 
-    train: stacked_mlp.StackedSplit
-    clean: stacked_mlp.StackedSplit  # the training rows with the labels they had before label noise
-    validation: stacked_mlp.StackedSplit
-    test: stacked_mlp.StackedSplit
-    perturbed: stacked_mlp.StackedSplit | None
+    Args:
+        train: with the label noise asked for.
+        clean: the training rows with the labels they had before.
+        validation: with label noise too.
+        test: without.
+        perturbed: the test rows with noise on their inputs, where asked for.
+        encodings: one per seed.
+
+    """
+
+    train: StackedSplit
+    clean: StackedSplit
+    validation: StackedSplit
+    test: StackedSplit
+    perturbed: StackedSplit | None
     encodings: list[Encoding]
 
     @staticmethod
-    def of(study: TableComparison, seeds: Sequence[int]) -> Prepared:
+    def of(comparison: TableComparison, seeds: Sequence[int]) -> SeedSplits:
         """Split, encode and, where asked, corrupt the table for each seed."""
-        table, settings = study.table, study.settings
+        table, settings = comparison.data, comparison.settings
         parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         encodings = []
         for seed in seeds:
@@ -176,9 +178,10 @@ class Prepared:
             encoding = Encoding.fit(table, rows.train)
             x, clean = encoding.inputs(table), encoding.targets(table)
             noisy = clean
-            if settings.noise:
+            if settings.label_noise:
                 known = np.concatenate([rows.train, rows.validation])
-                noisy = encoding.targets(replace(table, target=corrupt_labels(table, known, settings.noise, seed)))
+                corrupted = corrupt_labels(table, known, settings.label_noise, seed)
+                noisy = encoding.targets(replace(table, target=corrupted))
             for name, of, y in (
                 ("train", rows.train, noisy),
                 ("clean", rows.train, clean),
@@ -186,83 +189,77 @@ class Prepared:
                 ("test", rows.test, clean),
             ):
                 parts.setdefault(name, []).append((x[of], y[of]))
-            if settings.perturb is not None:
-                noise = Key(seed, 0, 0, 0, _PERTURB).generator().standard_normal((len(rows.test), x.shape[1]))
-                shifted = x[rows.test] + (settings.perturb * noise).astype(np.float32)
+            if settings.input_noise is not None:
+                noise = Key(seed, 0, 0, 0, Stream.INPUT_NOISE).generator().standard_normal((len(rows.test), x.shape[1]))
+                shifted = x[rows.test] + (settings.input_noise * noise).astype(np.float32)
                 parts.setdefault("perturbed", []).append((shifted, clean[rows.test]))
             encodings.append(encoding)
         stacked = {name: _stack(pairs) for name, pairs in parts.items()}
-        return Prepared(**{"perturbed": None, **stacked}, encodings=encodings)
+        return SeedSplits(**{"perturbed": None, **stacked}, encodings=encodings)
 
     @property
     def scales(self) -> list[float]:
-        """For each seed, the unit of the standardized regression target; 1 for classification."""
+        """Unit of the standardized regression target for each seed; 1 for classification."""
         return [encoding.target_sd for encoding in self.encodings]
 
 
-def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> stacked_mlp.StackedSplit:
-    return stacked_mlp.StackedSplit(
-        torch.from_numpy(np.stack([x for x, _ in pairs])), torch.from_numpy(np.stack([y for _, y in pairs]))
-    )
+def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> StackedSplit:
+    x, y = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
+    return StackedSplit(x, y)
 
 
-def _train(study: TableComparison, names: Sequence[RunId], tick: Tick | None) -> list[dict[str, Any]]:
-    seeds = list(dict.fromkeys(seed for _, seed in names))
-    prepared, training = Prepared.of(study, seeds), study.training
-    runs = [stacked_mlp.MLPRun(seeds.index(seed), seed, study.method(method).vicinity) for method, seed in names]
-    points = comparison.curve_points(training.epochs)
-    curve_rows = stacked_mlp.StackedSplit(
-        prepared.train.inputs[:, :_CURVE_ROWS], prepared.train.targets[:, :_CURVE_ROWS]
-    )
-    curves: list[dict[str, list[float]]] = [{} for _ in runs]
-    measuring = 0.0
+class _Stack:
+    """Some runs, trained and measured together."""
 
-    def measure_all(
-        models: stacked_mlp.StackedMLP,
-        of: Sequence[stacked_mlp.MLPRun],
-        part: stacked_mlp.StackedSplit,
-        detail: bool = False,
-    ) -> list[dict[str, Any]]:
-        return evaluate(models, of, part, study.classes, prepared.scales, detail)
+    def __init__(self, study: TableComparison, names: Sequence[RunId], on_epoch: OnEpoch) -> None:
+        seeds = list(dict.fromkeys(seed for _, seed in names))
+        self.study, self.names, self.on_epoch = study, names, on_epoch
+        self.splits, self.training = SeedSplits.of(study, seeds), study.training
+        self.runs = [MLPRun(seeds.index(seed), seed, study.method(method).parsed) for method, seed in names]
+        self.points = comparison.curve_points(self.training.epochs)
+        self.curves: list[Curve] = [{} for _ in names]
+        train = self.splits.train
+        self.curve_rows = StackedSplit(train.inputs[:, :_CURVE_ROWS], train.targets[:, :_CURVE_ROWS])
+        self.measuring = 0.0  # seconds
 
-    def after_epoch(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:
-        nonlocal measuring
-        if epoch in points:
+    def train(self) -> list[RunRecord]:
+        """Train all runs; return a record of each."""
+        splits, training = self.splits, self.training
+        start = time.perf_counter()
+        score = None if training.patience is None else self._score
+        with _last_row_may_be_alone():
+            models, epochs = stacked_mlp.train(
+                self.runs, splits.train, self.study.classes, training, self._after_epoch, score
+            )
+        seconds = (time.perf_counter() - start - self.measuring) / len(self.runs)
+        train, validation = (self._measure(models, self.runs, part) for part in (splits.clean, splits.validation))
+        test, bins = self._measure_test(models)
+        noisy = splits.perturbed
+        perturbed = [None] * len(self.runs) if noisy is None else self._measure(models, self.runs, noisy)
+        columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, strict=True)
+        return [RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)]
+
+    def _measure(self, models: StackedMLP, runs: Sequence[MLPRun], part: StackedSplit) -> list[Scores]:
+        return evaluate(models, runs, part, self.study.classes, self.splits.scales)
+
+    def _measure_test(self, models: StackedMLP) -> tuple[list[Scores], list[ReliabilityBins | None]]:
+        measured = evaluate(models, self.runs, self.splits.test, self.study.classes, self.splits.scales, True)
+        bins = [scores.pop("reliability", None) for scores in measured]
+        return measured, [None if of is None else ReliabilityBins(**of) for of in bins]
+
+    def _after_epoch(self, epoch: int, models: StackedMLP, active: list[int]) -> None:
+        if epoch in self.points:
             start = time.perf_counter()
-            mine = [runs[i] for i in active]
-            measured = (measure_all(models, mine, part) for part in (curve_rows, prepared.validation))
-            for i, train, valid in zip(active, *measured, strict=True):
-                comparison.add_point(curves[i], epoch, train, valid)
-            measuring += time.perf_counter() - start
-        if tick is not None:
-            tick(len(active))
+            mine = [self.runs[i] for i in active]
+            measured = (self._measure(models, mine, part) for part in (self.curve_rows, self.splits.validation))
+            for i, train, validation in zip(active, *measured, strict=True):
+                comparison.add_point(self.curves[i], epoch, train, validation)
+            self.measuring += time.perf_counter() - start
+        self.on_epoch(len(active))
 
-    def to_stop(models: stacked_mlp.StackedMLP, of: Sequence[stacked_mlp.MLPRun]) -> list[float]:
-        measure = "nll" if study.classes else "rmse"
-        return [score[measure] for score in measure_all(models, of, prepared.validation)]
-
-    start = time.perf_counter()
-    waiting = None if training.patience is None else to_stop
-    with _last_row_may_be_alone():
-        models, epochs = stacked_mlp.train(runs, prepared.train, study.classes, training, after_epoch, waiting)
-    seconds = (time.perf_counter() - start - measuring) / len(runs)
-    train, valid = measure_all(models, runs, prepared.clean), measure_all(models, runs, prepared.validation)
-    test = measure_all(models, runs, prepared.test, detail=True)
-    perturbed = None if prepared.perturbed is None else measure_all(models, runs, prepared.perturbed)
-    return [
-        {
-            "method": method,
-            "seed": seed,
-            "seconds": seconds,
-            "epochs": epochs[i],
-            "train": train[i],
-            "validation": valid[i],
-            "test": test[i],
-            "perturbed": None if perturbed is None else perturbed[i],
-            "curve": curves[i],
-        }
-        for i, (method, seed) in enumerate(names)
-    ]
+    def _score(self, models: StackedMLP, runs: Sequence[MLPRun]) -> list[float]:
+        measure = "nll" if self.study.classes else "rmse"
+        return [scores[measure] for scores in self._measure(models, runs, self.splits.validation)]
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab.streams import Stream
 
-_STREAM = int.from_bytes(b"augment")  # no vicinity draws from it: its parts are numbered from 0
 _CHUNK = 1024  # images at a time: the positions take 8 bytes a pixel
 
 FILLS = ("zero", "reflect")
@@ -62,7 +62,7 @@ class CropFlip:
 
     def draw(self, n: int, key: Key) -> Shifts:
         """Draw for n images: a pure function of the key, whose `stream` plays no part."""
-        generator = key._replace(stream=_STREAM).generator()
+        generator = key._replace(stream=Stream.AUGMENT).generator()
         top, left = generator.integers(0, 2 * self.pad + 1, size=(2, n))
         flip = generator.random(n) < (0.5 if self.flip else 0.0)
         return Shifts(torch.from_numpy(top), torch.from_numpy(left), torch.from_numpy(flip))

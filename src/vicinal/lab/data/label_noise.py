@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from vicinal.lab.data.splits import Labeled, keyed
 from vicinal.lab.errors import UserError
-
-_STREAM = int.from_bytes(b"noise")
+from vicinal.lab.streams import Stream
 
 
 def corrupt_labels(
@@ -42,7 +41,7 @@ def corrupt_labels(
     rows = np.unique(np.asarray(rows, dtype=np.int64))
     if len(rows) and not (rows[0] >= 0 and rows[-1] < n):
         raise IndexError(f"rows must lie in [0, {n}), got {rows[0]} to {rows[-1]}")
-    rng = keyed(seed, _STREAM)
+    rng = keyed(seed, Stream.LABEL_NOISE)
     # Drawn for all rows, so that a row's fate does not hang on which others are given.
     chosen = rows[rng.random(n)[rows] < fraction]
     target = table.target.copy()

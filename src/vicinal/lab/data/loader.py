@@ -22,8 +22,8 @@ from vicinal.keyed import Key
 from vicinal.lab.data import decoding
 from vicinal.lab.data.decoding import Crop, Pixels
 from vicinal.lab.errors import UserError
+from vicinal.lab.streams import Stream
 
-_CROP = int.from_bytes(b"picture")  # a stream that no vicinity draws from: its parts are numbered from 0
 _KEEP = 224 / 256  # the center crop's share of the shorter side (He et al. 2016; the paper's section 3.1)
 _CHUNK = 8  # images a thread does in one go
 _AHEAD = 2  # batches that are being read while one is used
@@ -74,7 +74,7 @@ def resized(row: int, key: Key | None, height: int, width: int) -> Crop:
     if key is None:
         return decoding.central_crop(height, width, _KEEP)
     # neither the rank nor the place in the batch: the same image in the same step is cut the same way by any job
-    one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, _CROP)
+    one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, Stream.CROP)
     return decoding.random_crop(height, width, one.generator())
 
 

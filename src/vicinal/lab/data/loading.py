@@ -22,9 +22,8 @@ from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.data.splits import split_labels
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 
-_NOISE = 2**63 + 3  # stream of the label noise
-_SOME = 2**63 + 6  # stream of which training examples a recipe takes, and of which the mean color is taken
 _SPLIT_SEED = 0  # of a folder's parts, the same for every seed of a recipe
 _IN_MEMORY = 2 * 2**30  # bytes of a folder's images, of all parts together; of more, they are read in each epoch
 _CPU = torch.device("cpu")
@@ -406,12 +405,12 @@ def colors(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _some(n: int, k: int) -> Tensor:
     """Choose k of n rows, the same ones always, in their order: examples of a folder are sorted by class."""
-    return torch.from_numpy(Key(0, 0, 0, 0, _SOME).generator().permutation(n)[:k]).sort().values
+    return torch.from_numpy(Key(0, 0, 0, 0, Stream.SUBSET).generator().permutation(n)[:k]).sort().values
 
 
 def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
     """Give labels int64 [n] of which each is, with probability `share`, one of all classes at random (section 3.4)."""
-    generator = Key(seed, 0, 0, 0, _NOISE).generator()
+    generator = Key(seed, 0, 0, 0, Stream.RECIPE_LABEL_NOISE).generator()
     chosen = torch.from_numpy(generator.random(len(labels)) < share)
     drawn = torch.from_numpy(generator.integers(0, classes, len(labels)))
     return torch.where(chosen, drawn, labels)
@@ -419,4 +418,4 @@ def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
 
 def corrupted_mask(n: int, share: float, seed: int) -> Tensor:
     """Give which of n labels `corrupt` replaces, bool [n]: those whose random label is the true one count, too."""
-    return torch.from_numpy(Key(seed, 0, 0, 0, _NOISE).generator().random(n) < share)
+    return torch.from_numpy(Key(seed, 0, 0, 0, Stream.RECIPE_LABEL_NOISE).generator().random(n) < share)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab.errors import UserError
-
-_STREAM = int.from_bytes(b"split")  # the second half of the key: no other draw of the same seed meets these numbers
+from vicinal.lab.streams import Stream
 
 
 class Labeled(Protocol):
@@ -75,7 +74,7 @@ def split(table: Labeled, seed: int, *, validation: float = 0.2, test: float = 0
     if n_train < needed:
         raise UserError(f"{n_train} training rows cannot hold an example of {needed} classes: give smaller shares")
 
-    rng = keyed(seed, _STREAM)
+    rng = keyed(seed, Stream.SPLIT)
     order = _stratified(table.target.astype(np.int64), rng) if table.classes else rng.permutation(n)
     parts = np.split(order.astype(np.int64), [sizes["test"], sizes["test"] + sizes["validation"]])
     test_rows, validation_rows, train_rows = (rng.permutation(part) for part in parts)

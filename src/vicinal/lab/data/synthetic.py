@@ -10,11 +10,10 @@ from torch import Tensor
 from vicinal.keyed import Key
 from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.table import Table
+from vicinal.lab.streams import Stream
 
 INNER, OUTER = 256, 102  # points, counted in the paper's figure
 RATIO, SPREAD = 0.30, 0.05  # radius of the inner ring, and sd of the radii, in radii of the outer one
-
-_STREAM = int.from_bytes(b"drawn")  # of the draws; no vicinity draws from it
 
 
 def rings(seed: int) -> tuple[Tensor, Tensor]:
@@ -55,7 +54,9 @@ def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDat
     """Draw images uint8 [n, 3, side, side]: a class is a color, under noise."""
     generator = _generator(seed)
     labels = np.arange(n) % classes
-    colors = np.random.Generator(np.random.Philox(_STREAM)).uniform(0, 255, (classes, 3, 1, 1))  # of every seed
+    colors = np.random.Generator(np.random.Philox(Stream.SYNTHETIC)).uniform(
+        0, 255, (classes, 3, 1, 1)
+    )  # of every seed
     noisy = colors[labels] + generator.normal(0, 40, (n, 3, side, side))
     names = tuple(f"color {i}" for i in range(classes))
     return ImageDataset(_bytes(noisy), torch.from_numpy(labels), names, "synthetic images")
@@ -72,7 +73,7 @@ def audio(n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def _generator(seed: int) -> np.random.Generator:
-    return Key(seed, 0, 0, 0, _STREAM).generator()
+    return Key(seed, 0, 0, 0, Stream.SYNTHETIC).generator()
 
 
 def _bytes(values: NDArray[np.float64]) -> Tensor:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from vicinal.keyed import Key
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.streams import Stream
 
 Ids = NDArray[np.int64]
 
-_STREAM = int.from_bytes(b"toy")  # no other draw of the same seed meets these numbers
 
 BLOB_INPUTS = 10
 BETWEEN_SD = 0.3  # of the classes of `between`, whose outer two lie 2 apart
@@ -60,7 +60,7 @@ class Family:
             A checked table for classification, rows in random order, named as "rings 0.5".
 
         """
-        generator = Key(seed, 0, 0, 0, _STREAM).generator()
+        generator = Key(seed, 0, 0, 0, Stream.TOY).generator()
         y = generator.permutation(np.arange(rows) % self.classes)
         x = self.draw(generator, y, value)
         columns: dict[str, Numbers | Texts] = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])}

@@ -25,6 +25,7 @@ from vicinal.lab.paper import plots
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
 from vicinal.lab.paper.study import Job, Published, Requirements, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed, loop, recipes, runs
 
 # error in % of ImageNet's validation images, ResNet-101: (setting, answers, attack, method)
@@ -57,7 +58,6 @@ _PAIRS = {
 _MODELS = ("erm-1", "erm-2", "mixup")
 _CLEAN = {"erm-1": "ERM, the first", "erm-2": "ERM, the second", "mixup": "mixup"}
 
-_TOY = 2**63 + 8  # the stream of the smoke size's images
 _TOY_CLASSES, _TOY_TRAIN, _TOY_VAL, _TOY_SIDE = 10, 8, 4, 24
 
 
@@ -321,7 +321,7 @@ def _toy(folder: Path) -> Path:
     """Draw ten classes of small images, told apart by a pattern of each, below `folder`; once."""
     if folder.exists():
         return folder
-    draw = Key(0, 0, 0, 0, _TOY).generator()
+    draw = Key(0, 0, 0, 0, Stream.SYNTHETIC_ATTACKED).generator()
     partial_folder = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     for label in range(_TOY_CLASSES):

@@ -22,9 +22,8 @@ import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed
-
-_STREAM = int.from_bytes(b"cost")
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
 
     """
     device = distributed.device()
-    generator = Key(0, 0, 0, 0, _STREAM).generator()
+    generator = Key(0, 0, 0, 0, Stream.COST).generator()
     x = torch.from_numpy(generator.standard_normal(case.shape, dtype="float32")).to(device)
     y = torch.from_numpy(generator.integers(0, case.classes, case.shape[0])).to(device)
     model = models.build(case.model, case.classes).to(device)

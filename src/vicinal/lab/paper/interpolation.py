@@ -23,11 +23,11 @@ from vicinal.lab.paper.cifar import scaled
 from vicinal.lab.paper.study import Published, Requirements, Results, Row, Scale
 from vicinal.lab.paper.training import Cell, TrainingStudy, quick
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed, runs
 
 LAMBDAS = tuple(round(i / 20, 2) for i in range(21))
 PAIRS = 1000
-_STREAM = int.from_bytes(b"between")  # of the choice of pairs
 _BATCH = 250
 
 # digitized from figure 2, at these lambdas: misses, %, and gradient norms
@@ -89,7 +89,7 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
     """Draw pairs of different examples among n, int64 [count] each; the same for every model."""
     if n < 2:
         raise UserError(f"pairs are drawn from 2 examples or more, found {n}")
-    generator = Key(seed, 0, 0, 0, _STREAM).generator()
+    generator = Key(seed, 0, 0, 0, Stream.INTERPOLATION).generator()
     first = generator.integers(0, n, count)
     second = (first + generator.integers(1, n, count)) % n
     return torch.from_numpy(first), torch.from_numpy(second)

@@ -30,6 +30,7 @@ from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
@@ -44,7 +45,6 @@ TOY_ROWS = 1000  # the table that the indicator sees; as in a comparison, 60 % o
 TOY_TRAIN, TOY_VALIDATION, TOY_TEST = 600, 200, 2000  # each seed draws its own table
 
 RESAMPLED = 2000  # bootstrap samples
-_STREAM = int.from_bytes(b"prem")
 
 
 @dataclass(frozen=True)
@@ -328,7 +328,7 @@ def rank_correlation(sets: Sequence[Mapping[str, Any]], indicator: str = "confli
     for one in sets:
         groups.setdefault(one["family"], []).append(one)
     clusters = list(groups.values())
-    generator = Key(0, 0, 0, 0, _STREAM).generator()
+    generator = Key(0, 0, 0, 0, Stream.INTRUSION).generator()
     sampled = [
         rho([one for i in generator.integers(len(clusters), size=len(clusters)) for one in clusters[i]])
         for _ in range(RESAMPLED)

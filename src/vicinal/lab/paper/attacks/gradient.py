@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab.paper.attacks.model import as_float, eval_mode
+from vicinal.lab.streams import Stream
 
 Label = Literal["true", "predicted"]
-
-_START = 2**63 + 6  # the stream of PGD's first points
 
 
 class Attack(Protocol):
@@ -153,7 +152,11 @@ class PGD:
             label = _labels(model, x, y, self.label)
             least = x.new_full((len(x),), -math.inf, dtype=torch.float64)
             for restart in range(self.restarts):
-                draw = Key(self.seed, 0, 0, batch, _START + 8 * restart).generator().uniform(-1, 1, tuple(x.shape))
+                draw = (
+                    Key(self.seed, 0, 0, batch, Stream.PGD_START + 8 * restart)
+                    .generator()
+                    .uniform(-1, 1, tuple(x.shape))
+                )
                 start = x + self.epsilon * torch.from_numpy(draw).to(x)
                 found = _climb(model, start, x, label, self.epsilon, step, self.steps)
                 with torch.no_grad():

@@ -16,8 +16,8 @@ from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.attacks.gradient import box, checked
 from vicinal.lab.paper.attacks.model import eval_mode
+from vicinal.lab.streams import Stream
 
-_SEED = 2**63 + 7  # the stream of AutoAttack's seed
 _CLASSES = 10  # the standard version aims at nine other classes
 
 
@@ -63,7 +63,7 @@ class AutoAttack:
         pixels = checked(x, y)
         if not len(pixels):
             return pixels
-        seed = int(Key(self.seed, 0, 0, batch, _SEED).generator().integers(2**31))
+        seed = int(Key(self.seed, 0, 0, batch, Stream.AUTOATTACK).generator().integers(2**31))
         with eval_mode(model), torch.inference_mode(False), _contained(model):
             with torch.no_grad():
                 classes = model(pixels[:1]).shape[1]
