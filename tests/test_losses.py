@@ -615,11 +615,11 @@ LOGITS = torch.randn(3, CLASSES, generator=generator(20))
         ),
         (lambda: F.nll_loss(LOGITS, Y, reduction="batchmean"), ValueError, r"got 'batchmean'"),
         (lambda: F.cross_entropy(LOGITS, Y, label_smoothing=1.5), ValueError, r"in \[0, 1\], got 1\.5"),
-        (lambda: F.cross_entropy(LOGITS[0], Y), ValueError, r"logits \[4\] do not fit class ids \[3\]"),
-        (lambda: F.cross_entropy(LOGITS[:2], Y), ValueError, r"logits \[2, 4\] do not fit class ids \[3\]"),
-        (lambda: F.cross_entropy(LOGITS[:1], Y), ValueError, r"logits \[1, 4\] do not fit class ids \[3\]"),
-        (lambda: F.cross_entropy(LOGITS[:, :, None], Y), ValueError, r"\[3, 4, 1\] do not fit class ids \[3\]"),
-        (lambda: F.nll_loss(LOGITS[:2], Y), ValueError, r"log-probabilities \[2, 4\] do not fit class ids \[3\]"),
+        (lambda: F.cross_entropy(LOGITS[0], Y), ValueError, r"logits \[4\] do not fit class indices \[3\]"),
+        (lambda: F.cross_entropy(LOGITS[:2], Y), ValueError, r"logits \[2, 4\] do not fit class indices \[3\]"),
+        (lambda: F.cross_entropy(LOGITS[:1], Y), ValueError, r"logits \[1, 4\] do not fit class indices \[3\]"),
+        (lambda: F.cross_entropy(LOGITS[:, :, None], Y), ValueError, r"\[3, 4, 1\] do not fit class indices \[3\]"),
+        (lambda: F.nll_loss(LOGITS[:2], Y), ValueError, r"log-probabilities \[2, 4\] do not fit class indices \[3\]"),
     ],
 )
 def test_a_loss_without_meaning_is_refused_with_a_way_out(call, kind, sentence):

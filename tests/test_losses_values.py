@@ -417,5 +417,5 @@ def test_one_entry_goes_with_its_logits_as_in_pytorch():
     smoothed = Chain([Mixup(1.0), LabelSmoothing(0.1)], seed=1).plan(3, step=0).target(ids[0])
     assert_close(F.cross_entropy(logits[1], smoothed[1]), F.cross_entropy(logits, smoothed, reduction="none")[1])
     assert_close(F.nll_loss(logits[1].log_softmax(0), y[1]), F.cross_entropy(logits[1], y[1]))
-    with pytest.raises(ValueError, match=r"logits \[3, 4\] do not fit class ids \[\]"):
+    with pytest.raises(ValueError, match=r"logits \[3, 4\] do not fit class indices \[\]"):
         F.cross_entropy(logits, y[0])

@@ -209,20 +209,20 @@ def test_label_distance_pairs_nobody_with_a_missing_label():
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 REFUSED = [
-    (v.SameClass(), None, X, r"SameClass looks at the labels: give class ids y \[n\] to plan\(n, y\)"),
+    (v.SameClass(), None, X, r"SameClass looks at the labels: give class indices y \[n\] to plan\(n, y\)"),
     (v.OtherClass(), None, X, r"OtherClass looks at the labels"),
     (
         v.SameClass(),
         Y.float(),
         X,
-        r"SameClass needs integer class ids of shape \[7\], got torch.float32 of shape \[7\]",
+        r"SameClass needs integer class indices of shape \[7\], got torch.float32 of shape \[7\]",
     ),
-    (v.SameClass(), Y.bool(), X, r"needs integer class ids .* got torch.bool"),
+    (v.SameClass(), Y.bool(), X, r"needs integer class indices .* got torch.bool"),
     (
         v.OtherClass(),
         Y[:, None],
         X,
-        r"OtherClass needs integer class ids of shape \[7\], got torch.int64 of shape \[7, 1\]",
+        r"OtherClass needs integer class indices of shape \[7\], got torch.int64 of shape \[7, 1\]",
     ),
     (v.OtherClass(), Y[:5], X, r"of shape \[7\], got torch.int64 of shape \[5\]"),
     (v.Nearest(), Y, None, r"Nearest looks at the inputs: give them to plan\(n, y, x\)"),

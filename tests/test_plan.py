@@ -262,7 +262,7 @@ def test_smoothing_of_ids_and_soft_labels_agree():
 
 @pytest.mark.parametrize("y", [noise(N), noise(N, 3), torch.ones(N, 3)])
 def test_smoothing_of_other_numbers_is_refused(y):
-    with pytest.raises(ValueError, match="label smoothing has a meaning for class ids and for soft labels"):
+    with pytest.raises(ValueError, match="label smoothing has a meaning for class indices and for soft labels"):
         identity(N, smoothing=0.1).target(y)
     assert torch.equal(identity(N).target(y), y)
 

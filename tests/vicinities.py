@@ -22,7 +22,7 @@ class Case:
     Args:
         name: of the row.
         vicinity: never called as it stands, so that its counter stays at 0; see `fresh`.
-        numbers: whether it needs regression targets instead of class ids.
+        numbers: whether it needs regression targets instead of class indices.
         epoch: the epoch it is asked for.
         draws: whether anything is drawn; False for those that do the same to every batch.
 
@@ -35,14 +35,14 @@ class Case:
     draws: bool = True
 
     def fresh(self) -> v.Vicinity:
-        """Give a vicinity that has counted no step."""
+        """Return a vicinity that has counted no step."""
         vicinity = copy.deepcopy(self.vicinity)
         if self.epoch is not None:
             vicinity.set_epoch(self.epoch)
         return vicinity
 
     def y(self, n: int) -> Tensor:
-        """Give targets [n] that this vicinity can look at."""
+        """Return targets [n] that this vicinity can look at."""
         return noise(n, seed=90) if self.numbers else ids(n)
 
     def plan(self, n: int, x: Tensor | None = None, *, step: int = 0, **key: int) -> v.Plan:
@@ -87,17 +87,17 @@ CASES = [
 
 
 def ids(n: int) -> Tensor:
-    """Give class ids int64 [n], in which every class occurs as soon as n allows it."""
+    """Return class indices int64 [n], in which every class occurs as soon as n allows it."""
     return torch.arange(n) * 2 % CLASSES
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Give standard normal numbers, by key."""
+    """Return standard normal numbers, by key."""
     return torch.from_numpy(v.Key(seed, 0, 0, 0).generator().standard_normal(shape)).to(dtype)
 
 
 def images(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Give [n, 3, 6, 5]; levels 0 to 255 for uint8."""
+    """Return [n, 3, 6, 5]; levels 0 to 255 for uint8."""
     if dtype == torch.uint8:
         return torch.from_numpy(v.Key(0, 0, 0, 0).generator().integers(0, 256, (n, 3, *GRID))).to(dtype)
     if dtype.is_complex:
@@ -106,7 +106,7 @@ def images(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def flat_plans(plan: v.Plan) -> list[v.MixPlan]:
-    """Give the plans in the order in which they are applied."""
+    """Return the plans in the order in which they are applied."""
     if isinstance(plan, v.MixPlan):
         return [plan]
     return [part for each in plan.plans for part in flat_plans(each)]  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def expected_rows(plan: v.Plan, x: Tensor) -> Tensor:
 
 
 def expected_labels(plan: v.Plan, y: Tensor) -> Tensor:
-    """Apply a plan to class ids [n]: soft labels float64 [n, CLASSES], row by row."""
+    """Apply a plan to class indices [n]: soft labels float64 [n, CLASSES], row by row."""
     rows = [[float(c == i) for c in range(CLASSES)] for i in y.tolist()]
     for part in flat_plans(plan):
         mixed = []
@@ -156,7 +156,7 @@ def expected_labels(plan: v.Plan, y: Tensor) -> Tensor:
 
 
 def content(value: Any) -> Any:
-    """Give what a plan, a target or a nest of tensors holds, as plain Python that `==` compares exactly."""
+    """Return what a plan, a target or a nest of tensors holds, as plain Python that `==` compares exactly."""
     if isinstance(value, v.Plan):
         return content(value.to_dict())
     if isinstance(value, v.MixedTarget):

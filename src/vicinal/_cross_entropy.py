@@ -111,7 +111,7 @@ def _reduce(
 
 
 def _all_count(target: MixedTarget, ignore_index: int) -> bool:
-    """Whether ids are several and every one has a share and is not ignored; False where it would cost a wait to know."""
+    """Return whether ids are several and all have a share and are not ignored; False where it would cost a wait to know."""
     if len(target.ids) == 1 or not _may_look(target) or target.numel() == 0:
         return False
     counts = int(target.ids.min()) >= 0 if ignore_index < 0 else bool((target.ids != ignore_index).all())
@@ -178,7 +178,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _is_vectorized(slope: Tensor) -> bool:
-    """Whether many gradients are computed at once, by `torch.func` or is_grads_batched=True, which write into no tensor."""
+    """Return whether many gradients are computed at once, by `torch.func` or is_grads_batched, which write in no tensor."""
     functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
     return torch._C._are_functorch_transforms_active() or functorch.is_legacy_batchedtensor(slope)
 
@@ -239,7 +239,7 @@ def _slopes(input: Any, target: Any) -> Tensor | None:
 
 
 def _is_fused(logits: Tensor) -> bool:
-    """Whether the gradient is worth a function of its own: for maps and for many classes."""
+    """Return whether the gradient is worth a function of its own: for maps and for many classes."""
     return (
         (logits.ndim > 2 or logits.shape[1] >= _MANY_CLASSES)
         and logits.requires_grad
@@ -251,12 +251,12 @@ def _is_fused(logits: Tensor) -> bool:
 
 
 def _is_one_entry(input: Any, target: Any) -> bool:
-    """Whether scores [num_classes] meet a target of shape []."""
+    """Return whether scores [num_classes] meet a target of shape []."""
     return isinstance(target, MixedTarget) and isinstance(input, Tensor) and target.ndim == 0 and input.ndim == 1
 
 
 def _may_look(target: MixedTarget) -> bool:
-    """Whether values can be read at once: not of an accelerator, in a compiled graph, or under torch.func."""
+    """Return whether values can be read at once: not of an accelerator, in a compiled graph, or under torch.func."""
     return (
         not torch.compiler.is_compiling()
         and target.weight.device.type == "cpu"
@@ -271,7 +271,7 @@ def _as_autocast(input: Tensor) -> Tensor:
 
 
 def _is_plain(target: MixedTarget) -> bool:
-    """Whether every row is wholly its own, so that PyTorch's own loss applies and gives its very bits.
+    """Return whether every row is wholly its own, so that PyTorch's own loss applies and gives its very bits.
 
     A plan with one class index per row says so; otherwise the shares do, read only where that costs no wait for an
     accelerator. The formula agrees to rounding where they are not read.
@@ -309,7 +309,7 @@ def _check(
         raise TypeError("the prediction, the first argument of a loss, cannot be a MixedTarget: loss(logits, y)")
     if input.ndim < 2 or (input.shape[0], *input.shape[2:]) != tuple(target.shape):
         raise ValueError(
-            f"{what} {list(input.shape)} do not fit class ids {list(target.shape)}: [n, num_classes, d1, ...] goes "
+            f"{what} {list(input.shape)} do not fit class indices {list(target.shape)}: [n, num_classes, d1, ...] goes "
             "with [n, d1, ...]. One-hot and multi-label targets are numbers: make them floating point before mixing"
         )
     if weight is not None and tuple(weight.shape) != (input.shape[1],):

@@ -15,7 +15,6 @@ Inputs are never changed unless they are given as `out`.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 

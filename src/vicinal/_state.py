@@ -119,7 +119,7 @@ class State:
 
     @property
     def on(self) -> bool:
-        """Whether the vicinity mixes."""
+        """Return whether the vicinity mixes."""
         return bool(self._numbers()[_ON])
 
     @on.setter

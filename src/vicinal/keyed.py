@@ -57,7 +57,7 @@ class Key(NamedTuple):
     stream: int = 0
 
     def fold(self, i: int) -> Key:
-        """Give the key of part `i` (0 <= i < 63) of whatever this key draws; no two paths of folds meet."""
+        """Return the key of part `i` (0 <= i < 63) of whatever this key draws; no two paths of folds meet."""
         if not 0 <= i < _CHILDREN - 1:
             raise ValueError(f"one key names at most {_CHILDREN - 1} parts, tensors of a nest included, got part {i}")
         stream = self.stream * _CHILDREN + i + 1
@@ -77,7 +77,7 @@ class Key(NamedTuple):
                 raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
 
     def generator(self) -> np.random.Generator:
-        """Give a fresh generator; the same key always gives the same numbers."""
+        """Return a fresh generator; the same key always gives the same numbers."""
         self.check()
         key = np.array([int(self.seed), int(self.rank) * _UINT32 + int(self.worker)], dtype=np.uint64)
         counter = np.array([0, self.stream, int(self.step), 0], dtype=np.uint64)
@@ -88,7 +88,7 @@ _THREAD = threading.local()  # holds a generator that is set to one key after th
 
 
 def borrowed(key: Key) -> np.random.Generator:
-    """Give the generator of a checked key, to be used up before this thread asks for the next one.
+    """Return the generator of a checked key, to be used up before this thread asks for the next one.
 
     It draws what `key.generator()` would, at a tenth of the cost of a fresh one.
     """

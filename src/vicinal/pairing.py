@@ -97,7 +97,7 @@ class Roll(Pairing):
 
 @dataclass(frozen=True)
 class SameClass(Pairing):
-    """A random permutation within each class ("same class, random pairs"); needs class ids `y` [n]."""
+    """A random permutation within each class ("same class, random pairs"); needs class indices `y` [n]."""
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation that keeps the class, int64 [n]."""
@@ -118,7 +118,7 @@ class SameClass(Pairing):
 
 @dataclass(frozen=True)
 class OtherClass(Pairing):
-    """A row of another class, uniformly; needs class ids `y` [n]. Not a permutation: classes differ in size."""
+    """A row of another class, uniformly; needs class indices `y` [n]. Not a permutation: classes differ in size."""
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners of other classes, int64 [n]."""
@@ -151,14 +151,14 @@ class Nearest(Pairing):
     """One of the `k` nearest other rows, uniformly (the paper's KNN rows; Euclidean distance of the flattened `x`).
 
     Args:
-        k: how many neighbours to draw from (the paper: 200 over the whole training set); >= 1. With fewer candidates
+        k: how many neighbors to draw from (the paper: 200 over the whole training set); >= 1. With fewer candidates
             than `k`, all of them.
-        same_class: only neighbours of the row's own class; with InputMixup this is the paper's stand-in for SMOTE.
+        same_class: only neighbors of the row's own class; with InputMixup this is the paper's stand-in for SMOTE.
 
     Raises:
         ValueError: k < 1, or `x` (and `y` for same_class) was not given to `plan`.
 
-    The neighbours are those within the rows of one plan: a batch, or, for a data set held in memory, the whole of it.
+    The neighbors are those within the rows of one plan: a batch, or, for a dataset held in memory, the whole of it.
 
     """
 
@@ -166,10 +166,10 @@ class Nearest(Pairing):
     same_class: bool = False
 
     def __post_init__(self) -> None:
-        check_count("k", self.k, 1, "the neighbours to draw from")
+        check_count("k", self.k, 1, "the neighbors to draw from")
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
-        """Draw partners among neighbours, int64 [n]."""
+        """Draw partners among neighbors, int64 [n]."""
         flat = self._points(x, n)
         if n == 0:
             return np.empty(0, dtype=np.int64)
@@ -294,7 +294,7 @@ def _nobody(n: int) -> np.ndarray:
 
 def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:
     if y is None:
-        raise ValueError(f"{who} looks at the labels: give class ids y [n] to plan(n, y)")
+        raise ValueError(f"{who} looks at the labels: give class indices y [n] to plan(n, y)")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or tuple(y.shape) != (n,):
-        raise ValueError(f"{who} needs integer class ids of shape [{n}], got {y.dtype} of shape {list(y.shape)}")
+        raise ValueError(f"{who} needs integer class indices of shape [{n}], got {y.dtype} of shape {list(y.shape)}")
     return y.detach().to(device="cpu", dtype=torch.int64).numpy()

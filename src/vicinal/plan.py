@@ -39,7 +39,7 @@ class Plan(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Give the number of rows the plan was drawn for."""
+        """Return the number of rows the plan was drawn for."""
 
     @abstractmethod
     def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
@@ -51,7 +51,7 @@ class Plan(ABC):
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Plan:
-        """Give the same plan with its tensors on `device` (they move by themselves otherwise, at every use)."""
+        """Return the same plan with its tensors on `device` (they move by themselves otherwise, at every use)."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -342,7 +342,7 @@ class MixPlan(Plan):
             object.__setattr__(self, "_versions", self._versions_now())
 
     def __len__(self) -> int:
-        """Give the number of rows the plan was drawn for."""
+        """Return the number of rows the plan was drawn for."""
         return self.partner.shape[0]
 
     @property
@@ -580,18 +580,18 @@ class MixPlan(Plan):
             return y
         if y.ndim < 2 or not _are_soft(y):
             raise ValueError(
-                "label smoothing has a meaning for class ids and for soft labels [n, num_classes, ...] whose classes sum "
-                f"to 1, not for other numbers (got {y.dtype} {list(y.shape)})"
+                "label smoothing has a meaning for class indices and for soft labels [n, num_classes, ...] whose classes "
+                f"sum to 1, not for other numbers (got {y.dtype} {list(y.shape)})"
             )
         return y * (1 - self.smoothing) + self.smoothing / y.shape[1]
 
     def _last(self, t: Tensor | MixedTarget) -> bool:
-        """Whether t [n, ..., *grid, c] holds channels behind the grid."""
+        """Return whether t [n, ..., *grid, c] holds channels behind the grid."""
         d = len(self.grid)
         return self.channels_last and t.ndim >= d + 2 and tuple(t.shape[-d - 1 : -1]) == self.grid
 
     def _has_grid(self, t: Tensor | MixedTarget, what: str) -> bool:
-        """Whether t is a map on the grid, [n, ..., *grid]; vectors follow the weight, whatever their length.
+        """Return whether t is a map on the grid, [n, ..., *grid]; vectors follow the weight, whatever their length.
 
         A vector is [n] or [n, f]: features, soft labels, class indices of several heads. Only integers [n, length] (token
         ids, a class for each moment), and inputs where the boxes were drawn for [n, length], lie on a grid of one dimension.
@@ -620,7 +620,7 @@ class MixPlan(Plan):
         )
 
     def to(self, device: torch.device | str) -> MixPlan:
-        """Give the same plan with its tensors on `device`."""
+        """Return the same plan with its tensors on `device`."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
 
@@ -668,7 +668,7 @@ class PlanChain(Plan):
             raise ValueError(f"a chain needs plans of one length, got lengths {[len(p) for p in self.plans]}")
 
     def __len__(self) -> int:
-        """Give the number of rows the plans were drawn for."""
+        """Return the number of rows the plans were drawn for."""
         return len(self.plans[0])
 
     def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
@@ -684,7 +684,7 @@ class PlanChain(Plan):
         return y
 
     def to(self, device: torch.device | str) -> PlanChain:
-        """Give the same plans with their tensors on `device`."""
+        """Return the same plans with their tensors on `device`."""
         return replace(self, plans=tuple(plan.to(device) for plan in self.plans))
 
     def to_dict(self) -> dict[str, Any]:
@@ -747,18 +747,18 @@ def _shares(weight: Tensor) -> Tensor:
 
 
 def _are_soft(y: Tensor) -> bool:
-    """Whether numbers [n, num_classes, ...] are soft labels: the classes sum to 1."""
+    """Return whether numbers [n, num_classes, ...] are soft labels: the classes sum to 1."""
     return torch.allclose(y.sum(1), y.new_ones(()), atol=1e-2)
 
 
 def _marks(y: Tensor, low: float) -> bool:
-    """Whether the lowest number is the only one below 0, and not one of two kinds, -1 and 1."""
+    """Return whether the lowest number is the only one below 0, and not one of two kinds, -1 and 1."""
     others = y[y != low]
     return bool((others >= 0).all()) and not bool((others == others[0]).all())
 
 
 def _are_indices(y: Tensor) -> bool:
-    """Whether numbers [n] look like class indices: whole, >= 0, and of more than two kinds."""
+    """Return whether numbers [n] look like class indices: whole, >= 0, and of more than two kinds."""
     kinds = y.unique()
     return bool((kinds == kinds.round()).all()) and bool(kinds[0] >= 0) and len(kinds) > 2
 

@@ -1,7 +1,7 @@
 """The vicinal distributions: what is drawn around the training data.
 
 A vicinity is a frozen value that draws plans (`plan.py`). ERM draws the data itself; Mixup draws convex combinations of
-pairs (paper, section 2); the others are the paper's ablation and its neighbours, all of them compositions of who is
+pairs (paper, section 2); the others are the paper's ablation and its neighbors, all of them compositions of who is
 mixed with whom (`pairing.py`) and how much of itself a row keeps (`weighting.py`).
 """
 
@@ -73,7 +73,7 @@ class Vicinity(Value, ABC):
     _is_drawn_ahead = False  # plans of small batches are drawn together, by `draw_pairs`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let subclasses write `__post_init__(self)` as in any dataclass, without the state."""
+        """Allow subclasses to write `__post_init__(self)` as in any dataclass, without the state."""
         super().__init_subclass__(**kwargs)
         if "draw" in vars(cls) and "draw_pairs" not in vars(cls):
             cls.draw_pairs = Vicinity.draw_pairs  # the inherited one draws what the inherited `draw` would
@@ -358,7 +358,7 @@ class Mixup(Vicinity):
     """Convex combinations of pairs of examples and of their labels (paper, section 2, figure 1a).
 
     Args:
-        alpha: lambda ~ Beta(alpha, alpha), one lambda a batch, as in the paper; > 0. The paper used 1 on CIFAR, 0.2 to
+        alpha: lambda ~ Beta(alpha, alpha), one lambda per batch, as in the paper; > 0. The paper used 1 on CIFAR, 0.2 to
             0.4 on ImageNet, 0.1 to 0.2 on speech, 8 to 32 against label noise. Or any weighting: `Beta(alpha,
             per="example")`, `Dirichlet(alpha, k=3)`.
         pairing: who is mixed with whom; by default a random permutation of the batch.
@@ -480,8 +480,8 @@ class CutMix(Vicinity):
         lam = keyed.beta(generator, self.alpha, draws)
         sizes = np.array(grid)
         side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
-        centre = generator.random((draws, len(grid))) * sizes
-        start = np.floor(centre - (side - 1) / 2).astype(np.int64)
+        center = generator.random((draws, len(grid))) * sizes
+        start = np.floor(center - (side - 1) / 2).astype(np.int64)
         box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
         own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / math.prod(grid)
         partner = self.pairing.draw(generator, n, y, x)
@@ -514,7 +514,7 @@ class GaussianNoise(Vicinity):
             raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {self.sigma}")
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
-        """Give the key of the noise; the noise itself is drawn when the plan meets a tensor."""
+        """Return the key of the noise; the noise itself is drawn when the plan meets a tensor."""
         return identity(n, noise=Noise(self.sigma, key))
 
 
@@ -536,7 +536,7 @@ class LabelSmoothing(Vicinity):
             raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {self.eps}")
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
-        """Give the smoothing; it draws nothing."""
+        """Return the smoothing; it draws nothing."""
         return identity(n, smoothing=self.eps)
 
 
