@@ -50,7 +50,7 @@ def test_a_quick_look_says_what_it_changes(
     said = capsys.readouterr().err
     assert "a quick look: " in said
     assert "epochs 2 instead of 30" in said
-    assert "drops (1, 2) instead of (15, 25)" in said
+    assert "milestones (1, 2) instead of (15, 25)" in said
     assert said.count("mixed loss") == 2
 
 
@@ -67,9 +67,10 @@ def test_recipes_are_listed_with_the_papers_figures(capsys: pytest.CaptureFixtur
         (["train"], "name a recipe"),
         (["train", "cifar10-preact18-mixpu"], "did you mean cifar10-preact18-mixup"),
         (["train", "cifar10-small-erm", "epoch=3"], "did you mean epochs"),
+        (["train", "cifar10-small-erm", "network=small"], "did you mean model?"),
         (["train", "cifar10-small-erm", "dataset=nowhere"], "no dataset 'nowhere'"),
         (["train", "cifar10-small-erm", "--save-every", "-1"], "--save-every is seconds"),
-        (["train", "cifar10-small-erm", "--patience", "0"], "--patience is seconds"),
+        (["train", "cifar10-small-erm", "--timeout", "0"], "--timeout is seconds"),
         (["train", "cifar10-small-erm", "--cluster", "slurm"], "add --grid"),
         (["train", "cifar10-small-erm", "--grid", "epoch=1,2"], "did you mean epochs"),
         (["train", "cifar10-small-erm", "--grid", "seed=1,2", "--cluster", "sun"], "local or slurm, got 'sun'"),
@@ -94,7 +95,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-def test_data_sets_are_listed_and_checked(
+def test_datasets_are_listed_and_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VICINAL_DATA", raising=False)
