@@ -124,7 +124,7 @@ def inline(svg: str, key: str, label: str = "") -> str:
 def _tidy(tag: str, key: str) -> str:
     """Write a tag in the page's terms: its colors, its typeface, ids of its own; and round coordinates."""
     tag = " ".join(tag.replace("base64,\n", "base64,").split())
-    tag = re.sub(r' id="[^"]*_\d+"|font-family: [^;"]*;? ?| transform="rotate\(-0 [^"]*"', "", tag)
+    tag = re.sub(r' id="[^"]*_\d+"|font-family: [^;"]*;? ?|(?<=[:;]) | transform="rotate\(-0 [^"]*"', "", tag)
     tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{key}-", tag.replace("xlink:href", "href"))
     tag = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
     return re.sub(r"#0a0b0(\d)", lambda marker: f"var(--{NAMES[int(marker[1])]})", tag)

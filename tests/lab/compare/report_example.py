@@ -1,4 +1,4 @@
-"""Synthetic results of a comparison, shaped like results.json, for the tests of the report."""
+"""Synthetic results of a comparison, for the tests of what shows them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from vicinal.lab import records
+from vicinal.lab.compare.results import Results
+
 CHOSEN = "mixup, alpha chosen on validation"
 ALPHAS = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 0.05, 8.0, 0.8, 16.0)
-NAMED = ("CutMix(alpha=1.0)", "LabelSmoothing(0.1)", "InputNoise(0.1)", "CMixup(alpha=2.0)")
+NAMED = ("CutMix(alpha=1.0)", "LabelSmoothing(0.1)", "GaussianNoise(0.1)", "InputMixup(alpha=2.0)")
 
 
 def methods_of(count: int) -> list[dict[str, Any]]:
@@ -45,7 +48,7 @@ def build(
     level: float = 0.05,
     data: str = "iris",
 ) -> dict[str, Any]:
-    """Results with an error (or RMSE) near level for ERM, and about effect more for every other method."""
+    """Results as results.json holds them: error (or RMSE) near level for ERM, about effect more for the others."""
     generator = np.random.Generator(np.random.PCG64(7))
     regression = task == "regression"
     measure = "rmse" if regression else "error"
@@ -74,9 +77,9 @@ def build(
                 }
 
             base = level + hardness[seed] + shift
-            test = metrics(base)
+            test, bins = metrics(base), None
             if not regression:
-                test["reliability"] = reliability(generator, test_rows, classes, 0.08 if shift == 0.0 else 0.02)
+                bins = reliability(generator, test_rows, classes, 0.08 if shift == 0.0 else 0.02)
             decay = np.exp(-np.arange(len(epochs)) / 3.0)
             course = base + 6 * level * decay + generator.normal(0.0, 0.04 * level, len(epochs)).cumsum()
             course = np.abs(course)
@@ -99,11 +102,13 @@ def build(
                     "test": test,
                     "perturbed": metrics(base + level) if perturb is not None else None,
                     "curve": curve,
+                    "reliability": bins,
+                    "epochs": 200,
                 }
             )
     return finish(
         {
-            "format": 1,
+            "format": 2,
             "vicinal": "0.1.0",
             "command": f"vicinal compare {data}",
             "created": "2026-11-24T20:00:00Z",
@@ -111,39 +116,46 @@ def build(
             "machine": {"processor": "x86_64", "cores": 2},
             "data": {
                 "name": data,
+                "kind": "table",
                 "source": f"scikit-learn: load_{data}",
-                "rows": 5 * test_rows,
-                "numbers": 4,
-                "categories": 0,
-                "inputs": 4,
+                "examples": 5 * test_rows,
                 "task": task,
                 "target": "progression" if regression else "species",
-                "classes": None if regression else class_names(classes),
-                "class_counts": None if regression else [5 * test_rows // classes] * classes,
-                "missing_cells": 0,
+                "classes": [] if regression else class_names(classes),
+                "class_counts": [] if regression else [5 * test_rows // classes] * classes,
+                "table": {"numeric_columns": 4, "categorical_columns": 0, "inputs": 4, "missing_cells": 0},
                 "sha256": "6f608b71a7317216319b4d27b4d9bc84e6abd734eda7872b71a458569e2656c0",
             },
             "protocol": {
                 "seeds": seeds,
                 "epochs": 200,
                 "steps": 1200,
-                "batch": 16,
-                "hidden": [128, 128],
-                "optimizer": "Adam",
+                "batch_size": 16,
                 "learning_rate": 0.001,
-                "train_rows": 3 * test_rows,
-                "validation_rows": test_rows,
-                "test_rows": test_rows,
-                "noise": 0.0,
-                "perturb": perturb,
+                "weight_decay": 0.0,
+                "patience": None,
+                "train_examples": 3 * test_rows,
+                "validation_examples": test_rows,
+                "test_examples": test_rows,
+                "label_noise": 0.0,
+                "input_noise": perturb,
+                "model": {
+                    "name": "mlp",
+                    "hidden": [128, 128],
+                    "parameters": 17539,
+                    "optimizer": "Adam",
+                    "schedule": "constant",
+                },
                 "measure": measure,
                 "statistics": "Differences are taken within seeds; intervals are at 95 %.",
-                "not_done": ["Nothing but alpha was tuned.", "No other table was tried."],
+                "limitations": ["Nothing but alpha was tuned.", "No other table was tried."],
             },
             "methods": listed,
             "runs": runs,
             "model": {
                 "file": "model.safetensors",
+                "method": "ERM",
+                "seed": 0,
                 "usage": "from vicinal.lab import model\n\n"
                 'best = model.load("model.safetensors")\n'
                 "rows = [[5.1, 3.5, 1.4, 0.2]]\n"
@@ -151,6 +163,11 @@ def build(
             },
         }
     )
+
+
+def typed(results: dict[str, Any]) -> Results:
+    """The same as results are in a program."""
+    return records.from_json(Results, results)
 
 
 def class_names(count: int) -> list[str]:
@@ -197,7 +214,7 @@ def finish(results: dict[str, Any]) -> dict[str, Any]:
             mixups = mixups or [method]
     most = max(counts, key=lambda alpha: counts[alpha], default="")
     recommended = next((m["name"] for m in results["methods"] if m["alpha"] and f"{m['alpha']:g}" == most), None)
-    results["choice"] = {"family": "mixup", "counts": counts, "recommended": recommended}
+    results["choice"] = {"family": "mixup", "per_seed": [], "counts": counts, "recommended": recommended}
     results["verdict"] = decide(results)
     return results
 
@@ -205,12 +222,11 @@ def finish(results: dict[str, Any]) -> dict[str, Any]:
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Estimates of every measure of one method."""
     entry: dict[str, Any] = {"seconds": float(np.mean([run["seconds"] for run in runs]))}
-    for part in ("test", "train", "perturbed"):
+    for part in ("test", "train", "validation", "perturbed"):
         if runs[0][part] is None:
             entry[part] = None
             continue
-        keys = [key for key in runs[0][part] if key != "reliability"]
-        entry[part] = {key: estimate([run[part][key] for run in runs]) for key in keys}
+        entry[part] = {key: estimate([run[part][key] for run in runs]) for key in runs[0][part]}
     return entry
 
 
@@ -223,7 +239,6 @@ def compare(name: str, by_method: dict[str, list[dict[str, Any]]], measure: str,
     return {
         "method": name,
         "primary": primary,
-        "measure": measure,
         "difference": paired["mean"],
         "low": paired["low"],
         "high": paired["high"],

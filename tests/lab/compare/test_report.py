@@ -14,6 +14,7 @@ import matplotlib
 import pytest
 
 from vicinal.lab.compare import figures, report
+from vicinal.lab.compare.view import View
 from vicinal.lab.format import ABSENT, MINUS
 
 
@@ -28,6 +29,15 @@ def load_example() -> ModuleType:
 
 
 example = load_example()
+
+
+def render(results: dict[str, Any]) -> str:
+    return report.render(example.typed(results))
+
+
+def view(results: dict[str, Any]) -> View:
+    return View(example.typed(results), MINUS)
+
 
 SHAPES: dict[str, dict[str, Any]] = {
     "classification": {"seeds": 5},
@@ -93,7 +103,7 @@ def results(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def html(results: dict[str, Any]) -> str:
-    return report.render(results)
+    return render(results)
 
 
 def numbers(text: str) -> list[float]:
@@ -131,9 +141,9 @@ def test_sections_come_in_order_and_the_verdict_first(html: str, results: dict[s
             results["verdict"]["advice"],
             "Difference to ERM",
             "Every method",
-            "Images",
+            "Figures",
             "How it was measured",
-            "What was not done",
+            "Limitations",
             "Reproduce",
             results["command"],
         )
@@ -151,7 +161,7 @@ def test_the_verdict_stands_beside_its_interval(html: str, results: dict[str, An
 
 
 def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, Any]) -> None:
-    measure, perturb = results["protocol"]["measure"], results["protocol"]["perturb"]
+    measure, perturb = results["protocol"]["measure"], results["protocol"]["input_noise"]
     factor = 100.0 if measure == "error" else 1.0
     comparisons = {own["method"]: own for own in results["comparisons"]}
     rows = {row[0]: row[1:] for row in Page(html).rows if len(row) > 2}
@@ -167,7 +177,7 @@ def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, 
             assert row[1:3] == [ABSENT] * 2
         else:
             assert cells[1] == pytest.approx(three(comparisons[name], factor, "difference"), abs=0.0051)
-            assert cells[2] == pytest.approx([comparisons[name]["p_holm"]], abs=0.0051)
+            assert float(row[2]) == pytest.approx(comparisons[name]["p_holm"], abs=0.0051)
         rest = cells[3:]
         if perturb is not None:
             assert rest.pop(0) == pytest.approx(three(own["perturbed"][measure], factor), abs=0.0051)
@@ -179,11 +189,11 @@ def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, 
 
 
 def test_a_column_for_perturbed_inputs_only_when_they_were(html: str, results: dict[str, Any]) -> None:
-    assert ("on perturbed inputs" in html) == (results["protocol"]["perturb"] is not None)
+    assert ("on perturbed inputs" in html) == (results["protocol"]["input_noise"] is not None)
 
 
 def test_every_method_is_in_the_images(results: dict[str, Any]) -> None:
-    drawn = figures.differences(results)
+    drawn = figures.differences(view(results))
     for comparison in results["comparisons"]:
         assert f">{comparison['method']}</text>" in drawn
 
@@ -212,9 +222,9 @@ def test_images_scale_and_take_the_colors_of_the_page(html: str) -> None:
 
 
 def test_one_dot_per_seed(results: dict[str, Any]) -> None:
-    drawn = figures.differences(results)
+    drawn = figures.differences(view(results))
     seeds, rows = results["protocol"]["seeds"], len(results["comparisons"])
-    dots = re.findall(r'<use href="#differences-\d+" x="[-\d.]+" y="[-\d.]+"', drawn)
+    dots = re.findall(r'<use href="#differences-\w+" x="[-\d.]+" y="[-\d.]+"', drawn)
     marks = drawn.count("fill:var(--mix)") + drawn.count("fill:var(--other)")
     assert marks >= rows
     # dots and one diamond per row, and the ticks of the axis
@@ -223,16 +233,16 @@ def test_one_dot_per_seed(results: dict[str, Any]) -> None:
 
 def test_same_results_same_page(html: str, results: dict[str, Any]) -> None:
     before = copy.deepcopy(results)
-    assert report.render(json.loads(json.dumps(results))) == html
+    assert render(json.loads(json.dumps(results))) == html
     assert results == before
 
 
 def test_drawing_leaves_matplotlib_as_it_was(results: dict[str, Any]) -> None:
     with matplotlib.rc_context({"font.size": 31.0, "lines.linewidth": 7.0}):
         before = dict(matplotlib.rcParams)
-        drawn = figures.differences(results)
+        drawn = figures.differences(view(results))
         assert dict(matplotlib.rcParams) == before
-    assert drawn == figures.differences(results)
+    assert drawn == figures.differences(view(results))
 
 
 def test_text_is_escaped() -> None:
@@ -243,7 +253,7 @@ def test_text_is_escaped() -> None:
     for owner, key in (("verdict", "sentence"), ("verdict", "advice"), ("data", "name"), ("data", "source")):
         given[owner][key] = nasty
     given["command"] = given["model"]["usage"] = given["data"]["target"] = nasty
-    html = report.render(given)
+    html = render(given)
     assert "<script" not in html
     parsed = Page(html)
     assert "script" not in parsed.tags
@@ -255,8 +265,8 @@ def test_names_that_no_font_and_no_xml_can_hold(tmp_path: Path) -> None:
     given = example.build(seeds=2, methods=3)
     odd = "a\x00b\nc\ud800 \U0001f600 " + "W" * 200
     given = json.loads(json.dumps(given).replace('"mixup 0.1"', json.dumps(odd)))
-    assert "\N{HORIZONTAL ELLIPSIS}</text>" in figures.differences(given)
-    report.write(given, tmp_path / "report.html")
+    assert "\N{HORIZONTAL ELLIPSIS}</text>" in figures.differences(view(given))
+    report.write(example.typed(given), tmp_path / "report.html")
     assert "W" * 200 in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -265,7 +275,7 @@ def test_bold_only_where_the_corrected_p_supports_it(p: float | None, bold: bool
     given = example.build(seeds=3, methods=3)
     for comparison in given["comparisons"]:
         comparison["p"], comparison["p_holm"] = 0.01, p
-    html = report.render(given)
+    html = render(given)
     table = html[html.index("<tbody>") : html.index("</tbody>")]
     assert table.count("<b>") == (2 * len(given["comparisons"]) if bold else 0)
 
@@ -278,7 +288,7 @@ def test_missing_numbers_are_dashes() -> None:
     for run in given["runs"]:
         if run["method"] == "mixup 0.1":
             run["curve"]["validation_nll"] = [None] * len(run["curve"]["epoch"])
-    rows = {row[0]: row for row in Page(report.render(given)).rows if len(row) > 2}
+    rows = {row[0]: row for row in Page(render(given)).rows if len(row) > 2}
     assert rows["mixup 0.1"][2:5] == [ABSENT] * 3
     assert numbers(rows["mixup 0.1"][1]) == pytest.approx(
         three(given["summary"]["mixup 0.1"]["test"]["error"], 100.0), abs=0.0051
@@ -289,9 +299,9 @@ def test_erm_alone_and_no_model() -> None:
     given = example.build(seeds=2, methods=1)
     del given["model"]
     given["choice"] = None
-    html = report.render(given)
+    html = render(given)
     assert "The best model" not in html
-    assert figures.differences(given) == figures.by_alpha(given) == ""
+    assert figures.differences(view(given)) == figures.by_alpha(view(given)) == ""
     assert [label.split()[0] for label in Page(html).values("aria-label")][:3] == [
         "Reliability",
         "Validation",
@@ -301,36 +311,36 @@ def test_erm_alone_and_no_model() -> None:
 
 def test_the_model_is_loaded_by_the_given_lines() -> None:
     given = example.build(seeds=2, methods=2)
-    assert 'best = model.load("model.safetensors")' in Page(report.render(given)).text
-    assert "model.safetensors" in report.render(given)
+    assert 'best = model.load("model.safetensors")' in Page(render(given)).text
+    assert "model.safetensors" in render(given)
 
 
 def test_many_classes_are_counted_not_listed() -> None:
-    text = Page(report.render(example.build(seeds=2, methods=2, classes=1000, test_rows=2000))).text
+    text = Page(render(example.build(seeds=2, methods=2, classes=1000, test_rows=2000))).text
     assert "1 000 classes: class 0 (10)" in text
     assert "and 988 more, of 10 rows" in text
     assert "class 12 " not in text
 
 
 def test_a_page_stays_small() -> None:
-    assert len(report.render(example.build(seeds=20, methods=6)).encode()) < 150_000
+    assert len(render(example.build(seeds=20, methods=6)).encode()) < 150_000
     largest = example.build(seeds=200, methods=12, perturb=0.1)
-    assert len(report.render(largest).encode()) < 400_000
+    assert len(render(largest).encode()) < 400_000
 
 
 def test_reliability_pools_seeds_by_their_counts() -> None:
     given = example.build(seeds=2, methods=2, classes=2)
-    tables = [run["test"]["reliability"] for run in given["runs"] if run["method"] == "ERM"]
+    tables = [run["reliability"] for run in given["runs"] if run["method"] == "ERM"]
     for table, (count, confidence, accuracy) in zip(tables, [(30, 0.9, 0.8), (10, 0.94, 0.4)], strict=True):
         table["count"] = [0] * 13 + [count, 0]
         table["confidence"] = [None] * 13 + [confidence, None]
         table["accuracy"] = [None] * 13 + [accuracy, None]
-    table = figures.pooled(given, "ERM")
+    table = figures.pooled(view(given), "ERM")
     assert table is not None
-    assert table.count[13] == 40
-    assert table.confidence[13] == pytest.approx(0.91)
-    assert table.accuracy[13] == pytest.approx(0.7)
-    assert "over 40 test predictions" in figures.reliability(given, "ERM")
+    assert table[0][13] == 40
+    assert table[1][13] == pytest.approx(0.91)
+    assert table[2][13] == pytest.approx(0.7)
+    assert "over 40 test predictions" in figures.reliability(view(given), "ERM")
 
 
 def luminance(color: str) -> float:
@@ -340,7 +350,7 @@ def luminance(color: str) -> float:
 
 
 def test_contrast_in_both_modes() -> None:
-    html = report.render(example.build(seeds=2, methods=2))
+    html = render(example.build(seeds=2, methods=2))
     light, dark = re.findall(r":root \{([^}]*--paper[^}]*)\}", html)
     for mode in (light, dark):
         colors = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", mode))
@@ -353,8 +363,8 @@ def test_contrast_in_both_modes() -> None:
 def test_written_file_is_the_page(tmp_path: Path) -> None:
     given = example.build(seeds=2, methods=2)
     path = tmp_path / "report.html"
-    report.write(given, path)
-    assert path.read_text("utf-8") == report.render(given)
+    report.write(example.typed(given), path)
+    assert path.read_text("utf-8") == render(given)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -369,7 +379,7 @@ def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space left"):
-        report.write(given, path)
+        report.write(example.typed(given), path)
     assert path.read_text("utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -377,8 +387,10 @@ def test_a_failing_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: 
 def test_results_that_cannot_be_shown_touch_no_file(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old", "utf-8")
-    with pytest.raises(KeyError, match="protocol"):
-        report.write({}, path)
+    given = example.build(seeds=2, methods=2)
+    del given["summary"]["ERM"]
+    with pytest.raises(KeyError, match="ERM"):
+        report.write(example.typed(given), path)
     assert path.read_text("utf-8") == "old"
 
 

@@ -51,8 +51,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         learning_rate="--learning-rate",
         weight_decay="--weight-decay",
         patience="--patience",
-        noise="--label-noise",
-        perturb="--perturb",
+        label_noise="--label-noise",
+        input_noise="--perturb",
     )
     folders = parser.add_argument_group("for a folder")
     add_fields(folders, FolderSettings, model="--model", augment="--augment")
@@ -69,29 +69,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run the comparison."""
     from vicinal.lab import executor
-
-    executor.start()
-
     from vicinal.lab.compare import runner
-    from vicinal.lab.console import Display, print_results
+    from vicinal.lab.compare.console import ComparisonProgress, print_results
 
     comparison = _comparison(args)
     comparison.check()
     out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
-    folder = runner.Folder(out)
-    folder.claim(comparison)
+    folder = runner.RunFolder(out)
+    folder.open(comparison)
     jobs = args.jobs or executor.cores()
-    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.names)} runs are kept in {out}"):
-        announce(comparison, len(comparison.names) - len(folder.runs()), jobs)
-        with Display(f"compare {comparison.name}", [m.name for m in comparison.methods], comparison.measure) as display:
-            results = runner.run(comparison, folder, args.line, jobs, display)
+    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.runs)} runs are kept in {out}"):
+        announce(comparison, len(comparison.runs) - len(folder.runs()), jobs)
+        methods = [method.name for method in comparison.methods]
+        with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure) as progress:
+            results = runner.run(comparison, folder, args.line, jobs, progress)
     print_results(results)
-    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({results['model']['method']})")
+    kept = results.model.method if results.model else "none"
+    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({kept})")
     sys.stdout.flush()
     return 0
 
 
-def _comparison(args: Namespace) -> Comparison[Any]:
+def _comparison(args: Namespace) -> Comparison[Any, Any]:
     """Read the data, and return the comparison that was asked for."""
     from vicinal.lab.data import table
 
@@ -102,6 +101,10 @@ def _comparison(args: Namespace) -> Comparison[Any]:
             raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
         settings = TableSettings(**given(args, TableSettings))
         return TableComparison(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+
+    from vicinal.lab import executor
+
+    executor.start()  # workers will be needed; their server imports PyTorch while this reads files
 
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import collection
@@ -116,11 +119,11 @@ def _comparison(args: Namespace) -> Comparison[Any]:
     return FolderComparison(data, settings)
 
 
-def announce(comparison: Comparison[Any], runs: int, jobs: int) -> None:
+def announce(comparison: Comparison[Any, Any], runs: int, jobs: int) -> None:
     """Estimate how long it takes, where that is not known to be short, before anything is begun."""
     from vicinal.lab.console import duration
 
-    seconds = comparison.seconds(runs, jobs) if runs else None
+    seconds = comparison.estimate_seconds(runs, jobs) if runs else None
     if seconds is None:
         return
     processes = min(jobs, runs)

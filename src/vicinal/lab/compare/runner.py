@@ -1,9 +1,9 @@
-"""Runs a comparison on all cores, keeps every finished run, and goes on where it stopped.
+"""Runs a comparison on all cores, keeps every finished run, and resumes where it stopped.
 
 The run folder:
 
     config.json          what is compared; another comparison is refused this folder
-    runs.jsonl           one line for what a process finished at once (a fleet of small models, or one model)
+    runs.jsonl           one line for what a process finished at once (a stack of small models, or one model)
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
     model.safetensors    the model that validation data recommend, with its preprocessing
@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import vicinal
-from vicinal.lab import atomic, executor, provenance
-from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import Comparison, RunId
+from vicinal.lab import atomic, executor, provenance, records
+from vicinal.lab.compare import verdict
+from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
+from vicinal.lab.compare.results import FORMAT, MixedExamples, Protocol, Results, RunRecord, SavedModel
 from vicinal.lab.errors import UserError
+from vicinal.lab.selection import validation_order
 
-Progress = Callable[[int, int, list[dict[str, Any]]], None]
+AnyComparison = Comparison[Any, Any]
+OnProgress = Callable[[int, int, list[RunRecord]], None]
 
 
-class Folder:
+class RunFolder:
     """A run folder."""
 
     def __init__(self, path: Path) -> None:
@@ -38,95 +41,97 @@ class Folder:
         self._config = path / "config.json"
         self._runs = path / "runs.jsonl"
 
-    def claim(self, study: Comparison) -> None:
+    def open(self, comparison: AnyComparison) -> None:
         """Make the folder, or take up the same comparison in it.
 
         Raises:
             UserError: it holds something else.
 
         """
-        fingerprint = study.fingerprint()
-        config = {"fingerprint": fingerprint, "data": study.name, "settings": asdict(study.settings)}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._config.exists():
-                if any(not atomic.is_partial(found) for found in self.path.iterdir()):
-                    raise UserError(f"{self.path} is there already and is not a comparison; choose another --out")
-                atomic.write(self._config, json.dumps(config, indent=1))
-            found = json.loads(self._config.read_text())["fingerprint"]
+                self._begin(comparison)
+            config = json.loads(self._config.read_text())
+            found, written = config["fingerprint"], config.get("format", 1)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UserError(f"the folder {self.path} cannot be used ({reason}); choose another --out") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self._config} cannot be read; choose another --out") from error
-        if found != fingerprint:
+        if written != FORMAT:
+            raise UserError(
+                f"{self.path} was written by another version (format {written}, and this one writes {FORMAT}); choose "
+                "another --out, or remove that folder"
+            )
+        if found != comparison.fingerprint():
             raise UserError(
                 f"{self.path} holds another comparison (other data, options or version); choose another --out, or remove "
                 "that folder"
             )
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Give the runs that are finished; each once, should two commands have worked here at the same time."""
-        runs = (run for line in atomic.json_lines(self._runs) for run in line)
-        return list({(run["method"], run["seed"]): run for run in runs}.values())
+    def _begin(self, comparison: AnyComparison) -> None:
+        if any(not atomic.is_partial(found) for found in self.path.iterdir()):
+            raise UserError(f"{self.path} is there already and is not a comparison; choose another --out")
+        config = {"format": FORMAT, "fingerprint": comparison.fingerprint(), "data": comparison.name}
+        atomic.write(self._config, json.dumps(config | {"settings": asdict(comparison.settings)}, indent=1))
 
-    def keep(self, runs: list[dict[str, Any]]) -> None:
+    def runs(self) -> list[RunRecord]:
+        """Return the runs that are finished; each once, should two commands have worked here at the same time."""
+        found = records.from_json(list[list[RunRecord]], atomic.json_lines(self._runs))
+        return list({run.key: run for line in found for run in line}.values())
+
+    def append(self, runs: Sequence[RunRecord]) -> None:
         """Keep finished runs."""
-        atomic.append_line(self._runs, json.dumps(runs))
+        atomic.append_line(self._runs, json.dumps(records.to_json(runs), allow_nan=False))
 
-    def concluded(self) -> dict[str, Any] | None:
-        """Give what results.json holds, if the comparison was finished and its model is there."""
+    def load_results(self) -> Results | None:
+        """Return what results.json holds, if the comparison was finished and its model is there."""
         if not self.model.exists():
             return None
         try:
-            return json.loads(self.results.read_text())
-        except (FileNotFoundError, ValueError):
+            return records.from_json(Results, json.loads(self.results.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
 
-def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Progress) -> dict[str, Any]:
+def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: int, on_progress: OnProgress) -> Results:
     """Run what is not yet finished, conclude, and write results, report and model.
 
     Args:
-        study: the comparison, checked.
-        folder: claimed for it.
+        comparison: checked.
+        folder: opened for it.
         command: that the user gave, for the record.
-        jobs: processes.
-        progress: called a few times a second with (run-epochs done, run-epochs in all, the runs finished).
+        processes: how many train at once; runs that are quick are trained in this one.
+        on_progress: called a few times per second with (run-epochs done, run-epochs in all, the runs finished).
 
     Returns:
         What results.json holds.
 
     """
     done = folder.runs()
-    finished = {(run["method"], run["seed"]) for run in done}
-    missing = [name for name in study.names if name not in finished]
-    epochs = study.epochs
-    total, before = len(study.names) * epochs, len(finished) * epochs
-    progress(before, total, done)
-    earlier = None if missing else folder.concluded()
-    if earlier is None:
-        ticks = 0
+    finished = {run.key for run in done}
+    missing = [run for run in comparison.runs if run not in finished]
+    total, before = len(comparison.runs) * comparison.epochs, len(finished) * comparison.epochs
+    ticks = 0
 
-        def advance(now: int) -> None:
-            nonlocal ticks
-            ticks = now
-            progress(before + ticks, total, done)
+    def advance(now: int) -> None:
+        nonlocal ticks
+        ticks = now
+        on_progress(before + ticks, total, done)
 
-        pieces = study.pieces(missing, jobs)
-        for _, runs in executor.run(partial(_train, study), pieces, processes=jobs, on_progress=advance):
-            folder.keep(runs)
+    advance(0)
+    results = None if missing else folder.load_results()
+    if results is None:
+        processes = 1 if comparison.is_quick(len(missing)) else processes
+        chunks = comparison.chunks(missing, processes)
+        work = partial(_train, comparison)
+        for _, runs in executor.run(work, chunks, processes=processes, on_progress=advance):
+            folder.append(runs)
             done.extend(runs)
             advance(ticks)
-        results = _results(study, done, _record(study, command))
-        results["model"] = _save_model(study, results, folder)
-        mixing = [method.name for method in study.methods if method.family != comparison.ERM_FAMILY]
-        shown = (results["choice"] or {}).get("recommended", mixing[0])
-        if examples := study.examples(shown):
-            results["examples"] = {"method": shown, "shown": examples}
-        atomic.write(folder.results, json.dumps(atomic.without_nan(results), indent=1, allow_nan=False))
-    else:
-        results = _results(study, done, earlier)
+        results = _conclude(comparison, done, folder, command)
+        atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
 
     from vicinal.lab.compare import report  # brings matplotlib, which takes a second
 
@@ -134,7 +139,7 @@ def run(study: Comparison, folder: Folder, command: str, jobs: int, progress: Pr
     return results
 
 
-def _train(study: Comparison, piece: Sequence[RunId]) -> list[dict[str, Any]]:
+def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[RunRecord]:
     ticks = 0
 
     def count(runs: int) -> None:
@@ -143,73 +148,68 @@ def _train(study: Comparison, piece: Sequence[RunId]) -> list[dict[str, Any]]:
         executor.tick(runs)
 
     with executor.one_thread():
-        records = study.train(piece, count)
-    executor.tick(len(piece) * study.epochs - ticks)  # those that stopped early are done too
-    return records
+        runs = comparison.train(chunk, count)
+    executor.tick(len(chunk) * comparison.epochs - ticks)  # those that stopped early are done too
+    return runs
 
 
-def _results(study: Comparison, runs: list[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
-    names = [method.name for method in study.methods]
-    runs = sorted(runs, key=lambda run: (run["seed"], names.index(run["method"])))
-    return record | {"runs": runs} | comparison.conclude(study, runs)
-
-
-def _record(study: Comparison, command: str) -> dict[str, Any]:
-    """Give what was run, on what, with what."""
-    settings = study.settings
-    data, training = study.describe()
-    train, validation, test = study.sizes
-    return {
-        "format": 1,
-        "vicinal": vicinal.__version__,
-        "command": command,
-        "created": provenance.now(),
-        "versions": provenance.versions("torch", "numpy", "scikit-learn", "scipy", "polars"),
-        "machine": provenance.machine(),
-        "data": {
-            "name": study.name,
-            "kind": study.kind,
-            "task": study.task,
-            "rows": sum(study.sizes),
-            "sha256": study.data_fingerprint(),
-            **data,
-        },
-        "protocol": {
-            "seeds": settings.seeds,
-            "epochs": study.epochs,
-            "batch": settings.batch,
-            "learning_rate": settings.learning_rate,
-            "weight_decay": settings.weight_decay,
-            "patience": settings.patience,
-            "train_rows": train,
-            "validation_rows": validation,
-            "test_rows": test,
-            "noise": settings.noise,
-            "perturb": settings.perturb,
-            "measure": study.measure,
-            "statistics": comparison.statistics_in_words(study),
-            "not_done": [*comparison.not_done(study), *study.not_done()],
-            **training,
-        },
-        "methods": [{"name": m.name, "vicinity": m.text, "family": m.family, "alpha": m.alpha} for m in study.methods],
-    }
-
-
-def _save_model(study: Comparison, results: dict[str, Any], folder: Folder) -> dict[str, Any]:
-    """Train the model to keep: the method best on validation data over all seeds, at the seed where it is best there."""
-
-    def on_validation(method: comparison.Method) -> tuple[float, ...]:
-        scores = [comparison.validation_score(study, r) for r in results["runs"] if r["method"] == method.name]
-        return tuple(sum(column) / len(scores) for column in zip(*scores, strict=True))
-
-    method = min(study.methods, key=on_validation)
-    best = min(
-        (r for r in results["runs"] if r["method"] == method.name), key=lambda r: comparison.validation_score(study, r)
+def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder, command: str) -> Results:
+    names = [method.name for method in comparison.methods]
+    runs = sorted(runs, key=lambda run: (run.seed, names.index(run.method)))
+    conclusion = verdict.conclude(comparison, runs)
+    model = _save_model(comparison, runs, folder)
+    mixing = [method.name for method in comparison.methods if method.family != ERM_FAMILY]
+    shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
+    examples = comparison.mixed_examples(shown)
+    return Results(
+        vicinal=vicinal.__version__,
+        command=command,
+        created=provenance.now(),
+        versions=provenance.versions("torch", "numpy", "scikit-learn", "scipy", "polars"),
+        machine=provenance.machine(),
+        data=comparison.data_info(),
+        protocol=_protocol(comparison),
+        methods=comparison.methods,
+        runs=runs,
+        summary=conclusion.summary,
+        comparisons=conclusion.comparisons,
+        choice=conclusion.choice,
+        verdict=conclusion.verdict,
+        model=model,
+        examples=MixedExamples(shown, examples) if examples else None,
     )
-    # the same run again, to where its weights were taken
-    with executor.one_thread():
-        state = study.model(method.name, best["seed"], best["epochs"])
-    test = {name: value for name, value in best["test"].items() if name != "reliability"}
-    about = {"data": study.name, "vicinity": method.text, "seed": best["seed"], "test": test}
-    usage = study.save_model(folder.model, state, best["seed"], about)
-    return {"file": folder.model.name, "method": method.name, "seed": best["seed"], "usage": usage}
+
+
+def _protocol(comparison: AnyComparison) -> Protocol:
+    settings = comparison.settings
+    train, validation, test = comparison.sizes
+    return Protocol(
+        seeds=settings.seeds,
+        epochs=comparison.epochs,
+        steps=comparison.epochs * comparison.steps_per_epoch,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        patience=settings.patience,
+        label_noise=settings.label_noise,
+        input_noise=settings.input_noise,
+        train_examples=train,
+        validation_examples=validation,
+        test_examples=test,
+        measure=comparison.measure,
+        model=comparison.model_info(),
+        statistics=verdict.statistics_in_words(comparison),
+        limitations=verdict.limitations(comparison),
+    )
+
+
+def _save_model(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder) -> SavedModel:
+    """Train the model to keep: the method best on validation data over all seeds, at the seed where it is best there."""
+    by_method = {m.name: [run for run in runs if run.method == m.name] for m in comparison.methods}
+    method = verdict.best_method(comparison.methods, by_method)
+    best = min(by_method[method.name], key=lambda run: validation_order(run.validation))
+    with executor.one_thread():  # the same run again, to where its weights were taken
+        state = comparison.train_model(method.name, best.seed, best.epochs)
+    about = {"data": comparison.name, "vicinity": method.vicinity, "seed": best.seed, "test": best.test}
+    usage = comparison.save_model(folder.model, state, best.seed, about)
+    return SavedModel(folder.model.name, method.name, best.seed, usage)

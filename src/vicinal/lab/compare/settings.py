@@ -24,11 +24,11 @@ class Settings:
     named: tuple[str, ...] = option((), "further vicinities, as Mixup(alpha=0.4, pairing=SameClass())", "VICINITY")
     seeds: int = option(20, "runs per method, 2 or more; seeds count from 0")
     epochs: int | None = option(None, "epochs per run; without it, enough for about `steps` steps")
-    noise: float = option(0.0, "share of training and validation labels replaced by random ones", "SHARE")
-    perturb: float | None = option(
+    label_noise: float = option(0.0, "share of training and validation labels replaced by random ones", "SHARE")
+    input_noise: float | None = option(
         None, "also test with noise of this standard deviation on the standardized inputs", "SD"
     )
-    batch: int = option(16, "examples per step")
+    batch_size: int = option(16, "examples per step")
     learning_rate: float = option(1e-3, "Adam's", "RATE")
     weight_decay: float = option(0.0, "decoupled, as AdamW's, the same for all methods; 0 is Adam", "DECAY")
     patience: int | None = option(
@@ -58,10 +58,12 @@ class Settings:
             raise UserError(f"the learning rate must be a finite number > 0, got {self.learning_rate}")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise UserError(f"the weight decay must be a finite number >= 0, got {self.weight_decay}")
-        if not 0 <= self.noise <= 1:
-            raise UserError(f"noise is the share of labels replaced and must lie in [0, 1], got {self.noise}")
-        if self.perturb is not None and not (self.perturb >= 0 and math.isfinite(self.perturb)):
-            raise UserError(f"perturb is a standard deviation and must be finite and >= 0, got {self.perturb}")
+        if not 0 <= self.label_noise <= 1:
+            raise UserError(
+                f"label noise is the share of labels replaced and must lie in [0, 1], got {self.label_noise}"
+            )
+        if self.input_noise is not None and not (self.input_noise >= 0 and math.isfinite(self.input_noise)):
+            raise UserError(f"input noise is a standard deviation and must be finite and >= 0, got {self.input_noise}")
 
     def budget(self, steps_per_epoch: int) -> int:
         """Return the number of epochs: as given, or enough for about `steps` steps, 10 to `most_epochs`."""
@@ -82,7 +84,7 @@ class FolderSettings(Settings):
     """What is compared on a folder."""
 
     seeds: int = option(5, "runs per method, 2 or more; seeds count from 0")
-    batch: int = option(64, "examples per step")
+    batch_size: int = option(64, "examples per step")
     model: str = option("small", "a model of vicinal, or package.module:factory", "NAME")
     augment: Augment = option("flip", "random changes of training images; flip: shift and mirror", "HOW")
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vicinal import LatentMixing, metrics
 from vicinal.keyed import Key
 from vicinal.lab import atomic, parse
-from vicinal.lab.console import Training
+from vicinal.lab.console import TrainingProgress
 from vicinal.lab.data import loading
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
@@ -357,7 +357,7 @@ class _Log:
         lines = [line for line in atomic.json_lines(self._path) if line["epoch"] <= run.epoch]  # others are run again
         atomic.write(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         steps = run.epoch_steps * run.recipe.epochs
-        self._show = Training(folder.name, run.recipe.epochs, run.epoch_steps, steps)
+        self._show = TrainingProgress(folder.name, run.recipe.epochs, run.epoch_steps, steps)
         self._tensorboard = _open_tensorboard(folder, lines) if tensorboard else None
 
     def __enter__(self) -> _Log:

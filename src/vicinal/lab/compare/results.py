@@ -1,0 +1,251 @@
+"""What a comparison leaves: records of its runs, and results.json, which is a `Results` written out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from vicinal.lab import parse
+from vicinal.lab.statistics import Interval
+from vicinal.vicinity import Vicinity
+
+FORMAT = 2  # of results.json and of the run folder
+
+ERM = "ERM"
+Kind = Literal["table", "images", "audio"]
+NOUNS: dict[str, str] = {"table": "rows", "images": "images", "audio": "clips"}  # what examples are called
+Scores = dict[str, float]  # error, nll, brier, ece; or rmse, mae, r2
+Curve = dict[str, list[float]]  # epoch, train_nll, validation_nll, validation_error; or train_rmse, validation_rmse
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the methods compared.
+
+    Args:
+        name: as results call it.
+        vicinity: as text.
+        family: "erm", "named", or the family in which validation data choose alpha.
+        alpha: within that family.
+
+    """
+
+    name: str
+    vicinity: str
+    family: str
+    alpha: float | None = None
+
+    @cached_property
+    def parsed(self) -> Vicinity:
+        """The vicinity itself."""
+        return parse.parse(self.vicinity)
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Predictions of one run by confidence; None in a bin that has none."""
+
+    count: list[int]
+    confidence: list[float | None]
+    accuracy: list[float | None]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run: what it was, and what was measured of it.
+
+    Args:
+        method: its name.
+        seed: of everything random.
+        seconds: of training.
+        epochs: after which its weights were taken.
+        train, validation, test: scores on those examples; validation labels are noisy where training labels are.
+        perturbed: scores on the test examples with noise added to their inputs.
+        curve: the course over epochs.
+        reliability: of the test predictions; None for regression.
+
+    """
+
+    method: str
+    seed: int
+    seconds: float
+    epochs: int
+    train: Scores
+    validation: Scores
+    test: Scores
+    perturbed: Scores | None
+    curve: Curve
+    reliability: ReliabilityBins | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Method and seed."""
+        return self.method, self.seed
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """Columns of a table; `inputs` is the width of its encoding."""
+
+    numeric_columns: int
+    categorical_columns: int
+    inputs: int
+    missing_cells: int
+
+
+@dataclass(frozen=True)
+class FolderInfo:
+    """Shape of a folder's images or spectrograms as [channels, height, width], and what was noted on reading it."""
+
+    shape: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What was compared on; no classes for regression."""
+
+    name: str
+    kind: Kind
+    task: str
+    source: str
+    examples: int
+    sha256: str
+    target: str
+    classes: list[str]
+    class_counts: list[int]
+    table: TableInfo | None = None
+    folder: FolderInfo | None = None
+
+    @property
+    def noun(self) -> str:
+        """What its examples are called."""
+        return NOUNS[self.kind]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model of every run and its training."""
+
+    name: str
+    hidden: list[int]  # widths of the layers of an MLP
+    parameters: int
+    optimizer: str
+    schedule: str
+    augment: str | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How it was compared; every run has the same."""
+
+    seeds: int
+    epochs: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    patience: int | None
+    label_noise: float
+    input_noise: float | None
+    train_examples: int
+    validation_examples: int
+    test_examples: int
+    measure: str
+    model: ModelInfo
+    statistics: str
+    limitations: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method over all seeds: means with 95 % intervals, by measure."""
+
+    train: dict[str, Interval]
+    validation: dict[str, Interval]
+    test: dict[str, Interval]
+    perturbed: dict[str, Interval] | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One method minus ERM on test data, paired by seed; the verdict is about a primary one."""
+
+    method: str
+    primary: bool
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    per_seed: list[float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation data chose in a family: per seed, how often each alpha, and the method best over all seeds."""
+
+    family: str
+    per_seed: list[float]
+    counts: dict[str, int]
+    recommended: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, about one method."""
+
+    kind: str
+    method: str
+    sentence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The model kept: its file, the run it is of, and the Python that uses it."""
+
+    file: str
+    method: str
+    seed: int
+    usage: str
+
+
+@dataclass(frozen=True)
+class MixedExample:
+    """One mixed example: an image (PNG in base 64), and what it is a mixture of."""
+
+    png: str
+    mixture: str
+
+
+@dataclass(frozen=True)
+class MixedExamples:
+    """Examples as a method mixes them."""
+
+    method: str
+    shown: list[MixedExample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that a comparison found."""
+
+    format: int = FORMAT
+    vicinal: str
+    command: str
+    created: str
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    data: DataInfo
+    protocol: Protocol
+    methods: list[Method]
+    runs: list[RunRecord]
+    summary: dict[str, Summary]
+    comparisons: list[Difference]
+    choice: Choice | None
+    verdict: Verdict
+    model: SavedModel | None = None
+    examples: MixedExamples | None = None

@@ -1,0 +1,190 @@
+"""One view of results for the console, the page and its figures: which methods, and how numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from vicinal.lab.compare.results import Difference, Results, Summary
+from vicinal.lab.compare.verdict import LEVEL, main_format, short_name
+from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value, significant
+from vicinal.lab.statistics import Interval
+
+_SPACE = "\N{NO-BREAK SPACE}"
+_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE,\N{NO-BREAK SPACE}%", "mae": "MAE", "r2": "R2"}
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One cell of the table of methods: a number, its interval, and whether a test supports it."""
+
+    text: str
+    interval: str = ""
+    supported: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table of methods; `short` is its title where there is little room."""
+
+    title: str
+    short: str
+    cells: list[TableCell]
+
+
+@dataclass(frozen=True)
+class View:
+    """Results as they are shown.
+
+    Args:
+        results: of a comparison.
+        minus: the minus sign.
+
+    """
+
+    results: Results
+    minus: str = "-"
+
+    @property
+    def measure(self) -> str:
+        """Measure that methods are compared by."""
+        return self.results.protocol.measure
+
+    @property
+    def is_error(self) -> bool:
+        """True for classification, which is compared by the error."""
+        return self.measure == "error"
+
+    @cached_property
+    def main(self) -> NumberFormat:
+        """Format of that measure."""
+        return main_format(self.measure, self.results.summary, self.minus)
+
+    def title(self, part: str) -> str:
+        """Return that measure's name on one part of the data, with its unit."""
+        return f"{part} error,{_SPACE}%" if self.is_error else f"{part} RMSE"
+
+    @cached_property
+    def families(self) -> dict[str, str]:
+        """Family of each method trained."""
+        return {method.name: method.family for method in self.results.methods}
+
+    @property
+    def family(self) -> str:
+        """Family whose alpha is swept."""
+        return self.results.choice.family if self.results.choice else "mixup"
+
+    def tone(self, method: str) -> str:
+        """Return the color of a method: erm, mix or other."""
+        return {"erm": "erm", "named": "other"}.get(self.families.get(method, self.family), "mix")
+
+    @property
+    def erm(self) -> str | None:
+        """Method without any mixing."""
+        return next((name for name, family in self.families.items() if family == "erm"), None)
+
+    @property
+    def shown(self) -> str | None:
+        """Method next to ERM in figures: the recommended one, else the first that is not ERM."""
+        names = [name for name, family in self.families.items() if family != "erm"]
+        recommended = self.results.choice.recommended if self.results.choice else None
+        return recommended if recommended in names else next(iter(names), None)
+
+    @property
+    def front(self) -> list[str]:
+        """Methods in front in figures."""
+        return [name for name in (self.erm, self.shown) if name is not None]
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Differences to ERM, primary ones first."""
+        return sorted(self.results.comparisons, key=lambda one: not one.primary)
+
+    @property
+    def told(self) -> Difference | None:
+        """Difference that the verdict is about."""
+        method = self.results.verdict.method
+        return next((one for one in self.results.comparisons if one.method == method), None)
+
+    def name(self, method: str) -> str:
+        """Return a method's name, short for the choice of alpha by validation data."""
+        return method if method in self.families else short_name(method)
+
+    # -- the table of methods
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Methods in the order of the table: ERM, choices of alpha by validation data, and the others."""
+        chosen = [name for name in self.results.summary if name not in self.families]
+        first = [name for name in self.families if name == self.erm]
+        return [*first, *chosen, *(name for name in self.families if name != self.erm)]
+
+    def kind(self, method: str) -> str:
+        """Return what a row is: erm, primary or plain."""
+        if method == self.erm:
+            return "erm"
+        return "primary" if self.told and method == self.told.method else "plain"
+
+    def columns(self) -> list[Column]:
+        """Return the columns of the table, the most wanted first."""
+        unit = f"error{_SPACE}%" if self.is_error else "RMSE"
+        noisy = f"Error on perturbed inputs,{_SPACE}%" if self.is_error else "RMSE on perturbed inputs"
+        points = ", points" if self.is_error else ""
+        others = ("nll", "brier", "ece") if self.is_error else ("mae", "r2")
+        listed = [
+            Column(self.title("Test"), f"test {unit}", [self._main(of.test) for of in self._summaries]),
+            Column(f"Difference to ERM{points}", "minus ERM", [self._difference(name) for name in self.rows]),
+            Column(f"p,{_SPACE}Holm", "p (Holm)", [self._p(name) for name in self.rows]),
+        ]
+        if self.results.protocol.input_noise is not None:
+            listed.append(Column(noisy, f"perturbed {unit}", [self._main(of.perturbed) for of in self._summaries]))
+        listed += [Column(_OTHERS[name], _OTHERS[name], self._other(name)) for name in others]
+        train = [TableCell(self._main(of.train).text) for of in self._summaries]
+        return [
+            *listed,
+            Column(self.title("Training"), f"train {unit}", train),
+            Column("Seconds per run", "s/run", self._seconds()),
+        ]
+
+    @property
+    def _summaries(self) -> list[Summary]:
+        return [self.results.summary[name] for name in self.rows]
+
+    def level(self, of: Interval) -> TableCell:
+        """Return a mean of the main measure with its interval, which for an error ends at 0 and 100 %."""
+        low, high = (max(0.0, of.low), min(1.0, of.high)) if self.is_error else (of.low, of.high)
+        return TableCell(self.main.text(of.mean), self.main.interval(low, high))
+
+    def _main(self, part: Mapping[str, Interval] | None) -> TableCell:
+        return TableCell(ABSENT) if part is None else self.level(part[self.measure])
+
+    def _of(self, method: str) -> Difference | None:
+        return next((one for one in self.results.comparisons if one.method == method), None)
+
+    def _difference(self, method: str) -> TableCell:
+        of = self._of(method)
+        if of is None:
+            return TableCell(ABSENT)
+        text = self.main.text(of.difference, sign=True)
+        return TableCell(text, self.main.interval(of.low, of.high, sign=True), self._is_found(of))
+
+    def _p(self, method: str) -> TableCell:
+        of = self._of(method)
+        return TableCell(ABSENT) if of is None else TableCell(p_value(of.p_holm), "", self._is_found(of))
+
+    def _is_found(self, of: Difference) -> bool:
+        return is_finite(of.p_holm) and of.p_holm < LEVEL
+
+    def _other(self, name: str) -> list[TableCell]:
+        values = [of.test[name] for of in self._summaries]
+        means = [of.test[name].mean for of in self.results.summary.values()]
+        written = {"ece": NumberFormat(100.0, 2, self.minus), "r2": NumberFormat(1.0, 3, self.minus)}.get(name)
+        written = written or significant(means, 4 if name == "mae" else 3, 0 if name == "mae" else 3, self.minus)
+        return [TableCell(written.text(of.mean), written.interval(of.low, of.high)) for of in values]
+
+    def _seconds(self) -> list[TableCell]:
+        seconds = [of.seconds for of in self._summaries]
+        largest = max(filter(is_finite, seconds), default=0.0)
+        written = NumberFormat(1.0, 2 if largest < 10.0 else 1 if largest < 100.0 else 0)
+        return [TableCell(written.text(value)) for value in seconds]
