@@ -23,6 +23,15 @@ class Chain(Vicinity):
     Args:
         parts: applied in this order, each to what the one before it made.
 
+    Examples:
+        >>> import torch
+        >>> from vicinal import LabelSmoothing, Mixup
+        >>> chain = Chain([Mixup(0.4), LabelSmoothing(0.1)], seed=2)
+        >>> x, y = chain(torch.eye(2), torch.tensor([0, 1]))
+        >>> y.dense(2)
+        tensor([[0.6693, 0.3307],
+                [0.3307, 0.6693]])
+
     """
 
     parts: Sequence[Vicinity]
@@ -43,6 +52,15 @@ class Choice(Vicinity):
     Args:
         parts: what to choose from; `ERM()` among them leaves some batches as they are.
         p: their probabilities, >= 0, sum 1; None: all equal.
+
+    Examples:
+        >>> from vicinal import ERM, Mixup
+        >>> choice = Choice([Mixup(0.4), ERM()], seed=1)
+        >>> for step in range(3):
+        ...     print(choice.plan(2, step=step))
+        Plan(2 rows; 0: 0.604 + 0.396 of 0; 1: 0.604 + 0.396 of 1)
+        Plan(2 rows; 0: 1; 1: 1)
+        Plan(2 rows; 0: 0.216 + 0.784 of 1; 1: 0.216 + 0.784 of 0)
 
     """
 
@@ -85,6 +103,14 @@ class Scheduled(Vicinity):
     Raises:
         TypeError: part is no vicinity, or a schedule of values is neither a mapping nor a function.
         ValueError: epochs are out of order, part has no argument of that name, or refuses a value.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> schedule = Scheduled(Mixup(0.4), start=5, seed=1)
+        >>> schedule.plan(2, step=0, epoch=4)
+        Plan(2 rows; 0: 1; 1: 1)
+        >>> schedule.plan(2, step=0, epoch=5)
+        Plan(2 rows; 0: 0.604 + 0.396 of 0; 1: 0.604 + 0.396 of 1)
 
     """
 

@@ -48,6 +48,13 @@ class Key(NamedTuple):
         step: which batch of this (rank, worker), 0 <= step < 2**64.
         stream: which of the draws for this batch; compositions number their parts with `fold`.
 
+    Examples:
+        >>> key = Key(seed=1, rank=0, worker=0, step=7)
+        >>> key.generator().integers(100, size=3)
+        array([47, 82, 62])
+        >>> key.fold(0).generator().integers(100, size=3)  # a part of what the key draws
+        array([60, 14, 39])
+
     """
 
     seed: int

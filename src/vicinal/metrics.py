@@ -29,6 +29,13 @@ def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Te
     Raises:
         ValueError: shapes do not fit, or there are fewer than topk classes.
 
+    Examples:
+        >>> import torch
+        >>> from vicinal import MixedTarget
+        >>> y = MixedTarget(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[0.7, 0.7], [0.3, 0.3]]))
+        >>> mixed_accuracy(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), y)
+        tensor(0.5000)
+
     """
     if logits.ndim < 2 or (*logits.shape[:1], *logits.shape[2:]) != tuple(y.shape):
         raise ValueError(
@@ -44,7 +51,14 @@ def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Te
 
 
 def nll(probabilities: Tensor, y: Tensor) -> Tensor:
-    """Compute the mean negative log-likelihood in nats of class indices y [..., n] under probabilities [..., n, classes]."""
+    """Compute the mean negative log-likelihood in nats of class indices y [..., n] under probabilities [..., n, classes].
+
+    Examples:
+        >>> import torch
+        >>> nll(torch.tensor([[0.8, 0.2], [0.5, 0.5]]), torch.tensor([0, 1]))
+        tensor(0.4581)
+
+    """
     _check(probabilities, y)
     return -probabilities.gather(-1, y[..., None]).squeeze(-1).log().mean(-1)
 
@@ -55,6 +69,11 @@ def brier(probabilities: Tensor, y: Tensor) -> Tensor:
     Args:
         probabilities: [..., n, classes].
         y: int64 [..., n].
+
+    Examples:
+        >>> import torch
+        >>> brier(torch.tensor([[0.8, 0.2], [0.5, 0.5]]), torch.tensor([0, 1]))
+        tensor(0.2900)
 
     """
     _check(probabilities, y)
@@ -88,6 +107,12 @@ def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability
         y: int64 [..., n].
         bins: number of intervals.
 
+    Examples:
+        >>> import torch
+        >>> found = reliability(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), bins=2)
+        >>> found.confidence[1], found.accuracy[1]  # both lie in (0.5, 1]
+        (tensor(0.7000, dtype=torch.float64), tensor(0.5000, dtype=torch.float64))
+
     """
     _check(probabilities, y)
     confidence, predicted = probabilities.max(-1)
@@ -102,7 +127,14 @@ def reliability(probabilities: Tensor, y: Tensor, bins: int = 15) -> Reliability
 
 
 def ece(probabilities: Tensor, y: Tensor, bins: int = 15) -> Tensor:
-    """Compute the expected calibration error [...] of probabilities [..., n, classes] for class indices y int64 [..., n]."""
+    """Compute the expected calibration error [...] of probabilities [..., n, classes] for class indices y int64 [..., n].
+
+    Examples:
+        >>> import torch
+        >>> ece(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), bins=2)
+        tensor(0.2000, dtype=torch.float64)
+
+    """
     return reliability(probabilities, y, bins).ece
 
 

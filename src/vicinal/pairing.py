@@ -19,7 +19,18 @@ from vicinal._value import Value
 
 
 class Pairing(Value, ABC):
-    """Draws a partner for each row."""
+    """Draws a partner for each row.
+
+    Examples:
+        >>> import numpy as np
+        >>> class Reversed(Pairing):
+        ...     def draw(self, generator, n, y, x):
+        ...         return np.arange(n)[::-1].copy()
+        >>> from vicinal import Mixup
+        >>> Mixup(0.4, pairing=Reversed(), seed=1).plan(3, step=0)
+        Plan(3 rows; 0: 0.0711 + 0.929 of 2; 1: 0.0711 + 0.929 of 1; 2: 0.0711 + 0.929 of 0)
+
+    """
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
@@ -55,6 +66,11 @@ class RandomPairs(Pairing):
             stays unmixed. The paper's code allows it, so it is the default. False draws a permutation without fixed
             point (a random cycle; for n = 1 there is none, and the row stays as it is).
 
+    Examples:
+        >>> from vicinal import Mixup
+        >>> Mixup(0.4, pairing=RandomPairs(), seed=2).plan(3, step=0)
+        Plan(3 rows; 0: 0.737 + 0.263 of 2; 1: 0.737 + 0.263 of 0; 2: 0.737 + 0.263 of 1)
+
     """
 
     self_pairs: bool = True
@@ -82,6 +98,12 @@ class Roll(Pairing):
     The fastest pairing: no rows are gathered (results/bench/README.md). Nobody is paired with itself, and over many batches
     any two rows meet equally often, but within one batch there are only n - 1 of the n! permutations: where the order
     of the rows means something (sorted by class or by time), take `RandomPairs`.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> Mixup(0.4, pairing=Roll(), seed=1).plan(3, step=0)
+        Plan(3 rows; 0: 0.0711 + 0.929 of 1; 1: 0.0711 + 0.929 of 2; 2: 0.0711 + 0.929 of 0)
+
     """
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
@@ -97,7 +119,15 @@ class Roll(Pairing):
 
 @dataclass(frozen=True)
 class SameClass(Pairing):
-    """A random permutation within each class ("same class, random pairs"); needs class indices `y` [n]."""
+    """A random permutation within each class ("same class, random pairs"); needs class indices `y` [n].
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> Mixup(0.4, pairing=SameClass(), seed=2).plan(4, torch.tensor([0, 1, 0, 1]), step=0).partner
+        tensor([2, 1, 0, 3])
+
+    """
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation that keeps the class, int64 [n]."""
@@ -118,7 +148,15 @@ class SameClass(Pairing):
 
 @dataclass(frozen=True)
 class OtherClass(Pairing):
-    """A row of another class, uniformly; needs class indices `y` [n]. Not a permutation: classes differ in size."""
+    """A row of another class, uniformly; needs class indices `y` [n]. Not a permutation: classes differ in size.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> Mixup(0.4, pairing=OtherClass(), seed=1).plan(4, torch.tensor([0, 1, 0, 1]), step=0).partner
+        tensor([1, 0, 3, 0])
+
+    """
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners of other classes, int64 [n]."""
@@ -159,6 +197,13 @@ class Nearest(Pairing):
         ValueError: k < 1, or `x` (and `y` for same_class) was not given to `plan`.
 
     The neighbors are those within the rows of one plan: a batch, or, for a dataset held in memory, the whole of it.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import InputMixup
+        >>> x = torch.tensor([[0.0], [5.0], [0.1], [5.1]])
+        >>> InputMixup(1.0, pairing=Nearest(1), seed=1).plan(4, x=x, step=0).partner
+        tensor([2, 3, 0, 1])
 
     """
 
@@ -228,6 +273,13 @@ class LabelDistance(Pairing):
 
     Raises:
         ValueError: bandwidth <= 0, or `y` was not given to `plan` or is not floating point [n] or [n, d].
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> y = torch.tensor([[0.0], [5.0], [0.1], [5.1]])
+        >>> Mixup(2.0, pairing=LabelDistance(bandwidth=0.5), seed=1).plan(4, y, step=0).partner
+        tensor([2, 3, 0, 1])
 
     """
 

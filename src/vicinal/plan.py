@@ -33,7 +33,19 @@ _TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, 
 
 
 class Plan(ABC):
-    """What every plan answers: `plan(x)`, `plan.target(y)`, `len`, `to`, `to_dict`."""
+    """What every plan answers: `plan(x)`, `plan.target(y)`, `len`, `to`, `to_dict`.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> plan = Mixup(0.4, seed=1).plan(2, step=0)
+        >>> plan(torch.eye(2))
+        tensor([[0.0711, 0.9289],
+                [0.9289, 0.0711]])
+        >>> plan.target(torch.tensor([0, 1]))
+        MixedTarget([0.0711 of 0 + 0.929 of 1, 0.0711 of 1 + 0.929 of 0])
+
+    """
 
     key: Key | None = None  # of the draw; None for plans made by hand, and where nothing was drawn
 
@@ -302,6 +314,13 @@ class MixPlan(Plan):
     A plan is a value. Where the weights alone say how inputs and labels are mixed, both follow a change in place;
     otherwise (boxes, weights of their own for targets) a changed plan is refused. Changes that PyTorch does not count,
     through `.data` or NumPy, are not seen here either.
+
+    Examples:
+        >>> import torch
+        >>> plan = MixPlan(partner=torch.tensor([1, 0]), weight=torch.tensor([0.7, 0.7]))
+        >>> plan(torch.eye(2))
+        tensor([[0.7000, 0.3000],
+                [0.3000, 0.7000]])
 
     """
 
@@ -706,7 +725,15 @@ class PlanChain(Plan):
 
 
 def plan_from_dict(values: dict[str, Any]) -> Plan:
-    """Return the plan that `to_dict` wrote."""
+    """Return the plan that `to_dict` wrote.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> plan = Mixup(0.4, seed=1).plan(2, step=0)
+        >>> plan_from_dict(plan.to_dict())
+        Plan(2 rows; 0: 0.0711 + 0.929 of 1; 1: 0.0711 + 0.929 of 0)
+
+    """
     if "plans" in values:
         return PlanChain(tuple(plan_from_dict(v) for v in values["plans"]), _key(values.get("key")))
     missing = {f.name for f in fields(MixPlan)} - values.keys()

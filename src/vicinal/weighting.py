@@ -13,7 +13,18 @@ from vicinal._value import Value
 
 
 class Weighting(Value, ABC):
-    """Draws the shares of a row and of its partners."""
+    """Draws the shares of a row and of its partners.
+
+    Examples:
+        >>> import numpy as np
+        >>> class Half(Weighting):
+        ...     def draw(self, generator, n):
+        ...         return np.full((n, 2), 0.5)
+        >>> from vicinal import Mixup
+        >>> Mixup(Half(), seed=2).plan(3, step=0)
+        Plan(3 rows; 0: 0.5 + 0.5 of 0; 1: 0.5 + 0.5 of 1; 2: 0.5 + 0.5 of 2)
+
+    """
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
@@ -33,6 +44,11 @@ class Beta(Weighting):
     Raises:
         TypeError: folded is neither True nor False.
         ValueError: alpha is not a finite number > 0, or per is neither of the two.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> Mixup(Beta(0.4, per="example"), seed=1).plan(2, step=0)
+        Plan(2 rows; 0: 0.0711 + 0.929 of 1; 1: 0.983 + 0.0174 of 0)
 
     """
 
@@ -66,6 +82,12 @@ class Dirichlet(Weighting):
 
     Raises:
         ValueError: alpha is not a finite number > 0, k < 2, or per is neither of the two.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> plan = Mixup(Dirichlet(1.0, k=3), seed=2).plan(3, step=0)
+        >>> plan.weight[0]
+        tensor([0.4323, 0.0934, 0.4744])
 
     """
 
