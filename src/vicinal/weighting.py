@@ -87,7 +87,7 @@ class Dirichlet(Weighting):
         >>> from vicinal import Mixup
         >>> plan = Mixup(Dirichlet(1.0, k=3), seed=2).plan(3, step=0)
         >>> plan.weight[0]
-        tensor([0.4323, 0.0934, 0.4744])
+        tensor([0.4323, 0.0934, 0.4743])
 
     """
 
