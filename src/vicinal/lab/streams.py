@@ -31,7 +31,7 @@ class Stream(IntEnum):
     PGD_START = 2**63 + 2**32  # first points, by restart
     SPLIT = int.from_bytes(b"split")
     LABEL_NOISE = int.from_bytes(b"noise")
-    CROP = int.from_bytes(b"picture")
+    CROP = 0x70696374757265
     AUGMENT = int.from_bytes(b"augment")
     SYNTHETIC = int.from_bytes(b"drawn")
     TOY = int.from_bytes(b"toy")
