@@ -152,7 +152,7 @@ BANNED = {
     r"\bneighbours?\b": "neighbor",
     r"\bclass ids\b": "class indices",
     r"\bpremise\b": "manifold intrusion",
-    r"\bis no (?!longer|more|less)[a-z]+ (of|that)\b": "is not a",
+    r"(?<!there )\bis no (?!longer|such)": "is not a",
     r"\bso many\b": "n, a number of",
     r"\bgoes on by the same command\b|\bthe same command goes on\b": "rerun the same command to resume",
     r"\bby heart\b": "memorize",

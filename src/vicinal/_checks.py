@@ -10,13 +10,13 @@ Per = Literal["batch", "example"]
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse what is no real number, of Python or numpy."""
+    """Refuse what is not a real number, of Python or numpy."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def check_count(name: str, value: object, least: int, what: str) -> None:
-    """Refuse what is no integer, or too small; `what` says what it counts."""
+    """Refuse what is not an integer, or too small; `what` says what it counts."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} counts {what} and must be an integer >= {least}, got {value!r}")
 
@@ -35,7 +35,7 @@ def check_per(per: str) -> None:
 
 
 def check_epoch(epoch: object) -> None:
-    """Refuse what is no number of an epoch, an integer >= 0."""
+    """Refuse what is not the number of an epoch, an integer >= 0."""
     if not is_count(epoch):
         raise ValueError(f"epochs are integers and count from 0, got {epoch!r}")
 

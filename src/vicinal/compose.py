@@ -92,7 +92,7 @@ class Scheduled(Vicinity):
     `Scheduled(Mixup(1.0), values={"alpha": {30: 0.4, 60: 0.1}})`, or `values={"alpha": lambda epoch: 0.98**epoch}`.
 
     The one-line form learns the epoch from `set_epoch`, which also reaches persistent DataLoader workers, or from
-    `epoch=`; `plan` is given `epoch=`. Never told the epoch, it raises: a schedule that stands still is no schedule.
+    `epoch=`; `plan` is given `epoch=`. Never told the epoch, it raises: a schedule that stands still is not a schedule.
 
     Args:
         part: the vicinity.
@@ -101,7 +101,7 @@ class Scheduled(Vicinity):
         values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
 
     Raises:
-        TypeError: part is no vicinity, or a schedule of values is neither a mapping nor a function.
+        TypeError: part is not a vicinity, or a schedule of values is neither a mapping nor a function.
         ValueError: epochs are out of order, part has no argument of that name, or refuses a value.
 
     Examples:

@@ -317,7 +317,7 @@ class Vicinity(Value, ABC):
         """Set the epoch of the one-line form, for `Scheduled`; reaches every worker at its next batch.
 
         Raises:
-            ValueError: epoch is no integer >= 0.
+            ValueError: epoch is not an integer >= 0.
 
         """
         self.state.epoch = epoch
