@@ -15,11 +15,12 @@ from scipy import stats
 
 from vicinal import ERM, Mixup
 from vicinal.keyed import Key
-from vicinal.lab import parse
-from vicinal.lab.compare import comparison
-from vicinal.lab.compare.comparison import conclude, methods
+from vicinal.lab import parse, records
+from vicinal.lab.compare import verdict as verdicts
+from vicinal.lab.compare.comparison import methods
+from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import Settings, TableSettings
-from vicinal.lab.compare.table_comparison import Prepared, TableComparison
+from vicinal.lab.compare.table_comparison import SeedSplits, TableComparison
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Numbers, Table, Texts, assemble
@@ -72,9 +73,14 @@ def runs_of(
     ]
 
 
-def run_seeds(study: TableComparison, seeds: list[int], tick: Any = None) -> list[dict[str, Any]]:
-    """Train every method with these seeds, as one fleet."""
-    return study.train([(method.name, seed) for seed in seeds for method in study.methods], tick)
+def run_seeds(study: TableComparison, seeds: list[int], on_epoch: Any = lambda runs: None) -> list[dict[str, Any]]:
+    """Train every method with these seeds, as one stack; return records as JSON holds them."""
+    return records.to_json(study.train([(m.name, seed) for seed in seeds for m in study.methods], on_epoch))
+
+
+def conclude(study: TableComparison, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What follows from some runs, as JSON holds it."""
+    return records.to_json(verdicts.conclude(study, [RunRecord(**run) for run in runs]))
 
 
 # -- settings and methods ------------------------------------------------------------------------------------------------
@@ -94,11 +100,11 @@ def run_seeds(study: TableComparison, seeds: list[int], tick: Any = None) -> lis
         ({"seeds": 10**9}, "more than 10000 seeds tell nothing that fewer do not, got 1000000000"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"patience": 0}, "patience counts epochs and must be 1 or more, got 0"),
-        ({"noise": 2.0}, "noise is the share of labels replaced and must lie in [0, 1], got 2.0"),
-        ({"noise": math.nan}, "got nan"),
-        ({"noise": -0.1}, "got -0.1"),
-        ({"perturb": math.nan}, "perturb is a standard deviation and must be finite and >= 0, got nan"),
-        ({"perturb": -1.0}, "got -1.0"),
+        ({"label_noise": 2.0}, "label noise is the share of labels replaced and must lie in [0, 1], got 2.0"),
+        ({"label_noise": math.nan}, "got nan"),
+        ({"label_noise": -0.1}, "got -0.1"),
+        ({"input_noise": math.nan}, "input noise is a standard deviation and must be finite and >= 0, got nan"),
+        ({"input_noise": -1.0}, "got -1.0"),
         ({"learning_rate": 0.0}, "the learning rate must be a finite number > 0, got 0.0"),
         ({"learning_rate": math.nan}, "the learning rate must be a finite number > 0, got nan"),
         ({"weight_decay": -1.0}, "the weight decay must be a finite number >= 0, got -1.0"),
@@ -112,18 +118,18 @@ def test_settings_without_sense_are_refused(settings: dict[str, Any], says: str)
 
 def test_methods_of_a_classification() -> None:
     listed = methods(Settings(alphas=(0.1, 1.0), named=("InputMixup(0.4)",)), "classification")
-    assert [(m.name, m.text, m.family, m.alpha) for m in listed] == [
+    assert [(m.name, m.vicinity, m.family, m.alpha) for m in listed] == [
         ("ERM", "ERM()", "erm", None),
         ("mixup 0.1", "Mixup(alpha=0.1)", "mixup", 0.1),
         ("mixup 1", "Mixup(alpha=1.0)", "mixup", 1.0),
         ("InputMixup(0.4)", "InputMixup(0.4)", "named", None),
     ]
-    assert listed[1].vicinity == Mixup(0.1)
+    assert listed[1].parsed == Mixup(0.1)
 
 
 def test_methods_of_a_regression() -> None:
     listed = methods(Settings(alphas=(0.4,), named=("GaussianNoise(0.1)",)), "regression")
-    assert [(m.name, m.text, m.family) for m in listed] == [
+    assert [(m.name, m.vicinity, m.family) for m in listed] == [
         ("ERM", "ERM()", "erm"),
         ("mixup 0.4", "Mixup(alpha=0.4)", "mixup"),
         ("by label distance 0.4", "Mixup(alpha=0.4, pairing=LabelDistance(0.5))", "mixup by label distance"),
@@ -136,7 +142,7 @@ def test_alphas_that_look_alike_keep_names_of_their_own() -> None:
     alphas = (0.1, 0.1 + 1e-12, 1e-9, 8.0, 1 / 3)
     listed = methods(Settings(alphas=alphas), "classification")
     assert len({m.name for m in listed}) == 6
-    assert [m.vicinity for m in listed] == [ERM(), *map(Mixup, alphas)]
+    assert [m.parsed for m in listed] == [ERM(), *map(Mixup, alphas)]
     assert [m.name for m in listed[3:5]] == ["mixup 1e-09", "mixup 8"]
 
 
@@ -215,8 +221,8 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
         study_of(epochs=2),
         study_of(alphas=(0.1,)),
         study_of(named=("InputMixup()",)),
-        study_of(noise=0.1),
-        study_of(perturb=0.1),
+        study_of(label_noise=0.1),
+        study_of(input_noise=0.1),
         study_of(learning_rate=0.01),
         study_of(weight_decay=0.1),
         study_of(patience=3),
@@ -240,18 +246,18 @@ def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int) ->
 
 def test_prepared_parts_are_the_rows_of_the_split() -> None:
     study = study_of()
-    prepared = Prepared.of(study, [3, 1])
+    prepared = SeedSplits.of(study, [3, 1])
     for i, seed in enumerate((3, 1)):
-        rows = split(study.table, seed)
-        encoding = Encoding.fit(study.table, rows.train)
+        rows = split(study.data, seed)
+        encoding = Encoding.fit(study.data, rows.train)
         assert prepared.encodings[i] == encoding
         for part, of in (
             (prepared.train, rows.train),
             (prepared.validation, rows.validation),
             (prepared.test, rows.test),
         ):
-            assert np.array_equal(part.inputs[i].numpy(), encoding.inputs(study.table)[of])
-            assert np.array_equal(part.targets[i].numpy(), study.table.target[of])
+            assert np.array_equal(part.inputs[i].numpy(), encoding.inputs(study.data)[of])
+            assert np.array_equal(part.targets[i].numpy(), study.data.target[of])
         everything = np.concatenate([rows.train, rows.validation, rows.test])
         assert np.array_equal(np.sort(everything), np.arange(60))
     assert prepared.perturbed is None
@@ -260,7 +266,7 @@ def test_prepared_parts_are_the_rows_of_the_split() -> None:
 
 @pytest.mark.parametrize("regression", [False, True])
 def test_label_noise_reaches_training_and_validation_never_the_test(regression: bool) -> None:
-    noisy, clean = Prepared.of(study_of(regression, noise=1.0), [0]), Prepared.of(study_of(regression), [0])
+    noisy, clean = SeedSplits.of(study_of(regression, label_noise=1.0), [0]), SeedSplits.of(study_of(regression), [0])
     for name in ("train", "validation", "test", "clean"):
         assert torch.equal(getattr(noisy, name).inputs, getattr(clean, name).inputs)
     assert torch.equal(noisy.test.targets, clean.test.targets)
@@ -270,12 +276,12 @@ def test_label_noise_reaches_training_and_validation_never_the_test(regression: 
 
 
 def test_perturbed_inputs_are_the_test_inputs_and_keyed_noise() -> None:
-    prepared = Prepared.of(study_of(perturb=0.5), [0, 1])
+    prepared = SeedSplits.of(study_of(input_noise=0.5), [0, 1])
     assert prepared.perturbed is not None
     noise = prepared.perturbed.inputs - prepared.test.inputs
     assert float(noise.std()) == pytest.approx(0.5, rel=0.25)
     assert torch.equal(prepared.perturbed.targets, prepared.test.targets)
-    assert torch.equal(Prepared.of(study_of(perturb=0.5), [1]).perturbed.inputs[0], prepared.perturbed.inputs[1])  # type: ignore[union-attr]
+    assert torch.equal(SeedSplits.of(study_of(input_noise=0.5), [1]).perturbed.inputs[0], prepared.perturbed.inputs[1])  # type: ignore[union-attr]
     assert not torch.equal(noise[0], noise[1])
 
 
@@ -308,7 +314,7 @@ def test_every_method_of_a_seed_has_the_same_rows_weights_and_order(monkeypatch:
             assert torch.equal(shown[seed, step, other][1], y)
     assert not torch.equal(shown[0, 0, "ERM"][0], shown[5, 0, "ERM"][0])
     rows = {tuple(row) for step in range(steps // 2) for row in shown[0, step, "ERM"][0].tolist()}
-    train = Prepared.of(study_of(), [0]).train.inputs[0].tolist()
+    train = SeedSplits.of(study_of(), [0]).train.inputs[0].tolist()
     assert rows == {tuple(row) for row in train}  # an epoch shows each training row
     for weight in first["weights"]:  # runs 0 to 2 are seed 0's, 3 to 5 seed 5's
         assert torch.equal(weight[0], weight[1])
@@ -324,8 +330,7 @@ def test_the_company_of_other_methods_and_seeds_changes_no_run(regression: bool)
     for run in alone:
         same = next(r for r in together if (r["method"], r["seed"]) == (run["method"], 1))
         for part in ("train", "validation", "test"):
-            measures = {name: value for name, value in run[part].items() if name != "reliability"}
-            assert measures == pytest.approx({name: same[part][name] for name in measures}, rel=1e-4, abs=1e-6)
+            assert run[part] == pytest.approx(same[part], rel=1e-4, abs=1e-6)
         for name, course in run["curve"].items():
             assert course == pytest.approx(same["curve"][name], rel=1e-4, abs=1e-6)
 
@@ -333,8 +338,8 @@ def test_the_company_of_other_methods_and_seeds_changes_no_run(regression: bool)
 def test_the_run_trained_once_more_is_the_run() -> None:
     study = study_of(alphas=(0.4,), epochs=3)
     record = next(r for r in run_seeds(study, [0, 2]) if (r["method"], r["seed"]) == ("mixup 0.4", 2))
-    state = study.model("mixup 0.4", 2, record["epochs"])
-    prepared = Prepared.of(study, [2])
+    state = study.train_model("mixup 0.4", 2, record["epochs"])
+    prepared = SeedSplits.of(study, [2])
     x = prepared.test.inputs[0].double().numpy()
     for layer in range(3):
         x = x @ state[f"layers.{layer}.weight"].T + state[f"layers.{layer}.bias"]
@@ -353,7 +358,7 @@ def test_patience_stops_a_run_at_its_best_weights() -> None:
         best = min(run["curve"]["validation_nll"])
         assert run["validation"]["nll"] <= best + 1e-6
         assert max(run["curve"]["epoch"]) <= run["epochs"] + 2
-    state = study.model(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
+    state = study.train_model(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
     assert all(np.isfinite(array).all() for array in state.values())
 
 
@@ -464,7 +469,6 @@ def test_helps() -> None:
     assert primary | {"per_seed": None} == {
         "method": CHOSEN,
         "primary": True,
-        "measure": "error",
         "difference": pytest.approx(mean),
         "low": pytest.approx(low),
         "high": pytest.approx(high),
@@ -511,7 +515,7 @@ def test_no_difference(seeds: int, would: str) -> None:
         "method": CHOSEN,
         "sentence": f"No difference found on made: the test error is {100 * np.mean(mixup):.2f} % with mixup and "
         f"{100 * np.mean(erm):.2f} % without (difference {100 * mean:+.2f} points, 95 % interval {100 * low:+.2f} to "
-        f"{100 * high:+.2f}; p = {p:.2g}), which may be luck.",
+        f"{100 * high:+.2f}; p = {p:.2g}), which is within sampling noise.",
         "advice": f"Nothing here speaks for mixup or against it. {would} would narrow the interval.",
     }
 
@@ -569,7 +573,8 @@ def test_several_methods_of_which_none_is_found() -> None:
     assert results["verdict"]["sentence"] == (
         "No difference found on made between any of 2 methods and training without them. The clearest is InputMixup(0.4): "
         "the test error is 27.50 % with it and 30.00 % without (difference -2.50 points, 95 % interval "
-        f"{100 * low:+.2f} to {100 * high:+.2f}; p = {min(1, 2 * p):.2g} after correction for 2 methods), which may be luck."
+        f"{100 * low:+.2f} to {100 * high:+.2f}; p = {min(1, 2 * p):.2g} after correction for 2 methods), which is "
+        "within sampling noise."
     )
     assert results["verdict"]["advice"].startswith("Nothing here speaks for any of them or against it. ")
 
@@ -585,7 +590,7 @@ def test_only_named_methods_and_no_alphas() -> None:
     assert results["verdict"]["advice"] == (
         "Train with vicinal.Chain([vicinal.InputMixup(0.4), vicinal.LabelSmoothing(0.1)])."
     )
-    assert "alpha" not in comparison.statistics_in_words(study).split("Holm")[0]
+    assert "alpha" not in verdicts.statistics_in_words(study).split("Holm")[0]
 
 
 def test_regression_with_the_family_by_label_distance() -> None:
@@ -606,8 +611,8 @@ def test_regression_with_the_family_by_label_distance() -> None:
     verdict = results["verdict"]
     assert (verdict["kind"], verdict["method"]) == ("helps", BY_LABEL)
     assert verdict["sentence"] == (
-        f"Mixup by label distance helps on made: the test RMSE falls from 60 to 55 (difference -5, 95 % interval {low:+.3g} "
-        f"to {high:+.3g}; p = {2 * p:.2g} after correction for 2 methods)."
+        f"Mixup by label distance helps on made: the test RMSE falls from 60.00 to 55.00 (difference -5.00, 95 % interval "
+        f"{low:+.2f} to {high:+.2f}; p = {2 * p:.2g} after correction for 2 methods)."
     )
     assert verdict["advice"] == "Train with vicinal.Mixup(alpha=0.1, pairing=vicinal.LabelDistance(0.5))."
 
@@ -621,7 +626,7 @@ def test_training_that_went_on_too_long_is_told(regression: bool) -> None:
         if run["method"] == "ERM":
             run["curve"] = {"epoch": [1, 5, 9], name: [0.5, 0.2 + 0.01 * run["seed"], 0.375]}
     advice = conclude(study, runs)["verdict"]["advice"]
-    what = ("RMSE was 0.215", "0.375") if regression else ("error was 21.50 %", "37.50 %")
+    what = ("RMSE was 0.2150", "0.3750") if regression else ("error was 21.50 %", "37.50 %")
     assert advice.endswith(
         f" But training went on too long: without mixing, the validation {what[0]} after epoch 5 and is {what[1]} at the "
         "end. Compare again with --patience 10, which ends each run at its best epoch."
@@ -641,7 +646,7 @@ def test_training_that_diverged_has_no_verdict() -> None:
     assert results["verdict"]["sentence"] == (
         "No verdict on made: with GaussianNoise(9.0) or without, training diverged for 2 of 4 seeds."
     )
-    assert math.isnan(results["comparisons"][0]["difference"])
+    assert results["comparisons"][0]["difference"] is None
 
 
 def test_the_advice_is_python_that_runs() -> None:
@@ -658,12 +663,12 @@ def test_no_minus_zero() -> None:
     study = study_of(alphas=(0.4,), seeds=2)
     results = conclude(study, runs_of(study, {"ERM": [0.1, 0.2], "mixup 0.4": [0.2, 0.1 - 1e-12]}))
     assert "-0.00 points" not in results["verdict"]["sentence"]
-    assert "difference +0.00 points" in results["verdict"]["sentence"]
+    assert "difference 0.00 points" in results["verdict"]["sentence"]
 
 
 def test_what_is_left_open_is_said() -> None:
-    plain, full = comparison.not_done(study_of()), comparison.not_done(study_of(noise=0.2, perturb=0.5))
-    assert any("--noise" in line for line in plain)
+    plain, full = verdicts.limitations(study_of()), verdicts.limitations(study_of(label_noise=0.2, input_noise=0.5))
+    assert any("--label-noise" in line for line in plain)
     assert any("--perturb" in line for line in plain)
     assert not any("--" in line for line in full)
     assert "60 rows" in plain[1]

@@ -10,6 +10,7 @@ import pickle
 import re
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from torch import nn
 from vicinal import ERM, Mixup
 from vicinal.keyed import Key
 from vicinal.lab import atomic, cli, executor, models
-from vicinal.lab.compare import comparison
+from vicinal.lab.cli import compare as command_line
+from vicinal.lab.compare import verdict
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.folder_comparison import FolderComparison
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data import collection, speech_commands
 from vicinal.lab.data.collection import FolderDataset
@@ -75,7 +78,7 @@ def made(n: int = 60) -> FolderDataset:
 
 
 def study_of(data: FolderDataset | None = None, **settings: Any) -> FolderComparison:
-    defaults = {"seeds": 2, "epochs": 2, "alphas": (0.4,), "batch": 16, "model": f"{__name__}:Tiny"}
+    defaults = {"seeds": 2, "epochs": 2, "alphas": (0.4,), "batch_size": 16, "model": f"{__name__}:Tiny"}
     return FolderComparison(data or made(), FolderSettings(**defaults | settings))
 
 
@@ -268,9 +271,9 @@ def test_methods_share_weights_order_and_augmentation(monkeypatch: pytest.Monkey
             return x, y
 
         study = study_of()
-        part = study.part(1)
+        part = study.seed_data(1)
         with monkeypatch.context() as patch:
-            patch.setattr(simple, "initial", initial)
+            patch.setattr(simple, "init_model", initial)
             patch.setattr(InMemoryDataset, "batch", batch)
             simple.train(study.training, part.noisy, part.train, method, 1)
     assert len(seen["ERM"]) == 1 + 2 * 3  # 36 rows in batches of 16
@@ -280,8 +283,8 @@ def test_methods_share_weights_order_and_augmentation(monkeypatch: pytest.Monkey
 
 
 def test_parts_are_the_splits_with_training_scales_and_noise_on_known_labels() -> None:
-    study = study_of(noise=1.0)
-    part, rows = study.part(1), split(study.data, 1)
+    study = study_of(label_noise=1.0)
+    part, rows = study.seed_data(1), split(study.data, 1)
     assert part.test.tolist() == rows.test.tolist()
     assert torch.equal(part.clean.labels, torch.from_numpy(study.data.target))
     assert torch.equal(part.noisy.labels[part.test], part.clean.labels[part.test])
@@ -293,39 +296,39 @@ def test_parts_are_the_splits_with_training_scales_and_noise_on_known_labels() -
 
 
 def test_a_run_trained_again_is_the_run_and_its_figures_are_right() -> None:
-    study = study_of(epochs=4, perturb=0.5)
+    study = study_of(epochs=4, input_noise=0.5)
     (record,) = study.train([("mixup 0.4", 1)])
     (again,) = study.train([("mixup 0.4", 1)])
-    assert {**again, "seconds": 0} == {**record, "seconds": 0}
-    part, state = study.part(1), study.model("mixup 0.4", 1, record["epochs"])
+    assert replace(again, seconds=0) == replace(record, seconds=0)
+    part, state = study.seed_data(1), study.train_model("mixup 0.4", 1, record.epochs)
     model = Tiny(2)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     x, y = part.clean.batch(part.test, None)
     with torch.no_grad():
         out = model.eval()(x).double()
-    assert record["test"]["error"] == float((out.argmax(1) != y).double().mean())
-    assert record["test"]["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
+    assert record.test["error"] == float((out.argmax(1) != y).double().mean())
+    assert record.test["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
     noise = Key(1, 0, 0, 0, 2**63 + 2).generator().standard_normal((12, 3, 16, 16), dtype=np.float32)
     with torch.no_grad():
         out = model(x + 0.5 * torch.from_numpy(noise)).double()
-    assert record["perturbed"]["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
-    assert record["curve"]["epoch"] == [1, 2, 3, 4]
-    assert record["curve"]["validation_nll"][-1] == pytest.approx(record["validation"]["nll"], rel=1e-6)
+    assert record.perturbed["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
+    assert record.curve["epoch"] == [1, 2, 3, 4]
+    assert record.curve["validation_nll"][-1] == pytest.approx(record.validation["nll"], rel=1e-6)
 
 
 def test_patience_takes_the_best_weights() -> None:
     study = study_of(epochs=40, patience=2, learning_rate=0.3)
     (record,) = study.train([("ERM", 0)])
-    course = record["curve"]["validation_nll"]
-    assert record["epochs"] < 38
-    assert record["validation"]["nll"] <= min(course) + 1e-6
-    state = study.model("ERM", 0, record["epochs"])
+    course = record.curve["validation_nll"]
+    assert record.epochs < 38
+    assert record.validation["nll"] <= min(course) + 1e-6
+    state = study.train_model("ERM", 0, record.epochs)
     model = Tiny(2)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    part = study.part(0)
+    part = study.seed_data(0)
     out = simple.outputs(model, part.noisy, part.validation)
     nll = float(F.cross_entropy(out.double(), part.noisy.labels[part.validation]))
-    assert nll == pytest.approx(record["validation"]["nll"], rel=1e-5)
+    assert nll == pytest.approx(record.validation["nll"], rel=1e-5)
 
 
 def test_budgets_and_settings() -> None:
@@ -385,16 +388,16 @@ def test_arrays_of_a_study_lie_once_in_shared_memory() -> None:
 
 def test_examples_are_mixtures_of_what_they_say() -> None:
     study = study_of(alphas=(1.0,))
-    shown = study.examples("mixup 1")
+    shown = study.mixed_examples("mixup 1")
     assert len(shown) == 6
-    part = study.part(0)
+    part = study.seed_data(0)
     rows = part.train[:16]
     plan = Mixup(1.0).plan(16, part.clean.labels[rows], step=0, epoch=0, seed=0)
     mixed = plan(part.clean.inputs[rows].float())[0]
-    image = Image.open(io.BytesIO(base64.b64decode(shown[0]["png"])))
+    image = Image.open(io.BytesIO(base64.b64decode(shown[0].png)))
     np.testing.assert_allclose(np.asarray(image), mixed.permute(1, 2, 0), atol=0.51)
-    assert all(re.fullmatch(r"\d\.\d\d (dark|light)( \+ \d\.\d\d (dark|light))?", one["mixture"]) for one in shown)
-    assert study_of(named=("CutMix(1.0)",)).examples("CutMix(1.0)")[0]["png"]
+    assert all(re.fullmatch(r"\d\.\d\d (dark|light)( \+ \d\.\d\d (dark|light))?", one.mixture) for one in shown)
+    assert study_of(named=("CutMix(1.0)",)).mixed_examples("CutMix(1.0)")[0].png
 
 
 # -- the verdict ---------------------------------------------------------------------------------------------------------
@@ -403,30 +406,22 @@ def test_examples_are_mixtures_of_what_they_say() -> None:
 def test_the_verdict_speaks_of_images() -> None:
     study = study_of(seeds=20)
     test = {"ERM": 0.30, "mixup 0.4": 0.20}
-    runs = [
-        {
-            "method": method,
-            "seed": seed,
-            "seconds": 1.0,
-            "epochs": 2,
-            "train": {"error": 0.0},
-            "validation": {"error": 0.2, "nll": 0.5},
-            "test": {"error": test[method] + 0.001 * (seed % 3) * (method == "ERM")},
-            "perturbed": None,
-            "curve": {"epoch": [1], "validation_error": [0.2]},
-        }
-        for method, seed in study.names
-    ]
-    concluded = comparison.conclude(study, runs)
-    assert concluded["verdict"]["kind"] == "helps"
-    assert concluded["verdict"]["sentence"].startswith("Mixup helps on made: the test error falls from 30.")
-    assert "test images took no part" in comparison.statistics_in_words(study)
-    assert comparison.not_done(study)[1].startswith("The 60 images are shared out anew for each seed, so the intervals")
-    for run in runs:
-        run["test"]["error"] = 0.3 + 0.05 * (run["seed"] % 4) * (1 if run["method"] == "ERM" else -1) * (
-            1 if run["seed"] % 2 else -1
-        )
-    assert "More images would narrow the interval." in comparison.conclude(study, runs)["verdict"]["advice"]
+
+    def runs(errors: Callable[[str, int], float]) -> list[RunRecord]:
+        validation, curve = {"error": 0.2, "nll": 0.5}, {"epoch": [1.0], "validation_error": [0.2]}
+        return [
+            RunRecord(method, seed, 1.0, 2, {"error": 0.0}, validation, {"error": errors(method, seed)}, None, curve)
+            for method, seed in study.runs
+        ]
+
+    found = verdict.conclude(study, runs(lambda m, seed: test[m] + 0.001 * (seed % 3) * (m == "ERM"))).verdict
+    assert found.kind == "helps"
+    assert found.sentence.startswith("Mixup helps on made: the test error falls from 30.")
+    assert "test images took no part" in verdict.statistics_in_words(study)
+    assert verdict.limitations(study)[1].startswith("The 60 images are shared out anew for each seed, so the intervals")
+    signs = {"ERM": 1, "mixup 0.4": -1}
+    open_ = runs(lambda m, seed: 0.3 + 0.05 * (seed % 4) * signs[m] * (1 if seed % 2 else -1))
+    assert "More images would narrow the interval." in verdict.conclude(study, open_).verdict.advice
 
 
 # -- from end to end -----------------------------------------------------------------------------------------------------
@@ -452,17 +447,18 @@ def test_a_comparison_of_images_leaves_results_page_and_model(finished: tuple[Pa
         "name": "photos",
         "kind": "images",
         "task": "classification",
-        "rows": 40,
+        "examples": 40,
         "sha256": "",
         "source": str(place / "photos"),
-        "shape": [3, 16, 16],
         "target": "class",
         "classes": ["blue", "red"],
         "class_counts": [20, 20],
-        "notes": ["1 file is no image and left out: red/notes.txt."],
+        "table": None,
+        "folder": {"shape": [3, 16, 16], "notes": results["data"]["folder"]["notes"]},
     }
-    assert results["protocol"]["model"] == "small"
-    assert results["protocol"]["parameters"] == sum(p.numel() for p in models.build("small", 2).parameters())
+    assert "red/notes.txt" in results["data"]["folder"]["notes"][0]
+    assert results["protocol"]["model"]["name"] == "small"
+    assert results["protocol"]["model"]["parameters"] == sum(p.numel() for p in models.build("small", 2).parameters())
     assert results["protocol"]["steps"] == 4  # 24 rows are less than a batch
     assert [(r["method"], r["seed"]) for r in results["runs"]] == [(m, s) for s in (0, 1) for m in ("ERM", "mixup 0.4")]
     page = (place / "out" / "report.html").read_text()
@@ -513,7 +509,7 @@ def test_the_same_command_goes_on_with_what_is_missing(
     assert cli.main(command) == 0
     said = capsys.readouterr()
     assert "1 run of 4 epochs takes about" in said.err
-    assert "1 file is no image and left out: red/notes.txt." in said.err
+    assert "left out: red/notes.txt." in said.err
     assert "photos: 40 images of 16 x 16, 2 classes; 2 seeds, 4 epochs." in said.out
     again = json.loads((out / "results.json").read_text())
     for one, same in zip(again["runs"], results["runs"], strict=True):
@@ -521,7 +517,7 @@ def test_the_same_command_goes_on_with_what_is_missing(
     assert again["verdict"] == results["verdict"]
     assert (out / "model.safetensors").read_bytes() == model
     assert len(atomic.json_lines(out / "runs.jsonl")) == 4
-    monkeypatch.setattr(executor, "Pool", None)  # nothing can be trained
+    monkeypatch.setattr(executor, "run", None)  # nothing can be trained
     assert cli.main(command) == 0
     assert "about" not in capsys.readouterr().err
 
@@ -532,19 +528,19 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     study = study_of(data, model="small", epochs=30, learning_rate=0.01)
     study.check()
     (record,) = study.train([("ERM", 0)])
-    assert record["test"]["error"] == 0  # anybody hears the difference
-    state = study.model("ERM", 0, 30)
+    assert record.test["error"] == 0  # anybody hears the difference
+    state = study.train_model("ERM", 0, 30)
     usage = study.save_model(tmp_path / "m.safetensors", state, 0, {"seed": 0})
     assert usage.endswith('print(classifier.predict(["new.wav"]))')
     classifier = Classifier.load(tmp_path / "m.safetensors")
     assert classifier.predict([root / "low" / "1.wav", root / "high" / "2.wav"]).tolist() == ["low", "high"]
-    assert study.examples("mixup 0.4")[0]["png"]
-    assert any("speaker" in line for line in study.not_done())
+    assert study.mixed_examples("mixup 0.4")[0].png
+    assert any("speaker" in line for line in study.limitations())
 
 
 def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> None:
     study, path = study_of(), tmp_path / "m.safetensors"
-    usage = study.save_model(path, study.model("ERM", 0, 1), 0, {})
+    usage = study.save_model(path, study.train_model("ERM", 0, 1), 0, {})
     assert f"from {__name__} import Tiny\n" in usage
     with pytest.raises(UserError, match=r"was built by '.*:Tiny': import that and give it as model="):
         Classifier.load(path)
@@ -590,16 +586,16 @@ def test_long_work_is_told_before_it_begins(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = study_of()
-    assert (study.seconds(4, 2) or 0) > 0
-    monkeypatch.setattr(FolderComparison, "seconds", lambda self, runs, jobs: 100.0 * runs / jobs)
-    cli._announce(study, 4, 2)
+    assert (study.estimate_seconds(4, 2) or 0) > 0
+    monkeypatch.setattr(FolderComparison, "estimate_seconds", lambda self, runs, jobs: 100.0 * runs / jobs)
+    command_line.announce(study, 4, 2)
     assert capsys.readouterr().err == (
         "vicinal: 4 runs of 2 epochs take about 3 min on 2 processes, by the speed of the first steps\n"
     )
-    cli._announce(study, 400, 2)
+    command_line.announce(study, 400, 2)
     assert "about 5.6 h on 2 processes" in (said := capsys.readouterr().err)
     assert "fewer --seeds or --epochs, or a smaller --size, take less, and Ctrl-C keeps the finished runs" in said
-    cli._announce(study, 0, 2)
+    command_line.announce(study, 0, 2)
     assert capsys.readouterr().err == ""
 
 
@@ -608,4 +604,4 @@ def test_real_photographs(real_data: Callable[[str], Path]) -> None:
     assert (len(data), len(data.classes), data.shape) == (3000, 20, (3, 16, 16))
     study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])
-    assert record["test"]["error"] < 0.85  # chance is 0.95
+    assert record.test["error"] < 0.85  # chance is 0.95

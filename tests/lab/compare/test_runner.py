@@ -19,11 +19,11 @@ import polars as pl
 import pytest
 
 from vicinal.keyed import Key
-from vicinal.lab import atomic, executor
+from vicinal.lab import atomic, executor, records
 from vicinal.lab.compare import report, runner, table_comparison
-from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.compare.runner import Folder
+from vicinal.lab.compare.results import Results, RunRecord
+from vicinal.lab.compare.runner import AnyComparison, RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
 from vicinal.lab.data.encoder import Encoding
@@ -51,14 +51,28 @@ class Progress:
         self.told.append((done, total, len(runs)))
 
 
-def run(study: Comparison, path: Path, jobs: int = 2, progress: Any = None, images: bool = False) -> dict[str, Any]:
-    """Claim and run; the page's images take longest, and most tests are not about them."""
-    folder = Folder(path)
-    folder.claim(study)
+def run(
+    study: AnyComparison, path: Path, jobs: int = 2, progress: Any = None, images: bool = False, quick: bool = False
+) -> dict[str, Any]:
+    """Open and run; return results as JSON holds them. The page's figures take longest, and most tests want none."""
+    folder = RunFolder(path)
+    folder.open(study)
     with pytest.MonkeyPatch.context() as patch:
         if not images:
             patch.setattr(report, "write", lambda results, path: None)
-        return runner.run(study, folder, "vicinal compare made", jobs, progress or Progress())
+        if not quick:  # a comparison as small as these would be trained in this process
+            patch.setattr(table_comparison, "_QUICK", 0)
+        return records.to_json(runner.run(study, folder, "vicinal compare made", jobs, progress or Progress()))
+
+
+def typed(runs: list[dict[str, Any]]) -> list[RunRecord]:
+    """Records as they are in a program."""
+    return records.from_json(list[RunRecord], runs)
+
+
+def kept(path: Path) -> list[dict[str, Any]]:
+    """Records in a folder, as JSON holds them."""
+    return records.to_json(RunFolder(path).runs())
 
 
 def without_seconds(value: Any) -> Any:
@@ -72,9 +86,9 @@ def without_seconds(value: Any) -> Any:
 
 
 def test_a_folder_is_made_and_taken_up_again(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "a" / "b")
-    folder.claim(study_of())
-    folder.claim(study_of())
+    folder = RunFolder(tmp_path / "a" / "b")
+    folder.open(study_of())
+    folder.open(study_of())
     assert os.listdir(folder.path) == ["config.json"]
     config = json.loads((folder.path / "config.json").read_text())
     assert config["fingerprint"] == study_of().fingerprint()
@@ -82,19 +96,19 @@ def test_a_folder_is_made_and_taken_up_again(tmp_path: Path) -> None:
 
 
 def test_another_comparison_is_refused_the_folder(tmp_path: Path) -> None:
-    Folder(tmp_path / "a").claim(study_of())
+    RunFolder(tmp_path / "a").open(study_of())
     for other in (study_of(seeds=5), study_of(regression=True)):
         with pytest.raises(
             UserError, match=r"a holds another comparison \(other data, options or version\); choose ano"
         ):
-            Folder(tmp_path / "a").claim(other)
+            RunFolder(tmp_path / "a").open(other)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "thesis.tex").write_text("mine")
     with pytest.raises(UserError, match="a is there already and is not a comparison; choose another --out"):
-        Folder(tmp_path / "a").claim(study_of())
+        RunFolder(tmp_path / "a").open(study_of())
     assert os.listdir(tmp_path / "a") == ["thesis.tex"]
 
 
@@ -104,7 +118,7 @@ def test_an_empty_folder_and_one_where_claiming_was_killed_are_taken(tmp_path: P
         path.mkdir()
         for name in left:
             (path / name).write_text("{")
-        Folder(path).claim(study_of())
+        RunFolder(path).open(study_of())
         assert (path / "config.json").exists()
 
 
@@ -112,28 +126,28 @@ def test_an_empty_folder_and_one_where_claiming_was_killed_are_taken(tmp_path: P
 def test_a_config_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json cannot be read; choose another --out"):
-        Folder(tmp_path).claim(study_of())
+        RunFolder(tmp_path).open(study_of())
 
 
 def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "a", Path("/proc/vicinal"), tmp_path / ("x" * 300)):
         with pytest.raises(UserError, match=r"the folder .* cannot be used \([a-z ]+\); choose another --out"):
-            Folder(path).claim(study_of())
+            RunFolder(path).open(study_of())
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_kept_runs_are_those_of_whole_lines_each_once(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = RunFolder(tmp_path)
     assert folder.runs() == []
-    one, two = ({"method": "ERM", "seed": seed} for seed in (0, 1))
-    folder.keep([one])
-    folder.keep([one, two])  # another process of the same command
+    one, two, three = (RunRecord("ERM", seed, 0.1, 1, {}, {}, {"rmse": 0.5}, None, {}) for seed in (0, 1, 2))
+    folder.append([one])
+    folder.append([one, two])  # another process of the same command
     with open(tmp_path / "runs.jsonl", "a") as file:
         file.write('[{"method": "ERM", "se')
     assert folder.runs() == [one, two]
-    folder.keep([{"method": "ERM", "seed": 2}])
-    assert [r["seed"] for r in folder.runs()] == [0, 1, 2]
+    folder.append([three])
+    assert [run.seed for run in folder.runs()] == [0, 1, 2]
 
 
 # -- fleets --------------------------------------------------------------------------------------------------------------
@@ -170,8 +184,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_it_leaves_the_files_that_it_says(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     path, results, _ = finished
     assert sorted(os.listdir(path)) == ["config.json", "model.safetensors", "report.html", "results.json", "runs.jsonl"]
-    assert json.loads((path / "results.json").read_text()) == json.loads(json.dumps(results))
-    assert (path / "report.html").read_text() == report.render(results)
+    assert json.loads((path / "results.json").read_text()) == results
+    assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert len(atomic.json_lines(path / "runs.jsonl")) == 2
 
 
@@ -179,7 +193,7 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
     results = finished[1]
     assert set(results) == {
         *("format", "vicinal", "command", "created", "versions", "machine", "data", "protocol", "methods", "runs"),
-        *("summary", "comparisons", "choice", "verdict", "model"),
+        *("summary", "comparisons", "choice", "verdict", "model", "examples"),
     }
     assert results["command"] == "vicinal compare made"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["created"])
@@ -187,37 +201,41 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
         "name": "made",
         "kind": "table",
         "source": "made",
-        "rows": 60,
-        "numbers": 2,
-        "categories": 0,
-        "inputs": 2,
+        "examples": 60,
         "task": "classification",
         "target": "y",
         "classes": ["high", "low"],
-        "class_counts": [sum(study_of().table.target == 0), sum(study_of().table.target == 1)],
-        "missing_cells": 0,
-        "sha256": study_of().table.fingerprint(),
+        "class_counts": [sum(study_of().data.target == 0), sum(study_of().data.target == 1)],
+        "sha256": study_of().data.fingerprint(),
+        "table": {"numeric_columns": 2, "categorical_columns": 0, "inputs": 2, "missing_cells": 0},
+        "folder": None,
     }
     protocol = results["protocol"]
-    assert {name: protocol[name] for name in ("seeds", "epochs", "steps", "batch", "hidden", "optimizer")} == {
+    assert {name: protocol[name] for name in ("seeds", "epochs", "steps", "batch_size", "model")} == {
         "seeds": 4,
         "epochs": 2,
         "steps": 6,
-        "batch": 16,
-        "hidden": [128, 128],
-        "optimizer": "Adam",
+        "batch_size": 16,
+        "model": {
+            "name": "mlp",
+            "hidden": [128, 128],
+            "parameters": 3 * 128 + 129 * 128 + 129 * 2,
+            "optimizer": "Adam",
+            "schedule": "constant",
+            "augment": None,
+        },
     }
-    assert [protocol[f"{part}_rows"] for part in ("train", "validation", "test")] == [36, 12, 12]
+    assert [protocol[f"{part}_examples"] for part in ("train", "validation", "test")] == [36, 12, 12]
     assert [(r["seed"], r["method"]) for r in results["runs"]] == [
         (s, m) for s in range(4) for m in ("ERM", "mixup 0.4")
     ]
     for record in results["runs"]:
         assert set(record) == {
-            *("method", "seed", "seconds", "epochs", "train", "validation", "test", "perturbed", "curve")
+            *("method", "seed", "seconds", "epochs", "train", "validation", "test", "perturbed", "curve", "reliability")
         }
-        assert set(record["test"]) == {"error", "nll", "brier", "ece", "reliability"}
-        assert set(record["train"]) == set(record["validation"]) == {"error", "nll", "brier", "ece"}
-        assert sum(record["test"]["reliability"]["count"]) == 12
+        for part in ("train", "validation", "test"):
+            assert set(record[part]) == {"error", "nll", "brier", "ece"}
+        assert sum(record["reliability"]["count"]) == 12
         assert set(record["curve"]) == {"epoch", "train_nll", "validation_nll", "validation_error"}
     chosen = "mixup, alpha chosen on validation"
     assert list(results["summary"]) == ["ERM", "mixup 0.4", chosen]
@@ -232,10 +250,37 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
 def test_the_runs_are_those_of_one_fleet_alone(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     """However the seeds are cut and spread over processes."""
     study, results = study_of(), finished[1]
-    for record, same in zip(results["runs"], study.train(study.names), strict=True):
+    for record, same in zip(results["runs"], records.to_json(study.train(study.runs)), strict=True):
         assert (record["method"], record["seed"]) == (same["method"], same["seed"])
         for part in ("train", "validation"):
             assert record[part] == pytest.approx(same[part], rel=1e-4)
+
+
+def test_a_quick_comparison_is_trained_in_this_process(
+    finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "start", None)  # no worker can be started
+    assert study_of().is_quick(8)
+    assert not study_of().is_quick(10**6)
+    progress = Progress()
+    results = run(study_of(), tmp_path, jobs=64, progress=progress, quick=True)
+    assert progress.told[-1] == (16, 16, 8)
+    for one, same in zip(results["runs"], finished[1]["runs"], strict=True):
+        assert one["test"]["nll"] == pytest.approx(same["test"]["nll"], rel=1e-4)
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "a").open(study_of())
+    config = tmp_path / "a" / "config.json"
+    old = json.loads(config.read_text())
+    for written in (1, 3):
+        config.write_text(json.dumps(old | {"format": written}))
+        with pytest.raises(UserError, match=rf"written by another version \(format {written}, and this one writes 2\)"):
+            RunFolder(tmp_path / "a").open(study_of())
+    del old["format"]
+    config.write_text(json.dumps(old))
+    with pytest.raises(UserError, match=r"\(format 1, and this one writes 2\); choose another --out, or remove"):
+        RunFolder(tmp_path / "a").open(study_of())
 
 
 def test_progress_goes_up_to_the_end(finished: tuple[Path, dict[str, Any], Progress]) -> None:
@@ -259,10 +304,10 @@ def test_the_model_is_the_run_best_on_validation(finished: tuple[Path, dict[str,
     seed = results["model"]["seed"]
 
     predictor = Predictor.load(path / "model.safetensors")
-    rows = split(study.table, seed)
-    assert predictor.encoding == Encoding.fit(study.table, rows.train)
-    columns = {"a": study.table.numbers[rows.test, 0], "b": study.table.numbers[rows.test, 1]}
-    truth = np.array(study.table.classes)[study.table.target[rows.test]]
+    rows = split(study.data, seed)
+    assert predictor.encoding == Encoding.fit(study.data, rows.train)
+    columns = {"a": study.data.numbers[rows.test, 0], "b": study.data.numbers[rows.test, 1]}
+    truth = np.array(study.data.classes)[study.data.target[rows.test]]
     record = next(r for r in results["runs"] if (r["method"], r["seed"]) == (method, seed))
     assert float((predictor.predict(columns) != truth).mean()) == pytest.approx(record["test"]["error"])
     assert predictor.about["seed"] == seed
@@ -273,7 +318,7 @@ def test_the_printed_usage_runs(
     finished: tuple[Path, dict[str, Any], Progress], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, results, _ = finished
-    table = study_of().table
+    table = study_of().data
     monkeypatch.chdir(path)
     pl.DataFrame({"a": table.numbers[:5, 0], "b": table.numbers[:5, 1]}).write_csv("new_rows.csv")
     try:
@@ -302,7 +347,7 @@ def test_the_same_again_only_renders(
     again = run(study_of(), path, progress=progress, images=True)
     assert progress.told == [(16, 16, 8)]
     assert json.dumps(again) == json.dumps(results)
-    assert (path / "report.html").read_text() == report.render(results)
+    assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert ((path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()) == before
 
 
@@ -312,7 +357,7 @@ def test_a_lost_model_is_made_again_without_the_runs(
     path, results, _ = finished
     model = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").unlink()
-    monkeypatch.setattr(Folder, "keep", None)  # no run is finished anew
+    monkeypatch.setattr(RunFolder, "append", None)  # no run is finished anew
     again = run(study_of(), path)
     assert (path / "model.safetensors").read_bytes() == model
     assert without_seconds(again) == without_seconds(results)
@@ -325,7 +370,7 @@ def test_only_missing_seeds_are_run(
     """From a run that was stopped in its second fleet, with or without results that somebody spoilt."""
     path, results, _ = finished
     lines = (path / "runs.jsonl").read_bytes().splitlines(keepends=True)
-    Folder(tmp_path).claim(study_of())
+    RunFolder(tmp_path).open(study_of())
     (tmp_path / "runs.jsonl").write_bytes(lines[0] + lines[1][:200])
     if results_text is not None:
         (tmp_path / "results.json").write_text(results_text)
@@ -334,18 +379,18 @@ def test_only_missing_seeds_are_run(
     assert progress.told[0] == (8, 16, 4)
     assert progress.told[-1] == (16, 16, 8)
     assert without_seconds(again) | {"model": None} == without_seconds(results) | {"model": None}
-    kept = Folder(path).runs()[:4]
-    assert [r for r in again["runs"] if r["seed"] in {k["seed"] for k in kept}] == sorted(
-        kept, key=lambda r: (r["seed"], r["method"])
+    before = kept(path)[:4]
+    assert [r for r in again["runs"] if r["seed"] in {k["seed"] for k in before}] == sorted(
+        before, key=lambda r: (r["seed"], r["method"])
     )  # these were not trained again: even their seconds are the same
 
 
 def test_of_a_seed_kept_in_part_only_the_rest_is_run(
     finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path
 ) -> None:
-    folder = Folder(tmp_path)
-    folder.claim(study_of())
-    folder.keep([r for r in finished[1]["runs"] if (r["method"], r["seed"]) != ("ERM", 3)])
+    folder = RunFolder(tmp_path)
+    folder.open(study_of())
+    folder.append([r for r in typed(finished[1]["runs"]) if r.key != ("ERM", 3)])
     progress = Progress()
     again = run(study_of(), tmp_path, progress=progress)
     assert progress.told[0] == (14, 16, 7)
@@ -365,13 +410,13 @@ def test_runs_that_stop_early_are_counted_to_the_end(tmp_path: Path) -> None:
 
 
 def test_regression_runs_through(tmp_path: Path) -> None:
-    results = run(study_of(regression=True, seeds=2, noise=0.2, perturb=0.5), tmp_path / "a")
+    results = run(study_of(regression=True, seeds=2, label_noise=0.2, input_noise=0.5), tmp_path / "a")
     assert results["data"]["classes"] == []
     assert results["data"]["class_counts"] == []
     assert set(results["runs"][0]["test"]) == {"rmse", "mae", "r2"}
     assert set(results["runs"][0]["curve"]) == {"epoch", "train_rmse", "validation_rmse"}
     assert results["summary"]["ERM"]["perturbed"]["rmse"]["mean"] > 0
-    assert results["protocol"]["noise"] == 0.2
+    assert results["protocol"]["label_noise"] == 0.2
     predicted = Predictor.load(tmp_path / "a" / "model.safetensors").predict({"a": [1.0], "b": [-1.0]})
     assert predicted.dtype == np.float64
 
@@ -405,12 +450,11 @@ def alive(pid: int) -> bool:
 def test_workers_can_be_spawned_and_give_the_same(
     finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no forkserver; one job, so that only one process has to import PyTorch."""
+    """Where there is no forkserver."""
     monkeypatch.setattr(executor, "start", lambda: "spawn")
-    Folder(tmp_path).claim(study_of())
-    kept = [r for r in finished[1]["runs"] if r["seed"] < 2]
-    Folder(tmp_path).keep(kept)
-    results = run(study_of(), tmp_path, jobs=1)
+    RunFolder(tmp_path).open(study_of())
+    RunFolder(tmp_path).append([r for r in typed(finished[1]["runs"]) if r.seed < 2])
+    results = run(study_of(), tmp_path, jobs=2)
     assert without_seconds(results["runs"]) == without_seconds(finished[1]["runs"])
     assert results["model"]["method"] == finished[1]["model"]["method"]
 
@@ -440,9 +484,9 @@ def test_an_error_stops_the_workers_at_once_and_keeps_what_is_done(tmp_path: Pat
     assert len(seen) == 2
     assert not any(alive(pid) for pid in seen)
     assert not multiprocessing.active_children()
-    kept = Folder(tmp_path / "a").runs()
-    assert 0 < len(kept) < 120
-    assert all(math.isfinite(r["test"]["error"]) for r in kept)
+    runs = kept(tmp_path / "a")
+    assert 0 < len(runs) < 120
+    assert all(math.isfinite(r["test"]["error"]) for r in runs)
 
 
 def test_a_worker_that_dies_is_told_and_what_is_done_is_kept(tmp_path: Path) -> None:
@@ -456,7 +500,7 @@ def test_a_worker_that_dies_is_told_and_what_is_done_is_kept(tmp_path: Path) -> 
     with pytest.raises(executor.WorkerDied, match="a worker process died, probably for want of memory"):
         run(study, tmp_path / "a", progress=kill)
     assert not multiprocessing.active_children()
-    assert 0 < len(Folder(tmp_path / "a").runs()) < 120
+    assert 0 < len(RunFolder(tmp_path / "a").runs()) < 120
 
 
 def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
