@@ -174,7 +174,7 @@ def load_model(folder: Path, classes: int, device: torch.device | None = None) -
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
     """Return a new model of a recipe."""
-    options = {"dropout": recipe.dropout} if recipe.dropout else {}
+    options: dict[str, Any] = {"dropout": recipe.dropout} if recipe.dropout else {}
     return models.build(recipe.model, classes, **options)
 
 
