@@ -327,7 +327,7 @@ def test_a_number_is_compared_with_each_entry_s_label(shape, per_entry):
     y = draw(19, shape, 3, per_entry)
     for number in (0, 3, -100, np.int64(2), 1.0):
         expected = torch.tensor([label.get(int(number), 0.0) for label in labels(y)]).view(shape)
-        for hits in (y == number, number == y, y.eq(number), torch.eq(y, number), y.hits(number)):
+        for hits in (y == number, number == y, y.eq(number), torch.eq(y, number), y.correct(number)):
             assert hits.dtype == torch.float32
             torch.testing.assert_close(hits, expected, rtol=0, atol=1e-6)
         for misses in (y != number, number != y, y.ne(number), torch.ne(y, number), y.not_equal(number)):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from vicinal._shapes import beside, spread
+from vicinal._shapes import spread, unsqueeze_like
 from vicinal.target import MixedTarget, both
 
 _REDUCTIONS = ("none", "mean", "sum")
@@ -89,7 +89,7 @@ def _reduce(
 ) -> Tensor:
     """Reduce the losses of all entries; `scores` are log-probabilities, or for the fused function logits."""
     exact = torch.float64 if scores.dtype == torch.float64 else torch.float32  # half precisions are weighted in float32
-    ids, kept = target.ids, beside(target.weight.to(exact), target.ids)
+    ids, kept = target.ids, unsqueeze_like(target.weight.to(exact), target.ids)
     if not all_count:
         keep = ids != ignore_index
         ids, kept = ids * keep, kept * keep  # an ignored id may lie anywhere

@@ -32,14 +32,14 @@ NEW = "new_zeros new_ones new_empty new_full new_tensor"
 QUESTIONS = "is_floating_point is_complex is_signed is_conj is_neg is_inference get_device element_size is_contiguous"
 
 
-def beside(weight: Tensor, ids: Tensor) -> Tensor:
+def unsqueeze_like(weight: Tensor, ids: Tensor) -> Tensor:
     """Return weight [k, n], or [k, ...] of as many dimensions as ids, with as many dimensions as ids."""
     return weight.reshape(*weight.shape, *(1,) * (ids.ndim - weight.ndim))
 
 
 def spread(weight: Tensor, ids: Tensor) -> Tensor:
     """Return weight with the shape of ids."""
-    return beside(weight, ids).expand_as(ids)
+    return unsqueeze_like(weight, ids).expand_as(ids)
 
 
 def apply(y: MixedTarget, move: Callable[[Tensor], Any]) -> Any:
@@ -58,7 +58,7 @@ def apply(y: MixedTarget, move: Callable[[Tensor], Any]) -> Any:
 def _target(
     y: MixedTarget, ids: Sequence[Tensor], weight: Sequence[Tensor], rows: Sequence[Tensor] | None
 ) -> MixedTarget:
-    return y._remade(torch.stack(list(ids)), compact(weight), None if rows is None else compact(rows))
+    return y._with(torch.stack(list(ids)), compact(weight), None if rows is None else compact(rows))
 
 
 def compact(values: Sequence[Tensor]) -> Tensor:
@@ -93,8 +93,8 @@ def join(function: Callable[..., Tensor], targets: Sequence[Any], args: Any, kwa
         and together.shape[1] == sum(map(len, joined))
         and together.ndim == joined[0].ids.ndim
     ):
-        return joined[0]._remade(together, torch.cat(by_rows, 1), None)
-    return joined[0]._remade(together, torch.stack([function(parts, *args, **kwargs) for parts in weight]), None)
+        return joined[0]._with(together, torch.cat(by_rows, 1), None)
+    return joined[0]._with(together, torch.stack([function(parts, *args, **kwargs) for parts in weight]), None)
 
 
 def pad(y: MixedTarget, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> MixedTarget:
@@ -103,9 +103,9 @@ def pad(y: MixedTarget, pads: Sequence[int], mode: str = "constant", value: floa
         _refusals.refuse(f"F.pad in mode {mode!r}")
     ids = F.pad(y.ids, pads, value=value)
     if ids.shape[:2] == y.ids.shape[:2] and y.weight.ndim == 2 < y.ids.ndim:
-        return y._remade(ids, y.weight, y.rows)
+        return y._with(ids, y.weight, y.rows)
     weight = [F.pad(part, pads, value=float(j == 0)) for j, part in enumerate(spread(y.weight, y.ids).unbind())]
-    return y._remade(ids, torch.stack(weight), None)
+    return y._with(ids, torch.stack(weight), None)
 
 
 def _as_target(y: Any) -> MixedTarget:

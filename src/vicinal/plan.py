@@ -539,7 +539,7 @@ class MixPlan(Plan):
             if not y.is_cpu:
                 partner, shares, slopes = partner.to(y.device), shares.to(y.device), None
             others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
-            return MixedTarget.trusted(torch.stack([own, *others]), shares, self.smoothing, slopes, partner)
+            return MixedTarget._of_plan(torch.stack([own, *others]), shares, self.smoothing, slopes, partner)
         if isinstance(y, Tensor):
             y = MixedTarget(y.long()[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
         if box is None:

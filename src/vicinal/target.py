@@ -8,7 +8,6 @@ rules are in `_cross_entropy.py`. No dense one-hot is built. What has no meaning
 
 from __future__ import annotations
 
-import contextlib
 import numbers
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
@@ -17,14 +16,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._functorch import pyfunctorch
-from torch.utils import _pytree as pytree
 
 from vicinal import _refusals, _shapes
-from vicinal._shapes import beside
+from vicinal._shapes import unsqueeze_like
+from vicinal._tensor_like import TensorLike
 
 
-class MixedTarget:
+class MixedTarget(TensorLike):
     """Class indices of several examples per entry, with the share of each.
 
     Args:
@@ -55,7 +53,7 @@ class MixedTarget:
 
     """
 
-    __slots__ = ("_known", "_partner", "_rows", "ids", "smoothing", "weight")
+    __slots__ = ("_known", "_partner", "_rows", "smoothing")
     rules: ClassVar[dict[Any, Callable[..., Any]]] = {}  # PyTorch's functions that have a meaning here
     __array_ufunc__ = None  # so that numbers and arrays of numpy leave comparisons to this class
 
@@ -81,37 +79,36 @@ class MixedTarget:
         self._known: tuple[Tensor | None, Tensor, int] | None = None
 
     @classmethod
-    def trusted(
+    def _unchecked(cls, ids: Any, weight: Any, smoothing: float, rows: Tensor | None = None) -> MixedTarget:
+        """Return a target of parts that fit by construction, or of other leaves of a pytree."""
+        target = cls.__new__(cls)
+        target.ids, target.weight, target.smoothing = ids, weight, smoothing
+        target._rows, target._partner, target._known = rows, None, None
+        return target
+
+    @classmethod
+    def _of_plan(
         cls, ids: Tensor, weight: Tensor, smoothing: float, slopes: Tensor | None, partner: Tensor | None = None
     ) -> MixedTarget:
-        """Return a target of a plan's tensors, which fit by construction.
+        """Return a target of a plan's tensors.
 
         Args:
             ids: int64 [k, n, ...].
             weight: [k, n]; of one class index per row, all are 1.
             smoothing: as of the class.
-            slopes: -weight / n as [n * k], where every share counts: what the mean loss multiplies log-probabilities by.
+            slopes: -weight / n as [n * k], where every weight counts: what the mean loss multiplies log-probabilities by.
             partner: int64 [n] or [n, k - 1], the rows of the partners.
 
         """
-        target = cls.__new__(cls)
-        target.ids, target.weight, target.smoothing = ids, weight, smoothing
-        target._partner, target._rows, target._known = partner, None, None
+        target = cls._unchecked(ids, weight, smoothing)
+        target._partner = partner
         if (slopes is not None or len(ids) == 1) and not weight.requires_grad and not weight.is_inference():
             target._known = slopes, weight, weight._version  # inference tensors count no versions
         return target
 
-    @classmethod
-    def _of(cls, ids: Any, weight: Any, smoothing: float, rows: Tensor | None) -> MixedTarget:
-        """Return a target without a look at its parts."""
-        target = cls.__new__(cls)
-        target.ids, target.weight, target.smoothing = ids, weight, smoothing
-        target._partner, target._rows, target._known = None, rows, None
-        return target
-
-    def _remade(self, ids: Tensor, weight: Tensor, rows: Tensor | None) -> MixedTarget:
+    def _with(self, ids: Tensor, weight: Tensor, rows: Tensor | None) -> MixedTarget:
         """Return a target of the same smoothing."""
-        return self._of(ids, weight, self.smoothing, rows)
+        return self._unchecked(ids, weight, self.smoothing, rows)
 
     @property
     def is_unchanged(self) -> bool:
@@ -123,7 +120,7 @@ class MixedTarget:
     def slopes(self) -> Tensor | None:
         """-weight / n as [n * k], where a plan made the shares and every share counts; None where that is not known."""
         known = self._known
-        return known[0] if known is not None and known[1] is self.weight and known[1]._version == known[2] else None
+        return known[0] if known is not None and self.is_unchanged else None
 
     @property
     def rows(self) -> Tensor | None:
@@ -134,59 +131,6 @@ class MixedTarget:
         own = torch.arange(len(partner), device=partner.device)
         return torch.stack([own, *([partner] if partner.ndim == 1 else partner.unbind(1))])
 
-    # -- what a plain target answers ---------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> torch.Size:
-        """[n, d1, ...], as of the plain target."""
-        return self.ids.shape[1:]
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions of the plain target."""
-        return self.ids.ndim - 1
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """torch.int64: these are class indices."""
-        return self.ids.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the class indices and shares."""
-        return self.ids.device
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether the shares have a gradient, as of a learned lambda."""
-        return self.weight.requires_grad
-
-    @property
-    def grad(self) -> None:
-        """None: class indices have no gradient; that of the shares is `weight.grad`."""
-        return
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the class indices and shares."""
-        return self.ids.nbytes + self.weight.nbytes
-
-    def size(self, dim: int | None = None) -> Any:
-        """Return the shape, or the size of one dimension, of the plain target."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def dim(self) -> int:
-        """Return the number of dimensions of the plain target."""
-        return self.ndim
-
-    ndimension = dim
-
-    def numel(self) -> int:
-        """Return the number of entries of the plain target."""
-        return self.shape.numel()
-
-    nelement = numel
-
     def __len__(self) -> int:
         """Return the number of rows."""
         if self.ndim == 0:
@@ -195,7 +139,7 @@ class MixedTarget:
 
     def __contains__(self, index: object) -> bool:
         """Whether any entry has a share of this class index."""
-        return bool((self.hits(index) > 0).any())
+        return bool((self.correct(index) > 0).any())
 
     def __getitem__(self, index: Any) -> MixedTarget:
         """Index as the plain target: rows, entries, masks of either; an integer takes a dimension away."""
@@ -214,7 +158,7 @@ class MixedTarget:
         if by_row and self.weight.shape[1:2] == self.ids.shape[1:2]:
             rows = self.rows
             rows = None if rows is None else rows.to(self.device)[:, index]
-            return self._remade(self.ids[:, index], self.weight[:, index], rows)
+            return self._with(self.ids[:, index], self.weight[:, index], rows)
         return _shapes.apply(self, lambda part: part[index])
 
     def __repr__(self) -> str:
@@ -240,11 +184,6 @@ class MixedTarget:
 
     # -- shapes that the others go by; the rest is in _shapes.py -------------------------------------------------------
 
-    def unbind(self, dim: int = 0) -> tuple[MixedTarget, ...]:
-        """Return the targets along a dimension."""
-        _refusals.refuse_metrics("unbind")
-        return _shapes.apply(self, lambda part: part.unbind(dim))
-
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> MixedTarget:
         """Flatten as of the plain target; each entry takes the shares of its row along."""
         _refusals.refuse_metrics("flatten")
@@ -254,7 +193,7 @@ class MixedTarget:
         """Reshape as of the plain target; each entry takes the shares of its row along."""
         _refusals.refuse_metrics("reshape")
         if any(isinstance(size, torch.dtype) for size in shape):
-            self.refuse(f"conversion to {shape[0]}")
+            _refusals.refuse(f"conversion to {shape[0]}")
         if self.ndim == 1 and shape in ((-1,), ((-1,),)):
             return self
         return _shapes.apply(self, lambda part: part.reshape(*shape))
@@ -275,92 +214,11 @@ class MixedTarget:
         """Replace entries by one class index, such as one that the loss ignores."""
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
             raise TypeError("masked_fill takes a boolean mask: of shares make one, (y != -100) > 0")
-        return self._remade(self.ids.masked_fill(mask.expand(self.shape), value), self.weight, self.rows)
-
-    # -- moving ------------------------------------------------------------------------------------------------------
-
-    def to(self, *args: Any, **kwargs: Any) -> MixedTarget:
-        """Move to a device, with the arguments of `Tensor.to`; the class indices stay int64.
-
-        Raises:
-            TypeError: another dtype is asked for.
-
-        """
-        other = [arg for arg in args if isinstance(arg, MixedTarget)]
-        if other:
-            return self.to(other[0].device, *args[1:], **kwargs)
-        probe = torch.empty(0, dtype=self.dtype, device=self.device).to(*args, **kwargs)
-        if probe.dtype != self.dtype:
-            self.refuse(f"conversion to {probe.dtype}")
-        moves = {k: v for k, v in kwargs.items() if k in ("non_blocking", "copy")}
-        flags = [arg for arg in args if isinstance(arg, bool)]
-        moves.update(zip(("non_blocking", "copy")[: len(flags)], flags, strict=True))
-        return self._each(lambda t: t.to(probe.device, **moves))
-
-    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
-        """Return the name of the tensors' type, or itself where the type asked for is that of class indices."""
-        if dtype is None:
-            return self.ids.type()
-        probe = torch.empty(0, dtype=self.dtype, device=self.device).type(dtype)
-        if probe.dtype != self.dtype:
-            self.refuse(f"conversion to {dtype}")
-        return self.to(probe.device, non_blocking=non_blocking)
-
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> MixedTarget:
-        """Move to a CUDA device."""
-        return self._each(lambda t: t.cuda(device, non_blocking=non_blocking))
-
-    def cpu(self) -> MixedTarget:
-        """Move to the host."""
-        return self._each(Tensor.cpu)
-
-    def pin_memory(self, device: Any = None) -> MixedTarget:
-        """Pin the memory, as a DataLoader with pin_memory=True asks for."""
-        return self._each(Tensor.pin_memory)
-
-    def is_pinned(self, device: Any = None) -> bool:
-        """Whether class indices and shares lie in pinned memory."""
-        return self.ids.is_pinned() and self.weight.is_pinned()
-
-    def share_memory_(self) -> MixedTarget:
-        """Move class indices and shares into shared memory, and return itself."""
-        self.ids.share_memory_()
-        self.weight.share_memory_()
-        return self
-
-    def is_shared(self) -> bool:
-        """Whether class indices and shares lie in shared memory."""
-        return self.ids.is_shared() and self.weight.is_shared()
-
-    def record_stream(self, stream: Any) -> None:
-        """Mark the class indices and shares as used by a stream, for the allocator."""
-        self.ids.record_stream(stream)
-        self.weight.record_stream(stream)
-
-    def clone(self, *, memory_format: torch.memory_format | None = None) -> MixedTarget:
-        """Return a copy; the shares keep their gradient."""
-        return self._each(Tensor.clone)
-
-    def contiguous(self, memory_format: torch.memory_format | None = None) -> MixedTarget:
-        """Return a target of contiguous class indices and shares."""
-        return self._each(Tensor.contiguous)
-
-    def detach(self) -> MixedTarget:
-        """Return a target whose shares have no gradient; itself where they have none."""
-        return self._each(Tensor.detach) if self.weight.requires_grad else self
-
-    @property
-    def data(self) -> MixedTarget:
-        """The target without the gradient of its shares."""
-        return self.detach()
-
-    def long(self) -> MixedTarget:
-        """Return itself: class indices are int64."""
-        return self
+        return self._with(self.ids.masked_fill(mask.expand(self.shape), value), self.weight, self.rows)
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> MixedTarget:
         """Apply what changes no value; what is known of the shares is known of the moved ones."""
-        moved = self._remade(move(self.ids), move(self.weight), self._rows)
+        moved = self._with(move(self.ids), move(self.weight), self._rows)
         moved._partner = self._partner
         known = self._known
         if known is not None and self.is_unchanged and not moved.weight.is_inference():
@@ -407,8 +265,8 @@ class MixedTarget:
             raise ValueError(f"weights of examples are [n] for the batch before mixing, got {list(weight.shape)}")
         if torch.compiler.is_compiling() or not rows.numel() or int(rows.max()) < len(weight):
             of = weight.to(self.device)[rows.to(self.device)]
-            shares = self.weight if self.weight.ndim == of.ndim else beside(self.weight, self.ids)
-            return self._remade(self.ids, shares * (of if of.ndim == shares.ndim else beside(of, self.ids)), rows)
+            shares = self.weight if self.weight.ndim == of.ndim else unsqueeze_like(self.weight, self.ids)
+            return self._with(self.ids, shares * (of if of.ndim == shares.ndim else unsqueeze_like(of, self.ids)), rows)
         raise ValueError(
             f"weights [{len(weight)}] do not reach row {int(rows.max())}: give those of the whole batch before mixing"
         )
@@ -471,7 +329,7 @@ class MixedTarget:
         if rows is not None:
             rows = rows.to(self.device).expand(-1, len(self), *rows.shape[2:])
             rows = torch.cat([rows, *(rows.index_select(1, rows_of) for rows_of in of)])
-        return self._remade(ids, weight, rows)
+        return self._with(ids, weight, rows)
 
     def smoothed(self, smoothing: float) -> MixedTarget:
         """Smooth further: two smoothings, one after the other, are one of 1 - (1 - a) * (1 - b)."""
@@ -479,7 +337,7 @@ class MixedTarget:
             return self
         return MixedTarget(self.ids, self.weight, both(self.smoothing, smoothing), self.rows)
 
-    def hits(self, predicted: Any) -> Tensor:
+    def correct(self, predicted: Any) -> Tensor:
         """Return the share of each entry's label that `predicted` agrees with, of the dtype of the shares.
 
         Args:
@@ -493,10 +351,10 @@ class MixedTarget:
         """
         return self._share_where(torch.eq, predicted)
 
-    eq = hits
+    eq = correct
 
     def ne(self, predicted: Any) -> Tensor:
-        """Return the share of each entry's label that `predicted` does not agree with, see `hits`."""
+        """Return the share of each entry's label that `predicted` does not agree with, see `correct`."""
         return self._share_where(torch.ne, predicted)
 
     not_equal = ne
@@ -512,14 +370,14 @@ class MixedTarget:
                 "== and != compare a MixedTarget with a tensor of predictions or with one number, not with a "
                 f"{type(predicted).__name__}: compare class indices before mixing, or y.ids"
             )
-        return (compare(self.ids, predicted) * beside(self.weight, self.ids)).sum(0)
+        return (compare(self.ids, predicted) * unsqueeze_like(self.weight, self.ids)).sum(0)
 
     def __eq__(self, other: object) -> Any:
-        """Return the lambda-weighted hits, see `hits`."""
-        return NotImplemented if other is None else self.hits(other)
+        """Return the lambda-weighted share of correct labels, see `correct`."""
+        return NotImplemented if other is None else self.correct(other)
 
     def __ne__(self, other: object) -> Any:
-        """Return the lambda-weighted misses, see `ne`."""
+        """Return the lambda-weighted share of wrong labels, see `ne`."""
         return NotImplemented if other is None else self.ne(other)
 
     __hash__ = object.__hash__
@@ -531,18 +389,8 @@ class MixedTarget:
         """Answer the functions that have a meaning for mixed class indices; refuse all others."""
         rule = cls.rules.get(func)
         if rule is None:
-            cls.refuse(getattr(func, "__name__", str(func)))
+            _refusals.refuse(getattr(func, "__name__", str(func)))
         return rule(*args, **(kwargs or {}))
-
-    @staticmethod
-    def refuse(what: str) -> NoReturn:
-        """Raise the error that says what to write instead.
-
-        Raises:
-            TypeError: always.
-
-        """
-        _refusals.refuse(what)
 
     def __getattr__(self, name: str) -> Any:
         if not hasattr(Tensor, name):
@@ -552,7 +400,7 @@ class MixedTarget:
 
 def _refused(name: str) -> Callable[..., NoReturn]:
     def refuse(self: MixedTarget, *args: Any, **kwargs: Any) -> NoReturn:
-        self.refuse(name)
+        _refusals.refuse(name)
 
     return refuse
 
@@ -592,7 +440,7 @@ def _one_hot(target: MixedTarget, num_classes: int = -1) -> Tensor:
 
 
 def _eq(input: Any, other: Any) -> Tensor:
-    return other.hits(input) if isinstance(other, MixedTarget) else input.hits(other)
+    return other.correct(input) if isinstance(other, MixedTarget) else input.correct(other)
 
 
 def _ne(input: Any, other: Any) -> Tensor:
@@ -652,49 +500,8 @@ MixedTarget.rules |= {
 }
 
 
-def _leaves(y: MixedTarget) -> tuple[list[Any], float]:
-    """Return class indices [n, d1, ..., k] and shares [n, ..., k]: rows first, whichever dimensions are taken away."""
-    return [_last(t) if isinstance(t, Tensor) else t for t in (y.ids, y.weight)], y.smoothing
-
-
-def _last(t: Tensor) -> Tensor:
-    """Return t with dimension 0 at the end.
-
-    torch.func flattens its arguments inside of the transform that they enter and demands tensors from outside: there the
-    dimension is moved outside.
-    """
-    if t.ndim < 2 or not torch._C._are_functorch_transforms_active():
-        return t.movedim(0, -1) if t.ndim > 1 else t
-    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
-    level = functorch.maybe_get_level(t)
-    with contextlib.ExitStack() as outside:
-        while (transform := functorch.peek_interpreter_stack()) is not None and transform.level() > level:
-            outside.enter_context(pyfunctorch.temporarily_pop_interpreter_stack())
-        return t.movedim(0, -1)
-
-
-def _named_leaves(y: MixedTarget) -> tuple[list[tuple[Any, Any]], float]:
-    leaves, smoothing = _leaves(y)
-    return list(zip(map(pytree.GetAttrKey, ("ids", "weight")), leaves, strict=True)), smoothing
-
-
-def _of_leaves(leaves: Any, smoothing: float) -> MixedTarget:
-    """Return a target of leaves, which may be anything: `tree_map(type, y)` is one of types."""
-    ids, weight = (t.movedim(-1, 0) if isinstance(t, Tensor) else t for t in leaves)
-    if isinstance(ids, Tensor) and isinstance(weight, Tensor) and weight.ndim < ids.ndim:
-        weight = weight if weight.ndim == 2 else beside(weight, ids)
-        weight = weight.expand_as(ids) if ids.ndim == 2 else weight
-    return MixedTarget._of(ids, weight, smoothing, None)
-
-
-pytree.register_pytree_node(
-    MixedTarget,
-    _leaves,
-    _of_leaves,
-    serialized_type_name="vicinal.MixedTarget",
-    flatten_with_keys_fn=_named_leaves,
-)
 torch.serialization.add_safe_globals([MixedTarget])
 
-# the losses' rules come with the class that they are about, whichever module is imported first
+# the leaves and the losses' rules come with the class that they are about, whichever module is imported first
 from vicinal import _cross_entropy as _cross_entropy  # noqa: E402
+from vicinal import _target_pytree as _target_pytree  # noqa: E402
