@@ -34,7 +34,7 @@ def run(args: Namespace) -> int:
     pair = interpolation.load(folders["A"], folders["B"])
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    curves = dict(zip("AB", interpolation.compare(pair, say=note), strict=True))
+    curves = dict(zip("AB", interpolation.compare(pair, on_progress=note), strict=True))
     record = {
         "command": args.line,
         "vicinal": vicinal.__version__,

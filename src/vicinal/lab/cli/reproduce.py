@@ -16,7 +16,7 @@ from vicinal.lab.cli.arguments import add_jobs, note, resumable, unwritten
 from vicinal.lab.errors import UserError
 
 if TYPE_CHECKING:
-    from vicinal.lab.paper.reproduce import Folder
+    from vicinal.lab.paper.store import JobFolder
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,10 +35,10 @@ def run(args: Namespace) -> int:
     """Run studies, or write the report."""
     _check(args)
     from vicinal.lab.paper import reproduce
-    from vicinal.lab.paper.console import print_needs
+    from vicinal.lab.paper.console import print_requirements
 
     if args.list:
-        print_needs(reproduce.STUDIES)
+        print_requirements(reproduce.STUDIES)
         return 0
     root = Path(args.out) if args.out else reproduce.DEFAULT
     return _report(args, root) if args.report else _studies(args, root)
@@ -75,29 +75,29 @@ def _studies(args: Namespace, root: Path) -> int:
     import torch
 
     from vicinal.lab import executor
-    from vicinal.lab.paper import reproduce
+    from vicinal.lab.paper import reproduce, store
 
     jobs = args.jobs or (1 if torch.cuda.is_available() else executor.cores())
     failed = 0
     for study in reproduce.STUDIES if args.name == "all" else (reproduce.find(args.name),):
         try:
-            _run_study(args, reproduce.Folder(root, study, args.scale or "small"), jobs)
+            _run_study(args, store.JobFolder(root, study, args.scale or "small"), jobs)
         except UserError as error:  # of data that are not there, say: the other studies can run
             note(f"vicinal: {study.name}: {error}")
             failed = 2
     return failed
 
 
-def _run_study(args: Namespace, folder: Folder, jobs: int) -> None:
+def _run_study(args: Namespace, folder: JobFolder, jobs: int) -> None:
     from vicinal.lab.paper import reproduce
     from vicinal.lab.paper.console import print_table
 
     def kept() -> str:
-        return f"{len(folder.done())} of {len(folder.study.jobs(folder.size))} jobs are kept in {folder.path}"
+        return f"{len(folder.done())} of {len(folder.study.jobs(folder.scale))} jobs are kept in {folder.path}"
 
     with resumable(folder.path, kept):
         rows = reproduce.conclude(folder, reproduce.run(folder, args.line, jobs, note))
-    print_table(folder.study, folder.size, rows)
+    print_table(folder.study, folder.scale, rows)
     print(f"\ntable   {folder.path / 'table.json'}")
     if any(folder.path.glob("*.svg")):
         print(f"figures {folder.path}")

@@ -6,8 +6,8 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
-from vicinal.lab.paper.study import Job, Published, Requirements, Results, Row, Scale, Study
+from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed, loop, recipes, runs
@@ -58,35 +58,80 @@ _PAIRS = {
 _MODELS = ("erm-1", "erm-2", "mixup")
 _CLEAN = {"erm-1": "ERM, the first", "erm-2": "ERM, the second", "mixup": "mixup"}
 
-_TOY_CLASSES, _TOY_TRAIN, _TOY_VAL, _TOY_SIDE = 10, 8, 4, 24
+_SYNTHETIC_CLASSES, _SYNTHETIC_TRAIN, _SYNTHETIC_VAL, _SYNTHETIC_SIDE = 10, 8, 4, 24
+
+
+_CHOSEN = (
+    "Not stated in the paper and chosen here: the label of the loss is the true one, pixels are clipped to [0, 255], and "
+    "the step of I-FGSM is epsilon / 10."
+)
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """What a size decides.
+class AdversarialScale(AtScale):
+    """A scale of the study of attacks.
 
     Args:
-        seeds: how often three models are trained.
-        images: of the test images, the first so many are attacked; None: all.
-        strong: the first so many are attacked by PGD and AutoAttack, which take longer.
-        batch: images attacked at once.
-        pgd: the PGD of this size.
-        autoattack: whether AutoAttack is run; on images that withstand it, it takes minutes each.
+        images: of the test images, this number from the first on is attacked; None: all.
+        strong: likewise by PGD and AutoAttack, which take longer.
+        batch_size: images attacked at once.
+        pgd: the PGD of this scale.
+        autoattack: run AutoAttack; on images that withstand it, it takes minutes each.
+        top5_note: on top-5 rows.
 
     """
 
-    seeds: int
-    images: int | None
-    strong: int | None
-    batch: int
-    pgd: PGD
-    autoattack: bool
+    images: int | None = None
+    strong: int | None = None
+    batch_size: int = 100
+    pgd: PGD = field(default_factory=PGD)
+    autoattack: bool = True
+    top5_note: str = "of 10 classes, five of which count as right: it says little"
 
 
-_SCALES: dict[Scale, _Scale] = {
-    "smoke": _Scale(seeds=2, images=None, strong=20, batch=50, pgd=PGD(steps=3, restarts=1), autoattack=False),
-    "small": _Scale(seeds=3, images=5000, strong=1000, batch=250, pgd=PGD(), autoattack=True),
-    "paper": _Scale(seeds=1, images=None, strong=5000, batch=100, pgd=PGD(), autoattack=True),
+SCALES: Mapping[Scale, AdversarialScale] = {
+    "smoke": AdversarialScale(
+        data="none (synthetic images)",
+        minutes=0.1,
+        seeds=2,
+        deviations=(
+            "Ten classes of synthetic images and a minute model: this shows that the parts run, and nothing else.",
+            _CHOSEN,
+            "Attacks that are not in the paper are tried on the first 20 images.",
+        ),
+        strong=20,
+        batch_size=50,
+        pgd=PGD(steps=3, restarts=1),
+        autoattack=False,
+    ),
+    "small": AdversarialScale(
+        data="CIFAR-10",
+        minutes=35,
+        seeds=3,
+        deviations=(
+            "CIFAR-10, and a model of 0.24 M parameters trained for 8 epochs, in place of ImageNet and ResNet-101.",
+            "The first 5000 test images are attacked.",
+            "The top-5 error is that of 10 classes, of which five count as right: it says little.",
+            _CHOSEN,
+            "Attacks that are not in the paper are tried on the first 1000 images.",
+        ),
+        images=5000,
+        strong=1000,
+        batch_size=250,
+    ),
+    "paper": AdversarialScale(
+        data="ImageNet-2012",
+        minutes=4000,
+        deviations=(
+            _CHOSEN,
+            "Not stated either: 90 epochs, alpha = 0.2 and the validation images all, as in table 1.",
+            "Attacks that are not in the paper are tried on the first 5000 images.",
+        ),
+        device="1 H100 GPU, by arithmetic: never run",
+        full=True,
+        strong=5000,
+        top5_note="",
+    ),
 }
 
 
@@ -98,175 +143,145 @@ class AdversarialStudy(Study):
     attacked with their own gradient. Black box: the first ERM model crafts, and the second one and the mixup model
     are measured. True labels, pixels clipped to [0, 255]; all models evaluate in float32.
 
-    Beside the paper's rows: the errors on the images as they are; and PGD and AutoAttack in a white box, which show
+    Next to the paper's rows: the errors on the images as they are; and PGD and AutoAttack in a white box, which show
     that a model that withstands FGSM better is not thereby robust.
     """
 
     name = "adversarial"
     section = "3.5, table 3"
     title = "Adversarial robustness"
+    scales = SCALES
 
-    def requirements(self, size: Scale) -> Requirements:
-        """Say what it needs."""
-        if size == "smoke":
-            return Requirements("none (synthetic images)", 0.1)
-        if size == "small":
-            return Requirements("CIFAR-10", 35.0)
-        return Requirements("ImageNet-2012", 4000.0, "1 H100 GPU, by arithmetic: never run")
+    def jobs(self, scale: Scale) -> Sequence[Job]:
+        """Return one job per seed: it trains three models and attacks them."""
+        return [Job(f"seed-{seed}", partial(_run, scale, seed)) for seed in range(SCALES[scale].seeds)]
 
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say what is otherwise than in the paper."""
-        chosen = (
-            "Not stated in the paper and chosen here: the label of the loss is the true one, pixels are clipped to "
-            "[0, 255], and the step of I-FGSM is epsilon / 10."
-        )
-        strong = f"Attacks that are not of the paper are tried on the first {_SCALES[size].strong} images."
-        if size == "paper":
-            return (
-                chosen,
-                "Not stated either: 90 epochs, alpha = 0.2 and the validation images all, as in table 1.",
-                strong,
-            )
-        if size == "small":
-            return (
-                "CIFAR-10, and a model of 0.24 M parameters trained for 8 epochs, in place of ImageNet and ResNet-101.",
-                f"The first {_SCALES[size].images} test images are attacked.",
-                "The top-5 error is that of 10 classes, of which five count as right: it says little.",
-                chosen,
-                strong,
-            )
-        return (
-            "Ten classes of synthetic images and a minute model: this shows that the parts run, and nothing else.",
-            chosen,
-            strong,
-        )
-
-    def jobs(self, size: Scale) -> Sequence[Job]:
-        """Give a job for each seed: it trains three models and attacks them."""
-        return [Job(_job_name(seed), partial(_run, size, seed)) for seed in range(_SCALES[size].seeds)]
-
-    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
-        """Give table 3 in the paper's order, then what is not of the paper."""
-        finished = [done[name] for name in map(_job_name, range(_SCALES[size].seeds)) if name in done]
-
-        def values(attack: str, source: str, target: str, measure: str) -> tuple[float, ...]:
-            found = [result["attacks"].get(attack) for result in finished]
-            return tuple(100 * each[source][target][measure] for each in found if each is not None)
-
-        def row(setting: str, answers: str, method: str, attack: str, note: str = "") -> Row:
-            source, target = _PAIRS[setting, method]
-            published = PUBLISHED.get((setting, answers, attack, method))
-            return Row(
-                name=f"{setting}, {answers}, {method}, {attack}",
-                measure=f"{answers} error, %",
-                published=None if published is None else Published(published),
-                values=values(attack, source, target, answers.replace("-", "")),
-                against=None if method == "ERM" else f"{setting}, {answers}, ERM, {attack}",
-                note=note,
-            )
-
-        few = "" if size == "paper" else "of 10 classes, five of which count as right: it says little"
+    def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
+        """Return table 3 in the paper's order, then what is not in the paper."""
+        attacks = [done[job.name]["attacks"] for job in self.jobs(scale) if job.name in done]
+        top5 = SCALES[scale].top5_note
         table = [
-            row(setting, answers, method, attack, few if answers == "top-5" else "")
+            _row(attacks, setting, answers, attack, method, top5 if answers == "top-5" else "")
             for setting, answers, attack, method in PUBLISHED
         ]
-        table += [
-            Row(
-                name=f"not attacked, {answers}, {method}",
-                measure=f"{answers} error, %",
-                values=values(
-                    "FGSM", "mixup" if model == "mixup" else "erm-1", model, f"clean_{answers.replace('-', '')}"
-                ),
-                against=f"not attacked, {answers}, {_CLEAN['erm-1']}" if model == "mixup" else None,
-                note="not in table 3",
-            )
-            for answers in ("top-1", "top-5")
-            for model, method in _CLEAN.items()
-        ]
+        table += [_clean_row(attacks, answers, model) for answers in ("top-1", "top-5") for model in _MODELS]
         for attack in ("PGD", "AutoAttack"):
-            note = "not of the paper"
-            if attack == "AutoAttack" and not _SCALES[size].autoattack:
-                note += "; not run at this size"
-            elif any(attack not in result["attacks"] for result in finished):
-                note += "; not run for every seed: pip install pyautoattack, then run those again"
-            table += [row("white box", "top-1", method, attack, note) for method in ("ERM", "mixup")]
+            note = "; ".join(filter(None, ("not in the paper", _why_missing(scale, attacks, attack))))
+            table += [_row(attacks, "white box", "top-1", attack, method, note) for method in ("ERM", "mixup")]
         return table
 
-    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw the top-1 errors of table 3, and those of the attacks that are not of the paper."""
-        named = ((row, row.name.replace(", top-1, ", ", ")) for row in self.rows(size, done))
-        rows = [replace(row, name=name) for row, name in named if name != row.name]
-        label = "Top-1 error under attack of ERM and of mixup beside the published numbers"
-        return plots.write_beside(folder / "table3.svg", label, rows, "top-1 error, %")
+    def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the top-1 errors of table 3, and those of the attacks that are not in the paper."""
+        rows = [
+            replace(row, name=row.name.replace(", top-1, ", ", "))
+            for row in self.rows(scale, done)
+            if ", top-1, " in row.name
+        ]
+        label = "Top-1 error under attack of ERM and of mixup next to the published numbers"
+        return plots.write_dot_plot(folder / "table3.svg", label, rows, "top-1 error, %")
 
 
-def _job_name(seed: int) -> str:
-    return f"seed-{seed}"
+Measured = Sequence[Mapping[str, Any]]  # of each seed: errors by attack, model that crafts, model measured, and measure
 
 
-def _attacks(scale: _Scale) -> dict[str, tuple[Attack, int | None, bool]]:
-    """Give the attacks, the number of images of each, and whether it is tried in a black box, too.
+def _values(attacks: Measured, attack: str, pair: tuple[str, str], measure: str) -> tuple[float, ...]:
+    source, target = pair
+    return tuple(100 * each[attack][source][target][measure] for each in attacks if attack in each)
 
-    AutoAttack is among them at sizes that have it, where its package is installed; where not, its rows say so.
+
+def _row(attacks: Measured, setting: str, answers: str, attack: str, method: str, note: str) -> Row:
+    published = PUBLISHED.get((setting, answers, attack, method))
+    return Row(
+        name=f"{setting}, {answers}, {method}, {attack}",
+        measure=f"{answers} error, %",
+        published=None if published is None else Published(published),
+        values=_values(attacks, attack, _PAIRS[setting, method], answers.replace("-", "")),
+        against=None if method == "ERM" else f"{setting}, {answers}, ERM, {attack}",
+        note=note,
+    )
+
+
+def _clean_row(attacks: Measured, answers: str, model: str) -> Row:
+    pair = ("mixup" if model == "mixup" else "erm-1", model)
+    return Row(
+        name=f"not attacked, {answers}, {_CLEAN[model]}",
+        measure=f"{answers} error, %",
+        values=_values(attacks, "FGSM", pair, f"clean_{answers.replace('-', '')}"),
+        against=f"not attacked, {answers}, {_CLEAN['erm-1']}" if model == "mixup" else None,
+        note="not in table 3",
+    )
+
+
+def _why_missing(scale: Scale, attacks: Measured, attack: str) -> str:
+    if attack == "AutoAttack" and not SCALES[scale].autoattack:
+        return "not run at this scale"
+    if any(attack not in each for each in attacks):
+        return "not run for every seed: pip install pyautoattack, then run those again"
+    return ""
+
+
+def _attacks(scale: AdversarialScale) -> dict[str, tuple[Attack, int | None, bool]]:
+    """Return the attacks, the number of images of each, and whether it is tried in a black box, too.
+
+    AutoAttack is among them at scales that have it, where its package is installed; where not, its rows say so.
     """
-    listed: dict[str, tuple[Attack, int | None, bool]] = {
+    attacks: dict[str, tuple[Attack, int | None, bool]] = {
         "FGSM": (FGSM(), scale.images, True),
         "I-FGSM": (IteratedFGSM(), scale.images, True),
         "PGD": (scale.pgd, scale.strong, False),
     }
     if scale.autoattack and AutoAttack.installed():
-        listed["AutoAttack"] = AutoAttack(), scale.strong, False
-    return listed
+        attacks["AutoAttack"] = AutoAttack(), scale.strong, False
+    return attacks
 
 
-def _run(size: Scale, seed: int, folder: Path) -> dict[str, Any]:
+def _run(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
     """Train three models and attack them; what is done is kept in `folder`, and not done again."""
     with distributed.job() as processes:
         if processes.world_size > 1:
             raise UserError("this study trains and attacks in one process: start it without torchrun")
-        scale = _SCALES[size]
-        recipe = {name: _recipe(size, name, seed, folder) for name in _MODELS}
-        for name in _MODELS:
-            loop.train(recipe[name], folder / name, processes)
-        images = loading.load(recipe["mixup"])[1].to(processes.device)  # the test images are the same for all
-        models = {name: load(recipe[name], folder / name, images) for name in _MODELS}
+        recipes = {name: _recipe(scale, name, seed, folder) for name in _MODELS}
+        for name, recipe in recipes.items():
+            loop.train(recipe, folder / name, processes)
+        images = loading.load(recipes["mixup"])[1].to(processes.device)  # the test images are the same for all
+        models = {name: load(recipe, folder / name, images) for name, recipe in recipes.items()}
         measured: dict[str, dict[str, Any]] = {}
-        for title, (attack, count, black) in _attacks(scale).items():
-            attacked = _Images(images, count, scale.batch)
+        for title, (attack, count, black) in _attacks(SCALES[scale]).items():
+            attacked = AttackedImages(images, count, SCALES[scale].batch_size)
             targets = {"erm-1": _MODELS if black else ("erm-1",), "mixup": ("mixup",)}
             measured[title] = {
-                source: _kept(folder / f"{title}-{source}.json", attack, models, source, names, attacked)
+                source: _measured(folder / f"{title}-{source}.json", attack, models, source, names, attacked)
                 for source, names in targets.items()
             }
     return {"attacks": measured, "torch": torch.__version__, "device": str(processes.device)}
 
 
 @dataclass(frozen=True)
-class _Images:
+class AttackedImages:
     """The test images that are attacked, in batches of pixels and labels."""
 
     examples: loading.Data
-    count: int | None  # the first so many; None: all
-    batch: int
+    count: int | None  # this number from the first on; None: all
+    batch_size: int
 
     def __len__(self) -> int:
         return len(self.examples) if self.count is None else min(self.count, len(self.examples))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.arange(len(self)).split(self.batch):
+        for rows in torch.arange(len(self)).split(self.batch_size):
             yield self.examples.pixels(rows)
 
 
-def _kept(
+def _measured(
     path: Path,
     attack: Attack,
     models: dict[str, NormalizedModel],
     source: str,
     targets: Sequence[str],
-    images: _Images,
+    images: AttackedImages,
 ) -> dict[str, Any]:
-    """Attack and measure, or give what was measured before by the same attack on as many images."""
-    what = {"attack": repr(attack), "images": len(images), "batch": images.batch}
+    """Attack and measure, or return what was measured before by the same attack on as many images."""
+    what = {"attack": repr(attack), "images": len(images), "batch": images.batch_size}
     if path.exists():
         record = json.loads(path.read_text())
         if record["what"] == what:
@@ -280,7 +295,7 @@ def _kept(
 
 
 def load(recipe: Recipe, folder: Path, images: loading.Data) -> NormalizedModel:
-    """Give the model of a finished run, in evaluation mode, as one that takes the pixels of `images`.
+    """Return the model of a finished run, in evaluation mode, as one that takes the pixels of `images`.
 
     Raises:
         UserError: the data are not images.
@@ -297,43 +312,44 @@ def load(recipe: Recipe, folder: Path, images: loading.Data) -> NormalizedModel:
 # -- the recipes -------------------------------------------------------------------------------------------------------
 
 
-def _recipe(size: Scale, model: str, seed: int, folder: Path) -> Recipe:
-    """Give the recipe of one of the three models, each of which has a seed of its own."""
+def _recipe(scale: Scale, model: str, seed: int, folder: Path) -> Recipe:
+    """Return the recipe of one of the three models, each of which has a seed of its own."""
     method = model.partition("-")[0]
     own = len(_MODELS) * seed + _MODELS.index(model)
-    if size == "paper":
+    if scale == "paper":
         return replace(recipes.find(f"imagenet-resnet101-{method}"), seed=own)
-    if size == "small":
-        return replace(recipes.find(f"cifar10-small-{method}"), epochs=8, milestones=(5, 7), seed=own)
-    return Recipe(
-        dataset=str(_toy(folder / "toy")),
-        model="small",
-        vicinity="ERM()" if method == "erm" else "Mixup(alpha=0.2)",
+    small = replace(recipes.find(f"cifar10-small-{method}"), epochs=8, milestones=(5, 7), seed=own)
+    if scale == "small":
+        return small
+    return replace(
+        small,
+        dataset=str(_synthetic(folder / "toy")),
         epochs=2,
         batch_size=8,
         learning_rate=0.05,
+        weight_decay=1e-4,
         milestones=(),
-        seed=own,
+        precision="float32",
     )
 
 
-def _toy(folder: Path) -> Path:
+def _synthetic(folder: Path) -> Path:
     """Draw ten classes of small images, told apart by a pattern of each, below `folder`; once."""
     if folder.exists():
         return folder
-    draw = Key(0, 0, 0, 0, Stream.SYNTHETIC_ATTACKED).generator()
-    partial_folder = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    for label in range(_TOY_CLASSES):
-        pattern = draw.integers(64, 192, (4, 4, 3))
-        pattern = pattern.repeat(_TOY_SIDE // 4, 0).repeat(_TOY_SIDE // 4, 1)
-        for part, count in (("train", _TOY_TRAIN), ("val", _TOY_VAL)):
-            place = partial_folder / part / f"class-{label}"
+    generator = Key(0, 0, 0, 0, Stream.SYNTHETIC_ATTACKED).generator()
+    unfinished = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    for label in range(_SYNTHETIC_CLASSES):
+        pattern = generator.integers(64, 192, (4, 4, 3))
+        pattern = pattern.repeat(_SYNTHETIC_SIDE // 4, 0).repeat(_SYNTHETIC_SIDE // 4, 1)
+        for part, count in (("train", _SYNTHETIC_TRAIN), ("val", _SYNTHETIC_VAL)):
+            place = unfinished / part / f"class-{label}"
             place.mkdir(parents=True)
             for i in range(count):
-                noise = draw.integers(-24, 25, pattern.shape)
+                noise = generator.integers(-24, 25, pattern.shape)
                 image = io.BytesIO()
                 Image.fromarray((pattern + noise).astype(np.uint8)).save(image, "png")
                 (place / f"{i}.png").write_bytes(image.getvalue())
-    partial_folder.rename(folder)
+    unfinished.rename(folder)
     return folder

@@ -12,25 +12,23 @@ from vicinal.lab.console import duration, stdout
 from vicinal.lab.paper.study import Row, Scale, Study, format_agreement, format_ours, format_published
 
 
-def print_needs(studies: Sequence[Study]) -> None:
-    """Print what there is to run again, with what each needs at each size."""
-    console = stdout()
-    sizes: tuple[Scale, ...] = ("smoke", "small", "paper")
+def print_requirements(studies: Sequence[Study]) -> None:
+    """Print the studies, with what each needs at each scale."""
     table = Table(box=None, pad_edge=False)
-    for title in ("study", "section", "what", "size", "data", "takes about"):
+    for title in ("study", "section", "what", "scale", "data", "takes about"):
         table.add_column(title, overflow="fold")
     for study in studies:
-        for size in sizes:
-            needs = study.requirements(size)
-            first = (study.name, study.section, study.title) if size == sizes[0] else ("", "", "")
-            table.add_row(*first, size, needs.data, f"{duration(60 * needs.minutes)} on {needs.device}")
-    console.print(table)
+        first = (study.name, study.section, study.title)
+        for scale, at in study.scales.items():
+            table.add_row(*first, scale, at.data, f"{duration(60 * at.minutes)} on {at.device}")
+            first = ("", "", "")
+    stdout().print(table)
 
 
-def print_table(study: Study, size: Scale, rows: Sequence[Row]) -> None:
-    """Print a study's protocol in short, its table, and what was scaled down."""
+def print_table(study: Study, scale: Scale, rows: Sequence[Row]) -> None:
+    """Print a study's protocol in short, its table, and how it deviates from the paper."""
     console = stdout()
-    console.print(Text(f"{study.title} ({study.place}), size {size}", style="bold"))
+    console.print(Text(f"{study.title} ({study.section_title}), scale {scale}", style="bold"))
     console.print(f"\n{inspect.getdoc(study)}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("", "measure", "published", "ours", "n", "agreement", "note"):
@@ -43,12 +41,12 @@ def print_table(study: Study, size: Scale, rows: Sequence[Row]) -> None:
             format_published(row),
             format_ours(row),
             str(len(row.values)) if row.values else "",
-            format_agreement(study, size, row, rows),
+            format_agreement(study, scale, row, rows),
             row.note,
         )
     console.print(table)
     console.print(
         "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."
     )
-    for line in study.deviations(size):
+    for line in study.scales[scale].deviations:
         console.print(f"Scaled down: {line}")

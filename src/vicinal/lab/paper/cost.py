@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
+from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed
 
@@ -36,19 +36,50 @@ class Case:
     alpha: float
 
 
-SIZES: dict[Scale, tuple[Case, ...]] = {
-    "smoke": (Case("small", (8, 3, 32, 32), 10, 1.0),),
-    "small": (
-        Case("small", (128, 3, 32, 32), 10, 1.0),
-        Case("preact-resnet-18-narrow", (128, 3, 32, 32), 10, 1.0),
-        Case("preact-resnet-18", (16, 3, 32, 32), 10, 1.0),
-        Case("lenet", (100, 1, 160, 101), 30, 0.1),
+@dataclass(frozen=True)
+class CostScale(AtScale):
+    """A scale of the study of cost: the models, and how many times how many steps each is timed."""
+
+    cases: tuple[Case, ...] = ()
+    rounds: int = 5
+    steps: int = 10
+
+
+_CPU = ("Models and batches that a CPU trains, one thread per process.",)
+_IDLE = "2 CPU cores, with nothing else running"
+SCALES: Mapping[Scale, CostScale] = {
+    "smoke": CostScale(
+        data="none (random batches)",
+        minutes=0.1,
+        deviations=_CPU,
+        device=_IDLE,
+        cases=(Case("small", (8, 3, 32, 32), 10, 1.0),),
+        rounds=2,
+        steps=1,
     ),
-    "paper": (
-        Case("preact-resnet-18", (128, 3, 32, 32), 10, 1.0),
-        Case("wrn-28-10", (128, 3, 32, 32), 10, 1.0),
-        Case("vgg-11", (100, 1, 160, 101), 30, 0.2),
-        Case("resnet-50", (64, 3, 224, 224), 1000, 0.2),
+    "small": CostScale(
+        data="none (random batches)",
+        minutes=3,
+        deviations=_CPU,
+        device=_IDLE,
+        cases=(
+            Case("small", (128, 3, 32, 32), 10, 1.0),
+            Case("preact-resnet-18-narrow", (128, 3, 32, 32), 10, 1.0),
+            Case("preact-resnet-18", (16, 3, 32, 32), 10, 1.0),
+            Case("lenet", (100, 1, 160, 101), 30, 0.1),
+        ),
+    ),
+    "paper": CostScale(
+        data="none (random batches)",
+        minutes=10,
+        device="1 GPU",
+        full=True,
+        cases=(
+            Case("preact-resnet-18", (128, 3, 32, 32), 10, 1.0),
+            Case("wrn-28-10", (128, 3, 32, 32), 10, 1.0),
+            Case("vgg-11", (100, 1, 160, 101), 30, 0.2),
+            Case("resnet-50", (64, 3, 224, 224), 1000, 0.2),
+        ),
     ),
 }
 METHODS = ("ERM", "mixup")
@@ -66,51 +97,36 @@ class CostStudy(Study):
     name = "cost"
     section = "5, discussion"
     title = "What mixup costs"
+    scales = SCALES
 
-    def requirements(self, size: Scale) -> Requirements:
-        """Say what it needs."""
-        if size == "paper":
-            return Requirements("none (random batches)", 10, "1 GPU")
-        return Requirements(
-            "none (random batches)", 0.1 if size == "smoke" else 3, "2 CPU cores, with nothing else running"
-        )
-
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say what is smaller."""
-        if size == "paper":
-            return []
-        return ["Models and batches that a CPU trains, one thread a process."]
-
-    def jobs(self, size: Scale) -> Sequence[Job]:
+    def jobs(self, scale: Scale) -> Sequence[Job]:
         """Measure each model by itself."""
-        rounds, steps = (2, 1) if size == "smoke" else (5, 10)
-        return [Job(case.model, partial(measure, case, rounds, steps)) for case in SIZES[size]]
+        at = SCALES[scale]
+        return [Job(case.model, partial(measure, case, at.rounds, at.steps)) for case in at.cases]
 
-    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
-        """Give for each model the time and the memory of a step."""
-        listed = []
-        for case in SIZES[size]:
-            found = done.get(case.model)
-            title = f"{case.model}, batch of {case.shape[0]}"
-            for method in METHODS:
-                values = () if found is None else tuple(1e3 * value for value in found["seconds"][method])
-                listed.append(Row(f"{title}, {method}, time", "of a step, ms", values=values))
-            values = ()
-            if found is not None:
-                pairs = zip(*(found["seconds"][method] for method in METHODS), strict=True)
-                values = tuple(100 * (mixup / erm - 1) for erm, mixup in pairs)
-            listed.append(Row(f"{title}, more time", "mixup over ERM, %", values=values))
-            for method in METHODS:
-                values = () if found is None else (found["bytes"][method] / 2**20,)
-                listed.append(Row(f"{title}, {method}, memory", "of a step, MiB", values=values))
-        return listed
+    def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
+        """Return the time and the memory of a step, for each model."""
+        return [row for case in SCALES[scale].cases for row in _rows(case, done.get(case.model))]
+
+
+def _rows(case: Case, found: dict[str, Any] | None) -> Iterator[Row]:
+    title = f"{case.model}, batch of {case.shape[0]}"
+    seconds = {method: tuple(found["seconds"][method]) if found else () for method in METHODS}
+    for method in METHODS:
+        milliseconds = tuple(1e3 * value for value in seconds[method])
+        yield Row(f"{title}, {method}, time", "of a step, ms", values=milliseconds)
+    more = tuple(100 * (mixup / erm - 1) for erm, mixup in zip(seconds["ERM"], seconds["mixup"], strict=True))
+    yield Row(f"{title}, more time", "mixup over ERM, %", values=more)
+    for method in METHODS:
+        values = (found["bytes"][method] / 2**20,) if found else ()
+        yield Row(f"{title}, {method}, memory", "of a step, MiB", values=values)
 
 
 def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]:
     """Time rounds of steps, ERM's and mixup's in turn; then the memory of one step of each.
 
     Returns:
-        Seconds, one value a round, and bytes, for each method; the batch.
+        Seconds, one value per round, and bytes, for each method; the batch.
 
     """
     device = distributed.device()
@@ -154,8 +170,8 @@ def _step(
     sgd.step()
 
 
-def _peak(step: Any, device: torch.device) -> int:
-    """Give the most bytes allocated at once during a step, beyond what was there before it."""
+def _peak(step: Callable[[], None], device: torch.device) -> int:
+    """Return the most bytes allocated at once during a step, beyond what was there before it."""
     kind = 1 if device.type == "cuda" else 0  # of PyTorch's numbers of device types
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or the profiler says on stderr that it starts and stops
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if kind else [])

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from torch import Tensor
 
 from vicinal.lab.paper.gans import figure
-from vicinal.lab.paper.gans.methods import Method, Mixed, MixedBatches, Plain, Smoothed
-from vicinal.lab.paper.gans.modes import grid, ring
-from vicinal.lab.paper.gans.training import Settings, train
-from vicinal.lab.paper.study import Job, Requirements, Results, Row, Scale, Study
+from vicinal.lab.paper.gans.methods import BatchMixupGan, GanMethod, MixupGan, PlainGan, SmoothedGan
+from vicinal.lab.paper.gans.modes import Modes, grid, ring
+from vicinal.lab.paper.gans.training import GanSettings, train
+from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 
 SETS = {modes.name: modes for modes in (grid(), ring())}  # as in the figure, from above
-METHODS: dict[str, Method] = {
-    "erm": Plain(),
-    "mixup-demo": MixedBatches(0.2),
-    "mixup-formula": Mixed(0.2),
-    "mixup-discriminator": Mixed(0.2, both=False),
-    "smoothing": Smoothed(0.1),
+METHODS: dict[str, GanMethod] = {
+    "erm": PlainGan(),
+    "mixup-demo": BatchMixupGan(0.2),
+    "mixup-formula": MixupGan(0.2),
+    "mixup-discriminator": MixupGan(0.2, both=False),
+    "smoothing": SmoothedGan(0.1),
 }
 TITLES = {
     "erm": "ERM",
@@ -48,22 +50,45 @@ _MEASURES = {
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """What a size is."""
+class GanScale(AtScale):
+    """A scale of the study of GANs: iterations of the generator, units per layer, and when points are measured.
 
-    seeds: int
-    iterations: int
-    width: int
-    snapshots: tuple[int, ...]
-    minutes: float
+    `shown` are the snapshots of the figure.
+    """
+
+    iterations: int = 20_000
+    width: int = 512
+    snapshots: tuple[int, ...] = (10, 100, 1000, 4000, 10_000, 20_000)
+    shown: tuple[int, ...] = (10, 100, 1000, 10_000, 20_000)
 
 
-_SCALES: dict[Scale, _Scale] = {
-    "smoke": _Scale(seeds=1, iterations=20, width=16, snapshots=(10, 20), minutes=0.1),
-    "small": _Scale(seeds=5, iterations=4000, width=128, snapshots=(10, 100, 1000, 2000, 4000), minutes=13),
-    "paper": _Scale(
-        seeds=10, iterations=20_000, width=512, snapshots=(10, 100, 1000, 4000, 10_000, 20_000), minutes=1000
+SCALES: Mapping[Scale, GanScale] = {
+    "smoke": GanScale(
+        data="none (synthetic points)",
+        minutes=0.1,
+        deviations=(
+            "Hidden layers have 16 units, not 512.",
+            "Training lasts 20 iterations of the generator, not 20,000.",
+        ),
+        iterations=20,
+        width=16,
+        snapshots=(10, 20),
+        shown=(10, 20),
     ),
+    "small": GanScale(
+        data="none (synthetic points)",
+        minutes=13,
+        seeds=5,
+        deviations=(
+            "Hidden layers have 128 units, not 512.",
+            "Training lasts 4,000 iterations of the generator, not 20,000.",
+        ),
+        iterations=4000,
+        width=128,
+        snapshots=(10, 100, 1000, 2000, 4000),
+        shown=(10, 100, 1000, 2000, 4000),
+    ),
+    "paper": GanScale("none (synthetic points)", 1000, seeds=10, full=True),
 }
 
 
@@ -75,10 +100,10 @@ class GanStudy(Study):
     of the discriminator before each of the generator; alpha = 0.2. All methods of a seed start from the same weights.
 
     What the paper leaves open, and what is done here: radius, spacing and standard deviation of the data are those of
-    the author's demo (`gan/modes.py`); 20,000 counts steps of the generator (`gan/training.py`); the generator maximizes
+    the author's demo (`gans/modes.py`); 20,000 counts steps of the generator (`gans/training.py`); the generator maximizes
     what the discriminator minimizes, as in the paper's formulas; lambda is drawn for each example. The demo does not
     compute the paper's formula, so both are run, and a third form with the formula for the discriminator and the plain
-    game for the generator (`gan/methods.py`); besides, one-sided label smoothing, for scale.
+    game for the generator (`gans/methods.py`); besides, one-sided label smoothing, for scale.
 
     Published is a figure without numbers. Here the points that the generator makes from 10,000 fixed noise vectors are
     measured too: modes covered (at least a tenth of a mode's fair share of all points within 3, or 10, standard
@@ -87,119 +112,104 @@ class GanStudy(Study):
     deviations on the grid, enough to cover every mode by that radius (4 % and none on the ring; by 3: 1 %, 0.3 %, none).
     """
 
-    name: ClassVar[str] = "gan"
-    section: ClassVar[str] = "3.7, figure 5"
-    title: ClassVar[str] = "Stabilisation of generative adversarial models"
+    name = "gan"
+    section = "3.7, figure 5"
+    title = "Stabilization of generative adversarial networks"
+    scales = SCALES
 
-    def requirements(self, size: Scale) -> Requirements:
-        """Nothing but time: the data are drawn."""
-        return Requirements(data="none (drawn points)", minutes=_SCALES[size].minutes)
-
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say what is smaller."""
-        if size == "paper":
-            return ()
-        scale = _SCALES[size]
-        return (
-            f"Hidden layers have {scale.width} units, not 512.",
-            f"Training lasts {scale.iterations:,} iterations of the generator, not 20,000.",
-        )
-
-    def jobs(self, size: Scale) -> Sequence[Job]:
-        """Give one job for each set, method and seed; the first seed of all comes first."""
+    def jobs(self, scale: Scale) -> Sequence[Job]:
+        """Return one job per set, method and seed; the first seed of all comes first."""
         return [
-            Job(_job(data, method, seed), functools.partial(run, size, data, method, seed))
-            for seed in range(_SCALES[size].seeds)
+            Job(_job(data, method, seed), partial(run, scale, data, method, seed))
+            for seed in range(SCALES[scale].seeds)
             for method in METHODS
             for data in SETS
         ]
 
-    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
-        """Give the measures at the end of training."""
+    def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
+        """Return the measures at the end of training."""
         return [
-            Row(
-                name=f"{data}, {TITLES[method]}: {measure.removesuffix(', %')}",
-                measure=measure,
-                values=tuple(factor * result[key][-1] for result in _of(size, done, data, method)),
-                against=None if method == "erm" else f"{data}, {TITLES['erm']}: {measure.removesuffix(', %')}",
-                note=_CLAIM if method.startswith("mixup") else "",
-            )
+            _row(data, method, measure, _finished(scale, done, data, method))
             for data in SETS
-            for measure, (key, factor) in _MEASURES.items()
+            for measure in _MEASURES
             for method in METHODS
         ]
 
-    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the points of the first seed as in figure 5, for two pairs of methods, and the measures by iteration."""
-        paths = []
-        for name, pair in (
-            ("figure-5", ("erm", "mixup-demo")),
-            ("figure-5-formula", ("mixup-formula", "mixup-discriminator")),
-        ):
-            panels = {
-                (data, TITLES[method]): done[_job(data, method, 0)]["points"]
-                for data in SETS
-                for method in pair
-                if _job(data, method, 0) in done
-            }
-            if panels:
-                paths.append(folder / f"gan-{name}.svg")
-                titles = [TITLES[method] for method in pair]
-                figure.points(paths[-1], SETS, titles, _figure_snapshots(size), panels)
         curves = {
             (data, TITLES[method]): results
             for data in SETS
             for method in METHODS
-            if (results := _of(size, done, data, method))
+            if (results := _finished(scale, done, data, method))
         }
-        if curves:
-            paths.append(folder / "gan-measures.svg")
-            figure.measures(paths[-1], SETS, list(TITLES.values()), curves)
-        return paths
+        if not curves:
+            return ()
+        measures = folder / "gan-measures.svg"
+        figure.measures(measures, SETS, list(TITLES.values()), curves)
+        return [
+            *_draw_points(scale, done, folder / "gan-figure-5.svg", ("erm", "mixup-demo")),
+            *_draw_points(scale, done, folder / "gan-figure-5-formula.svg", ("mixup-formula", "mixup-discriminator")),
+            measures,
+        ]
 
 
-def run(size: Scale, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Train one GAN and measure it at its snapshots; of the first seed, the points in the figure's window are kept."""
-    scale, modes = _SCALES[size], SETS[data]
-    snapshots = train(
-        Settings(
-            modes,
-            METHODS[method],
-            seed,
-            iterations=scale.iterations,
-            snapshots=scale.snapshots,
-            hidden=(scale.width,) * 3,
-        ),
-        folder,
+def _row(data: str, method: str, measure: str, results: Sequence[dict[str, Any]]) -> Row:
+    key, factor = _MEASURES[measure]
+    measured = measure.removesuffix(", %")
+    return Row(
+        name=f"{data}, {TITLES[method]}: {measured}",
+        measure=measure,
+        values=tuple(factor * result[key][-1] for result in results),
+        against=None if method == "erm" else f"{data}, {TITLES['erm']}: {measured}",
+        note=_CLAIM if method.startswith("mixup") else "",
     )
+
+
+def _draw_points(scale: Scale, done: Results, path: Path, methods: tuple[str, str]) -> Sequence[Path]:
+    panels = {
+        (data, TITLES[method]): done[_job(data, method, 0)]["points"]
+        for data in SETS
+        for method in methods
+        if _job(data, method, 0) in done
+    }
+    if not panels:
+        return ()
+    figure.points(path, SETS, [TITLES[method] for method in methods], SCALES[scale].shown, panels)
+    return (path,)
+
+
+def run(scale: Scale, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one GAN and measure it at its snapshots; of the first seed, the points in the figure's window are kept."""
+    at, modes = SCALES[scale], SETS[data]
+    hidden = (at.width,) * 3
+    settings = GanSettings(
+        modes, METHODS[method], seed, iterations=at.iterations, snapshots=at.snapshots, hidden=hidden
+    )
+    snapshots = train(settings, folder)
     result: dict[str, Any] = {
         "iterations": list(snapshots),
-        "inside": [float(modes.inside(points).double().mean()) for points in snapshots.values()],
+        "inside": [float(modes.in_window(points).double().mean()) for points in snapshots.values()],
     }
     for radius in RADII:
-        found = [modes.found(points, radius) for points in snapshots.values()]
-        result[f"modes_{radius}"] = [f.modes for f in found]
-        result[f"share_{radius}"] = [f.share for f in found]
+        coverage = [modes.coverage(points, radius) for points in snapshots.values()]
+        result[f"modes_{radius}"] = [each.modes for each in coverage]
+        result[f"share_{radius}"] = [each.share for each in coverage]
     if seed == 0:
-        result["points"] = {
-            str(iteration): [[round(float(x), 3) for x in point] for point in shown[modes.inside(shown)]]
-            for iteration, points in snapshots.items()
-            if iteration in _figure_snapshots(size)
-            for shown in [points[:_SHOWN]]
-        }
+        result["points"] = {str(i): _shown(modes, snapshots[i]) for i in snapshots if i in at.shown}
     return result
+
+
+def _shown(modes: Modes, points: Tensor) -> list[list[float]]:
+    first = points[:_SHOWN]
+    return [[round(float(x), 3) for x in point] for point in first[modes.in_window(first)]]
 
 
 def _job(data: str, method: str, seed: int) -> str:
     return f"{data}-{method}-{seed}"
 
 
-def _of(size: Scale, done: Results, data: str, method: str) -> list[dict[str, Any]]:
-    """Give the results of the first seeds that are done: those of two methods pair by their places."""
-    names = (_job(data, method, seed) for seed in range(_SCALES[size].seeds))
+def _finished(scale: Scale, done: Results, data: str, method: str) -> list[dict[str, Any]]:
+    """Return the results of the first seeds that are done: those of two methods pair by their places."""
+    names = (_job(data, method, seed) for seed in range(SCALES[scale].seeds))
     return [done[name] for name in takewhile(done.__contains__, names)]
-
-
-def _figure_snapshots(size: Scale) -> list[int]:
-    """Give the snapshots that the figure has; the one at 4,000 is measured alone in the paper's size."""
-    return [i for i in _SCALES[size].snapshots if size != "paper" or i != 4000]

@@ -1,14 +1,13 @@
-"""Figure 2: what models say between their training points; also `vicinal between RUN_A RUN_B`."""
+"""Figure 2: what models predict between their training points; also `vicinal interpolate RUN_A RUN_B`."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.cifar import scaled
-from vicinal.lab.paper.study import Published, Requirements, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainingStudy, quick
+from vicinal.lab.paper.study import Published, Results, Row, Scale
+from vicinal.lab.paper.training import Cell, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
-from vicinal.lab.training import distributed, runs
+from vicinal.lab.training import distributed, recipes, runs
 
 LAMBDAS = tuple(round(i / 20, 2) for i in range(21))
 PAIRS = 1000
@@ -39,31 +37,31 @@ PUBLISHED = {
     ("gradient", "mixup"): (0.011, 0.009, 0.012, 0.016, 0.020, 0.025, 0.029, 0.033, 0.036, 0.038, 0.038, 0.025, 0.012),
 }
 MEASURES = {"misses": "misses, %", "gradient": "norm of the gradient"}
-VICINITIES = {"ERM": "ERM()", "mixup": "Mixup(alpha=1.0)"}
+FACTORS = {"misses": 100, "gradient": 1}
 
 
 @dataclass(frozen=True)
-class Course:
+class Interpolation:
     """What a model does at each of `LAMBDAS`: the share of pairs missed, and the mean norm of the gradient."""
 
     misses: list[float]
     gradient: list[float]
 
 
-def between(
-    model: nn.Module, data: Data, first: Tensor, second: Tensor, asked: Callable[[int], None] = lambda pairs: None
-) -> Course:
-    """Ask a model between pairs of examples.
+def interpolate(
+    model: nn.Module, data: Data, first: Tensor, second: Tensor, on_progress: Callable[[int], None] = lambda pairs: None
+) -> Interpolation:
+    """Evaluate a model on interpolations of pairs of examples.
 
-    At x = lambda x_i + (1 - lambda) x_j an answer is a miss if it is neither y_i nor y_j. The gradient is that of the
+    At x = lambda x_i + (1 - lambda) x_j a prediction is a miss if it is neither y_i nor y_j. The gradient is that of the
     loss of the mixed label with respect to x, its norm the Euclidean one, in the units of the model's inputs.
 
     Args:
         model: in evaluation mode.
         data: on the model's device; taken as it is, without augmentation.
-        first: int64 [pairs], rows of `data`.
+        first: int64 [pairs], indices into `data`.
         second: likewise.
-        asked: is told how many pairs were, again and again.
+        on_progress: called with the number of pairs that are done.
 
     """
     missed = torch.zeros(len(LAMBDAS), dtype=torch.float64)
@@ -73,16 +71,16 @@ def between(
         (x_i, y_i), (x_j, y_j) = data.batch(i, None), data.batch(j, None)
         for at, share in enumerate(LAMBDAS):
             x = torch.lerp(x_j, x_i, share).requires_grad_()
-            out = model(x)
-            loss = share * F.cross_entropy(out, y_i, reduction="sum")
-            loss = loss + (1 - share) * F.cross_entropy(out, y_j, reduction="sum")
+            logits = model(x)
+            loss = share * F.cross_entropy(logits, y_i, reduction="sum")
+            loss = loss + (1 - share) * F.cross_entropy(logits, y_j, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x)
-            answer = out.argmax(1)
-            missed[at] += ((answer != y_i) & (answer != y_j)).sum().cpu()
+            predicted = logits.argmax(1)
+            missed[at] += ((predicted != y_i) & (predicted != y_j)).sum().cpu()
             norms[at] += gradient.flatten(1).norm(dim=1).double().sum().cpu()
         done += len(i)
-        asked(done)
-    return Course((missed / len(first)).tolist(), (norms / len(first)).tolist())
+        on_progress(done)
+    return Interpolation((missed / len(first)).tolist(), (norms / len(first)).tolist())
 
 
 def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
@@ -95,17 +93,8 @@ def pairs(n: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first), torch.from_numpy(second)
 
 
-def of_run(folder: Path, seed: int, count: int) -> Course:
-    """Ask the model of a finished run between pairs of its own training examples."""
-    recipe = runs.load_recipe(folder)
-    device = distributed.device()
-    data = loading.load(recipe)[0].to(device)
-    first, second = (rows.to(device) for rows in pairs(len(data), seed, count))
-    return between(runs.load_model(folder, len(data.classes), device), data, first, second)
-
-
 @dataclass(frozen=True, eq=False)
-class Two:
+class RunPair:
     """Two trained models, A and B, and the training examples of both."""
 
     folders: tuple[Path, Path]
@@ -113,61 +102,90 @@ class Two:
     data: Data
 
 
-def load(a: Path, b: Path) -> Two:
+def load(a: Path, b: Path) -> RunPair:
     """Read two finished runs on the same training examples.
 
     Raises:
-        UserError: a folder is no finished run or is damaged, or the two were trained on different examples.
+        UserError: a folder is not a finished run or is damaged, or the two were trained on different examples.
 
     """
-    recipes = [runs.load_recipe(folder) for folder in (a, b)]
-    of, other = (loading.decided_by(recipe) for recipe in recipes)
-    odd = [name for name in sorted({*of, *other}) if of.get(name) != other.get(name)]
-    if odd:
-        first, second = (getattr(recipe, odd[0]) for recipe in recipes)
+    recipe, other = (runs.load_recipe(folder) for folder in (a, b))
+    odd = _first_difference(loading.decided_by(recipe), loading.decided_by(other))
+    if odd is not None:
         raise UserError(
-            f"{a} and {b} were trained on different examples ({odd[0]}: {first} and {second}), so the same pairs mean "
-            "nothing: train both on the same"
+            f"{a} and {b} were trained on different examples ({odd}: {getattr(recipe, odd)} and {getattr(other, odd)}), "
+            "so the same pairs mean nothing: train both on the same"
         )
     device = distributed.device()
-    data = loading.load(recipes[0])[0].to(device)
+    data = loading.load(recipe)[0].to(device)
     first, second = (runs.load_model(folder, len(data.classes), device) for folder in (a, b))
-    return Two((a, b), (first, second), data)
+    return RunPair((a, b), (first, second), data)
 
 
-def compare(two: Two, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> tuple[Course, Course]:
-    """Ask two trained models between the same pairs of training examples; `say` is told how far it is."""
-    first, second = (rows.to(two.data.device) for rows in pairs(len(two.data), seed, PAIRS))
+def _first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
 
-    def ask(folder: Path, model: nn.Module) -> Course:
-        return between(model, two.data, first, second, lambda done: say(f"{folder}: {done:,} of {PAIRS:,} pairs"))
 
-    a, b = map(ask, two.folders, two.models)
+def compare(
+    pair: RunPair, seed: int = 0, on_progress: Callable[[str], None] = lambda line: None
+) -> tuple[Interpolation, Interpolation]:
+    """Evaluate two trained models on interpolations of the same pairs of training examples."""
+    first, second = (indices.to(pair.data.device) for indices in pairs(len(pair.data), seed, PAIRS))
+
+    def measure(folder: Path, model: nn.Module) -> Interpolation:
+        return interpolate(
+            model, pair.data, first, second, lambda done: on_progress(f"{folder}: {done:,} of {PAIRS:,} pairs")
+        )
+
+    a, b = map(measure, pair.folders, pair.models)
     return a, b
 
 
-def figure(courses: Sequence[tuple[str, str, Course]], key: str = "between") -> dict[str, str]:
-    """Draw figure 2 of courses, each with its name and its kind of line: SVG of misses and of gradients."""
+def figure(curves: Sequence[tuple[str, str, Interpolation]], key: str = "interpolation") -> dict[str, str]:
+    """Draw figure 2, each curve with its name and its color: SVG of misses and of gradients."""
     drawn = {}
     for measure, title in MEASURES.items():
-        curves = [
-            plots.Line(name, kind, LAMBDAS, _scaled(measure, getattr(course, measure)))
-            for name, kind, course in courses
-        ]
-        label = f"{title.capitalize()} between training points: {', '.join(name for name, _, _ in courses)}"
-        drawn[measure] = plots.lines(f"{key}-{measure}", label, curves, "lambda", title)
+        label = f"{title.capitalize()} between training points: {', '.join(name for name, _, _ in curves)}"
+        lines = [plots.Curve(name, kind, LAMBDAS, _scaled(measure, getattr(at, measure))) for name, kind, at in curves]
+        drawn[measure] = plots.lines(f"{key}-{measure}", label, lines, "lambda", title)
     return drawn
 
 
 def _scaled(measure: str, values: Sequence[float]) -> list[float]:
-    return [100 * value for value in values] if measure == "misses" else list(values)
+    return [FACTORS[measure] * value for value in values]
+
+
+def small(recipe: Recipe) -> Recipe | None:
+    """Return the recipe of the small scale: a fifth of the training images."""
+    return narrowed(recipe, 30, max_train_examples=10000, max_test_examples=5000)
+
+
+SCALES: Mapping[Scale, TrainingScale] = {
+    "smoke": TrainingScale(
+        data="none (synthetic images)",
+        minutes=0.1,
+        deviations=("Synthetic images, a small model, one epoch, 20 pairs: the figures mean nothing.",),
+        recipe=quick,
+    ),
+    "small": TrainingScale(
+        data="CIFAR-10",
+        minutes=20,
+        seeds=3,
+        deviations=(
+            "10,000 of the 50,000 training images; PreAct ResNet-18 with an eighth of its width, 30 epochs instead of "
+            "200, bfloat16. Gradients depend on the model and cannot be compared in size.",
+        ),
+        recipe=small,
+    ),
+    "paper": TrainingScale("CIFAR-10", 60 * 9, seeds=3, device="1 GPU", full=True),
+}
 
 
 class InterpolationStudy(TrainingStudy):
-    """What do models say between their training points?
+    """What do models predict between their training points?
 
     Paper: two models on CIFAR-10, one trained by ERM, one by mixup, otherwise alike, at x = lambda x_i + (1 - lambda)
-    x_j for random pairs of training points and 21 lambdas. Figure 2a: the share of answers that are neither y_i nor y_j.
+    x_j for random pairs of training points and 21 lambdas. Figure 2a: the share of predictions that are neither y_i nor y_j.
     Figure 2b: the norm of the gradient with respect to x. Model, number of pairs, norm and the label in the loss are
     not stated; the numbers here were digitized. The paper reads from it that mixup misses less and is smoother between
     points; at the points themselves its gradients are larger in the figure, too.
@@ -176,82 +194,60 @@ class InterpolationStudy(TrainingStudy):
     in units of normalized pixels.
     """
 
-    name = "between"
+    name = "interpolation"
     section = "2, figure 2"
     title = "Between the training points"
+    scales = SCALES
 
-    def requirements(self, size: Scale) -> Requirements:
-        """Say what it needs."""
-        if size == "smoke":
-            return Requirements("none: synthetic images", 0.1)
-        return Requirements("CIFAR-10", 20) if size == "small" else Requirements("CIFAR-10", 60 * 9, "1 GPU")
+    def paper_cells(self) -> Sequence[Cell]:
+        """Return the two models."""
+        return [
+            Cell("ERM", "erm", recipes.cifar10_preact18_erm(), ()),
+            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup(), ()),
+        ]
 
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say what is smaller."""
-        if size == "smoke":
-            return ["Drawn images, a small model, one epoch, 20 pairs: the figures mean nothing."]
-        if size == "small":
-            return [
-                "10,000 of the 50,000 training images; PreAct ResNet-18 with an eighth of its width, 30 epochs instead "
-                "of 200, bfloat16. Gradients depend on the model and cannot be compared in size."
-            ]
-        return []
+    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+        """Evaluate the model on interpolations of its own training examples."""
+        device = distributed.device()
+        data = loading.load(recipe)[0].to(device)
+        count = 20 if recipe.dataset == "synthetic-images" else PAIRS
+        first, second = (indices.to(device) for indices in pairs(len(data), recipe.seed, count))
+        return asdict(interpolate(runs.load_model(folder, len(data.classes), device), data, first, second))
 
-    def seeds(self, size: Scale) -> int:
-        """Give how often each model is trained."""
-        return 1 if size == "smoke" else 3
+    def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
+        """Return both measures at the lambdas that were digitized."""
+        return [
+            self._row(measure, cell, i, [run[measure] for run in self.runs(scale, done, cell)])
+            for measure in MEASURES
+            for i in range(len(PRINTED))
+            for cell in self.cells(scale)
+        ]
 
-    def cells(self, size: Scale) -> Sequence[Cell]:
-        """Give the two models."""
-        listed = []
-        for method, vicinity in VICINITIES.items():
-            recipe = Recipe(dataset="cifar10", model="preact-resnet-18", vicinity=vicinity)
-            if size == "smoke":
-                recipe = quick(recipe)
-            elif size == "small":
-                recipe = scaled(recipe, 30, max_train_examples=10000, max_test_examples=5000)
-            listed.append(Cell(method, method.lower(), recipe, ()))
-        return listed
+    def _row(self, measure: str, cell: Cell, i: int, runs: Sequence[Sequence[float]]) -> Row:
+        values = tuple(_scaled(measure, [run[LAMBDAS.index(PRINTED[i])] for run in runs]))
+        published = Published(PUBLISHED[measure, cell.name][i])
+        ending = f"{measure} at lambda = {PRINTED[i]:.2f}"
+        against = None if cell.name == "ERM" else f"ERM, {ending}"
+        return Row(f"{cell.name}, {ending}", MEASURES[measure], published, values, against)
 
-    def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
-        """Ask the model between its training points."""
-        course = of_run(folder, recipe.seed, 20 if recipe.dataset == "synthetic-images" else PAIRS)
-        return {"misses": course.misses, "gradient": course.gradient}
-
-    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
-        """Give both measures at the lambdas that were digitized."""
-        listed = []
-        for measure, title in MEASURES.items():
-            for i, share in enumerate(PRINTED):
-                for cell in self.cells(size):
-                    runs = self.runs(size, done, cell)
-                    values = tuple(_scaled(measure, [run[measure][LAMBDAS.index(share)] for run in runs]))
-                    published = Published(PUBLISHED[measure, cell.name][i])
-                    ending = f"{measure} at lambda = {share:.2f}"
-                    against = None if cell.name == "ERM" else f"ERM, {ending}"
-                    listed.append(Row(f"{cell.name}, {ending}", title, published, values, against))
-        return listed
-
-    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 2: means over the seeds, the paper's dashed."""
         paths = []
         for letter, (measure, title) in zip("ab", MEASURES.items(), strict=True):
-            curves = []
-            for cell in self.cells(size):
-                runs = self.runs(size, done, cell)
-                kind = "erm" if cell.name == "ERM" else "mix"
-                if runs:
-                    course = [statistics.fmean(values) for values in zip(*(run[measure] for run in runs), strict=True)]
-                    curves.append(plots.Line(cell.name, kind, LAMBDAS, _scaled(measure, course)))
-                    # printed up to the middle; both halves are the same
-                    half = PUBLISHED[measure, cell.name][:11]
-                    x = np.concatenate([PRINTED[:11], 1 - np.array(PRINTED[9::-1])])
-                    curves.append(
-                        plots.Line(f"{cell.name}, paper", kind, x.tolist(), [*half, *half[9::-1]], dashed=True)
-                    )
+            curves = [curve for cell in self.cells(scale) for curve in self._curves(scale, done, cell, measure)]
             if curves:
-                path = folder / f"figure2{letter}.svg"
+                paths.append(folder / f"figure2{letter}.svg")
                 label = f"{title.capitalize()} between training points, ERM gray, mixup blue, the paper's curves dashed"
-                atomic.write(path, plots.lines(f"between-{measure}", label, curves, "lambda", title))
-                paths.append(path)
+                atomic.write(paths[-1], plots.lines(f"interpolation-{measure}", label, curves, "lambda", title))
         return paths
+
+    def _curves(self, scale: Scale, done: Results, cell: Cell, measure: str) -> Iterator[plots.Curve]:
+        runs = [run[measure] for run in self.runs(scale, done, cell)]
+        if runs:
+            kind = "erm" if cell.name == "ERM" else "mix"
+            means = [statistics.fmean(values) for values in zip(*runs, strict=True)]
+            yield plots.Curve(cell.name, kind, LAMBDAS, _scaled(measure, means))
+            # printed up to the middle; both halves are the same
+            half, x = PUBLISHED[measure, cell.name][:11], PRINTED[:11]
+            mirrored = [*x, *(1 - at for at in x[-2::-1])]
+            yield plots.Curve(f"{cell.name}, paper", kind, mirrored, [*half, *half[-2::-1]], dashed=True)

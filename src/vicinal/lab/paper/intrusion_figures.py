@@ -1,4 +1,4 @@
-"""The images of the study of the intrusion: where a family of toy tables turns from help to harm, and all sets at once.
+"""Figures of the study of manifold intrusion: where a family of toy tables turns from help to harm, and all sets.
 
 They are whole SVG files with the colors of the report's light page, on its paper.
 """
@@ -31,23 +31,23 @@ LIGHT = {
 _LEFT = 46.0  # of the panels, for their numbers
 _SHOWN = 150  # rows in a thumbnail
 _CLASSES = (MIX, OTHER, FAINT)
-_MARKERS = ("o", "s", "^", "D", "v", "P")  # one a family
+_MARKERS = ("o", "s", "^", "D", "v", "P")  # one per family
 
 
-def whole(image: str) -> str:
-    """Make a file of an inline image: its namespaces, its typeface, and colors in place of the page's variables."""
+def _standalone(image: str) -> str:
+    """Return a file of an inline figure: its namespaces, its typeface, and colors in place of the page's variables."""
     for name, color in LIGHT.items():
         image = image.replace(f"var(--{name})", color)
     head = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" style="background:'
     return image.replace("<svg ", f'<svg {head}{LIGHT["paper"]}" ', 1) + "\n"
 
 
-def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
+def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
     """Draw one family from harmless to wrong: its tables, the effect of mixup with intervals, and the indicator.
 
     Args:
         family: the family.
-        sets: as `studies.intrusion.summarize` gives them, in the order of the family's values.
+        sets: as `intrusion.summarize` returns them, in the order of the family's values.
 
     """
     height = 440.0
@@ -55,14 +55,8 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
     places = np.arange(len(sets), dtype=float)
     with drawing.style():
         figure = drawing.canvas(height)
-        drawing.add_text(
-            figure,
-            height,
-            0.0,
-            15.0,
-            drawing.printable(family.title[0].upper() + family.title[1:], 70),
-            fontweight="bold",
-        )
+        title = drawing.printable(family.title[0].upper() + family.title[1:], 70)
+        drawing.add_text(figure, height, 0.0, 15.0, title, fontweight="bold")
         _thumbnails(figure, height, family, [one["value"] for one in sets], (_LEFT, 26.0, wide))
         drawing.add_text(figure, height, 0.0, 104.0, "Test error, mixup minus ERM, points", color=MUTED)
         upper = drawing.add_axes(figure, height, (_LEFT, 114.0, wide, 140.0))
@@ -76,33 +70,24 @@ def turning(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         lower = drawing.add_axes(figure, height, (_LEFT, 310.0, wide, 66.0))
         lower.axhline(0.0, color=INK, linewidth=0.9)
         lower.plot(places, [one["conflict"] for one in sets], color=INK, linewidth=1.8, marker="o", clip_on=False)
-        lower.plot(
-            places,
-            [one["third"] for one in sets],
-            color=MUTED,
-            linewidth=1.2,
-            marker="o",
-            markersize=4.0,
-            clip_on=False,
-        )
-        lower.lines[-1].set_dashes((4.0, 2.5))
+        thirds = [one["third"] for one in sets]
+        small = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
+        lower.plot(places, thirds, clip_on=False, **small)
         _panel(lower, len(sets), 1.0)
         lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
-        drawing.add_text(
-            figure, height, WIDTH - 8.0, height - 30.0, drawing.printable(family.parameter, 60), ha="right", color=MUTED
-        )
+        parameter = drawing.printable(family.parameter, 60)
+        drawing.add_text(figure, height, WIDTH - 8.0, height - 30.0, parameter, ha="right", color=MUTED)
         _key(figure, height, height - 8.0, ((INK, "conflict"), (MUTED, "share nearest to neither class")))
         said = "; ".join(
             f"{one['value']:g}: effect {100 * one['effect'][0]:+.1f} points, conflict {one['conflict']:+.3f}"
             for one in sets
         )
-        return whole(
-            drawing.to_svg(figure, f"intrusion-{family.name}", f"{family.title}, by {family.parameter}. {said}.")
-        )
+        label = f"{family.title}, by {family.parameter}. {said}."
+        return _standalone(drawing.to_svg(figure, f"intrusion-{family.name}", label))
 
 
-def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
-    """Draw the effect of mixup at alpha 1 by the conflict of the data, one mark a set."""
+def scatter(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
+    """Draw the effect of mixup at alpha 1 by the conflict of the data, one mark per set."""
     height = 446.0
     wide, tall = WIDTH - _LEFT - 8.0, 300.0
     names = list(dict.fromkeys(one["family"] for one in sets if one["kind"] == "toy"))
@@ -120,19 +105,16 @@ def together(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
             marker = _MARKERS[names.index(one["family"]) % len(_MARKERS)] if toy else "*"
             color = OTHER if toy else MIX
             axes.plot([one["conflict"]] * 2, [low, high], color=color, linewidth=0.8, alpha=0.4)
-            axes.plot(
-                one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=6.5 if toy else 11.0
-            )
+            size = 6.5 if toy else 11.0
+            axes.plot(one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=size)
         drawing.add_grid(axes, 1.0, 8)
         axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
-        drawing.add_text(
-            figure, height, WIDTH - 8.0, height - 66.0, "conflict at alpha 1, before training", ha="right", color=MUTED
-        )
+        axis = "conflict at alpha 1, before training"
+        drawing.add_text(figure, height, WIDTH - 8.0, height - 66.0, axis, ha="right", color=MUTED)
         _legend(figure, height, names)
         said = "; ".join(f"{one['set']} {one['conflict']:+.3f}, {100 * one['effect'][0]:+.1f}" for one in sets)
-        return whole(
-            drawing.to_svg(figure, "intrusion-all", f"{title}. Conflict and effect in points of each: {said}.")
-        )
+        label = f"{title}. Conflict and effect in points of each: {said}."
+        return _standalone(drawing.to_svg(figure, "intrusion-all", label))
 
 
 def _thumbnails(

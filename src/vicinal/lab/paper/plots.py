@@ -1,4 +1,4 @@
-"""Images of the studies: SVG that takes its colors from the page it stands in, and has its own where it stands alone."""
+"""Figures of the studies: SVG that takes its colors from the page it stands in, and has its own where it stands alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vicinal.lab import atomic, drawing
 from vicinal.lab.drawing import ERM, FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 from vicinal.lab.paper.study import Row
 
-# of an image that stands alone, which a dark page may hold: readable on white and on black
+# of a figure that stands alone, which a dark page may hold: readable on white and on black
 _ALONE = {
     "ink": "#6b7077",
     "muted": "#7d838a",
@@ -29,7 +29,7 @@ _ALONE = {
     "mix": "#2b82c9",
     "other": "#c4661a",
 }
-_COLOURS = {"erm": ERM, "mix": MIX, "other": OTHER, "faint": FAINT}
+_COLORS = {"erm": ERM, "mix": MIX, "other": OTHER, "faint": FAINT}
 _XML = "http://www.w3.org/2000/svg"
 _KEY = 18.0  # height of a line of names
 _STROKE = 24.0  # length of the stroke beside a name
@@ -38,8 +38,8 @@ _LONGEST = 52  # letters of a name
 
 
 @dataclass(frozen=True)
-class Line:
-    """One curve: kind is `erm`, `mix`, `other` or `faint`; dashed ones are the paper's, with diamonds as in `beside`."""
+class Curve:
+    """One curve: kind is `erm`, `mix`, `other` or `faint`; dashed ones are the paper's, with diamonds as in `dot_plot`."""
 
     name: str
     kind: str
@@ -49,8 +49,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One line of an image of results beside published numbers."""
+class Point:
+    """One line of a figure of results next to published numbers."""
 
     name: str
     kind: str
@@ -59,18 +59,18 @@ class Mark:
     low: float | None = None
     high: float | None = None
 
-
-def mark(row: Row, kind: str, ending: str = "") -> Mark:
-    """Make a mark of a row of a table, named without an ending that all have."""
-    own = row.interval
-    published = None if row.published is None else row.published.value
-    value = statistics.fmean(row.values) if row.values else None
-    low, high = (None, None) if own is None else (own.low, own.high)
-    return Mark(row.name.removesuffix(ending), kind, published, value, low, high)
+    @classmethod
+    def of(cls, row: Row, kind: str, ending: str = "") -> Point:
+        """Return the point of a row of a table, named without an ending that all rows have."""
+        own = row.interval
+        published = None if row.published is None else row.published.value
+        value = statistics.fmean(row.values) if row.values else None
+        low, high = (None, None) if own is None else (own.low, own.high)
+        return cls(row.name.removesuffix(ending), kind, published, value, low, high)
 
 
 def lines(
-    key: str, label: str, curves: Sequence[Line], x: str, y: str, height: float = 250.0, top: float | None = None
+    key: str, label: str, curves: Sequence[Curve], x: str, y: str, height: float = 250.0, top: float | None = None
 ) -> str:
     """Draw curves over one axis, their names with their strokes above it.
 
@@ -78,11 +78,11 @@ def lines(
 
     Args:
         key: for the ids inside, unique in a page.
-        label: what the image shows, for those who cannot see it.
+        label: what the figure shows, for those who cannot see it.
         curves: what is drawn; names of more than 52 letters are cut.
         x: what the horizontal axis counts.
         y: what the vertical axis measures.
-        height: in the units of the page's images, without the names.
+        height: in the units of the page's figures, without the names.
         top: where the vertical axis ends; None: where the curves do.
 
     """
@@ -108,11 +108,11 @@ def lines(
         axes.spines["bottom"].set_color(MUTED)
         drawing.add_text(figure, height, 4.0, above + 12.0, y, color=MUTED)
         drawing.add_text(figure, height, WIDTH - 8.0, height - 8.0, x, ha="right", color=MUTED)
-        return _finished(drawing.to_svg(figure, key, label))
+        return standalone(drawing.to_svg(figure, key, label))
 
 
-def _stroke(curve: Line, width: float) -> dict[str, Any]:
-    style: dict[str, Any] = {"color": _COLOURS[curve.kind], "linewidth": width}
+def _stroke(curve: Curve, width: float) -> dict[str, Any]:
+    style: dict[str, Any] = {"color": _COLORS[curve.kind], "linewidth": width}
     if curve.dashed:
         style |= {"linewidth": 1.2, "linestyle": (0, (4, 2.5))}
         style |= {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}
@@ -120,7 +120,7 @@ def _stroke(curve: Line, width: float) -> dict[str, Any]:
 
 
 def _key_places(names: Sequence[str]) -> list[tuple[float, int]]:
-    """Give the left edge and the line of each key, side by side where they fit."""
+    """Return the left edge and the line of each key, side by side where they fit."""
     places: list[tuple[float, int]] = []
     left, line = 4.0, 0
     for name in names:
@@ -144,7 +144,7 @@ def surfaces(
 
     Args:
         key: for the ids inside, unique in a page.
-        label: what the image shows, for those who cannot see it.
+        label: what the figure shows, for those who cannot see it.
         panels: a title and probabilities [k, k] of class 1 each, rows from bottom to top.
         points: [n, 2].
         classes: [n]: class 1 and the others.
@@ -172,66 +172,61 @@ def surfaces(
             axes.set_ylim(window[2], window[3])
             _frame(axes)
             drawing.add_text(figure, height, left, above + 16.0, title, color=INK)
-        return _finished(drawing.to_svg(figure, key, label))
+        return standalone(drawing.to_svg(figure, key, label))
 
 
-def beside(key: str, label: str, marks: Sequence[Mark], x: str) -> str:
-    """Draw results (dot and 95 % interval) beside published numbers (hollow diamond), a line each."""
+def dot_plot(key: str, label: str, points: Sequence[Point], x: str) -> str:
+    """Draw results (dot and 95 % interval) next to published numbers (hollow diamond), one line each."""
     each, bottom = 19.0, 40.0
-    height = each * len(marks) + bottom
+    height = each * len(points) + bottom
     names = 212.0
     with drawing.style():
         figure = drawing.canvas(height)
-        axes = drawing.add_axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(marks)))
-        for i, mark in enumerate(marks):
+        axes = drawing.add_axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(points)))
+        for i, point in enumerate(points):
             middle = each * (i + 0.5)
-            color = _COLOURS[mark.kind]
+            color = _COLORS[point.kind]
             axes.axhline(middle, color=RULE, linewidth=0.5, zorder=0)
-            if mark.low is not None and mark.high is not None:
-                axes.plot([mark.low, mark.high], [middle, middle], color=color, linewidth=3.0, solid_capstyle="butt")
-            if mark.value is not None:
-                axes.plot([mark.value], [middle], "o", color=color, markersize=5.0)
-            if mark.published is not None:
-                axes.plot([mark.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
-            drawing.add_text(figure, height, 0.0, middle + 4.5, drawing.printable(mark.name, 34), fontsize=11.5)
-        axes.set_ylim(each * len(marks), 0.0)
+            if point.low is not None and point.high is not None:
+                axes.plot([point.low, point.high], [middle, middle], color=color, linewidth=3.0, solid_capstyle="butt")
+            if point.value is not None:
+                axes.plot([point.value], [middle], "o", color=color, markersize=5.0)
+            if point.published is not None:
+                axes.plot([point.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
+            drawing.add_text(figure, height, 0.0, middle + 4.5, drawing.printable(point.name, 34), fontsize=11.5)
+        axes.set_ylim(each * len(points), 0.0)
         axes.yaxis.set_major_locator(NullLocator())
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
         axes.spines["left"].set_visible(False)
         drawing.add_text(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
         drawing.add_text(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
-        return _finished(drawing.to_svg(figure, key, label))
+        return standalone(drawing.to_svg(figure, key, label))
 
 
-def erm_or_mixup(name: str) -> str:
-    """Give the kind of a row of a study that has no other methods."""
+def color_of(name: str) -> str:
+    """Return the kind of a row of a study that has no other methods than ERM and mixup."""
     return "mix" if "mixup" in name else "erm"
 
 
-def write_beside(
-    path: Path,
-    label: str,
-    rows: Sequence[Row],
-    x: str,
-    ending: str = "",
-    kind: Callable[[str], str] = erm_or_mixup,
+def write_dot_plot(
+    path: Path, label: str, rows: Sequence[Row], x: str, ending: str = "", kind: Callable[[str], str] = color_of
 ) -> tuple[Path, ...]:
-    """Write the image of `beside` of those rows that were run; give its path, or nothing where none was.
+    """Write the `dot_plot` of those rows that were run; return its path, or nothing where none was.
 
     Args:
-        path: of the file; its name, without what ends it, is the key.
-        label: what the image shows, for those who cannot see it.
+        path: of the file; its name without the suffix is the key.
+        label: what the figure shows, for those who cannot see it.
         rows: of a table.
         x: what the horizontal axis measures.
         ending: of the rows' names, left out.
-        kind: says by its name whether a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
+        kind: returns, from its name, if a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
 
     """
-    marks = [mark(row, kind(row.name), ending) for row in rows if row.values]
-    if not marks:
+    points = [Point.of(row, kind(row.name), ending) for row in rows if row.values]
+    if not points:
         return ()
-    atomic.write(path, beside(path.stem, label, marks, x))
+    atomic.write(path, dot_plot(path.stem, label, points, x))
     return (path,)
 
 
@@ -243,7 +238,7 @@ def _frame(axes: Axes) -> None:
         spine.set_color(RULE)
 
 
-def _finished(svg: str) -> str:
-    """Add what an image needs in a file of its own."""
+def standalone(svg: str) -> str:
+    """Add what a figure needs in a file of its own."""
     svg = svg.replace("<svg ", f'<svg xmlns="{_XML}" font-family="system-ui, sans-serif" ', 1)
     return re.sub(r"var\(--(\w+)\)", lambda match: f"var(--{match[1]}, {_ALONE[match[1]]})", svg)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vicinal.lab import parse
 from vicinal.lab.data import loading
+from vicinal.lab.models import LeNet
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.study import Published, Requirements, Results, Scale
-from vicinal.lab.paper.training import Cell, Measure, Run, TrainingStudy, last_error
+from vicinal.lab.paper.study import Published, Results, Scale
+from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, last_error
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import distributed, runs
+from vicinal.lab.training import distributed, recipes, runs
 
 MODELS = {"lenet": "LeNet", "vgg-11": "VGG-11"}
 
@@ -29,109 +31,97 @@ PUBLISHED = {
 }
 
 
+def quick(recipe: Recipe) -> Recipe | None:
+    """Return the recipe of the quick run: synthetic spectrograms, LeNet, one epoch, mixup from the first."""
+    vicinity = parse.scheduled(recipe.vicinity, lambda epoch: 0)
+    model = f"{__name__}:tiny"
+    return replace(recipe, dataset="synthetic-audio", model=model, vicinity=vicinity, epochs=1, batch_size=20)
+
+
+def small(recipe: Recipe) -> Recipe | None:
+    """Return the recipe of the small scale: half of the epochs and a narrow VGG-11."""
+    return replace(
+        recipe,
+        dataset="speech-commands",
+        model={"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[recipe.model],
+        vicinity=parse.scheduled(recipe.vicinity, lambda epoch: epoch // 2),
+        epochs=15,
+        milestones=(5, 10),
+        precision="bfloat16",
+        learning_rate=1e-3,
+    )
+
+
+SCALES: Mapping[Scale, TrainingScale] = {
+    "smoke": TrainingScale(
+        data="none (synthetic spectrograms)",
+        minutes=0.1,
+        deviations=("Synthetic spectrograms of 32 x 32, one epoch: the figures mean nothing.",),
+        recipe=quick,
+    ),
+    "small": TrainingScale(
+        data="a folder speech_commands of words",
+        minutes=45,
+        seeds=3,
+        deviations=(
+            "Whatever is in speech_commands (here 2,900 utterances of 12 classes in place of 65,000 of 30), split by "
+            "speaker; 15 epochs instead of 30, with mixup from the third; VGG-11 with an eighth of its width; bfloat16; "
+            "Adam from 0.001, since from the paper's 0.003 LeNet does not learn from so few utterances (93 % test error "
+            "after four epochs, where it has 44 % from 0.001).",
+        ),
+        recipe=small,
+    ),
+    "paper": TrainingScale("Speech Commands, version 1", 60 * 12, seeds=3, device="1 GPU", full=True),
+}
+
+
 class SpeechStudy(TrainingStudy):
     """Does mixup help to recognize spoken commands?
 
     Paper: Speech Commands, version 1, as spectrograms of 160 x 101, mixed just before the model; LeNet and VGG-11; 30
     epochs in batches of 100; Adam from 0.003, a tenth every 10 epochs; mixup with alpha = 0.1 and 0.2 from the sixth
     epoch. Not stated: weight decay, dropout, repeats. Here: the models of the code that it most likely used (with
-    LeNet's dropout), no weight decay, the parts that the data's publisher lists, and the errors after the last epoch.
+    LeNet's dropout), no weight decay, the split that the data's publisher lists, and the errors after the last epoch.
     The printed LeNet gets worse with mixup.
     """
 
     name = "speech"
     section = "3.3, figure 4"
     title = "Spoken commands"
+    scales = SCALES
 
-    def requirements(self, size: Scale) -> Requirements:
-        """Say what it needs."""
-        if size == "smoke":
-            return Requirements("none (drawn spectrograms)", 0.1)
-        if size == "small":
-            return Requirements("a folder speech_commands of words", 45)
-        return Requirements("Speech Commands, version 1", 60 * 12, "1 GPU")
+    def paper_cells(self) -> Sequence[Cell]:
+        """Return the cells of figure 4."""
+        return [self._cell(model, alpha) for model, alpha in PUBLISHED]
 
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say what is smaller."""
-        if size == "smoke":
-            return ["Drawn spectrograms of 32 x 32, one epoch: the figures mean nothing."]
-        if size == "small":
-            return [
-                "Whatever is in speech_commands (here 2,900 utterances of 12 classes in place of 65,000 of 30), with parts "
-                "by speaker; 15 epochs instead of 30, with mixup from the third; VGG-11 with an eighth of its width; "
-                "bfloat16; Adam from 0.001, since from the paper's 0.003 LeNet does not learn from so few utterances (93 % "
-                "test error after four epochs, where it has 44 % from 0.001)."
-            ]
-        return []
+    def _cell(self, model: str, alpha: float | None) -> Cell:
+        erm = replace(recipes.speech_lenet_erm(), model=model)
+        validation, test = map(Published, PUBLISHED[model, alpha])
+        measures = (Measure("validation error, %", _validation, validation), Measure("test error, %", last_error, test))
+        base = f"{MODELS[model]}, ERM"
+        if alpha is None:
+            return Cell(base, f"{model}-erm", erm, measures)
+        mixup = replace(erm, vicinity=f"Scheduled(Mixup(alpha={alpha}), start=5)")
+        return Cell(f"{MODELS[model]}, mixup alpha = {alpha}", f"{model}-mixup-{alpha}", mixup, measures, base)
 
-    def seeds(self, size: Scale) -> int:
-        """Give how often each cell is trained."""
-        return 1 if size == "smoke" else 3
-
-    def cells(self, size: Scale) -> Sequence[Cell]:
-        """Give the cells of figure 4."""
-        listed = []
-        for (model, alpha), numbers in PUBLISHED.items():
-            start = {"smoke": 0, "small": 2, "paper": 5}[size]
-            vicinity = "ERM()" if alpha is None else f"Scheduled(Mixup(alpha={alpha}), start={start})"
-            recipe = Recipe(
-                dataset="speech-commands-v1",
-                model=model,
-                vicinity=vicinity,
-                epochs=30,
-                batch_size=100,
-                optimizer="adam",
-                learning_rate=3e-3,
-                weight_decay=0.0,
-                milestones=(10, 20),
-                channels_last=False,
-            )
-            if size == "smoke":
-                tiny = "vicinal.lab.paper.speech:tiny"
-                recipe = replace(recipe, dataset="synthetic-audio", model=tiny, epochs=1, batch_size=20)
-            elif size == "small":
-                narrow = {"lenet": "lenet", "vgg-11": "vgg-11-narrow"}[model]
-                recipe = replace(
-                    recipe,
-                    dataset="speech-commands",
-                    model=narrow,
-                    epochs=15,
-                    milestones=(5, 10),
-                    precision="bfloat16",
-                    learning_rate=1e-3,
-                )
-            measures = (
-                Measure("validation error, %", _validation, Published(numbers[0])),
-                Measure("test error, %", last_error, Published(numbers[1])),
-            )
-            name, base = MODELS[model], f"{MODELS[model]}, ERM"
-            if alpha is None:
-                listed.append(Cell(base, f"{model}-erm", recipe, measures))
-            else:
-                title = f"{name}, mixup alpha = {alpha}"
-                listed.append(Cell(title, f"{model}-mixup-{alpha}", recipe, measures, base))
-        return listed
-
-    def after(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the error on the validation utterances."""
         device = distributed.device()
         data = loading.validation(recipe).to(device)
         wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data)
         return {"validation_error": float(wrong.double().mean())}
 
-    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
+    def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors of figure 4."""
-        rows = [row for row in self.rows(size, done) if row.name.endswith(", test error")]
-        label = "Test error on spoken commands of ERM and of mixup beside the published numbers"
-        return plots.write_beside(folder / "figure4.svg", label, rows, "test error, %", ", test error")
+        rows = [row for row in self.rows(scale, done) if row.name.endswith(", test error")]
+        label = "Test error on spoken commands of ERM and of mixup next to the published numbers"
+        return plots.write_dot_plot(folder / "figure4.svg", label, rows, "test error, %", ", test error")
 
 
-def _validation(run: Run) -> float:
+def _validation(run: TrainedRun) -> float:
     return 100 * run["validation_error"]
 
 
 def tiny(num_classes: int) -> torch.nn.Module:
-    """Build LeNet for the drawn spectrograms of the quick run."""
-    from vicinal.lab.models import LeNet
-
+    """Build LeNet for the synthetic spectrograms of the quick run."""
     return LeNet(num_classes, size=(32, 32))

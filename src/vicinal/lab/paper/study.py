@@ -1,7 +1,8 @@
-"""What a study of the paper is: its section, what was published, its runs at three sizes, and its table.
+"""A study of the paper: its section, what was published, its runs at three scales, and its table.
 
-A study is a class with the protocol in its docstring, in a file named after the section's subject. It cuts its work into
-jobs; `reproduce` runs those whose results are not yet there, and lays the study's rows beside the published numbers.
+A study is a class with the protocol in its docstring, in a file named after the section's subject, and one table of
+scales. It cuts its work into jobs; `reproduce` runs those whose results are missing, and sets the study's rows next to
+the published numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Agreement = Literal[
     "nothing published",
     "not run",
 ]
-Results = Mapping[str, dict[str, Any]]  # what finished jobs gave, by their names
+Results = Mapping[str, dict[str, Any]]  # of finished jobs, by their names
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Row:
         name: unique within the table, as "Abalone, mixup".
         measure: with its unit, as "test error, %".
         published: the paper's number.
-        values: ours, one a seed in the order of the seeds; empty if it was not run. Of two rows that are compared, one
+        values: ours, one per seed in the order of the seeds; empty if it was not run. Of two rows that are compared, one
             may have fewer: those of the first seeds.
         against: the name of the row with which the paper compares this one, as its ERM row; None for those themselves.
         note: what a reader must know, as why it was not run.
@@ -68,17 +69,30 @@ class Row:
 
     @property
     def interval(self) -> Interval | None:
-        """The mean with its 95 % interval over seeds (Student's t); None for fewer than two."""
+        """Mean with its 95 % interval over seeds (Student's t); None for fewer than two."""
         return interval(self.values, self.test_share) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
-class Requirements:
-    """What a study needs at one size."""
+class AtScale:
+    """What a study needs at one scale, and how it differs from the paper there; studies add fields of their own.
+
+    Args:
+        data: what must be in the folder that VICINAL_DATA names.
+        minutes: about, on the device.
+        seeds: number of repeats.
+        deviations: sentences on what is smaller or otherwise than in the paper.
+        device: on which the minutes were measured or reckoned.
+        full: the numbers themselves compare with the published ones, and not only their differences.
+
+    """
 
     data: str
-    minutes: float  # on the device named, about
+    minutes: float
+    seeds: int = 1
+    deviations: tuple[str, ...] = ()
     device: str = "2 CPU cores"
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,10 +101,10 @@ class Job:
 
     Args:
         name: of its results file: letters, digits, dots and hyphens; everything that decides the result is in it or
-            in the size.
-        run: given a folder of its own for checkpoints, gives the results as JSON holds them.
+            in the scale.
+        run: called with a folder of its own for checkpoints; returns the results as JSON holds them.
         decided_by: what else decides the result and may change while the name stays, as a recipe's fingerprint.
-        ready: whether its data are there; else it is passed over, and its rows say why. What it gave before counts.
+        ready: its data are there; else it is passed over, and its rows say why. Results from before still count.
 
     """
 
@@ -106,39 +120,28 @@ class Study(ABC):
     name: ClassVar[str]
     section: ClassVar[str]  # "3.6, table 4"
     title: ClassVar[str]
+    scales: ClassVar[Mapping[Scale, AtScale]]
 
     @property
-    def place(self) -> str:
-        """Its place in the paper, in a heading; of what has none, what it is."""
+    def section_title(self) -> str:
+        """Place in the paper, for a heading; of a study that has none, what it is."""
         return f"section {self.section}" if self.section[0].isdigit() else self.section
 
     @abstractmethod
-    def requirements(self, size: Scale) -> Requirements:
-        """Say what it needs."""
+    def jobs(self, scale: Scale) -> Sequence[Job]:
+        """Return the parts, most telling first."""
 
     @abstractmethod
-    def deviations(self, size: Scale) -> Sequence[str]:
-        """Say in sentences what is smaller or otherwise than in the paper; empty for the paper's own size if nothing is."""
+    def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
+        """Return the table of the jobs that are done; rows of the others are there too, without values."""
 
-    def in_full(self, size: Scale) -> bool:
-        """Whether its numbers themselves can be compared with the published ones, and not only their differences."""
-        return size == "paper"
-
-    @abstractmethod
-    def jobs(self, size: Scale) -> Sequence[Job]:
-        """Give the parts, most telling first."""
-
-    @abstractmethod
-    def rows(self, size: Scale, done: Results) -> Sequence[Row]:
-        """Give the table from the jobs that are done; rows of the others are there too, without values."""
-
-    def draw(self, size: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw the figures of the section, as SVG files in `folder`, and give their paths."""
+    def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
+        """Draw the figures of the section as SVG files in `folder`, and return their paths."""
         return ()
 
 
-def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement:
-    """Say how a row's result stands to the published one.
+def agreement(row: Row, table: Sequence[Row], full: bool = True) -> Agreement:
+    """Return how a row's result compares with the published one.
 
     "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
     paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
@@ -146,40 +149,53 @@ def agreement(row: Row, table: Sequence[Row], in_full: bool = True) -> Agreement
     fewer than two seeds of both. "differs": the number lies outside the interval, and the paper compares the row with no
     other.
 
-    Where the study was not run `in_full`, a number that lies in our interval lies there by chance: differences alone
+    Where the study was not run in `full`, a number that lies in our interval lies there by chance: differences alone
     decide, and a row that is compared with no other is "scaled down".
+
+    Example:
+        >>> erm = Row("ERM", "error, %", Published(21.0), (19.8, 20.1, 20.2))
+        >>> mixup = Row("mixup", "error, %", Published(18.0), (15.1, 14.9, 15.3), against="ERM")
+        >>> agreement(erm, [erm, mixup]), agreement(mixup, [erm, mixup])
+        ('differs', 'direction only')
+
     """
     if not row.values:
         return "not run"
     if row.published is None:
         return "nothing published"
     own = row.interval
-    if in_full and own is not None and own.low <= row.published.value <= own.high:
+    if full and own is not None and own.low <= row.published.value <= own.high:
         return "inside the interval"
     other = next((r for r in table if r.name == row.against), None)
-    if other is None and not in_full:
-        return "scaled down"
-    if other is None and own is not None:
-        return "differs"
-    if other is None or other.published is None:
-        return "unclear"
-    theirs = row.published.value - other.published.value
+    if other is None:
+        return "scaled down" if not full else "unclear" if own is None else "differs"
+    return "unclear" if other.published is None else _direction(row, other, row.published.value - other.published.value)
+
+
+def _direction(row: Row, other: Row, published: float) -> Agreement:
+    """Compare the difference of two rows with the published one."""
     differences = [a - b for a, b in zip(row.values, other.values, strict=False)]
-    if len(differences) < 2:
+    if len(differences) < 2 or published == 0:
         return "unclear"
     ours = paired(differences, row.test_share)
-    if theirs == 0 or ours.low <= 0 <= ours.high:
+    if ours.low <= 0 <= ours.high:
         return "unclear"
-    return "direction only" if (ours.difference > 0) == (theirs > 0) else "contradicts"
+    return "direction only" if (ours.difference > 0) == (published > 0) else "contradicts"
 
 
-def format_agreement(study: Study, size: Scale, row: Row, table: Sequence[Row]) -> str:
-    """Write how a row stands to the published number; nothing of the quick run, whose figures mean nothing."""
-    return "" if size == "smoke" else agreement(row, table, study.in_full(size))
+def format_agreement(study: Study, scale: Scale, row: Row, table: Sequence[Row]) -> str:
+    """Write how a row compares with the published number; nothing for the quick run, whose figures mean nothing."""
+    return "" if scale == "smoke" else agreement(row, table, study.scales[scale].full)
 
 
-def spell(value: float) -> str:
-    """Write a number of a table: two decimals from 1 up, three significant digits below."""
+def format_value(value: float) -> str:
+    """Write a number of a table: two decimals from 1 up, three significant digits below.
+
+    Example:
+        >>> format_value(12.345), format_value(0.012345)
+        ('12.35', '0.0123')
+
+    """
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
@@ -187,8 +203,8 @@ def format_ours(row: Row) -> str:
     """Write a row's mean with its interval; empty if it was not run."""
     if not row.values:
         return ""
-    mean, own = spell(statistics.fmean(row.values)), row.interval
-    return mean if own is None else f"{mean} [{spell(own.low)}, {spell(own.high)}]"
+    mean, own = format_value(statistics.fmean(row.values)), row.interval
+    return mean if own is None else f"{mean} [{format_value(own.low)}, {format_value(own.high)}]"
 
 
 def format_published(row: Row) -> str:

@@ -17,8 +17,8 @@ class Errors:
     """Shares of images in [0, 1].
 
     Args:
-        examples: how many images.
-        clean_top1: whose true class is not the first answer, as they are.
+        examples: number of images.
+        clean_top1: whose true class is not the first prediction, as they are.
         clean_top5: whose true class is not among the first five; None for models of five classes or fewer.
         top1: likewise, attacked.
         top5: likewise, attacked.
@@ -41,7 +41,7 @@ def evaluate(
 
     Args:
         attack: what is done.
-        source: the model on which it is done; takes pixels in [0, 255], as the targets do (`PixelModel`).
+        source: the model on which it is done; takes pixels in [0, 255], as the targets do (`NormalizedModel`).
         targets: the models measured, by any names.
         batches: pixels [n, c, ...] in [0, 255] and true labels int64 [n].
 
@@ -49,7 +49,7 @@ def evaluate(
         For each target its errors.
 
     Raises:
-        ValueError: there are no images, or an answer is not finite.
+        ValueError: there are no images, or an output is not finite.
 
     """
     counts = {name: torch.zeros(4, dtype=torch.int64) for name in targets}
@@ -74,9 +74,9 @@ def evaluate(
 
 
 def wrong(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Count the rows of logits [n, k] whose class y is not the first answer, and is not among the first five."""
+    """Count the rows of logits [n, k] whose class y is not the first prediction, and is not among the first five."""
     if not torch.isfinite(logits).all():
-        raise ValueError("the model's answers are not finite: check its weights")
+        raise ValueError("the model's outputs are not finite: check its weights")
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     right = best == y[:, None]
     return (~right[:, 0]).sum(), (~right.any(1)).sum()

@@ -1,4 +1,4 @@
-"""The attacks of the paper's section 3.5, FGSM and iterated FGSM, and PGD, which is stronger and not of the paper.
+"""The attacks of the paper's section 3.5, FGSM and iterated FGSM, and PGD, which is stronger and not in the paper.
 
 All of them stay in a box around each image: no pixel moves by more than epsilon, and none leaves [0, 255]. They climb
 the cross-entropy J of the model that crafts; whether it is the model attacked (white box) or another one (black box)
@@ -37,7 +37,7 @@ class Attack(Protocol):
         """Craft adversarial images on a model.
 
         Args:
-            model: takes pixels in [0, 255], as `PixelModel` does. It evaluates meanwhile, whatever its mode; its
+            model: takes pixels in [0, 255], as `NormalizedModel` does. It evaluates meanwhile, whatever its mode; its
                 modes, gradients and running statistics are left as they were.
             x: pixels [n, c, ...] in [0, 255], uint8 or floating point. Not changed.
             y: true labels, int64 [n].
@@ -62,7 +62,7 @@ class FGSM:
 
     Args:
         epsilon: the largest change of a pixel, in gray levels of 255, >= 0.
-        label: "true": y; "predicted": what the crafting model says of x, as if y were not known.
+        label: "true": y; "predicted": what the crafting model predicts for x, as if y were not known.
 
     """
 
@@ -76,7 +76,7 @@ class FGSM:
         """Craft; see `Attack`."""
         x = checked(x, y)
         with eval_mode(model):
-            return _climb(model, x, x, _labels(model, x, y, self.label), self.epsilon, self.epsilon, steps=1)
+            return _pgd_steps(model, x, x, _labels(model, x, y, self.label), self.epsilon, self.epsilon, steps=1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class IteratedFGSM:
 
     Args:
         epsilon: the largest change of a pixel in all, in gray levels of 255, >= 0.
-        steps: how many, >= 1.
+        steps: their number, >= 1.
         step: the change of a step in gray levels, > 0; None: epsilon / steps, with which the last step just reaches the
             edge of the box.
         label: as for `FGSM`.
@@ -109,14 +109,14 @@ class IteratedFGSM:
         x = checked(x, y)
         step = self.epsilon / self.steps if self.step is None else self.step
         with eval_mode(model):
-            return _climb(model, x, x, _labels(model, x, y, self.label), self.epsilon, step, self.steps)
+            return _pgd_steps(model, x, x, _labels(model, x, y, self.label), self.epsilon, step, self.steps)
 
 
 @dataclass(frozen=True)
 class PGD:
     """Projected gradient descent: iterated FGSM from points drawn evenly from the box, the best of several restarts.
 
-    The best is the first with which the crafting model errs, else that of the largest loss. Not of the paper, and not
+    The best is the first with which the crafting model errs, else that of the largest loss. Not in the paper, and not
     AutoAttack. Source: Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards Deep Learning Models Resistant to
     Adversarial Attacks", ICLR 2018, section 2.1.
 
@@ -125,7 +125,7 @@ class PGD:
         steps: of each restart, >= 1.
         step: the change of a step in gray levels, > 0; None: 2.5 epsilon / steps, with which every edge of the box can
             be reached from every point.
-        restarts: how many, >= 1.
+        restarts: their number, >= 1.
         seed: of the points; with it and `batch` they are decided, on every device.
         label: as for `FGSM`; with "predicted", the model errs when it leaves its own first answer.
 
@@ -158,7 +158,7 @@ class PGD:
                     .uniform(-1, 1, tuple(x.shape))
                 )
                 start = x + self.epsilon * torch.from_numpy(draw).to(x)
-                found = _climb(model, start, x, label, self.epsilon, step, self.steps)
+                found = _pgd_steps(model, start, x, label, self.epsilon, step, self.steps)
                 with torch.no_grad():
                     logits = model(found).double()
                 loss = F.cross_entropy(logits, label, reduction="none")
@@ -171,7 +171,7 @@ class PGD:
 
 
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Give the gradient of each example's own loss with respect to its pixels, of the shape and dtype of x.
+    """Return the gradient of each example's own loss with respect to its pixels, of the shape and dtype of x.
 
     The losses are added, not averaged, and computed from the logits in float64: where a model is sure, 1 - p is
     rounded to 0 in float32, and with it a part of the gradient.
@@ -189,8 +189,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return gradient
 
 
-def box(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Give the lowest and the highest value of each pixel, both in [0, 255] and no farther than epsilon from x.
+def linf_ball(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Return the lowest and the highest value of each pixel, both in [0, 255] and no farther than epsilon from x.
 
     Not even by a rounding: where x + epsilon was rounded away from x, the number before it is taken.
     """
@@ -201,9 +201,11 @@ def box(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return low.clamp(min=0.0), high.clamp(max=255.0)
 
 
-def _climb(model: nn.Module, start: Tensor, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int) -> Tensor:
+def _pgd_steps(
+    model: nn.Module, start: Tensor, x: Tensor, y: Tensor, epsilon: float, step: float, steps: int
+) -> Tensor:
     """Take steps along the sign of the gradient, each clipped to the box around x; the model evaluates already."""
-    low, high = box(x, epsilon)
+    low, high = linf_ball(x, epsilon)
     found = start.clamp(low, high)
     for _ in range(steps):
         found = (found + step * input_gradient(model, found, y).sign()).clamp(low, high)
@@ -218,7 +220,7 @@ def _labels(model: nn.Module, x: Tensor, y: Tensor, label: Label) -> Tensor:
 
 
 def checked(x: Tensor, y: Tensor) -> Tensor:
-    """Give pixels as floating point; ValueError where they or the labels are not what an attack takes."""
+    """Return pixels as floating point; ValueError where they or the labels are not what an attack takes."""
     if not (x.is_floating_point() or x.dtype == torch.uint8) or x.ndim < 2:
         raise ValueError(f"pixels must be uint8 or floating point [n, c, ...], got {x.dtype} {list(x.shape)}")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:

@@ -15,7 +15,7 @@ class NormalizedModel(nn.Module):
     An attack's bounds are in pixels. On normalized inputs they would be another number for each channel.
 
     Args:
-        model: takes normalized inputs [n, c, ...], gives logits [n, k]. It is shared, not copied.
+        model: takes normalized inputs [n, c, ...] and returns logits [n, k]. It is shared, not copied.
         mean: of each of the c channels, in the units of images in [0, 1].
         std: likewise, each > 0.
 
@@ -29,7 +29,7 @@ class NormalizedModel(nn.Module):
         self.mean, self.std = tuple(mean), tuple(std)  # no buffers: these stay exact whatever the model's precision
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give logits [n, k] for pixels [n, c, ...]: uint8 or floating point.
+        """Return logits [n, k] for pixels [n, c, ...]: uint8 or floating point.
 
         Normalizing is done in float32 (float64 for float64), since bfloat16 cannot tell one gray level from the next;
         the result is then given to the model in the precision of its weights.
@@ -45,13 +45,13 @@ class NormalizedModel(nn.Module):
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Give pixels as float64 if they are that, else as float32."""
+    """Return pixels as float64 if they are that, else as float32."""
     return x if x.dtype == torch.float64 else x.to(torch.float32)
 
 
 @contextmanager
 def eval_mode(*models: nn.Module) -> Iterator[None]:
-    """Let models evaluate (dropout off, running statistics) for this block; each of their parts is then as it was."""
+    """Set models to evaluation mode for this block; each of their parts is then as it was."""
     modes = [(part, part.training) for model in models for part in model.modules()]
     for model in models:
         model.eval()

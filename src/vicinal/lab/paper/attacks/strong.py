@@ -1,10 +1,9 @@
-"""AutoAttack, so that nobody takes a model for robust because two weak attacks failed; not of the paper."""
+"""AutoAttack, so that nobody takes a model for robust because two weak attacks failed; not in the paper."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
-from vicinal.lab.paper.attacks.gradient import box, checked
+from vicinal.lab.paper.attacks.gradient import checked, linf_ball
 from vicinal.lab.paper.attacks.model import eval_mode
 from vicinal.lab.streams import Stream
 
@@ -45,7 +44,7 @@ class AutoAttack:
 
     @staticmethod
     def installed() -> bool:
-        """Whether its package is there."""
+        """Return True if its package is there."""
         return importlib.util.find_spec("pyautoattack") is not None
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
@@ -75,7 +74,7 @@ class AutoAttack:
             # the package takes views that images in channels_last do not have
             unit = pixels.clone(memory_format=torch.contiguous_format) / 255
             found, _ = attack.run_standard_evaluation(unit, y.clone(), batch_size=len(pixels))
-        return (found.detach() * 255).clamp(*box(pixels, self.epsilon))  # its own bounds hold up to a rounding
+        return (found.detach() * 255).clamp(*linf_ball(pixels, self.epsilon))  # its own bounds hold up to a rounding
 
 
 class _UnitModel(nn.Module):
@@ -91,11 +90,7 @@ class _UnitModel(nn.Module):
 
 @contextmanager
 def _contained(model: nn.Module) -> Iterator[None]:
-    """Undo what the package does to what is around it.
-
-    It seeds the global generators, ends any tracing, and adds to the gradients of the model's parameters.
-    """
-    trace = sys.gettrace()
+    """Undo what the package does around it: it seeds the global generators, and adds to the parameters' gradients."""
     learning = [p for p in model.parameters() if p.requires_grad]
     try:
         for p in learning:
@@ -103,6 +98,5 @@ def _contained(model: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng():
             yield
     finally:
-        sys.settrace(trace)
         for p in learning:
             p.requires_grad_()

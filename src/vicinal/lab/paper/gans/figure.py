@@ -100,7 +100,7 @@ def measures(
                         mean = factor * np.mean([result[key] for result in results], axis=0)
                         ax.plot(results[0]["iterations"], mean, color=color, lw=1.8, label=method)
                 if radius is not None:
-                    ax.axhline(100 * modes.even_share(radius), color="black", lw=0.8, ls=":")
+                    ax.axhline(100 * modes.uniform_baseline(radius), color="black", lw=0.8, ls=":")
                 ax.set_xscale("log")
                 ax.set_ylim(0, len(modes.centers) * 1.04 if key.startswith("modes") else None)
                 ax.set_title(f"{name}: {title}", loc="left", fontsize=8)
@@ -113,7 +113,7 @@ def measures(
 
 
 def _style(salt: str):
-    """Give matplotlib's settings, with which the same figure is the same file."""
+    """Return matplotlib's settings, with which the same figure is the same file."""
     return rc_context({"font.size": 8, "svg.fonttype": "none", "svg.hashsalt": salt})
 
 

@@ -21,14 +21,14 @@ from vicinal import Beta
 Discriminator = Callable[[Tensor], Tensor]  # logits [n, 1] of points [n, 2]
 
 
-class Method(ABC):
+class GanMethod(ABC):
     """A game between discriminator and generator."""
 
     batches: int = 1  # how many batches of real and of generated points a step of the discriminator takes
 
     @abstractmethod
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give what the discriminator minimizes, a number.
+        """Return what the discriminator minimizes, a number.
 
         Args:
             d: the discriminator.
@@ -38,33 +38,35 @@ class Method(ABC):
 
         """
 
-    def payoff(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give what the generator maximizes, for one batch: l(d(g(z)), 0), all of the plain game that depends on it."""
+    def generator_objective(
+        self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator
+    ) -> Tensor:
+        """Return what the generator maximizes, for one batch: l(d(g(z)), 0), all of the plain game that depends on it."""
         return cross_entropy(d(fake), 0.0)
 
 
 @dataclass(frozen=True)
-class Plain(Method):
+class PlainGan(GanMethod):
     """The GAN without mixing, "ERM" in figure 5: max_g min_d E l(d(x), 1) + l(d(g(z)), 0)."""
 
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give the sum of the means over real and over generated points."""
+        """Return the sum of the means over real and over generated points."""
         return _apart(d, real, fake, 1.0)
 
 
 @dataclass(frozen=True)
-class Smoothed(Method):
+class SmoothedGan(GanMethod):
     """One-sided label smoothing (Salimans et al. 2016): real points have the label 1 - epsilon, generated ones 0."""
 
     epsilon: float = 0.1
 
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give the sum of the means over real and over generated points."""
+        """Return the sum of the means over real and over generated points."""
         return _apart(d, real, fake, 1 - self.epsilon)
 
 
 @dataclass(frozen=True)
-class Mixed(Method):
+class MixupGan(GanMethod):
     """Mixup by the paper's formula: max_g min_d E l(d(lambda x + (1 - lambda) g(z)), lambda), lambda ~ Beta(alpha, alpha).
 
     Each triple (x, z, lambda) is a draw of the expectation, so lambda is drawn for each example.
@@ -80,17 +82,21 @@ class Mixed(Method):
     both: bool = True
 
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give the mean over the mixed points."""
+        """Return the mean over the mixed points."""
         share = torch.from_numpy(Beta(self.alpha, per="example").draw(generator, len(real))[:, :1]).to(real)
         return cross_entropy(d(torch.lerp(fake, real, share)), share)
 
-    def payoff(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give the same loss, or the plain one."""
-        return self.loss(d, real, fake, generator) if self.both else super().payoff(d, real, fake, generator)
+    def generator_objective(
+        self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator
+    ) -> Tensor:
+        """Return the same loss, or the plain one."""
+        return (
+            self.loss(d, real, fake, generator) if self.both else super().generator_objective(d, real, fake, generator)
+        )
 
 
 @dataclass(frozen=True)
-class MixedBatches(Method):
+class BatchMixupGan(GanMethod):
     """Mixup as in the author's demo, which is not the formula.
 
     Two batches, each of n real and n generated points, are mixed in random order, so that pairs of two real and of two
@@ -102,7 +108,7 @@ class MixedBatches(Method):
     batches = 2
 
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Give the mean over the 2 n mixed points."""
+        """Return the mean over the 2 n mixed points."""
         points = torch.cat([real.unflatten(0, (2, -1)), fake.unflatten(0, (2, -1))], dim=1)  # [2, 2 n, 2]
         n = len(real) // 2
         label = torch.cat([real.new_ones(n, 1), real.new_zeros(n, 1)])
@@ -113,7 +119,7 @@ class MixedBatches(Method):
 
 
 def cross_entropy(logit: Tensor, label: Tensor | float) -> Tensor:
-    """Give the mean binary cross-entropy of logits [n, 1] with labels of the same shape, or one for all."""
+    """Return the mean binary cross-entropy of logits [n, 1] with labels of the same shape, or one for all."""
     if not isinstance(label, Tensor):
         label = torch.full_like(logit, label)
     return F.binary_cross_entropy_with_logits(logit, label)

@@ -16,7 +16,7 @@ _FAIR = 0.1  # a mode is covered from a tenth of its fair share on
 
 
 @dataclass(frozen=True)
-class Found:
+class Coverage:
     """What generated points have of the modes, within one radius.
 
     Args:
@@ -59,18 +59,18 @@ class Modes:
         """Half the side of the plotted square around the origin: the data and a margin."""
         return float(np.abs(self._means).max()) + 3 * self.std + _MARGIN
 
-    def inside(self, points: Tensor) -> Tensor:
-        """Say which points [n, 2] are in the plotted square, bool [n]; those that are not finite are not."""
+    def in_window(self, points: Tensor) -> Tensor:
+        """Return which points [n, 2] are in the plotted square, bool [n]; those that are not finite are not."""
         return (points.abs() <= self.window).all(1)
 
-    def even_share(self, deviations: float) -> float:
-        """Give the share of points within such a radius of a center, if they were spread evenly over the plotted square.
+    def uniform_baseline(self, deviations: float) -> float:
+        """Return the share of points within such a radius of a center, if they were spread evenly over the plotted square.
 
         Holds where no two of these circles meet and none reaches over the edge.
         """
         return len(self.centers) * math.pi * (deviations * self.std) ** 2 / (2 * self.window) ** 2
 
-    def found(self, points: Tensor, deviations: float) -> Found:
+    def coverage(self, points: Tensor, deviations: float) -> Coverage:
         """Measure points [n, 2] within a radius of so many standard deviations; points that are not finite are nowhere.
 
         Of the data itself, 1 - exp(-deviations**2 / 2) lie within: 98.9 % for 3.
@@ -78,11 +78,11 @@ class Modes:
         distance, nearest = torch.cdist(points.double(), torch.from_numpy(self._means)).min(1)
         counts = torch.bincount(nearest[distance <= deviations * self.std], minlength=len(self.centers))
         least = _FAIR * len(points) / len(self.centers)
-        return Found(int((counts >= least).sum()), float(counts.sum()) / len(points))
+        return Coverage(int((counts >= least).sum()), float(counts.sum()) / len(points))
 
 
 def ring(modes: int = 8) -> Modes:
-    """Give modes evenly on the unit circle.
+    """Return modes evenly on the unit circle.
 
     The paper gives neither radius, spacing nor standard deviation; these are those of the author's demo (8 modes, 0.01).
     """
@@ -91,5 +91,5 @@ def ring(modes: int = 8) -> Modes:
 
 
 def grid(places: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0)) -> Modes:
-    """Give modes on a square grid; places and standard deviation are those of the author's demo, as for `ring`."""
+    """Return modes on a square grid; places and standard deviation are those of the author's demo, as for `ring`."""
     return Modes("grid", tuple((x, y) for x in places for y in places))

@@ -1,8 +1,8 @@
-"""Trains one GAN on points in the plane, by the paper's protocol (section 3.7).
+"""Training of one GAN on points in the plane, by the paper's protocol (section 3.7).
 
-Every draw is a function of (seed, step), so a run that was killed goes on from its checkpoint as if nothing had happened,
+Every draw is a function of (seed, step), so a run that was killed resumes from its checkpoint as if nothing had happened,
 to the last bit on a CPU, and methods with one seed share their first weights and the points and the noise of each step
-(all but `MixedBatches`, which takes twice as many).
+(all but `BatchMixupGan`, which takes twice as many).
 
 One model after another, not a batch of them: with 512 units the time goes into matrix products, and stacking five
 models saved 0 % a model (256 units: 1 %; 128 units: 15 %).
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.paper.gans.methods import Method
+from vicinal.lab.paper.gans.methods import GanMethod
 from vicinal.lab.paper.gans.modes import Modes
 from vicinal.lab.training import checkpoint
 
@@ -32,7 +32,7 @@ _DISCRIMINATOR, _GENERATOR, _DISCRIMINATOR_STEP, _GENERATOR_STEP, _SAMPLES = ran
 
 
 @dataclass(frozen=True)
-class Settings:
+class GanSettings:
     """Everything that decides a run; the defaults are the paper's.
 
     The paper trains "for 20,000 mini-batches of size 128", with "five iterations" of the discriminator "before every
@@ -42,11 +42,11 @@ class Settings:
     """
 
     modes: Modes
-    method: Method
+    method: GanMethod
     seed: int
     iterations: int = 20_000
     snapshots: tuple[int, ...] = (10, 100, 1000, 4000, 10_000, 20_000)  # after so many iterations
-    batch: int = 128
+    batch_size: int = 128
     hidden: tuple[int, ...] = (512, 512, 512)
     noise: int = 2  # width of the generator's input, standard normal
     discriminator_steps: int = 5  # before each step of the generator
@@ -63,15 +63,15 @@ class Gan:
 
     """
 
-    def __init__(self, settings: Settings, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, settings: GanSettings, dtype: torch.dtype = torch.float32) -> None:
         self.settings = settings
         self.dtype = dtype
         self.iteration = 0
         with torch.device("meta"):  # without weights: to draw them would move the global generator
             d, g = MLP(2, settings.hidden, 1).to(dtype), MLP(settings.noise, settings.hidden, 2).to(dtype)
         self.d, self.g = d.to_empty(device="cpu"), g.to_empty(device="cpu")
-        _initialise(self.d, self._draws(0, _DISCRIMINATOR))
-        _initialise(self.g, self._draws(0, _GENERATOR))
+        _initialize(self.d, self._draws(0, _DISCRIMINATOR))
+        _initialize(self.g, self._draws(0, _GENERATOR))
         self._adam_d = torch.optim.Adam(self.d.parameters(), lr=settings.learning_rate, fused=True)
         self._adam_g = torch.optim.Adam(self.g.parameters(), lr=settings.learning_rate, fused=True)
 
@@ -80,7 +80,7 @@ class Gan:
         settings = self.settings
         for i in range(settings.discriminator_steps):
             draws = self._draws(self.iteration * settings.discriminator_steps + i, _DISCRIMINATOR_STEP)
-            real, noise = self._batch(draws, settings.batch * settings.method.batches)
+            real, noise = self._batch(draws, settings.batch_size * settings.method.batches)
             with torch.no_grad():
                 fake = self.g(noise)
             loss = settings.method.loss(self.d, real, fake, draws)
@@ -88,9 +88,9 @@ class Gan:
             loss.backward()
             self._adam_d.step()
         draws = self._draws(self.iteration, _GENERATOR_STEP)
-        real, noise = self._batch(draws, settings.batch)
+        real, noise = self._batch(draws, settings.batch_size)
         self.d.requires_grad_(False)  # its gradients are not needed here, and cost a third of the step
-        loss = -settings.method.payoff(self.d, real, self.g(noise), draws)
+        loss = -settings.method.generator_objective(self.d, real, self.g(noise), draws)
         self._adam_g.zero_grad()
         loss.backward()
         self._adam_g.step()
@@ -104,12 +104,12 @@ class Gan:
         return self.g(torch.from_numpy(noise).to(self.dtype))
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that training goes on from."""
+        """Return all that training goes on from."""
         parts = {"d": self.d, "g": self.g, "adam_d": self._adam_d, "adam_g": self._adam_g}
         return {"iteration": self.iteration, **{name: part.state_dict() for name, part in parts.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of a run with the same settings."""
+        """Restore the state of a run with the same settings."""
         self.iteration = state["iteration"]
         for name, part in {"d": self.d, "g": self.g, "adam_d": self._adam_d, "adam_g": self._adam_g}.items():
             part.load_state_dict(state[name])
@@ -124,13 +124,13 @@ class Gan:
 
 
 def train(
-    settings: Settings, folder: Path | None = None, dtype: torch.dtype = torch.float32, every_seconds: float = 60
+    settings: GanSettings, folder: Path | None = None, dtype: torch.dtype = torch.float32, every_seconds: float = 60
 ) -> dict[int, Tensor]:
     """Train a GAN to its end.
 
     Args:
         settings: of the run.
-        folder: for checkpoints; if it holds some of this run, training goes on from there. They are removed at the end.
+        folder: for checkpoints; if it holds some of this run, training resumes from there. They are removed at the end.
         dtype: of the models.
         every_seconds: how often a checkpoint is written.
 
@@ -163,7 +163,7 @@ def train(
 
 
 @torch.no_grad()
-def _initialise(model: MLP, draws: np.random.Generator) -> None:
+def _initialize(model: MLP, draws: np.random.Generator) -> None:
     """Draw weights as nn.Linear does, uniform in +-1/sqrt(in), from a keyed generator."""
     for layer in model.layers:
         assert isinstance(layer, nn.Linear)

@@ -1,0 +1,155 @@
+"""The folder of a study's jobs: what is finished is kept, and never run again.
+
+    ROOT/STUDY/SCALE/JOB.json    what a finished job returned, with the command, versions, machine and seconds
+    ROOT/STUDY/SCALE/JOB/        what a job keeps while it runs and after, as a training run with its checkpoints
+    ROOT/STUDY/SCALE/*.svg       the figures
+    ROOT/STUDY/SCALE/table.json  the table
+    ROOT/STUDY/SCALE/.lock       held by the one command that works there
+
+A file of another version or of other settings is refused, never mixed with new results; so is one whose results are not
+what was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vicinal
+from vicinal.lab import atomic, provenance
+from vicinal.lab.errors import UserError
+from vicinal.lab.paper.study import Job, Results, Scale, Study
+
+FORMAT = 2  # of a record
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A finished job, as its file holds it."""
+
+    format: int
+    fingerprint: str
+    study: str
+    scale: Scale
+    job: str
+    vicinal: str
+    command: str
+    created: str
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    seconds: float
+    sha256: str  # of the results
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """Where the jobs of one study at one scale are kept."""
+
+    root: Path
+    study: Study
+    scale: Scale
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.root / self.study.name / self.scale
+
+    def record(self, job: Job, any_version: bool = False) -> JobRecord | None:
+        """Return what is kept of a job; None if it is not done.
+
+        Args:
+            job: of the study.
+            any_version: also what another version wrote. New results are not to be added to such ones.
+
+        Raises:
+            UserError: the file is of another format, version or settings, or is not what was written.
+
+        """
+        path = self.path / f"{job.name}.json"
+        record = _read(path)
+        if record is None:
+            return None
+        version = record.vicinal if any_version else vicinal.__version__
+        if record.fingerprint != fingerprint(self.study, self.scale, job, version):
+            raise UserError(f"{path} is of another version or of other settings; choose another --out, or remove it")
+        if record.sha256 != digest(record.results):
+            raise UserError(f"the results in {path} are not those that were written; remove it, and it is run again")
+        return record
+
+    def records(self, any_version: bool = False) -> dict[str, JobRecord]:
+        """Return the records of all jobs that are done, by their names; see `record`."""
+        found = ((job.name, self.record(job, any_version)) for job in self.study.jobs(self.scale))
+        return {name: record for name, record in found if record is not None}
+
+    def done(self) -> Results:
+        """Return the results of all jobs that are done, by their names."""
+        return {name: record.results for name, record in self.records().items()}
+
+    def run(self, job: Job, command: str) -> JobRecord:
+        """Run one job and keep its results."""
+        own = self.path / job.name
+        own.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        try:
+            results = atomic.without_nan(job.run(own))
+        finally:
+            if not any(own.iterdir()):
+                own.rmdir()
+        seconds = time.perf_counter() - start
+        results = json.loads(json.dumps(results, allow_nan=False))  # as it is read back
+        record = JobRecord(
+            format=FORMAT,
+            fingerprint=fingerprint(self.study, self.scale, job),
+            study=self.study.name,
+            scale=self.scale,
+            job=job.name,
+            vicinal=vicinal.__version__,
+            command=command,
+            created=provenance.now(),
+            versions=provenance.versions("torch", "numpy", "scipy", "matplotlib"),
+            machine=_machine(),
+            seconds=round(seconds, 3),
+            sha256=digest(results),
+            results=results,
+        )
+        atomic.write(self.path / f"{job.name}.json", json.dumps(asdict(record), allow_nan=False))
+        return record
+
+
+def fingerprint(study: Study, scale: Scale, job: Job, version: str = vicinal.__version__) -> str:
+    """Return a digest of what decides a job's result: version, study, scale, name, and what else the job adds."""
+    return digest([version, study.name, scale, job.name, job.decided_by])
+
+
+def digest(value: Any) -> str:
+    """Return a digest of what JSON holds."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> JobRecord | None:
+    try:
+        found = json.loads(path.read_bytes())
+        if found["format"] == FORMAT:
+            return JobRecord(**found)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what a job wrote; remove it, and it is run again") from error
+    raise UserError(
+        f"{path} has format {found['format']} of another version, and this one reads {FORMAT}; choose another --out, or "
+        "remove it"
+    )
+
+
+def _machine() -> dict[str, Any]:
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return provenance.machine() | gpu
