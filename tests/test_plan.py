@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import vicinal as v
-from vicinal.plan import Noise, PlanChain, identity
+from vicinal.mix_plan import Noise, identity
+from vicinal.plan import PlanChain
 from vicinities import CLASSES, GRID, content, ids, images, noise
 
 N = 4

@@ -299,7 +299,7 @@ def test_a_loop_warns_once():
 
 def test_inputs_that_are_no_batch_are_refused():
     for x in (None, {}, [None], torch.tensor(1.0)):
-        with pytest.raises(TypeError, match=r"a batch is a tensor \[n, ...\] or a nest of them, got \w+ without any"):
+        with pytest.raises(TypeError, match=r"a batch is a tensor \[n, ...\] or a pytree of them, got \w+ without any"):
             v.Mixup()(x, Y)
     for x in (np.zeros((3, 2)), [[1.0, 2.0]], "x"):
         with pytest.raises(TypeError, match=r"input.* is a \w+.*, and only tensors can be mixed"):
@@ -551,8 +551,8 @@ def test_several_plans_are_plans():
     partner = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(i)) for i in range(3)])
     weight = torch.tensor([0.25, 1.0, 0.0])
     x, y = noise(6, 2, seed=3), ids(6)
-    for plan, p, w in zip(v.plan.MixPlan.several(partner, weight, [None] * 3), partner, weight, strict=True):
-        alone = v.plan.MixPlan(p, w.expand(6).clone())
+    for plan, p, w in zip(v.MixPlan.several(partner, weight, [None] * 3), partner, weight, strict=True):
+        alone = v.MixPlan(p, w.expand(6).clone())
         assert repr(plan) == repr(alone)
         assert torch.equal(plan(x), alone(x))
         logits = noise(6, CLASSES, seed=4)

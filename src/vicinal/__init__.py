@@ -20,9 +20,11 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal import latent as latent
     from vicinal import losses as losses
     from vicinal import metrics as metrics
+    from vicinal import mix_plan as mix_plan
     from vicinal import pairing as pairing
     from vicinal import plan as plan
     from vicinal import target as target
+    from vicinal import vicinities as vicinities
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
@@ -31,6 +33,8 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.compose import Scheduled as Scheduled
     from vicinal.keyed import Key as Key
     from vicinal.latent import LatentMixing as LatentMixing
+    from vicinal.mix_plan import MixPlan as MixPlan
+    from vicinal.mix_plan import plan_from_dict as plan_from_dict
     from vicinal.pairing import LabelDistance as LabelDistance
     from vicinal.pairing import Nearest as Nearest
     from vicinal.pairing import OtherClass as OtherClass
@@ -38,16 +42,14 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.pairing import RandomPairs as RandomPairs
     from vicinal.pairing import Roll as Roll
     from vicinal.pairing import SameClass as SameClass
-    from vicinal.plan import MixPlan as MixPlan
     from vicinal.plan import Plan as Plan
-    from vicinal.plan import plan_from_dict as plan_from_dict
     from vicinal.target import MixedTarget as MixedTarget
-    from vicinal.vicinity import ERM as ERM
-    from vicinal.vicinity import CutMix as CutMix
-    from vicinal.vicinity import GaussianNoise as GaussianNoise
-    from vicinal.vicinity import InputMixup as InputMixup
-    from vicinal.vicinity import LabelSmoothing as LabelSmoothing
-    from vicinal.vicinity import Mixup as Mixup
+    from vicinal.vicinities import ERM as ERM
+    from vicinal.vicinities import CutMix as CutMix
+    from vicinal.vicinities import GaussianNoise as GaussianNoise
+    from vicinal.vicinities import InputMixup as InputMixup
+    from vicinal.vicinities import LabelSmoothing as LabelSmoothing
+    from vicinal.vicinities import Mixup as Mixup
     from vicinal.vicinity import Vicinity as Vicinity
     from vicinal.weighting import Beta as Beta
     from vicinal.weighting import Dirichlet as Dirichlet
@@ -56,25 +58,25 @@ else:  # type checkers would take any name for one that `__getattr__` knows
     import importlib
 
     _MODULES = (
-        *("compose", "formula", "latent", "losses", "metrics", "pairing", "plan", "keyed", "target", "vicinity"),
-        "weighting",
+        *("compose", "formula", "latent", "losses", "metrics", "mix_plan", "pairing", "plan", "keyed"),
+        *("target", "vicinities", "vicinity", "weighting"),
     )
     _HOMES = {  # of each public name, the module that defines it
-        "ERM": "vicinity",
+        "ERM": "vicinities",
         "Beta": "weighting",
         "Chain": "compose",
         "Choice": "compose",
-        "CutMix": "vicinity",
+        "CutMix": "vicinities",
         "Dirichlet": "weighting",
-        "GaussianNoise": "vicinity",
-        "InputMixup": "vicinity",
+        "GaussianNoise": "vicinities",
+        "InputMixup": "vicinities",
         "Key": "keyed",
         "LabelDistance": "pairing",
-        "LabelSmoothing": "vicinity",
+        "LabelSmoothing": "vicinities",
         "LatentMixing": "latent",
-        "MixPlan": "plan",
+        "MixPlan": "mix_plan",
         "MixedTarget": "target",
-        "Mixup": "vicinity",
+        "Mixup": "vicinities",
         "Nearest": "pairing",
         "OtherClass": "pairing",
         "Pairing": "pairing",
@@ -85,7 +87,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Scheduled": "compose",
         "Vicinity": "vicinity",
         "Weighting": "weighting",
-        "plan_from_dict": "plan",
+        "plan_from_dict": "mix_plan",
         "show": "_show",
     }
     __all__ = [*_HOMES, "losses", "metrics"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vicinal import _tree
-from vicinal.plan import MixPlan, Plan, PlanChain, mixable_target
+from vicinal.mix_plan import MixPlan
+from vicinal.plan import Plan, PlanChain, mixable_target
 from vicinal.target import MixedTarget
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vicinal._checks import check_epoch
 from vicinal.keyed import Key
-from vicinal.plan import Plan, PlanChain, identity
+from vicinal.mix_plan import identity
+from vicinal.plan import Plan, PlanChain
 from vicinal.vicinity import Vicinity
 
 

@@ -19,7 +19,8 @@ from vicinal._inputs import Inputs, Named, floating, is_additive_mask, is_never,
 from vicinal._residual import Watch, in_backward
 from vicinal._warn import warn
 from vicinal.keyed import Key
-from vicinal.plan import MixPlan, Plan, PlanChain
+from vicinal.mix_plan import MixPlan
+from vicinal.plan import Plan, PlanChain
 
 # The plan of each open block, by the id of its place. They are not attributes, because torch.compile takes the sizes of
 # tensors that it reaches through a module as fixed, and would compile anew for every size of batch.

@@ -12,7 +12,7 @@ from vicinal.keyed import Key
 from vicinal.lab.training import scores
 from vicinal.lab.training.scores import evaluate, outputs
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
-from vicinal.vicinity import ERM
+from vicinal.vicinities import ERM
 
 RUNS = [MLPRun(split, seed, ERM()) for split, seed in ((0, 0), (1, 1), (0, 0), (1, 1), (1, 2))]
 

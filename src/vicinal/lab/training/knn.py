@@ -11,7 +11,8 @@ from vicinal.keyed import Key
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
-from vicinal.plan import MixPlan, Plan
+from vicinal.mix_plan import MixPlan
+from vicinal.plan import Plan
 
 WORKER = 1  # of the key that augments the partners: augmentation does not look at a key's stream, and the loop's is 0
 _DRAW = 60  # the choice among neighbors

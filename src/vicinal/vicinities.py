@@ -1,0 +1,330 @@
+"""The vicinal distributions: what is drawn around the training data.
+
+ERM draws the data themselves; Mixup draws convex combinations of pairs (paper, section 2); the others are the paper's
+ablation and its neighbors, all of them compositions of who is mixed with whom (`pairing.py`) and how much of itself a
+row keeps (`weighting.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal import keyed
+from vicinal._checks import Per, check_alpha, check_number, check_per
+from vicinal._layout import grid_of
+from vicinal._warn import warn
+from vicinal.keyed import Key
+from vicinal.mix_plan import MixPlan, Noise, identity
+from vicinal.pairing import LabelDistance, Pairing, RandomPairs, Roll
+from vicinal.plan import Plan
+from vicinal.vicinity import Vicinity
+from vicinal.weighting import Beta, Weighting
+
+
+@dataclass(frozen=True)
+class ERM(Vicinity):
+    """Empirical risk minimization: the training data as they are.
+
+    Examples:
+        >>> import torch
+        >>> x, y = ERM()(torch.eye(2), torch.tensor([0, 1]))
+        >>> x
+        tensor([[1., 0.],
+                [0., 1.]])
+
+    """
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
+        """Return the identity."""
+        return identity(n)
+
+    def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return every row as its own partner."""
+        return np.tile(np.arange(n), (len(keys), 1)), np.ones(len(keys), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Mixup(Vicinity):
+    """Convex combinations of pairs of examples and of their labels (paper, section 2, figure 1a).
+
+    Args:
+        alpha: lambda ~ Beta(alpha, alpha), one lambda per batch, as in the paper; > 0. The paper used 1 on CIFAR, 0.2 to
+            0.4 on ImageNet, 0.1 to 0.2 on speech, 8 to 32 against label noise. Or any weighting: `Beta(alpha,
+            per="example")`, `Dirichlet(alpha, k=3)`.
+        pairing: who is mixed with whom; by default a random permutation of the batch.
+
+    Raises:
+        TypeError: alpha is neither a number nor a weighting.
+        ValueError: alpha is not a finite number > 0.
+
+    Examples:
+        >>> import torch
+        >>> x, y = Mixup(alpha=0.4, seed=1)(torch.eye(2), torch.tensor([0, 1]))
+        >>> x
+        tensor([[0.0711, 0.9289],
+                [0.9289, 0.0711]])
+        >>> y
+        MixedTarget([0.0711 of 0 + 0.929 of 1, 0.0711 of 1 + 0.929 of 0])
+
+    """
+
+    alpha: float | Weighting = 1.0
+    pairing: Pairing = RandomPairs()
+    _is_drawn_ahead = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw shares, then partners."""
+        key.check()
+        pairs = self.draw_pairs([key], n)
+        if pairs is None:
+            return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        _warn_alone(n)
+        weight = torch.full((n,), float(pairs[1][0]), dtype=torch.float32, device="cpu")
+        return MixPlan(torch.from_numpy(pairs[0][0]), weight)
+
+    def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Draw one Beta weight per batch and partners that depend on no labels; None for other weightings and pairings."""
+        weighting = self.alpha if isinstance(self.alpha, Weighting) else Beta(self.alpha)
+        if type(weighting) is not Beta or weighting.per != "batch" or type(self.pairing) not in (RandomPairs, Roll):
+            return None
+        partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
+        for i, key in enumerate(keys):
+            generator = keyed.borrowed(key)
+            own[i] = generator.beta(weighting.alpha, weighting.alpha)
+            partner[i] = self.pairing.draw(generator, n, None, None)
+        return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
+
+
+@dataclass(frozen=True)
+class InputMixup(Vicinity):
+    """Inputs mixed as by `Mixup`, labels not: a row has the label of the example with the largest share.
+
+    The paper's "mix inputs only" (section 3.8, table 5). With `pairing=Nearest(k, same_class=True)` its SMOTE row.
+
+    Args:
+        alpha: as of `Mixup`.
+        pairing: as of `Mixup`.
+
+    Examples:
+        >>> import torch
+        >>> x, y = InputMixup(alpha=0.4, seed=1)(torch.eye(2), torch.tensor([0, 1]))
+        >>> y
+        MixedTarget([0 of 0 + 1 of 1, 0 of 1 + 1 of 0])
+
+    """
+
+    alpha: float | Weighting = 1.0
+    pairing: Pairing = RandomPairs()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self)
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw as `Mixup` does; the largest share takes the label, the row's own at a tie."""
+        plan = _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        if plan.weight.ndim == 1:
+            nearer = (plan.weight >= 0.5).to(plan.weight.dtype)
+        else:
+            nearer = torch.zeros_like(plan.weight).scatter_(1, plan.weight.argmax(1, keepdim=True), 1.0)
+        return MixPlan(plan.partner, plan.weight, target_weight=nearer)
+
+
+@dataclass(frozen=True)
+class CutMix(Vicinity):
+    """A box of each input replaced by the partner's, labels mixed by the area that is left (Yun et al. 2019).
+
+    The box has the share 1 - lambda of the grid, its center is uniform, and what hangs over the edge is cut off; the
+    label's share is the exact share of cells that stay. Maps on the same grid (masks [n, *grid] or [n, c, *grid]) are cut
+    by the same box; soft labels and vectors follow the share. Integer inputs (token ids) are selected, never averaged.
+
+    *Convention*: the grid is the last `dims` dimensions, after the batch and whatever lies between. Undeclared, images
+    [n, c, h, w], signals [n, c, t] and [n, t] are understood, and whatever has a mask [n, *grid] as its target; shapes that
+    can mean several things are refused.
+
+    Args:
+        alpha: lambda ~ Beta(alpha, alpha); > 0.
+        per: one box for the whole batch, or one per example.
+        pairing: as of `Mixup`.
+        dims: number of dimensions of the grid: 1 for signals, 2 for images and videos [n, t, c, h, w] (the same box in
+            each frame) and spectrograms without a channel, 3 for volumes. None: as above.
+        channels_last: whether the channels are the last dimension, behind the grid: [n, h, w, c].
+
+    Raises:
+        ValueError: when drawn: the inputs have no such grid, or one that has to be declared.
+
+    Examples:
+        >>> import torch
+        >>> images = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 1, 4, 4)  # one of zeros, one of ones
+        >>> x, y = CutMix(alpha=1.0, seed=2)(images, torch.tensor([0, 1]))
+        >>> x[0, 0]
+        tensor([[0., 0., 0., 0.],
+                [0., 0., 0., 0.],
+                [0., 1., 1., 1.],
+                [0., 1., 1., 1.]])
+        >>> y
+        MixedTarget([0.625 of 0 + 0.375 of 1, 0.625 of 1 + 0.375 of 0])
+
+    """
+
+    alpha: float = 1.0
+    per: Per = "batch"
+    pairing: Pairing = RandomPairs()
+    dims: int | None = None
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_alpha(self.alpha)
+        check_per(self.per)
+        _check_pairing(self.pairing)
+        if self.dims is not None and (isinstance(self.dims, bool) or self.dims not in (1, 2, 3)):
+            raise ValueError(f"dims is the number of dimensions of the grid, 1, 2 or 3, got {self.dims!r}")
+        if not isinstance(self.channels_last, bool):
+            raise ValueError(f"channels_last must be True or False, got {self.channels_last!r}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
+        if x is None:
+            raise ValueError("CutMix looks at the shape of the inputs: give them to plan(n, y, x)")
+        grid = grid_of(x, self.dims, self.channels_last, y)
+        generator = key.generator()
+        draws = 1 if self.per == "batch" else n
+        lam = keyed.beta(generator, self.alpha, draws)
+        sizes = np.array(grid)
+        side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
+        center = generator.random((draws, len(grid))) * sizes
+        start = np.floor(center - (side - 1) / 2).astype(np.int64)
+        box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
+        own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / math.prod(grid)
+        partner = self.pairing.draw(generator, n, y, x)
+        _warn_alone(n)
+        return MixPlan(
+            torch.from_numpy(partner),
+            torch.from_numpy(np.broadcast_to(_exact(own), (n,)).copy()),
+            box=torch.from_numpy(np.broadcast_to(box, (n, *box.shape[1:])).copy()),
+            grid=grid,
+            channels_last=self.channels_last,
+            vectors=x.ndim == 2,
+        )
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Vicinity):
+    """Gaussian noise on the inputs, labels unchanged (Chapelle et al. 2000; paper, sections 2 and 3.8).
+
+    Args:
+        sigma: standard deviation in the units of the inputs, >= 0. The paper's ablation has 0.05, 0.1 and 0.2.
+
+    Examples:
+        >>> import torch
+        >>> x, y = GaussianNoise(sigma=0.1, seed=1)(torch.zeros(1, 3), torch.tensor([0]))
+        >>> x
+        tensor([[ 0.0065,  0.0209, -0.0813]])
+
+    """
+
+    sigma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("sigma", self.sigma)
+        if not (self.sigma >= 0 and math.isfinite(self.sigma)):
+            raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {self.sigma}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Return the key of the noise; the noise itself is drawn when the plan meets a tensor."""
+        return identity(n, noise=Noise(self.sigma, key))
+
+
+@dataclass(frozen=True)
+class LabelSmoothing(Vicinity):
+    """Labels (1 - eps) * label + eps / num_classes, inputs unchanged (Szegedy et al. 2016; paper, section 3.8).
+
+    Args:
+        eps: in [0, 1]. The paper's ablation has 0.05, 0.1 and 0.2.
+
+    Examples:
+        >>> import torch
+        >>> x, y = LabelSmoothing(eps=0.1)(torch.eye(2), torch.tensor([0, 1]))
+        >>> y.dense(2)
+        tensor([[0.9500, 0.0500],
+                [0.0500, 0.9500]])
+
+    """
+
+    eps: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("eps", self.eps)
+        if not 0 <= self.eps <= 1:
+            raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {self.eps}")
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Return the smoothing; it draws nothing."""
+        return identity(n, smoothing=self.eps)
+
+
+def _draw(
+    generator: np.random.Generator,
+    alpha: float | Weighting,
+    pairing: Pairing,
+    n: int,
+    y: Tensor | None,
+    x: Tensor | None,
+) -> MixPlan:
+    weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
+    _warn_alone(n)
+    shares = weighting.draw(generator, n)
+    if shares.shape[1] == 2:
+        partner = pairing.draw(generator, n, y, x)
+        plan = MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
+        return plan.of_numbers() if isinstance(pairing, LabelDistance) else plan
+    partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
+    return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(_exact_rows(shares)))
+
+
+def _exact(share: np.ndarray) -> np.ndarray:
+    """Round shares to the nearest multiples of 2**-24, as float32: what is left of 1 is then exact in any precision.
+
+    Inputs and labels mixed in different precisions so have the very same shares, and shares sum to 1 without an error.
+    """
+    return (np.rint(share * 2.0**24) * 2.0**-24).astype(np.float32)
+
+
+def _exact_rows(shares: np.ndarray) -> np.ndarray:
+    """Round shares [n, k] likewise; what the rounding of a row leaves over goes to its largest share."""
+    units = np.rint(shares * 2.0**24)
+    row = np.arange(len(units))
+    units[row, units.argmax(axis=1)] += 2.0**24 - units.sum(axis=1)
+    return (units * 2.0**-24).astype(np.float32)
+
+
+def _warn_alone(n: int) -> None:
+    if n == 1:
+        warn(
+            "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
+            "epoch"
+        )
+
+
+def _check(vicinity: Mixup | InputMixup) -> None:
+    if not isinstance(vicinity.alpha, Weighting):
+        check_alpha(vicinity.alpha)
+    _check_pairing(vicinity.pairing)
+
+
+def _check_pairing(pairing: object) -> None:
+    if not isinstance(pairing, Pairing):
+        raise TypeError(f"pairing must be a pairing such as RandomPairs() or SameClass(), got {pairing!r}")
