@@ -1,15 +1,22 @@
-"""Published datasets for the tests that need them."""
+"""Published datasets for the tests that need them, and a terminal."""
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from vicinal.lab import console
 
 FOLDERS = {
     "uci": "uci",
@@ -42,3 +49,59 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return unpacked[name]
 
     return root
+
+
+class Screen:
+    """A terminal of so many columns, and what was written to it."""
+
+    def __init__(self, columns: int) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.file = os.fdopen(slave, "w", encoding="utf-8")
+
+    def text(self) -> str:
+        self.file.flush()
+        os.set_blocking(self._master, False)
+        parts = []
+        while True:
+            try:
+                parts.append(os.read(self._master, 65536))
+            except BlockingIOError:
+                return b"".join(parts).decode().replace("\r\n", "\n")
+
+    def close(self) -> None:
+        self.file.close()
+        os.close(self._master)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`screen(60)` stands for stdout and stderr."""
+    opened: list[Screen] = []
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def show(columns: int) -> Screen:
+        opened.append(Screen(columns))
+        # rich sizes itself by the three standard descriptors, which are pytest's
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "stdout", opened[-1].file)
+        monkeypatch.setattr(sys, "stderr", opened[-1].file)
+        return opened[-1]
+
+    yield show
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`clock(3)` lets three seconds pass."""
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    return wait

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes: files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether it is what `write` leaves when its process is killed."""
+    """Return True for what `write` leaves when its process is killed."""
     return path.name.startswith(".") and path.suffix == _PARTIAL
 
 
@@ -58,7 +58,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def json_lines(path: Path) -> list[Any]:
-    """Give the values of a file of JSON lines; lines cut off by a crash are left out."""
+    """Return the values of a file of JSON lines; lines cut off by a crash are left out."""
     if not path.exists():
         return []
     values = []
@@ -87,10 +87,10 @@ def without_nan(value: Any) -> Any:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock that a file stands for; gives False where another process holds it. The folder must exist.
+    """Hold the lock that a file stands for; yields False where another process holds it. The folder must exist.
 
-    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some model file
-    systems), a warning says so, and True is given.
+    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some network file
+    systems), a warning says so, and True is yielded.
     """
     with open(path, "ab") as file:
         reason = "this system has no file locks"

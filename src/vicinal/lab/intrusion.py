@@ -55,7 +55,7 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixedPoints:
     """What mixing with one alpha does; each a mean over draws with its 95 % interval.
 
     The intervals hold the luck of the draws alone: other rows of the same kind would vary more.
@@ -87,9 +87,9 @@ class Diagnosis:
     neighbors: int
     draws: int
     unmixed: Interval
-    mixed: tuple[Mixed, ...]
+    mixed: tuple[MixedPoints, ...]
 
-    def at(self, alpha: float) -> Mixed:
+    def at(self, alpha: float) -> MixedPoints:
         """Return what was found at one alpha; UserError where it was not measured."""
         for mixed in self.mixed:
             if mixed.alpha == alpha:
@@ -143,7 +143,7 @@ def measure(
     parents = np.stack([y[pairs.first], y[pairs.second]])
     floor = 1 - np.where(parents[0] == parents[1], 1.0, np.maximum(pairs.weights, 1 - pairs.weights))
     mixed = [
-        Mixed(
+        MixedPoints(
             alpha,
             conflict=_interval(own.distance - floor[i] - unmixed.distance),
             third=_interval((own.nearest != parents).all(0).astype(np.float64)),

@@ -24,7 +24,7 @@ _NAMES: dict[str, type] = {
 
 
 def parse(text: str) -> vicinal.Vicinity:
-    """Read one vicinity; numbers, strings, booleans, None, lists, and nested vicinities, pairings and weightings.
+    """Parse one vicinity; numbers, strings, booleans, None, lists, and nested vicinities, pairings and weightings.
 
     Raises:
         UserError: the text is not of that form, names nothing known, or its values are refused.
@@ -45,7 +45,7 @@ def parse(text: str) -> vicinal.Vicinity:
 
 
 def scheduled(text: str, scaled: Callable[[int], int]) -> str:
-    """Give a vicinity's text with the epochs of each `Scheduled` replaced by what `scaled` makes of them.
+    """Return a vicinity's text with the epochs of each `Scheduled` replaced by what `scaled` makes of them.
 
     Raises:
         UserError: as of `parse`.
@@ -63,12 +63,18 @@ def scheduled(text: str, scaled: Callable[[int], int]) -> str:
 
 
 def qualified(text: str) -> str:
-    """Give a vicinity's text as Python reads it after `import vicinal`."""
+    """Return a vicinity's text as Python reads it after `import vicinal`.
+
+    Example:
+        >>> qualified("Chain([Mixup(0.4), ERM()])")
+        'vicinal.Chain([vicinal.Mixup(0.4), vicinal.ERM()])'
+
+    """
     return re.sub(rf"\b({'|'.join(_NAMES)})\b", r"vicinal.\1", text)
 
 
 def vicinities() -> list[str]:
-    """Give the names of all vicinities."""
+    """Return the names of all vicinities."""
     return sorted(name for name, kind in _NAMES.items() if issubclass(kind, vicinal.Vicinity))
 
 

@@ -50,7 +50,7 @@ def from_json(kind: Any, value: Any) -> Any:
         return tuple(from_json(parts[0], part) for part in value)
     if origin is dict:
         return {key: from_json(parts[1], part) for key, part in value.items()}
-    if is_dataclass(kind) or hasattr(kind, "_fields"):
+    if isinstance(kind, type) and (is_dataclass(kind) or hasattr(kind, "_fields")):
         hints = get_type_hints(kind)
         return kind(**{name: from_json(hints.get(name, object), part) for name, part in value.items()})
     return math.nan if kind is float and value is None else value

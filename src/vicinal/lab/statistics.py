@@ -1,4 +1,4 @@
-"""Is a difference more than luck? Paired seeds, intervals, and a correction for how many methods were tried."""
+"""Is a difference more than sampling noise? Paired seeds, intervals, and a correction for the number of methods."""
 
 from __future__ import annotations
 
@@ -28,18 +28,25 @@ class Paired(NamedTuple):
 
 
 def interval(values: Sequence[float], test_share: float, level: float = 0.95) -> Interval:
-    """Give the mean over seeds with its interval, by the corrected resampled t (see `paired`)."""
+    """Return the mean over seeds and its interval by the corrected resampled t-test (see `paired`).
+
+    Example:
+        >>> mean, low, high = interval([0.1, 0.2, 0.3], test_share=1 / 3)
+        >>> round(mean, 3), round(low, 3), round(high, 3)
+        (0.2, -0.151, 0.551)
+
+    """
     mean, error = _resampled(np.asarray(values, dtype=float), test_share)
     half = error * _t(level, len(values))
     return Interval(mean, mean - half, mean + half)
 
 
 def paired(differences: Sequence[float], test_share: float, level: float = 0.95) -> Paired:
-    """Give the mean of paired differences, its interval and its p-value, by the corrected resampled t-test.
+    """Return the mean of paired differences, its interval and its p-value by the corrected resampled t-test.
 
     Seeds draw new splits of one table, so their test sets overlap and their training sets overlap more: a plain
-    t-test takes them for independent and finds differences in luck. Nadeau and Bengio (2003) correct the variance of
-    the mean from s**2 / J to s**2 * (1 / J + n_test / n_train).
+    t-test takes them for independent and finds differences in sampling noise. Nadeau and Bengio (2003) correct
+    the variance of the mean from s**2 / J to s**2 * (1 / J + n_test / n_train).
 
     Where all seeds show one and the same difference, as they can with few seeds and few test rows, s is 0 and the test
     would be certain. There the p-value is the sign test's, 2**(1 - J), and the interval is the one that agrees with it.
@@ -70,7 +77,7 @@ def paired(differences: Sequence[float], test_share: float, level: float = 0.95)
 
 
 def _resampled(values: np.ndarray, test_share: float) -> tuple[float, float]:
-    """Give the mean and its corrected standard error; 0 where the values differ by rounding alone."""
+    """Return the mean and its corrected standard error; 0 where the values differ by rounding alone."""
     seeds = len(values)
     if seeds < 2:
         raise ValueError(f"an interval needs 2 seeds or more, got {seeds}")
@@ -83,12 +90,18 @@ def _resampled(values: np.ndarray, test_share: float) -> tuple[float, float]:
 
 
 def _t(level: float, seeds: int) -> float:
-    """Give how many standard errors an interval reaches to either side."""
+    """Return how many standard errors an interval reaches to either side."""
     return float(stdtrit(seeds - 1, (1 + level) / 2))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Give Holm's (1979) adjusted p-values: below 0.05 means found, whatever the number of methods tried."""
+    """Return Holm's (1979) adjusted p-values: below 0.05 means found, whatever the number of methods tried.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+
+    """
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
     worst = 0.0

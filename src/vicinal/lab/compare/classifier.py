@@ -23,15 +23,15 @@ Paths = Sequence[str | os.PathLike[str]]
 
 
 class Classifier:
-    """Tells the classes of image or clip files.
+    """A trained model that classifies image or audio files.
 
     Args:
         model: the model.
         name: how it is built, as for `vicinal.lab.models.build`.
         kind: "images" or "audio".
-        shape: of its inputs: channels, height, width.
-        classes: their names.
-        mean: of each channel of images in [0, 1]; empty for audio.
+        shape: channels, height and width of its inputs.
+        classes: class names.
+        mean: per channel of images in [0, 1]; empty for audio.
         std: likewise.
         about: what it was trained on and how, plain JSON values.
 
@@ -93,7 +93,7 @@ class Classifier:
         return cls(built, name, kind, (channels, height, width), classes, mean, std, about)
 
     def outputs(self, paths: Paths) -> Tensor:
-        """Give the model's outputs float32 [n, C] for some files.
+        """Return the model's outputs float32 [n, C] for some files.
 
         Raises:
             UserError: naming the first that cannot be read.
@@ -105,9 +105,9 @@ class Classifier:
         return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
 
     def predict(self, paths: Paths) -> np.ndarray:
-        """Give the names of the classes, [n]."""
+        """Return the predicted class names, [n]."""
         return np.array(self.classes)[self.outputs(paths).argmax(1).numpy()]
 
     def probabilities(self, paths: Paths) -> np.ndarray:
-        """Give class probabilities float32 [n, C], in the order of `classes`."""
+        """Return class probabilities float32 [n, C], in the order of `classes`."""
         return self.outputs(paths).softmax(1).numpy()

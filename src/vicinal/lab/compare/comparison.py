@@ -89,7 +89,7 @@ class LabeledData(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; none for regression."""
+        """Class names; none for regression."""
         ...
 
     def __len__(self) -> int: ...
@@ -169,7 +169,7 @@ class Comparison(ABC, Generic[D, S]):
 
     @property
     def name(self) -> str:
-        """Name of the data."""
+        """Short name of the data."""
         return self.data.name
 
     @property

@@ -164,7 +164,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
 
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
         """Train and measure some runs, one after the other."""
-        return [_Run(self, seed, on_epoch).train(method) for method, seed in runs]
+        return [_FolderRun(self, seed, on_epoch).train(method) for method, seed in runs]
 
     def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
         """Train one run again for `epochs` of its epochs, and return the state of its model."""
@@ -239,7 +239,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         return " + ".join(f"{weight:.2f} {name}" for name, weight in sorted(shown, key=lambda one: -one[1]))
 
 
-class _Run:
+class _FolderRun:
     """A run of one seed, trained and measured."""
 
     def __init__(self, study: FolderComparison, seed: int, on_epoch: OnEpoch) -> None:

@@ -64,7 +64,7 @@ def read_model(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
-    """Give the error that says that a header and a state do not make a model."""
+    """Return the error for a header and a state that do not make a model."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
 
@@ -115,16 +115,16 @@ class Predictor:
 
     @torch.inference_mode()
     def outputs(self, columns: Any) -> Tensor:
-        """Give the model's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
+        """Return the model's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
         return self.model(torch.from_numpy(self.encoding.inputs_from_records(columns)))
 
     def predict(self, columns: Any) -> np.ndarray:
-        """Give class names, or the target in its own unit, [n]."""
+        """Return class names, or the target in its own unit, [n]."""
         out = self.outputs(columns)
         return self.encoding.decode((out.argmax(1) if self.encoding.classes else out[:, 0]).numpy())
 
     def probabilities(self, columns: Any) -> np.ndarray:
-        """Give class probabilities float32 [n, C], in the order of `encoding.classes`."""
+        """Return class probabilities float32 [n, C], in the order of `encoding.classes`."""
         if not self.encoding.classes:
             raise UserError("a regression model gives numbers, not probabilities: use predict")
         return self.outputs(columns).softmax(1).numpy()

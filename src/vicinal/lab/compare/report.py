@@ -29,7 +29,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Panel:
+class FigureGroup:
     """One or two figures; their keys are pairs of a line style's name and what it stands for."""
 
     svgs: list[Markup]
@@ -86,15 +86,15 @@ def _facts(view: View) -> list[Fact]:
 # -- figures and what stands beneath them ------------------------------------------------------------------------------
 
 
-def _panels(view: View) -> list[Panel]:
+def _panels(view: View) -> list[FigureGroup]:
     """Return the figures that have something to show."""
     drawn = (_differences(view), _alphas(view), _calibration(view), _learning(view))
     shown = [(panel, [svg for svg in panel.svgs if svg]) for panel in drawn]
-    return [Panel(svgs, panel.title, panel.caption, panel.keys) for panel, svgs in shown if svgs]
+    return [FigureGroup(svgs, panel.title, panel.caption, panel.keys) for panel, svgs in shown if svgs]
 
 
-def _differences(view: View) -> Panel:
-    return Panel(
+def _differences(view: View) -> FigureGroup:
+    return FigureGroup(
         [Markup(figures.differences(view))],
         "Does it differ from ERM?",
         f"Each dot is one seed: the method{_QUOTE}s test {'error' if view.is_error else 'RMSE'} minus ERM{_QUOTE}s, on the "
@@ -104,8 +104,8 @@ def _differences(view: View) -> Panel:
     )
 
 
-def _alphas(view: View) -> Panel:
-    return Panel(
+def _alphas(view: View) -> FigureGroup:
+    return FigureGroup(
         [Markup(figures.by_alpha(view))],
         "Which alpha?",
         f"Mean over seeds with 95{_SPACE}% intervals. These intervals hold the spread between seeds that a paired "
@@ -114,8 +114,8 @@ def _alphas(view: View) -> Panel:
     )
 
 
-def _calibration(view: View) -> Panel:
-    return Panel(
+def _calibration(view: View) -> FigureGroup:
+    return FigureGroup(
         [Markup(figures.reliability(view, name)) for name in view.front],
         "Can its confidence be believed?",
         f"Test predictions of all {view.results.protocol.seeds} seeds in 15 bins by confidence. On the dashed line a model "
@@ -124,9 +124,9 @@ def _calibration(view: View) -> Panel:
     )
 
 
-def _learning(view: View) -> Panel:
+def _learning(view: View) -> FigureGroup:
     others = [("faint", "other methods")] if len(view.results.methods) > len(view.front) else []
-    return Panel(
+    return FigureGroup(
         [Markup(figures.learning(view, key)) for key in figures.LEARNING],
         "How does it learn?",
         "Median over seeds; the shade spans the quartiles. The first epochs may leave the frame.",

@@ -184,7 +184,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Choice:
+class AlphaChoice:
     """What validation data chose in a family: per seed, how often each alpha, and the method best over all seeds."""
 
     family: str
@@ -245,7 +245,7 @@ class Results:
     runs: list[RunRecord]
     summary: dict[str, Summary]
     comparisons: list[Difference]
-    choice: Choice | None
+    choice: AlphaChoice | None
     verdict: Verdict
     model: SavedModel | None = None
     examples: MixedExamples | None = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from vicinal.lab import parse, statistics
 from vicinal.lab.compare.comparison import BY_LABEL, MIXUP, NAMED, Comparison, spelled
-from vicinal.lab.compare.results import ERM, Choice, Difference, Method, RunRecord, Scores, Summary, Verdict
+from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Method, RunRecord, Scores, Summary, Verdict
 from vicinal.lab.format import NumberFormat, p_value, significant
 from vicinal.lab.selection import best_on_validation, validation_order
 
@@ -27,7 +27,7 @@ class Conclusion:
 
     summary: dict[str, Summary]
     comparisons: list[Difference]
-    choice: Choice | None
+    choice: AlphaChoice | None
     verdict: Verdict
 
 
@@ -37,7 +37,7 @@ def conclude(comparison: Comparison[Any, Any], runs: Sequence[RunRecord]) -> Con
         method.name: sorted((run for run in runs if run.method == method.name), key=lambda run: run.seed)
         for method in comparison.methods
     }
-    choices: dict[str, Choice] = {}
+    choices: dict[str, AlphaChoice] = {}
     for family in families(comparison.methods):
         choices[family], by_method[chosen_name(family)] = choose(comparison.methods, by_method, family)
     share, measure = comparison.test_share, comparison.measure
@@ -69,7 +69,7 @@ def short_name(method: str) -> str:
     return method.removesuffix(chosen_name(""))
 
 
-def choose(methods: Sequence[Method], by_method: Runs, family: str) -> tuple[Choice, list[RunRecord]]:
+def choose(methods: Sequence[Method], by_method: Runs, family: str) -> tuple[AlphaChoice, list[RunRecord]]:
     """Choose a family's alpha for each seed on its validation data; return the choice and the runs chosen."""
     members = [method for method in methods if method.family == family]
     alphas = [method.alpha for method in members if method.alpha is not None]
@@ -79,7 +79,7 @@ def choose(methods: Sequence[Method], by_method: Runs, family: str) -> tuple[Cho
         runs.append(candidates[best])
         per_seed.append(alphas[best])
     counts = {spelled(alpha): per_seed.count(alpha) for alpha in alphas}
-    return Choice(family, per_seed, counts, best_method(members, by_method).name), runs
+    return AlphaChoice(family, per_seed, counts, best_method(members, by_method).name), runs
 
 
 def best_method(methods: Sequence[Method], by_method: Runs) -> Method:
@@ -135,7 +135,7 @@ class _Words:
     comparison: Comparison[Any, Any]
     summary: Mapping[str, Summary]
     primary: Sequence[Difference]
-    choices: Mapping[str, Choice]
+    choices: Mapping[str, AlphaChoice]
 
     @property
     def number(self) -> NumberFormat:
@@ -146,7 +146,7 @@ class _Words:
         return "test error" if self.comparison.classes else "test RMSE"
 
     def verdict(self, remark: str) -> Verdict:
-        """Say what the test data say, about the primary difference that is clearest; a help before a harm."""
+        """Return the verdict on the primary difference that is clearest; a help goes before a harm."""
         found = sorted((one for one in self.primary if one.p_holm < LEVEL), key=lambda one: one.difference)
         if found:
             return self._found(found[0], found, remark)

@@ -12,7 +12,7 @@ from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value, signifi
 from vicinal.lab.statistics import Interval
 
 _SPACE = "\N{NO-BREAK SPACE}"
-_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE,\N{NO-BREAK SPACE}%", "mae": "MAE", "r2": "R2"}
+_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE, %", "mae": "MAE", "r2": "R2"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class View:
 
     def columns(self) -> list[Column]:
         """Return the columns of the table, the most wanted first."""
-        unit = f"error{_SPACE}%" if self.is_error else "RMSE"
+        unit = "error %" if self.is_error else "RMSE"
         noisy = f"Error on perturbed inputs,{_SPACE}%" if self.is_error else "RMSE on perturbed inputs"
         points = ", points" if self.is_error else ""
         others = ("nll", "brier", "ece") if self.is_error else ("mae", "r2")
