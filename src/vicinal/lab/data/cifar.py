@@ -165,7 +165,7 @@ def _find(published: _Set, root: str | os.PathLike[str] | None) -> tuple[_Read, 
     if lacking:
         raise UserError(f"{published.title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
     raise UserError(
-        f"{published.title} is not in '{place}': unpack {binary.archive}, from {binary.urls[0]}, there, "
+        f"{published.title} is not in '{place}': unpack {binary.archive}, from {binary.url}, there, "
         f"so that the folder {binary.folder} appears"
     )
 

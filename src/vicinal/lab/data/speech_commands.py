@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pooch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -33,7 +34,7 @@ from torch import Tensor
 from vicinal.lab.atomic import write
 from vicinal.lab.data import audio, class_folder
 from vicinal.lab.data.class_folder import AUDIO, ClassFiles
-from vicinal.lab.data.download import DATA_DIR_ENV, DATASETS, data_dir, file_hash
+from vicinal.lab.data.download import DATA_DIR_ENV, DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
 RATE = 16_000  # samples a second
@@ -143,7 +144,7 @@ def load(
     place = data_dir(root, title, f"the folder {where}")
     folder = place / where
     if not folder.is_dir():
-        how = "put folders of .wav files" if source is None else f"unpack {source.archive}, from {source.urls[0]},"
+        how = "put folders of .wav files" if source is None else f"unpack {source.archive}, from {source.url},"
         raise UserError(f"{title} is not in '{place}': {how} into '{folder}'")
     found = sorted(utterances(folder, seed=seed), key=lambda u: (PARTS.index(u.part), u.path))
     classes = tuple(sorted({u.word for u in found}))
@@ -298,7 +299,7 @@ def folder_features(
     digest = feature_hash()
     for path in files.paths:
         try:
-            digest.update(f"{path}\t{file_hash(files.root / path, 'sha256')}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{path}\t{pooch.file_hash(str(files.root / path))}\n".encode("utf-8", "surrogateescape"))
         except OSError as e:
             raise UserError(f"'{files.root / path}' cannot be read ({e.strerror}): mend that, or remove it") from e
     fingerprint = digest.hexdigest()
@@ -382,7 +383,7 @@ def cached(path: Path, fingerprint: str, n: int, blocks: Callable[[], Iterator[N
             path.parent.mkdir(parents=True, exist_ok=True)
             about.unlink(missing_ok=True)
             _write_array(path, shape, blocks())
-            write(about, json.dumps({"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}))
+            write(about, json.dumps({"fingerprint": fingerprint, "sha256": pooch.file_hash(str(path))}))
         except OSError as e:
             raise UserError(f"'{path}' cannot be written ({e.strerror or e}): give another folder for the cache") from e
     array = np.load(path, mmap_mode="c", allow_pickle=False)  # writing to it would change no file
@@ -419,7 +420,7 @@ def _fingerprint(folder: Path, found: Sequence[Utterance]) -> str:
 def _is_whole(path: Path, about: Path, fingerprint: str) -> bool:
     try:
         said = json.loads(about.read_bytes())
-        return said == {"fingerprint": fingerprint, "sha256": file_hash(path, "sha256")}
+        return said == {"fingerprint": fingerprint, "sha256": pooch.file_hash(str(path))}
     except (OSError, ValueError):
         return False
 
