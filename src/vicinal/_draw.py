@@ -1,4 +1,4 @@
-"""How rows of a batch are drawn, by matplotlib: without pyplot, which would keep every figure and open windows."""
+"""Drawing of rows of a batch by matplotlib, without pyplot, which would keep every figure and open windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FONT = 9  # points
 _LINE = 0.17  # inches of a line of a title
-_LETTERS = 12  # of a title, an inch
+_LETTERS = 12  # of a title, per inch
 _GAPS = {"image": 0.15, "spectrogram": 0.2, "signal": 0.2}  # inches below a panel
 _SIZES = {"image": (1.75, 1.75), "spectrogram": (2.6, 1.5), "signal": (2.6, 1.3)}  # inches of a panel
 _WRAP = {"image": 4, "spectrogram": 3, "signal": 3}  # panels side by side, of a batch without a plan
@@ -33,7 +33,7 @@ _IGNORED = (0.85, 0.85, 0.85)  # in maps: negative class indices
 
 
 class Drawing(Figure):
-    """A figure that notebooks show though pyplot knows nothing of it."""
+    """A figure that notebooks show though pyplot does not know it."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

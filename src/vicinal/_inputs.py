@@ -35,7 +35,7 @@ class Inputs:
         self._order = {name: i for i, name in enumerate(self.names)}
 
     def can_have(self, which: str | int) -> bool:
-        """Whether a call can give an input of this name or position."""
+        """Return True if a call can have an input of this name or position."""
         if isinstance(which, str):
             return which in self._order or self._any_name
         return which >= 0 and (which < len(self.names) or self._any_number)
@@ -47,7 +47,7 @@ class Inputs:
         return self.names[which] if which < len(self.names) else f"input {which}"
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Named:
-        """Return what a call gives."""
+        """Return the inputs of a call by their names."""
         last = len(self.names)
         by_name = sorted(kwargs.items(), key=lambda item: self._order.get(item[0], last))
         return [(self.name(i), arg) for i, arg in enumerate(args)] + by_name
@@ -65,12 +65,12 @@ def _words_of(name: str) -> list[str]:
 
 
 def is_never(name: str) -> bool:
-    """Whether an input of this name is no representation."""
+    """Return True if an input of this name is not a representation."""
     return any(_NEVER.fullmatch(word) for word in _words_of(name))
 
 
 def is_perhaps(name: str) -> bool:
-    """Whether an input that is none by its name might be one all the same."""
+    """Return True if an input that is not one by its name might still be a representation."""
     never = [word for word in _words_of(name) if _NEVER.fullmatch(word)]
     return bool(never) and all(_PERHAPS.fullmatch(word) for word in never)
 
@@ -88,7 +88,7 @@ def opened(named: Named) -> Named:
 
 
 def representation(named: Named) -> Tensor | None:
-    """Return the first input that may be one, whatever its size; None where token ids come before it, as of a network."""
+    """Return the first input that may be one, whatever its size; None where token ids come before it, as of a model."""
     for name, value in opened(named):
         if is_never(name):
             continue
@@ -118,7 +118,7 @@ def replaced(
 
 
 def is_additive_mask(tensor: Tensor) -> bool:
-    """Whether a tensor holds -inf, or what stands for it, as masks do that are added to attention scores."""
+    """Return True if a tensor holds -inf, or what stands for it, as masks added to attention scores do."""
     if not tensor.is_floating_point() or not tensor.numel():
         return False
     low, high = (float(end) for end in tensor.detach().aminmax())

@@ -1,4 +1,4 @@
-"""Does something flow past a mixed representation? Read off one forward pass.
+"""A look for what flows past a mixed representation, in one forward pass.
 
 Mixed before a module inside a residual branch, `x + b(x)` at "b", only half of what goes on is mixed, while the labels
 are wholly. A module is inside such a branch if the output of a module around it depends on that module's input by a path
@@ -23,14 +23,14 @@ from vicinal._inputs import Inputs, floating, representation
 
 
 class _Place(NamedTuple):
-    """Where a tensor stands in the graph, and its shape."""
+    """Node of a tensor in the graph, and its shape."""
 
     node: Node
     shape: torch.Size
 
 
 class _Trace(TorchFunctionMode):
-    """Follows what is computed of some data. Comparisons, and what only takes sizes, are not computed of its values."""
+    """A trace of what is computed from some data. Comparisons, and what only takes sizes, are not computed of its values."""
 
     def __init__(self, data: Tensor) -> None:
         super().__init__()
@@ -49,27 +49,27 @@ class _Trace(TorchFunctionMode):
 
 @dataclass
 class _Pass:
-    """What is seen in one forward pass."""
+    """Observations of one forward pass."""
 
     mixed: _Place | None = None  # once it has happened, if gradients go through it
     is_mixed: bool = False
     trace: _Trace | None = None  # while a module runs whose input is data: of the outermost one
     traced: list[str] = field(default_factory=list)  # the modules whose input is data
     before: dict[str, list[Node]] = field(default_factory=dict)  # what went into the modules around, before the mix
-    made: list[_Place] = field(default_factory=list)  # by the parts of the network, before the mix
+    made: list[_Place] = field(default_factory=list)  # by the parts of the model, before the mix
     found: list[str] = field(default_factory=list)  # modules around, past whose part something flows
 
 
 class Watch:
-    """Looks at the modules around one during a forward pass.
+    """A look at the modules around one during a forward pass.
 
-    Of each of them, the network included, it asks whether its output depends on its input past the mix; of the network,
-    whose input may be token ids, also whether it so depends on what one of its parts made before.
+    It finds those whose output depends on their input past the mix, the model included; of the model, whose input may be
+    token ids, also a dependence on what one of its parts made before.
 
     The hooks are there before anything is compiled, since compiled code is made anew when hooks come or go.
 
     Args:
-        net: the network.
+        net: the model.
         at: the name of the module before which it is mixed.
 
     """
@@ -90,19 +90,19 @@ class Watch:
                 self._handles.append(child.register_forward_hook(self._between))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy of the network copies: no graph, which cannot be."""
+        """Return what a copy of the model copies: not the graph, which cannot be copied."""
         return {**self.__dict__, "_pass": None}
 
     @property
     def saw(self) -> bool:
-        """Whether there was anything to see in the pass."""
+        """True if there was anything to see in the pass."""
         return (
             self._pass is not None and self._pass.is_mixed and (self._pass.mixed is not None or bool(self._pass.traced))
         )
 
     @property
     def found(self) -> str | None:
-        """The innermost of the modules around, past whose part something flows."""
+        """Name of the innermost module around in which something flows past the mix."""
         return None if self._pass is None else max(self._pass.found, key=len, default=None)
 
     def begin(self) -> None:
@@ -181,12 +181,12 @@ class Watch:
 
 
 def in_backward() -> bool:
-    """Whether a backward pass is running, in which activation checkpointing runs modules again."""
+    """Return True if a backward pass is running, in which activation checkpointing runs modules again."""
     return torch._C._current_graph_task_id() != -1
 
 
 def _is_partly_compiled(module: nn.Module) -> bool:
-    """Whether a part of a module is compiled, which another mode around it would make anew."""
+    """Return True if a part of a module is compiled, which another mode around it would make anew."""
     return any(
         type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
         for part in module.modules()
@@ -194,7 +194,7 @@ def _is_partly_compiled(module: nn.Module) -> bool:
 
 
 def _is_of_no_row(made: Tensor) -> bool:
-    """Whether all rows are the same: a table of positions, say, that was made as large as the batch."""
+    """Return True if all rows are the same: a table of positions, say, that was made as large as the batch."""
     return made.ndim > 0 and len(made) > 1 and bool((made.detach() == made.detach()[:1]).all())
 
 
@@ -205,7 +205,7 @@ def _result(output: Any) -> Tensor | None:
 
 
 def _reaches(start: Node, ends: list[Node], closed: Node) -> bool:
-    """Whether a path of the graph leads from start to one of the ends without going through `closed`."""
+    """Return True if a path of the graph leads from start to one of the ends without going through `closed`."""
     seen, waiting = {closed}, [start]
     while waiting:
         node = waiting.pop()

@@ -14,9 +14,6 @@ from vicinal import _refusals
 if TYPE_CHECKING:
     from vicinal.target import MixedTarget
 
-ATTRIBUTES = (
-    "is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr is_quantized is_nested is_mkldnn layout itemsize"
-)
 # methods of Tensor that put entries elsewhere and look at none of them
 _MOVES = (
     "squeeze unsqueeze view reshape flatten ravel unflatten expand broadcast_to permute transpose swapaxes swapdims "
@@ -25,11 +22,6 @@ _MOVES = (
     "split split_with_sizes chunk tensor_split hsplit vsplit dsplit unbind"
 )
 _FUNCTIONS_ONLY = "atleast_1d atleast_2d atleast_3d squeeze_copy unsafe_chunk unsafe_split"
-JOINS = "cat concat concatenate stack hstack vstack dstack row_stack column_stack"
-LIKE = "zeros_like ones_like empty_like full_like"
-NEW = "new_zeros new_ones new_empty new_full new_tensor"
-# questions to whom the plain class indices know the answer
-QUESTIONS = "is_floating_point is_complex is_signed is_conj is_neg is_inference get_device element_size is_contiguous"
 
 
 def unsqueeze_like(weight: Tensor, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a figure of a batch shows: which rows, beside whom, under which titles. How it is drawn is in `_draw.py`."""
+"""Which rows of a batch a figure shows, next to whom, under which titles. How they are drawn is in `_draw.py`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Panel:
         label: its target in words; "" if it has none that fits into a title.
         values: image [h, w] or [h, w, c], spectrogram [f, t], signal [channels, t], or row of a table [features].
         share: what the mix of its group has of it; None for the mix itself, and where there is none.
-        mix: whether it is a mix.
+        mix: True if it is a mix.
         note: a second line of the title.
         mask: class indices [k, h, w] of a map, and their shares, which broadcast to it.
         box: (start, stop) along each dimension of a box that is another row's.
@@ -59,7 +59,7 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """Return the words above the drawing."""
+        """Words above the drawing."""
         title = (self.label or self.name) if self.mix else f"{self.name}: {self.label}" if self.label else self.name
         return f"{title}\n{self.note}" if self.note else title
 
@@ -75,16 +75,13 @@ def show(
     channels_last: bool | None = None,
     missing: float | None = None,
 ) -> Figure:
-    """Draw rows of a batch: beside their partners and the mix if a plan is given, else as they are.
+    """Draw rows of a batch: next to their partners and the mix if a plan is given, else as they are.
 
-        vicinal.show(*mixup(x, y))                # a mixed batch, with its labels
-        plan.show(x, y, class_names=names)        # row, partner and mix: what the plan does to this batch
-
-    The figure belongs to nobody but the caller: it is no part of pyplot, opens no window, and shows itself as the last
-    line of a cell of a notebook. `figure.savefig("mix.png")` writes it.
+    The figure belongs to the caller: it is not a part of pyplot, opens no window, and shows itself as the last line of a
+    notebook cell. `figure.savefig("mix.png")` writes it.
 
     Args:
-        x: inputs, a tensor [n, ...]; of a nest, its tensor with the most dimensions.
+        x: inputs, a tensor [n, ...]; of a pytree, its tensor with the most dimensions.
         y: targets of x, mixed or not: class indices, soft labels, numbers, or a MixedTarget. Maps of class indices
             [n, h, w] are drawn below images.
         plan: what mixes x and y. Without one they are drawn as they are, mixed already or not.
@@ -107,6 +104,15 @@ def show(
         IndexError: rows are not in the batch.
         TypeError: x or y is of a type or dtype that cannot be drawn, or there is no name for a class.
         ValueError: x has a shape that cannot be drawn (as that kind), or y another number of rows.
+
+    Examples:
+        >>> import torch, vicinal
+        >>> x, y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 1])
+        >>> mixup = vicinal.Mixup(alpha=1.0, seed=0)
+        >>> figure = vicinal.show(*mixup(x, y))  # a mixed batch with its labels
+        >>> figure = mixup.plan(4, step=0).show(x, y, rows=2)  # each row, its partner and the mix
+        >>> figure.axes[0].get_title()
+        'row 0: class 0'
 
     """
     draw = _drawing()
@@ -241,7 +247,7 @@ class _Layout(NamedTuple):
 
     @property
     def grid_dims(self) -> int:
-        """Return the number of dimensions of what is drawn, without channels."""
+        """Number of dimensions of what is drawn, without channels."""
         return {"image": 2, "spectrogram": 2, "signal": 1, "table": 0}[self.kind]
 
     def values(self, x: Tensor, rows: list[int]) -> list[np.ndarray]:
@@ -261,7 +267,7 @@ class _Layout(NamedTuple):
 
 
 def _one_tensor(x: Any, n: int) -> Tensor:
-    """Return the tensor of a nest that is drawn, as a plain one."""
+    """Return the tensor of a pytree that is drawn, as a plain one."""
     tensor = x if isinstance(x, Tensor) else _tree.widest(x, n)
     if tensor is None:
         _tree.flatten(x, "input", n)  # says what to write instead of arrays and the like
@@ -336,7 +342,7 @@ def _kind(x: Tensor, channels_last: bool) -> Kind:
 
 
 def _is_loud(x: Tensor) -> bool:
-    """Whether values are in part negative and span more than gray values do."""
+    """Return True if some values are negative and they span more than gray values do."""
     values = x.detach()
     values = values[values.isfinite()]
     return bool(values.numel()) and float(values.min()) < 0 and float(values.max()) - float(values.min()) > _LOUD
@@ -363,7 +369,7 @@ class _Labels:
 
     @property
     def is_numbers(self) -> bool:
-        """Return whether each row has one number."""
+        """True if each row has one number."""
         return isinstance(self._y, Tensor) and self._y.is_floating_point() and self._y[0].numel() == 1
 
     def text(self, row: int) -> str:
@@ -416,7 +422,7 @@ class _Labels:
 
 
 def _is_soft(y: Tensor | MixedTarget) -> bool:
-    """Whether numbers are soft labels [n, num_classes]: shares of the classes."""
+    """Return True if numbers are soft labels [n, num_classes]."""
     if isinstance(y, MixedTarget) or not y.is_floating_point() or y.ndim != 2 or y.shape[1] < 2:
         return False
     return bool((y >= 0).all()) and bool(((y.sum(1) - 1).abs() < 1e-2).all())

@@ -1,4 +1,4 @@
-"""What a MixedTarget has in common with a tensor: its shape, where it lies, and how it is moved."""
+"""What a MixedTarget has in common with a tensor: shape, dtype, device, and moves between devices."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TensorLike:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether the shares have a gradient, as of a learned lambda."""
+        """True if the weights have a gradient, as of a learned lambda."""
         return self.weight.requires_grad
 
     @property
@@ -116,7 +116,7 @@ class TensorLike:
         return self._each(Tensor.pin_memory)
 
     def is_pinned(self, device: Any = None) -> bool:
-        """Whether class indices and shares lie in pinned memory."""
+        """Return True if class indices and weights lie in pinned memory."""
         return self.ids.is_pinned() and self.weight.is_pinned()
 
     def share_memory_(self) -> Self:
@@ -126,7 +126,7 @@ class TensorLike:
         return self
 
     def is_shared(self) -> bool:
-        """Whether class indices and shares lie in shared memory."""
+        """Return True if class indices and weights lie in shared memory."""
         return self.ids.is_shared() and self.weight.is_shared()
 
     def record_stream(self, stream: Any) -> None:

@@ -1,8 +1,8 @@
-"""Nests: which containers a batch may come in, how they are opened and closed again, and what is refused by name.
+"""Pytrees: which containers a batch may come in, how they are opened and closed again, and what is refused by name.
 
-A nest is a tensor, or a container of nests: any mapping, list, tuple, named tuple, deque, dataclass or attrs instance,
+A pytree is a tensor, or a container of pytrees: any mapping, list, tuple, named tuple, deque, dataclass or attrs instance,
 or a type that is registered as a node of PyTorch's pytrees. A list (or tuple) of one tensor per example is one leaf,
-`Examples`. Everything else is no batch, and is told what to become.
+`Examples`. Everything else is refused, with what to write instead.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ Build = Callable[[Iterator[Any]], Any]
 
 
 def flatten(tree: Any, what: str, n: int) -> tuple[list[tuple[str, Leaf]], Build]:
-    """Return the leaves of a nest with their names, and what makes a nest like it of other leaves.
+    """Return the leaves of a pytree with their names, and a function that builds a pytree like it from other leaves.
 
     Args:
-        tree: a nest.
+        tree: a pytree.
         what: its name, which the names of its leaves begin with: "input['image'][0]".
         n: the number of rows of the batch, by which a list of examples is known; -1: there are none.
 
@@ -82,7 +82,7 @@ def flatten(tree: Any, what: str, n: int) -> tuple[list[tuple[str, Leaf]], Build
 
 
 def structure(tree: Any, n: int) -> Any:
-    """Return the types of a nest and the names of its parts, for comparison with another nest."""
+    """Return the types of a pytree and the names of its parts, for comparison with another one."""
     if tree is None or isinstance(tree, (Tensor, MixedTarget)):
         return tree is not None
     parts = None if _is_examples(tree, n) else _open(tree)
@@ -100,7 +100,7 @@ def buffers(out: Any, x: Any, inputs: dict[str, Leaf], n: int) -> dict[str, Any]
 
     """
     if structure(out, n) != structure(x, n):
-        raise ValueError("out has another structure than the input: give a nest of the same dicts, lists and tuples")
+        raise ValueError("out has another structure than the input: give a pytree of the same dicts, lists and tuples")
     into = {"input" + name.removeprefix("out"): leaf for name, leaf in flatten(out, "out", n)[0]}
     for name, leaf in into.items():
         like = inputs[name]
@@ -120,7 +120,7 @@ def buffers(out: Any, x: Any, inputs: dict[str, Leaf], n: int) -> dict[str, Any]
 def rows(x: Any, y: Any) -> int:
     """Return the number of rows of a batch of inputs x and targets y.
 
-    A tensor among the inputs says it, or else one among the targets. If there are only lists of tensors, each holds all
+    A tensor among the inputs decides, or else one among the targets. If there are only lists of tensors, each holds all
     rows, or one each: whichever fits all of them.
 
     Raises:
@@ -135,7 +135,7 @@ def rows(x: Any, y: Any) -> int:
     inputs, targets = [unit for _, unit in _units(x)], [unit for _, unit in _units(y)]
     if not any(isinstance(unit, (list, tuple)) or unit.ndim for unit in inputs):
         flatten(x, "input", -1)
-        raise TypeError(f"a batch is a tensor [n, ...] or a nest of them, got {type(x).__name__} without any")
+        raise TypeError(f"a batch is a tensor [n, ...] or a pytree of them, got {type(x).__name__} without any")
     n = None if isinstance(x, (list, tuple)) else _rows_of(inputs)  # a list may hold one example in each place
     if n is None:
         flatten(y, "target", -1)  # refuses what is no target, before it is asked for its rows
@@ -202,7 +202,7 @@ class _Parts(NamedTuple):
 
 
 def _collect(node: Any, name: str, n: int, leaves: list[tuple[str, Leaf]]) -> Build:
-    """Append the leaves of a nest, and return what takes as many from an iterator to make a nest like it."""
+    """Append the leaves of a pytree, and return a function that builds one like it from an iterator of others."""
     if node is None or isinstance(node, (Tensor, MixedTarget)):
         if isinstance(node, Tensor):
             _check_tensor(node, name, node.ndim)
@@ -222,7 +222,7 @@ def _collect(node: Any, name: str, n: int, leaves: list[tuple[str, Leaf]]) -> Bu
 
 
 def _open(node: Any) -> _Parts | None:
-    """Take a container apart; None for what is none."""
+    """Take a container apart; None for anything else."""
     kind = type(node)
     if kind is dict:
         keys = list(node)
@@ -299,7 +299,7 @@ def _refilled(node: Any, items: dict[Any, Any]) -> Any:
 
 
 def _renew(new: Any, node: Any, items: dict[Any, Any]) -> None:
-    """Let attributes that name a value of the mapping name the new value."""
+    """Point attributes that hold a value of the mapping to the new value."""
     attributes = getattr(node, "__dict__", None)
     if attributes is node:  # the usual way to make keys attributes
         new.__dict__ = new
@@ -342,7 +342,7 @@ def _copied(node: Any) -> Any:
 
 
 def _units(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the tensors and targets of a nest, and whole its lists and tuples of tensors; pass over all else."""
+    """Yield the tensors and targets of a pytree, and its lists and tuples of tensors as a whole; skip all else."""
     if isinstance(tree, (Tensor, MixedTarget)) or _is_of_tensors(tree):
         yield name, tree
         return
@@ -357,7 +357,7 @@ def _is_of_tensors(node: Any) -> bool:
 
 
 def _is_examples(node: Any, n: int) -> bool:
-    """Whether a list holds one tensor for each of n rows: not all of them have n rows."""
+    """Return True if a list holds one tensor per row: n of them, not all with n rows."""
     return _is_of_tensors(node) and len(node) == n and not all(t.ndim and t.size(0) == n for t in node)
 
 
@@ -386,7 +386,7 @@ def _check_list(node: Sequence[Any], name: str, n: int) -> None:
 
 
 def _check_examples(node: Sequence[Tensor], name: str) -> None:
-    """Refuse examples that make no batch."""
+    """Refuse examples that do not make a batch."""
     for i, tensor in enumerate(node):
         _check_tensor(tensor, f"{name}[{i}]", tensor.ndim + 1)
     if _alike(node):
@@ -412,7 +412,7 @@ def _ndim(leaf: Tensor | Examples) -> int:
 
 
 def _warn_of_single(x: Tensor, y: Any) -> None:
-    """Warn where channels would be taken for rows: an image [c, h, w] beside its one-hot label of c classes."""
+    """Warn where channels would be taken for rows: an image [c, h, w] with its one-hot label of c classes."""
     if (
         x.ndim == 3
         and x.size(0) in (3, 4)
@@ -444,7 +444,7 @@ def _check_tensor(x: Tensor, name: str, ndim: int) -> None:
             if _says_boxes(kind.__name__):
                 _refuse_boxes(name)
     if _says_boxes(name):
-        # one number a row and heat maps of key points are no coordinates, whatever their name; but [4] in a list is a box
+        # one number per row and heat maps of key points are no coordinates, whatever their name; but [4] in a list is a box
         column = ndim == 1 and _IN_LIST.search(name) is None
         if not column and not (ndim >= 4 and x.size(-1) > 8):
             _refuse_boxes(name)
@@ -456,7 +456,7 @@ def _check_tensor(x: Tensor, name: str, ndim: int) -> None:
 
 
 def _says_boxes(name: str) -> bool:
-    """Whether a key, a field or a class is called boxes, key points or the like."""
+    """Return True if a key, a field or a class is called boxes, key points or the like."""
     small = name.lower()
     if not any(part in small for part in _MAYBE_BOXES):
         return False
@@ -471,7 +471,7 @@ def _refuse_boxes(name: str) -> NoReturn:
 
 
 def _refuse(node: Any, name: str) -> NoReturn:
-    """Return what to write instead of a leaf that is no tensor."""
+    """Raise the error that says what to write instead of a leaf that is not a tensor."""
     kind = type(node).__name__
     plain = isinstance(node, (str, bytes, numbers.Number, np.generic))
     if (_says_boxes(name) and not plain) or _says_boxes(kind):

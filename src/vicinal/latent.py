@@ -1,4 +1,4 @@
-"""Manifold Mixup: a plan applied at a hidden layer of any network.
+"""Manifold Mixup: a plan applied at a hidden layer of any model.
 
 The paper's mix of "latent representations" (section 3.8), published as Manifold Mixup by Verma et al. (2019), who draw
 the layer anew for each batch.
@@ -37,25 +37,22 @@ _SEQUENCE = (
     nn.RNNBase,
 )
 _LAYER = 62  # of the key of a plan: the stream that draws the layer
-_LOOKS = 4  # blocks in which it is asked whether something flows past the mix; without gradients there is no answer
+_LOOKS = 4  # blocks in which a flow past the mix is looked for; without gradients it cannot be seen
 
 
 class LatentMixing:
-    """Manifold Mixup: mix the hidden states that go into a module of a network (Verma et al. 2019; paper, section 3.8).
+    """Manifold Mixup: mix the hidden states that go into a module of a model (Verma et al. 2019; paper, section 3.8).
 
-    Build it once, before `torch.compile` sees the network; then give it a plan for each batch:
-
-        latent = LatentMixing(net, "layer3")
-        with latent(mixup.plan(len(x), y, step=step)) as plan:
-            loss = F.cross_entropy(net(x), plan.target(y))
+    Build it once, before `torch.compile` sees the model; then call it with a plan for each batch, in a `with` around the
+    forward pass.
 
     *What is mixed*: the first floating-point tensor with the batch dimension, in the order of the parameters of the
     module's `forward`, and nothing else. Masks, position tables, biases, states and caches are never interpolated, and
     tensors without the batch dimension pass. `inputs` names others where they are representations too. What mixed rows
-    contain of padded sequences, `plan.union(mask)` says: give it to the network with them.
+    contain of padded sequences is `plan.union(mask)`: pass it to the model with them.
 
     Outside the `with` nothing is mixed; `remove` takes the hooks off, which `torch.jit.script` cannot read. Copies of the
-    network (an average of its weights, say) and files of it carry the hooks, too, and are never mixed. A block is for one
+    model (an average of its weights, say) and files of it carry the hooks, too, and are never mixed. A block is for one
     forward pass; where activation checkpointing runs the module again for the backward pass, call `backward` inside the
     block too. On leaving the block it is an error if nothing was mixed: labels that are mixed while nothing else is would
     go unnoticed.
@@ -63,8 +60,8 @@ class LatentMixing:
     Args:
         net: any module.
         at: the name of a module inside, as in `net.named_modules()`; the mix happens before it. "" is the whole
-            network. Of several names one is drawn for each plan, uniformly, by the plan's key: a replay draws the same.
-            Which one it was, the attribute `at` says.
+            model. Of several names one is drawn per plan, uniformly, by the plan's key: a replay draws the same. The
+            attribute `at` holds its name.
         inputs: which parameters of the module's `forward` are mixed, by name or position; all tensors in them that have
             the batch dimension.
         dim: the batch dimension of what is mixed; None: 0, for modules that do not say otherwise.
@@ -76,6 +73,16 @@ class LatentMixing:
     Warns:
         UserWarning: in the first pass with gradients, if something flows past the mix (inside a residual branch), or
             another input is or looks like a representation and stays unmixed.
+
+    Examples:
+        >>> import torch, torch.nn.functional as F, vicinal
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> latent, mixup = LatentMixing(model, ["0", "2"]), vicinal.Mixup(alpha=1.0)  # "0" is the input itself
+        >>> with latent(mixup.plan(len(x), y, step=0)) as plan:
+        ...     loss = F.cross_entropy(model(x), plan.target(y))
+        >>> latent.at in ("0", "2")
+        True
 
     """
 
@@ -93,7 +100,7 @@ class LatentMixing:
             raise ValueError(f"at is the name of a module, or several different ones, got {at!r}")
         for name in names:
             if name not in modules:
-                raise ValueError(f"the network has no module {name!r}; it has {[name for name in modules if name]}")
+                raise ValueError(f"the model has no module {name!r}; it has {[name for name in modules if name]}")
             if getattr(modules[name].forward, "__func__", None) is nn.Module.forward:
                 parts = [f"{name}.{part}" if name else part for part, _ in modules[name].named_children()]
                 raise ValueError(f"{name!r} only holds modules and is never called itself: name one of {parts}")
@@ -143,7 +150,7 @@ class LatentMixing:
             place.close()
 
     def remove(self) -> None:
-        """Take the hooks off the network."""
+        """Take the hooks off the model."""
         for place in self._places.values():
             place.handle.remove()
             place.watch.remove()
@@ -168,7 +175,7 @@ _drawn_outside = _disable_dynamo(_drawn)  # as of a plan, a break of the graph
 
 
 class _Place:
-    """One module, and what a block does to its inputs."""
+    """One module, and what a block does with its inputs."""
 
     def __init__(self, net: nn.Module, name: str, inputs: Inputs, wanted: list[str | int] | None, dim: int) -> None:
         self.name = name
@@ -193,8 +200,8 @@ class _Place:
         """Look back on a block in which nothing went wrong."""
         if not self.reached:
             raise RuntimeError(
-                f"the module {self.name!r} did not run inside the block, so nothing was mixed; if the network is compiled, "
-                "build LatentMixing before its first call, and call torch._dynamo.reset() if another network of this class "
+                f"the module {self.name!r} did not run inside the block, so nothing was mixed; if the model is compiled, "
+                "build LatentMixing before its first call, and call torch._dynamo.reset() if another model of this class "
                 "was compiled before: PyTorch reuses what it compiled, hooks or not"
             )
         if self.looks == _LOOKS:
@@ -337,7 +344,7 @@ class _Place:
     def _warn_of_what_flows_past(self, around: str) -> None:
         """Warn that only a part of the representation is mixed."""
         where = (
-            f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})" if around else "of the network"
+            f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})" if around else "of the model"
         )
         warn(
             f"what flows past the module {self.name!r} is not mixed, while the labels are: it is inside a residual branch "
@@ -346,7 +353,7 @@ class _Place:
 
 
 def _is_time_major(name: str, modules: dict[str, nn.Module]) -> bool:
-    """Whether a module, a part of it, or one of PyTorch's sequence modules around it has `batch_first=False`."""
+    """Return True if a module, a part of it, or a sequence module of PyTorch around it has `batch_first=False`."""
 
     def says_so(module: nn.Module) -> bool:
         return any(getattr(part, "batch_first", None) is False for part in module.modules())

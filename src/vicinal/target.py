@@ -1,20 +1,20 @@
 """MixedTarget: class indices that know they are mixed.
 
 The user's loss line stays as it is: `F.cross_entropy(logits, y)` and `nn.CrossEntropyLoss(...)`, `F.nll_loss` and
-`nn.NLLLoss` give the lambda-weighted loss when `y` is a MixedTarget, through PyTorch's `__torch_function__` protocol; the
-rules are in `_cross_entropy.py`. No dense one-hot is built. What has no meaning is refused, never guessed
-(`_refusals.py`); what only moves entries about is done (`_shapes.py`).
+`nn.NLLLoss` return the lambda-weighted loss when `y` is a MixedTarget, through PyTorch's `__torch_function__` protocol.
+No dense one-hot is built. The rules of losses are in `_cross_entropy.py`, those of other functions in
+`_target_rules.py`; what only moves entries is applied to each class index (`_shapes.py`); what has no meaning is refused,
+never guessed (`_refusals.py`).
 """
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal import _refusals, _shapes
@@ -112,7 +112,7 @@ class MixedTarget(TensorLike):
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether a plan made the shares, and nobody has changed or replaced them since."""
+        """True if the weights are those that a plan made, neither changed nor replaced since."""
         known = self._known
         return known is not None and known[1] is self.weight and known[1]._version == known[2]
 
@@ -138,7 +138,7 @@ class MixedTarget(TensorLike):
         return self.ids.shape[1]
 
     def __contains__(self, index: object) -> bool:
-        """Whether any entry has a share of this class index."""
+        """Return True if any entry has a share of this class index."""
         return bool((self.correct(index) > 0).any())
 
     def __getitem__(self, index: Any) -> MixedTarget:
@@ -398,110 +398,27 @@ class MixedTarget(TensorLike):
         raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
 
 
-def _refused(name: str) -> Callable[..., NoReturn]:
-    def refuse(self: MixedTarget, *args: Any, **kwargs: Any) -> NoReturn:
-        _refusals.refuse(name)
-
-    return refuse
-
-
-# Python looks operators up on the class, past __getattr__; __array__ is what numpy and scikit-learn ask for
-for _operators in (
-    "add radd iadd sub rsub isub mul rmul imul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul",
-    "and rand or ror xor rxor invert neg pos abs lt le gt ge setitem array int float lshift rshift",
-):
-    for _name in _operators.split():
-        setattr(MixedTarget, f"__{_name}__", _refused(f"__{_name}__"))
-
-
 def both(first: float, second: float) -> float:
     """Return the one smoothing that two, one after the other, amount to."""
     return 1 - (1 - first) * (1 - second) if first and second else first + second
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> bool:
-    """Whether shapes of as many dimensions broadcast."""
+    """Return True if shapes of as many dimensions broadcast."""
     return len(first) == len(second) and all(a == b or 1 in (a, b) for a, b in zip(first, second, strict=True))
 
 
 def _fits(weight: Tensor, ids: Tensor) -> bool:
-    """Whether weight is [k, n], or [k, n, d1, ...] with some sizes 1."""
+    """Return True if weight is [k, n], or [k, n, d1, ...] with some sizes 1."""
     per_entry = weight.ndim == ids.ndim and len(weight) == len(ids)
     return weight.shape == ids.shape[:2] or (
         per_entry and all(w in (1, s) for w, s in zip(weight.shape[1:], ids.shape[1:], strict=True))
     )
 
 
-def _one_hot(target: MixedTarget, num_classes: int = -1) -> Tensor:
-    _refusals.refuse_metrics("F.one_hot")
-    if num_classes < 1:
-        raise ValueError("F.one_hot of a MixedTarget needs num_classes: a batch need not hold every class")
-    return target.dense(num_classes).movedim(min(1, target.ndim), -1)
-
-
-def _eq(input: Any, other: Any) -> Tensor:
-    return other.correct(input) if isinstance(other, MixedTarget) else input.correct(other)
-
-
-def _ne(input: Any, other: Any) -> Tensor:
-    return other.ne(input) if isinstance(other, MixedTarget) else input.ne(other)
-
-
-def _by_method(name: str) -> Callable[..., Any]:
-    return lambda input, *args, **kwargs: getattr(input, name)(*args, **kwargs)
-
-
-def _of_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    def ask(input: MixedTarget, *args: Any, **kwargs: Any) -> Any:
-        return function(input.ids[0], *args, **kwargs)
-
-    ask.__doc__ = f"Return what `{function.__name__}` of the plain class indices returns."
-    return ask
-
-
-def _joined(function: Callable[..., Tensor]) -> Callable[..., MixedTarget]:
-    return lambda tensors, *args, **kwargs: _shapes.join(function, tensors, args, kwargs)
-
-
-def _to(input: Tensor, other: MixedTarget, *args: Any, **kwargs: Any) -> Tensor:
-    return input.to(other.device, other.dtype, *args, **kwargs)
-
-
-def _attribute(name: str) -> property:
-    return property(lambda self: getattr(self.ids, name), doc=f"`Tensor.{name}` of the class indices.")
-
-
-for _name in _shapes.ATTRIBUTES.split():
-    setattr(MixedTarget, _name, _attribute(_name))
-for _name in (*_shapes.QUESTIONS.split(), *_shapes.NEW.split()):
-    setattr(MixedTarget, _name, _of_first(getattr(Tensor, _name)))
-_shapes.install(MixedTarget)
-
-MixedTarget.rules |= {
-    F.one_hot: _one_hot,
-    F.pad: _shapes.pad,
-    torch.eq: _eq,
-    Tensor.eq: _eq,
-    Tensor.__eq__: _eq,
-    torch.ne: _ne,
-    torch.not_equal: _ne,
-    Tensor.ne: _ne,
-    Tensor.not_equal: _ne,
-    Tensor.__ne__: _ne,
-    Tensor.to: _to,
-    Tensor.type_as: _to,
-    Tensor.view_as: lambda input, other: input.view(other.shape),
-    Tensor.reshape_as: lambda input, other: input.reshape(other.shape),
-    Tensor.expand_as: lambda input, other: input.expand(other.shape),
-    **{getattr(torch, name): _joined(getattr(torch, name)) for name in _shapes.JOINS.split()},
-    **{getattr(torch, name): _of_first(getattr(torch, name)) for name in _shapes.LIKE.split()},
-    **{getattr(torch, name): _by_method(name) for name in ("clone", "detach", "numel", "masked_fill")},
-    **{getattr(torch, name): _by_method(name) for name in ("is_floating_point", "is_complex", "is_signed")},
-}
-
-
 torch.serialization.add_safe_globals([MixedTarget])
 
-# the leaves and the losses' rules come with the class that they are about, whichever module is imported first
+# rules and leaves come with the class that they are about, whichever module is imported first
 from vicinal import _cross_entropy as _cross_entropy  # noqa: E402
 from vicinal import _target_pytree as _target_pytree  # noqa: E402
+from vicinal import _target_rules as _target_rules  # noqa: E402
