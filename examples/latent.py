@@ -1,4 +1,4 @@
-"""Manifold Mixup: mixing at a hidden layer, drawn for each batch; the network knows nothing of it."""
+"""Manifold Mixup: mixing at a hidden layer, drawn per batch; the model needs no change."""
 
 import torch
 import torch.nn.functional as F

@@ -13,7 +13,7 @@ EPOCHS = 20
 
 
 def data() -> tuple[TensorDataset, TensorDataset]:
-    """Give 600 images [64] to train on and 1,197 to test on."""
+    """Return 600 images [64] to train on and 1,197 to test on."""
     x, y = load_digits(return_X_y=True)
     parts = train_test_split(x / 16, y, train_size=600, stratify=y, random_state=0)
     x_train, x_test, y_train, y_test = (torch.from_numpy(part) for part in parts)
@@ -26,7 +26,7 @@ def train(vicinity: vicinal.Vicinity, dataset: TensorDataset) -> nn.Module:
     optimizer = torch.optim.Adam(net.parameters())
     loader = DataLoader(dataset, batch_size=32, shuffle=True)
     for epoch in range(EPOCHS):
-        hits = torch.zeros(())
+        correct = torch.zeros(())
         for x, y in loader:
             x, y = vicinity(x, y)
             logits = net(x)
@@ -34,9 +34,9 @@ def train(vicinity: vicinal.Vicinity, dataset: TensorDataset) -> nn.Module:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            hits += (logits.argmax(1) == y).sum()  # while mixing: the share of each label that was right
+            correct += (logits.argmax(1) == y).sum()  # while mixing: the share of each label that was right
         if (epoch + 1) % 10 == 0:
-            print(f"  epoch {epoch + 1}: training accuracy {hits / len(dataset):.3f}")
+            print(f"  epoch {epoch + 1}: training accuracy {correct / len(dataset):.3f}")
     return net
 
 

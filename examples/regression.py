@@ -11,7 +11,7 @@ BATCH, EPOCHS, TRAIN = 32, 40, 300
 
 
 def rmse(vicinity: vicinal.Vicinity, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Train on the first rows and give the root mean squared error on the others."""
+    """Train on the first rows and return the root mean squared error on the others."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, 1))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)

@@ -1,4 +1,4 @@
-"""Images with a mask of class ids: mixed by weight and by box, 255 is ignored, and the loss line stays as it is."""
+"""Images with a mask of class indices: mixed by weight and by box, 255 is ignored, and the loss line stays as it is."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ IGNORED = 255
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:
-    """Give noisy images [n, 1, 16, 16] of bright squares and masks [n, 16, 16]: 0 background, 1 square, 255 its edge."""
+    """Return noisy images [n, 1, 16, 16] of bright squares and masks [n, 16, 16]: 0 background, 1 square, 255 its edge."""
     masks = torch.zeros(n, 16, 16, dtype=torch.int64)
     for mask, (row, column) in zip(masks, torch.randint(1, 8, (n, 2)).tolist(), strict=True):
         mask[row - 1 : row + 7, column - 1 : column + 7] = IGNORED

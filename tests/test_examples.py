@@ -1,9 +1,7 @@
 """Every example runs as it is, without a warning, and learns what it claims to learn."""
 
-import os
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -25,20 +23,16 @@ def test_every_example_is_here():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", PRINTED)
-def test_example_runs(name: str, tmp_path: Path):
+def test_example_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     file = FOLDER / f"{name}.py"
     assert len(file.read_text().splitlines()) < 60
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", file],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(PRINTED[name], done.stdout, re.DOTALL), done.stdout
-    assert done.stderr == ""
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(file), run_name="__main__")
+    printed, complaints = capfd.readouterr()
+    assert re.search(PRINTED[name], printed, re.DOTALL), printed
+    assert complaints == ""
     assert list(tmp_path.iterdir()) == []
