@@ -243,7 +243,7 @@ class MixPlan(Plan):
         out: Tensor | None = None,
         compiled: bool = False,
     ) -> Tensor:
-        """Mix the bytes of pictures and normalise them in one pass, without rounding in between.
+        """Mix the bytes of images and normalize them in one pass, without rounding in between.
 
         Args:
             x: uint8 [n, channels, ...].
@@ -262,7 +262,7 @@ class MixPlan(Plan):
 
         """
         if self.box is not None or self.noise is not None:
-            raise ValueError("normalized has no path for boxes and noise: convert and normalise x first, then plan(x)")
+            raise ValueError("normalized has no path for boxes and noise: convert and normalize x first, then plan(x)")
         return _mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
@@ -456,7 +456,7 @@ def _key(numbers: Sequence[int] | None) -> Key | None:
 
 
 def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """From shares [..., n, m + 1] give [..., m + 1, n], and `MixedTarget.slopes` [..., n * (m + 1)]."""
+    """Return, from shares [..., n, m + 1], [..., m + 1, n], and `MixedTarget.slopes` [..., n * (m + 1)]."""
     return shares.mT.contiguous(), (shares / -shares.shape[-2]).flatten(-2)
 
 
