@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from vicinal.keyed import Key
-from vicinal.lab import cli
-from vicinal.lab.data import class_folder, collection, loading, shards, speech_commands
+from vicinal.lab.data import class_folder, collection, loading, speech_commands
 from vicinal.lab.data.class_folder import ClassFiles, class_names, parts, scan
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
@@ -252,9 +251,7 @@ def test_parts_must_agree(tmp_path: Path) -> None:
         scan(audio, train=train)
 
 
-def test_what_lies_beside_the_parts_is_left_out_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_lies_beside_the_parts_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make(tmp_path / "set", [*PARTED, "devkit/x.txt", "test/a/5.png", "test/b/6.png", "val/a/x.txt"])
     monkeypatch.setattr(collection, "FEWEST", 1)
     data = collection.read(root, size=16)
@@ -272,13 +269,6 @@ def test_what_lies_beside_the_parts_is_left_out_and_named(
         f"'{root / 'val'}': 1 file is no image and left out: a/x.txt.",
     ]
     assert [str(one.message) for one in told] == expected
-    with pytest.warns(UserWarning, match="left out") as told:
-        assert shards.write(root, tmp_path / "shards") == 4
-    assert [str(one.message) for one in told] == expected
-    with pytest.warns(UserWarning, match="left out") as told:
-        assert cli.main(["data", "shard", str(root), str(tmp_path / "again")]) == 0
-    assert [str(one.message) for one in told] == expected
-    assert capsys.readouterr().out.startswith("4 images in 2 shards")
 
 
 def test_a_run_needs_a_part_to_test_on(tmp_path: Path) -> None:

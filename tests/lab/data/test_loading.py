@@ -1,4 +1,4 @@
-"""What the training loop is given: the same examples from memory, from a folder and from shards, by any recipe."""
+"""What the training loop is given: the same examples from memory and streamed from a folder, by any recipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from vicinal.keyed import Key
 from vicinal.lab import cli
-from vicinal.lab.data import class_folder, images, loader, loading, shards, speech_commands
+from vicinal.lab.data import class_folder, images, loader, loading, speech_commands
 from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.loading import InMemoryDataset, StreamingDataset
 from vicinal.lab.data.splits import split_labels
@@ -22,6 +22,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes
 from vicinal.lab.training.distributed import Processes
+from vicinal.lab.training.settings import RunSettings
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 ROWS, KEY = torch.tensor([5, 0, 11, 3]), Key(1, 0, 0, 7)
@@ -43,8 +44,15 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(data: Path | str, **changes: object) -> Recipe:
-    values = {"data": str(data), "model": "resnet-20", "epochs": 2, "batch": 8, "learning_rate": 0.05, "drops": ()}
-    return Recipe(**{**values, "size": 16, "vicinity": "Mixup(alpha=1.0)", **changes})  # type: ignore[arg-type]
+    values = {
+        "dataset": str(data),
+        "model": "resnet-20",
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "milestones": (),
+    }
+    return Recipe(**{**values, "image_size": 16, "vicinity": "Mixup(alpha=1.0)", **changes})  # type: ignore[arg-type]
 
 
 def weights(folder: Path) -> list[torch.Tensor]:
@@ -126,14 +134,9 @@ class Stop(Exception):
     pass
 
 
-def test_a_streamed_run_resumes_and_shards_are_the_folder(
-    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_streamed_run_resumes(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     what = recipe(image_folder, crop="random_resized_crop", model="small", epochs=1)
     loop.train(what, tmp_path / "whole", ALONE)
-    shards.write(image_folder, tmp_path / "shards", shard_bytes=8000)
-    assert len(list((tmp_path / "shards" / "train").glob("*.tar"))) > 2
-    packed = replace(what, dataset=str(tmp_path / "shards"))
     taken, original = [], StreamingDataset.batch
 
     def batch(self: StreamingDataset, rows: torch.Tensor, key: Key | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,9 +147,9 @@ def test_a_streamed_run_resumes_and_shards_are_the_folder(
 
     monkeypatch.setattr(StreamingDataset, "batch", batch)
     with pytest.raises(Stop):
-        loop.train(packed, tmp_path / "parts", ALONE, seconds=0.0)
+        loop.train(what, tmp_path / "parts", ALONE, RunSettings(save_every=0.0))
     monkeypatch.undo()
-    loop.train(packed, tmp_path / "parts", ALONE)
+    loop.train(what, tmp_path / "parts", ALONE)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
@@ -185,7 +188,7 @@ def test_the_loop_says_which_batches_come(image_folder: Path, monkeypatch: pytes
 
 
 def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_audio import tone, write
+    from lab.data.test_audio import tone, write
 
     monkeypatch.setenv("VICINAL_DATA", str(tmp_path / "data"))
     for c, word in enumerate(("bark", "miaow")):
@@ -202,7 +205,8 @@ def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(y, whole.labels[torch.from_numpy(rows)])
     assert torch.equal(test.batch(torch.arange(4), None)[0], features[torch.from_numpy(tests)])
     with pytest.raises(
-        UserError, match=r"crop=random_resized_crop is for folders of images, which .*calls is not: give crop=pad"
+        UserError,
+        match=r"crop=random_resized_crop is for folders of images, which .*calls is not: give crop=random_crop",
     ):
         loading.load(recipe(tmp_path / "calls", crop="random_resized_crop"))
     (tmp_path / "both" / "val").mkdir(parents=True)
@@ -247,7 +251,7 @@ def test_padding_grows_with_the_size(image_folder: Path) -> None:
     for size, pad in ((64, 8), (16, 2), (4, 0)):
         train, _ = loading.load(recipe(image_folder, image_size=size))
         assert train.augment == CropFlip(pad, fill="reflect")
-    with pytest.raises(UserError, match="size must be 1 or more, got 0"):
+    with pytest.raises(UserError, match="image_size must be 1 or more, got 0"):
         recipe(image_folder, image_size=0)
 
 

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -40,25 +40,6 @@ PARTS = (TRAIN, VAL, "valid", "validation", "test")
 
 _NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
 _SHOWN = 3  # names in a sentence
-
-
-class Part(Protocol):
-    """What parts of one set must agree on: `ClassFiles` or `shards.Shards`."""
-
-    @property
-    def root(self) -> Path:
-        """The folder."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names."""
-        ...
-
-    @property
-    def kind(self) -> Kind:
-        """Of all the files."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +103,7 @@ class ClassFiles:
         return tuple(found)
 
 
-def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
+def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> ClassFiles:
     """List the images or audio of a folder with a sub-folder for each class, by the rules at the top of this file.
 
     Args:
@@ -160,7 +141,7 @@ def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassF
     return found
 
 
-def check_kind(part: Part, train: Part) -> None:
+def check_kind(part: ClassFiles, train: ClassFiles) -> None:
     """Refuse a part that is not of the kind of its training part."""
     if part.kind != train.kind:
         both = f"{train.kind} in {train.root.name}/ and {part.kind} in {part.root.name}/"
@@ -190,13 +171,13 @@ def unused(root: Path, used: Sequence[str]) -> tuple[str, ...]:
     return (f"{what} {'are' if len(left) > 1 else 'is'} left out: {_some(left)}.",) if left else ()
 
 
-def warn_of_left_out(root: Path, used: Mapping[str, Part]) -> None:
+def warn_of_left_out(root: Path, used: Mapping[str, ClassFiles]) -> None:
     """Name in warnings what is left out, of the parts by their names that are used of a folder, or of ``""``: itself."""
     beside = () if "" in used else unused(root, tuple(used))
     for note in beside:
         warnings.warn(f"'{root}': {note}", stacklevel=2)
     for part in used.values():
-        for note in part.notes() if isinstance(part, ClassFiles) else ():
+        for note in part.notes():
             warnings.warn(f"'{part.root}': {note}", stacklevel=2)
 
 

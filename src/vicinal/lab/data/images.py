@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, decoding
-from vicinal.lab.data.class_folder import ClassFiles, Part
+from vicinal.lab.data.class_folder import ClassFiles
 from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import DATASETS, data_dir
@@ -26,7 +26,7 @@ _WNID = re.compile(r"n\d{8}")
 _BATCH = 256  # images at a time
 
 
-def scan(folder: str | os.PathLike[str], *, train: Part | None = None) -> ClassFiles:
+def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> ClassFiles:
     """List the images of a folder with a sub-folder for each class: `class_folders.scan`, audio refused."""
     files = class_folder.scan(folder, train=train)
     if files.kind != "images":
@@ -120,9 +120,9 @@ def load(source: Source, *, size: int, keep: float = 1.0, threads: int | None = 
         The set, in the order of `source`.
 
     """
-    images = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
+    held = torch.empty(len(source), 3, size, size, dtype=torch.uint8)
     done = 0
     for images, _ in evaluation_batches(source, batch=_BATCH, size=size, keep=keep, threads=threads):
-        images[done : done + len(images)] = images
+        held[done : done + len(images)] = images
         done += len(images)
-    return ImageDataset(images, source.labels, source.classes, source.name)
+    return ImageDataset(held, source.labels, source.classes, source.name)

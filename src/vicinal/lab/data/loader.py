@@ -32,7 +32,7 @@ Choose = Callable[[int, Key | None, int, int], Crop]  # the crop for (row, key o
 
 
 class Source(Protocol):
-    """Encoded images with labels: `class_folders.ClassFiles` or `shards.Shards`."""
+    """Encoded images with labels: `class_folder.ClassFiles`."""
 
     @property
     def labels(self) -> Tensor:

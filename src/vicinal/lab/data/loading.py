@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import cifar, class_folder, images, loader, shards, speech_commands, synthetic
+from vicinal.lab.data import cifar, class_folder, images, loader, speech_commands, synthetic
 from vicinal.lab.data.augment import CropFlip
-from vicinal.lab.data.class_folder import TRAIN, VAL, ClassFiles
+from vicinal.lab.data.class_folder import TRAIN, VAL
 from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.loader import Reader, Source
@@ -316,15 +316,15 @@ def _in_memory(
 
 
 def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
-    """Read a folder of classes (`class_folders`), or one of tar shards; or one with such train/ and val/ inside.
+    """Read a folder of classes (`class_folder`), or one with such train/ and val/ inside.
 
     It is trained on train/ and tested on val/; other parts are left out and named. Without parts, a fifth of each class
     is the test set, and a fifth is left for choices; audio of known speakers are parted by them.
     """
     parts = class_folder.parts(folder)
     if {TRAIN, VAL} <= set(parts):
-        whole = _scan(folder / TRAIN, None)
-        train, test = whole, _scan(folder / VAL, whole)
+        train = class_folder.scan(folder / TRAIN)
+        test = class_folder.scan(folder / VAL, train=train)
         class_folder.warn_of_left_out(folder, {TRAIN: train, VAL: test})
     elif parts:
         found = f"'{folder}' holds {' and '.join(parts)}, but no {VAL} to test on"
@@ -332,14 +332,12 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
             f"{found}: give one that name, or give '{folder / TRAIN}', of which a fifth is then the test set"
         )
     else:
-        whole = _scan(folder, None)
+        whole = class_folder.scan(folder)
         class_folder.warn_of_left_out(folder, {"": whole})
-        by_speaker = (
-            speech_commands.speaker_parts(whole) if isinstance(whole, ClassFiles) and whole.kind == "audio" else None
-        )
+        by_speaker = speech_commands.speaker_parts(whole) if whole.kind == "audio" else None
         rows = split_labels(whole.labels, whole.classes, _SPLIT_SEED)
         train, test = by_speaker or (whole.take(torch.from_numpy(part)) for part in (rows.train, rows.test))
-    if isinstance(train, ClassFiles) and isinstance(test, ClassFiles) and train.kind == "audio":
+    if train.kind == "audio":
         _refuse_crop(recipe)
         features = (speech_commands.folder_features(part, progress=_say) for part in (train, test))
         first, second = (
@@ -347,16 +345,6 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
         )
         return first, second
     return _images(train, test, recipe)
-
-
-def _scan(folder: Path, train: ClassFiles | shards.Shards | None) -> ClassFiles | shards.Shards:
-    """List a part, which must fit the training part."""
-    if not shards.are_in(folder):
-        return class_folder.scan(folder, train=train)
-    found = shards.scan(folder, classes=None if train is None else train.classes)
-    if train is not None:
-        class_folder.check_kind(found, train)
-    return found
 
 
 def _say(done: int, total: int) -> None:
