@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from vicinal.lab import cli
 from vicinal.lab.data import download
 from vicinal.lab.data.download import DATASETS, PublishedDataset, fetch
 from vicinal.lab.errors import UserError
@@ -36,7 +38,7 @@ def member(name: str, content: bytes = b"x", **fields: object) -> Member:
     return info, content
 
 
-def tar(*members: Member, mode: str = "w:gz") -> bytes:
+def tar(*members: Member, mode: Any = "w:gz") -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as archive:
         for info, content in members:
@@ -58,7 +60,7 @@ class Request(BaseHTTPRequestHandler):
         steps = self.server.steps
         (steps.pop(0) if len(steps) > 1 else steps[0])(self)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def answer(self, code: int, body: bytes, **headers: str) -> None:
@@ -78,7 +80,7 @@ class Server(ThreadingHTTPServer):
         self.steps: list[Step] = []
         self.asked: list[str] = []
 
-    def handle_error(self, *_: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         pass  # a client that has gone away
 
     @property
@@ -258,6 +260,18 @@ def test_the_table() -> None:
         UserError, match="'mnist' is not one of the published datasets: choose one of cifar10, cifar10-"
     ):
         fetch("mnist", "anywhere")
+
+
+@pytest.mark.usefixtures("dataset")
+def test_the_command_downloads_and_unpacks(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(download.DATA_DIR_ENV, str(tmp_path))
+    server.steps = [whole()]
+    assert cli.main(["data", "fetch", "set"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'set'}\n"
+    assert cli.main(["data", "verify", "set"]) == 0
+    assert capsys.readouterr().out.startswith("The set: all of a.bin, b.bin are there")
 
 
 # ---- unpacking

@@ -58,56 +58,58 @@ class PublishedDataset:
     manual: str = ""
 
 
-_RESEARCH = "no license is stated; the publisher asks to be cited"
-
-
 def _cifar(
     classes: int, version: str, size: int, md5: str, folder: str, files: Mapping[str, int | None]
 ) -> PublishedDataset:
     archive = f"cifar-{classes}-{version}.tar.gz"
     return PublishedDataset(
-        title=f"CIFAR-{classes}{' (python version)' if version == 'python' else ''}",
-        url=f"https://www.cs.toronto.edu/~kriz/{archive}",
+        title=f"CIFAR-{classes} (python version)" if version == "python" else f"CIFAR-{classes}",
         archive=archive,
+        folder=folder,
+        license="no license is stated; the publisher asks to be cited",
+        url=f"https://www.cs.toronto.edu/~kriz/{archive}",
         size=size,
         checksum=f"md5:{md5}",
-        folder=folder,
-        license=_RESEARCH,
         files=files,
     )
 
 
 def _speech(version: str, size: int | None, sha256: str) -> PublishedDataset:
-    archive = f"speech_commands_v{version}.tar.gz"
+    folder = f"speech_commands_v{version}"
     return PublishedDataset(
         title=f"Speech Commands v{version}",
-        url=f"https://storage.googleapis.com/download.tensorflow.org/data/{archive}",
-        archive=archive,
-        size=size,
-        checksum=f"sha256:{sha256}",  # as TensorFlow Datasets and torchaudio have it
-        folder=f"speech_commands_v{version}",
-        inside=False,
+        archive=f"{folder}.tar.gz",
+        folder=folder,
         license="CC BY 4.0",
-        files={"validation_list.txt": None, "testing_list.txt": None},
+        url=f"https://storage.googleapis.com/download.tensorflow.org/data/{folder}.tar.gz",
+        size=size,
+        checksum=f"sha256:{sha256}",  # of TensorFlow Datasets and torchaudio
+        inside=False,
+        files=dict.fromkeys(("validation_list.txt", "testing_list.txt")),
     )
 
 
-_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-
-_BINARY = {f"{name}.bin": 30_730_000 for name in _BATCHES}
+_TEN = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_TEN_BINARY = {f"{name}.bin": 30_730_000 for name in _TEN}
+_HUNDRED_BINARY = {"train.bin": 153_700_000, "test.bin": 30_740_000}
 
 DATASETS: dict[str, PublishedDataset] = {
-    "cifar10": _cifar(10, "binary", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin", _BINARY),
+    "cifar10": _cifar(
+        10, "binary", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin", _TEN_BINARY
+    ),
     "cifar10-python": _cifar(
-        10, "python", 170_498_071, "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py", dict.fromkeys(_BATCHES)
+        10, "python", 170_498_071, "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py", dict.fromkeys(_TEN)
     ),
     "cifar100": _cifar(
-        *(100, "binary", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary"),
-        {"train.bin": 153_700_000, "test.bin": 30_740_000},
+        100, "binary", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary", _HUNDRED_BINARY
     ),
     "cifar100-python": _cifar(
-        *(100, "python", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85", "cifar-100-python"),
-        dict.fromkeys(("train", "test")),
+        100,
+        "python",
+        169_001_437,
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        "cifar-100-python",
+        {"train": None, "test": None},
     ),
     "speech-commands-v1": _speech("0.01", None, "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d"),
     "speech-commands-v2": _speech(
@@ -131,13 +133,8 @@ DATASETS: dict[str, PublishedDataset] = {
 def data_dir(root: str | os.PathLike[str] | None, title: str, what: str) -> Path:
     """Return the data folder: `root`, else that of the environment variable ``VICINAL_DATA``.
 
-    Args:
-        root: a folder, or None.
-        title: of the dataset, for the sentence.
-        what: what to put into the folder, for the sentence.
-
     Raises:
-        UserError: if neither is given.
+        UserError: if neither is given; it names the dataset (`title`) and what to put into the folder (`what`).
 
     """
     given = root if root is not None else os.environ.get(DATA_DIR_ENV)
@@ -286,7 +283,8 @@ class _Bar:
 def extract(archive: Path, into: Path, *, inside: bool = False) -> None:
     """Unpack a tar archive into a new folder that appears whole or not at all.
 
-    What would lead out of the folder (an absolute name, ``..``, a link, a device) is refused by `tarfile.data_filter`.
+    Names and links that lead out of the folder, and devices, are refused by `tarfile.data_filter`; a leading ``/`` is
+    dropped.
 
     Args:
         archive: a .tar file, compressed or not.
