@@ -16,7 +16,7 @@ from PIL import Image
 
 from bench import timing
 from vicinal.keyed import Key
-from vicinal.lab.data import decoding
+from vicinal.lab.data.transforms import Crop, decode, random_resized_crop
 
 SIZE = 224
 MEAN, STD = (torch.tensor(t).view(3, 1, 1) for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -33,8 +33,8 @@ def synthetic_photograph() -> bytes:
     return buffer.getvalue()
 
 
-def crop_of(row: int, height: int, width: int) -> decoding.Crop:
-    return decoding.random_crop(height, width, Key(0, 0, 0, row).generator())
+def crop_of(row: int, height: int, width: int) -> Crop:
+    return random_resized_crop(height, width, Key(0, 0, 0, row).generator())
 
 
 def usual(row: int, content: bytes) -> torch.Tensor:
@@ -44,7 +44,7 @@ def usual(row: int, content: bytes) -> torch.Tensor:
     crop = crop_of(row, image.height, image.width)
     image = image.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
     image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    if crop.mirrored:
+    if crop.flipped:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
@@ -54,7 +54,7 @@ def ways(images: list[bytes]) -> timing.Candidates:
 
     def ours() -> None:
         for row, content in enumerate(images):
-            decoding.decode(content, lambda height, width, row=row: crop_of(row, height, width), batch[row])
+            batch[row] = decode(content, lambda height, width, row=row: crop_of(row, height, width), SIZE)
 
     def normalized() -> torch.Tensor:
         return torch.stack([usual(*image).float().div(255).sub_(MEAN).div_(STD) for image in enumerate(images)])
@@ -62,7 +62,7 @@ def ways(images: list[bytes]) -> timing.Candidates:
     return {
         "Pillow, the usual way, bytes": lambda: torch.stack([usual(*image) for image in enumerate(images)]),
         "Pillow, the usual way, normalized": normalized,
-        f"vicinal, {decoding.decoder()}": ours,
+        "vicinal": ours,
     }
 
 

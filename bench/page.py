@@ -52,7 +52,7 @@ SECTIONS = {  # in the order of the page: heading, and what the tables do not sa
         "In four runs of this command the fleet in two processes was 13 to 16 times as fast as the plain loop, and it was "
         "the plain loop that varied (82 to 101 ms per run).",
     ),
-    "decode": ("Reading images", "On one core, with and without simplejpeg and OpenCV."),
+    "decode": ("Reading images", "On one core, by Pillow."),
     "loop": (
         "Whole training on images",
         "The loop of `vicinal train` next to the paper's reference recipe, on the same model.",

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from vicinal.keyed import Key
-from vicinal.lab.data import class_folder, decoding, loader
+from vicinal.lab.data import class_folder, loader
 from vicinal.lab.data.loader import Reader
+from vicinal.lab.data.transforms import Crop, central_crop, choose_central, choose_resized, decode, random_resized_crop
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 
@@ -32,35 +33,34 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> class_folder.ClassFiles:
     return class_folder.scan(root)
 
 
-def alone(files: class_folder.ClassFiles, row: int, crop: decoding.Crop, size: int) -> torch.Tensor:
-    out = np.zeros((size, size, 3), dtype=np.uint8)
-    decoding.decode(files.read(row), lambda height, width: crop, out)
-    return torch.from_numpy(out).permute(2, 0, 1)
+def alone(files: class_folder.ClassFiles, row: int, crop: Crop, size: int) -> torch.Tensor:
+    pixels = decode(files.read(row), lambda height, width: crop, size)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
 def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.ClassFiles) -> None:
     rows, key = torch.tensor([36, 0, 7, 7, 20, 3, 11, 35, 2, 1, 9]), Key(3, 5, 1, 2**31, 9)
-    x = Reader(files, 24, loader.resized).batch(rows, key)
+    x = Reader(files, 24, choose_resized).batch(rows, key)
     assert (x.shape, x.dtype) == ((11, 3, 24, 24), torch.uint8)
     assert x.is_contiguous(memory_format=torch.channels_last)
     for row, image in zip(rows.tolist(), x, strict=True):
         width, height = Image.open(io.BytesIO(files.read(row))).size
         # of (seed, step, row): not of the rank, the worker or the place in the batch
-        crop = decoding.random_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, Stream.CROP).generator())
+        crop = random_resized_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, Stream.CROP).generator())
         assert torch.equal(image, alone(files, row, crop, 24))
-    plain = Reader(files, 24, loader.resized).batch(rows[:2], None)
-    assert torch.equal(plain[0], alone(files, 36, decoding.central_crop(76, 14, 224 / 256), 24))
+    plain = Reader(files, 24, choose_resized).batch(rows[:2], None)
+    assert torch.equal(plain[0], alone(files, 36, central_crop(76, 14, 224 / 256), 24))
     assert torch.equal(
-        Reader(files, 24, loader.whole).batch(rows[:1], key)[0], alone(files, 36, decoding.central_crop(76, 14, 1), 24)
+        Reader(files, 24, choose_central).batch(rows[:1], key)[0], alone(files, 36, central_crop(76, 14, 1), 24)
     )
 
 
 def test_threads_ranks_and_what_was_expected_change_nothing(files: class_folder.ClassFiles) -> None:
     order = [(rows, Key(0, 0, 0, step)) for step, rows in enumerate(torch.randperm(37, generator=g(1)).split(5))]
-    plain = Reader(files, 16, loader.resized, threads=1)
+    plain = Reader(files, 16, choose_resized, threads=1)
     expected = [plain.batch(*batch) for batch in order]
     for threads in (1, 3):
-        reader = Reader(files, 16, loader.resized, threads=threads)
+        reader = Reader(files, 16, choose_resized, threads=threads)
         reader.expect(order)
         assert all(torch.equal(reader.batch(*batch), x) for batch, x in zip(order, expected, strict=True))
         reader.expect(order)
@@ -74,7 +74,7 @@ def test_threads_ranks_and_what_was_expected_change_nothing(files: class_folder.
     for world in (2, 3):
         for (rows, key), x in zip(order, expected, strict=True):
             shares = [
-                Reader(files, 16, loader.resized, threads=1).batch(share, key._replace(rank=rank))
+                Reader(files, 16, choose_resized, threads=1).batch(share, key._replace(rank=rank))
                 for rank, share in enumerate(rows.tensor_split(world))
             ]
             assert torch.equal(torch.cat(shares), x)
@@ -111,7 +111,7 @@ class Slow:
 def test_the_next_batches_are_read_while_one_is_used(files: class_folder.ClassFiles) -> None:
     source = Slow(files)
     order = [(rows, None) for rows in torch.arange(36).split(6)]
-    reader = Reader(source, 8, loader.whole, threads=2)
+    reader = Reader(source, 8, choose_central, threads=2)
     reader.expect(order)
     assert source.read_rows == []  # nothing before the first is asked for
     reader.batch(*order[0])
@@ -135,7 +135,7 @@ def test_a_broken_image_is_named_and_the_first_of_them(files: class_folder.Class
         (tmp_path / broken).write_bytes(b"\xff\xd8 no picture")
     rows = torch.arange(37)
     for threads in (1, 4):
-        reader = Reader(copy, 8, loader.resized, threads=threads)
+        reader = Reader(copy, 8, choose_resized, threads=threads)
         reader.expect([(rows[:10], None), (rows[10:], None)])
         assert reader.batch(rows[:10], None).shape == (10, 3, 8, 8)
         with pytest.raises(UserError, match=r"a/12\.jpg' is not an image that can be read \(.*\): replace or remove"):
@@ -149,7 +149,7 @@ def test_threads_end_with_their_reader(files: class_folder.ClassFiles) -> None:
     def reading() -> int:
         return sum(thread.name.startswith("images") for thread in set(threading.enumerate()) - others)
 
-    reader = Reader(files, 8, loader.whole, threads=3)
+    reader = Reader(files, 8, choose_central, threads=3)
     reader.expect([(rows, None) for rows in torch.arange(37).split(8)])
     reader.batch(torch.arange(8), None)
     assert reading() > 0

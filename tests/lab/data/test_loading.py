@@ -15,9 +15,9 @@ from PIL import Image
 from vicinal.keyed import Key
 from vicinal.lab import cli
 from vicinal.lab.data import class_folder, images, loader, loading, speech_commands
-from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.loading import InMemoryDataset, StreamingDataset
 from vicinal.lab.data.splits import split_labels
+from vicinal.lab.data.transforms import CropFlip, choose_resized
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes
@@ -100,7 +100,7 @@ def test_goyals_crops_come_from_the_images_themselves(image_folder: Path) -> Non
     train, test = loading.load(recipe(image_folder, crop="random_resized_crop"))
     files = class_folder.scan(image_folder / "train")
     x, y = train.batch(ROWS, KEY)
-    pixels = loader.Reader(files, 16, loader.resized).batch(ROWS, KEY)
+    pixels = loader.Reader(files, 16, choose_resized).batch(ROWS, KEY)
     mean, std = (np.array(t)[:, None, None] for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     expected = (pixels.numpy().astype(np.float64) / 255 - mean) / std
     np.testing.assert_allclose(x.numpy(), expected, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from vicinal import Mixup
 from vicinal.keyed import Key
 from vicinal.lab.data import loading
-from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.training import loop, recipes, stacked_mlp
 from vicinal.lab.training.distributed import Processes
 

@@ -21,8 +21,8 @@ from PIL import Image
 import vicinal as v
 from vicinal.lab import atomic, models, parse
 from vicinal.lab.data import loading
-from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream

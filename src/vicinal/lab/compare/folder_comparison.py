@@ -32,11 +32,11 @@ from vicinal.lab.compare.results import (
     Scores,
 )
 from vicinal.lab.compare.settings import FolderSettings
-from vicinal.lab.data.augment import CropFlip
 from vicinal.lab.data.collection import FolderDataset
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
+from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import simple

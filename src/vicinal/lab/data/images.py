@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import class_folder, decoding
+from vicinal.lab.data import class_folder
 from vicinal.lab.data.class_folder import ClassFiles
 from vicinal.lab.data.dataset import ImageDataset
-from vicinal.lab.data.decoding import Crop
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.data.loader import Reader, Source
+from vicinal.lab.data.transforms import Crop, central_crop
 from vicinal.lab.errors import UserError
 
 _WNID = re.compile(r"n\d{8}")
@@ -96,7 +96,7 @@ def evaluation_batches(
         raise ValueError(f"keep must be in (0, 1], got {keep}")
 
     def choose(row: int, key: Key | None, height: int, width: int) -> Crop:
-        return decoding.central_crop(height, width, keep)
+        return central_crop(height, width, keep)
 
     return _in_order(source, Reader(source, size, choose, threads=threads), batch)
 

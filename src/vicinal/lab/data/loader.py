@@ -11,7 +11,7 @@ import functools
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -19,16 +19,11 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import decoding
-from vicinal.lab.data.decoding import Crop, Pixels
+from vicinal.lab.data.transforms import ChooseCrop, Pixels, Unreadable, decode
 from vicinal.lab.errors import UserError
-from vicinal.lab.streams import Stream
 
-_KEEP = 224 / 256  # the center crop's share of the shorter side (He et al. 2016; the paper's section 3.1)
 _CHUNK = 8  # images a thread does in one go
 _AHEAD = 2  # batches that are being read while one is used
-
-Choose = Callable[[int, Key | None, int, int], Crop]  # the crop for (row, key of the batch, height, width)
 
 
 class Source(Protocol):
@@ -64,20 +59,6 @@ class Source(Protocol):
         ...
 
 
-def whole(row: int, key: Key | None, height: int, width: int) -> Crop:
-    """Choose the largest central square."""
-    return decoding.central_crop(height, width, 1.0)
-
-
-def resized(row: int, key: Key | None, height: int, width: int) -> Crop:
-    """Choose as Goyal et al.: `random_crop` keyed by (seed, step, row) in training; without a key, the center crop."""
-    if key is None:
-        return decoding.central_crop(height, width, _KEEP)
-    # neither the rank nor the place in the batch: the same image in the same step is cut the same way by any job
-    one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, Stream.CROP)
-    return decoding.random_crop(height, width, one.generator())
-
-
 class _Batch(NamedTuple):
     rows: Tensor
     key: Key | None
@@ -99,7 +80,7 @@ class Reader:
     """
 
     def __init__(
-        self, source: Source, size: int, choose: Choose, *, threads: int | None = None, pin: bool = False
+        self, source: Source, size: int, choose: ChooseCrop, *, threads: int | None = None, pin: bool = False
     ) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
@@ -151,7 +132,6 @@ class Reader:
             self._waiting.append(self._start(*following))
 
     def _start(self, rows: Tensor, key: Key | None) -> _Batch:
-        decoding.decoder()  # chosen once, before the threads
         images = torch.empty(
             (len(rows), 3, self._size, self._size),
             dtype=torch.uint8,
@@ -173,12 +153,12 @@ class Reader:
         self._waiting.clear()
 
 
-def _fill(source: Source, rows: list[int], key: Key | None, choose: Choose, pixels: Pixels) -> None:
+def _fill(source: Source, rows: list[int], key: Key | None, choose: ChooseCrop, pixels: Pixels) -> None:
     for row, out in zip(rows, pixels, strict=True):
         content = source.read(row)
         try:
-            decoding.decode(content, functools.partial(choose, row, key), out)
-        except decoding.Unreadable as e:
+            out[:] = decode(content, functools.partial(choose, row, key), len(out))
+        except Unreadable as e:
             found = f"{source.where(row)} is not an image that can be read ({e})"
             raise UserError(f"{found}: replace or remove it") from e
 

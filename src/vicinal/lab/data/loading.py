@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import cifar, class_folder, images, loader, speech_commands, synthetic
-from vicinal.lab.data.augment import CropFlip
+from vicinal.lab.data import cifar, class_folder, images, speech_commands, synthetic
 from vicinal.lab.data.class_folder import TRAIN, VAL
 from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.data.splits import split_labels
+from vicinal.lab.data.transforms import ChooseCrop, CropFlip, choose_central, choose_resized
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
@@ -121,7 +121,7 @@ class StreamingDataset:
     source: Source
     labels: Tensor
     size: int
-    choose: loader.Choose
+    choose: ChooseCrop
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: CropFlip | None = None
@@ -357,9 +357,9 @@ def _images(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
     size = recipe.image_size
     if recipe.crop == "random_resized_crop":
         mean, std = _IMAGENET
-        augment, choose = None, loader.resized
+        augment, choose = None, choose_resized
     else:
-        augment, choose = CropFlip(size // 8, fill="reflect"), loader.whole
+        augment, choose = CropFlip(size // 8, fill="reflect"), choose_central
         if (len(train) + len(test)) * 3 * size**2 <= _IN_MEMORY:
             held = images.load(train, size=size)
             mean, std = colors(held.images[_some(len(held), min(len(held), _SAMPLE))])

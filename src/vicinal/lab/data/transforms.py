@@ -1,0 +1,258 @@
+"""Crops of images: random resized crops of files while they are decoded, random crops of batches of small images.
+
+Images become RGB of 8 bits; transparency, further frames and the orientation that the camera noted are ignored.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vicinal.keyed import Key
+from vicinal.lab.streams import Stream
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of Pillow's: none that starts another program
+_EVALUATION_CROP = 224 / 256  # share of the shorter side (He et al. 2016; the paper's section 3.1)
+
+FILLS = ("zero", "reflect")
+
+Pixels = NDArray[np.uint8]
+
+
+# -- crops of files ----------------------------------------------------------------------------------------------------
+
+
+class Crop(NamedTuple):
+    """A rectangle of an image, in pixels, and whether it is flipped left to right."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flipped: bool
+
+
+ChooseCrop = Callable[[int, Key | None, int, int], Crop]  # from row, key of the batch, height and width
+
+
+def random_resized_crop(height: int, width: int, generator: np.random.Generator) -> Crop:
+    """Draw a crop as in Goyal et al. 2017: 8 to 100 % of the area, 3:4 to 4:3 in shape.
+
+    Area uniform, the logarithm of width / height uniform, place uniform. What does not fit is drawn again, ten times in
+    all; then it is the largest central rectangle of such a shape. Half of all crops are flipped.
+
+    Args:
+        height: of the image.
+        width: of the image.
+        generator: 41 numbers are drawn from it.
+
+    Example:
+        >>> from vicinal import Key
+        >>> random_resized_crop(375, 500, Key(0, 0, 0, 0).generator())
+        Crop(top=26, left=214, height=140, width=121, flipped=False)
+
+    """
+    tries = generator.random((10, 4))
+    flipped = bool(generator.random() < 0.5)
+    for area, shape, down, right in tries.tolist():
+        pixels = height * width * (0.08 + 0.92 * area)
+        ratio = math.exp(math.log(3 / 4) + shape * math.log(16 / 9))
+        h, w = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+        if 0 < h <= height and 0 < w <= width:
+            return Crop(int(down * (height - h + 1)), int(right * (width - w + 1)), h, w, flipped)
+    h = min(height, max(1, round(width / (3 / 4))))
+    w = min(width, max(1, round(height * (4 / 3))))
+    return Crop((height - h) // 2, (width - w) // 2, h, w, flipped)
+
+
+def central_crop(height: int, width: int, share: float = 1.0) -> Crop:
+    """Return the central square whose side is a share of the shorter side.
+
+    Example:
+        >>> central_crop(375, 500, 224 / 256)
+        Crop(top=23, left=86, height=328, width=328, flipped=False)
+
+    """
+    side = max(1, round(share * min(height, width)))
+    return Crop((height - side) // 2, (width - side) // 2, side, side, False)
+
+
+def choose_central(row: int, key: Key | None, height: int, width: int) -> Crop:
+    """Choose the largest central square."""
+    return central_crop(height, width)
+
+
+def choose_resized(row: int, key: Key | None, height: int, width: int) -> Crop:
+    """Choose a `random_resized_crop` keyed by (seed, step, row); without a key, the center crop of evaluation."""
+    if key is None:
+        return central_crop(height, width, _EVALUATION_CROP)
+    # neither the rank nor the place in the batch: the same image in the same step is cut the same way by any job
+    one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, Stream.CROP)
+    return random_resized_crop(height, width, one.generator())
+
+
+class Unreadable(Exception):
+    """The bytes are not those of an image that is read here."""
+
+
+def decode(content: bytes, choose: Callable[[int, int], Crop], size: int) -> Pixels:
+    """Decode an image and scale a crop of it.
+
+    Args:
+        content: the bytes of the file.
+        choose: returns the crop for (height, width); a pure function.
+        size: height and width of the result.
+
+    Returns:
+        RGB, uint8 [size, size, 3].
+
+    Raises:
+        Unreadable: if that is not possible.
+
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            width, height = image.size
+            crop = choose(height, width)
+            factor = _reduction(crop, size)
+            if image.format == "JPEG" and factor > 1:
+                image.draft("RGB", (width // factor, height // factor))
+            if image.size != (-(-width // factor), -(-height // factor)):
+                factor = 1
+            if image.mode[0] in "IF":
+                raise Unreadable("it has more than 8 bits per color")
+            # a palette with transparency warns unless it goes this way
+            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+    except Unreadable:
+        raise
+    except Exception as e:  # decoders raise all sorts: OSError, SyntaxError, struct.error, ...
+        raise Unreadable(f"{e}" or type(e).__name__) from e
+    left, top, right, bottom = crop.left, crop.top, crop.left + crop.width, crop.top + crop.height
+    box = (left / factor, top / factor, right / factor, bottom / factor)
+    small = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
+    return np.asarray(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flipped else small)
+
+
+def _reduction(crop: Crop, size: int) -> int:
+    """Return 1, 2, 4 or 8: how much smaller a JPEG file can be decoded with the crop still at least `size`."""
+    return next((k for k in (8, 4, 2) if min(crop.height, crop.width) >= k * size), 1)
+
+
+# -- crops of batches in memory ----------------------------------------------------------------------------------------
+
+
+class Shifts(NamedTuple):
+    """What was drawn for a batch of n images.
+
+    Args:
+        top: int64 [n], where the crop begins in the padded image.
+        left: likewise.
+        flip: bool [n], whether the crop is then flipped left to right.
+
+    """
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """Pad each side, cut the old size out at random, flip at random: the CIFAR augmentation.
+
+    A batch is one gather: where each pixel comes from is computed first, on whatever device the images are on.
+
+    Args:
+        pad: pixels added to each side; 0 for no crop.
+        flip: whether half of the images are flipped left to right.
+        fill: "zero" for black borders, "reflect" for the image mirrored at its border (the edge itself is not
+            repeated, so that `pad` must be smaller than the image).
+
+    Example:
+        >>> from vicinal import Key
+        >>> images = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
+        >>> CropFlip(pad=1)(images, Key(0, 0, 0, 0)).shape
+        torch.Size([1, 1, 3, 3])
+
+    """
+
+    pad: int = 4
+    flip: bool = True
+    fill: str = "zero"
+
+    def __post_init__(self) -> None:
+        if self.pad < 0:
+            raise ValueError(f"pad must be at least 0, got {self.pad}")
+        if self.fill not in FILLS:
+            raise ValueError(f"fill must be one of {', '.join(FILLS)}, got {self.fill!r}")
+
+    def __call__(self, images: Tensor, key: Key) -> Tensor:
+        """Draw and apply."""
+        return self.apply(images, self.draw(len(images), key))
+
+    def draw(self, n: int, key: Key) -> Shifts:
+        """Draw for n images: a pure function of the key, whose `stream` plays no part."""
+        generator = key._replace(stream=Stream.AUGMENT).generator()
+        top, left = generator.integers(0, 2 * self.pad + 1, size=(2, n))
+        flip = generator.random(n) < (0.5 if self.flip else 0.0)
+        return Shifts(torch.from_numpy(top), torch.from_numpy(left), torch.from_numpy(flip))
+
+    def apply(self, images: Tensor, shifts: Shifts) -> Tensor:
+        """Crop and flip as drawn.
+
+        Args:
+            images: uint8 (or any dtype) [n, c, h, w] on any device; not changed.
+            shifts: of n images.
+
+        Returns:
+            The same dtype, shape and device; channels_last if `images` is.
+
+        Raises:
+            ValueError: if the shapes do not fit.
+
+        """
+        n = len(shifts.top)
+        if images.ndim != 4 or len(images) != n:
+            raise ValueError(f"images must be [{n}, c, h, w] as the shifts, got {list(images.shape)}")
+        if self.fill == "reflect" and self.pad >= min(images.shape[2:]):
+            raise ValueError(f"a reflected border of {self.pad} needs larger images than {list(images.shape[2:])}")
+        height, width = images.shape[2:]
+        top, left, flip = (drawn.to(images.device)[:, None] for drawn in shifts)
+        rows = top + torch.arange(height, device=images.device)  # in the padded image, as are the columns
+        columns = left + torch.arange(width, device=images.device)
+        columns = torch.where(flip, columns.flip(1), columns)
+        if self.fill == "zero":
+            images = F.pad(images, (self.pad,) * 4)
+        else:
+            rows, columns = _mirror(rows - self.pad, height), _mirror(columns - self.pad, width)
+        return _gather(images, rows, columns)
+
+
+def _mirror(position: Tensor, size: int) -> Tensor:
+    """Bring positions from -size < position < 2 size - 1 into the image."""
+    position = position.abs()
+    return torch.where(position < size, position, 2 * (size - 1) - position)
+
+
+def _gather(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the pixels at rows [n, height] and columns [n, width] of each image."""
+    n, c = images.shape[:2]
+    h, w = rows.shape[1], columns.shape[1]
+    position = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).view(n, h * w)
+    if images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous():
+        # the channels of a pixel lie together: move them at once
+        pixels = images.permute(0, 2, 3, 1).flatten(1, 2)  # [n, pixels of an image, c]
+        first = torch.arange(n, device=images.device)[:, None] * pixels.shape[1]
+        moved = pixels.flatten(0, 1).index_select(0, (position + first).flatten())
+        return moved.view(n, h, w, c).permute(0, 3, 1, 2)
+    return images.flatten(2).gather(2, position[:, None].expand(n, c, h * w)).view(n, c, h, w)
