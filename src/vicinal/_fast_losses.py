@@ -9,27 +9,28 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from vicinal.target import MixedTarget
+from vicinal._mixed_target import MixedTarget
 
 MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own operations (results/bench/README.md)
 
 
 def applies(input: Any, target: Any) -> bool:
     """Check that the mean loss is `mean`: float32 logits of few classes, a plan's own shares, no ignored id."""
-    if not isinstance(target, MixedTarget) or torch.compiler.is_compiling() or target.slopes is None:
+    if not isinstance(target, MixedTarget) or torch.compiler.is_compiling():
         return False
     if target.smoothing or not isinstance(input, Tensor) or input.dtype != torch.float32 or not input.is_cpu:
         return False
     shape, ids = input.shape, target.ids.shape
     # of one class index per row PyTorch's own loss is computed, to the last bit
     fits = len(shape) == 2 == len(ids) and shape[0] == ids[1] and shape[1] < MANY_CLASSES and ids[0] > 1
-    return fits and int(target.ids.min()) >= 0
+    return fits and target.slopes is not None and int(target.ids.min()) >= 0
 
 
 def mean(logits: Tensor, target: MixedTarget) -> Tensor:
     """Return the mean over rows of sum_k w_k * CE(logits, ids_k), as one product."""
-    assert target.slopes is not None
-    return torch.dot(logits.log_softmax(1).gather(1, target.ids.T).view(-1), target.slopes)
+    slopes = target.slopes
+    assert slopes is not None  # as `applies` found
+    return torch.dot(logits.log_softmax(1).gather(1, target.ids.T).view(-1), slopes)
 
 
 def is_fused(logits: Tensor) -> bool:
