@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal import _fast_losses as fast
+from vicinal._mixed_target import MixedTarget, both
 from vicinal._shapes import spread, unsqueeze_like
-from vicinal.target import MixedTarget, both
 
 _REDUCTIONS = ("none", "mean", "sum")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal import _refusals
-
-if TYPE_CHECKING:
-    from vicinal.target import MixedTarget
+from vicinal._tensor_like import TensorLike
 
 # methods of Tensor that put entries elsewhere and look at none of them
 _MOVES = (
@@ -34,7 +32,7 @@ def spread(weight: Tensor, ids: Tensor) -> Tensor:
     return unsqueeze_like(weight, ids).expand_as(ids)
 
 
-def apply(y: MixedTarget, move: Callable[[Tensor], Any]) -> Any:
+def apply(y: Any, move: Callable[[Tensor], Any]) -> Any:
     """Apply a shape operation, which takes a tensor like the plain target; return a target, or a tuple of them."""
     ids = [move(part) for part in y.ids.unbind()]
     weight = [move(part) for part in spread(y.weight, y.ids).unbind()]
@@ -47,9 +45,7 @@ def apply(y: MixedTarget, move: Callable[[Tensor], Any]) -> Any:
     return tuple(_target(y, i, w, None if rows is None else r) for i, w, r in parts)
 
 
-def _target(
-    y: MixedTarget, ids: Sequence[Tensor], weight: Sequence[Tensor], rows: Sequence[Tensor] | None
-) -> MixedTarget:
+def _target(y: Any, ids: Sequence[Tensor], weight: Sequence[Tensor], rows: Sequence[Tensor] | None) -> Any:
     return y._with(torch.stack(list(ids)), compact(weight), None if rows is None else compact(rows))
 
 
@@ -67,9 +63,10 @@ def compact(values: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(values))
 
 
-def join(function: Callable[..., Tensor], targets: Sequence[Any], args: Any, kwargs: Any) -> MixedTarget:
+def join(function: Callable[..., Tensor], targets: Sequence[Any], args: Any, kwargs: Any) -> Any:
     """Join targets by torch.cat, torch.stack or the like; those with fewer class indices get some of share 0."""
-    joined = [_as_target(y) for y in targets]
+    kind = next(type(y) for y in targets if isinstance(y, TensorLike))
+    joined = [_as_target(y, kind) for y in targets]
     smoothing = {y.smoothing for y in joined}
     if len(smoothing) > 1:
         raise ValueError(
@@ -89,7 +86,7 @@ def join(function: Callable[..., Tensor], targets: Sequence[Any], args: Any, kwa
     return joined[0]._with(together, torch.stack([function(parts, *args, **kwargs) for parts in weight]), None)
 
 
-def pad(y: MixedTarget, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> MixedTarget:
+def pad(y: Any, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     """Pad the class indices as `F.pad` does; what is added is wholly `value`, an ignored index as a rule."""
     if mode != "constant":
         _refusals.refuse(f"F.pad in mode {mode!r}")
@@ -100,16 +97,14 @@ def pad(y: MixedTarget, pads: Sequence[int], mode: str = "constant", value: floa
     return y._with(ids, torch.stack(weight), None)
 
 
-def _as_target(y: Any) -> MixedTarget:
+def _as_target(y: Any, kind: Any) -> Any:
     """Take plain class indices for a target of which every entry is wholly its own."""
-    from vicinal.target import MixedTarget
-
-    if isinstance(y, MixedTarget):
+    if isinstance(y, TensorLike):
         return y
     if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         found = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(f"a MixedTarget joins others and integer class indices, not {found}")
-    return MixedTarget(y.long()[None], torch.ones(1, *y.shape, device=y.device))
+    return kind(y.long()[None], torch.ones(1, *y.shape, device=y.device))
 
 
 def _padded(values: Tensor, k: int, fill: int | None = None) -> Tensor:
@@ -119,7 +114,7 @@ def _padded(values: Tensor, k: int, fill: int | None = None) -> Tensor:
 
 
 def _method(name: str) -> Callable[..., Any]:
-    def move(self: MixedTarget, *args: Any, **kwargs: Any) -> Any:
+    def move(self: Any, *args: Any, **kwargs: Any) -> Any:
         _refusals.refuse_metrics(name)
         if any(isinstance(arg, torch.dtype) for arg in (*args, *kwargs.values())):
             _refusals.refuse(f"conversion by {name}")
@@ -134,14 +129,10 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
     name = getattr(function, "__name__", str(function))
 
     def move(*args: Any, **kwargs: Any) -> Any:
-        from vicinal.target import MixedTarget
-
         _refusals.refuse_metrics(name)
         if not args and "input" in kwargs:
             args = (kwargs.pop("input"),)
-        if not isinstance(args[0], MixedTarget) or any(
-            isinstance(a, MixedTarget) for a in (*args[1:], *kwargs.values())
-        ):
+        if not isinstance(args[0], TensorLike) or any(isinstance(a, TensorLike) for a in (*args[1:], *kwargs.values())):
             _refusals.refuse(name)
         return apply(args[0], lambda part: function(part, *args[1:], **kwargs))
 
@@ -152,7 +143,7 @@ def _transposed(name: str) -> property:
     return property(lambda self: apply(self, lambda part: getattr(part, name)), doc=f"Transpose as `Tensor.{name}`.")
 
 
-def install(cls: type[MixedTarget]) -> None:
+def install(cls: Any) -> None:
     """Add the shape methods to the class, and those of PyTorch's functions to its rules."""
     for name in ("T", "mT"):
         setattr(cls, name, _transposed(name))

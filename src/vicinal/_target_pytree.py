@@ -10,8 +10,8 @@ from torch import Tensor
 from torch._functorch import pyfunctorch
 from torch.utils import _pytree as pytree
 
+from vicinal._mixed_target import MixedTarget
 from vicinal._shapes import unsqueeze_like
-from vicinal.target import MixedTarget
 
 
 def _leaves(y: MixedTarget) -> tuple[list[Any], float]:

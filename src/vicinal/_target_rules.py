@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal import _refusals, _shapes
-from vicinal.target import MixedTarget
+from vicinal._mixed_target import MixedTarget
 
 _ATTRIBUTES = (
     "is_cuda is_cpu is_meta is_mps is_xpu is_sparse is_sparse_csr is_quantized is_nested is_mkldnn layout itemsize"
