@@ -31,7 +31,7 @@ class Noise:
         if not x.is_floating_point():
             raise TypeError(f"Gaussian noise needs floating-point inputs, got {x.dtype}: convert with .float() first")
         key = self.key
-        while leaf >= _LEAVES:  # a key names so many parts
+        while leaf >= _LEAVES:  # one key has room for this many parts
             key, leaf = key.fold(_LEAVES), leaf - _LEAVES
         standard = key.fold(leaf).generator().standard_normal(tuple(x.shape), dtype="float32")
         return torch.from_numpy(standard).to(device=x.device, dtype=x.dtype).mul_(self.sigma)

@@ -31,7 +31,7 @@ from vicinal.weighting import Weighting
 
 X = TypeVar("X")
 
-_AHEAD, _AHEAD_ROWS = 32, 1024  # plans drawn together, for batches of at most so many rows
+_AHEAD, _AHEAD_ROWS = 32, 1024  # plans drawn together, for batches of at most this many rows
 _MIXED_AGAIN = (
     "these labels were mixed by this vicinity already, with the inputs of the call before: what belongs to the same rows "
     "goes into one call, mixup((features, embeddings), y)"
