@@ -1,6 +1,15 @@
-"""Drawn data: the two rings of the paper's figure 1b, and small sets that stand in for published ones in quick runs."""
+"""Synthetic data: rings of the paper's figure 1b, small stand-ins for published datasets, and families of toy tables.
+
+On the tables of a family, interpolation between examples becomes wrong by one parameter: every family starts where a
+mixed example lies where its label says and ends where it does not; `blobs` never gets wrong, it only gets hard. Classes
+are balanced to within one row, and where a family has a rule, the class of every row is what the rule says of its place:
+there is no label noise.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,8 +18,13 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data.dataset import ImageDataset
-from vicinal.lab.data.table import Table
+from vicinal.lab.data.table import Numbers, Table, Texts, assemble
 from vicinal.lab.streams import Stream
+
+Ids = NDArray[np.int64]
+
+
+# -- stand-ins ---------------------------------------------------------------------------------------------------------
 
 INNER, OUTER = 256, 102  # points, counted in the paper's figure
 RATIO, SPREAD = 0.30, 0.05  # radius of the inner ring, and sd of the radii, in radii of the outer one
@@ -54,12 +68,12 @@ def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDat
     """Draw images uint8 [n, 3, side, side]: a class is a color, under noise."""
     generator = _generator(seed)
     labels = np.arange(n) % classes
-    colors = np.random.Generator(np.random.Philox(Stream.SYNTHETIC)).uniform(
-        0, 255, (classes, 3, 1, 1)
-    )  # of every seed
+    same_for_every_seed = np.random.Generator(np.random.Philox(Stream.SYNTHETIC))
+    colors = same_for_every_seed.uniform(0, 255, (classes, 3, 1, 1))
     noisy = colors[labels] + generator.normal(0, 40, (n, 3, side, side))
     names = tuple(f"color {i}" for i in range(classes))
-    return ImageDataset(_bytes(noisy), torch.from_numpy(labels), names, "synthetic images")
+    pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    return ImageDataset(torch.from_numpy(pixels), torch.from_numpy(labels), names, "synthetic images")
 
 
 def audio(n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -76,5 +90,209 @@ def _generator(seed: int) -> np.random.Generator:
     return Key(seed, 0, 0, 0, Stream.SYNTHETIC).generator()
 
 
-def _bytes(values: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+# -- families of toy tables --------------------------------------------------------------------------------------------
+
+_BLOB_INPUTS = 10
+_BETWEEN_SD = 0.3  # of the classes of `between`, whose outer two lie 2 apart
+_ARM = 0.8  # share of the way to the next arm of the spiral that an arm takes
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of tables.
+
+    Args:
+        name: one word.
+        title: what it is.
+        parameter: what is swept, in words.
+        values: from harmless to wrong.
+        classes: how many.
+        draw: from a generator, the class of each row [n] and the parameter, inputs float64 [n, p].
+        rule: from inputs and the parameter, the class of each row, int64 [n]; None where classes overlap.
+
+    """
+
+    name: str
+    title: str
+    parameter: str
+    values: tuple[float, ...]
+    classes: int
+    draw: Callable[[np.random.Generator, Ids, float], Numbers]
+    rule: Callable[[Numbers, float], Ids] | None
+
+    def table(self, value: float, rows: int, seed: int) -> Table:
+        """Draw a table: a pure function of its arguments.
+
+        Args:
+            value: of the parameter.
+            rows: how many; each class has rows / classes of them, rounded up or down.
+            seed: 0 <= seed < 2**64.
+
+        Returns:
+            A checked table for classification, rows in random order, named as "rings 0.5".
+
+        """
+        generator = Key(seed, 0, 0, 0, Stream.TOY).generator()
+        y = generator.permutation(np.arange(rows) % self.classes)
+        x = self.draw(generator, y, value)
+        columns: dict[str, Numbers | Texts] = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])}
+        columns["class"] = [str(label) for label in y]
+        return assemble(columns, "class", name=f"{self.name} {value:g}", source=f"toy: {self.title}")
+
+
+def _polar(radius: Numbers, angle: Numbers) -> Numbers:
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+def _radius_angle(x: Numbers) -> tuple[Numbers, Numbers]:
+    """Return radius and angle in [0, 2 pi)."""
+    return np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0]) % (2 * np.pi)
+
+
+def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Numbers | float, n: int) -> Numbers:
+    """Draw radii so that points are uniform over the area of a ring."""
+    return np.sqrt(generator.uniform(np.square(low), np.square(high), n))
+
+
+# -- a disk and a ring about it, as in the paper's figure 1b -----------------------------------------------------------
+
+
+def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    n = len(y)
+    inner = _area_radius(generator, 0.0, 1.0, n)
+    outer = _area_radius(generator, 1.2, 1.8, n)
+    angle = 2 * np.pi * generator.uniform(0, 1, n)
+    return _polar(np.where(y == 0, inner, outer), np.where(y == 0, angle, value * angle))
+
+
+def _rule_rings(x: Numbers, value: float) -> Ids:
+    return (_radius_angle(x)[0] > 1.1).astype(np.int64)
+
+
+# -- two spirals -------------------------------------------------------------------------------------------------------
+
+
+def _draw_spirals(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    radius = _area_radius(generator, 0.2, 1.0, len(y))
+    off = generator.uniform(-_ARM * np.pi / 2, _ARM * np.pi / 2, len(y))
+    return _polar(radius, 2 * np.pi * value * radius + np.pi * y + off)
+
+
+def _rule_spirals(x: Numbers, value: float) -> Ids:
+    radius, angle = _radius_angle(x)
+    return (np.cos(angle - 2 * np.pi * value * radius) < 0).astype(np.int64)
+
+
+# -- a checkerboard ----------------------------------------------------------------------------------------------------
+
+
+def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    cells = int(value)
+    columns, lines = np.divmod(np.arange(cells * cells), cells)
+    corners = np.empty((len(y), 2))
+    for label in (0, 1):
+        mine = np.flatnonzero((columns + lines) % 2 == label)
+        chosen = mine[generator.integers(len(mine), size=int((y == label).sum()))]
+        corners[y == label] = np.stack([columns[chosen], lines[chosen]], axis=1)
+    return (corners + generator.uniform(0, 1, corners.shape)) / cells
+
+
+def _rule_checkerboard(x: Numbers, value: float) -> Ids:
+    return np.floor(x * int(value)).astype(np.int64).sum(axis=1) % 2
+
+
+# -- a class between two others ----------------------------------------------------------------------------------------
+
+
+def _between_centers(value: float) -> Numbers:
+    """Return the centers [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
+    return np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
+
+
+def _draw_between(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    return _between_centers(value)[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
+
+
+# -- two rings cut into sectors, classes alternating along and across ------------------------------------------------------
+
+
+def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    n, sectors = len(y), int(value)
+    ring = generator.integers(2, size=n)
+    # sectors of even number have the class of their ring's number
+    sector = 2 * generator.integers(sectors // 2, size=n) + (y + ring) % 2
+    radius = _area_radius(generator, np.where(ring == 0, 0.4, 1.0), np.where(ring == 0, 1.0, 1.36), n)
+    return _polar(radius, 2 * np.pi * (sector + generator.uniform(0, 1, n)) / sectors)
+
+
+def _rule_sectors(x: Numbers, value: float) -> Ids:
+    radius, angle = _radius_angle(x)
+    sector = np.floor(angle / (2 * np.pi) * int(value)).astype(np.int64)
+    return (sector + (radius > 1.0)) % 2
+
+
+# -- Gaussian blobs: the harmless family -------------------------------------------------------------------------------
+
+
+def _draw_blobs(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    centers = np.zeros((3, _BLOB_INPUTS))
+    centers[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
+    return centers[y] + value * generator.standard_normal((len(y), _BLOB_INPUTS))
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="rings",
+        title="a disk and a ring about it",
+        parameter="share of the circle that the ring closes",
+        values=(0.1, 0.25, 0.4, 0.6, 0.8, 1.0),
+        classes=2,
+        draw=_draw_rings,
+        rule=_rule_rings,
+    ),
+    Family(
+        name="spirals",
+        title="two spirals",
+        parameter="turns of each spiral",
+        values=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
+        classes=2,
+        draw=_draw_spirals,
+        rule=_rule_spirals,
+    ),
+    Family(
+        name="checkerboard",
+        title="a checkerboard",
+        parameter="cells along each side",
+        values=(2, 3, 4, 5, 6, 8),
+        classes=2,
+        draw=_draw_checkerboard,
+        rule=_rule_checkerboard,
+    ),
+    Family(
+        name="between",
+        title="a class between two others",
+        parameter="height above the middle of the two",
+        values=(2.0, 1.0, 0.6, 0.4, 0.2, 0.0),
+        classes=3,
+        draw=_draw_between,
+        rule=None,
+    ),
+    Family(
+        name="sectors",
+        title="XOR rings: two rings cut into alternating sectors",
+        parameter="sectors of each ring",
+        values=(2, 4, 6, 8, 10, 12),
+        classes=2,
+        draw=_draw_sectors,
+        rule=_rule_sectors,
+    ),
+    Family(
+        name="blobs",
+        title=f"three Gaussian blobs in {_BLOB_INPUTS} dimensions",
+        parameter="standard deviation of each blob, centers 2 apart",
+        values=(0.1, 0.3, 0.5, 0.75, 1.0, 1.5),
+        classes=3,
+        draw=_draw_blobs,
+        rule=None,
+    ),
+)

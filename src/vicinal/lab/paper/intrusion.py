@@ -22,8 +22,8 @@ import numpy as np
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import atomic, intrusion, statistics
+from vicinal.lab.data import synthetic
 from vicinal.lab.data import table as tables
-from vicinal.lab.data import toy
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
@@ -175,7 +175,7 @@ class IntrusionStudy(Study):
         at = SCALES[scale]
         toys = [
             Job(_toy_name(family, value), partial(_toy_job, at, family, value))
-            for family in toy.FAMILIES
+            for family in synthetic.FAMILIES
             for value in _values(family, at)
         ]
         return toys + [Job(_table_name(name), partial(_real_job, at, name), ready=_is_there(name)) for name in at.real]
@@ -185,7 +185,7 @@ class IntrusionStudy(Study):
         at = SCALES[scale]
         sets = [
             (_toy_name(family, value), f"{family.name} {value:g}", "")
-            for family in toy.FAMILIES
+            for family in synthetic.FAMILIES
             for value in _values(family, at)
         ]
         absent = f"its files are not in the folder that {DATA_DIR_ENV} names"
@@ -198,7 +198,7 @@ class IntrusionStudy(Study):
 
         drawn = {}
         sets = summarize(done)
-        for family in toy.FAMILIES:
+        for family in synthetic.FAMILIES:
             mine = [one for one in sets if one["family"] == family.name]
             if mine:
                 drawn[folder / f"intrusion-{family.name}.svg"] = figures.family_figure(family, mine)
@@ -225,12 +225,12 @@ def _rows(name: str, result: dict[str, Any] | None, note: str) -> list[Row]:
     ]
 
 
-def _values(family: toy.Family, at: IntrusionScale) -> list[float]:
+def _values(family: synthetic.Family, at: IntrusionScale) -> list[float]:
     last = len(family.values) - 1
     return [family.values[round(i * last / (at.values - 1))] for i in range(at.values)]
 
 
-def _toy_name(family: toy.Family, value: float) -> str:
+def _toy_name(family: synthetic.Family, value: float) -> str:
     return f"{family.name}-{value:g}"
 
 
@@ -247,7 +247,7 @@ def _is_there(name: str) -> bool:
 # -- a job -------------------------------------------------------------------------------------------------------------
 
 
-def _toy_job(at: IntrusionScale, family: toy.Family, value: float, folder: Path) -> dict[str, Any]:
+def _toy_job(at: IntrusionScale, family: synthetic.Family, value: float, folder: Path) -> dict[str, Any]:
     rows = TOY_TRAIN + TOY_VALIDATION + TOY_TEST
     seen = family.table(value, TOY_ROWS, at.seeds)
     about = {"set": seen.name, "kind": "toy", "family": family.name, "value": value, "test_share": 0.0}

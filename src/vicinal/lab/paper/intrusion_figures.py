@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from vicinal.lab import drawing
-from vicinal.lab.data.toy import Family
+from vicinal.lab.data.synthetic import Family
 from vicinal.lab.drawing import FAINT, INK, MIX, MUTED, OTHER, PAPER, RULE, WIDTH
 
 LIGHT = {
