@@ -17,12 +17,14 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.paper import gan as study_file
 from vicinal.lab.paper.gan import METHODS, SETS, GanStudy
 from vicinal.lab.paper.gans import training
-from vicinal.lab.paper.gans.methods import Method, Mixed, MixedBatches, Plain, Smoothed, cross_entropy
-from vicinal.lab.paper.gans.modes import Found, Modes, grid, ring
-from vicinal.lab.paper.gans.training import Gan, Settings, train
+from vicinal.lab.paper.gans.methods import BatchMixupGan, GanMethod, MixupGan, PlainGan, SmoothedGan, cross_entropy
+from vicinal.lab.paper.gans.modes import Coverage, Modes, grid, ring
+from vicinal.lab.paper.gans.training import Gan, GanSettings, train
 from vicinal.lab.training import checkpoint
 
-SMALL = Settings(ring(), Mixed(0.2), seed=3, iterations=4, snapshots=(2, 4), batch=8, hidden=(6, 6), samples=50)
+SMALL = GanSettings(
+    ring(), MixupGan(0.2), seed=3, iterations=4, snapshots=(2, 4), batch_size=8, hidden=(6, 6), samples=50
+)
 
 
 def draws(step: int = 0) -> np.random.Generator:
@@ -58,8 +60,8 @@ def test_cross_entropy_is_the_formula_and_stays_finite():
     assert float(cross_entropy(torch.tensor([[1000.0]]), 0.0)) == 1000.0
 
 
-@pytest.mark.parametrize(("method", "real_label"), [(Plain(), 1.0), (Smoothed(0.1), 0.9)])
-def test_unmixed_losses_are_the_formula(method: Method, real_label: float):
+@pytest.mark.parametrize(("method", "real_label"), [(PlainGan(), 1.0), (SmoothedGan(0.1), 0.9)])
+def test_unmixed_losses_are_the_formula(method: GanMethod, real_label: float):
     real, fake = points(7, 1), points(7, 2)
     plain = 0.0
     for (a, b), (c, d) in zip(real.tolist(), fake.tolist(), strict=True):
@@ -69,18 +71,18 @@ def test_unmixed_losses_are_the_formula(method: Method, real_label: float):
 
 def test_mixed_loss_is_the_papers_formula():
     real, fake = points(9, 1), points(9, 2)
-    method = Mixed(0.2)
+    method = MixupGan(0.2)
     shares = draws().beta(0.2, 0.2, 9)
     plain = 0.0
     for lam, (a, b), (c, d) in zip(shares, real.tolist(), fake.tolist(), strict=True):
         plain += plain_cross_entropy(logit(lam * a + (1 - lam) * c, lam * b + (1 - lam) * d), lam) / 9
     assert len(set(shares)) == 9  # one for each example
     assert float(method.loss(discriminator, real, fake, draws())) == pytest.approx(plain, rel=1e-12)
-    assert float(method.payoff(discriminator, real, fake, draws())) == pytest.approx(plain, rel=1e-12)
+    assert float(method.generator_objective(discriminator, real, fake, draws())) == pytest.approx(plain, rel=1e-12)
 
 
 def test_mixed_batches_is_the_authors_demo():
-    n, method = 5, MixedBatches(0.3)
+    n, method = 5, BatchMixupGan(0.3)
     real, fake = points(2 * n, 1), points(2 * n, 2)
     generator = draws()
     order, shares = generator.permutation(2 * n), generator.uniform(0, 0.3, (2 * n, 1))[:, 0]
@@ -98,8 +100,8 @@ def test_mixed_batches_is_the_authors_demo():
 
 def test_mixed_batches_with_no_share_is_half_the_plain_loss_of_the_second_batch():
     real, fake = points(10, 1), points(10, 2)
-    plain = Plain().loss(discriminator, real[5:], fake[5:], draws())
-    assert float(MixedBatches(0.0).loss(discriminator, real, fake, draws())) == pytest.approx(
+    plain = PlainGan().loss(discriminator, real[5:], fake[5:], draws())
+    assert float(BatchMixupGan(0.0).loss(discriminator, real, fake, draws())) == pytest.approx(
         float(plain) / 2, rel=1e-13
     )
 
@@ -117,20 +119,22 @@ class Share:
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_mixing_at_its_ends_is_one_term_of_the_plain_loss(share: float):
     real, fake = points(6, 1), points(6, 2)
-    ours = Mixed(0.2).loss(discriminator, real, fake, Share(share))  # pyright: ignore[reportArgumentType]
+    ours = MixupGan(0.2).loss(discriminator, real, fake, Share(share))  # pyright: ignore[reportArgumentType]
     assert torch.equal(ours, cross_entropy(discriminator(real if share else fake), share))
 
 
-@pytest.mark.parametrize("method", [Plain(), Smoothed(), MixedBatches(), Mixed(both=False)], ids=repr)
-def test_the_generator_plays_the_plain_game_unless_the_formula_mixes_it(method: Method):
+@pytest.mark.parametrize("method", [PlainGan(), SmoothedGan(), BatchMixupGan(), MixupGan(both=False)], ids=repr)
+def test_the_generator_plays_the_plain_game_unless_the_formula_mixes_it(method: GanMethod):
     fake = points(6, 2)
     plain = sum(plain_cross_entropy(logit(a, b), 0.0) for a, b in fake.tolist()) / 6
-    assert float(method.payoff(discriminator, points(6, 1), fake, draws())) == pytest.approx(plain, rel=1e-13)
+    assert float(method.generator_objective(discriminator, points(6, 1), fake, draws())) == pytest.approx(
+        plain, rel=1e-13
+    )
 
 
 def test_the_generators_gradient_goes_through_the_mixing():
     real, fake = points(4, 1), points(4, 2).requires_grad_()
-    Mixed(0.2).payoff(discriminator, real, fake, draws()).backward()
+    MixupGan(0.2).generator_objective(discriminator, real, fake, draws()).backward()
     shares = draws().beta(0.2, 0.2, 4)
     assert fake.grad is not None
     for i, lam in enumerate(shares):
@@ -159,14 +163,14 @@ def test_the_sets_are_those_of_the_demo():
 def test_the_data_are_found_whole(modes: Modes):
     n = 40_000
     x = torch.from_numpy(modes.draw(draws(), n))
-    found = modes.found(x, 3)
+    found = modes.coverage(x, 3)
     expected = 1 - math.exp(-4.5)
     assert found.modes == len(modes.centers)
     assert abs(found.share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
     nearest = torch.cdist(x, torch.tensor(modes.centers, dtype=torch.float64)).argmin(1).bincount()
     fair = n / len(modes.centers)
     assert bool((nearest.double().sub(fair).abs() < 5 * math.sqrt(fair)).all())
-    assert bool(modes.inside(x).all())
+    assert bool(modes.in_window(x).all())
 
 
 def test_modes_are_counted_from_a_tenth_of_their_fair_share_on():
@@ -175,39 +179,39 @@ def test_modes_are_counted_from_a_tenth_of_their_fair_share_on():
     rows = torch.cat(
         [centers[0].repeat(10, 1), centers[1].repeat(9, 1), centers[2].repeat(281, 1), torch.zeros(500, 2)]
     )
-    assert modes.found(rows, 3) == Found(modes=2, share=300 / 800)
+    assert modes.coverage(rows, 3) == Coverage(modes=2, share=300 / 800)
 
 
 def test_the_radius_is_a_circle_in_standard_deviations():
     modes = Modes("one", ((0.0, 0.0),), std=0.1)
     rows = torch.tensor([[0.29, 0.0], [0.0, 0.31], [0.22, 0.22], [0.2, 0.2]], dtype=torch.float64)
-    assert modes.found(rows, 3).share == 0.5
-    assert modes.found(rows, 3.2).share == 1.0
+    assert modes.coverage(rows, 3).share == 0.5
+    assert modes.coverage(rows, 3.2).share == 1.0
 
 
 def test_what_is_not_finite_is_nowhere():
     rows = torch.tensor([[0.0, 1.0], [math.nan, 1.0], [math.inf, 0.0], [-math.inf, math.nan]])
-    assert ring().found(rows, 3) == Found(modes=1, share=0.25)
-    assert ring().inside(rows).tolist() == [True, False, False, False]
+    assert ring().coverage(rows, 3) == Coverage(modes=1, share=0.25)
+    assert ring().in_window(rows).tolist() == [True, False, False, False]
 
 
 def test_the_window_is_the_data_and_a_quarter():
     rows = torch.tensor([[1.27, 0.0], [0.0, -1.29], [1.27, -1.27]])
-    assert ring().inside(rows).tolist() == [True, False, True]
+    assert ring().in_window(rows).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(("modes", "deviations"), [(ring(), 10), (grid(), 10), (grid(), 3)])
 def test_the_share_of_evenly_spread_points(modes: Modes, deviations: int):
     n = 100_000
     spread = torch.from_numpy(draws().uniform(-modes.window, modes.window, (n, 2)))
-    share = modes.even_share(deviations)
-    assert abs(modes.found(spread, deviations).share - share) < 4 * math.sqrt(share / n)
+    share = modes.uniform_baseline(deviations)
+    assert abs(modes.coverage(spread, deviations).share - share) < 4 * math.sqrt(share / n)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def plain_training(settings: Settings, loss: Callable, payoff: Callable) -> tuple[nn.Module, nn.Module]:
+def plain_training(settings: GanSettings, loss: Callable, generator_objective: Callable) -> tuple[nn.Module, nn.Module]:
     """Train as anybody would: PyTorch's modules, its plain Adam, and gradients to everything."""
     d, g = (
         nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, out)).double()
@@ -230,7 +234,7 @@ def plain_training(settings: Settings, loss: Callable, payoff: Callable) -> tupl
             fake = g(torch.from_numpy(generator.standard_normal((n, 2))))
             adam_d.zero_grad()
             adam_g.zero_grad()
-            (loss if steps_d else lambda *a: -payoff(*a))(d, real, fake, generator).backward()
+            (loss if steps_d else lambda *a: -generator_objective(*a))(d, real, fake, generator).backward()
             (adam_d if steps_d else adam_g).step()
     return d, g
 
@@ -247,13 +251,13 @@ def mixed(d, real, fake, generator) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("method", "loss", "payoff"),
-    [(Plain(), unmixed, unmixed), (Mixed(0.2), mixed, mixed), (Mixed(0.2, both=False), mixed, unmixed)],
+    ("method", "loss", "generator_objective"),
+    [(PlainGan(), unmixed, unmixed), (MixupGan(0.2), mixed, mixed), (MixupGan(0.2, both=False), mixed, unmixed)],
     ids=lambda value: value.__name__ if callable(value) else repr(value),
 )
-def test_training_is_the_plain_loop(method: Method, loss: Callable, payoff: Callable):
+def test_training_is_the_plain_loop(method: GanMethod, loss: Callable, generator_objective: Callable):
     settings = replace(SMALL, method=method, iterations=8)
-    d, g = plain_training(settings, loss, payoff)
+    d, g = plain_training(settings, loss, generator_objective)
     ours = Gan(settings, torch.float64)
     before = [p.detach().clone() for p in (*ours.d.parameters(), *ours.g.parameters())]
     for _ in range(8):
@@ -273,7 +277,7 @@ def test_a_run_is_a_function_of_its_settings():
 
 
 def test_methods_of_one_seed_begin_alike_and_seeds_do_not():
-    one, other, third = (Gan(s) for s in (SMALL, replace(SMALL, method=Plain()), replace(SMALL, seed=4)))
+    one, other, third = (Gan(s) for s in (SMALL, replace(SMALL, method=PlainGan()), replace(SMALL, seed=4)))
     assert torch.equal(one.sample(), other.sample())
     assert not torch.equal(one.sample(), third.sample())
     assert not torch.equal(one.d.layers[0].weight, one.g.layers[0].weight)
@@ -308,7 +312,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
     gan = Gan(SMALL)
     state = {"settings": repr(replace(SMALL, seed=9)), "gan": gan.state_dict(), "snapshots": {}}
     checkpoint.save(tmp_path, 1, state)
-    with pytest.raises(UserError, match=r"another run \(Settings\(.*seed=9"):
+    with pytest.raises(UserError, match=r"another run \(GanSettings\(.*seed=9"):
         train(SMALL, tmp_path)
 
 
@@ -324,11 +328,11 @@ def test_the_discriminator_takes_five_steps_before_the_generator_takes_one(monke
 
 
 def test_the_defaults_are_the_papers():
-    settings = Settings(grid(), Plain(), 0)
-    assert (settings.iterations, settings.batch, settings.hidden) == (20_000, 128, (512, 512, 512))
+    settings = GanSettings(grid(), PlainGan(), 0)
+    assert (settings.iterations, settings.batch_size, settings.hidden) == (20_000, 128, (512, 512, 512))
     assert (settings.noise, settings.discriminator_steps, settings.learning_rate) == (2, 5, 1e-3)
     assert {10, 100, 1000, 10_000, 20_000} < set(settings.snapshots)
-    assert Mixed().alpha == MixedBatches().bound == 0.2
+    assert MixupGan().alpha == BatchMixupGan().bound == 0.2
     adam = Gan(replace(settings, hidden=(2,)))._adam_g.defaults
     assert (adam["lr"], adam["betas"], adam["eps"], adam["weight_decay"]) == (1e-3, (0.9, 0.999), 1e-8, 0)
 
@@ -343,7 +347,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return {job.name: job.run(folder) for job in GanStudy().jobs("smoke")}
 
 
-def test_the_smoke_size_runs_and_measures_all(smoke: dict):
+def test_the_smoke_scale_runs_and_measures_all(smoke: dict):
     assert len(smoke) == len(METHODS) * len(SETS)
     for result in smoke.values():
         assert result["iterations"] == [10, 20]
@@ -392,13 +396,14 @@ def test_a_job_trains_what_its_name_says(tmp_path: Path, monkeypatch: pytest.Mon
     job = next(job for job in GanStudy().jobs("paper") if job.name == "ring-mixup-formula-7")
     job.run(tmp_path)
     snapshots = (10, 100, 1000, 4000, 10_000, 20_000)
-    assert seen == [(Settings(ring(), Mixed(0.2), 7, snapshots=snapshots), tmp_path)]  # else the paper's
+    assert seen == [(GanSettings(ring(), MixupGan(0.2), 7, snapshots=snapshots), tmp_path)]  # else the paper's
 
 
-def test_the_paper_is_not_scaled_down_and_other_sizes_say_what_is():
-    assert list(GanStudy().deviations("paper")) == []
-    assert "128 units, not 512" in GanStudy().deviations("small")[0]
-    assert "4,000 iterations" in GanStudy().deviations("small")[1]
+def test_the_paper_is_not_scaled_down_and_other_scales_say_what_is():
+    assert study_file.SCALES["paper"].deviations == ()
+    for at in (study_file.SCALES["smoke"], study_file.SCALES["small"]):
+        assert f"{at.width} units, not 512" in at.deviations[0]
+        assert f"{at.iterations:,} iterations" in at.deviations[1]
 
 
 @pytest.mark.parametrize("left_out", [None, "ring-mixup-demo-0"])
@@ -411,4 +416,4 @@ def test_the_figures_are_drawn_with_what_is_there(smoke: dict, tmp_path: Path, l
     missing = 0 if left_out is None else 2
     assert (text.count("<image"), text.count(">not run<")) == (panels - missing, missing)
     assert all(title in text for title in ("ERM", "mixup as in the author's demo"))
-    assert GanStudy().draw("smoke", {}, tmp_path) == []
+    assert not GanStudy().draw("smoke", {}, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,18 +16,19 @@ from scipy.stats import spearmanr
 
 from vicinal.lab import intrusion as measured
 from vicinal.lab.compare import diagnose
-from vicinal.lab.data import toy
+from vicinal.lab.data import synthetic
 from vicinal.lab.paper import intrusion, reproduce
+from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import agreement
 
 SMALL = Path(__file__).parents[3] / "results" / "reproduce" / "intrusion" / "small"
-FAMILIES = {family.name: family for family in toy.FAMILIES}
-POINTS = [(family, value) for family in toy.FAMILIES for value in family.values]
+FAMILIES = {family.name: family for family in synthetic.FAMILIES}
+POINTS = [(family, value) for family in synthetic.FAMILIES for value in family.values]
 NAMED = [f"{family.name}-{value:g}" for family, value in POINTS]
 
 
 @pytest.mark.parametrize(("family", "value"), POINTS, ids=NAMED)
-def test_classes_are_balanced_and_tables_a_function_of_the_seed(family: toy.Family, value: float):
+def test_classes_are_balanced_and_tables_a_function_of_the_seed(family: synthetic.Family, value: float):
     table = family.table(value, 101, 7)
     counts = Counter(table.target.tolist())
     assert len(counts) == family.classes
@@ -110,7 +112,14 @@ def result(
     n = len(erm)
 
     def method(test: list[float], validation: list[float]) -> dict[str, Any]:
-        return {"test_error": test, "validation_error": validation, "validation_nll": [1.0] * n}
+        nll = [1.0] * n
+        return {
+            "alpha": None,
+            "test_error": test,
+            "test_nll": nll,
+            "validation_error": validation,
+            "validation_nll": nll,
+        }
 
     return {
         "set": name,
@@ -118,6 +127,10 @@ def result(
         "family": name,
         "value": 1.0,
         "test_share": share,
+        "rows": 9,
+        "inputs": 2,
+        "classes": 2,
+        "steps": 38,
         "unmixed": [0.2, 0.1, 0.3],
         "indicator": {"1": {"conflict": [conflict, 0, 1], "third": [0.3, 0, 1], "distance": [0.4, 0, 1]}},
         "methods": {
@@ -190,18 +203,15 @@ def test_jobs_have_names_of_their_own_and_absent_tables_stay_in_the_table(monkey
     assert all(row.against is None or row.against in rows for row in rows.values())
 
 
-@pytest.mark.parametrize("size", ["smoke", "small", "paper"])
-def test_what_is_smaller_is_said(size: Any):
-    study = intrusion.IntrusionStudy()
-    assert (study.deviations(size) == ()) == (size == "paper")
-    assert study.requirements(size).minutes == intrusion.SCALES[size].minutes
+def test_what_is_smaller_is_said():
+    assert [bool(at.deviations) for at in intrusion.SCALES.values()] == [True, True, False]
 
 
 def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(intrusion.toy, "FAMILIES", (FAMILIES["rings"],))
-    monkeypatch.setitem(intrusion.SCALES, "smoke", intrusion.Scale(2, 1, 1, 2, ("iris",), 0.2))
+    monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
     study = intrusion.IntrusionStudy()
-    folder = reproduce.Folder(tmp_path, study, "smoke")
+    folder = JobFolder(tmp_path, study, "smoke")
     assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 2  # nothing is there
     done = dict(reproduce.run(folder, "the command", 1, lambda line: None))
     assert list(done) == ["rings-0.1", "rings-1", "table-iris"]
@@ -224,6 +234,13 @@ def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch:
         assert "var(--" not in path.read_text()
         assert "effect" in root.attrib["aria-label"].lower()
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["intrusion-all.svg", "intrusion-rings.svg"]
+
+
+def test_tables_whose_files_are_gone_are_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VICINAL_DATA", raising=False)
+    jobs = {job.name: job.ready for job in reproduce.find("intrusion").jobs("small")}
+    assert not jobs["table-abalone"]
+    assert jobs["table-wine"]
 
 
 # -- what was measured -------------------------------------------------------------------------------------------------

@@ -192,10 +192,10 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def linf_ball(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Return the lowest and the highest value of each pixel, both in [0, 255] and no farther than epsilon from x.
 
-    Not even by a rounding: where x + epsilon was rounded away from x, the number before it is taken.
+    Not even by a rounding: where the bound was rounded away from x, the number before it is taken.
     """
-    low, high = x - epsilon, x + epsilon
     exact = x.double()
+    low, high = (exact - epsilon).to(x.dtype), (exact + epsilon).to(x.dtype)
     low = torch.where(exact - low.double() > epsilon, torch.nextafter(low, x), low)
     high = torch.where(high.double() - exact > epsilon, torch.nextafter(high, x), high)
     return low.clamp(min=0.0), high.clamp(max=255.0)

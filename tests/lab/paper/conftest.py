@@ -1,0 +1,28 @@
+"""The smoke runs of the studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from studies import SmokeRun, quiet
+
+from vicinal.lab.paper import reproduce
+from vicinal.lab.paper.store import JobFolder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], SmokeRun]:
+    """`smoke("toy")`: a study at its smallest, run once, with its table."""
+    root = tmp_path_factory.mktemp("reproduce")
+    done: dict[str, SmokeRun] = {}
+
+    def run(name: str) -> SmokeRun:
+        if name not in done:
+            torch.set_num_threads(1)  # as in the workers; this may come before the fixture of every test
+            folder = JobFolder(root, reproduce.find(name), "smoke")
+            done[name] = folder, reproduce.conclude(folder, reproduce.run(folder, "the command", 1, quiet))
+        return done[name]
+
+    return run

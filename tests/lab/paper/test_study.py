@@ -1,0 +1,188 @@
+"""What every study owes, at every scale, and how its rows compare with the published ones."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from studies import SmokeRun
+
+from vicinal.lab.paper import reproduce, uci
+from vicinal.lab.paper.study import Published, Row, Scale, Study, agreement
+
+SCALES: tuple[Scale, ...] = ("smoke", "small", "paper")
+
+
+def test_studies_have_a_name_each() -> None:
+    names = [study.name for study in reproduce.STUDIES]
+    assert len(set(names)) == len(names) >= 9
+    assert all(re.fullmatch(r"[a-z][a-z-]*", name) for name in names)
+    assert [reproduce.find(name) for name in names] == list(reproduce.STUDIES)
+
+
+@pytest.mark.parametrize("study", reproduce.STUDIES, ids=lambda study: study.name)
+def test_a_study_says_what_it_is_and_needs(study: Study) -> None:
+    doc = type(study).__doc__ or ""
+    assert "Paper:" in doc
+    assert study.section
+    assert study.title
+    for scale in SCALES:
+        at = study.scales[scale]
+        assert at.minutes > 0
+        assert at.data
+        assert at.device
+        jobs = [job.name for job in study.jobs(scale)]
+        assert len(set(jobs)) == len(jobs) > 0
+        assert all(re.fullmatch(r"[A-Za-z0-9.-]+", job) for job in jobs)
+        rows = study.rows(scale, {})
+        assert len({row.name for row in rows}) == len(rows) > 0
+        assert all(row.values == () for row in rows)
+        assert {row.against for row in rows} - {None} <= {row.name for row in rows}
+    assert study.scales["smoke"].minutes < 0.5
+    assert not study.draw("small", {}, Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "recalled"),
+    [
+        ("imagenet", 15 + 12, 0),
+        ("cifar", 12, 0),
+        ("speech", 12, 0),
+        ("corrupted-labels", 48, 6),
+        ("ablation", 44, 40),
+        ("interpolation", 52, 0),
+    ],
+)
+def test_every_published_number_has_its_row_at_every_scale(name: str, rows: int, recalled: int) -> None:
+    tables = [
+        {row.name: row.published for row in reproduce.find(name).rows(scale, {}) if row.published is not None}
+        for scale in SCALES
+    ]
+    assert len(tables[0]) == rows
+    assert sum(not published.confirmed for published in tables[0].values()) == recalled
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_published_numbers_are_those_of_the_paper() -> None:
+    def number(study: str, row: str) -> float | None:
+        published = {r.name: r.published for r in reproduce.find(study).rows("paper", {})}[row]
+        return None if published is None else published.value
+
+    assert number("cifar", "CIFAR-10, PreAct ResNet-18, mixup, test error") == 4.2
+    assert number("cifar", "CIFAR-100, DenseNet-BC-190, ERM, test error") == 19.0
+    assert number("imagenet", "ResNet-101, 200 epochs, mixup alpha = 0.2, top-5 error") == 5.4
+    assert number("imagenet", "ResNeXt-101 64x4d, 100 epochs, ERM, top-1 error") == 20.4
+    assert number("speech", "LeNet, mixup alpha = 0.2, test error") == 11.3
+    assert number("corrupted-labels", "80% random, mixup, last test error") == 30.9
+    assert number("corrupted-labels", "20% random, ERM + dropout, on replaced labels") == 83.55
+    assert number("ablation", "mixup (AC + RP), weight decay 5e-4, median test error") == 4.68
+    assert number("interpolation", "ERM, misses at lambda = 0.50") == 16.54
+    table4 = {row.name: row.published for row in reproduce.find("uci").rows("paper", {})}
+    for name, (erm, mixup) in uci.PUBLISHED.items():
+        title = name.capitalize()
+        assert table4[f"{title}, ERM"] == Published(erm)
+        assert table4[f"{title}, mixup"] == Published(mixup)
+    assert uci.PUBLISHED["arrhythmia"] == (56.6, 46.3)
+
+
+def test_what_a_row_is_compared_with_is_the_row_without_mixing() -> None:
+    for row in reproduce.find("imagenet").rows("paper", {}):
+        if row.against is not None:
+            assert row.name.split(",")[0] == row.against.split(",")[0]
+            assert row.against.split(", ")[2] == "ERM"
+    table = {row.name: row.against for row in reproduce.find("imagenet").rows("paper", {})}
+    mixup = "ResNeXt-101 32x4d, 90 epochs, mixup alpha = 0.4, top-1 error"
+    assert table[mixup] == "ResNeXt-101 32x4d, 90 epochs, ERM, top-1 error"
+
+
+@pytest.mark.parametrize("study", reproduce.STUDIES, ids=lambda study: study.name)
+def test_the_quick_run_fills_every_row_and_draws_every_figure(study: Study, smoke: Callable[[str], SmokeRun]) -> None:
+    folder, rows = smoke(study.name)
+    assert all(row.values or "not run" in row.note for row in rows)
+    assert all(math.isfinite(value) for row in rows for value in row.values)
+    figures = {
+        "toy": 1,
+        "interpolation": 2,
+        "imagenet": 1,
+        "cifar": 1,
+        "speech": 1,
+        "corrupted-labels": 1,
+        "adversarial": 1,
+    }
+    figures |= {"uci": 1, "ablation": 2}
+    drawn = sorted(folder.path.glob("*.svg"))
+    if study.name in figures:
+        assert len(drawn) == figures[study.name]
+    for path in drawn:
+        text = path.read_text()
+        assert 'xmlns="http://www.w3.org/2000/svg"' in text
+        assert not re.search(r"\bnan\b", text)
+    table = json.loads((folder.path / "table.json").read_text())
+    assert [row["name"] for row in table["rows"]] == [row.name for row in rows]
+    assert {row["agreement"] for row in table["rows"]} == {""}  # of drawn data there is nothing to agree on
+
+
+def row(published: float | None, values: tuple[float, ...], against: str | None = None) -> Row:
+    return Row("mine", "error, %", None if published is None else Published(published), values, against)
+
+
+def test_the_interval_is_students() -> None:
+    # mean 2, sd 1, t with 2 degrees of freedom 4.302653, divided by the root of 3
+    own = row(None, (1.0, 2.0, 3.0)).interval
+    assert own is not None
+    assert own == pytest.approx((2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-6)
+    assert row(None, (1.0,)).interval is None
+
+
+def test_where_splits_of_one_table_overlap_the_interval_is_corrected() -> None:
+    # sd 1; Nadeau and Bengio: the root of 1 / 3 + 1 / 3 in place of that of 1 / 3
+    wide = replace(row(None, (1.0, 2.0, 3.0)), test_share=1 / 3).interval
+    assert wide is not None
+    assert wide == pytest.approx((2.0, 2 - 3.513102, 2 + 3.513102), abs=1e-5)
+    # the same differences, 1 with sd 0.2, t = 8.66: beyond luck for independent seeds alone
+    mine, other = row(4.0, (0.8, 1.0, 1.2), "ERM"), Row("ERM", "error, %", Published(3.0), (0.0, 0.0, 0.0))
+    assert agreement(mine, [mine, other]) == "direction only"
+    shared = replace(mine, test_share=2.0)
+    assert agreement(shared, [shared, other]) == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "expected"),
+    [
+        (row(5.0, ()), None, "not run"),
+        (row(None, (1.0, 2.0)), None, "nothing published"),
+        (row(4.4, (1.0, 2.0, 3.0)), None, "inside the interval"),
+        (row(5.5, (1.0, 2.0, 3.0)), None, "differs"),  # and nothing to compare with
+        (row(5.5, (1.0,)), None, "unclear"),
+        # ours 10 below the other, theirs 1 below
+        (row(90.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0)), "direction only"),
+        (row(92.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0)), "contradicts"),
+        (row(91.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0)), "unclear"),  # theirs are equal
+        (row(90.0, (10.0, 30.0, 20.0), "ERM"), (91.0, (20.0, 21.0, 22.0)), "unclear"),  # the difference may be luck
+        (row(90.0, (10.0, 11.0, 12.1), "ERM"), (91.0, (20.0, 21.0, 22.0, 0.0)), "direction only"),  # of the first three
+        (row(90.0, (10.0, 11.0, 12.1, 14.0), "ERM"), (91.0, (20.0, 21.0, 22.0)), "direction only"),
+        (row(90.0, (10.0, 11.0), "ERM"), (91.0, (20.0,)), "unclear"),
+        (row(90.0, (10.0,), "ERM"), (91.0, (20.0,)), "unclear"),  # one seed
+    ],
+)
+def test_agreement_by_hand(mine: Row, other: tuple[float, tuple[float, ...]] | None, expected: str) -> None:
+    table = [mine]
+    if other is not None:
+        table.append(Row("ERM", "error, %", Published(other[0]), other[1]))
+    assert agreement(mine, table) == expected
+
+
+def test_of_a_study_scaled_down_only_differences_are_compared() -> None:
+    erm = Row("ERM", "error, %", Published(4.4), (1.0, 2.0, 3.0))  # the published number lies inside, by chance
+    mixup = Row("mixup", "error, %", Published(4.0), (3.0, 4.1, 5.0), "ERM")
+    assert [agreement(row, [erm, mixup]) for row in (erm, mixup)] == ["inside the interval"] * 2
+    assert [agreement(row, [erm, mixup], full=False) for row in (erm, mixup)] == ["scaled down", "contradicts"]
+
+
+def test_what_is_run_in_full() -> None:
+    small = {study.name for study in reproduce.STUDIES if study.scales["small"].full}
+    assert small == {"uci"}
+    assert all(study.scales["paper"].full and not study.scales["smoke"].full for study in reproduce.STUDIES)
