@@ -24,6 +24,11 @@ def scaled(by: np.ndarray, number: int) -> float:
     return float(by.sum()) * number
 
 
+def mapped(array: np.ndarray, number: int) -> bool:
+    array[0] = number  # a worker's own copy
+    return isinstance(array, np.memmap)
+
+
 def fail(error: BaseException, number: int) -> int:
     if number == 2:
         raise error
@@ -68,6 +73,12 @@ def test_a_worker_that_dies_is_told() -> None:
     with pytest.raises(executor.WorkerDied, match="a worker process died"):
         list(executor.run(die, [1, 2, 3], processes=2))
     assert not multiprocessing.active_children()
+
+
+def test_arrays_of_the_work_are_mapped_by_all_workers() -> None:
+    array = np.zeros(100_000)
+    assert dict(executor.run(partial(mapped, array), [1, 2], processes=2)) == {1: True, 2: True}
+    assert array[0] == 0
 
 
 def test_nothing_to_run() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -68,21 +67,6 @@ def json_lines(path: Path) -> list[Any]:
         except ValueError:
             continue
     return values
-
-
-def without_nan(value: Any) -> Any:
-    """Return a nest of values with None in place of every number that is not finite, which JSON cannot hold.
-
-    Example:
-        >>> without_nan({"loss": [0.5, float("nan")]})
-        {'loss': [0.5, None]}
-
-    """
-    if isinstance(value, dict):
-        return {key: without_nan(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -8,15 +8,14 @@ the caller's: it keeps results, and passes the items that are missing. A job may
 
 `processes=1` runs the jobs in this process. More are forked by a server that has imported PyTorch and has run nothing
 (multiprocessing's "forkserver"): a fork of the command itself could deadlock, since polars runs threads in it, and a new
-process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. Large arrays in `work` lie once
-in memory that all workers share. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
+process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. Arrays in `work` lie once in a
+file that all workers map. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -28,10 +27,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any, Generic, Literal, TypeVar
 
-import numpy as np
+import joblib
 
 from vicinal.lab.errors import UserError
 
@@ -153,13 +152,33 @@ def _run_in_workers(
     context = multiprocessing.get_context(start())
     # a count per job, written by its worker alone: no lock that a worker could take with it when it dies
     ticks = context.RawArray("q", len(items))
-    with WorkerPool(processes, _begin_work, (*_packed(work, context), ticks)) as pool:
-        waiting = {pool.submit(_work_on, i, item): item for i, item in enumerate(items)}
-        while waiting:
-            ready, _ = wait(waiting, timeout=_REFRESH, return_when=FIRST_COMPLETED)
-            on_progress(sum(ticks))
-            for future in sorted(ready, key=_failed):  # what is done is yielded first
-                yield waiting.pop(future), future.result()
+    others = multiprocessing.active_children()
+    with TemporaryDirectory(prefix="vicinal-") as folder:
+        path = os.path.join(folder, "work")
+        joblib.dump(work, path)
+        pool = ProcessPoolExecutor(processes, context, _begin, (path, ticks))
+        try:
+            waiting = {_submit(pool, i, item): item for i, item in enumerate(items)}
+            while waiting:
+                ready, _ = wait(waiting, timeout=_REFRESH, return_when=FIRST_COMPLETED)
+                on_progress(sum(ticks))
+                for future in sorted(ready, key=_failed):  # what is done is yielded first
+                    yield waiting.pop(future), future.result()
+        except BaseException:
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, job: int, item: Any) -> Future[Any]:
+    try:
+        with _interrupts_later():
+            return pool.submit(_work_on, job, item)
+    except (OSError, EOFError) as error:  # it died while it was started
+        raise BrokenProcessPool from error
 
 
 def _failed(future: Future[Any]) -> bool:
@@ -179,44 +198,6 @@ def start() -> Literal["forkserver", "spawn"]:
     except OSError:  # its socket has no place: the path of the temporary folder is too long for one
         return "spawn"
     return "forkserver"
-
-
-class WorkerPool:
-    """Processes that work on one thread each; an error that leaves the `with` stops them at once.
-
-    Args:
-        processes: how many.
-        begin: called in each before its first task.
-        arguments: of `begin`.
-
-    """
-
-    def __init__(
-        self, processes: int, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-    ) -> None:
-        context = multiprocessing.get_context(start())
-        self._others = multiprocessing.active_children()
-        self._pool = ProcessPoolExecutor(processes, context, _begin, (begin, arguments))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            for child in multiprocessing.active_children():
-                if child not in self._others:
-                    child.terminate()
-        self._pool.shutdown(cancel_futures=True)
-
-    def submit(self, function: Callable[..., R], *args: Any) -> Future[R]:
-        """Have `function(*args)` called by one of them."""
-        try:
-            with _interrupts_later():
-                return self._pool.submit(function, *args)
-        except (OSError, EOFError) as error:  # it died while it was started
-            raise BrokenProcessPool from error
 
 
 @contextmanager
@@ -242,52 +223,19 @@ def _interrupts_later() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-_ALIGNED = 64  # bytes: where an array may begin
-
-
-def _packed(work: Any, context: Any) -> tuple[bytes, Any, list[int]]:
-    """Return an object as bytes, the memory that its arrays were copied into, and their sizes there."""
-    arrays: list[pickle.PickleBuffer] = []
-    content = pickle.dumps(work, protocol=5, buffer_callback=arrays.append)
-    raw = [array.raw() for array in arrays]
-    memory = context.RawArray("B", sum(_room(part.nbytes) for part in raw) or 1)  # on disk where shared memory is short
-    whole = np.frombuffer(memory, dtype=np.uint8)
-    start = 0
-    for part in raw:
-        whole[start : start + part.nbytes] = part
-        start += _room(part.nbytes)
-    return content, memory, [part.nbytes for part in raw]
-
-
-def _unpacked(content: bytes, memory: Any, sizes: Sequence[int]) -> Any:
-    """Return the object of `_packed`; its arrays are views of that memory."""
-    whole = np.frombuffer(memory, dtype=np.uint8)
-    starts = [sum(map(_room, sizes[:i])) for i in range(len(sizes))]
-    views = [whole[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-    return pickle.loads(content, buffers=views)  # made by the command that started this process
-
-
-def _room(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
-
-
 _work: Callable[[Any], Any]
 _ticks: MutableSequence[int]
 
 
-def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _begin(path: str, ticks: MutableSequence[int]) -> None:
+    global _work, _ticks
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import torch
 
     torch.set_num_threads(1)
-    if begin is not None:
-        begin(*arguments)
-
-
-def _begin_work(content: bytes, memory: Any, sizes: Sequence[int], ticks: MutableSequence[int]) -> None:
-    global _work, _ticks
-    _work, _ticks = _unpacked(content, memory, sizes), ticks
+    # made by the command that started this process; arrays are mapped, and copied where they are written to
+    _work, _ticks = joblib.load(path, mmap_mode="c"), ticks
 
 
 def _work_on(job: int, item: Any) -> Any:

@@ -242,9 +242,9 @@ def test_the_command_says_what_it_found(command: Callable[..., Any], monkeypatch
     assert f"alpha 1, {100 * mixed.third.mean:.1f} % lie nearest to a row that is of neither" in out
     assert f"the conflict, {mixed.conflict.mean:+.3f}" in out
     # of its worth it says what the file says
-    assert "(2001-02-03, 7 seeds a set)" in out
+    assert "(2001-02-03, 7 seeds per set)" in out
     assert "was 0.52 [0.42, 0.62] over 12 toy sets, most of them made to go wrong; " in out
-    assert "; -0.33 [-0.43, 0.23] over 3 real tables, which may be luck; 0.41 [0.31, 0.51] over 15 in all." in out
+    assert "; -0.33 [-0.43, 0.23] over 3 real tables, within sampling noise; 0.41 [0.31, 0.51] over 15 in all." in out
     # the ten nearest to 0.043 are those from 0.0 to 0.9
     assert "(+0.000 to +0.900), mixup at alpha 1 clearly harmed 3, clearly helped 4," in out
 

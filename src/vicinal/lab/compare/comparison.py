@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 import vicinal
@@ -37,7 +36,9 @@ from vicinal.lab.compare.results import (
     Scores,
 )
 from vicinal.lab.compare.settings import Settings
+from vicinal.lab.data.collection import FolderDataset
 from vicinal.lab.data.splits import split
+from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 
 _CURVE_POINTS = 20
@@ -69,38 +70,8 @@ def spelled(alpha: float) -> str:
     return short if float(short) == alpha else repr(alpha)
 
 
-class LabeledData(Protocol):
-    """What is compared on: a `Table` or a `FolderDataset`."""
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Where it came from."""
-        ...
-
-    @property
-    def target(self) -> NDArray[Any]:
-        """Class indices, or numbers for regression."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; none for regression."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def fingerprint(self) -> str:
-        """Return a digest of the data."""
-        ...
-
-
 S = TypeVar("S", bound=Settings)
-D = TypeVar("D", bound=LabeledData)
+D = TypeVar("D", Table, FolderDataset)
 
 
 class Comparison(ABC, Generic[D, S]):

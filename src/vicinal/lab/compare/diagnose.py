@@ -10,6 +10,7 @@ from vicinal.lab import intrusion
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import NumberFormat
 from vicinal.lab.intrusion import ALPHAS, DRAWS, HEADLINE, ROWS, Diagnosis
 from vicinal.lab.statistics import Interval
 
@@ -36,38 +37,40 @@ def diagnose(
 
 def in_words(table: Table, found: Diagnosis) -> str:
     """Write what was found, what it means, and how far to believe it."""
+    if any(mixed.alpha == HEADLINE for mixed in found.mixed):
+        belief = _believed(found.at(HEADLINE).conflict.mean)
+    else:
+        belief = [f"How well this foretells what mixup does is known at alpha {HEADLINE:g} only: add it to --alpha."]
+    return "\n".join([*_table(table, found), "", *_meaning(found), "", *belief])
+
+
+def _table(table: Table, found: Diagnosis) -> list[str]:
     used = f"{found.rows} of {len(table)} rows, drawn at random" if found.rows < len(table) else f"{len(table)} rows"
     lines = [
-        f"{table.name}: {used}; {found.inputs} inputs, {len(table.classes)} classes; {found.draws} mixed points for each "
-        "alpha. [...] are 95 % intervals over the draws. Nothing was trained.",
+        f"{table.name}: {used}; {found.inputs} inputs, {len(table.classes)} classes; {found.draws} mixed points per alpha. "
+        "[...] are 95 % intervals over the draws. Nothing was trained.",
         "",
         f"{'alpha':8s}{'conflict':>26s}{'third class, %':>24s}{'distance':>11s}{'floor':>8s}",
     ]
     for mixed in found.mixed:
-        conflict = _spelled(mixed.conflict, 3)
-        third = _spelled(Interval(*(100 * value for value in mixed.third)), 1)
+        conflict, third = _spelled(mixed.conflict, NumberFormat()), _spelled(mixed.third, NumberFormat(100.0, 1))
         lines.append(f"{mixed.alpha:<8g}{conflict:>26s}{third:>24s}{mixed.distance.mean:11.3f}{mixed.floor.mean:8.3f}")
+    return lines
+
+
+def _spelled(of: Interval, written: NumberFormat) -> str:
+    return f"{written.text(of.mean)} {written.interval(of.low, of.high)}"
+
+
+def _meaning(found: Diagnosis) -> list[str]:
     told = max(found.mixed, key=lambda mixed: mixed.alpha)
-    lines += [
-        "",
+    return [
         f"Of the points mixed with alpha {told.alpha:g}, {100 * told.third.mean:.1f} % lie nearest to a row that is of "
         "neither of their two classes.",
         f"Their {found.neighbors} nearest rows contradict the mixed label by {told.distance.mean:.3f}, where neighbors "
         f"of one class could not do with less than {told.floor.mean:.3f}, and rows as they are contradict their "
         f"neighbors by {found.unmixed.mean:.3f}. What is left is the conflict, {told.conflict.mean:+.3f}.",
     ]
-    if any(mixed.alpha == HEADLINE for mixed in found.mixed):
-        lines += ["", *_believed(found.at(HEADLINE).conflict.mean)]
-    else:
-        lines += [
-            "",
-            f"How well this foretells what mixup does is known at alpha {HEADLINE:g} only: add it to --alpha.",
-        ]
-    return "\n".join(lines)
-
-
-def _spelled(of: Interval, digits: int) -> str:
-    return f"{of.mean:.{digits}f} [{of.low:.{digits}f}, {of.high:.{digits}f}]"
 
 
 def _believed(conflict: float) -> list[str]:
@@ -79,15 +82,15 @@ def _believed(conflict: float) -> list[str]:
 
     def rank(name: str, what: str) -> str:
         of = record["rank"][name]
-        luck = ", which may be luck" if of["low"] <= 0 <= of["high"] else ""
-        return f"{of['rho']:.2f} [{of['low']:.2f}, {of['high']:.2f}] over {of['n']} {what}{luck}"
+        noise = ", within sampling noise" if of["low"] <= 0 <= of["high"] else ""
+        return f"{of['rho']:.2f} [{of['low']:.2f}, {of['high']:.2f}] over {of['n']} {what}{noise}"
 
     return [
-        f"How well this foretells: where small models were trained ({record['date']}, {record['seeds']} seeds a set), the "
+        f"How well this foretells: where small models were trained ({record['date']}, {record['seeds']} seeds per set), the "
         f"rank correlation of the conflict at alpha {HEADLINE:g} with what mixup at alpha {HEADLINE:g} added to the test "
         f"error was {rank('toy', 'toy sets, most of them made to go wrong')}; {rank('real', 'real tables')}; "
         f"{rank('all', 'in all')}.",
         f"Of the {len(alike)} sets whose conflict is nearest to this one ({low:+.3f} to {high:+.3f}), mixup at alpha "
-        f"{HEADLINE:g} clearly harmed {counts['harm']}, clearly helped {counts['help']}, and the rest was within luck. "
-        "vicinal compare finds out for this table.",
+        f"{HEADLINE:g} clearly harmed {counts['harm']}, clearly helped {counts['help']}, and the rest was within sampling "
+        "noise. vicinal compare finds out for this table.",
     ]

@@ -12,7 +12,7 @@ from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value, signifi
 from vicinal.lab.statistics import Interval
 
 _SPACE = "\N{NO-BREAK SPACE}"
-_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE, %", "mae": "MAE", "r2": "R2"}
+_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE, %", "mae": "MAE", "r2": "R\N{SUPERSCRIPT TWO}"}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import vicinal
-from vicinal.lab import atomic, provenance
+from vicinal.lab import atomic, provenance, records
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.study import Job, Results, Scale, Study
 
@@ -98,7 +98,7 @@ class JobFolder:
         own.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
-            results = atomic.without_nan(job.run(own))
+            results = records.to_json(job.run(own))
         finally:
             if not any(own.iterdir()):
                 own.rmdir()
