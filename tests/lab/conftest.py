@@ -29,7 +29,7 @@ FOLDERS = {
 
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`real_data("uci")`: the folder that holds a published set, as VICINAL_DATA names it or else freshly unpacked."""
+    """Return the folder of a published dataset, `real_data("uci")`: that of VICINAL_DATA, else freshly unpacked."""
     given = os.environ.get("VICINAL_DATA")
     unpacker = Path(__file__).parents[2].parent / "shared" / "data" / "unpack.py"
     unpacked: dict[str, Path] = {}
@@ -52,7 +52,7 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 class Screen:
-    """A terminal of so many columns, and what was written to it."""
+    """A terminal of a given width, and what was written to it."""
 
     def __init__(self, columns: int) -> None:
         self._master, slave = pty.openpty()
@@ -76,7 +76,7 @@ class Screen:
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`screen(60)` stands for stdout and stderr."""
+    """Replace stdout and stderr by a terminal: `screen(60)` has 60 columns."""
     opened: list[Screen] = []
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
@@ -97,7 +97,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """`clock(3)` lets three seconds pass."""
+    """Advance the console's clock: `clock(3)` lets three seconds pass."""
     now = [1000.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
 

@@ -270,6 +270,8 @@ def test_the_command_downloads_and_unpacks(
     server.steps = [whole()]
     assert cli.main(["data", "fetch", "set"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'set'}\n"
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv(download.DATA_DIR_ENV, f"~/{tmp_path.name}")
     assert cli.main(["data", "verify", "set"]) == 0
     assert capsys.readouterr().out.startswith("The set: all of a.bin, b.bin are there")
 

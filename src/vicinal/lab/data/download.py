@@ -148,7 +148,8 @@ def data_dir(root: str | os.PathLike[str] | None, title: str, what: str) -> Path
 
 def missing(dataset: PublishedDataset, root: str | os.PathLike[str]) -> list[str]:
     """Return what the unpacked dataset lacks, as paths in the data folder; a file of a wrong size counts."""
-    paths = {Path(root) / dataset.folder / file: size for file, size in dataset.files.items()}
+    root = Path(root).expanduser()
+    paths = {root / dataset.folder / file: size for file, size in dataset.files.items()}
     return [
         path.relative_to(root).as_posix()
         for path, size in paths.items()
@@ -184,7 +185,7 @@ def fetch(name: str, root: str | os.PathLike[str], *, progress: Progress | None 
 
     """
     dataset = _find(name)
-    folder = Path(root) / dataset.folder
+    folder = Path(root).expanduser() / dataset.folder
     if not folder.exists():
         extract(download(name, root, progress=progress, attempts=attempts), folder, inside=dataset.inside)
     if lacking := missing(dataset, root):
@@ -197,7 +198,8 @@ def download(name: str, root: str | os.PathLike[str], *, progress: Progress | No
     dataset = _find(name)
     if not dataset.url:
         raise UserError(f"{dataset.title} cannot be downloaded by a program: {dataset.manual}")
-    path = Path(root) / dataset.archive
+    root = Path(root).expanduser()
+    path = root / dataset.archive
     if path.exists():
         _check(dataset, path)
         return path
@@ -231,7 +233,8 @@ def verify(name: str, root: str | os.PathLike[str]) -> str:
 
     """
     dataset = _find(name)
-    path = Path(root) / dataset.archive
+    root = Path(root).expanduser()
+    path = root / dataset.archive
     if lacking := missing(dataset, root):
         raise UserError(f"{dataset.title} lacks {', '.join(lacking)} in '{root}': {instructions(dataset)}")
     complete = f"{dataset.title}: all of {', '.join(dataset.files)} are there"
