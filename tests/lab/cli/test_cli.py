@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from vicinal.keyed import Key
-from vicinal.lab import atomic, cli, executor
+from vicinal.lab import atomic, cli, executor, records
 from vicinal.lab.compare import report
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.results import Results
 
 TINY = ("--seeds", "2", "--epochs", "1", "--alpha", "0.2")
 FILES = ["config.json", "model.safetensors", "report.html", "results.json", "runs.jsonl"]
@@ -105,8 +108,8 @@ def test_a_csv_from_the_shell() -> None:
     assert [line.split("  ")[0] for line in lines[1:5]] == [
         "method",
         "ERM",
-        "mixup 0.2",
         "mixup, alpha chosen on validation",
+        "mixup 0.2",
     ]
     (folder,) = Path("vicinal-runs").iterdir()
     assert re.fullmatch(r"patients-[0-9a-f]{6}", folder.name)
@@ -121,7 +124,7 @@ def test_a_csv_from_the_shell() -> None:
     assert results["command"] == (
         "vicinal compare patients.csv --target outcome --drop id --drop days --seeds 2 --epochs 1 --alpha 0.2"
     )
-    assert results["data"]["missing_cells"] == 7 + patients()["ward"].null_count()
+    assert results["data"]["table"]["missing_cells"] == 7 + patients()["ward"].null_count()
     assert results["data"]["classes"] == ["relapse", "well"]
     assert results["verdict"]["sentence"] in (folder / "report.html").read_text().replace("&#43;", "+")
 
@@ -175,7 +178,16 @@ def test_a_regression_with_noise_perturbation_and_methods_by_name(vicinal: Calla
     patients().write_csv("patients.csv")
     code, out, _ = vicinal(
         *("compare", "patients.csv", "--target", "days", "--drop", "id", "--drop", "outcome", *TINY, "--out", "run"),
-        *("--label-noise", "0.2", "--perturb", "0.5", "--with", "InputMixup(alpha=0.4)", "--with", "GaussianNoise(0.1)"),
+        *(
+            "--label-noise",
+            "0.2",
+            "--perturb",
+            "0.5",
+            "--with",
+            "InputMixup(alpha=0.4)",
+            "--with",
+            "GaussianNoise(0.1)",
+        ),
     )
     assert code == 0
     results = results_of("run")
@@ -188,13 +200,13 @@ def test_a_regression_with_noise_perturbation_and_methods_by_name(vicinal: Calla
         "InputMixup(alpha=0.4)",
         "GaussianNoise(0.1)",
     ]
-    assert results["protocol"]["noise"] == 0.2
+    assert results["protocol"]["label_noise"] == 0.2
     for name, of in results["summary"].items():
         assert of["perturbed"]["rmse"]["mean"] > 0
         assert name in out
     assert "perturbed RMSE" in out
     assert "after correction for 4 methods" in results["verdict"]["sentence"]
-    assert report.render(results) == Path("run/report.html").read_text()
+    assert report.render(records.from_json(Results, results)) == Path("run/report.html").read_text()
 
 
 def test_no_alphas_and_a_budget_of_its_own(vicinal: Callable[..., tuple[int, str, str]]) -> None:
@@ -217,9 +229,8 @@ def test_no_alphas_and_a_budget_of_its_own(vicinal: Callable[..., tuple[int, str
     assert results["choice"] is None
     assert list(results["summary"]) == ["ERM", "Mixup(0.4, SameClass())"]
     protocol = results["protocol"]
-    assert [protocol[name] for name in ("learning_rate", "weight_decay", "patience", "optimizer")] == [
-        *(0.01, 0.1, 1, "AdamW")
-    ]
+    assert [protocol[name] for name in ("learning_rate", "weight_decay", "patience")] == [0.01, 0.1, 1]
+    assert protocol["model"]["optimizer"] == "AdamW"
 
 
 def test_parquet_and_arff(vicinal: Callable[..., tuple[int, str, str]]) -> None:
@@ -238,9 +249,10 @@ def test_parquet_and_arff(vicinal: Callable[..., tuple[int, str, str]]) -> None:
     code, _, _ = vicinal("compare", "patients.arff", "--target", "outcome", *TINY, "--out", "arff")
     assert code == 0
     parquet, arff = results_of("parquet")["data"], results_of("arff")["data"]
-    for key in ("rows", "classes", "class_counts", "missing_cells", "target"):
+    for key in ("examples", "classes", "class_counts", "target"):
         assert parquet[key] == arff[key]
-    assert (parquet["categories"], arff["categories"]) == (1, 2)  # ARFF's booleans are nominal
+    assert parquet["table"]["missing_cells"] == arff["table"]["missing_cells"]
+    assert [of["table"]["categorical_columns"] for of in (parquet, arff)] == [1, 2]  # ARFF's booleans are nominal
 
 
 @pytest.mark.parametrize("name", ["abalone", "Arcene"])
@@ -371,8 +383,11 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "seeds": (("--seeds", "1"), "needs 2 seeds or more"),
     "epochs": (("--epochs", "0"), "epochs must be 1 or more, got 0"),
     "epochs not a number": (("--epochs", "many"), "--epochs takes a whole number, got 'many'"),
-    "label noise": (("--label-noise", "2"), "label_noise is the share of labels replaced and must lie in [0, 1], got 2.0"),
-    "perturb": (("--perturb", "nan"), "perturb is a standard deviation and must be finite and >= 0, got nan"),
+    "label noise": (
+        ("--label-noise", "2"),
+        "label noise is the share of labels replaced and must lie in [0, 1], got 2.0",
+    ),
+    "perturb": (("--perturb", "nan"), "input noise is a standard deviation and must be finite and >= 0, got nan"),
     "jobs": (("--jobs", "0"), "--jobs must be 1 or more, got 0"),
     "learning rate": (("--learning-rate", "0"), "the learning rate must be a finite number > 0"),
     "patience": (("--patience", "0"), "patience counts epochs and must be 1 or more, got 0"),
@@ -479,7 +494,7 @@ def test_a_disk_that_fills_up_and_is_given_room(vicinal: Callable[..., tuple[int
     argv = ("compare", "t.csv", "--target", "y", "--seeds", "4", "--epochs", "1", "--alpha", "0.2", "--out", "disk/run")
     stopped_with = []
     try:
-        for pages in (1, 2, 3, 20, 250):
+        for pages in (1, 3, 20, 250):
             subprocess.run(["mount", "-o", f"remount,size={4 * pages}k", "disk"], check=True)
             code, out, err = vicinal(*argv)
             stopped_with.append((kept_whole("disk/run"), *sorted(os.listdir("disk/run"))))
@@ -494,7 +509,6 @@ def test_a_disk_that_fills_up_and_is_given_room(vicinal: Callable[..., tuple[int
         kept = "config.json", "runs.jsonl"
         assert stopped_with == [
             (0, *kept),
-            (4, *kept),
             (8, *kept),
             (8, "config.json", "model.safetensors", "runs.jsonl"),
             (8, *FILES),
@@ -541,7 +555,20 @@ def test_an_error_of_the_disk_while_the_report_is_written(
 
 # -- stopping ------------------------------------------------------------------------------------------------------------
 
-LONG = ("compare", "digits", "--seeds", "12", "--epochs", "5", "--alpha", "0.2,0.4,1", "--jobs", "1")
+# a small table would be trained in the command itself; images are trained by workers
+LONG = ("compare", "photos", "--size", "16", "--seeds", "3", "--epochs", "1", "--alpha", "0.4", "--jobs", "2")
+RUNS = 6
+
+
+def make_photos(folder: Path) -> None:
+    """Two classes of 30 images."""
+    generator = Key(5, 0, 0, 0).generator()
+    for c, name in enumerate(("blue", "red")):
+        (folder / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = generator.integers(0, 160, (16, 16, 3), dtype=np.uint8)
+            pixels[:, :, 2 - 2 * c] += 80
+            Image.fromarray(pixels).save(folder / "photos" / name / f"{i}.png")
 
 
 def group(leader: int) -> dict[int, int]:
@@ -568,15 +595,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert cli.main([*LONG, "--out", str(folder)]) == 0
-    return results_of(folder)
+    folder = tmp_path_factory.mktemp("whole")
+    make_photos(folder)
+    assert cli.main(["compare", str(folder / "photos"), *LONG[2:], "--out", str(folder / "run")]) == 0
+    return results_of(folder / "run")
 
 
 @pytest.fixture
 def started() -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """`started()` begins the long comparison in the folder "run"; whatever is left of it is killed in the end."""
     processes: list[subprocess.Popen[str]] = []
+    make_photos(Path())
 
     def start() -> subprocess.Popen[str]:
         processes.append(program(*LONG, "--out", "run"))
@@ -605,10 +634,10 @@ def test_ctrl_c_and_a_dead_worker(
     out, err = process.communicate(timeout=60)
     kept = runs_kept()
     assert (process.returncode, out) == (130, "")
-    assert kept in (16, 32)
+    assert 0 < kept < RUNS
     said = err.splitlines()
-    assert said[-1] == f"vicinal: stopped; {kept} of 48 runs are kept in run; rerun the same command to resume"
-    assert all(line.startswith("compare digits: ") for line in said[:-1])
+    assert said[-1] == f"vicinal: stopped; {kept} of {RUNS} runs are kept in run; rerun the same command to resume"
+    assert all(line.startswith(("compare photos: ", f"vicinal: {RUNS} runs")) for line in said[:-1])
     wait_for(lambda: not group(process.pid), 10)
     assert sorted(os.listdir("run")) == ["config.json", "runs.jsonl"]
 
@@ -626,10 +655,9 @@ def test_ctrl_c_and_a_dead_worker(
     assert (process.returncode, out) == (1, "")
     said = err.splitlines()
     assert said[-1] == (
-        f"vicinal: a worker process died, probably for want of memory; {kept} of 48 runs are kept in run; rerun the same "
-        "command to resume, with fewer --jobs to need less memory"
+        f"vicinal: a worker process died, probably for want of memory; {kept} of {RUNS} runs are kept in run; rerun the "
+        "same command to resume, with fewer --jobs to need less memory"
     )
-    assert all(line.startswith("compare digits: ") for line in said[:-1])
 
     assert vicinal(*LONG, "--out", "run")[0] == 0
     same_runs(results_of("run")["runs"], uninterrupted["runs"])
@@ -641,7 +669,7 @@ def test_killed_at_three_moments(
     started: Callable[[], subprocess.Popen[str]],
     uninterrupted: dict[str, Any],
 ) -> None:
-    """The command alone is killed: its workers have to notice, and the same command goes on."""
+    """The command alone is killed: its workers have to notice, and the same command resumes."""
 
     def killed_when(reached: Callable[[int], Any]) -> None:
         process = started()
@@ -649,12 +677,11 @@ def test_killed_at_three_moments(
         process.kill()
         process.communicate()
         wait_for(lambda: not group(process.pid), 20)
-        assert runs_kept() % 16 == 0
 
     killed_when(group)  # while its server starts
     killed_when(lambda _: runs_kept() > 0)
     runs = Path("run/runs.jsonl")
-    runs.write_bytes(runs.read_bytes()[:-1000])  # and the machine went down with it, while the last line was written
+    runs.write_bytes(runs.read_bytes()[:-100])  # and the machine went down with it, while the last line was written
     killed_when(lambda _: Path("run/model.safetensors").exists())
     assert vicinal(*LONG, "--out", "run")[0] == 0
     same_runs(results_of("run")["runs"], uninterrupted["runs"])
@@ -668,7 +695,7 @@ def test_the_same_command_again_trains_nothing_and_another_is_refused(
     argv = ("compare", "t.csv", "--target", "y", *TINY, "--out", "run")
     _, first, _ = vicinal(*argv)
     results = Path("run/results.json").read_bytes()
-    monkeypatch.setattr(executor, "Pool", None)
+    monkeypatch.setattr(executor, "run", None)
     code, again, err = vicinal(*argv)
     assert (code, again) == (0, first)
     assert err == "compare t: 100 %\n"
