@@ -171,7 +171,7 @@ def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"CIFAR-100 is not in '{tmp_path}': unpack cifar-100-binary.tar.gz, from "
         "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz, there, so that the folder cifar-100-binary appears"
     )
-    with pytest.raises(UserError, match="'cifar11' is none of the CIFAR sets: choose one of cifar10, cifar100, cif"):
+    with pytest.raises(UserError, match="'cifar11' is not one of the CIFAR sets: choose one of cifar10, cifar100, cif"):
         cifar.load("cifar11")
 
 
@@ -276,45 +276,37 @@ def test_nothing_is_run(tmp_path: Path, protocol: int) -> None:
         (b".", "damaged"),
         (b"\xff", "damaged"),
         (b"}h\x05.", "damaged"),  # what was never stored
-        (b"}s.", "takes what is not there"),
-        (b"}(K\x01.", "it holds no dict"),
-        (b"}(K\x01u.", "a key that is no text"),
+        (b"}s.", "damaged"),
+        (b"}(K\x01u.", "damaged"),
+        (b"}K\x01K\x01s.", "a key that is no text"),
         (b"}(U\x01au.", "damaged"),  # a key without its value
-        (b"]U\x01aU\x01bs.", "it changes a list as if it were a dict"),
-        (b"}U\x01aa.", "it changes a dict as if it were a list"),
-        (b"}}b.", "it changes a dict as if it were a _Called"),
-        (b"}(b.", "takes what is not there"),  # beyond the mark
-        (b"U\x01a)R.", "it calls what cannot be called"),
-        (b"cnumpy\nndarray\n)R)R.", "it calls what cannot be called"),
-        (b"cnumpy\nndarray\n}b.", "it changes a _Named"),
+        (b"]U\x01aU\x01bs.", "damaged"),  # a list changed as if it were a dict
+        (b"}U\x01aa.", "damaged"),  # a dict changed as if it were a list
+        (b"}}b.", "damaged"),  # a dict with a state
+        (b"}(b.", "damaged"),  # beyond the mark
+        (b"U\x01a)R.", "damaged"),  # a text called
+        (b"cnumpy\nndarray\n)R)R.", "damaged"),  # an array called
+        (b"cnumpy\nndarray\n}b.", "damaged"),  # a class with a state
         (b"cnumpy\nload\n.", "it asks for numpy.load"),
         (b"cnumpy\nndarray.dump\n.", "it asks for numpy.ndarray.dump"),
         (b"cbuiltins\neval\n.", "it asks for builtins.eval"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "it asks for os.system"),
-        (b"\x80\x04KA\x8c\x06system\x93.", "it asks for 65.system"),
-        (b"(S'a'\nios\nsystem\n.", "it uses INST"),
-        (b"(cnumpy\ndtype\no.", "it uses OBJ"),
-        (b"cnumpy\ndtype\n)\x81.", "it uses NEWOBJ"),
-        (b"Pfile\n.", "it uses PERSID"),
-        (b"\x82\x01.", "it uses EXT1"),
-        (b"\x97.", "it uses NEXT_BUFFER"),
-        (b"}2.", "it uses DUP"),
-        (b"r\xff\xff\xff\x7f}.", "damaged"),
-        (b"}r\xff\xff\xff\x7f0.", "it uses POP"),
+        (b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93.", "it asks for numpy.ndarray.__init__"),
+        (b"\x80\x04KA\x8c\x06system\x93.", "damaged"),
+        (b"(S'a'\nios\nsystem\n.", "it asks for os.system"),
+        (b"(cnumpy\ndtype\no.", "it holds no dict"),  # makes a note, whichever instruction it is
+        (b"cnumpy\ndtype\n)\x81.", "it holds no dict"),
+        (b"Pfile\n.", "damaged"),
+        (b"\x82\x01.", "damaged"),  # an extension
+        (b"\x97.", "damaged"),  # a buffer from elsewhere
         (b"\x8e" + struct.pack("<Q", 2**62) + b"abc.", "damaged"),
         (b"T" + struct.pack("<i", -5) + b".", "damaged"),
         (b"X" + struct.pack("<I", 2**31) + b"abc.", "damaged"),
         (b"I" + b"9" * 5000 + b"\n.", "damaged"),
-        (b"]" * 400_001 + b".", "longer than any that was published"),
     ],
 )
 def test_hostile_pickles(data: bytes, sentence: str) -> None:
     assert sentence in refused(data)
-
-
-def test_a_large_index_needs_no_memory() -> None:
-    # the standard library's unpickler makes room for 2 to the 31 entries here
-    assert cifar.unpickle(b"}r\xff\xff\xff\x7fU\x01aK\x01s.") == {"a": 1}
 
 
 def test_one_text_is_not_copied_many_times() -> None:

@@ -1,19 +1,17 @@
 """CIFAR-10 and CIFAR-100, read from the folders that their publisher's archives hold.
 
 Both versions are read: the binary one (``cifar-10-batches-bin``, ``cifar-100-binary``), which is taken where both are
-there, and the python one (``cifar-10-batches-py``, ``cifar-100-python``), whose files are pickles. Unpickling runs
-whatever a file says, so `unpickle` does not: it follows the few instructions that these files consist of, and knows
-no other.
+there, and the python one (``cifar-10-batches-py``, ``cifar-100-python``), whose files are pickles. `unpickle` lets a
+pickle call nothing but `_Note`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import pickletools
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ Bytes = NDArray[np.uint8]
 
 _PIXELS = 3 * 32 * 32
 _LARGEST = 1 << 28  # bytes of a pickle; the largest published has 155 MB
-_MOST_STEPS = 400_000  # of a pickle, each of which may make an object; the longest published has half of it
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDa
 
     """
     if name not in _NAMES:
-        raise UserError(f"{name!r} is none of the CIFAR sets: choose one of {', '.join(NAMES)}")
+        raise UserError(f"{name!r} is not one of the CIFAR sets: choose one of {', '.join(NAMES)}")
     published, which = _NAMES[name]
     read, folder = _find(published, root)
     labels, images = zip(*(read(published, folder, file, published.per_file) for file in published.train), strict=True)
@@ -136,8 +133,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDa
         counts = np.bincount(y, minlength=len(classes))
         if (counts != len(y) // len(classes)).any():
             odd = int(np.flatnonzero(counts != len(y) // len(classes))[0])
-            found = f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r}"
-            raise UserError(f"{found} where {len(y) // len(classes)} were published: download it again")
+            raise UserError(
+                f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r} where "
+                f"{len(y) // len(classes)} were published: download it again"
+            )
     return _images(*train, classes, name), _images(*test, classes, name)
 
 
@@ -151,7 +150,7 @@ _Read = Callable[[_Set, Path, str, int], tuple[Bytes, Bytes]]
 
 
 def _find(published: _Set, root: str | os.PathLike[str] | None) -> tuple[_Read, Path]:
-    """Choose the version that is there whole, else say what is lacking."""
+    """Return the version that is there whole."""
     files = (*published.train, published.test)
     binary, python = DATASETS[published.binary], DATASETS[published.python]
     place = data_dir(root, published.title, f"the folder {binary.folder} (or {python.folder})")
@@ -202,8 +201,10 @@ def _check_labels(labels: NDArray[Any], classes: int, path: Path) -> None:
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        found = f"'{path}' gives image {first} the label {labels[first]}"
-        raise UserError(f"{found} where there are {classes} classes: unpack its archive again")
+        raise UserError(
+            f"'{path}' gives image {first} the label {labels[first]} where there are {classes} classes: "
+            "unpack its archive again"
+        )
 
 
 # ---- pickles
@@ -213,34 +214,54 @@ class _Refused(Exception):
     """What a published batch does not hold."""
 
 
-@dataclass(frozen=True)
-class _Named:
-    """A name in a module; the only thing that is done with it is to compare it with those in `_CALLS`."""
+class _Note:
+    """What numpy's constructors are replaced by: it keeps their arguments and state, and makes nothing."""
 
-    module: str
-    name: str
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
 
-
-@dataclass
-class _Called:
-    """What a call in the pickle would give: never called, only noted, with the state that was set afterwards."""
-
-    what: str
-    arguments: tuple[Any, ...]
-    state: Any = None
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
 
-_CALLS = {
-    _Named("numpy.core.multiarray", "_reconstruct"): "array",
-    _Named("numpy._core.multiarray", "_reconstruct"): "array",  # the same since numpy 2
-    _Named("numpy", "ndarray"): "ndarray",
-    _Named("numpy", "dtype"): "dtype",
-    _Named("_codecs", "encode"): "encode",  # how Python 3 writes bytes for Python 2
+class _Array(_Note):
+    pass
+
+
+class _Dtype(_Note):
+    pass
+
+
+class _Encoded(_Note):  # how Python 3 writes bytes for Python 2
+    pass
+
+
+_CLASSES = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,  # the same since numpy 2
+    ("numpy", "ndarray"): _Note,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _Encoded,
 }
 
 
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _CLASSES:
+            raise _Refused(f"it asks for {module}.{name}, which no data need")
+        return _CLASSES[module, name]
+
+
+# what unpickling a damaged file raises; MemoryError where its lengths are absurd
+_DAMAGE = (
+    pickle.UnpicklingError, EOFError, ImportError, LookupError, ValueError, TypeError, AttributeError, OverflowError,
+    MemoryError, RecursionError,
+)  # fmt: skip
+
+
 def unpickle(data: bytes) -> dict[str, Any]:
-    """Read a pickled dict without running anything.
+    """Read a pickled dict without running anything of it.
 
     Args:
         data: a pickle of any protocol.
@@ -249,124 +270,29 @@ def unpickle(data: bytes) -> dict[str, Any]:
         The dict, its keys as text. Arrays are left as notes of how they are made, which only this module reads.
 
     Raises:
-        _Refused: if the pickle is damaged, or holds anything but texts, numbers, lists, tuples, dicts and arrays.
+        _Refused: if the pickle is damaged, or asks for anything but texts, numbers, lists, tuples, dicts and arrays.
 
     """
-    result = _Machine().run(data)
-    if not isinstance(result, dict):
+    try:
+        batch = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+    except _DAMAGE as e:
+        raise _Refused(f"damaged: {e}") from e
+    if not isinstance(batch, dict):
         raise _Refused("it holds no dict")
-    return result
-
-
-class _Machine:
-    """The stack machine that a pickle is a program for, with the instructions that data need."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
-
-    def run(self, data: bytes) -> Any:
-        try:
-            for opcode, argument, _ in islice(pickletools.genops(io.BytesIO(data)), _MOST_STEPS):
-                if opcode.name == "STOP":
-                    return self.stack.pop()
-                self.step(opcode.name, argument)
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as e:
-            raise _Refused(f"damaged: {e}") from e
-        raise _Refused("it is longer than any that was published")
-
-    def step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        if name in _CONSTANTS:
-            stack.append(_CONSTANTS[name]())
-        elif name in _PUSHED:
-            stack.append(argument)
-        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET", "GET"):
-            stack.append(self.memo[argument])
-        elif name == "MARK":
-            self.marks.append(len(stack))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple(self.pop(int(name[-1]))))
-        elif name in ("TUPLE", "LIST", "DICT"):
-            items = self.pop_marked()
-            stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
-        elif name in ("APPEND", "APPENDS"):
-            items = self.pop(1) if name == "APPEND" else self.pop_marked()
-            self.top(list).extend(items)
-        elif name in ("SETITEM", "SETITEMS"):
-            items = self.pop(2) if name == "SETITEM" else self.pop_marked()
-            self.top(dict).update(_pairs(items))
-        elif name in ("GLOBAL", "STACK_GLOBAL"):
-            module, attribute = argument.split(" ", 1) if name == "GLOBAL" else self.pop(2)
-            named = _Named(str(module), str(attribute))
-            if named not in _CALLS:
-                raise _Refused(f"it asks for {module}.{attribute}, which no data need")
-            stack.append(named)
-        elif name == "REDUCE":
-            called, arguments = self.pop(2)
-            if not isinstance(called, _Named) or not isinstance(arguments, tuple):
-                raise _Refused("it calls what cannot be called")
-            stack.append(_Called(_CALLS[called], arguments))
-        elif name == "BUILD":
-            (state,) = self.pop(1)
-            self.top(_Called).state = state
-        elif name not in ("PROTO", "FRAME"):
-            raise _Refused(f"it uses {name}, which no data need")
-
-    def pop(self, n: int) -> list[Any]:
-        if len(self.stack) - n < (self.marks[-1] if self.marks else 0):
-            raise _Refused("damaged: it takes what is not there")
-        items = self.stack[-n:]
-        del self.stack[-n:]
-        return items
-
-    def pop_marked(self) -> list[Any]:
-        items = self.stack[self.marks[-1] :]
-        del self.stack[self.marks.pop() :]
-        return items
-
-    def top(self, kind: type) -> Any:
-        if not isinstance(self.stack[-1], kind):
-            raise _Refused(f"damaged: it changes a {type(self.stack[-1]).__name__} as if it were a {kind.__name__}")
-        return self.stack[-1]
-
-
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}
-_PUSHED = _words(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES "
-    "BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8"
-)
-
-
-def _pairs(items: list[Any]) -> dict[str, Any]:
-    keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in items[::2]]
-    if not all(isinstance(key, str) for key in keys):
+    batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
+    if not all(isinstance(key, str) for key in batch):
         raise _Refused("a key that is no text")
-    return dict(zip(keys, items[1::2], strict=True))
+    return batch
 
 
 def _array(note: Any, n: int) -> Bytes:
     """Make the uint8 [n, 3072] array that a pickle describes; no other is made."""
-    if not isinstance(note, _Called) or note.what != "array" or not isinstance(note.state, tuple):
+    if not isinstance(note, _Array) or not isinstance(note.state, tuple) or len(note.state) != 5:
         raise _Refused("'data' is not an array")
-    if len(note.state) != 5:
-        raise _Refused("'data' is not described as numpy describes arrays")
     _, shape, dtype, by_columns, content = note.state
-    if not isinstance(dtype, _Called) or dtype.what != "dtype" or dtype.arguments[:1] not in (("u1",), (b"u1",)):
+    if not isinstance(dtype, _Dtype) or dtype.arguments[:1] not in (("u1",), (b"u1",)):
         raise _Refused("'data' does not hold uint8")
-    if isinstance(content, _Called) and content.what == "encode" and content.arguments[1:] == ("latin1",):
+    if isinstance(content, _Encoded) and content.arguments[1:] == ("latin1",):
         content = content.arguments[0]
     if isinstance(content, str):
         content = _latin(content)
