@@ -22,14 +22,14 @@ _ERROR_CHARACTERS = 2000  # of a failed job's last words
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One run of a grid: what it changes, as `field=value`, and its folder."""
 
     changes: tuple[str, ...]
     folder: Path
 
 
-def points(recipe: Recipe, axes: Sequence[str], out: Path) -> list[Point]:
+def points(recipe: Recipe, axes: Sequence[str], out: Path) -> list[GridPoint]:
     """Return all combinations of the values of all axes, written as `field=v1,v2`; commas in brackets separate nothing.
 
     Raises:
@@ -51,7 +51,7 @@ def points(recipe: Recipe, axes: Sequence[str], out: Path) -> list[Point]:
     found = []
     for changes in itertools.product(*columns):
         with_overrides(recipe, changes)  # refused here, before anything is submitted
-        found.append(Point(changes, out / re.sub(r"[^\w.=+-]+", "_", ",".join(changes))))
+        found.append(GridPoint(changes, out / re.sub(r"[^\w.=+-]+", "_", ",".join(changes))))
     if len({point.folder for point in found}) < len(found):
         raise UserError("two runs of this grid would have the same folder; write their values more differently")
     return found
@@ -65,7 +65,7 @@ def _split(text: str) -> list[str]:
 
 
 def run(
-    grid: Sequence[Point], words: Sequence[str], cluster: str, out: Path, report: Callable[[str], None]
+    grid: Sequence[GridPoint], words: Sequence[str], cluster: str, out: Path, report: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Run what is not done yet, wait for it, and write grid.json: changes, folder and test error of each run.
 
@@ -82,7 +82,7 @@ def run(
     """
     failed: dict[Path, str] = {}
 
-    def note_failure(point: Point, error: Exception) -> None:
+    def note_failure(point: GridPoint, error: Exception) -> None:
         failed[point.folder] = str(error)
         report(f"{' '.join(point.changes)}: failed")
 
@@ -95,7 +95,7 @@ def run(
     return rows
 
 
-def _train(words: Sequence[str], point: Point) -> None:
+def _train(words: Sequence[str], point: GridPoint) -> None:
     """Run the command of a point; what it prints goes to the job's log."""
     done = subprocess.run([*words, *point.changes, "--out", str(point.folder)], stderr=subprocess.PIPE, text=True)
     sys.stderr.write(done.stderr)
@@ -103,7 +103,7 @@ def _train(words: Sequence[str], point: Point) -> None:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-_ERROR_CHARACTERS:].strip()}")
 
 
-def _row(point: Point, problem: str | None) -> dict[str, Any]:
+def _row(point: GridPoint, problem: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {"changes": list(point.changes), "folder": str(point.folder)}
     if problem is not None:
         return row | {"failed": problem}
