@@ -208,7 +208,7 @@ def test_what_is_smaller_is_said():
 
 
 def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(intrusion.toy, "FAMILIES", (FAMILIES["rings"],))
+    monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
     study = intrusion.IntrusionStudy()
     folder = JobFolder(tmp_path, study, "smoke")

@@ -78,7 +78,7 @@ class ImageNetRow:
 
     @property
     def job(self) -> str:
-        """Name of its jobs."""
+        """Its jobs, by name."""
         return f"{self.model}-{self.epochs}-{'erm' if self.alpha is None else 'mixup'}"
 
     @property

@@ -1,7 +1,7 @@
 """When does linear interpolation hurt, and can one see it coming from the data alone?
 
-The paper rests on a premise: between two examples, a model does well to be linear. This study makes the premise false step
-by step, on toy tables, and compares what mixup does to the test error with the manifold intrusion (Guo et al. 2019) that
+The paper assumes that a model does well to be linear between two examples. This study makes the assumption false step by
+step, on toy tables, and compares what mixup does to the test error with the manifold intrusion (Guo et al. 2019) that
 `vicinal diagnose` measures in the data before any training; and does the same on real tables.
 """
 

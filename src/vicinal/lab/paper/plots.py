@@ -49,7 +49,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Point:
+class Dot:
     """One line of a figure of results next to published numbers."""
 
     name: str
@@ -60,7 +60,7 @@ class Point:
     high: float | None = None
 
     @classmethod
-    def of(cls, row: Row, kind: str, ending: str = "") -> Point:
+    def of(cls, row: Row, kind: str, ending: str = "") -> Dot:
         """Return the point of a row of a table, named without an ending that all rows have."""
         own = row.interval
         published = None if row.published is None else row.published.value
@@ -175,7 +175,7 @@ def surfaces(
         return standalone(drawing.to_svg(figure, key, label))
 
 
-def dot_plot(key: str, label: str, points: Sequence[Point], x: str) -> str:
+def dot_plot(key: str, label: str, points: Sequence[Dot], x: str) -> str:
     """Draw results (dot and 95 % interval) next to published numbers (hollow diamond), one line each."""
     each, bottom = 19.0, 40.0
     height = each * len(points) + bottom
@@ -223,7 +223,7 @@ def write_dot_plot(
         kind: returns, from its name, if a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
 
     """
-    points = [Point.of(row, kind(row.name), ending) for row in rows if row.values]
+    points = [Dot.of(row, kind(row.name), ending) for row in rows if row.values]
     if not points:
         return ()
     atomic.write(path, dot_plot(path.stem, label, points, x))

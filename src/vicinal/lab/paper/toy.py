@@ -173,7 +173,7 @@ def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path |
 
     Raises:
         UserError: the table is for regression, has another number of columns or of classes, or cells are missing; there
-            is no method or no such folder; epochs or batch_size are less than 1.
+            is not any method, or not such a folder; epochs or batch_size are less than 1.
 
     """
     _check(table, methods, training)

@@ -71,7 +71,7 @@ class Modes:
         return len(self.centers) * math.pi * (deviations * self.std) ** 2 / (2 * self.window) ** 2
 
     def coverage(self, points: Tensor, deviations: float) -> Coverage:
-        """Measure points [n, 2] within a radius of so many standard deviations; points that are not finite are nowhere.
+        """Measure points [n, 2] within a radius of `deviations` standard deviations; points that are not finite are nowhere.
 
         Of the data itself, 1 - exp(-deviations**2 / 2) lie within: 98.9 % for 3.
         """

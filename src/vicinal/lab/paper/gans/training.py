@@ -45,7 +45,7 @@ class GanSettings:
     method: GanMethod
     seed: int
     iterations: int = 20_000
-    snapshots: tuple[int, ...] = (10, 100, 1000, 4000, 10_000, 20_000)  # after so many iterations
+    snapshots: tuple[int, ...] = (10, 100, 1000, 4000, 10_000, 20_000)  # after this number of iterations
     batch_size: int = 128
     hidden: tuple[int, ...] = (512, 512, 512)
     noise: int = 2  # width of the generator's input, standard normal
