@@ -244,7 +244,7 @@ def test_what_a_pairing_cannot_use_is_refused(pairing, y, x, sentence):
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, "a", None, True])
 def test_k_of_nearest(k):
-    with pytest.raises(ValueError, match="k counts the neighbours to draw from and must be an integer >= 1, got"):
+    with pytest.raises(ValueError, match="k counts the neighbors to draw from and must be an integer >= 1, got"):
         v.Nearest(k)
 
 
