@@ -1,14 +1,12 @@
 """The studies that train: their recipes are the paper's, and what was trained is read back."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from studies import ALONE, quick_recipe, untrained
 
 from vicinal.lab.data import loading
@@ -70,17 +68,6 @@ def test_every_line_of_the_ablation_is_its_own_training() -> None:
     last = by_name["mix labels and latent, layer 5, weight decay 5e-4"]
     assert last is not None
     assert (last.mix_at, last.weight_decay, last.epochs, last.milestones) == ("linear", 5e-4, 200, (100, 150))
-
-
-def test_which_labels_are_replaced_is_known() -> None:
-    labels = torch.arange(4000) % 10
-    noisy = loading.corrupt(labels, 10, 0.5, seed=3)
-    replaced = loading.corrupted_mask(4000, 0.5, seed=3)
-    assert torch.equal(noisy[~replaced], labels[~replaced])
-    assert abs(float(replaced.double().mean()) - 0.5) < 4 * 0.5 / math.sqrt(4000)
-    # nine of ten of those replaced are another label now
-    share = float((noisy != labels)[replaced].double().mean())
-    assert abs(share - 0.9) < 4 * 0.3 / math.sqrt(2000)
 
 
 def test_what_was_trained_is_read_back(tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vicinal.lab.data import loading
+from vicinal.lab.data.label_noise import chosen_rows
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
 from vicinal.lab.paper.training import (
@@ -117,7 +120,7 @@ class CorruptedLabelsStudy(TrainingStudy):
         device = distributed.device()
         data, _ = loading.load(recipe)
         wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data.to(device)).double()
-        replaced = loading.corrupted_mask(len(data), recipe.label_noise, recipe.seed)
+        replaced = torch.from_numpy(chosen_rows(len(data), recipe.label_noise, recipe.seed))
         return {
             "replaced": int(replaced.sum()),
             "train_error_true": float(wrong[~replaced].mean()),
