@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,8 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-if TYPE_CHECKING:
-    from vicinal._show import Kind, Panel
+from vicinal._panel import Kind, Panel
 
 _FONT = 9  # points
 _LINE = 0.17  # inches of a line of a title
@@ -146,15 +145,8 @@ def _image(axes: Axes, panel: Panel, scale: tuple[float, float]) -> None:
 
 def _spectrogram(axes: Axes, panel: Panel, scale: tuple[float, float]) -> None:
     low, high = scale
-    axes.imshow(
-        np.clip(panel.values, low, high),
-        cmap="magma",
-        vmin=low,
-        vmax=high,
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-    )
+    options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    axes.imshow(np.clip(panel.values, low, high), cmap="magma", vmin=low, vmax=high, **options)
     if panel.box is not None:
         (bottom, top), (left, right) = panel.box
         _outline(axes, left, bottom, right, top)
@@ -198,9 +190,8 @@ def _table(groups: Sequence[Sequence[Panel]]) -> Figure:
     panels = [panel for group in groups for panel in group]
     has_shares = any(panel.share is not None for panel in panels)
     cells = _cells(panels, has_shares)
-    letters = [
-        2 + max(len(part) for text in column for part in text.split("\n")) for column in zip(*cells, strict=True)
-    ]
+    columns = zip(*cells, strict=True)
+    letters = [2 + max(len(part) for text in column for part in text.split("\n")) for column in columns]
     heights = [0.12 + _LINE * max(1 + text.count("\n") for text in line) for line in cells]
     drawing = Drawing(figsize=(0.085 * sum(letters) + 0.2, sum(heights) + 0.2))
     axes = drawing.add_axes((0.02, 0.02, 0.96, 0.96))
@@ -213,12 +204,8 @@ def _table(groups: Sequence[Sequence[Panel]]) -> Figure:
         panel = panels[line - 1] if line else None
         strong = panel is None or (has_shares and panel.mix)
         cell.set_height(heights[line])
-        cell.set_text_props(
-            ha="left" if column in (0, _LABEL) else "right",
-            fontsize=_FONT,
-            fontweight="bold" if strong else "normal",
-            parse_math=False,
-        )
+        align, weight = "left" if column in (0, _LABEL) else "right", "bold" if strong else "normal"
+        cell.set_text_props(ha=align, fontsize=_FONT, fontweight=weight, parse_math=False)
         cell.set_edgecolor(_RULE)
         cell.visible_edges = "B" if panel is None else "T" if id(panel) in first else ""
     return drawing

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vicinal import _tree
-from vicinal.mix_plan import MixPlan
-from vicinal.plan import Plan, PlanChain, mixable_target
+from vicinal._panel import Kind, Panel
 from vicinal.target import MixedTarget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Kind = Literal["image", "spectrogram", "signal", "table"]
 ClassNames = Sequence[Any] | Mapping[int, Any]
 
 _CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGBA
@@ -32,42 +29,19 @@ _LETTERS = 16  # of the name of a class
 _ROWS, _GRID = 4, 12  # drawn, if nobody says how many
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One row of a batch, as it is drawn.
+@runtime_checkable
+class PlanLike(Protocol):
+    """What `show` calls of a plan."""
 
-    Args:
-        name: "row 3", or "mix".
-        label: its target in words; "" if it has none that fits into a title.
-        values: image [h, w] or [h, w, c], spectrogram [f, t], signal [channels, t], or row of a table [features].
-        share: what the mix of its group has of it; None for the mix itself, and where there is none.
-        mix: True if it is a mix.
-        note: a second line of the title.
-        mask: class indices [k, h, w] of a map, and their shares, which broadcast to it.
-        box: (start, stop) along each dimension of a box that is another row's.
-
-    """
-
-    name: str
-    label: str
-    values: np.ndarray
-    share: float | None = None
-    mix: bool = False
-    note: str = ""
-    mask: tuple[np.ndarray, np.ndarray] | None = None
-    box: tuple[tuple[int, int], ...] | None = None
-
-    @property
-    def title(self) -> str:
-        """Words above the drawing."""
-        title = (self.label or self.name) if self.mix else f"{self.name}: {self.label}" if self.label else self.name
-        return f"{title}\n{self.note}" if self.note else title
+    def __len__(self) -> int: ...
+    def __call__(self, x: Any) -> Any: ...
+    def target(self, y: Any, *, missing: float | None = None) -> Any: ...
 
 
 def show(
     x: Any,
     y: Any = None,
-    plan: Plan | None = None,
+    plan: PlanLike | None = None,
     *,
     rows: int | Iterable[int] | None = None,
     kind: Kind | None = None,
@@ -116,11 +90,9 @@ def show(
 
     """
     draw = _drawing()
-    if isinstance(y, Plan) or (plan is not None and not isinstance(plan, Plan)):
-        wrong = y if isinstance(y, Plan) else plan
-        raise TypeError(
-            f"show takes inputs, targets and a plan in this order, show(x, y, plan), got {type(wrong).__name__}"
-        )
+    if isinstance(y, PlanLike) or not isinstance(plan, (PlanLike, type(None))):
+        wrong = type(y if isinstance(y, PlanLike) else plan).__name__
+        raise TypeError(f"show takes inputs, targets and a plan in this order, show(x, y, plan), got {wrong}")
     n = _tree.rows(x, y) if plan is None else len(plan)
     layout = _layout(_one_tensor(x, n), kind, channels_last)
     chosen = _rows(rows, n, _GRID if plan is None else _ROWS)
@@ -167,7 +139,7 @@ def _batch(x: Any, y: Any, n: int, layout: _Layout, rows: list[int], class_names
 def _mixes(
     x: Any,
     y: Any,
-    plan: Plan,
+    plan: PlanLike,
     layout: _Layout,
     rows: list[int],
     class_names: ClassNames | None,
@@ -199,39 +171,38 @@ def _mixes(
     return groups
 
 
-def _shares(plan: Plan, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
+def _shares(plan: Any, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
     """Return what a mixed row has of each row of the batch: itself first, then its partners, without shares of 0."""
-    if isinstance(plan, PlanChain):
+    if hasattr(plan, "plans"):
         shares = {row: 1.0}
         for part in reversed(plan.plans):
-            before: dict[int, float] = {}
-            for j, outer in shares.items():
-                for i, inner in _shares(part, j, which).items():
-                    before[i] = before.get(i, 0.0) + outer * inner
-            shares = before
-    elif isinstance(plan, MixPlan):
-        own, *others = getattr(plan, which)[row].tolist()
-        shares = {row: own}
-        for j, share in zip(plan.partners[row].tolist(), others, strict=True):
-            shares[j] = shares.get(j, 0.0) + share
+            terms = [(i, outer * own) for j, outer in shares.items() for i, own in _shares(part, j, which).items()]
+            shares = _total(terms)
+    elif hasattr(plan, "partners"):
+        shares = _total(zip([row, *plan.partners[row].tolist()], getattr(plan, which)[row].tolist(), strict=True))
     else:
         raise TypeError(f"show knows the partners of a MixPlan or a PlanChain, not of a {type(plan).__name__}")
     return {j: share for j, share in shares.items() if share > 0 or j == row}
+
+
+def _total(terms: Iterable[tuple[int, float]]) -> dict[int, float]:
+    total: dict[int, float] = {}
+    for j, share in terms:
+        total[j] = total.get(j, 0.0) + share
+    return total
 
 
 def _differ(first: dict[int, float], second: dict[int, float]) -> bool:
     return any(abs(first.get(j, 0.0) - second.get(j, 0.0)) > 0.005 for j in {*first, *second})
 
 
-def _box(plan: Plan, row: int, x: Tensor, layout: _Layout) -> tuple[tuple[int, int], ...] | None:
+def _box(plan: Any, row: int, x: Tensor, layout: _Layout) -> tuple[tuple[int, int], ...] | None:
     """Return the box that was cut last, if it lies on what is drawn."""
-    parts = plan.plans if isinstance(plan, PlanChain) else (plan,)
-    for part in reversed(parts):
-        if not isinstance(part, MixPlan) or part.box is None or len(part.grid) != layout.grid_dims:
-            continue
-        box = tuple((start, stop) for start, stop in part.box[row].tolist())
-        if part._has_grid(x, "an input") and all(start < stop for start, stop in box):
-            return box
+    for part in reversed(getattr(plan, "plans", (plan,))):
+        if getattr(part, "box", None) is not None and len(part.grid) == layout.grid_dims:
+            box = tuple((start, stop) for start, stop in part.box[row].tolist())
+            if part._has_grid(x, "an input") and all(start < stop for start, stop in box):
+                return box
     return None
 
 
@@ -248,7 +219,7 @@ class _Layout(NamedTuple):
     @property
     def grid_dims(self) -> int:
         """Number of dimensions of what is drawn, without channels."""
-        return {"image": 2, "spectrogram": 2, "signal": 1, "table": 0}[self.kind]
+        return _RULES[self.kind].dims - 1
 
     def values(self, x: Tensor, rows: list[int]) -> list[np.ndarray]:
         """Return rows of x in the shapes of `Panel.values`."""
@@ -259,11 +230,8 @@ class _Layout(NamedTuple):
         if self.kind == "signal":
             x = x if self.channels else x[:, None]
             return list((x.movedim(-1, 1) if self.channels_last else x).numpy())
-        if self.channels and not self.channels_last:
-            x = x.movedim(1, -1)
-        if self.channels and x.shape[-1] == 1:
-            x = x[..., 0]
-        return list(x.numpy())
+        x = x.movedim(1, -1) if self.channels and not self.channels_last else x
+        return list((x[..., 0] if self.channels and x.shape[-1] == 1 else x).numpy())
 
 
 def _one_tensor(x: Any, n: int) -> Tensor:
@@ -290,29 +258,34 @@ def _layout(x: Tensor, kind: Kind | None, channels_last: bool | None) -> _Layout
         raise ValueError(f"there are no values to show in an input of shape {list(x.shape)}")
     last = _channels_last(x, kind) if channels_last is None else bool(channels_last)
     kind = _kind(x, last) if kind is None else kind
-    dims = {"image": (3, 4), "spectrogram": (3, 4), "signal": (2, 3), "table": (1, 2)}[kind]
-    if x.ndim not in dims:
-        raise ValueError(f"{kind}s are drawn of {_SHAPES[kind]}, got {list(x.shape)}")
-    layout = _Layout(kind, last and x.ndim == dims[1], x.ndim == dims[1])
-    channels = x.shape[-1] if layout.channels_last else x.shape[1] if layout.channels else 1
-    if channels not in _COUNTS.get(kind, [channels]):
-        *others, last_count = map(str, _COUNTS[kind])
-        counts = (
-            f"1 to {last_count}" if kind == "signal" else " or ".join([*[", ".join(others)] * bool(others), last_count])
-        )
+    rule = _RULES[kind]
+    if x.ndim not in (rule.dims, rule.dims + 1):
+        raise ValueError(f"{kind}s are drawn of {rule.shapes}, got {list(x.shape)}")
+    has_channels = x.ndim > rule.dims
+    layout = _Layout(kind, last and has_channels, has_channels)
+    channels = x.shape[-1 if layout.channels_last else 1] if has_channels else 1
+    if rule.channels and channels not in rule.channels:
         raise ValueError(
-            f"{kind}s are drawn of {counts} channels, got {channels} in {list(x.shape)}: choose some, x[:, :1], or say "
-            "channels_last="
+            f"{kind}s are drawn of {rule.counts} channels, got {channels} in {list(x.shape)}: choose some, x[:, :1], or "
+            "say channels_last="
         )
     return layout
 
 
-_COUNTS = {"image": _CHANNELS, "spectrogram": (1,), "signal": range(1, _MANY + 1)}  # of channels
-_SHAPES = {
-    "image": "[n, c, h, w], [n, h, w, c] or [n, h, w]",
-    "spectrogram": "[n, f, t] or [n, 1, f, t]",
-    "signal": "[n, t], [n, c, t] or [n, t, c]",
-    "table": "[n, features]",
+class _Rule(NamedTuple):
+    """What a kind is drawn of."""
+
+    shapes: str
+    dims: int  # without channels
+    channels: Sequence[int]
+    counts: str  # of channels, in words
+
+
+_RULES: dict[Kind, _Rule] = {
+    "image": _Rule("[n, c, h, w], [n, h, w, c] or [n, h, w]", 3, _CHANNELS, "1, 3 or 4"),
+    "spectrogram": _Rule("[n, f, t] or [n, 1, f, t]", 3, (1,), "1"),
+    "signal": _Rule("[n, t], [n, c, t] or [n, t, c]", 2, range(1, _MANY + 1), f"1 to {_MANY}"),
+    "table": _Rule("[n, features]", 1, (), ""),
 }
 
 
@@ -363,7 +336,7 @@ class _Labels:
             raise ValueError(f"the target has shape {list(y.shape)}, but there are {n} rows to show")
         if isinstance(class_names, str) or not isinstance(class_names, (Sequence, Mapping, type(None))):
             raise TypeError(f"class_names must be a list or a dict of names, got {class_names!r}")
-        self._y = y if y is None else mixable_target(y.detach())
+        self._y = y if y is None else _tree.mixable_target(y.detach())
         self._names = class_names
         self._is_soft = self._y is not None and _is_soft(self._y)
 
@@ -384,10 +357,9 @@ class _Labels:
             return _several([self._name(i) for i in values])
         if self._is_soft:
             return _sum_of([(share, self._name(i)) for i, share in enumerate(values)], most_first=True)
-        names = (
-            [f"{self._name(i)} " for i in range(len(values))] if self._names and len(values) > 1 else [""] * len(values)
-        )
-        return _several([f"{name}{value:.3g}" for name, value in zip(names, values, strict=True)])
+        if self._names and len(values) > 1:
+            return _several([f"{self._name(i)} {value:.3g}" for i, value in enumerate(values)])
+        return _several([f"{value:.3g}" for value in values])
 
     def masks(self, rows: list[int], layout: _Layout) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """Return maps of class indices below images, and their shares, in the shapes of `Panel.mask`."""
@@ -404,11 +376,8 @@ class _Labels:
     def _mixed(self, y: MixedTarget) -> str:
         ids = y.ids.reshape(len(y.ids), -1).T.tolist()  # of each entry
         shares = y.weight.reshape(len(y.weight), len(y), -1).expand(-1, -1, len(ids)).reshape(len(y.ids), -1).T.tolist()
-        entries = [
-            _sum_of([(share, self._name(i)) for i, share in zip(*entry, strict=True)])
-            for entry in zip(ids, shares, strict=True)
-        ]
-        return _several(entries) + (f", smoothing {y.smoothing:.3g}" if y.smoothing else "")
+        entries = [list(zip(own, map(self._name, of), strict=True)) for of, own in zip(ids, shares, strict=True)]
+        return _several(list(map(_sum_of, entries))) + (f", smoothing {y.smoothing:.3g}" if y.smoothing else "")
 
     def _name(self, i: int) -> str:
         if self._names is None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from vicinal import _tree, formula
+from vicinal import _show, _tree
+from vicinal._tree import mixable_target
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STRIDED = torch.strided
-_TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # the usual ones
 
 
 class Plan(ABC):
@@ -216,9 +216,7 @@ class Plan(ABC):
 
     def show(self, x: Any, y: Any = None, **options: Any) -> Figure:
         """Draw rows of x, their partners and the mixes, with their shares; the options are those of `vicinal.show`."""
-        from vicinal._show import show
-
-        return show(x, y, self, **options)
+        return _show.show(x, y, self, **options)
 
     def _over(self, tree: Any, what: str, apply: Callable[[Any, int, Any], Any], out: Any = None) -> Any:
         """Apply (leaf, its number, its buffer) -> mixed leaf to each leaf of a nest."""
@@ -258,19 +256,6 @@ def mixable(leaf: Tensor | MixedTarget) -> Tensor:
     """Refuse a target where an input is due."""
     if isinstance(leaf, MixedTarget):
         raise TypeError("a MixedTarget is a target, not an input: mix it with plan.target(y)")
-    return leaf
-
-
-def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
-    """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
-    if leaf.dtype in _TARGETS or not isinstance(leaf, Tensor):
-        return leaf
-    if leaf.dtype == torch.bool:
-        raise TypeError(
-            "a boolean target can mean two things: pass .float() for multi-label or binary targets (mixed as numbers), "
-            "or .long() for class indices"
-        )
-    formula.check_kind(leaf)
     return leaf
 
 
