@@ -452,7 +452,7 @@ def test_memory_refused_is_a_sentence(
     def fail(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("vicinal.lab.data.table.load", fail)
+    monkeypatch.setattr("vicinal.lab.data.tables.load", fail)
     code, out, err = vicinal("compare", "iris")
     assert (code, out) == (1, "")
     assert (
@@ -466,7 +466,7 @@ def test_ctrl_c_before_there_is_anything_to_keep(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vicinal.lab.data.table.load", interrupt)
+    monkeypatch.setattr("vicinal.lab.data.tables.load", interrupt)
     assert vicinal("compare", "iris") == (130, "", "vicinal: stopped\n")
 
 

@@ -231,12 +231,12 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
 
 
 def test_the_command_says_what_it_found(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
-    from vicinal.lab.data import table
+    from vicinal.lab.data import tables
 
     monkeypatch.setattr(intrusion, "evidence", lambda: EVIDENCE)
     code, out, err = command("iris")
     assert (code, err) == (0, "")
-    found = diagnose.diagnose(table.load("iris"))
+    found = diagnose.diagnose(tables.load("iris"))
     mixed = found.at(1.0)
     assert f"{mixed.conflict.mean:.3f} [{mixed.conflict.low:.3f}, {mixed.conflict.high:.3f}]" in out
     assert f"alpha 1, {100 * mixed.third.mean:.1f} % lie nearest to a row that is of neither" in out

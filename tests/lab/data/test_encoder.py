@@ -19,7 +19,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble, load
+from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from vicinal.lab.data.table import EMBEDDED, Table, assemble, check, load
+from vicinal.lab.data.table import Table, assemble, check
+from vicinal.lab.data.tables import EMBEDDED, load
 from vicinal.lab.errors import UserError
 
 ROWS = 12
@@ -310,7 +311,7 @@ def test_fingerprint_is_stable() -> None:
 
 def test_nothing_there(tmp_path: Path) -> None:
     message = refusal("irsi")
-    assert "'irsi' is no dataset and no file" in message
+    assert "'irsi' is neither a dataset nor a file" in message
     assert "breast_cancer" in message
     assert "uci-iris" in message
     assert message.endswith("did you mean 'iris'?")

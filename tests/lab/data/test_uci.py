@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vicinal.lab.data import uci
-from vicinal.lab.data.table import load
+from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 
 Data = Callable[[str], Path]

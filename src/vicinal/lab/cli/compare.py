@@ -92,15 +92,15 @@ def run(args: Namespace) -> int:
 
 def _comparison(args: Namespace) -> Comparison[Any, Any]:
     """Read the data, and return the comparison that was asked for."""
-    from vicinal.lab.data import table
+    from vicinal.lab.data import tables
 
-    if table.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
+    if tables.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
         from vicinal.lab.compare.table_comparison import TableComparison
 
         if wrong := [name for name in ("model", "size", "augment") if getattr(args, name, None) is not None]:
             raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
         settings = TableSettings(**given(args, TableSettings))
-        return TableComparison(table.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+        return TableComparison(tables.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
 
     from vicinal.lab import executor
 

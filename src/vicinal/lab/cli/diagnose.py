@@ -28,9 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Measure and print."""
     from vicinal.lab.compare import diagnose
-    from vicinal.lab.data import table
+    from vicinal.lab.data import tables
 
-    data = table.load(args.data, target=args.target, task=args.task, drop=args.drop)
+    data = tables.load(args.data, target=args.target, task=args.task, drop=args.drop)
     alphas = diagnose.ALPHAS if args.alpha is None else args.alpha
     print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
     return 0

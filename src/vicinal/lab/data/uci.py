@@ -160,7 +160,7 @@ _SETS = (
 
 UCI: dict[str, UCISet] = {published.name: published for published in _SETS}
 
-# What to ask `vicinal.lab.data.table.load` for; plain "iris" there is scikit-learn's copy.
+# What to ask `tables.load` for; plain "iris" there is scikit-learn's copy.
 NAMES = tuple("uci-iris" if name == "iris" else name for name in UCI)
 
 

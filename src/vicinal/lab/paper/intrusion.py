@@ -22,8 +22,7 @@ import numpy as np
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import atomic, intrusion, statistics
-from vicinal.lab.data import synthetic
-from vicinal.lab.data import table as tables
+from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
