@@ -22,7 +22,7 @@ class Stream(IntEnum):
     ORDER = 2**63  # order of the training examples, by epoch
     STACKED_WEIGHTS = 2**63 + 1  # initial weights of stacked models
     INPUT_NOISE = 2**63 + 2  # noise on test inputs
-    RECIPE_LABEL_NOISE = 2**63 + 3
+    LABEL_NOISE = 2**63 + 3
     DROPOUT = 2**63 + 4
     WEIGHTS = 2**63 + 5  # initial weights of one model
     SUBSET = 2**63 + 6  # which training examples a recipe takes
@@ -30,7 +30,6 @@ class Stream(IntEnum):
     SYNTHETIC_ATTACKED = 2**63 + 8  # images of the smallest adversarial study
     PGD_START = 2**63 + 2**32  # first points, by restart
     SPLIT = int.from_bytes(b"split")
-    LABEL_NOISE = int.from_bytes(b"noise")
     CROP = 0x70696374757265
     AUGMENT = int.from_bytes(b"augment")
     SYNTHETIC = int.from_bytes(b"drawn")

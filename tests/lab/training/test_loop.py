@@ -478,15 +478,6 @@ def test_tensorboard_that_is_not_there_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_label_noise_is_the_papers() -> None:
-    labels = torch.zeros(20_000, dtype=torch.int64)
-    noisy = loading.corrupt(labels, 10, 0.5, 1)
-    assert float((noisy != 0).double().mean()) == pytest.approx(0.45, abs=5 * (0.45 * 0.55 / 20_000) ** 0.5)
-    assert torch.equal(noisy, loading.corrupt(labels, 10, 0.5, 1))
-    assert not torch.equal(noisy, loading.corrupt(labels, 10, 0.5, 2))
-    assert int(labels.sum()) == 0
-
-
 def test_nobody_else_trains_in_a_folder_in_use(images: Path, tmp_path: Path) -> None:
     what = recipe(images, epochs=1)
     (tmp_path / "run").mkdir()

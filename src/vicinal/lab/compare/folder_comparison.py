@@ -97,7 +97,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         labels = self.data.target
         if self.settings.label_noise:
             known = np.concatenate([rows.train, rows.validation])
-            labels = corrupt_labels(self.data, known, self.settings.label_noise, seed).astype(np.int64)
+            labels = corrupt_labels(labels, len(self.data.classes), self.settings.label_noise, seed, rows=known)
         common = self.data.classes, *_scales(self.data, rows.train), self._augment
         noisy, clean = (
             InMemoryDataset(self.data.tensor, torch.from_numpy(y), *common) for y in (labels, self.data.target)

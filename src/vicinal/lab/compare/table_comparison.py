@@ -180,7 +180,7 @@ class SeedSplits:
             noisy = clean
             if settings.label_noise:
                 known = np.concatenate([rows.train, rows.validation])
-                corrupted = corrupt_labels(table, known, settings.label_noise, seed)
+                corrupted = corrupt_labels(table.target, len(table.classes), settings.label_noise, seed, rows=known)
                 noisy = encoding.targets(replace(table, target=corrupted))
             for name, of, y in (
                 ("train", rows.train, noisy),

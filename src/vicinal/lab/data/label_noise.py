@@ -1,18 +1,20 @@
-"""Label noise, as in the paper's section 3.4."""
+"""Label noise, as in the paper's section 3.4: one draw for every command."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.data.splits import Labeled, keyed
+from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 
 
 def corrupt_labels(
-    table: Labeled, rows: NDArray[np.int64], fraction: float, seed: int
-) -> NDArray[np.int64] | NDArray[np.float64]:
+    target: NDArray[Any], classes: int, fraction: float, seed: int, *, rows: NDArray[np.int64] | None = None
+) -> NDArray[Any]:
     """Replace the targets of some rows by random ones.
 
     Each of `rows` is chosen with probability `fraction`. A chosen row gets a class drawn evenly from all classes, the
@@ -21,32 +23,38 @@ def corrupt_labels(
     With the same seed, the rows chosen at a smaller fraction are also chosen at a larger one.
 
     Args:
-        table: its target is left as it is.
-        rows: int64, the rows that may change, usually the training rows; their order is of no account.
+        target: [n], left as it is: class indices, or numbers.
+        classes: number of classes; 0 for regression.
         fraction: 0 <= fraction <= 1.
         seed: 0 <= seed < 2**64.
+        rows: int64, the rows that may change, usually the training rows, in any order; by default all.
 
     Returns:
-        A new target array, like ``table.target``.
+        A new array, like `target`.
 
     Raises:
         UserError: if `fraction` is not between 0 and 1.
-        IndexError: if `rows` are not rows of the table.
+        IndexError: if `rows` are not rows of `target`.
         ValueError: if the seed is out of range.
 
     """
     if not 0 <= fraction <= 1:
-        raise UserError(f"a label noise of {fraction:g} is no share of the rows: give a number from 0 to 1")
-    n = len(table)
-    rows = np.unique(np.asarray(rows, dtype=np.int64))
+        raise UserError(f"a label noise of {fraction:g} is not a share of the rows: give a number from 0 to 1")
+    n = len(target)
+    rows = np.arange(n) if rows is None else np.unique(np.asarray(rows, dtype=np.int64))
     if len(rows) and not (rows[0] >= 0 and rows[-1] < n):
         raise IndexError(f"rows must lie in [0, {n}), got {rows[0]} to {rows[-1]}")
-    rng = keyed(seed, Stream.LABEL_NOISE)
+    rng = Key(seed, 0, 0, 0, Stream.LABEL_NOISE).generator()
     # Drawn for all rows, so that a row's fate does not hang on which others are given.
     chosen = rows[rng.random(n)[rows] < fraction]
-    target = table.target.copy()
-    if table.classes:
-        target[chosen] = rng.integers(len(table.classes), size=n)[chosen]
+    target = target.copy()
+    if classes:
+        target[chosen] = rng.integers(classes, size=n)[chosen]
     elif len(rows):
-        target[chosen] = table.target[rows[rng.integers(len(rows), size=n)[chosen]]]
+        target[chosen] = target[rows[rng.integers(len(rows), size=n)[chosen]]]
     return target
+
+
+def chosen_rows(n: int, fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Return which of n rows `corrupt_labels` replaces, those whose random label is the true one included."""
+    return Key(seed, 0, 0, 0, Stream.LABEL_NOISE).generator().random(n) < fraction

@@ -17,6 +17,7 @@ from vicinal.lab.data import cifar, class_folder, images, speech_commands, synth
 from vicinal.lab.data.class_folder import TRAIN, VAL
 from vicinal.lab.data.dataset import ImageDataset
 from vicinal.lab.data.download import DATA_DIR_ENV
+from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.data.splits import split_labels
 from vicinal.lab.data.transforms import ChooseCrop, CropFlip, choose_central, choose_resized
@@ -227,7 +228,8 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
     if not recipe.augment:
         train = replace(train, augment=None)
     if recipe.label_noise:
-        train = replace(train, labels=corrupt(train.labels, len(train.classes), recipe.label_noise, recipe.seed))
+        labels = corrupt_labels(train.labels.numpy(), len(train.classes), recipe.label_noise, recipe.seed)
+        train = replace(train, labels=torch.from_numpy(labels))
     return train, test
 
 
@@ -394,16 +396,3 @@ def colors(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _some(n: int, k: int) -> Tensor:
     """Choose k of n rows, the same ones always, in their order: examples of a folder are sorted by class."""
     return torch.from_numpy(Key(0, 0, 0, 0, Stream.SUBSET).generator().permutation(n)[:k]).sort().values
-
-
-def corrupt(labels: Tensor, classes: int, share: float, seed: int) -> Tensor:
-    """Give labels int64 [n] of which each is, with probability `share`, one of all classes at random (section 3.4)."""
-    generator = Key(seed, 0, 0, 0, Stream.RECIPE_LABEL_NOISE).generator()
-    chosen = torch.from_numpy(generator.random(len(labels)) < share)
-    drawn = torch.from_numpy(generator.integers(0, classes, len(labels)))
-    return torch.where(chosen, drawn, labels)
-
-
-def corrupted_mask(n: int, share: float, seed: int) -> Tensor:
-    """Give which of n labels `corrupt` replaces, bool [n]: those whose random label is the true one count, too."""
-    return torch.from_numpy(Key(seed, 0, 0, 0, Stream.RECIPE_LABEL_NOISE).generator().random(n) < share)
