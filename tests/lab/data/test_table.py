@@ -318,7 +318,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     csv(tmp_path)
     assert refusal(tmp_path / "tt.csv", target="y").endswith("check the path; did you mean 't.csv'?")
     assert "no folder" in refusal(tmp_path / "no" / "t.csv", target="y")
-    assert "'' is no dataset" in refusal("")
+    assert "'' is neither a dataset" in refusal("")
     assert refusal("a\0b.csv", target="y").startswith("there is no file")
     assert refusal("x" * 5000 + ".csv", target="y").startswith("there is no file")
 
