@@ -25,7 +25,10 @@ COMMANDS = {
     "reproduce": ["reproduce", "all", SCALE, "smoke", "--jobs", "2"],
     "iris": ["compare", "iris", "--seeds", "3", "--epochs", "20", "--jobs", "1"],
     "diabetes": ["compare", "diabetes", "--seeds", "2", "--epochs", "5", "--jobs", "1"],
-    "train": "train cifar10-preact18-mixup --quick dataset=synthetic-images model=small epochs=2 seed=3".split(),
+    "train": [
+        *("train", "cifar10-preact18-mixup", "--quick"),
+        *("dataset=synthetic-images", "model=small", "epochs=2", "seed=3"),
+    ],
 }
 CLOCKS = re.compile(
     r"second|minute|time|started|finished|version|python|torch|vicinal|machine|cores|path|command|host|created|fingerprint"
