@@ -523,7 +523,7 @@ def test_a_map_of_classes_is_mixed_row_by_row():
 
 
 def test_a_training_loop_as_people_write_it_learns_what_soft_labels_teach():
-    """Accumulated metrics, an optimiser, a loss scaler: the parameters follow those of a loop over dense soft labels."""
+    """Accumulated metrics, an optimizer, a loss scaler: the parameters follow those of a loop over dense soft labels."""
     x = torch.randn(32, 5, generator=generator(17))
     labels = torch.randint(0, CLASSES, (32,), generator=generator(18))
 

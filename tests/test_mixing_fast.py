@@ -200,7 +200,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def usual(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Convert, normalise, mix, in float64."""
+    """Convert, normalize, mix, in float64."""
     mean, std = (torch.tensor(t, dtype=torch.float64).view(1, 3, 1, 1) for t in (MEAN, STD))
     return formula.mix((x.double() / 255 - mean) / std, partner, weight)
 
