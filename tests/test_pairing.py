@@ -140,7 +140,7 @@ def test_nearest_sees_small_distances_far_from_the_origin():
     x = torch.tensor([1.7e9 + 10.0 * i for i in range(40)], dtype=torch.float64)[:, None]
     x = torch.cat([x, noise(40, 2) * 0.1], dim=1)
     for partner in draws(v.Nearest(k=2), 20, n=40, x=x):
-        assert np.abs(partner - np.arange(40)).max() <= 2  # two neighbours; at the ends, the next but one
+        assert np.abs(partner - np.arange(40)).max() <= 2  # two neighbors; at the ends, the next but one
         assert (partner != np.arange(40)).all()
 
 

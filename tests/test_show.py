@@ -315,7 +315,7 @@ def test_smoothing_heads_and_mixed_targets():
     figure = vicinal.show(
         torch.rand(2, 1, 2, 2), mixed, class_names={0: "a$b$", 1: "b\nc", 2: "a very long name indeed"}
     )
-    assert titles(figure) == ["1.00 a$b$ + <0.01 a very long nam…", "0.50 b c + 0.50 a very long nam…"]
+    assert titles(figure) == ["1.00 a$b$ + <0.01 a very long name…", "0.50 b c + 0.50 a very long name…"]
     figure.savefig(io.BytesIO())
 
 

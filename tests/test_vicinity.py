@@ -81,7 +81,7 @@ def test_cutmix_shares_are_those_of_the_cells(grid, per):
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("grid", [(9, 14), (16,), (4, 5, 6)])
 def test_boxes_have_the_law_they_say(grid, alpha):
-    """Side = round((1 - lambda)**(1/d) * size) around a uniform centre, clipped; exactly, for every draw."""
+    """Side = round((1 - lambda)**(1/d) * size) around a uniform center, clipped; exactly, for every draw."""
     x = torch.empty(1, 1, *grid).expand(4000, 1, *grid)
     vicinity = v.CutMix(alpha, per="example", dims=len(grid), seed=0)
     box = vicinity.plan(4000, None, x, step=0).box
@@ -98,12 +98,12 @@ def test_boxes_have_the_law_they_say(grid, alpha):
 
 
 def test_expected_area_of_boxes():
-    """The mean share against a double sum over all lambdas and centres."""
+    """The mean share against a double sum over all lambdas and centers."""
     h, w, n = 8, 6, 20_000
     plan = v.CutMix(1.0, per="example").plan(n, None, torch.empty(1, 3, h, w).expand(n, 3, h, w), step=0)
 
     def covered(size, side):
-        starts = np.floor(np.arange(0.25, size, 0.5) - (side - 1) / 2)  # centres in either half of a cell
+        starts = np.floor(np.arange(0.25, size, 0.5) - (side - 1) / 2)  # centers in either half of a cell
         return (np.clip(starts + side, 0, size) - np.clip(starts, 0, size)).mean()
 
     grid = (np.arange(5000) + 0.5) / 5000  # lambda is uniform at alpha = 1
@@ -415,7 +415,7 @@ def test_a_failed_state_changes_nothing():
 
 
 @dataclass(frozen=True)
-class Neighbours(v.Vicinity):
+class Neighbors(v.Vicinity):
     """Half of oneself and half of the next row."""
 
     share: float = 0.5
@@ -425,12 +425,12 @@ class Neighbours(v.Vicinity):
 
 
 def test_a_new_vicinity_is_one_small_class():
-    own = Neighbours(0.75, seed=3)
+    own = Neighbors(0.75, seed=3)
     x, y = own(torch.eye(3), torch.tensor([0, 1, 2]))
     assert x.tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25], [0.25, 0, 0.75]]
     assert torch.equal(y.dense(3), x)
     assert pickle.loads(pickle.dumps(own)) == own
-    v.Chain([Neighbours(), v.Mixup()])(torch.eye(3), torch.tensor([0, 1, 2]))
+    v.Chain([Neighbors(), v.Mixup()])(torch.eye(3), torch.tensor([0, 1, 2]))
 
 
 def test_drawing_is_abstract():
@@ -458,12 +458,12 @@ def test_every_part_of_a_batch_loop():
     with torch.no_grad():
         net.weight.zero_(), net.bias.zero_()
     mixup = v.Mixup(0.4)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.5)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     losses = []
     for _ in range(20):
         mixed_x, mixed_y = mixup(x, y)
         loss = torch.nn.functional.cross_entropy(net(mixed_x), mixed_y)
-        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(CLASSES), abs=1e-6)
     assert (net(x).argmax(1) == y).float().mean() > 0.9
