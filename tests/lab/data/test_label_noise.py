@@ -72,7 +72,9 @@ def test_only_the_rows_given_change_and_the_input_stays(kind: str, request: pyte
 def test_nothing_or_no_rows(kind: str, request: pytest.FixtureRequest) -> None:
     table = request.getfixturevalue(kind)
     np.testing.assert_array_equal(corrupt_labels(table.target, len(table.classes), 0.0, 0), table.target)
-    np.testing.assert_array_equal(corrupt_labels(table.target, len(table.classes), 1.0, 0, rows=np.array([], dtype=np.int64)), table.target)
+    np.testing.assert_array_equal(
+        corrupt_labels(table.target, len(table.classes), 1.0, 0, rows=np.array([], dtype=np.int64)), table.target
+    )
 
 
 @pytest.mark.parametrize("kind", ["classes", "values"])
