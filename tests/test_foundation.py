@@ -46,7 +46,11 @@ def loaded(code: str) -> list[str]:
     [
         *(["--help"], ["compare", "--help"], ["--version"], []),
         *(["nonsense"], ["compare"], ["compare", "a.csv", "--seeds", "many"], ["data", "fetch"], ["train", "--help"]),
-        *(["compare", "a.csv", "--jobs", "0"], ["diagnose", "a.csv", "--alpha", "a"], ["train", "x", "--timeout", "-1"]),
+        *(
+            ["compare", "a.csv", "--jobs", "0"],
+            ["diagnose", "a.csv", "--alpha", "a"],
+            ["train", "x", "--timeout", "-1"],
+        ),
         *(["reproduce"], ["reproduce", "--report", "toy"], ["reproduce", "toy", "--report-dir", "a"]),
     ],
     ids=" ".join,

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from vicinal._inputs import Inputs, floating, representation
 
 
-class _Place(NamedTuple):
+class _Node(NamedTuple):
     """Node of a tensor in the graph, and its shape."""
 
     node: Node
@@ -51,12 +51,12 @@ class _Trace(TorchFunctionMode):
 class _Pass:
     """Observations of one forward pass."""
 
-    mixed: _Place | None = None  # once it has happened, if gradients go through it
+    mixed: _Node | None = None  # once it has happened, if gradients go through it
     is_mixed: bool = False
     trace: _Trace | None = None  # while a module runs whose input is data: of the outermost one
     traced: list[str] = field(default_factory=list)  # the modules whose input is data
     before: dict[str, list[Node]] = field(default_factory=dict)  # what went into the modules around, before the mix
-    made: list[_Place] = field(default_factory=list)  # by the parts of the model, before the mix
+    made: list[_Node] = field(default_factory=list)  # by the parts of the model, before the mix
     found: list[str] = field(default_factory=list)  # modules around, past whose part something flows
 
 
@@ -102,7 +102,7 @@ class Watch:
 
     @property
     def found(self) -> str | None:
-        """Name of the innermost module around in which something flows past the mix."""
+        """Innermost module, by name, around in which something flows past the mix."""
         return None if self._pass is None else max(self._pass.found, key=len, default=None)
 
     def begin(self) -> None:
@@ -127,7 +127,7 @@ class Watch:
             return
         now.is_mixed = True
         if mixed[0].grad_fn is not None:
-            now.mixed = _Place(mixed[0].grad_fn, mixed[0].shape)
+            now.mixed = _Node(mixed[0].grad_fn, mixed[0].shape)
         for tensor in mixed if now.trace is not None else ():
             now.trace.made.pop(tensor, None)  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -156,7 +156,7 @@ class Watch:
         now = self._now()
         result = None if now is None or now.is_mixed else _result(output)
         if now is not None and result is not None and not _is_of_no_row(result):
-            now.made.append(_Place(get_gradient_edge(result).node, result.shape))
+            now.made.append(_Node(get_gradient_edge(result).node, result.shape))
 
     def _leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         now = self._now()

@@ -13,7 +13,7 @@ import functools
 import numbers
 import re
 from collections import UserDict, UserList, deque
-from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
@@ -69,7 +69,7 @@ def flatten(tree: Any, what: str, n: int) -> tuple[list[tuple[str, Leaf]], Build
     Args:
         tree: a pytree.
         what: its name, which the names of its leaves begin with: "input['image'][0]".
-        n: the number of rows of the batch, by which a list of examples is known; -1: there are none.
+        n: number of rows, by which a list of examples is known; -1: there are none.
 
     Raises:
         TypeError: a leaf cannot be mixed, because of its type, its kind of tensor, or because it holds boxes.
@@ -108,7 +108,7 @@ def buffers(out: Any, x: Any, inputs: dict[str, Leaf], n: int) -> dict[str, Any]
         if not isinstance(leaf, Examples) or not isinstance(like, Examples):
             continue
         given, wanted = leaf.tensors[0], like.tensors[0]
-        if (given.shape, given.dtype, given.device) != (wanted.shape, wanted.dtype, wanted.device):
+        if _kind(given) != _kind(wanted):
             raise ValueError(
                 f"out must hold {wanted.dtype} {list(wanted.shape)} on {wanted.device} for each example of {name}, got "
                 f"{given.dtype} {list(given.shape)} on {given.device}"
@@ -137,14 +137,17 @@ def rows(x: Any, y: Any) -> int:
     if not any(isinstance(unit, (list, tuple)) or unit.ndim for unit in inputs):
         flatten(x, "input", -1)
         raise TypeError(f"a batch is a tensor [n, ...] or a pytree of them, got {type(x).__name__} without any")
-    n = None if isinstance(x, (list, tuple)) else _rows_of(inputs)  # a list may hold one example in each place
-    if n is None:
-        flatten(y, "target", -1)  # refuses what is no target, before it is asked for its rows
-        n = _rows_of(targets)
-    if n is None:
-        n = _rows_of(inputs)
-    if n is not None:
+    if (
+        not isinstance(x, (list, tuple)) and (n := _rows_of(inputs)) is not None
+    ):  # a list may hold one example in each place
         return n
+    flatten(y, "target", -1)  # refuses what is not a target, before it is asked for its rows
+    n = _rows_of([*targets, *inputs])
+    return _rows_of_lists(inputs, targets) if n is None else n
+
+
+def _rows_of_lists(inputs: list[Any], targets: list[Any]) -> int:
+    """Return the number of rows of lists that hold all rows each, or one row in each place."""
     lists = inputs + targets
     sizes, lengths = {t.size(0) for unit in lists for t in unit if t.ndim}, {len(unit) for unit in lists}
     if len(sizes) == 1 and len(lengths) == 1 and all(t.ndim == 3 and len(t) in _CHANNELS for t in inputs[0]):
@@ -165,20 +168,17 @@ def widest(x: Any, n: int) -> Tensor | None:
 
     """
     named: list[tuple[str, Tensor | Examples]] = []
-    unlike = None
     for name, unit in _units(x, "input"):
         if isinstance(unit, Tensor):
             named.append((name, unit))
-        elif _is_examples(unit, n):
-            if _alike(unit):
-                named.append((name, Examples(unit)))
-            else:
-                unlike = name, unit
-        elif isinstance(unit, (list, tuple)):
+        elif isinstance(unit, (list, tuple)) and not _is_examples(unit, n):
             named += [(f"{name}[{i}]", t) for i, t in enumerate(unit)]
+        elif isinstance(unit, (list, tuple)) and _alike(unit):
+            named.append((name, Examples(unit)))
     if not named:
-        if unlike is not None:
-            _check_examples(unlike[1], unlike[0])
+        for name, unit in _units(x, "input"):
+            if _is_examples(unit, n):
+                _check_examples(unit, name)
         return None
     _, leaf = max(sorted(named, key=lambda item: item[0]), key=lambda item: _ndim(item[1]))
     return leaf.stack() if isinstance(leaf, Examples) else leaf
@@ -226,36 +226,35 @@ def _open(node: Any) -> _Parts | None:
     """Take a container apart; None for anything else."""
     kind = type(node)
     if kind is dict:
-        keys = list(node)
-        return _Parts([f"[{k!r}]" for k in keys], list(node.values()), lambda new: dict(zip(keys, new, strict=True)))
+        return _Parts(_indices(node), list(node.values()), lambda new: dict(zip(node, new, strict=True)))
     if kind is list or kind is tuple:
-        return _Parts(_places(node), node, kind)
+        return _Parts(_indices(range(len(node))), node, kind)
     if isinstance(node, (Tensor, MixedTarget, PackedSequence)):
         return None
     if kind in pytree.SUPPORTED_NODES:
         return _open_registered(node)
     if isinstance(node, Mapping):
         keys = list(node)
-        return _Parts([f"[{k!r}]" for k in keys], [node[k] for k in keys], functools.partial(_mapping_like, node, keys))
+        return _Parts(_indices(keys), [node[k] for k in keys], functools.partial(_mapping_like, node, keys))
     if (names := _fields(node)) is not None:
         values = [getattr(node, name) for name in names]
         return _Parts([f".{name}" for name in names], values, functools.partial(_record_like, node, names))
     if isinstance(node, tuple) and hasattr(kind, "_fields"):
         return _Parts([f".{name}" for name in kind._fields], node, kind._make)
     if isinstance(node, (tuple, list, deque, UserList)):
-        return _Parts(_places(node), list(node), functools.partial(_sequence_like, node))
+        return _Parts(_indices(range(len(node))), list(node), functools.partial(_sequence_like, node))
     return None
 
 
-def _places(node: Sequence[Any] | deque[Any]) -> list[str]:
-    return [f"[{i}]" for i in range(len(node))]
+def _indices(keys: Iterable[Any]) -> list[str]:
+    return [f"[{key!r}]" for key in keys]
 
 
 def _open_registered(node: Any) -> _Parts:
     definition = pytree.SUPPORTED_NODES[type(node)]
     if definition.flatten_with_keys_fn is None:
         values, context = definition.flatten_fn(node)
-        names = [f"[{i}]" for i in range(len(values))]
+        names = _indices(range(len(values)))
     else:
         keyed, context = definition.flatten_with_keys_fn(node)
         names, values = [str(key) for key, _ in keyed], [value for _, value in keyed]
@@ -362,11 +361,12 @@ def _is_examples(node: Any, n: int) -> bool:
     return _is_of_tensors(node) and len(node) == n and not all(t.ndim and t.size(0) == n for t in node)
 
 
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
 def _alike(tensors: Sequence[Tensor]) -> bool:
-    first = tensors[0]
-    return not first.is_nested and all(
-        not t.is_nested and (t.shape, t.dtype, t.device) == (first.shape, first.dtype, first.device) for t in tensors
-    )
+    return not any(t.is_nested for t in tensors) and len({_kind(t) for t in tensors}) == 1
 
 
 def _check_list(node: Sequence[Any], name: str, n: int) -> None:
@@ -414,17 +414,11 @@ def _ndim(leaf: Tensor | Examples) -> int:
 
 def _warn_of_single(x: Tensor, y: Any) -> None:
     """Warn where channels would be taken for rows: an image [c, h, w] with its one-hot label of c classes."""
-    if (
-        x.ndim == 3
-        and x.size(0) in (3, 4)
-        and isinstance(y, Tensor)
-        and y.ndim == 1
-        and y.size(0) == x.size(0)
-        and y.is_floating_point()
-        and y.is_cpu
-        and not torch.compiler.is_compiling()
-        and sorted(y.tolist()) == [0.0] * (y.size(0) - 1) + [1.0]
-    ):
+    if x.ndim != 3 or x.size(0) not in (3, 4) or torch.compiler.is_compiling():
+        return
+    if not isinstance(y, Tensor) or y.shape != x.shape[:1] or not y.is_floating_point() or not y.is_cpu:
+        return
+    if sorted(y.tolist()) == [0.0] * (y.size(0) - 1) + [1.0]:
         warn(
             f"an input {list(x.shape)} with a target {y.tolist()} looks like one image and its one-hot label; it is mixed "
             f"as a batch of {y.size(0)} rows. If it is one image, {_CALL_ON_BATCHES}"
@@ -449,10 +443,8 @@ def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
 
 def _check_tensor(x: Tensor, name: str, ndim: int) -> None:
     """Refuse tensors that PyTorch cannot mix, and those that hold places in an image; `ndim` is that of the batch."""
-    if type(x) is not Tensor:
-        for kind in type(x).__mro__:
-            if kind is Tensor:
-                break
+    if type(x) is not Tensor:  # what torch.compile need not trace
+        for kind in type(x).__mro__[: type(x).__mro__.index(Tensor)]:
             if kind.__name__ in _NO_PLAIN_TENSOR:
                 raise TypeError(f"{name} is a {kind.__name__}: {_NO_PLAIN_TENSOR[kind.__name__]}")
             if _says_boxes(kind.__name__):
@@ -503,20 +495,18 @@ def _way_out(node: Any, name: str) -> str:
             "its rows are the nodes of graphs, not examples; mix behind the pooling, where each graph is a row "
             "(vicinal.LatentMixing)"
         )
-    if isinstance(node, (numbers.Number, np.generic)):
-        return f"torch.tensor({name}), or leave it out of the call"
-    if isinstance(node, np.ndarray):
-        return f"torch.from_numpy({name})"
-    if "polars" in origins:
-        return f"{name}.to_torch()"
-    if origins & {"pandas", "pyarrow"}:
-        return f"torch.tensor({name}.to_numpy())"
-    if "PIL" in origins:
-        return "torch.from_numpy(numpy.array(image)) for each image, and torch.stack for the batch"
-    if hasattr(node, "__dlpack__"):
-        return f"torch.from_dlpack({name})"
-    if hasattr(node, "__array__"):
-        return f"torch.from_numpy(numpy.asarray({name}))"
+    conversions = (
+        (isinstance(node, (numbers.Number, np.generic)), f"torch.tensor({name}), or leave it out of the call"),
+        (isinstance(node, np.ndarray), f"torch.from_numpy({name})"),
+        ("polars" in origins, f"{name}.to_torch()"),
+        (bool(origins & {"pandas", "pyarrow"}), f"torch.tensor({name}.to_numpy())"),
+        ("PIL" in origins, "torch.from_numpy(numpy.array(image)) for each image, and torch.stack for the batch"),
+        (hasattr(node, "__dlpack__"), f"torch.from_dlpack({name})"),
+        (hasattr(node, "__array__"), f"torch.from_numpy(numpy.asarray({name}))"),
+    )
+    for fits, way in conversions:
+        if fits:
+            return way
     if isinstance(node, (str, bytes, bytearray, PurePath, type, nn.Module)) or callable(node):
         return "convert it, or leave it out of the call"
     if isinstance(node, Set):
@@ -524,5 +514,5 @@ def _way_out(node: Any, name: str) -> str:
     if isinstance(node, (Iterator, MappingView)):
         return f"list({name})"
     if getattr(node, "__dict__", None):
-        return f"give its tensors as a dict, vars({name}), without what is no tensor"
+        return f"give its tensors as a dict, vars({name}), without what is not a tensor"
     return "give its tensors as a dict; convert it, or leave it out of the call"

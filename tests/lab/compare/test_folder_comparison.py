@@ -139,7 +139,7 @@ def test_what_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
     (root / "red" / ".hidden").write_text("red")
     (root / "readme.md").write_text("beside the classes")
     data = collection.read(root)
-    assert data.notes == ("1 file is no image and left out: red/notes.txt.",)
+    assert data.notes == ("1 file is not an image and left out: red/notes.txt.",)
     assert data.fingerprint() == before
 
 
@@ -203,7 +203,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says:
 
 def test_places_and_sizes_without_sense_are_refused(tmp_path: Path) -> None:
     root = images(tmp_path / "a" / "train", each=5)
-    with pytest.raises(UserError, match="is no folder that can be read"):
+    with pytest.raises(UserError, match="is not a readable folder"):
         collection.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a size of 8 pixels is not between 16 and 512"):
         collection.read(root, size=8)

@@ -212,7 +212,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda b: b.update(labels=[True] * 20), "the labels are not a list of 20 small numbers"),
         (lambda b: b.update(labels=[2**80] * 20), "the labels are not a list of 20 small numbers"),
         (lambda b: b.update(labels=[10] * 20), "gives image 0 the label 10 where there are 10 classes"),
-        (lambda b: b.update({7: 8}), "a key that is no text"),
+        (lambda b: b.update({7: 8}), "a key that is not text"),
     ],
 )
 def test_batches_that_were_not_published(tmp_path: Path, change: Change, sentence: str) -> None:
@@ -278,7 +278,7 @@ def test_nothing_is_run(tmp_path: Path, protocol: int) -> None:
         (b"}h\x05.", "damaged"),  # what was never stored
         (b"}s.", "damaged"),
         (b"}(K\x01u.", "damaged"),
-        (b"}K\x01K\x01s.", "a key that is no text"),
+        (b"}K\x01K\x01s.", "a key that is not text"),
         (b"}(U\x01au.", "damaged"),  # a key without its value
         (b"]U\x01aU\x01bs.", "damaged"),  # a list changed as if it were a dict
         (b"}U\x01aa.", "damaged"),  # a dict changed as if it were a list

@@ -197,12 +197,12 @@ def test_a_link_that_leads_nowhere_is_named_when_it_is_read(tmp_path: Path) -> N
 def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
     some = make(tmp_path / "one", ["a/1.png", "b/2.png", "a/x.txt", "a/in/", "a/again -> in"])
     assert scan(some).notes() == (
-        "1 file is no image and left out: a/x.txt.",
+        "1 file is not an image and left out: a/x.txt.",
         "1 link to a folder is not followed: a/again.",
     )
     more = [f"b/{i}" for i in range(4)] + ["a/x -> in", "b/y -> ../a/in"]
     assert scan(make(tmp_path / "more", ["a/1.wav", "b/2.wav", "a/in/", *more])).notes() == (
-        "4 files are no audio and left out: b/0, b/1, b/2 and 1 more.",
+        "4 files are not audio and left out: b/0, b/1, b/2 and 1 more.",
         "2 links to folders are not followed: a/x, b/y.",
     )
     assert scan(some).take([0]).notes() == scan(some).notes()
@@ -259,14 +259,14 @@ def test_what_lies_beside_the_parts_is_left_out_and_named(tmp_path: Path, monkey
     assert data.notes == (
         "test and train and val were read as one set: each seed draws parts of its own.",
         "1 folder beside test and train and val is left out: devkit.",
-        "1 file is no image and left out: val/a/x.txt.",
+        "1 file is not an image and left out: val/a/x.txt.",
     )
     with pytest.warns(UserWarning, match="left out") as told:
         train, test = loading.load(Recipe(dataset=str(root), model="small", image_size=16))
     assert (len(train), len(test)) == (2, 2)
     expected = [
         f"'{root}': 2 folders beside train and val are left out: devkit, test.",
-        f"'{root / 'val'}': 1 file is no image and left out: a/x.txt.",
+        f"'{root / 'val'}': 1 file is not an image and left out: a/x.txt.",
     ]
     assert [str(one.message) for one in told] == expected
 

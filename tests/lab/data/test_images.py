@@ -76,12 +76,10 @@ def test_scan(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"absent' is no folder that can be read \(No such file or directory\): give one"
-    ):
+    with pytest.raises(UserError, match=r"absent' is not a readable folder \(No such file or directory\): give one"):
         images.scan(tmp_path / "absent")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file' is no folder that can be read \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"file' is not a readable folder \(Not a directory\)"):
         images.scan(tmp_path / "file")
     with pytest.raises(
         UserError, match="holds no folders: put the images or audio of each class into one of its own, two"
@@ -122,7 +120,7 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train.classes == validation.classes == ("n01440764", "n01443537")
     assert (len(train), validation.labels.tolist()) == (5, [0, 1])
     folder(tmp_path / "imagenet" / "train", {"goldfish": 1})
-    with pytest.raises(UserError, match="holds the folder 'goldfish', which is no WNID"):
+    with pytest.raises(UserError, match="holds the folder 'goldfish', which is not a WNID"):
         images.imagenet(tmp_path / "imagenet")
 
 

@@ -43,7 +43,7 @@ def read(path: Path, seconds: float | None = None) -> Clip:
 
     Args:
         path: its kind is that of its name.
-        seconds: only so many from the beginning (rounded up to a sample); by default all.
+        seconds: only this many from the beginning (rounded up to a sample); by default all.
 
     Raises:
         UserError: if it is damaged, cut off, or of another form.

@@ -281,7 +281,7 @@ def unpickle(data: bytes) -> dict[str, Any]:
         raise _Refused("it holds no dict")
     batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     if not all(isinstance(key, str) for key in batch):
-        raise _Refused("a key that is no text")
+        raise _Refused("a key that is not text")
     return batch
 
 

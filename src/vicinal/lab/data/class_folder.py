@@ -32,6 +32,7 @@ from torch import Tensor
 from vicinal.lab.errors import UserError
 
 Kind = Literal["images", "audio"]
+ARTICLES = {"images": "an image", "audio": "audio"}
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 AUDIO = (".wav", ".flac")
@@ -71,12 +72,12 @@ class ClassFiles:
         return len(self.paths)
 
     def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> ClassFiles:
-        """Give some of the files as a set of its own."""
+        """Return some of the files as a set of its own."""
         rows = torch.as_tensor(rows, dtype=torch.int64)
         return replace(self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows])
 
     def read(self, row: int) -> bytes:
-        """Give the content of a file.
+        """Return the content of a file.
 
         Raises:
             UserError: it cannot be read.
@@ -88,14 +89,14 @@ class ClassFiles:
             raise UserError(f"{self.where(row)} cannot be read ({e.strerror}): mend that, or remove it") from e
 
     def where(self, row: int) -> str:
-        """Name a file, for messages."""
+        """Return the name of a file, for messages."""
         return f"'{self.root / self.paths[row]}'"
 
     def notes(self) -> tuple[str, ...]:
-        """Give a sentence for each sort of what was left out."""
+        """Return a sentence for each sort of what was left out."""
         found = []
         if self.others:
-            what = f"files are no {self.kind}" if len(self.others) > 1 else f"file is no {self.kind.removesuffix('s')}"
+            what = f"files are not {self.kind}" if len(self.others) > 1 else f"file is not {ARTICLES[self.kind]}"
             found.append(f"{len(self.others)} {what} and left out: {_some(self.others)}.")
         if self.links:
             what = "links to folders are" if len(self.links) > 1 else "link to a folder is"
@@ -119,11 +120,15 @@ def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> 
     if parts(root):
         raise UserError(f"'{root}' holds the folder '{TRAIN}', not a folder for each class: give '{root / TRAIN}'")
     if train is not None and (odd := sorted(set(names) ^ set(train.classes))):
-        says = f"'{train.root}' and '{root}' do not have the same folders: {odd[0]!r} is in one of them"
-        raise UserError(f"{says}; make them the same, or give '{train.root}' alone")
+        raise UserError(
+            f"'{train.root}' and '{root}' do not have the same folders: {odd[0]!r} is in one of them"
+            f"; make them the same, or give '{train.root}' alone"
+        )
     if len(names) < 2:
-        found = f"'{root}' holds {len(names) or 'no'} {'folder' if len(names) == 1 else 'folders'}"
-        raise UserError(f"{found}: put the images or audio of each class into one of its own, two classes at least")
+        raise UserError(
+            f"'{root}' holds {len(names) or 'no'} {'folder' if len(names) == 1 else 'folders'}"
+            f": put the images or audio of each class into one of its own, two classes at least"
+        )
     classes = [class_files(root, name) for name in names]
     kind = _kind(root, names, classes)
     found = ClassFiles(
@@ -149,7 +154,7 @@ def check_kind(part: ClassFiles, train: ClassFiles) -> None:
 
 
 def parts(root: Path) -> tuple[str, ...]:
-    """Name the parts that a folder holds, sorted; none where its folders are classes.
+    """Return the names of the parts that a folder holds, sorted; none where its folders are classes.
 
     A folder `train` is a part, and no class, if it is alone, or beside another of `PARTS`, or holds folders itself.
 
@@ -165,14 +170,14 @@ def parts(root: Path) -> tuple[str, ...]:
 
 
 def unused(root: Path, used: Sequence[str]) -> tuple[str, ...]:
-    """Give a sentence that names the folders beside the parts that are used, if there are any."""
+    """Return a sentence that names the folders beside the parts that are used, if there are any."""
     left = [name for name in class_names(root) if name not in used]
     what = f"{len(left)} {'folders' if len(left) > 1 else 'folder'} beside {' and '.join(used)}"
     return (f"{what} {'are' if len(left) > 1 else 'is'} left out: {_some(left)}.",) if left else ()
 
 
 def warn_of_left_out(root: Path, used: Mapping[str, ClassFiles]) -> None:
-    """Name in warnings what is left out, of the parts by their names that are used of a folder, or of ``""``: itself."""
+    """Warn of what is left out, of the parts by their names that are used of a folder, or of ``""``: itself."""
     beside = () if "" in used else unused(root, tuple(used))
     for note in beside:
         warnings.warn(f"'{root}': {note}", stacklevel=2)
@@ -182,7 +187,7 @@ def warn_of_left_out(root: Path, used: Mapping[str, ClassFiles]) -> None:
 
 
 def class_names(place: Path) -> list[str]:
-    """Name the folders in a folder that are classes, sorted.
+    """Return the folders in a folder that are classes, sorted.
 
     Raises:
         UserError: it cannot be read.
@@ -191,7 +196,7 @@ def class_names(place: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in _entries(place) if entry.name != _NOISE and _is_folder(entry))
     except OSError as e:
-        says = f"'{place}' is no folder that can be read ({e.strerror}): give one with a folder a class"
+        says = f"'{place}' is not a readable folder ({e.strerror}): give one with one folder per class"
         raise UserError(says) from e
 
 

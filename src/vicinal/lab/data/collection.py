@@ -72,7 +72,7 @@ class FolderDataset:
         return channels, height, width
 
     def fingerprint(self) -> str:
-        """Give the SHA-256, in hex, of values, labels and classes."""
+        """Return the SHA-256, in hex, of values, labels and classes."""
         about = [self.kind, list(self.inputs.shape), self.classes]
         digest = hashlib.sha256(json.dumps(about).encode())
         for array in (self.inputs, self.target):
@@ -123,7 +123,7 @@ def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
 
 
 def checked_size(kind: Kind, size: int) -> int:
-    """Give a size, unless images or spectrograms cannot have it."""
+    """Return a size, unless images or spectrograms cannot have it."""
     if kind == "images" and not _LEAST <= size <= _MOST:
         raise UserError(f"a size of {size} pixels is not between {_LEAST} and {_MOST}: give another --size")
     if kind == "audio" and (size < _LEAST or speech_commands.FREQUENCIES % size):
@@ -187,9 +187,9 @@ def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> 
 def _check_counts(root: Path, kind: Kind, classes: Sequence[str], target: Sequence[int]) -> None:
     label, count = min(Counter(target).items(), key=lambda item: (item[1], item[0]))
     if count < FEWEST:
-        has = f"the class {classes[label]!r} of '{root}' has {count} {kind.removesuffix('s') if count == 1 else kind}"
         raise UserError(
-            f"{has}, and a class needs {FEWEST} (3 to train on, 1 to validate and 1 to test): add some, or remove it"
+            f"the class {classes[label]!r} of '{root}' has {count} {kind.removesuffix('s') if count == 1 else kind}"
+            f", and a class needs {FEWEST} (3 to train on, 1 to validate and 1 to test): add some, or remove it"
         )
 
 

@@ -48,16 +48,16 @@ class ImageDataset:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> ImageDataset:
-        """Give some of the images, int64 [m] row numbers or bool [n], as a set of its own."""
+        """Return some of the images, int64 [m] row numbers or bool [n], as a set of its own."""
         rows = rows.to(self.images.device)
         return ImageDataset(self.images[rows], self.labels[rows], self.classes, self.name)
 
     def to(self, device: torch.device | str) -> ImageDataset:
-        """Give the same set on a device."""
+        """Return the same set on a device."""
         return ImageDataset(self.images.to(device), self.labels.to(device), self.classes, self.name)
 
     def fingerprint(self) -> str:
-        """Give the SHA-256, in hex, of pixels, labels, shape and classes; name, device and layout play no part."""
+        """Return the SHA-256, in hex, of pixels, labels, shape and classes; name, device and layout play no part."""
         digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
         for part in (self.images, self.labels):
             array = part.cpu().contiguous().numpy()

@@ -31,11 +31,11 @@ class Frame(Protocol):
     """Columns by name: a dict of sequences, a polars or a pandas DataFrame."""
 
     def __getitem__(self, name: str, /) -> Any:
-        """Give a column."""
+        """Return a column."""
         ...
 
     def __contains__(self, name: Any, /) -> bool:
-        """Whether there is such a column."""
+        """Return whether there is such a column."""
         ...
 
 
@@ -162,8 +162,10 @@ class Encoding:
         series = [_series(name, columns[name]) for name in names]
         for column in series:
             if len(column) != len(series[0]):
-                found = f"column {column.name!r} has {len(column)} values and {series[0].name!r} has {len(series[0])}"
-                raise UserError(f"{found}: give columns of one length")
+                raise UserError(
+                    f"column {column.name!r} has {len(column)} values and {series[0].name!r} has {len(series[0])}"
+                    f": give columns of one length"
+                )
         n, p, q = len(series[0]), len(self.number_names), len(self.category_names)
         numbers = np.empty((n, p))
         for i, column in enumerate(series[:p]):
@@ -212,7 +214,7 @@ class Encoding:
         return np.array(self.classes)[outputs]
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain lists, strings and floats; `from_json` gives back an equal encoding."""
+        """Return plain lists, strings and floats; `from_json` gives back an equal encoding."""
         indicators = dict(zip(self.indicators, zip(self.indicator_means, self.indicator_sds, strict=True), strict=True))
         return {
             "version": VERSION,
@@ -243,8 +245,10 @@ class Encoding:
 
         """
         if data.get("version") != VERSION:
-            found = f"the encoding has version {data.get('version')!r}, this program reads {VERSION}"
-            raise UserError(f"{found}: write it again with this program")
+            raise UserError(
+                f"the encoding has version {data.get('version')!r}, this program reads {VERSION}"
+                f": write it again with this program"
+            )
         try:
             numbers, categories, target = data["numbers"], data["categories"], data["target"]
             indicators = [
@@ -286,8 +290,10 @@ class Encoding:
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
             name = (*self.number_names, *(self.number_names[i] for i in self.indicators))[far[0]]
-            found = f"column {name!r} has values too far from those it was fitted on to be standardized"
-            raise UserError(f"{found}: check its units, or rescale it")
+            raise UserError(
+                f"column {name!r} has values too far from those it was fitted on to be standardized"
+                f": check its units, or rescale it"
+            )
         start = p + k
         for levels, code in zip(self.levels, codes.T, strict=True):
             present = np.flatnonzero(code >= 0)

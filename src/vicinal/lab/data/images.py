@@ -59,7 +59,7 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
     train = scan(place / "train")
     strange = [name for name in train.classes if not _WNID.fullmatch(name)]
     if strange:
-        raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is no WNID: {source.manual}")
+        raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is not a WNID: {source.manual}")
     if not class_folder.class_names(place / "val"):
         raise UserError(f"the images in '{place / 'val'}' are not in folders: sort them into val/WNID/")
     return train, scan(place / "val", train=train)

@@ -36,7 +36,7 @@ class Source(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names."""
+        """Class names."""
         ...
 
     @property
@@ -47,15 +47,15 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> bytes:
-        """Give an encoded image; raises UserError."""
+        """Return an encoded image; raises UserError."""
         ...
 
     def where(self, row: int) -> str:
-        """Name it, for messages."""
+        """Return its name, for messages."""
         ...
 
     def take(self, rows: Tensor) -> Source:
-        """Give some of the images as a set of its own."""
+        """Return some of the images as a set of its own."""
         ...
 
 
@@ -91,12 +91,12 @@ class Reader:
         self._waiting: deque[_Batch] = deque()
 
     def expect(self, batches: Iterable[tuple[Tensor, Key | None]]) -> None:
-        """Say which batches will be asked for, in order; they are read ahead from the first of them on."""
+        """Announce which batches will be asked for, in order; they are read ahead from the first of them on."""
         self._forget()
         self._coming = iter(batches)
 
     def batch(self, rows: Tensor, key: Key | None) -> Tensor:
-        """Give the images of some rows, each cropped as the key decides.
+        """Return the images of some rows, each cropped as the key decides.
 
         Args:
             rows: int64 [m] on the CPU.
@@ -159,8 +159,7 @@ def _fill(source: Source, rows: list[int], key: Key | None, choose: ChooseCrop, 
         try:
             out[:] = decode(content, functools.partial(choose, row, key), len(out))
         except Unreadable as e:
-            found = f"{source.where(row)} is not an image that can be read ({e})"
-            raise UserError(f"{found}: replace or remove it") from e
+            raise UserError(f"{source.where(row)} is not an image that can be read ({e}): replace or remove it") from e
 
 
 def _cores() -> int:

@@ -61,7 +61,7 @@ class InMemoryDataset:
         object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device) if self.mean else None)
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return len(self.labels)
 
     @property
@@ -70,10 +70,10 @@ class InMemoryDataset:
         return tuple(self.inputs.shape[1:])
 
     def expect(self, batches: Batches) -> None:
-        """Take note of the batches that will be asked for: nothing to do, all is here."""
+        """Do nothing: all data are in memory."""
 
     def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Give inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
+        """Return inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
         rows = rows.to(self.inputs.device)
         x, y = _rows(self.inputs, rows), self.labels.index_select(0, rows)
         if key is not None and self.augment is not None:
@@ -81,7 +81,7 @@ class InMemoryDataset:
         return (x if self._scale is None else _normalised(x, self._scale)), y
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
+        """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
         rows = rows.to(self.device)
         return _rows(self.inputs, rows), self.labels.index_select(0, rows)
 
@@ -91,11 +91,11 @@ class InMemoryDataset:
         return self.labels.device
 
     def take(self, rows: Tensor) -> InMemoryDataset:
-        """Give some of the examples as a set of its own."""
+        """Return some of the examples as a set of its own."""
         return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
 
     def to(self, device: torch.device) -> InMemoryDataset:
-        """Give the same examples on a device."""
+        """Return the same examples on a device."""
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 
 
@@ -137,12 +137,12 @@ class StreamingDataset:
         object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device))
 
     def __len__(self) -> int:
-        """Give the number of examples."""
+        """Return the number of examples."""
         return len(self.labels)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names."""
+        """Class names."""
         return self.source.classes
 
     @property
@@ -151,11 +151,11 @@ class StreamingDataset:
         return (3, self.size, self.size)
 
     def expect(self, batches: Batches) -> None:
-        """Take note of the batches that will be asked for, in order: they are read ahead."""
+        """Prefetch the batches that will be asked for, in order: they are read ahead."""
         self._reader.expect(batches)
 
     def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Give inputs float32 and labels int64 of some rows, int64 on the CPU; as `Examples.batch` does.
+        """Return inputs float32 and labels int64 of some rows, int64 on the CPU; as `Examples.batch` does.
 
         Raises:
             UserError: an image cannot be read.
@@ -170,15 +170,15 @@ class StreamingDataset:
         return _normalised(x, self._scale), self.labels[rows].to(self.device)
 
     def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give images uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
+        """Return images uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
         return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
 
     def take(self, rows: Tensor) -> StreamingDataset:
-        """Give some of the examples as a set of its own."""
+        """Return some of the examples as a set of its own."""
         return replace(self, source=self.source.take(rows), labels=self.labels[rows])
 
     def to(self, device: torch.device) -> StreamingDataset:
-        """Give the same examples for a device."""
+        """Return the same examples for a device."""
         return replace(self, device=device)
 
 
@@ -186,7 +186,7 @@ Data: TypeAlias = InMemoryDataset | StreamingDataset
 
 
 def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
-    """Give some rows, channels_last if the inputs are: of such, `index_select` gives the other layout, slowly."""
+    """Return some rows, channels_last if the inputs are: of such, `index_select` gives the other layout, slowly."""
     if inputs.ndim == 4 and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=torch.channels_last):
         return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
     return inputs.index_select(0, rows)
@@ -234,7 +234,7 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
 
 
 def decided_by(recipe: Recipe) -> dict[str, Any]:
-    """Give what of a recipe decides its training examples, their labels and their inputs as they are, not augmented."""
+    """Return what of a recipe decides its training examples, their labels and their inputs as they are, not augmented."""
     known = recipe.dataset in ("cifar10", "cifar100", *speech_commands.NAMES, *_DRAWN)
     fields = (
         ["dataset", "max_train_examples", "label_noise"]
@@ -260,7 +260,7 @@ def validation(recipe: Recipe) -> InMemoryDataset:
 
 
 def _speech_seed(name: str) -> int | None:
-    """Give the seed of the parts: the set without a version may be one of the published parts, then by speaker."""
+    """Return the seed of the parts: the set without a version may be one of the published parts, then by speaker."""
     return _SPLIT_SEED if name == "speech-commands" else None
 
 
@@ -329,9 +329,9 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
         test = class_folder.scan(folder / VAL, train=train)
         class_folder.warn_of_left_out(folder, {TRAIN: train, VAL: test})
     elif parts:
-        found = f"'{folder}' holds {' and '.join(parts)}, but no {VAL} to test on"
         raise UserError(
-            f"{found}: give one that name, or give '{folder / TRAIN}', of which a fifth is then the test set"
+            f"'{folder}' holds {' and '.join(parts)}, but no {VAL} to test on"
+            f": give one that name, or give '{folder / TRAIN}', of which a fifth is then the test set"
         )
     else:
         whole = class_folder.scan(folder)
@@ -375,7 +375,7 @@ def _images(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
 
 
 def colors(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give mean and standard deviation (of n - 1) of each channel of uint8 [n, c, h, w], as shares of 255.
+    """Return mean and standard deviation (of n - 1) of each channel of uint8 [n, c, h, w], as shares of 255.
 
     A channel that is the same everywhere gets the standard deviation 1.
     """

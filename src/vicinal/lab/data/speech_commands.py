@@ -150,8 +150,10 @@ def load(
     classes = tuple(sorted({u.word for u in found}))
     untrained = sorted(set(classes) - {u.word for u in found if u.part == "training"})
     if untrained:
-        problem = f"no utterance of {untrained[0]!r} in '{folder}' belongs to the training part"
-        raise UserError(f"{problem}: give a seed, for parts that do not follow the published rule")
+        raise UserError(
+            f"no utterance of {untrained[0]!r} in '{folder}' belongs to the training part"
+            f": give a seed, for parts that do not follow the published rule"
+        )
     fingerprint = _fingerprint(folder, found)
     kept = (Path(cache).expanduser() if cache else place / "cache") / f"{name}-{fingerprint[:16]}.npy"
     paths = [folder / utterance.path for utterance in found]
@@ -188,13 +190,14 @@ def utterances(folder: Path, *, seed: int | None = None) -> list[Utterance]:
         raise UserError(f"'{folder}' holds no folders of .wav files: unpack the archive there")
     absent = (listed or {}).keys() - {utterance.path for utterance in found}
     if absent:
-        gone = f"'{folder}' lacks {len(absent)} files of its lists, such as {min(absent)}"
-        raise UserError(f"{gone}: unpack the archive again")
+        raise UserError(
+            f"'{folder}' lacks {len(absent)} files of its lists, such as {min(absent)}: unpack the archive again"
+        )
     return found
 
 
 def part_of(file: str, seed: int | None = None) -> str:
-    """Give the part that a file belongs to by the rule in the set's README.
+    """Return the part that a file belongs to by the rule in the set's README.
 
     What stands before ``_nohash_`` in the file's name is the speaker; the SHA-1 of that, as a number, modulo 2**27 and
     scaled to 0 to 100, is below 10, or below 20, or neither. A file without a speaker in its name stands for itself.
@@ -244,8 +247,10 @@ def read_clip(path: Path) -> Samples:
     """
     clip = audio.read(path)
     if (clip.channels, clip.bits, clip.rate) != (1, 16, RATE):
-        found = f"'{path}' has {clip.channels} channels of {clip.bits} bits at {clip.rate} Hz"
-        raise UserError(f"{found}: convert it to 1 channel of 16 bits at {RATE} Hz")
+        raise UserError(
+            f"'{path}' has {clip.channels} channels of {clip.bits} bits at {clip.rate} Hz"
+            f": convert it to 1 channel of 16 bits at {RATE} Hz"
+        )
     if len(clip.samples) < LEAST:
         raise UserError(f"'{path}' has {len(clip.samples)} samples where at least {LEAST} are needed: remove it")
     return (clip.samples[:, 0] >> 16).astype(np.int16)
@@ -265,8 +270,9 @@ def read_any(path: Path) -> NDArray[np.float32]:
     """
     clip = audio.read(path, SAMPLES / RATE + _MARGIN)
     if not _RATES[0] <= clip.rate <= _RATES[1]:
-        found = f"'{path}' has {clip.rate} samples a second, not {_RATES[0]} to {_RATES[1]}"
-        raise UserError(f"{found}: convert it to {RATE} Hz")
+        raise UserError(
+            f"'{path}' has {clip.rate} samples a second, not {_RATES[0]} to {_RATES[1]}: convert it to {RATE} Hz"
+        )
     mono = clip.samples.mean(axis=1) / 65536
     if clip.rate != RATE:
         from scipy.signal import resample_poly
@@ -281,7 +287,7 @@ def read_any(path: Path) -> NDArray[np.float32]:
 def folder_features(
     files: ClassFiles, cache: str | os.PathLike[str] | None = None, progress: Progress | None = None
 ) -> Tensor:
-    """Give the features of a folder of audio, from the cache if they are of the same files, by their contents.
+    """Return the features of a folder of audio, from the cache if they are of the same files, by their contents.
 
     Args:
         files: audio, as `read_any` takes them.
@@ -313,7 +319,7 @@ def folder_features(
 
 
 def speaker_parts(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
-    """Give the training and the test files so that no speaker is in both; None where the names do not tell speakers.
+    """Return the training and the test files so that no speaker is in both; None where the names do not tell speakers.
 
     The names tell them if all hold ``_nohash_``, as in Speech Commands; then `part_of` decides, with a seed.
     """
@@ -361,7 +367,7 @@ def spectrograms(utterances: Sequence[Samples | NDArray[np.float32]]) -> Tensor:
 
 
 def cached(path: Path, fingerprint: str, n: int, blocks: Callable[[], Iterator[NDArray[np.float32]]]) -> Tensor:
-    """Give the features in a file if it is whole and was made from the same; else make it.
+    """Return the features in a file if it is whole and was made from the same; else make it.
 
     Args:
         path: an .npy; what is said about it lies beside it, as .json. The folder is made if absent.
@@ -393,7 +399,7 @@ def cached(path: Path, fingerprint: str, n: int, blocks: Callable[[], Iterator[N
 
 
 def feature_hash() -> hashlib._Hash:
-    """Give a SHA-256 of what the features are, to be updated with what they are computed from."""
+    """Return a SHA-256 of what the features are, to be updated with what they are computed from."""
     return hashlib.sha256(json.dumps([_VERSION, RATE, WINDOW, HOP, FREQUENCIES, FRAMES]).encode())
 
 
@@ -409,7 +415,7 @@ def feature_blocks(
 
 
 def _fingerprint(folder: Path, found: Sequence[Utterance]) -> str:
-    """Give the SHA-256 of all that the features depend on, files by their names, sizes and dates."""
+    """Return the SHA-256 of all that the features depend on, files by their names, sizes and dates."""
     digest = feature_hash()
     for utterance in found:
         about = (folder / utterance.path).stat()

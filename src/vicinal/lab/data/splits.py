@@ -63,8 +63,10 @@ def split(table: Labeled, seed: int, *, validation: float = 0.2, test: float = 0
     """
     n = len(table)
     if not (validation >= 0 and test >= 0 and validation + test < 1):
-        found = f"validation {validation:g} and test {test:g} leave nothing to train on"
-        raise UserError(f"{found}: give shares that sum to less than 1")
+        raise UserError(
+            f"validation {validation:g} and test {test:g} leave nothing to train on"
+            f": give shares that sum to less than 1"
+        )
     sizes = {"validation": round(n * validation), "test": round(n * test)}
     for name, share in (("validation", validation), ("test", test)):
         if share > 0 and sizes[name] == 0:
@@ -85,11 +87,11 @@ def split_labels(
     labels: Tensor, classes: Sequence[str], seed: int, *, validation: float = 0.2, test: float = 0.2
 ) -> Split:
     """Split examples with labels int64 [n], positions in `classes`, as `split` does a table's rows."""
-    return split(_Labels(labels.numpy(), tuple(classes)), seed, validation=validation, test=test)
+    return split(_OnlyLabels(labels.numpy(), tuple(classes)), seed, validation=validation, test=test)
 
 
 @dataclass(frozen=True, eq=False)
-class _Labels:
+class _OnlyLabels:
     """What `split` looks at."""
 
     target: NDArray[np.int64]
@@ -100,7 +102,7 @@ class _Labels:
 
 
 def keyed(seed: int, stream: int) -> np.random.Generator:
-    """Give the generator of (seed, stream); raises ValueError if the seed is not in [0, 2**64)."""
+    """Return the generator of (seed, stream); raises ValueError if the seed is not in [0, 2**64)."""
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be an integer in [0, 2**64), got {seed}")
     return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))

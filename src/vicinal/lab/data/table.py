@@ -94,7 +94,7 @@ class Table:
         return int(np.isnan(self.numbers).sum() + (self.codes < 0).sum())
 
     def fingerprint(self) -> str:
-        """Give the SHA-256, in hex, of names, levels, classes and cells; `name` and `source` play no part."""
+        """Return the SHA-256, in hex, of names, levels, classes and cells; `name` and `source` play no part."""
         words = [self.number_names, self.category_names, self.levels, self.target_name, self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(words).encode())
         # one nan only: a nan has many bit patterns
@@ -215,7 +215,7 @@ def as_texts(column: pl.Series) -> list[str | None]:
 
 
 def is_boolean(column: pl.Series) -> bool:
-    """Whether the column holds booleans, or texts that all say true or false."""
+    """Return whether the column holds booleans, or texts that all say true or false."""
     if not _is_text(column.dtype):
         return column.dtype == pl.Boolean
     present = _clean(column).drop_nulls().str.to_lowercase()
@@ -223,7 +223,7 @@ def is_boolean(column: pl.Series) -> bool:
 
 
 def is_date(column: pl.Series, *, spelled: bool) -> bool:
-    """Whether the column holds dates or times or, with `spelled`, texts that all are ISO 8601 dates."""
+    """Return whether the column holds dates or times or, with `spelled`, texts that all are ISO 8601 dates."""
     if not _is_text(column.dtype):
         return column.dtype.is_temporal()
     texts = _clean(column)
@@ -241,7 +241,7 @@ def check_size(name: str, values: Numbers) -> None:
 
 
 def closest(word: str, names: Sequence[str]) -> str:
-    """Give "; did you mean 'x'?" for the name most like `word`, or nothing."""
+    """Return "; did you mean 'x'?" for the name most like `word`, or nothing."""
     folded = {name.lower(): name for name in names}
     found = difflib.get_close_matches(word.lower(), list(folded), n=1)
     return f"; did you mean {folded[found[0]]!r}?" if found else ""
@@ -254,7 +254,7 @@ def quoted(names: Sequence[str], limit: int = 5) -> str:
 
 
 def is_plain(column: pl.Series) -> bool:
-    """Whether each cell is one number, date, boolean or text."""
+    """Return whether each cell is one number, date, boolean or text."""
     return not column.dtype.is_nested() and column.dtype not in (pl.Binary, pl.Object)
 
 
@@ -347,10 +347,14 @@ def _check_inputs(table: Table) -> None:
             continue
         spoiled = [level for level in levels if as_numbers(pl.Series([level])) is None]
         if len(spoiled) < len(levels) / 2:
-            found = f"column {name!r} is numbers but for {quoted(spoiled)}"
-            raise UserError(f"{found}: correct or empty those cells, or drop the column with --drop {name!r}")
-        found = f"column {name!r} is text with {len(levels)} different values in {_count(len(table), 'row')}"
-        raise UserError(f"{found} and looks like an identifier: drop it with --drop {name!r}")
+            raise UserError(
+                f"column {name!r} is numbers but for {quoted(spoiled)}"
+                f": correct or empty those cells, or drop the column with --drop {name!r}"
+            )
+        raise UserError(
+            f"column {name!r} is text with {len(levels)} different values in {_count(len(table), 'row')}"
+            f" and looks like an identifier: drop it with --drop {name!r}"
+        )
 
 
 def _check_classes(table: Table, allow_small_classes: bool) -> None:
@@ -363,30 +367,35 @@ def _check_classes(table: Table, allow_small_classes: bool) -> None:
         number = as_numbers(pl.Series(table.classes)) is not None
         advice = "predict it as a number with --task regression" if number else "choose another --target"
         looks = "" if number else " and looks like an identifier"
-        found = f"the target {name!r} has {count} different values in {_count(len(table), 'row')}{looks}"
-        raise UserError(f"{found}: {advice}")
+        raise UserError(
+            f"the target {name!r} has {count} different values in {_count(len(table), 'row')}{looks}: {advice}"
+        )
     sizes = np.bincount(table.target, minlength=count)
     single = [c for c, size in zip(table.classes, sizes, strict=True) if size == 1]
     if single and not allow_small_classes:
         word = "class" if len(single) == 1 else "classes"
-        found = f"the target {name!r} has a single example of {word} {quoted(single)}"
-        raise UserError(f"{found}: merge or remove such classes, since each needs two examples")
+        raise UserError(
+            f"the target {name!r} has a single example of {word} {quoted(single)}"
+            f": merge or remove such classes, since each needs two examples"
+        )
 
 
 def _check_regression(table: Table) -> None:
     _check_target_present(table, np.isnan(table.target))
     check_size(table.target_name, table.target.astype(np.float64))
     if (table.target == table.target[0]).all():
-        found = f"the target {table.target_name!r} is {table.target[0]:g} in every row"
-        raise UserError(f"{found}: choose a target that varies")
+        raise UserError(
+            f"the target {table.target_name!r} is {table.target[0]:g} in every row: choose a target that varies"
+        )
 
 
 def _check_target_present(table: Table, missing: NDArray[np.bool_]) -> None:
     count = int(missing.sum())
     if count:
         verb, them = ("has", "it") if count == 1 else ("have", "them")
-        found = f"{_count(count, 'row')} {verb} no value in {table.target_name!r}"
-        raise UserError(f"{found}: remove {them} or fill {them} in")
+        raise UserError(
+            f"{_count(count, 'row')} {verb} no value in {table.target_name!r}: remove {them} or fill {them} in"
+        )
 
 
 def _require(name: str, columns: Mapping[str, object], option: str) -> None:
@@ -420,8 +429,9 @@ def values_of(column: pl.Series, *, spelled: bool, decimal_comma: bool = False) 
 
     """
     if not is_plain(column):
-        found = f"column {column.name!r} holds {column.dtype}, not numbers or text"
-        raise UserError(f"{found}: drop it with --drop {column.name!r}")
+        raise UserError(
+            f"column {column.name!r} holds {column.dtype}, not numbers or text: drop it with --drop {column.name!r}"
+        )
     numbers = as_numbers(column, decimal_comma=decimal_comma) if spelled or not _is_text(column.dtype) else None
     return as_texts(column) if numbers is None else numbers
 
@@ -441,8 +451,10 @@ def decode(raw: bytes, label: str) -> str:
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as e:
-        found = f"{label!r} is not UTF-8 text (byte {raw[e.start]:#04x} at position {e.start})"
-        raise UserError(f"{found}: convert it, for example with iconv -f LATIN1 -t UTF-8") from e
+        raise UserError(
+            f"{label!r} is not UTF-8 text (byte {raw[e.start]:#04x} at position {e.start})"
+            f": convert it, for example with iconv -f LATIN1 -t UTF-8"
+        ) from e
 
 
 def read_delimited(text: str, label: str, *, separator: str, names: Sequence[str] | None = None) -> pl.DataFrame:
@@ -472,8 +484,10 @@ def read_delimited(text: str, label: str, *, separator: str, names: Sequence[str
                 header = [name.strip() for name in record]
                 _check_header(header, label)
             elif len(record) != len(header):
-                found = f"line {reader.line_num} of {label!r} has {_count(len(record), 'value')}"
-                raise UserError(f"{found}, but there are {_count(len(header), 'column')}: correct that line")
+                raise UserError(
+                    f"line {reader.line_num} of {label!r} has {_count(len(record), 'value')}"
+                    f", but there are {_count(len(header), 'column')}: correct that line"
+                )
             else:
                 writer.writerow(record)
     except csv.Error as e:
@@ -542,8 +556,10 @@ def _check_arff(text: str, label: str, advice: str) -> None:
             raise UserError(f"{label!r} is in the sparse ARFF format, which SciPy's ARFF reader cannot read: {advice}")
         count = len(bare.split("," if "," in bare else None))
         if count != len(attributes):
-            found = f"line {number} of {label!r} has {_count(count, 'value')}"
-            raise UserError(f"{found}, but there are {_count(len(attributes), 'attribute')}: correct that line")
+            raise UserError(
+                f"line {number} of {label!r} has {_count(count, 'value')}"
+                f", but there are {_count(len(attributes), 'attribute')}: correct that line"
+            )
 
 
 def read_parquet(raw: bytes, label: str) -> pl.DataFrame:
@@ -578,9 +594,12 @@ def _check_header(header: Sequence[str], label: str) -> None:
         except ValueError:
             continue
         if not name.isdecimal() and name not in MISSING:  # whole numbers may be names: years, pixels
-            found = f"the first line of {label!r} holds values such as {name!r}"
-            raise UserError(f"{found}: add a header line with the columns' names")
+            raise UserError(
+                f"the first line of {label!r} holds values such as {name!r}: add a header line with the columns' names"
+            )
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
-        found = f"{label!r} has more than one column named {quoted(twice)}"
-        raise UserError(f"{found}: give each column a name of its own, in a header line")
+        raise UserError(
+            f"{label!r} has more than one column named {quoted(twice)}"
+            f": give each column a name of its own, in a header line"
+        )

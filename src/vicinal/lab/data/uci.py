@@ -165,7 +165,7 @@ NAMES = tuple("uci-iris" if name == "iris" else name for name in UCI)
 
 
 def find(name: str) -> str | None:
-    """Give the key in `UCI` that a user's word means: any case, with or without "uci-"; None if it means none."""
+    """Return the key in `UCI` that a user's word means: any case, with or without "uci-"; None if it means none."""
     key = name.lower().removeprefix("uci-")
     return key if key in UCI else None
 
@@ -216,14 +216,18 @@ def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]
     where = f"uci/{published.name}/"
     files = ", ".join(published.files)
     if not given:
-        found = f"the UCI set {published.name!r} is not part of this program"
-        raise UserError(f"{found}: put {files} into DIR/{where} and set the environment variable {DATA_DIR_ENV} to DIR")
+        raise UserError(
+            f"the UCI set {published.name!r} is not part of this program"
+            f": put {files} into DIR/{where} and set the environment variable {DATA_DIR_ENV} to DIR"
+        )
     folder = Path(given).expanduser() / "uci" / published.name
     paths = [folder / file for file in published.files]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
-        found = f"the UCI set {published.name!r} lacks {', '.join(absent)}"
-        raise UserError(f"{found}: put {files} into {where} in the folder that {DATA_DIR_ENV} names")
+        raise UserError(
+            f"the UCI set {published.name!r} lacks {', '.join(absent)}"
+            f": put {files} into {where} in the folder that {DATA_DIR_ENV} names"
+        )
     return paths
 
 
@@ -249,9 +253,9 @@ def _arcene(published: UCISet, paths: Sequence[Path]) -> dict[str, Numbers | Tex
             raise UserError(f"{data.name!r} is not a table of numbers ({e}): download it again") from e
         labels += decode(read_bytes(label), label.name).split()
         if len(cells[-1].T) != len(published.inputs) or sum(map(len, cells)) != len(labels):
-            found = f"{data.name!r} is {len(cells[-1])} x {len(cells[-1].T)}"
             raise UserError(
-                f"{found}, which fits neither its labels nor {len(published.inputs)} columns: download it again"
+                f"{data.name!r} is {len(cells[-1])} x {len(cells[-1].T)}"
+                f", which fits neither its labels nor {len(published.inputs)} columns: download it again"
             )
     columns: dict[str, Numbers | Texts] = dict(zip(published.inputs, np.concatenate(cells).T, strict=True))
     columns[published.target] = as_texts(pl.Series(labels, dtype=pl.String))

@@ -95,7 +95,7 @@ def lines(
         axes = drawing.add_axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
         for i, (curve, name, (left, line)) in enumerate(zip(curves, names, places, strict=True)):
             style = _stroke(curve, 3.4 if i == 0 else 1.5)
-            point: dict[str, Any] = {"marker": "o"} if len(curve.x) == 1 else {}  # one epoch is no line
+            point: dict[str, Any] = {"marker": "o"} if len(curve.x) == 1 else {}  # one epoch makes no line
             axes.plot(curve.x, curve.y, **(style | point))
             middle = 1.0 - (_KEY * line + 9.0) / height
             ends = [(left + share * _STROKE) / WIDTH for share in (0.0, 0.5, 1.0)]

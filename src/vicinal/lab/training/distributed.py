@@ -111,8 +111,10 @@ def job(timeout: float = RunSettings.timeout) -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error) for word in _NETWORK_WORDS):
-            who = f"process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}"
-            raise WorkerLost(f"{who} lost another one: it died, or did not answer in {timeout:g} s") from error
+            raise WorkerLost(
+                f"process {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}"
+                f" lost another one: it died, or did not answer in {timeout:g} s"
+            ) from error
         raise
     finally:
         if dist.is_initialized():
