@@ -27,15 +27,9 @@ from vicinal.plan import Plan, PlanChain
 _PLANS: dict[int, Plan] = {}
 
 # PyTorch's modules whose parts have the batch where they have it
-_SEQUENCE = (
-    nn.Transformer,
-    nn.TransformerEncoder,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoder,
-    nn.TransformerDecoderLayer,
-    nn.MultiheadAttention,
-    nn.RNNBase,
-)
+_ENCODERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
+_DECODERS = (nn.TransformerDecoder, nn.TransformerDecoderLayer)
+_SEQUENCE = (nn.Transformer, *_ENCODERS, *_DECODERS, nn.MultiheadAttention, nn.RNNBase)
 _LAYER = 62  # of the key of a plan: the stream that draws the layer
 _LOOKS = 4  # blocks in which a flow past the mix is looked for; without gradients it cannot be seen
 
@@ -343,9 +337,8 @@ class _Place:
 
     def _warn_of_what_flows_past(self, around: str) -> None:
         """Warn that only a part of the representation is mixed."""
-        where = (
-            f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})" if around else "of the model"
-        )
+        before = f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})"
+        where = before if around else "of the model"
         warn(
             f"what flows past the module {self.name!r} is not mixed, while the labels are: it is inside a residual branch "
             f"{where}"
