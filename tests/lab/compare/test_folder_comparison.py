@@ -344,7 +344,7 @@ def test_budgets_and_settings() -> None:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("small", "there is no model 'small'; did you mean 'small'?"),
+        ("small2", "there is no model 'small2'; did you mean 'small'?"),
         ("lenet", "the model 'lenet' cannot take images [n, 3, 16, 16] (RuntimeError: "),
         (f"{__name__}:blind", "gives [16, 7] for 16 images of 2 classes; it must give [16, 2]"),
     ],
