@@ -21,6 +21,7 @@ import joblib
 import numpy as np
 import torch
 import torch.nn.functional as F
+from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -132,6 +133,7 @@ def main() -> None:
         fleet([0])
         table = timing.in_turns(f"{n} runs, whole jobs", timers, min(args.rounds, 3))
         costs = {str(size): cost(pool, size, jobs) for size in (10, 100, 1000, 10_000) if size <= most}
+    get_reusable_executor().shutdown(wait=True)  # joblib's workers would outlive the program's work
     timing.save("fleet", args, {f"{n} runs": table, "cost per run": costs})
 
 

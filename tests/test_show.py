@@ -313,9 +313,9 @@ def test_smoothing_heads_and_mixed_targets():
     assert mix_title(PLAN, heads, class_names=NAMES) == "0.75 cat + 0.25 eel, 0.75 dog + 0.25 eel"
     mixed = MixedTarget(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[0.998, 0.5], [0.002, 0.5]]))
     figure = vicinal.show(
-        torch.rand(2, 1, 2, 2), mixed, class_names={0: "a$b$", 1: "b\nc", 2: "a very long name indeed"}
+        torch.rand(2, 1, 2, 2), mixed, class_names={0: "a$b$", 1: "b\nc", 2: "a name too long indeed"}
     )
-    assert titles(figure) == ["1.00 a$b$ + <0.01 a very long name…", "0.50 b c + 0.50 a very long name…"]
+    assert titles(figure) == ["1.00 a$b$ + <0.01 a name too long…", "0.50 b c + 0.50 a name too long…"]
     figure.savefig(io.BytesIO())
 
 
