@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab import executor
 from vicinal.lab.data.transforms import ChooseCrop, Pixels, Unreadable, decode
 from vicinal.lab.errors import UserError
 
@@ -163,5 +164,4 @@ def _fill(source: Source, rows: list[int], key: Key | None, choose: ChooseCrop, 
 
 
 def _cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, executor.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
