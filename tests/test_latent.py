@@ -19,7 +19,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def keyed(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Give the network float64 parameters of its own key."""
+    """Return the network float64 parameters of its own key."""
     g = generator(seed)
     with torch.no_grad():
         for parameter in net.double().parameters():

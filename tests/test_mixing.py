@@ -20,7 +20,7 @@ DTYPES = [
 
 
 def loop(x, partner, weight):
-    """Give the definition, in double precision."""
+    """Return the definition, in double precision."""
     exact = torch.complex128 if x.is_complex() else torch.float64
     out = torch.zeros(x.shape, dtype=exact)
     for i in range(len(x)):
@@ -31,12 +31,12 @@ def loop(x, partner, weight):
 
 
 def shares(n, m, seed=0):
-    """Give shares float32 [n, m + 1] that sum to 1."""
+    """Return shares float32 [n, m + 1] that sum to 1."""
     return noise(n, m + 1, seed=seed).mul(3).softmax(1).float()
 
 
 def partners(n, m, seed=0):
-    """Give any rows int64 [n, m], no permutation."""
+    """Return any rows int64 [n, m], no permutation."""
     return (noise(n, m, seed=seed + 50).abs() * 1000).long() % max(n, 1)
 
 

@@ -36,7 +36,7 @@ def draws(pairing, steps, **given):
 
 
 def uniform(counts, cells):
-    """Whether counts of `cells` equally likely outcomes pass a chi-square test; outcomes never seen count as 0."""
+    """Return whether counts of `cells` equally likely outcomes pass a chi-square test; outcomes never seen count as 0."""
     counts = list(counts) + [0] * (cells - len(counts))
     assert len(counts) == cells
     return cells == 1 or stats.chisquare(counts).pvalue > 1e-3

@@ -75,7 +75,7 @@ def test_trap_04_cutmix_labels_are_the_partners():
 
 
 def _per_row(y, **options):
-    """Give lambda * loss(y_a) + (1 - lambda) * loss(y_b), row by row in Python."""
+    """Return lambda * loss(y_a) + (1 - lambda) * loss(y_b), row by row in Python."""
     rows = []
     for i, parts in enumerate(PLAN.shares.tolist()):
         sources = (i, int(PLAN.partner[i]))

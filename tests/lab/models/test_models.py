@@ -102,7 +102,7 @@ PUBLISHED = {
 
 @cache
 def size(name: str) -> tuple[int, int]:
-    """Give the parameters and multiply-adds of a model of the paper."""
+    """Return the parameters and multiply-adds of a model of the paper."""
     classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if name in ("small", "preact-resnet-18-narrow") else 30
     with torch.device("meta"):
         net = build(name, classes)
@@ -324,7 +324,7 @@ def test_values_are_those_of_the_definition(kind: str) -> None:
 
 
 def transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of transformers' ResNet under the names here."""
+    """Return a state dict of transformers' ResNet under the names here."""
     named = {}
     for key, value in state.items():
         for theirs, ours in (

@@ -124,7 +124,7 @@ class Training:
         return max((path.name for path in self.folder.glob("step-*.ckpt")), default="")
 
     def writing(self) -> bool:
-        """Whether a checkpoint is being written just now."""
+        """Return whether a checkpoint is being written just now."""
         return any(atomic.is_partial(path) and "step-" in path.name for path in self.folder.glob(".step-*"))
 
     def kill_at(self, kind: str, seconds: float, ranks: list[int]) -> dict[str, Any] | None:
@@ -173,7 +173,7 @@ class Training:
 
 
 def state(folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Give a digest of the weights, and the figures of all epochs but their speed."""
+    """Return a digest of the weights, and the figures of all epochs but their speed."""
     digest = hashlib.sha256()
     for name, value in torch.load(folder / "weights.pt", weights_only=True).items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())

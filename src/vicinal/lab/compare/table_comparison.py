@@ -33,7 +33,7 @@ from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
 
-FLEET = 20  # runs trained together: more leave the cache (docs/performance.md)
+FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
 _QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
