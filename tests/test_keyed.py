@@ -5,7 +5,6 @@ import multiprocessing
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 import vicinal as v
@@ -105,58 +104,6 @@ def test_numbers_out_of_range_are_refused(name, bound):
             ValueError, match=rf"{name} must be an integer in \[0, 2\*\*{bound.bit_length() - 1}\), got"
         ):
             BASE._replace(**{name: value}).generator()
-
-
-# -- rank and worker ---------------------------------------------------------------------------------------------------
-
-
-LAUNCHERS = keyed._LAUNCHERS
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    for name in ("RANK", *LAUNCHERS):
-        monkeypatch.delenv(name, raising=False)
-    keyed._launched_rank.cache_clear()
-    yield
-    keyed._launched_rank.cache_clear()
-
-
-def test_rank_is_0_alone_and_the_variable_of_torchrun_otherwise(monkeypatch, alone):
-    assert keyed.rank() == 0
-    x, y = torch.eye(6), torch.arange(6)
-
-    def mixup():
-        return v.Mixup(seed=4)
-
-    lone = mixup().plan(6, y, step=0).weight
-    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
-    monkeypatch.setenv("RANK", "3")
-    assert keyed.rank() == 3
-    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
-    for drawn in (mixup().plan(6, y, step=0).weight, mixup()(x, y)[1].weight[0]):
-        assert torch.equal(drawn, mixup().plan(6, y, step=0, rank=3).weight)
-        assert not torch.equal(drawn, lone)
-
-
-@pytest.mark.parametrize("name", LAUNCHERS)
-def test_ranks_of_other_launchers(monkeypatch, alone, name):
-    monkeypatch.setenv(name, "5")
-    assert keyed.rank() == 5
-    monkeypatch.setenv("RANK", "2")  # torchrun, started by whatever launcher
-    assert keyed.rank() == 2
-    monkeypatch.setenv("RANK", "")
-    assert keyed.rank() == 5
-
-
-def test_a_rank_that_is_none_is_refused(monkeypatch, alone):
-    monkeypatch.setenv("RANK", "first")
-    with pytest.raises(ValueError, match=r"the variable RANK .* must be an integer >= 0, got 'first'"):
-        keyed.rank()
-
-
-def test_worker_is_0_in_the_main_process():
-    assert keyed.worker() == 0
 
 
 # -- Beta and Dirichlet ------------------------------------------------------------------------------------------------

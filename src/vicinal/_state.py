@@ -8,6 +8,8 @@ sweep) takes a copy and goes its own way.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import mmap
 import os
 import weakref
@@ -15,10 +17,11 @@ from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed
 import torch.multiprocessing  # lets tensors in shared memory travel to processes that are spawned
+import torch.utils.data
 from torch import Tensor
 
-from vicinal import keyed
 from vicinal._checks import check_epoch, is_count
 from vicinal.keyed import Key
 
@@ -29,6 +32,19 @@ _WORKERS = 510
 _ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
 _UNSET = -1
 _UINT64 = 2**64
+# where a launcher other than torchrun says which of its processes this is: Slurm, Open MPI, MPICH and Intel MPI, PMIx,
+# MVAPICH, Horovod, Flux
+_LAUNCHERS = (
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "HOROVOD_RANK",
+    "FLUX_TASK_RANK",
+)
+_DISTRIBUTED = torch.distributed.is_available()
+_INSTANCES = itertools.count(1)  # vicinities without a seed of their own that this process has made
 
 # a process that is to have workers of its own must own its states before it forks them
 _LIVE: weakref.WeakSet[State] = weakref.WeakSet()
@@ -40,7 +56,7 @@ class State:
     """Seed, counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers.
 
     Args:
-        seed: in [0, 2**64); None takes one from PyTorch's seed, see `random.fresh_seed`.
+        seed: in [0, 2**64); None takes one from PyTorch's seed, see `fresh_seed`.
 
     """
 
@@ -51,7 +67,7 @@ class State:
         self._cells[_ON] = 1
         self._cells[_EPOCH] = _UNSET
         self.given = seed is not None  # by the user: no checkpoint may change it
-        self._cells[_SEED] = _signed(keyed.fresh_seed() if seed is None else int(seed))
+        self._cells[_SEED] = _signed(fresh_seed() if seed is None else int(seed))
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
         # for which batches plans are drawn ahead, the step of the first, and the plans
@@ -64,7 +80,7 @@ class State:
     @property
     def cells(self) -> Tensor:
         """The owner's memory for itself and its DataLoader workers; another process comes to own a copy here."""
-        if self._owner != os.getpid() and keyed.worker() == 0:
+        if self._owner != os.getpid() and worker() == 0:
             self._cells = _page().copy_(self._cells)
             self._owner = os.getpid()
             self._rank = None
@@ -73,7 +89,7 @@ class State:
     @property
     def rank(self) -> int:
         """Rank of this process; a spawned worker cannot ask torch.distributed and has it from the owner."""
-        return keyed.rank() if self._rank is None or keyed.worker() == 0 else self._rank
+        return rank() if self._rank is None or worker() == 0 else self._rank
 
     def next_step(self, worker: int) -> int:
         """Count one batch of this worker and return its number, from 0."""
@@ -183,6 +199,56 @@ class State:
         if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
         return _attach, (self._cells, self._owner, self.rank, self.given)
+
+
+# -- which process this is ----------------------------------------------------------------------------------------------
+
+
+def fresh_seed() -> int:
+    """Return a seed in [0, 2**64) that no other call in this process returns, decided by PyTorch's seed.
+
+    It depends on `torch.initial_seed()`, which is read and not moved, and on how many seeds this process has asked for.
+    """
+    # splitmix64 (Steele et al. 2014): for one initial seed a bijection of the count, so that no two counts collide
+    z = (torch.initial_seed() + next(_INSTANCES) * 0x9E3779B97F4A7C15) % _UINT64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % _UINT64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % _UINT64
+    return z ^ z >> 31
+
+
+def rank() -> int:
+    """Return the rank of this process.
+
+    That is torch.distributed's where it runs, else the RANK variable of torchrun, else the variable of Slurm, MPI,
+    Horovod or Flux, else 0.
+    """
+    if _DISTRIBUTED and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    rank = os.environ.get("RANK")
+    return _rank_of("RANK", rank) if rank else _launched_rank()
+
+
+@functools.cache  # a launcher sets its variables before the process starts
+def _launched_rank() -> int:
+    for name in _LAUNCHERS:
+        if value := os.environ.get(name):
+            return _rank_of(name, value)
+    return 0
+
+
+def _rank_of(name: str, value: str) -> int:
+    if not value.strip().isdecimal():
+        raise ValueError(f"the variable {name} says which process this is and must be an integer >= 0, got {value!r}")
+    return int(value)
+
+
+def worker() -> int:
+    """Return the worker of this process: 0 in the main process, 1 + id in a DataLoader worker."""
+    info = torch.utils.data.get_worker_info()
+    return 0 if info is None else info.id + 1
+
+
+# -- memory that processes share ----------------------------------------------------------------------------------------
 
 
 def _signed(seed: int) -> int:

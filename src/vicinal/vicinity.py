@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing the compiler before it is needed
 
-from vicinal import _tree, keyed
+from vicinal import _state, _tree
 from vicinal._between import Across, joined, rows_of, sliced
 from vicinal._state import State
 from vicinal._value import Value
@@ -164,8 +164,8 @@ class Vicinity(Value, ABC):
             return _plan_outside(self, n, y, x, step, epoch, seed, rank, worker, rows)
         key = Key(
             self.state.seed if seed is None else seed,
-            keyed.rank() if rank is None else rank,
-            keyed.worker() if worker is None else worker,
+            _state.rank() if rank is None else rank,
+            _state.worker() if worker is None else worker,
             step,
         )
         if (type(n) is not int and not isinstance(n, numbers.Integral)) or isinstance(n, bool) or n < 0:
@@ -266,7 +266,7 @@ class Vicinity(Value, ABC):
         state: State | None = None,
     ) -> Plan:
         """Draw the plan of the next batch, or of batch number `step`."""
-        worker = keyed.worker()
+        worker = _state.worker()
         state = self._kept if state is None else state
         if step is None:
             step = state.next_step(worker)
