@@ -150,7 +150,7 @@ def test_dirichlet(alpha, k):
 def test_the_generator_that_is_lent_draws_what_a_fresh_one_does():
     keys = [v.keyed.Key(1, 0, 0, 5), v.keyed.Key(2**64 - 1, 2**32 - 1, 7, 2**64 - 1, 17), v.keyed.Key(1, 0, 0, 5)]
     for key in keys:
-        fresh, lent = key.generator(), keyed.borrowed(key)
+        fresh, lent = key.generator(), keyed.reused_generator(key)
         assert fresh.beta(0.3, 0.3) == lent.beta(0.3, 0.3, size=1)[0]
         assert fresh.permutation(9).tolist() == lent.permutation(9).tolist()
         # a half-used word is part of a generator's state, and must not reach the next key

@@ -551,7 +551,7 @@ def test_several_plans_are_plans():
     partner = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(i)) for i in range(3)])
     weight = torch.tensor([0.25, 1.0, 0.0])
     x, y = noise(6, 2, seed=3), ids(6)
-    for plan, p, w in zip(v.MixPlan.several(partner, weight, [None] * 3), partner, weight, strict=True):
+    for plan, p, w in zip(v.MixPlan.of_batches(partner, weight, [None] * 3), partner, weight, strict=True):
         alone = v.MixPlan(p, w.expand(6).clone())
         assert repr(plan) == repr(alone)
         assert torch.equal(plan(x), alone(x))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from vicinal._mixed_target import MixedTarget, both
+from vicinal._mixed_target import MixedTarget, compose_smoothing
 from vicinal._shapes import spread, unsqueeze_like
 
 _REDUCTIONS = ("none", "mean", "sum")
@@ -25,8 +25,8 @@ MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own opera
 def _sum_over_ids(log_p: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None) -> Tensor:
     """Return sum_k share_k * nll(ids_k) + smooth * sum_c c[class] * nll(class) of each entry."""
     picked = log_p.gather(1, ids.movedim(0, 1)).to(share.dtype)
-    rows = times(share.movedim(0, 1), -picked).sum(1)
-    return rows if smooth is None else rows + times(smooth, -_over_classes(log_p, weight, smooth.dtype))
+    rows = mul_or_zero(share.movedim(0, 1), -picked).sum(1)
+    return rows if smooth is None else rows + mul_or_zero(smooth, -_over_classes(log_p, weight, smooth.dtype))
 
 
 def _cross_entropy(
@@ -51,8 +51,8 @@ def _cross_entropy(
     _check(input, target, weight, size_average, reduce, reduction, "logits")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-    smoothing = both(target.smoothing, label_smoothing)
-    all_count = _all_count(target, ignore_index)
+    smoothing = compose_smoothing(target.smoothing, label_smoothing)
+    all_count = _no_ignored(target, ignore_index)
     if not all_count and _is_plain(target):
         ids = target.ids[0]
         return F.cross_entropy(input, ids, weight, None, ignore_index, None, reduction, smoothing)
@@ -75,7 +75,7 @@ def _nll_loss(
         losses = _nll_loss(input[None], target[None], weight, size_average, ignore_index, reduce, reduction)
         return losses.squeeze(0) if reduction == "none" else losses
     _check(input, target, weight, size_average, reduce, reduction, "log-probabilities")
-    all_count = _all_count(target, ignore_index)
+    all_count = _no_ignored(target, ignore_index)
     if not all_count and _is_plain(target) and target.smoothing == 0:
         return F.nll_loss(input, target.ids[0], weight, None, ignore_index, None, reduction)
     return _reduce(False, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing, all_count)
@@ -106,7 +106,7 @@ def _reduce(
     smooth = kept.sum(0) * (smoothing / scores.shape[1]) if smoothing else None
     of_ids = share * (1 - smoothing) if smoothing else share
     if fused:
-        rows, _ = Fused.apply(scores, ids, of_ids, smooth, weight, torch.mul if all_count else times)
+        rows, _ = Fused.apply(scores, ids, of_ids, smooth, weight, torch.mul if all_count else mul_or_zero)
     else:
         rows = _sum_over_ids(scores, ids, of_ids, smooth, weight)
     if reduction == "none":
@@ -114,7 +114,7 @@ def _reduce(
     return (rows.sum() if reduction == "sum" else rows.sum() / spread(share, ids).sum()).to(scores.dtype)
 
 
-def _all_count(target: MixedTarget, ignore_index: int) -> bool:
+def _no_ignored(target: MixedTarget, ignore_index: int) -> bool:
     """Return whether ids are several and all have a share and are not ignored; False where it would cost a wait to know."""
     if len(target.ids) == 1 or not _may_look(target) or target.numel() == 0:
         return False
@@ -223,15 +223,15 @@ class Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None, times: Any
+        ctx: Any, logits: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None, product: Any
     ) -> tuple[Tensor, Tensor]:
         log_p = logits.log_softmax(1)
-        rows, *others = (times(w, picked) for w, picked in zip(share, _picked(log_p, ids, share.dtype), strict=True))
+        rows, *others = (product(w, picked) for w, picked in zip(share, _picked(log_p, ids, share.dtype), strict=True))
         for other in others:
             rows = rows.add_(other)
         if smooth is not None:
-            rows = rows.add_(times(smooth, _over_classes(log_p, weight, smooth.dtype)))
-        ctx.times = times
+            rows = rows.add_(product(smooth, _over_classes(log_p, weight, smooth.dtype)))
+        ctx.product = product
         ctx.save_for_backward(log_p, ids, share, smooth, weight)
         ctx.set_materialize_grads(False)
         return rows.neg_(), log_p
@@ -251,7 +251,7 @@ class Fused(torch.autograd.Function):
             again = torch.is_grad_enabled() or _is_vectorized(slope)
             keep = again or torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
             p = log_p.exp() if keep else log_p.detach().exp_()
-            own = _slope_of_logits(p, ids, share, smooth, weight, slope, ctx.times, again).to(log_p.dtype)
+            own = _slope_of_logits(p, ids, share, smooth, weight, slope, ctx.product, again).to(log_p.dtype)
             grad = own if grad is None else grad + own
         return grad, None, of_share, of_smooth, None, None
 
@@ -268,7 +268,7 @@ def _picked(log_p: Tensor, ids: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
 
 
 def _slope_of(w: Tensor, log_p: Tensor, slope: Tensor) -> Tensor:
-    """Return the gradient with respect to w of -w * log_p; 0 where w is 0 and log_p infinite, which `times` hides."""
+    """Return the gradient with respect to w of -w * log_p; 0 where w is 0 and log_p infinite, which `mul_or_zero` hides."""
     hidden = (w == 0) & ~log_p.isfinite()
     return (-slope * log_p.masked_fill(hidden, 0)).sum_to_size(w.shape)
 
@@ -280,7 +280,7 @@ def _slope_of_logits(
     smooth: Tensor | None,
     weight: Tensor | None,
     slope: Tensor,
-    times: Any,
+    product: Any,
     again: bool,
 ) -> Tensor:
     """Return p * total - share at the ids - smooth at all: in the memory of the probabilities p, but to derive it again."""
@@ -290,14 +290,14 @@ def _slope_of_logits(
     if smooth is not None:
         total = total + smooth * (p.shape[1] if weight is None else weight.sum())
     # an entry that counts nothing has no gradient, even where all are ignored and the slope of their mean is nan
-    by_class = times(total, slope)[:, None]
+    by_class = product(total, slope)[:, None]
     grad = p * by_class if again else p.mul_(by_class)
     for of, w in zip(ids, share, strict=True):
-        back = times(w, -slope).to(grad.dtype).expand(of.shape)[:, None]
+        back = product(w, -slope).to(grad.dtype).expand(of.shape)[:, None]
         grad = grad.scatter_add(1, of[:, None], back) if again else grad.scatter_add_(1, of[:, None], back)
     if smooth is None:
         return grad
-    back = times(smooth, slope)[:, None].to(grad.dtype)
+    back = product(smooth, slope)[:, None].to(grad.dtype)
     if weight is None:
         return grad - back if again else grad.sub_(back)
     c = weight.to(grad.dtype).view(-1, *(1,) * (grad.ndim - 2))
@@ -314,7 +314,7 @@ def _over_classes(log_p: Tensor, weight: Tensor | None, dtype: torch.dtype) -> T
         return (log_p @ weight.to(log_p.dtype)).to(dtype)
 
 
-def times(w: Tensor, loss: Tensor) -> Tensor:
+def mul_or_zero(w: Tensor, loss: Tensor) -> Tensor:
     """Return w * loss, and 0 where w is 0 even if the loss is infinite (a class the model excludes, with no share)."""
     hidden = w == 0
     if w.requires_grad:  # the slope of a share of 0 is the loss, where there is one

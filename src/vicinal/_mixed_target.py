@@ -345,7 +345,7 @@ class MixedTarget(TensorLike):
         """Smooth further: two smoothings, one after the other, are one of 1 - (1 - a) * (1 - b)."""
         if smoothing == 0:
             return self
-        return MixedTarget(self.ids, self.weight, both(self.smoothing, smoothing), self.rows)
+        return MixedTarget(self.ids, self.weight, compose_smoothing(self.smoothing, smoothing), self.rows)
 
     def correct(self, predicted: Any) -> Tensor:
         """Return the share of each entry's label that `predicted` agrees with, of the dtype of the shares.
@@ -409,7 +409,7 @@ class MixedTarget(TensorLike):
         raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
 
 
-def both(first: float, second: float) -> float:
+def compose_smoothing(first: float, second: float) -> float:
     """Return the one smoothing that two, one after the other, amount to."""
     return 1 - (1 - first) * (1 - second) if first and second else first + second
 

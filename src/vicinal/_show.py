@@ -336,7 +336,7 @@ class _Labels:
             raise ValueError(f"the target has shape {list(y.shape)}, but there are {n} rows to show")
         if isinstance(class_names, str) or not isinstance(class_names, (Sequence, Mapping, type(None))):
             raise TypeError(f"class_names must be a list or a dict of names, got {class_names!r}")
-        self._y = y if y is None else _tree.mixable_target(y.detach())
+        self._y = y if y is None else _tree.check_target(y.detach())
         self._names = class_names
         self._is_soft = self._y is not None and _is_soft(self._y)
 

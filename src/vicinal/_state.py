@@ -71,8 +71,8 @@ class State:
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
         # for which batches plans are drawn ahead, the step of the first, and the plans
-        self.ahead: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
-        self.batch_before: tuple[int, ...] = ()
+        self.prefetched: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
+        self.last_batch: tuple[int, ...] = ()
         self.now: tuple[int, Any] | None = None  # of a schedule: an epoch, and the vicinity then
         self.mixed_last: weakref.ref[Tensor] | None = None  # the class indices of the target made last
         _LIVE.add(self)
@@ -114,7 +114,7 @@ class State:
             step: number of the batch.
 
         """
-        block_of, first, plans = self.ahead
+        block_of, first, plans = self.prefetched
         at = step - first
         if block_of != of or not 0 <= at < len(plans):
             return None

@@ -428,7 +428,7 @@ def _warn_of_single(x: Tensor, y: Any) -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
+def check_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
     """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
     if leaf.dtype in _TARGETS or not isinstance(leaf, Tensor):
         return leaf

@@ -76,7 +76,7 @@ class Key(NamedTuple):
 _THREAD = threading.local()  # holds a generator that is set to one key after the other
 
 
-def borrowed(key: Key) -> np.random.Generator:
+def reused_generator(key: Key) -> np.random.Generator:
     """Return the generator of a checked key, to be used up before this thread asks for the next one.
 
     It draws what `key.generator()` would, at a tenth of the cost of a fresh one.

@@ -293,8 +293,8 @@ class _Place:
 
     def _mix(self, plan: Plan, tensor: Tensor, i: int) -> Tensor:
         if self.dim == 0:
-            return plan.tensor(tensor, i)
-        return plan.tensor(tensor.movedim(self.dim, 0), i).movedim(0, self.dim)
+            return plan.mix_input(tensor, i)
+        return plan.mix_input(tensor.movedim(self.dim, 0), i).movedim(0, self.dim)
 
     def _check(self, named: Named, chosen: list[Tensor], n: int) -> None:
         """On the first pass, refuse a mask under another name, and warn of a second representation."""

@@ -231,7 +231,7 @@ def _shares_like(losses: Tensor, y: MixedTarget) -> Tensor:
 
 
 def _sum_of_products(shares: Tensor, losses: list[Tensor]) -> Tensor:
-    products = [_cross_entropy.times(share, loss) for share, loss in zip(shares, losses, strict=True)]
+    products = [_cross_entropy.mul_or_zero(share, loss) for share, loss in zip(shares, losses, strict=True)]
     return torch.stack(products).sum(0)
 
 

@@ -99,7 +99,7 @@ class Mixup(Vicinity):
             return None
         partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
         for i, key in enumerate(keys):
-            generator = keyed.borrowed(key)
+            generator = keyed.reused_generator(key)
             own[i] = generator.beta(weighting.alpha, weighting.alpha)
             partner[i] = self.pairing.draw(generator, n, None, None)
         return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
