@@ -17,9 +17,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 
@@ -27,7 +28,7 @@ from vicinal.lab.errors import UserError
 def random_table(seed: int, n: int = 60, *, missing: float = 0.2) -> Table:
     """Numbers of many scales and categories, some cells missing in all of them but 'whole'."""
     rng = np.random.Generator(np.random.Philox(key=seed))
-    columns: dict[str, Numbers | Texts] = {"whole": rng.normal(size=n)}
+    columns: dict[str, Numbers | list[str | None]] = {"whole": rng.normal(size=n)}
     for name, scale in (("small", 1e-6), ("big", 1e9), ("shifted", 1.0)):
         x = rng.normal(size=n) * scale + (1000 if name == "shifted" else 0)
         x[rng.random(n) < missing] = np.nan

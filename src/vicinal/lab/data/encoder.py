@@ -21,8 +21,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.table import Numbers, Table, as_numbers, as_texts, check_size, closest, is_plain, quoted
+from vicinal.lab.data.columns import Numbers, as_numbers, as_texts, check_size, is_plain
+from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import did_you_mean, quoted
 
 VERSION = 1  # of the JSON form
 
@@ -158,7 +160,9 @@ class Encoding:
         if absent:
             others = [str(name) for name in cast("Any", columns)]
             word = "column" if len(absent) == 1 else "columns"
-            raise UserError(f"the data lack the input {word} {quoted(absent)}: add them{closest(absent[0], others)}")
+            raise UserError(
+                f"the data lack the input {word} {quoted(absent)}: add them{did_you_mean(absent[0], others)}"
+            )
         series = [_series(name, columns[name]) for name in names]
         for column in series:
             if len(column) != len(series[0]):

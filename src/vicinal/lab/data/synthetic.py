@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.dataset import ImageDataset
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.streams import Stream
 
 Ids = NDArray[np.int64]
@@ -135,8 +136,7 @@ class Family:
         generator = Key(seed, 0, 0, 0, Stream.TOY).generator()
         y = generator.permutation(np.arange(rows) % self.classes)
         x = self.draw(generator, y, value)
-        columns: dict[str, Numbers | Texts] = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])}
-        columns["class"] = [str(label) for label in y]
+        columns = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])} | {"class": [str(label) for label in y]}
         return assemble(columns, "class", name=f"{self.name} {value:g}", source=f"toy: {self.title}")
 
 

@@ -18,19 +18,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from vicinal.lab.data import table_files
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.download import DATA_DIR_ENV
-from vicinal.lab.data.table import (
-    Numbers,
-    Table,
-    Texts,
-    as_texts,
-    assemble,
-    decode,
-    read_arff,
-    read_bytes,
-    read_delimited,
-    values_of,
-)
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
 
 
@@ -194,19 +185,20 @@ def load(
         raise UserError(f"{name!r} is none of the UCI sets: choose one of {', '.join(NAMES)}")
     published = UCI[key]
     paths = _paths(published, root)
-    columns = _arcene(published, paths) if key == "arcene" else _columns(published, paths[0])
-    rows = len(columns[published.target])
-    if rows != published.rows or set(columns) != {*published.inputs, published.target}:
-        found = f"{published.files[0]!r} has {rows} rows and {len(columns)} columns"
-        expected = f"{published.rows} and {len(published.inputs) + 1} were published"
-        raise UserError(f"{found} where {expected}: download it again")
+    frame = (_read_arcene if key == "arcene" else _read)(published, paths)
+    if len(frame) != published.rows or set(frame.columns) != {*published.inputs, published.target}:
+        raise UserError(
+            f"{published.files[0]!r} has {len(frame)} rows and {frame.width} columns where {published.rows} and "
+            f"{len(published.inputs) + 1} were published: download it again"
+        )
     return assemble(
-        columns,
+        frame,
         published.target,
         name=key,
         source=f"UCI: {', '.join(published.files)}",
         task=task or "classification",
         drop=drop,
+        decimal=None if key == "phishing" else ".",  # Phishing's columns are categories, as its file declares them
         allow_small_classes=True,
     )
 
@@ -231,32 +223,31 @@ def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]
     return paths
 
 
-def _columns(published: UCISet, path: Path) -> dict[str, Numbers | Texts]:
-    raw = read_bytes(path)
+def _read(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:
+    path = paths[0]
     if path.suffix == ".arff":
-        frame, spelled = read_arff(raw, path.name), False
-    else:
-        names = (*published.inputs, published.target)
-        frame, spelled = read_delimited(decode(raw, path.name), path.name, separator=",", names=names), True
-    return {column.name: values_of(column, spelled=spelled) for column in frame.get_columns()}
+        return table_files.read_arff(path)
+    return table_files.read_delimited(
+        table_files.read_text(path), path.name, ",", (*published.inputs, published.target)
+    )
 
 
-def _arcene(published: UCISet, paths: Sequence[Path]) -> dict[str, Numbers | Texts]:
-    cells, labels = [], []
+def _read_arcene(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:
+    cells: list[Numbers] = []
+    labels: list[str] = []
     for data, label in (paths[:2], paths[2:]):
-        text = decode(read_bytes(data), data.name)
+        text = table_files.read_text(data)
         if not text.strip():
             raise UserError(f"{data.name!r} is empty: download it again")
         try:
             cells.append(np.loadtxt(io.StringIO(text), dtype=np.float64, ndmin=2))
         except ValueError as e:
             raise UserError(f"{data.name!r} is not a table of numbers ({e}): download it again") from e
-        labels += decode(read_bytes(label), label.name).split()
+        labels += table_files.read_text(label).split()
         if len(cells[-1].T) != len(published.inputs) or sum(map(len, cells)) != len(labels):
             raise UserError(
                 f"{data.name!r} is {len(cells[-1])} x {len(cells[-1].T)}"
                 f", which fits neither its labels nor {len(published.inputs)} columns: download it again"
             )
-    columns: dict[str, Numbers | Texts] = dict(zip(published.inputs, np.concatenate(cells).T, strict=True))
-    columns[published.target] = as_texts(pl.Series(labels, dtype=pl.String))
-    return columns
+    frame = pl.DataFrame(np.concatenate(cells), schema=published.inputs, orient="row")
+    return frame.with_columns(pl.Series(published.target, labels))
