@@ -200,7 +200,7 @@ class SeedSplits:
     @property
     def scales(self) -> list[float]:
         """Unit of the standardized regression target for each seed; 1 for classification."""
-        return [encoding.target_sd for encoding in self.encodings]
+        return [encoding.target.sd for encoding in self.encodings]
 
 
 def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> StackedSplit:

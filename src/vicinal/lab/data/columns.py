@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 import polars as pl
@@ -75,11 +75,24 @@ def as_texts(column: pl.Series) -> list[str | None]:
     return _clean(column).to_list()
 
 
-def as_codes(texts: list[str | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return the position of each text in the sorted levels, -1 where missing, and the levels."""
-    levels = _sorted({text for text in texts if text is not None})
+def levels_of(texts: Iterable[str | None]) -> tuple[str, ...]:
+    """Return the values that occur, sorted: as numbers if all are numbers, so that class 10 comes after class 9."""
+    levels = {text for text in texts if text is not None}
+    try:
+        return tuple(sorted(levels, key=lambda level: (float(level), level)))
+    except ValueError:
+        return tuple(sorted(levels))
+
+
+def as_codes(texts: Iterable[str | None], levels: Sequence[str]) -> NDArray[np.int64]:
+    """Return the position of each text in `levels`, -1 for any other."""
     place: dict[str | None, int] = {level: i for i, level in enumerate(levels)}
-    return np.array([place.get(text, -1) for text in texts], dtype=np.int64), levels
+    return np.array([place.get(text, -1) for text in texts], dtype=np.int64)
+
+
+def side_by_side(columns: Sequence[NDArray[Any]], rows: int, dtype: type) -> NDArray[Any]:
+    """Stack columns to an array [rows, columns], of which there may be none."""
+    return np.stack(columns, axis=1) if columns else np.empty((rows, 0), dtype)
 
 
 def check_size(name: str, values: Numbers) -> None:
@@ -114,11 +127,3 @@ def _days(column: pl.Series) -> Numbers:
 def _spell(value: float) -> str:
     whole = np.isfinite(value) and value == int(value)
     return str(int(value)) if whole else repr(float(value))
-
-
-def _sorted(levels: set[str]) -> tuple[str, ...]:
-    """Sort as numbers if all are numbers, so that class 10 comes after class 9."""
-    try:
-        return tuple(sorted(levels, key=lambda level: (float(level), level)))
-    except ValueError:
-        return tuple(sorted(levels))

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +25,8 @@ from vicinal.lab.data.columns import (
     infer,
     is_plain,
     is_text,
+    levels_of,
+    side_by_side,
 )
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, did_you_mean, quoted
@@ -121,16 +122,18 @@ def assemble(
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     kept = {column.name: _typed(column, decimal) for column in frame.get_columns() if column.name not in drop}
     goal, classes = _target(frame[target], kept.pop(target), task)
-    numbers = {key: as_numbers(column) for key, column in kept.items() if not is_text(column)}
-    coded = {key: as_codes(as_texts(column)) for key, column in kept.items() if is_text(column)}
+    texts = {key: as_texts(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
+    numbers = {key: values for key, column in kept.items() if (values := as_numbers(column)) is not None}
+    levels = {key: levels_of(values) for key, values in texts.items()}
+    codes = [as_codes(values, levels[key]) for key, values in texts.items()]
     table = Table(
         name=name,
         source=source,
-        numbers=_matrix(list(numbers.values()), len(goal), np.float64),
+        numbers=side_by_side(list(numbers.values()), len(goal), np.float64),
         number_names=tuple(numbers),
-        codes=_matrix([codes for codes, _ in coded.values()], len(goal), np.int64),
-        category_names=tuple(coded),
-        levels=tuple(levels for _, levels in coded.values()),
+        codes=side_by_side(codes, len(goal), np.int64),
+        category_names=tuple(levels),
+        levels=tuple(levels.values()),
         target=goal,
         target_name=target,
         classes=classes,
@@ -150,24 +153,25 @@ def _target(
     cells: pl.Series, typed: pl.Series, task: str | None
 ) -> tuple[NDArray[np.int64] | Numbers, tuple[str, ...]]:
     if task != "regression" and (is_text(typed) or typed.dtype == pl.Boolean):
-        return as_codes(as_texts(cells))  # the classes keep their words
+        return _classes(as_texts(cells))  # the classes keep their words
     values = as_numbers(typed)
     if values is None:
         example = next(text for text in as_texts(cells) if text is not None)
         raise UserError(f"the target {cells.name!r} holds text such as {example!r}: regression needs numbers")
     if task == "classification" or (task is None and not typed.dtype.is_temporal() and _are_classes(values)):
-        return as_codes(as_texts(pl.Series(values)))
+        return _classes(as_texts(pl.Series(values)))
     return values, ()
+
+
+def _classes(texts: Sequence[str | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    levels = levels_of(texts)
+    return as_codes(texts, levels), levels
 
 
 def _are_classes(values: Numbers) -> bool:
     present = values[~np.isnan(values)]
     whole = bool(np.isfinite(present).all() and (present == np.floor(present)).all())
     return whole and len(np.unique(present)) <= FEW_VALUES
-
-
-def _matrix(columns: Sequence[Any], rows: int, dtype: type) -> NDArray[Any]:
-    return np.stack(columns, axis=1) if columns else np.empty((rows, 0), dtype)
 
 
 # ---- what cannot be learned from

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,15 +19,7 @@ def encode_split(table: Table, seed: int, *, validation: float, test: float, sca
     """Return the split of a seed, encoded by its training rows; inputs stay in their own units unless `scaled`."""
     rows = split(table, seed, validation=validation, test=test)
     encoding = Encoding.fit(table, rows.train)
-    if not scaled:
-        columns, indicators = len(encoding.number_names), len(encoding.indicators)
-        encoding = replace(
-            encoding,
-            means=(0.0,) * columns,
-            sds=(1.0,) * columns,
-            indicator_means=(0.0,) * indicators,
-            indicator_sds=(1.0,) * indicators,
-        )
+    encoding = encoding if scaled else encoding.unscaled()
     x, y = encoding.inputs(table), encoding.targets(table)
     return [(x[part], y[part]) for part in (rows.train, rows.validation, rows.test)]
 
