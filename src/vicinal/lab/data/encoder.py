@@ -235,10 +235,10 @@ class Encoding:
             moments = [(column.mean, column.sd) for column in (*encoding.numbers, encoding.target)]
             moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numbers)]
             centers, sds = np.array(moments).T
-            sound = bool(np.isfinite([centers, sds]).all() and (sds > 0).all())
+            valid = bool(np.isfinite([centers, sds]).all() and (sds > 0).all())
         except (AttributeError, TypeError, ValueError) as e:
             raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
-        if not sound:
+        if not valid:
             raise UserError(
                 "the encoding is damaged (its numbers are not finite with positive spreads): write it again"
             )
