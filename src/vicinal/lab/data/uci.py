@@ -20,7 +20,7 @@ import polars as pl
 
 from vicinal.lab.data import table_files
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.download import DATA_DIR_ENV
+from vicinal.lab.data.download import DATA_DIR_ENV, data_dir
 from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
 
@@ -47,6 +47,10 @@ class UCISet:
     rows: int
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
 _REPOSITORY = "UCI Machine Learning Repository"
 
 _SETS = (
@@ -55,16 +59,7 @@ _SETS = (
         files=("abalone.data",),
         citation=f"Nash, Sellers, Talbot, Cawthorn, Ford: Abalone. {_REPOSITORY}, 1995.",
         target="Rings",
-        inputs=(
-            "Sex",
-            "Length",
-            "Diameter",
-            "Height",
-            "Whole weight",
-            "Shucked weight",
-            "Viscera weight",
-            "Shell weight",
-        ),
+        inputs=_names("Sex,Length,Diameter,Height,Whole weight,Shucked weight,Viscera weight,Shell weight"),
         rows=4177,
     ),
     UCISet(
@@ -88,16 +83,7 @@ _SETS = (
         files=("HTRU_2.csv",),
         citation="Lyon, Stappers, Cooper, Brooke, Knowles: Fifty Years of Pulsar Candidate Selection. MNRAS, 2016.",
         target="class",
-        inputs=(
-            "Profile_mean",
-            "Profile_stdev",
-            "Profile_skewness",
-            "Profile_kurtosis",
-            "DM_mean",
-            "DM_stdev",
-            "DM_skewness",
-            "DM_kurtosis",
-        ),
+        inputs=tuple(f"{of}_{what}" for of in ("Profile", "DM") for what in _names("mean,stdev,skewness,kurtosis")),
         rows=17898,
     ),
     UCISet(
@@ -105,7 +91,7 @@ _SETS = (
         files=("iris.data",),
         citation=f"Fisher: Iris. {_REPOSITORY}, 1988.",
         target="class",
-        inputs=("sepal length", "sepal width", "petal length", "petal width"),
+        inputs=_names("sepal length,sepal width,petal length,petal width"),
         rows=150,
     ),
     UCISet(
@@ -113,37 +99,12 @@ _SETS = (
         files=("Training Dataset.arff",),
         citation=f"Mohammad, McCluskey: Phishing Websites. {_REPOSITORY}, 2015.",
         target="Result",
-        inputs=(
-            "having_IP_Address",
-            "URL_Length",
-            "Shortining_Service",
-            "having_At_Symbol",
-            "double_slash_redirecting",
-            "Prefix_Suffix",
-            "having_Sub_Domain",
-            "SSLfinal_State",
-            "Domain_registeration_length",
-            "Favicon",
-            "port",
-            "HTTPS_token",
-            "Request_URL",
-            "URL_of_Anchor",
-            "Links_in_tags",
-            "SFH",
-            "Submitting_to_email",
-            "Abnormal_URL",
-            "Redirect",
-            "on_mouseover",
-            "RightClick",
-            "popUpWidnow",
-            "Iframe",
-            "age_of_domain",
-            "DNSRecord",
-            "web_traffic",
-            "Page_Rank",
-            "Google_Index",
-            "Links_pointing_to_page",
-            "Statistical_report",
+        inputs=_names(
+            "having_IP_Address,URL_Length,Shortining_Service,having_At_Symbol,double_slash_redirecting,Prefix_Suffix,"
+            "having_Sub_Domain,SSLfinal_State,Domain_registeration_length,Favicon,port,HTTPS_token,Request_URL,"
+            "URL_of_Anchor,Links_in_tags,SFH,Submitting_to_email,Abnormal_URL,Redirect,on_mouseover,RightClick,"
+            "popUpWidnow,Iframe,age_of_domain,DNSRecord,web_traffic,Page_Rank,Google_Index,Links_pointing_to_page,"
+            "Statistical_report"
         ),
         rows=11055,
     ),
@@ -204,15 +165,8 @@ def load(
 
 
 def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]:
-    given = root if root is not None else os.environ.get(DATA_DIR_ENV)
-    where = f"uci/{published.name}/"
-    files = ", ".join(published.files)
-    if not given:
-        raise UserError(
-            f"the UCI set {published.name!r} is not part of this program"
-            f": put {files} into DIR/{where} and set the environment variable {DATA_DIR_ENV} to DIR"
-        )
-    folder = Path(given).expanduser() / "uci" / published.name
+    files, where = ", ".join(published.files), f"uci/{published.name}/"
+    folder = data_dir(root, f"the UCI set {published.name!r}", files, where) / where
     paths = [folder / file for file in published.files]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
