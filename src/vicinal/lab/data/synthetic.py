@@ -42,8 +42,7 @@ def rings(seed: int) -> tuple[Tensor, Tensor]:
     inside = np.arange(INNER + OUTER) < INNER
     radius = np.where(inside, RATIO, 1.0) + SPREAD * generator.standard_normal(len(inside))
     angle = generator.uniform(0, 2 * np.pi, len(inside))
-    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(inside.astype(np.int64))
+    return torch.from_numpy(_polar(radius, angle).astype(np.float32)), torch.from_numpy(inside.astype(np.int64))
 
 
 def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int = 0) -> Table:
@@ -51,18 +50,12 @@ def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int =
     generator = _generator(seed)
     labels = np.arange(rows) % classes
     centers = 2 * generator.standard_normal((classes, columns))
-    return Table(
-        name=name,
-        source="drawn",
-        numbers=centers[labels] + generator.standard_normal((rows, columns)),
-        number_names=tuple(f"x{i}" for i in range(1, columns + 1)),
-        codes=np.empty((rows, 0), dtype=np.int64),
-        category_names=(),
-        levels=(),
-        target=labels.astype(np.int64),
-        target_name="class",
-        classes=tuple(map(str, range(classes))),
-    )
+    return _assemble(centers[labels] + generator.standard_normal((rows, columns)), labels, name, "drawn")
+
+
+def _assemble(x: Numbers, labels: Ids, name: str, source: str) -> Table:
+    columns = {f"x{i}": column for i, column in enumerate(x.T, 1)} | {"class": [str(label) for label in labels]}
+    return assemble(columns, "class", name=name, source=source)
 
 
 def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDataset:
@@ -135,9 +128,7 @@ class Family:
         """
         generator = Key(seed, 0, 0, 0, Stream.TOY).generator()
         y = generator.permutation(np.arange(rows) % self.classes)
-        x = self.draw(generator, y, value)
-        columns = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])} | {"class": [str(label) for label in y]}
-        return assemble(columns, "class", name=f"{self.name} {value:g}", source=f"toy: {self.title}")
+        return _assemble(self.draw(generator, y, value), y, f"{self.name} {value:g}", f"toy: {self.title}")
 
 
 def _polar(radius: Numbers, angle: Numbers) -> Numbers:

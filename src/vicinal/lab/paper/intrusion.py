@@ -284,8 +284,8 @@ def _measure(seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) ->
         "steps": training.steps(train.inputs.shape[1]),
         "unmixed": list(found.unmixed),
         "indicator": {
-            f"{one.alpha:g}": {"conflict": list(one.conflict), "third": list(one.third), "distance": list(one.distance)}
-            for one in found.mixed
+            f"{at.alpha:g}": {"conflict": [*at.conflict], "third": [*at.third_class], "distance": [*at.distance]}
+            for at in found.mixed
         },
         "methods": {
             method: to_json(_method_errors(alpha, on_test[i :: len(METHODS)], on_validation[i :: len(METHODS)]))
