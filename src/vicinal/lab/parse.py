@@ -53,13 +53,9 @@ def scheduled(text: str, scaled: Callable[[int], int]) -> str:
     """
     parse(text)
     tree = ast.parse(text.strip(), mode="eval")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Scheduled":
-            epochs = [
-                *node.args[1:3],
-                *(keyword.value for keyword in node.keywords if keyword.arg in ("start", "stop")),
-            ]
-            for epoch in epochs:
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Scheduled":
+            for epoch in (*call.args[1:3], *(named.value for named in call.keywords if named.arg in ("start", "stop"))):
                 if isinstance(epoch, ast.Constant) and isinstance(epoch.value, int):
                     epoch.value = scaled(epoch.value)
     return ast.unparse(tree)

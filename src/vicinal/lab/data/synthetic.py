@@ -2,8 +2,8 @@
 
 On the tables of a family, interpolation between examples becomes wrong by one parameter: every family starts where a
 mixed example lies where its label says and ends where it does not; `blobs` never gets wrong, it only gets hard. Classes
-are balanced to within one row, and where a family has a rule, the class of every row is what the rule says of its place:
-there is no label noise.
+are balanced to within one row, and there is no label noise: but for `between` and `blobs`, whose classes overlap, the place
+of a row decides its class.
 """
 
 from __future__ import annotations
@@ -102,7 +102,6 @@ class Family:
         values: from harmless to wrong.
         classes: how many.
         draw: from a generator, the class of each row [n] and the parameter, inputs float64 [n, p].
-        rule: from inputs and the parameter, the class of each row, int64 [n]; None where classes overlap.
 
     """
 
@@ -112,7 +111,6 @@ class Family:
     values: tuple[float, ...]
     classes: int
     draw: Callable[[np.random.Generator, Ids, float], Numbers]
-    rule: Callable[[Numbers, float], Ids] | None
 
     def table(self, value: float, rows: int, seed: int) -> Table:
         """Draw a table: a pure function of its arguments.
@@ -135,11 +133,6 @@ def _polar(radius: Numbers, angle: Numbers) -> Numbers:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
-def _radius_angle(x: Numbers) -> tuple[Numbers, Numbers]:
-    """Return radius and angle in [0, 2 pi)."""
-    return np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0]) % (2 * np.pi)
-
-
 def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Numbers | float, n: int) -> Numbers:
     """Draw radii so that points are uniform over the area of a ring."""
     return np.sqrt(generator.uniform(np.square(low), np.square(high), n))
@@ -156,10 +149,6 @@ def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers
     return _polar(np.where(y == 0, inner, outer), np.where(y == 0, angle, value * angle))
 
 
-def _rule_rings(x: Numbers, value: float) -> Ids:
-    return (_radius_angle(x)[0] > 1.1).astype(np.int64)
-
-
 # -- two spirals -------------------------------------------------------------------------------------------------------
 
 
@@ -167,11 +156,6 @@ def _draw_spirals(generator: np.random.Generator, y: Ids, value: float) -> Numbe
     radius = _area_radius(generator, 0.2, 1.0, len(y))
     off = generator.uniform(-_ARM * np.pi / 2, _ARM * np.pi / 2, len(y))
     return _polar(radius, 2 * np.pi * value * radius + np.pi * y + off)
-
-
-def _rule_spirals(x: Numbers, value: float) -> Ids:
-    radius, angle = _radius_angle(x)
-    return (np.cos(angle - 2 * np.pi * value * radius) < 0).astype(np.int64)
 
 
 # -- a checkerboard ----------------------------------------------------------------------------------------------------
@@ -188,20 +172,12 @@ def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> 
     return (corners + generator.uniform(0, 1, corners.shape)) / cells
 
 
-def _rule_checkerboard(x: Numbers, value: float) -> Ids:
-    return np.floor(x * int(value)).astype(np.int64).sum(axis=1) % 2
-
-
 # -- a class between two others ----------------------------------------------------------------------------------------
 
 
-def _between_centers(value: float) -> Numbers:
-    """Return the centers [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
-    return np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
-
-
 def _draw_between(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
-    return _between_centers(value)[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
+    centers = np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
+    return centers[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
 
 
 # -- two rings cut into sectors, classes alternating along and across ------------------------------------------------------
@@ -214,12 +190,6 @@ def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbe
     sector = 2 * generator.integers(sectors // 2, size=n) + (y + ring) % 2
     radius = _area_radius(generator, np.where(ring == 0, 0.4, 1.0), np.where(ring == 0, 1.0, 1.36), n)
     return _polar(radius, 2 * np.pi * (sector + generator.uniform(0, 1, n)) / sectors)
-
-
-def _rule_sectors(x: Numbers, value: float) -> Ids:
-    radius, angle = _radius_angle(x)
-    sector = np.floor(angle / (2 * np.pi) * int(value)).astype(np.int64)
-    return (sector + (radius > 1.0)) % 2
 
 
 # -- Gaussian blobs: the harmless family -------------------------------------------------------------------------------
@@ -239,7 +209,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.1, 0.25, 0.4, 0.6, 0.8, 1.0),
         classes=2,
         draw=_draw_rings,
-        rule=_rule_rings,
     ),
     Family(
         name="spirals",
@@ -248,7 +217,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
         classes=2,
         draw=_draw_spirals,
-        rule=_rule_spirals,
     ),
     Family(
         name="checkerboard",
@@ -257,7 +225,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2, 3, 4, 5, 6, 8),
         classes=2,
         draw=_draw_checkerboard,
-        rule=_rule_checkerboard,
     ),
     Family(
         name="between",
@@ -266,7 +233,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2.0, 1.0, 0.6, 0.4, 0.2, 0.0),
         classes=3,
         draw=_draw_between,
-        rule=None,
     ),
     Family(
         name="sectors",
@@ -275,7 +241,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2, 4, 6, 8, 10, 12),
         classes=2,
         draw=_draw_sectors,
-        rule=_rule_sectors,
     ),
     Family(
         name="blobs",
@@ -284,6 +249,5 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.1, 0.3, 0.5, 0.75, 1.0, 1.5),
         classes=3,
         draw=_draw_blobs,
-        rule=None,
     ),
 )
