@@ -102,8 +102,7 @@ def _call(name: str, args: list[Any], keywords: list[ast.keyword]) -> Any:
         raise UserError(f"{name} is given '**' or an argument twice; write each argument out, once")
     named = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
     signature = inspect.signature(_NAMES[name])
-    arguments = [argument for argument in signature.parameters.values() if argument.name != "_state"]
-    signature = signature.replace(parameters=arguments)
+    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name != "_state"])
     try:
         signature.bind(*args, **named)
     except TypeError as error:

@@ -246,14 +246,15 @@ class Encoding:
 
     def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         missing = np.isnan(numbers)
-        inputs = np.zeros((len(numbers), self.width), dtype=np.float32)
         medians, means, sds = np.array([(c.median, c.mean, c.sd) for c in self.numbers]).reshape(-1, 3).T
         places = list(self._indicators)
         shares, spreads = np.array([*self._indicators.values()]).reshape(-1, 2).T
-        start = len(self.numbers)
+        widths = [len(column.levels) for column in self.categories]
+        # a missing category, -1, takes the last row, which is all zeros
+        one_hot = [np.eye(k + 1, k, dtype=np.float32)[code] for k, code in zip(widths, codes.T, strict=True)]
         with np.errstate(over="ignore"):  # refused just below
-            inputs[:, :start] = (np.where(missing, medians, numbers) - means) / sds
-            inputs[:, start : start + len(places)] = (missing[:, places] - shares) / spreads
+            scaled = (np.where(missing, medians, numbers) - means) / sds
+            inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads, *one_hot], 1, dtype=np.float32)
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
             name = [*self.numbers, *(self.numbers[i] for i in places)][far[0]].name
@@ -261,11 +262,6 @@ class Encoding:
                 f"column {name!r} has values too far from those it was fitted on to be standardized"
                 f": check its units, or rescale it"
             )
-        start += len(places)
-        for column, code in zip(self.categories, codes.T, strict=True):
-            present = np.flatnonzero(code >= 0)
-            inputs[present, start + code[present]] = 1
-            start += len(column.levels)
         return inputs
 
 
