@@ -26,7 +26,6 @@ from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
@@ -259,10 +258,9 @@ def _toy_job(at: IntrusionScale, family: synthetic.Family, value: float, folder:
 
 def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
     table = tables.load(name)
-    rows = split(table, 0)
-    share = len(rows.test) / len(rows.train)
-    about = {"set": name, "kind": "real", "family": name, "value": None, "test_share": share}
     splits = [encode_split(table, seed) for seed in range(at.seeds)]
+    share = len(splits[0].rows.test) / len(splits[0].rows.train)
+    about = {"set": name, "kind": "real", "family": name, "value": None, "test_share": share}
     return about | _measure(table, splits, at.epochs)
 
 
