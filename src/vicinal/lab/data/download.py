@@ -30,32 +30,20 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A published dataset and the terms on which it may be used.
+    """A published dataset and the terms on which it may be used."""
 
-    Args:
-        title: its name in a sentence.
-        url: address of the archive; empty where it must be fetched by hand.
-        archive: name of the archive's file.
-        size: of the archive, in bytes.
-        checksum: "md5:..." or "sha256:...".
-        folder: what it becomes in the data folder.
-        inside: whether the archive holds that folder; else its contents go into it.
-        license: terms of use.
-        files: some that must be there once unpacked, relative to `folder`, with their sizes (None: any).
-        manual: how to get it by hand.
-
-    """
-
-    title: str
-    archive: str
-    folder: str
-    license: str
-    url: str = ""
-    size: int | None = None
-    checksum: str = ""
-    inside: bool = True
-    files: Mapping[str, int | None] = field(default_factory=dict)
-    manual: str = ""
+    title: str  # its name in a sentence
+    archive: str  # name of the archive's file
+    folder: str  # what it becomes in the data folder
+    license: str  # terms of use
+    url: str = ""  # address of the archive; empty where it must be fetched by hand
+    size: int | None = None  # of the archive, in bytes
+    checksum: str = ""  # "md5:..." or "sha256:..."
+    inside: bool = True  # whether the archive holds that folder; else its contents go into it
+    files: Mapping[str, int | None] = field(
+        default_factory=dict
+    )  # some that must be there once unpacked, relative to `folder`, with their sizes (None: any)
+    manual: str = ""  # how to get it by hand
 
 
 def _cifar(

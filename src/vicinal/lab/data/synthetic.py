@@ -93,23 +93,14 @@ _ARM = 0.8  # share of the way to the next arm of the spiral that an arm takes
 
 @dataclass(frozen=True)
 class Family:
-    """A family of tables.
+    """A family of tables."""
 
-    Args:
-        name: one word.
-        title: what it is.
-        parameter: what is swept, in words.
-        values: from harmless to wrong.
-        classes: how many.
-        draw: from a generator, the class of each row [n] and the parameter, inputs float64 [n, p].
-
-    """
-
-    name: str
-    title: str
-    parameter: str
-    values: tuple[float, ...]
-    classes: int
+    name: str  # one word
+    title: str  # what it is
+    parameter: str  # what is swept, in words
+    values: tuple[float, ...]  # from harmless to wrong
+    classes: int  # how many
+    # from a generator, the class of each row [n] and the parameter: inputs float64 [n, p]
     draw: Callable[[np.random.Generator, Ids, float], Numbers]
 
     def table(self, value: float, rows: int, seed: int) -> Table:
@@ -138,10 +129,8 @@ def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Num
     return np.sqrt(generator.uniform(np.square(low), np.square(high), n))
 
 
-# -- a disk and a ring about it, as in the paper's figure 1b -----------------------------------------------------------
-
-
 def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw a disk and a ring about it, as in the paper's figure 1b."""
     n = len(y)
     inner = _area_radius(generator, 0.0, 1.0, n)
     outer = _area_radius(generator, 1.2, 1.8, n)
@@ -149,16 +138,10 @@ def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers
     return _polar(np.where(y == 0, inner, outer), np.where(y == 0, angle, value * angle))
 
 
-# -- two spirals -------------------------------------------------------------------------------------------------------
-
-
 def _draw_spirals(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
     radius = _area_radius(generator, 0.2, 1.0, len(y))
     off = generator.uniform(-_ARM * np.pi / 2, _ARM * np.pi / 2, len(y))
     return _polar(radius, 2 * np.pi * value * radius + np.pi * y + off)
-
-
-# -- a checkerboard ----------------------------------------------------------------------------------------------------
 
 
 def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
@@ -172,18 +155,13 @@ def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> 
     return (corners + generator.uniform(0, 1, corners.shape)) / cells
 
 
-# -- a class between two others ----------------------------------------------------------------------------------------
-
-
 def _draw_between(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
     centers = np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
     return centers[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
 
 
-# -- two rings cut into sectors, classes alternating along and across ------------------------------------------------------
-
-
 def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw two rings cut into sectors, classes alternating along and across."""
     n, sectors = len(y), int(value)
     ring = generator.integers(2, size=n)
     # sectors of even number have the class of their ring's number
@@ -192,10 +170,8 @@ def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbe
     return _polar(radius, 2 * np.pi * (sector + generator.uniform(0, 1, n)) / sectors)
 
 
-# -- Gaussian blobs: the harmless family -------------------------------------------------------------------------------
-
-
 def _draw_blobs(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw Gaussian blobs: the harmless family."""
     centers = np.zeros((3, _BLOB_INPUTS))
     centers[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
     return centers[y] + value * generator.standard_normal((len(y), _BLOB_INPUTS))

@@ -27,24 +27,14 @@ from vicinal.lab.errors import UserError
 
 @dataclass(frozen=True)
 class UCISet:
-    """A published set.
+    """A published set."""
 
-    Args:
-        name: the set's name and its folder.
-        files: the publisher's file names.
-        citation: whom to cite.
-        target: the column to predict.
-        inputs: names of the other columns, in the files' order.
-        rows: how many rows were published; a file with fewer was cut short.
-
-    """
-
-    name: str
-    files: tuple[str, ...]
-    citation: str
-    target: str
-    inputs: tuple[str, ...]
-    rows: int
+    name: str  # the set's name and its folder
+    files: tuple[str, ...]  # the publisher's file names
+    citation: str  # whom to cite
+    target: str  # the column to predict
+    inputs: tuple[str, ...]  # names of the other columns, in the files' order
+    rows: int  # how many rows were published; a file with fewer was cut short
 
 
 def _names(text: str) -> tuple[str, ...]:
