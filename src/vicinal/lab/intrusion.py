@@ -70,24 +70,14 @@ class MixedPoints:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The indicator of one table.
+    """The indicator of one table."""
 
-    Args:
-        rows: how many took part: all, or `ROWS` drawn at random.
-        inputs: width of the encoding.
-        neighbors: how many were asked: `NEIGHBORS`, or as many as there are without the parents.
-        draws: pairs drawn.
-        unmixed: see the module.
-        mixed: one for each alpha.
-
-    """
-
-    rows: int
-    inputs: int
-    neighbors: int
-    draws: int
-    unmixed: Interval
-    mixed: tuple[MixedPoints, ...]
+    rows: int  # how many took part: all, or `ROWS` drawn at random
+    inputs: int  # width of the encoding
+    neighbors: int  # how many were asked: `NEIGHBORS`, or as many as there are without the parents
+    draws: int  # pairs drawn
+    unmixed: Interval  # see the module
+    mixed: tuple[MixedPoints, ...]  # one for each alpha
 
     def at(self, alpha: float) -> MixedPoints:
         """Return what was found at one alpha; UserError where it was not measured."""

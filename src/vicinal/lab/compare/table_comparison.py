@@ -148,24 +148,14 @@ def _chunks(seeds: Sequence[int], methods: int, processes: int) -> list[list[int
 
 @dataclass(frozen=True)
 class SeedSplits:
-    """Splits of some seeds as tensors.
+    """Splits of some seeds as tensors."""
 
-    Args:
-        train: with the label noise asked for.
-        clean: the training rows with the labels they had before.
-        validation: with label noise too.
-        test: without.
-        perturbed: the test rows with noise on their inputs, where asked for.
-        encodings: one per seed.
-
-    """
-
-    train: StackedSplit
-    clean: StackedSplit
-    validation: StackedSplit
-    test: StackedSplit
-    perturbed: StackedSplit | None
-    encodings: list[Encoding]
+    train: StackedSplit  # with the label noise asked for
+    clean: StackedSplit  # the training rows with the labels they had before
+    validation: StackedSplit  # with label noise too
+    test: StackedSplit  # without
+    perturbed: StackedSplit | None  # the test rows with noise on their inputs, where asked for
+    encodings: list[Encoding]  # one per seed
 
     @staticmethod
     def of(comparison: TableComparison, seeds: Sequence[int]) -> SeedSplits:

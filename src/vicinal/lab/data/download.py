@@ -40,9 +40,8 @@ class PublishedDataset:
     size: int | None = None  # of the archive, in bytes
     checksum: str = ""  # "md5:..." or "sha256:..."
     inside: bool = True  # whether the archive holds that folder; else its contents go into it
-    files: Mapping[str, int | None] = field(
-        default_factory=dict
-    )  # some that must be there once unpacked, relative to `folder`, with their sizes (None: any)
+    # some that must be there once unpacked, relative to `folder`, with their sizes (None: any)
+    files: Mapping[str, int | None] = field(default_factory=dict)
     manual: str = ""  # how to get it by hand
 
 

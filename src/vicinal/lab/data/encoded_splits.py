@@ -28,16 +28,10 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class StackedSplit:
-    """The rows of one part (training, validation or test) of S splits.
+    """The rows of one part (training, validation or test) of S splits."""
 
-    Args:
-        inputs: float [S, n, D].
-        targets: int64 class indices [S, n], or float [S, n] for regression.
-
-    """
-
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tensor  # float [S, n, D]
+    targets: Tensor  # int64 class indices [S, n], or float [S, n] for regression
 
 
 def encode_split(

@@ -38,32 +38,18 @@ FEW_VALUES = 20  # an integer target with at most this many values is a class
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table whose columns and target have been read and checked; compare contents by `fingerprint`.
+    """A table whose columns and target have been read and checked; compare contents by `fingerprint`."""
 
-    Args:
-        name: short name, for titles.
-        source: where it came from: a loader, or the file's name without its folder.
-        numbers: float64 [n, p], nan where missing.
-        number_names: the p names.
-        codes: int64 [n, q], the position in `levels` of each category, -1 where missing.
-        category_names: the q names.
-        levels: for each category the values it takes, sorted.
-        target: int64 [n] positions in `classes`, or float64 [n] for regression.
-        target_name: its name.
-        classes: names of the classes, sorted (as numbers where all are numbers); empty for regression.
-
-    """
-
-    name: str
-    source: str
-    numbers: Numbers
-    number_names: tuple[str, ...]
-    codes: NDArray[np.int64]
-    category_names: tuple[str, ...]
-    levels: tuple[tuple[str, ...], ...]
-    target: NDArray[np.int64] | Numbers
-    target_name: str
-    classes: tuple[str, ...]
+    name: str  # short name, for titles
+    source: str  # where it came from: a loader, or the file's name without its folder
+    numbers: Numbers  # float64 [n, p], nan where missing
+    number_names: tuple[str, ...]  # the p names
+    codes: NDArray[np.int64]  # int64 [n, q], the position in `levels` of each category, -1 where missing
+    category_names: tuple[str, ...]  # the q names
+    levels: tuple[tuple[str, ...], ...]  # for each category the values it takes, sorted
+    target: NDArray[np.int64] | Numbers  # int64 [n] positions in `classes`, or float64 [n] for regression
+    target_name: str  # its name
+    classes: tuple[str, ...]  # names of the classes, sorted (as numbers where all are numbers); empty for regression
 
     @property
     def task(self) -> str:
