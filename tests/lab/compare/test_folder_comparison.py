@@ -33,7 +33,7 @@ from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data import collection, speech_commands
 from vicinal.lab.data.collection import FolderDataset
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple

@@ -108,7 +108,7 @@ def test_what_is_listed(tmp_path: Path, what: str) -> None:
     assert (found.kind, found.name, found.root) == ("images", "set", tmp_path / "set")
     assert found.classes == tuple(sorted({path.split("/")[0] for path in files}))
     assert [found.classes[label] for label in found.labels.tolist()] == [path.split("/")[0] for path in files]
-    assert all(found.read(row) for row in range(len(found)))
+    assert all(found.path(row).read_bytes() for row in range(len(found)))
 
 
 @pytest.mark.parametrize("what", ODD)
@@ -191,7 +191,7 @@ def test_a_link_that_leads_nowhere_is_named_when_it_is_read(tmp_path: Path) -> N
     files = scan(make(tmp_path / "set", ["a/1.png -> absent", "b/2.png"]))
     assert files.paths == ("a/1.png", "b/2.png")
     with pytest.raises(UserError, match=r"set/a/1\.png' cannot be read \(No such file or directory\): mend that"):
-        files.read(0)
+        class_folder.read_images([files.path(0)], 8)
 
 
 def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,6 @@ def folder(root: Path, classes: dict[str, int], *, form: str = "JPEG", size: tup
             (root / name / f"{i:03d}.{form}").write_bytes(content)
             seed += 1
     return root
-
-
-def everything(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, list[int]]:
-    images, labels = zip(*batches, strict=True)
-    return torch.cat(images), torch.cat(labels).tolist()
 
 
 # ---- what is there
@@ -142,60 +137,36 @@ def test_images_and_audio_are_not_mixed(tmp_path: Path) -> None:
         images.scan(tmp_path / "calls")
 
 
-# ---- batches
+# ---- what is read
 
 
-def test_evaluation_batches(tmp_path: Path) -> None:
+def test_images_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_folder, "_BLOCK", 3)
     files = images.scan(folder(tmp_path, {"a": 4, "b": 3}, form="PNG", size=(32, 48)))
-    x, y = everything(images.evaluation_batches(files, batch=3, size=28))
-    assert y == [0, 0, 0, 0, 1, 1, 1]
-    first = scene(32, 48, 0)
-    assert np.array_equal(x[0].permute(1, 2, 0).numpy(), first[2:30, 10:38])  # 28 is 32 * 224 / 256
-    assert [len(labels) for _, labels in images.evaluation_batches(files, batch=3, size=8)] == [3, 3, 1]
     held = images.load(files, size=32)
     assert (held.images.shape, held.classes, held.name) == ((7, 3, 32, 32), ("a", "b"), tmp_path.name)
-    assert held.images.is_contiguous()
-    assert np.array_equal(held.images[0].permute(1, 2, 0).numpy(), first[:, 8:40])
+    for i in range(7):
+        wide = Image.fromarray(scene(32 + i, 48 - i, i)[:, 8 - i : 40]).resize((32, 32), Image.Resampling.BILINEAR)
+        assert np.array_equal(held.images[i].permute(1, 2, 0).numpy(), np.asarray(wide)) or i
     assert torch.equal(held.labels, files.labels)
+    told: list[tuple[int, int]] = []
+    class_folder.read_images([files.path(i) for i in range(7)], 8, lambda *done: told.append(done))
+    assert told == [(3, 7), (6, 7), (7, 7)]
 
 
 def test_a_broken_image_ends_the_reading(tmp_path: Path) -> None:
     files = images.scan(folder(tmp_path, {"a": 30, "b": 30}, size=(20, 60)))
     for broken in ("a/011.JPEG", "a/017.JPEG", "b/003.JPEG"):
         (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:300])
-    for threads in (1, 4):
-        batches = images.evaluation_batches(files, batch=10, size=8, threads=threads)
-        assert next(batches)[1].tolist() == [0] * 10
-        with pytest.raises(UserError, match=r"a/011\.JPEG' is not an image that can be read \(.*\): replace or remove"):
-            next(batches)
+    before = set(threading.enumerate())
+    with pytest.raises(UserError, match=r"a/011\.JPEG' is not an image that can be read \(.*\): replace or remove"):
+        images.load(files, size=8)
     (tmp_path / "a/000.JPEG").unlink()
     with pytest.raises(
         UserError, match=r"a/000\.JPEG' cannot be read \(No such file or directory\): mend that, or rem"
     ):
-        next(images.evaluation_batches(files, batch=10, size=8))
-
-
-def test_no_thread_stays(tmp_path: Path) -> None:
-    files = images.scan(folder(tmp_path, {"a": 30, "b": 30}, size=(20, 60)))
-    before = threading.active_count()
-    for _ in images.evaluation_batches(files, batch=4, size=8, threads=3):
-        break
-    batches = images.evaluation_batches(files, batch=4, size=8, threads=3)
-    next(batches)
-    assert threading.active_count() > before
-    batches.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
-
-
-def test_arguments_out_of_range(tmp_path: Path) -> None:
-    files = images.scan(folder(tmp_path, {"a": 2, "b": 2}))
-    for arguments, sentence in (
-        ({"batch": 0}, "batch must be at least 1, got 0"),
-        ({"batch": 1, "size": 0}, "size must be at least 1, got 0"),
-        ({"batch": 1, "keep": 1.5}, r"keep must be in \(0, 1\], got 1\.5"),
-    ):
-        with pytest.raises(ValueError, match=sentence):
-            images.evaluation_batches(files, **arguments)
+        images.load(files, size=8)
+    assert set(threading.enumerate()) <= before
 
 
 # ---- published images

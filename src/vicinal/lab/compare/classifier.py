@@ -15,7 +15,7 @@ from vicinal.lab import models
 from vicinal.lab.compare.predictor import damaged, read_model, write_model
 from vicinal.lab.data import collection
 from vicinal.lab.data.class_folder import Kind
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
 

@@ -33,8 +33,8 @@ from vicinal.lab.compare.results import (
 )
 from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data.collection import FolderDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError

@@ -19,18 +19,25 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vicinal.keyed import Key
+from vicinal.lab import executor
+from vicinal.lab.data.transforms import ChooseCrop, Pixels, Unreadable, choose_central, decode
 from vicinal.lab.errors import UserError
 
+Progress = Callable[[int, int], None]  # files read, of how many
+ImageFile = tuple[int, Path]  # row number, which decides its crop, and where it is
 Kind = Literal["images", "audio"]
 ARTICLES = {"images": "an image", "audio": "audio"}
 
@@ -41,6 +48,7 @@ PARTS = (TRAIN, VAL, "valid", "validation", "test")
 
 _NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
 _SHOWN = 3  # names in a sentence
+_BLOCK = 256  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +84,13 @@ class ClassFiles:
         rows = torch.as_tensor(rows, dtype=torch.int64)
         return replace(self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows])
 
-    def read(self, row: int) -> bytes:
-        """Return the content of a file.
+    def path(self, row: int) -> Path:
+        """Return where a file is."""
+        return self.root / self.paths[row]
 
-        Raises:
-            UserError: it cannot be read.
-
-        """
-        try:
-            return (self.root / self.paths[row]).read_bytes()
-        except OSError as e:
-            raise UserError(f"{self.where(row)} cannot be read ({e.strerror}): mend that, or remove it") from e
-
-    def where(self, row: int) -> str:
-        """Return the name of a file, for messages."""
-        return f"'{self.root / self.paths[row]}'"
+    def numbered(self, rows: Tensor) -> list[ImageFile]:
+        """Return some files with their row numbers, for `decode_files`."""
+        return [(row, self.path(row)) for row in rows.tolist()]
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each sort of what was left out."""
@@ -264,3 +264,70 @@ def _kind(root: Path, names: Sequence[str], classes: Sequence[Found]) -> Kind:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def read_images(paths: Sequence[Path], size: int, progress: Progress | None = None) -> Tensor:
+    """Read images into memory, the central square of each.
+
+    Args:
+        paths: the files.
+        size: height and width of what comes.
+        progress: called with the number of files read, and of all.
+
+    Returns:
+        uint8 [n, 3, size, size], channels_last.
+
+    Raises:
+        UserError: naming the first that cannot be read.
+
+    """
+    held = torch.empty(len(paths), 3, size, size, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    with ThreadPoolExecutor(executor.cores()) as pool:
+        for start in range(0, len(paths), _BLOCK):
+            files = [*enumerate(paths[start : start + _BLOCK], start)]
+            held[start : start + len(files)] = decode_files(files, None, size, choose_central, pool.map)
+            if progress is not None:
+                progress(start + len(files), len(paths))
+    return held
+
+
+def decode_files(
+    files: Sequence[ImageFile],
+    key: Key | None,
+    size: int,
+    choose: ChooseCrop,
+    apply: Callable[..., Iterable[Any]] = map,
+) -> Tensor:
+    """Decode some images.
+
+    Args:
+        files: row numbers and paths.
+        key: of the batch; None for evaluation.
+        size: height and width of what comes.
+        choose: gives the crops; a pure function.
+        apply: `map`, or what does the same by several threads: decoders run without Python's lock.
+
+    Returns:
+        uint8 [n, 3, size, size], channels_last.
+
+    Raises:
+        UserError: naming the first that cannot be read.
+
+    """
+
+    def decoded(file: ImageFile) -> Pixels:
+        row, path = file
+        try:
+            return decode(path.read_bytes(), partial(choose, row, key), size)
+        except OSError as e:
+            raise UserError(f"'{path}' cannot be read ({e.strerror}): mend that, or remove it") from e
+        except Unreadable as e:
+            raise UserError(f"'{path}' is not an image that can be read ({e}): replace or remove it") from e
+
+    pixels = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    for place, image in zip(pixels, apply(decoded, files), strict=True):
+        place[:] = image
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import class_folder, images, speech_commands
-from vicinal.lab.data.class_folder import TRAIN, ClassFiles, Kind
+from vicinal.lab.data import class_folder, speech_commands
+from vicinal.lab.data.class_folder import TRAIN, ClassFiles, Kind, Progress
 from vicinal.lab.errors import UserError
-
-Progress = Callable[[int, int], None]  # files read, of how many
 
 FEWEST = 5  # of a class: three to train on, and one each to validate and to test
 SIZES: dict[Kind, int] = {"images": 32, "audio": 40}
@@ -148,20 +146,9 @@ def read_files(
         UserError: naming the first file that cannot be read.
 
     """
-    return (_read_images(paths, size, progress), 0) if kind == "images" else _read_audio(paths, size, progress)
-
-
-def _read_images(paths: Sequence[Path], size: int, progress: Progress | None) -> NDArray[np.uint8]:
-    labels = torch.zeros(len(paths), dtype=torch.int64)
-    files = ClassFiles(Path(), tuple(map(str, paths)), labels, ("",), "")
-    out = np.empty((len(paths), size, size, 3), dtype=np.uint8)
-    done = 0
-    for batch, _ in images.evaluation_batches(files, batch=256, size=size, keep=1.0):
-        out[done : done + len(batch)] = batch.permute(0, 2, 3, 1).numpy()
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(paths))
-    return out
+    if kind == "audio":
+        return _read_audio(paths, size, progress)
+    return class_folder.read_images(paths, size, progress).permute(0, 2, 3, 1).numpy(), 0
 
 
 def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:

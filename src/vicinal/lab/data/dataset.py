@@ -1,13 +1,33 @@
-"""Images in memory: one value that the readers give and that training takes."""
+"""Examples by row numbers, in memory or decoded while they are used: what the readers return and training takes."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from dataclasses import dataclass
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vicinal.keyed import Key
+from vicinal.lab import executor
+from vicinal.lab.data.class_folder import ClassFiles, ImageFile, decode_files
+from vicinal.lab.data.transforms import ChooseCrop, CropFlip
+from vicinal.lab.errors import UserError
+
+Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
+Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
+
+_CPU = torch.device("cpu")
+_FEW = 200  # images that are decoded sooner than worker processes start
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +83,276 @@ class ImageDataset:
             array = part.cpu().contiguous().numpy()
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class InMemoryDataset:
+    """Examples in memory.
+
+    Args:
+        inputs: uint8 images [n, c, h, w], or float32 features [n, ...].
+        labels: int64 [n].
+        classes: names.
+        mean: of each channel, in the units of images in [0, 1]; empty for features, which are taken as they are.
+        std: likewise.
+        augment: pad, crop and flip of training images; None: none.
+
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    augment: CropFlip | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.inputs.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the examples are."""
+        return self.labels.device
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return _scale(self.mean, self.std, self.device)
+
+    def expect(self, batches: Batches) -> None:
+        """Do nothing: all data are in memory."""
+
+    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
+        """Return inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
+        x, y = self.pixels(rows)
+        if key is not None and self.augment is not None:
+            x = self.augment(x, key)
+        return (_normalized(x, self._scale) if self.mean else x), y
+
+    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
+        rows = rows.to(self.device)
+        return _rows(self.inputs, rows), self.labels.index_select(0, rows)
+
+    def take(self, rows: Tensor) -> InMemoryDataset:
+        """Return some of the examples as a set of its own."""
+        return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
+
+    def to(self, device: torch.device) -> InMemoryDataset:
+        """Return the same examples on a device."""
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class StreamingDataset:
+    """Images that stay in their files and are decoded when they are used, the batches that are announced ahead of it.
+
+    A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
+    the same as that of an `InMemoryDataset` where both can be.
+
+    Args:
+        files: the images.
+        labels: int64 [n], on the CPU; the files' own but for noise.
+        size: height and width.
+        choose: which part of an image is scaled to that.
+        mean: of each channel, in the units of images in [0, 1].
+        std: likewise.
+        augment: pad, crop and flip of what was scaled, in training; None: none.
+        channels_last: memory format of a batch.
+        device: where batches come to lie.
+
+    """
+
+    files: ClassFiles
+    labels: Tensor
+    size: int
+    choose: ChooseCrop
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: CropFlip | None = None
+    channels_last: bool = True
+    device: torch.device = _CPU
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.files.classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return (3, self.size, self.size)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.files, self.size, self.choose, pin=self.device.type == "cuda")
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return _scale(self.mean, self.std, self.device)
+
+    def expect(self, batches: Batches) -> None:
+        """Announce the batches that will be asked for, in order: they are decoded ahead."""
+        self._reader.expect(batches)
+
+    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
+        """Return inputs float32 and labels int64 of some rows; as `InMemoryDataset.batch` does.
+
+        Raises:
+            UserError: an image cannot be read.
+
+        """
+        rows = rows.cpu()
+        x = self._reader.batch(rows, key).to(self.device, non_blocking=True)
+        if not self.channels_last:
+            x = x.contiguous()
+        if key is not None and self.augment is not None:
+            x = self.augment(x, key)
+        return _normalized(x, self._scale), self.labels[rows].to(self.device)
+
+    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images uint8 [n, c, h, w] and labels int64 of some rows, as `InMemoryDataset.pixels` does."""
+        return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
+
+    def take(self, rows: Tensor) -> StreamingDataset:
+        """Return some of the examples as a set of its own."""
+        return replace(self, files=self.files.take(rows), labels=self.labels[rows])
+
+    def to(self, device: torch.device) -> StreamingDataset:
+        """Return the same examples for a device."""
+        return replace(self, device=device)
+
+
+Data: TypeAlias = InMemoryDataset | StreamingDataset
+
+
+def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
+    """Return some rows, channels_last if the inputs are: of such, `index_select` gives the other layout, slowly."""
+    if inputs.ndim == 4 and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=torch.channels_last):
+        return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return inputs.index_select(0, rows)
+
+
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Scale:
+    """Put mean and standard deviation on a device once: in each batch, that would be a copy a step."""
+    shift, scale = (torch.tensor(t, dtype=torch.float32, device=device).view(1, -1, 1, 1) for t in (mean, std))
+    return shift, scale
+
+
+def _normalized(x: Tensor, scale: Scale) -> Tensor:
+    return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
+
+
+# -- batches decoded ahead of their use --------------------------------------------------------------------------------
+
+
+class Reader:
+    """Batches of images: those that were announced are decoded ahead by worker processes, others when asked for.
+
+    What comes is a function of the rows and the key, whoever decodes it.
+
+    Args:
+        files: the images.
+        size: height and width of what comes.
+        choose: gives the crops; a pure function at the top of a module.
+        pin: whether what was announced lies in page-locked memory, for copies to an accelerator that do not wait.
+
+    """
+
+    def __init__(self, files: ClassFiles, size: int, choose: ChooseCrop, *, pin: bool = False) -> None:
+        self._files, self._size, self._choose, self._pin = files, size, choose, pin
+        self._announced = _Announced()
+        self._known = self._decoded = iter(())
+        self._next: tuple[Tensor, Key | None] | None = None
+
+    def expect(self, batches: Batches) -> None:
+        """Announce which batches will be asked for, in order; of few images, none is decoded ahead."""
+        if len(self._files) < _FEW:
+            return
+        self._known, coming = itertools.tee(batches)
+        files = self._files  # a generator that knew this reader would keep it, and its workers, alive
+        self._announced.batches = ((files.numbered(rows), key) for rows, key in coming)
+        self._next = next(self._known, None)
+        self._decoded = iter(self._loader)
+
+    def batch(self, rows: Tensor, key: Key | None) -> Tensor:
+        """Return the images of some rows, each cropped as the key decides.
+
+        Args:
+            rows: int64 [m] on the CPU.
+            key: None for evaluation.
+
+        Returns:
+            uint8 [m, 3, size, size], channels_last.
+
+        Raises:
+            UserError: if one cannot be read; it is the first such one of these rows that is named.
+
+        """
+        if self._next is None or self._next[1] != key or not torch.equal(self._next[0], rows):
+            with ThreadPoolExecutor(_cores()) as pool:
+                return decode_files(self._files.numbered(rows), key, self._size, self._choose, pool.map)
+        self._next = next(self._known, None)
+        try:
+            found = next(self._decoded)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                f"a process that decodes images died ({error}): rerun the same command to resume"
+            ) from error
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    @cached_property
+    def _loader(self) -> DataLoader[Tensor | UserError]:
+        return DataLoader(
+            _Decoder(self._size, self._choose),
+            batch_size=None,
+            sampler=self._announced,
+            num_workers=_cores(),
+            persistent_workers=True,
+            pin_memory=self._pin,
+            multiprocessing_context=executor.start(),
+            worker_init_fn=_end_with_parent,
+            generator=torch.Generator(),  # it draws a seed that nothing here uses: not from the default generator
+        )
+
+
+class _Announced:
+    """What a DataLoader takes for its sampler: the files and keys of the batches announced last."""
+
+    batches: Iterable[tuple[list[ImageFile], Key | None]] = ()
+
+    def __iter__(self) -> Iterator[tuple[list[ImageFile], Key | None]]:
+        return iter(self.batches)
+
+
+class _Decoder(Dataset[Tensor | UserError]):
+    """What a worker process holds; it is told the files with each batch."""
+
+    def __init__(self, size: int, choose: ChooseCrop) -> None:
+        self._size, self._choose = size, choose
+
+    def __getitem__(self, batch: tuple[list[ImageFile], Key | None]) -> Tensor | UserError:
+        try:
+            return decode_files(*batch, self._size, self._choose)
+        except UserError as error:  # if it were raised, the DataLoader would make a traceback of its sentence
+            return error
+
+
+def _end_with_parent(worker: int) -> None:
+    threading.Thread(target=executor.end_with_parent, daemon=True).start()
+
+
+def _cores() -> int:
+    """Return the number of cores for one of torchrun's processes on this machine."""
+    return max(1, executor.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -1,205 +1,32 @@
-"""Training and test examples, in memory or read while they are used: what the loop asks for, by row numbers."""
+"""The training and test examples of a recipe."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data import cifar, class_folder, images, speech_commands, synthetic
-from vicinal.lab.data.class_folder import TRAIN, VAL
-from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.class_folder import TRAIN, VAL, ClassFiles
+from vicinal.lab.data.dataset import Data, ImageDataset, InMemoryDataset, StreamingDataset
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.loader import Reader, Source
 from vicinal.lab.data.splits import split_labels
-from vicinal.lab.data.transforms import ChooseCrop, CropFlip, choose_central, choose_resized
+from vicinal.lab.data.transforms import CropFlip, choose_central, choose_resized
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
 
 _SPLIT_SEED = 0  # of a folder's parts, the same for every seed of a recipe
 _IN_MEMORY = 2 * 2**30  # bytes of a folder's images, of all parts together; of more, they are read in each epoch
-_CPU = torch.device("cpu")
 _DRAWN = ("synthetic-images", "synthetic-audio")  # for quick runs
 _SAMPLE = 4096  # images whose mean and standard deviation are taken
-
-Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
-Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
-
-
-@dataclass(frozen=True, eq=False)
-class InMemoryDataset:
-    """Examples in memory.
-
-    Args:
-        inputs: uint8 images [n, c, h, w], or float32 features [n, ...].
-        labels: int64 [n].
-        classes: names.
-        mean: of each channel, in the units of images in [0, 1]; empty for features, which are taken as they are.
-        std: likewise.
-        augment: pad, crop and flip of training images; None: none.
-
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    augment: CropFlip | None = None
-    _scale: Scale | None = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device) if self.mean else None)
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.labels)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return tuple(self.inputs.shape[1:])
-
-    def expect(self, batches: Batches) -> None:
-        """Do nothing: all data are in memory."""
-
-    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Return inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
-        rows = rows.to(self.inputs.device)
-        x, y = _rows(self.inputs, rows), self.labels.index_select(0, rows)
-        if key is not None and self.augment is not None:
-            x = self.augment(x, key)
-        return (x if self._scale is None else _normalised(x, self._scale)), y
-
-    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
-        rows = rows.to(self.device)
-        return _rows(self.inputs, rows), self.labels.index_select(0, rows)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the examples are."""
-        return self.labels.device
-
-    def take(self, rows: Tensor) -> InMemoryDataset:
-        """Return some of the examples as a set of its own."""
-        return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
-
-    def to(self, device: torch.device) -> InMemoryDataset:
-        """Return the same examples on a device."""
-        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
-
-
-@dataclass(frozen=True, eq=False)
-class StreamingDataset:
-    """Images that stay where they are and are decoded when they are used, a few batches ahead (`stream.Reader`).
-
-    A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
-    the same as `Examples` gives where both can.
-
-    Args:
-        source: the encoded images.
-        labels: int64 [n], on the CPU; the source's own but for noise.
-        size: height and width.
-        choose: which part of an image is scaled to that.
-        mean: of each channel, in the units of images in [0, 1].
-        std: likewise.
-        augment: pad, crop and flip of what was scaled, in training; None: none.
-        channels_last: memory format of a batch.
-        device: where batches come to lie.
-
-    """
-
-    source: Source
-    labels: Tensor
-    size: int
-    choose: ChooseCrop
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    augment: CropFlip | None = None
-    channels_last: bool = True
-    device: torch.device = _CPU
-    _reader: Reader = field(init=False, repr=False)
-    _scale: Scale = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        reader = Reader(self.source, self.size, self.choose, pin=self.device.type == "cuda")
-        object.__setattr__(self, "_reader", reader)
-        object.__setattr__(self, "_scale", _scale(self.mean, self.std, self.device))
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.labels)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names."""
-        return self.source.classes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return (3, self.size, self.size)
-
-    def expect(self, batches: Batches) -> None:
-        """Prefetch the batches that will be asked for, in order: they are read ahead."""
-        self._reader.expect(batches)
-
-    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Return inputs float32 and labels int64 of some rows, int64 on the CPU; as `Examples.batch` does.
-
-        Raises:
-            UserError: an image cannot be read.
-
-        """
-        rows = rows.cpu()
-        x = self._reader.batch(rows, key).to(self.device, non_blocking=True)
-        if not self.channels_last:
-            x = x.contiguous()
-        if key is not None and self.augment is not None:
-            x = self.augment(x, key)
-        return _normalised(x, self._scale), self.labels[rows].to(self.device)
-
-    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images uint8 [n, c, h, w] and labels int64 of some rows, as `Examples.pixels` does."""
-        return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
-
-    def take(self, rows: Tensor) -> StreamingDataset:
-        """Return some of the examples as a set of its own."""
-        return replace(self, source=self.source.take(rows), labels=self.labels[rows])
-
-    def to(self, device: torch.device) -> StreamingDataset:
-        """Return the same examples for a device."""
-        return replace(self, device=device)
-
-
-Data: TypeAlias = InMemoryDataset | StreamingDataset
-
-
-def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
-    """Return some rows, channels_last if the inputs are: of such, `index_select` gives the other layout, slowly."""
-    if inputs.ndim == 4 and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=torch.channels_last):
-        return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
-    return inputs.index_select(0, rows)
-
-
-def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Scale:
-    """Put mean and standard deviation on a device once: in each batch, that would be a copy a step."""
-    shift, scale = (torch.tensor(t, dtype=torch.float32, device=device).view(1, -1, 1, 1) for t in (mean, std))
-    return shift, scale
-
-
-def _normalised(x: Tensor, scale: Scale) -> Tensor:
-    return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
 # of the training images, as the paper's code has them
@@ -354,7 +181,7 @@ def _say(done: int, total: int) -> None:
         print(f"\rspectrograms: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _images(train: Source, test: Source, recipe: Recipe) -> tuple[Data, Data]:
+def _images(train: ClassFiles, test: ClassFiles, recipe: Recipe) -> tuple[Data, Data]:
     """Cut and scale images as the recipe says, in memory where that can be and they fit."""
     size = recipe.image_size
     if recipe.crop == "random_resized_crop":
