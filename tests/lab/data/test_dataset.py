@@ -18,7 +18,7 @@ from PIL import Image
 
 from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, dataset
-from vicinal.lab.data.dataset import Reader, _rows
+from vicinal.lab.data.dataset import Reader, _rows, channel_mean_std
 from vicinal.lab.data.transforms import Crop, central_crop, choose_central, choose_resized, decode, random_resized_crop
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
@@ -149,7 +149,7 @@ def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
     reader.batch(*order[0])
     for worker in multiprocessing.active_children():
         os.kill(worker.pid or 0, signal.SIGKILL)
-    with pytest.raises(UserError, match=r"a process that decodes images died \(DataLoader worker .*\): rerun the same"):
+    with pytest.raises(UserError, match=r"a process that decodes images died \(.*\): rerun the same"):
         _ = [reader.batch(*batch) for batch in order[1:]]
 
 
@@ -209,3 +209,17 @@ def test_rows_keep_their_layout() -> None:
         found = _rows(x.contiguous(memory_format=form), rows)
         assert torch.equal(found, x[rows])
         assert found.is_contiguous(memory_format=form)
+
+
+def test_mean_and_standard_deviation_of_channels() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 256, (300, 3, 5, 4), generator=generator, dtype=torch.uint8)
+    x[:, 2] = 7
+    mean, std = channel_mean_std(x.split(70))
+    shares = x.double().div(255).transpose(0, 1).flatten(1)
+    np.testing.assert_allclose(mean, shares.mean(1), rtol=1e-12)
+    np.testing.assert_allclose(std[:2], shares.std(1)[:2], rtol=1e-12)
+    assert std[2] == 1.0
+    of_n = channel_mean_std([x], correction=0)
+    np.testing.assert_allclose(of_n[1][:2], shares.std(1, correction=0)[:2], rtol=1e-12)
+    assert of_n[0] == mean

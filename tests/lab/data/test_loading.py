@@ -14,7 +14,7 @@ from PIL import Image
 
 from vicinal.keyed import Key
 from vicinal.lab import cli
-from vicinal.lab.data import class_folder, dataset, loading, speech_commands
+from vicinal.lab.data import audio, class_folder, dataset, loading, speech_commands
 from vicinal.lab.data.dataset import InMemoryDataset, StreamingDataset
 from vicinal.lab.data.splits import split_labels
 from vicinal.lab.data.transforms import CropFlip, choose_resized
@@ -114,17 +114,6 @@ def decoded(files: class_folder.ClassFiles, rows: torch.Tensor, key: Key | None)
     return class_folder.decode_files(files.numbered(rows), key, 16, choose_resized)
 
 
-def test_colors() -> None:
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randint(0, 256, (300, 3, 5, 4), generator=generator, dtype=torch.uint8)
-    x[:, 2] = 7
-    mean, std = loading.colors(x)
-    shares = x.double().div(255).transpose(0, 1).flatten(1)
-    np.testing.assert_allclose(mean, shares.mean(1), rtol=1e-12)
-    np.testing.assert_allclose(std[:2], shares.std(1)[:2], rtol=1e-12)
-    assert std[2] == 1.0
-
-
 class Stop(Exception):
     pass
 
@@ -187,7 +176,7 @@ def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     train, test = loading.load(recipe(tmp_path / "calls"))
     assert (train.shape, len(train), len(test), train.classes) == ((1, 160, 101), 12, 4, ("bark", "miaow"))
     whole = class_folder.scan(tmp_path / "calls")
-    features = speech_commands.folder_features(whole)
+    features = audio.cached_spectrograms(whole.full_paths, "calls")
     parts = split_labels(whole.labels, whole.classes, 0)
     rows, tests = parts.train, parts.test
     x, y = train.batch(torch.arange(12), KEY)
@@ -271,6 +260,6 @@ def test_real_utterances_as_a_folder(real_data: Callable[[str], Path], tmp_path:
     files = class_folder.scan(real_data("speech") / "speech_commands")
     assert (files.kind, len(files.classes), len(files)) == ("audio", 12, 2880)
     some = files.take(range(0, 2880, 240))
-    found = speech_commands.folder_features(some, tmp_path)
-    strict = speech_commands.spectrograms([speech_commands.read_clip(some.root / path) for path in some.paths])
+    found = audio.cached_spectrograms(some.full_paths, "some", cache=tmp_path)
+    strict = audio.spectrograms([speech_commands.read_clip(path) for path in some.full_paths])
     assert torch.equal(found, strict)  # of 16 kHz and one channel the two readers make the same

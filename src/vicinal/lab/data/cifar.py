@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
@@ -104,7 +104,7 @@ _NAMES = {"cifar10": (_CIFAR10, 0), "cifar100": (_CIFAR100, 1), "cifar100-coarse
 NAMES = tuple(_NAMES)
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDataset, ImageDataset]:
+def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[InMemoryDataset, InMemoryDataset]:
     """Read one of the sets.
 
     Args:
@@ -137,12 +137,12 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDa
                 f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r} where "
                 f"{len(y) // len(classes)} were published: download it again"
             )
-    return _images(*train, classes, name), _images(*test, classes, name)
+    return _dataset(*train, classes), _dataset(*test, classes)
 
 
-def _images(labels: Bytes, images: Bytes, classes: tuple[str, ...], name: str) -> ImageDataset:
+def _dataset(labels: Bytes, images: Bytes, classes: tuple[str, ...]) -> InMemoryDataset:
     planes = torch.from_numpy(images.reshape(-1, 3, 32, 32))
-    return ImageDataset(planes, torch.from_numpy(labels.astype(np.int64)), classes, name)
+    return InMemoryDataset(planes, torch.from_numpy(labels.astype(np.int64)), classes)
 
 
 # (set, folder, file, how many) -> uint8 labels [n, number of labels], uint8 images [n, 3072]

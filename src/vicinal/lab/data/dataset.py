@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import itertools
-import json
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -28,61 +27,6 @@ Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each,
 
 _CPU = torch.device("cpu")
 _FEW = 200  # images that are decoded sooner than worker processes start
-
-
-@dataclass(frozen=True, eq=False)
-class ImageDataset:
-    """A set of images of one size; compare contents by `fingerprint`.
-
-    Args:
-        images: uint8 [n, c, h, w], contiguous or channels_last, on any device.
-        labels: int64 [n], positions in `classes`, on the same device.
-        classes: the names, each once.
-        name: short name, for titles.
-
-    Raises:
-        ValueError: if shapes, dtypes, devices or labels are not these.
-
-    """
-
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    name: str
-
-    def __post_init__(self) -> None:
-        x, y = self.images, self.labels
-        if x.dtype != torch.uint8 or x.ndim != 4:
-            raise ValueError(f"images must be uint8 [n, c, h, w], got {x.dtype} {list(x.shape)}")
-        if y.dtype != torch.int64 or y.shape != x.shape[:1]:
-            raise ValueError(f"labels must be int64 [{len(x)}], got {y.dtype} {list(y.shape)}")
-        if x.device != y.device:
-            raise ValueError(f"images are on {x.device} and labels on {y.device}: put both on one device")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes must have a name each, got one twice")
-        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(self.classes)):
-            last = len(self.classes) - 1
-            raise ValueError(f"labels must be in 0 to {last}, got {int(y.min())} to {int(y.max())}")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: Tensor) -> ImageDataset:
-        """Return some of the images, int64 [m] row numbers or bool [n], as a set of its own."""
-        rows = rows.to(self.images.device)
-        return ImageDataset(self.images[rows], self.labels[rows], self.classes, self.name)
-
-    def to(self, device: torch.device | str) -> ImageDataset:
-        """Return the same set on a device."""
-        return ImageDataset(self.images.to(device), self.labels.to(device), self.classes, self.name)
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256, in hex, of pixels, labels, shape and classes; name, device and layout play no part."""
-        digest = hashlib.sha256(json.dumps([list(self.images.shape), self.classes]).encode())
-        for part in (self.images, self.labels):
-            array = part.cpu().contiguous().numpy()
-            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +194,31 @@ def _normalized(x: Tensor, scale: Scale) -> Tensor:
     return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
+def channel_mean_std(batches: Iterable[Tensor], correction: int = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of uint8 [n, c, h, w], as shares of 255.
+
+    A channel that is the same everywhere gets the standard deviation 1.
+
+    Args:
+        batches: the images, some at a time.
+        correction: the variance is divided by the number of pixels less this.
+
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for counts in functools.reduce(torch.add, map(_histograms, batches)).double():  # exact, and small
+        n = float(counts.sum())
+        mean = float((counts * values).sum() / n)
+        variance = float((counts * (values - mean) ** 2).sum()) / max(n - correction, 1)
+        means.append(mean)
+        deviations.append(variance**0.5 if int(counts.count_nonzero()) > 1 else 1.0)
+    return tuple(means), tuple(deviations)
+
+
+def _histograms(images: Tensor) -> Tensor:
+    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+
+
 # -- batches decoded ahead of their use --------------------------------------------------------------------------------
 
 
@@ -302,8 +271,8 @@ class Reader:
         self._next = next(self._known, None)
         try:
             found = next(self._decoded)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:  # of what passes batches between processes
+            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
                 raise
             raise UserError(
                 f"a process that decodes images died ({error}): rerun the same command to resume"
