@@ -23,13 +23,9 @@ Data = Callable[[str], Path]
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the published sets have 20 (CIFAR-10) and 200 (CIFAR-100) images a file."""
-    ten, hundred = cifar._CIFAR10, cifar._CIFAR100
-    sets = {
-        "cifar10": (replace(ten, per_file=20, per_test=20), 0),
-        "cifar100": (replace(hundred, per_file=200, per_test=200), 1),
-        "cifar100-coarse": (replace(hundred, per_file=200, per_test=200), 0),
-    }
-    monkeypatch.setattr(cifar, "_NAMES", sets)
+    sizes = {"cifar10": 20, "cifar100": 200}
+    small = {name: replace(cifar._SETS[name], per_file=n, per_test=n) for name, n in sizes.items()}
+    monkeypatch.setattr(cifar, "_SETS", small)
 
 
 def example(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,13 +104,8 @@ def test_cifar100_as_published(real_data: Data) -> None:
     train, test = cifar.load("cifar100", root)
     assert torch.bincount(train.labels).tolist() == [500] * 100
     assert torch.bincount(test.labels).tolist() == [100] * 100
-    coarse, _ = cifar.load("cifar100-coarse", root)
-    assert torch.equal(coarse.inputs, train.inputs)
-    of = {fine: set(coarse.labels[train.labels == fine].tolist()) for fine in range(100)}
-    assert all(len(groups) == 1 for groups in of.values())
-    named = {train.classes[fine]: coarse.classes[groups.pop()] for fine, groups in of.items()}
-    assert named["maple_tree"] == "trees"
-    assert named["dolphin"] == "aquatic_mammals"
+    names = cifar.unpickle((root / "cifar-100-python" / "meta").read_bytes())["fine_label_names"]
+    assert tuple(names) == train.classes
 
 
 # ---- the versions
@@ -138,17 +129,14 @@ def test_binary_version(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("python", [False, True])
-def test_fine_and_coarse(tmp_path: Path, python: bool) -> None:
+def test_cifar100(tmp_path: Path, python: bool) -> None:
     made = write_hundred(tmp_path, python=python)
-    fine, test = cifar.load("cifar100", tmp_path)
-    assert fine.labels.tolist() == made["train"][0].tolist()
+    train, test = cifar.load("cifar100", tmp_path)
+    assert train.labels.tolist() == made["train"][0].tolist()
     assert test.labels.tolist() == made["test"][0].tolist()
-    assert torch.equal(fine.inputs, torch.from_numpy(made["train"][1].reshape(-1, 3, 32, 32)))
-    coarse, _ = cifar.load("cifar100-coarse", tmp_path)
-    assert coarse.labels.tolist() == (made["train"][0] // 5).tolist()
-    assert (len(fine.classes), len(coarse.classes)) == (100, 20)
-    assert fine.classes[0] == "apple"
-    assert coarse.classes[-1] == "vehicles_2"
+    assert torch.equal(train.inputs, torch.from_numpy(made["train"][1].reshape(-1, 3, 32, 32)))
+    assert len(train.classes) == 100
+    assert train.classes[0] == "apple"
 
 
 # ---- what is not there, or not right
@@ -169,7 +157,7 @@ def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"CIFAR-100 is not in '{tmp_path}': unpack cifar-100-binary.tar.gz, from "
         "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz, there, so that the folder cifar-100-binary appears"
     )
-    with pytest.raises(UserError, match="'cifar11' is not one of the CIFAR sets: choose one of cifar10, cifar100, cif"):
+    with pytest.raises(UserError, match="'cifar11' is not one of the CIFAR sets: choose one of cifar10, cifar100"):
         cifar.load("cifar11")
 
 
@@ -211,6 +199,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda b: b.update(labels=[2**80] * 20), "the labels are not a list of 20 small numbers"),
         (lambda b: b.update(labels=[10] * 20), "gives image 0 the label 10 where there are 10 classes"),
         (lambda b: b.update({7: 8}), "a key that is not text"),
+        (lambda b: b.update(data=b["data"].tobytes().decode("latin-1")), "'data' is not an array"),
     ],
 )
 def test_batches_that_were_not_published(tmp_path: Path, change: Change, sentence: str) -> None:
@@ -331,7 +320,7 @@ def test_damage_at_any_place_is_refused_or_harmless(tmp_path: Path) -> None:
         data[place] = int(generator.integers(256))
         path.write_bytes(data if place % 3 else data[:place])
         try:
-            cifar._read_python(cifar._NAMES["cifar10"][0], path.parent, path.name, 20)
+            cifar._read_python(cifar._SETS["cifar10"], path, 20)
             outcomes["read"] += 1
         except UserError:
             outcomes["refused"] += 1
