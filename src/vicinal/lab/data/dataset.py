@@ -23,14 +23,60 @@ from vicinal.lab.data.transforms import ChooseCrop, CropFlip
 from vicinal.lab.errors import UserError
 
 Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes them
-Scale = tuple[Tensor, Tensor]  # mean and standard deviation, [1, c, 1, 1] each, on the device of the examples
 
-_CPU = torch.device("cpu")
 _FEW = 200  # images that are decoded sooner than worker processes start
 
 
+class _Examples:
+    """What examples in memory and examples in files have in common: labels, and what is done to their images."""
+
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: CropFlip | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches come to lie."""
+        return self.labels.device
+
+    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
+        """Return inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one.
+
+        Raises:
+            UserError: an image cannot be read.
+
+        """
+        x = self._inputs(rows, key)
+        if key is not None and self.augment is not None:
+            x = self.augment(x, key)
+        if self.mean:
+            x = (x.to(torch.float32) / 255).sub_(self._scales[0]).div_(self._scales[1])
+        return x, self._labels(rows)
+
+    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
+        return self._inputs(rows, None), self._labels(rows)
+
+    def _inputs(self, rows: Tensor, key: Key | None) -> Tensor:
+        raise NotImplementedError
+
+    def _labels(self, rows: Tensor) -> Tensor:
+        return self.labels.index_select(0, rows.to(self.device))
+
+    @cached_property
+    def _scales(self) -> list[Tensor]:
+        """Mean and standard deviation [1, c, 1, 1] on the device, once: in each batch, that would be a copy a step."""
+        return [
+            torch.tensor(t, dtype=torch.float32, device=self.device).view(1, -1, 1, 1) for t in (self.mean, self.std)
+        ]
+
+
 @dataclass(frozen=True, eq=False)
-class InMemoryDataset:
+class InMemoryDataset(_Examples):
     """Examples in memory.
 
     Args:
@@ -50,37 +96,16 @@ class InMemoryDataset:
     std: tuple[float, ...] = ()
     augment: CropFlip | None = None
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return tuple(self.inputs.shape[1:])
 
-    @property
-    def device(self) -> torch.device:
-        """Where the examples are."""
-        return self.labels.device
-
-    @cached_property
-    def _scale(self) -> Scale:
-        return _scale(self.mean, self.std, self.device)
-
     def expect(self, batches: Batches) -> None:
         """Do nothing: all data are in memory."""
 
-    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Return inputs float32 and labels int64 of some rows; augmented by `key`, or as they are without one."""
-        x, y = self.pixels(rows)
-        if key is not None and self.augment is not None:
-            x = self.augment(x, key)
-        return (_normalized(x, self._scale) if self.mean else x), y
-
-    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
-        rows = rows.to(self.device)
-        return _rows(self.inputs, rows), self.labels.index_select(0, rows)
+    def _inputs(self, rows: Tensor, key: Key | None) -> Tensor:
+        return _rows(self.inputs, rows.to(self.device))
 
     def take(self, rows: Tensor) -> InMemoryDataset:
         """Return some of the examples as a set of its own."""
@@ -92,7 +117,7 @@ class InMemoryDataset:
 
 
 @dataclass(frozen=True, eq=False)
-class StreamingDataset:
+class StreamingDataset(_Examples):
     """Images that stay in their files and are decoded when they are used, the batches that are announced ahead of it.
 
     A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
@@ -100,14 +125,13 @@ class StreamingDataset:
 
     Args:
         files: the images.
-        labels: int64 [n], on the CPU; the files' own but for noise.
+        labels: int64 [n], on the device where batches come to lie; the files' own but for noise.
         size: height and width.
         choose: which part of an image is scaled to that.
         mean: of each channel, in the units of images in [0, 1].
         std: likewise.
         augment: pad, crop and flip of what was scaled, in training; None: none.
         channels_last: memory format of a batch.
-        device: where batches come to lie.
 
     """
 
@@ -119,10 +143,6 @@ class StreamingDataset:
     std: tuple[float, ...]
     augment: CropFlip | None = None
     channels_last: bool = True
-    device: torch.device = _CPU
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -138,32 +158,13 @@ class StreamingDataset:
     def _reader(self) -> Reader:
         return Reader(self.files, self.size, self.choose, pin=self.device.type == "cuda")
 
-    @cached_property
-    def _scale(self) -> Scale:
-        return _scale(self.mean, self.std, self.device)
-
     def expect(self, batches: Batches) -> None:
         """Announce the batches that will be asked for, in order: they are decoded ahead."""
         self._reader.expect(batches)
 
-    def batch(self, rows: Tensor, key: Key | None) -> tuple[Tensor, Tensor]:
-        """Return inputs float32 and labels int64 of some rows; as `InMemoryDataset.batch` does.
-
-        Raises:
-            UserError: an image cannot be read.
-
-        """
-        rows = rows.cpu()
-        x = self._reader.batch(rows, key).to(self.device, non_blocking=True)
-        if not self.channels_last:
-            x = x.contiguous()
-        if key is not None and self.augment is not None:
-            x = self.augment(x, key)
-        return _normalized(x, self._scale), self.labels[rows].to(self.device)
-
-    def pixels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images uint8 [n, c, h, w] and labels int64 of some rows, as `InMemoryDataset.pixels` does."""
-        return self._reader.batch(rows, None).to(self.device), self.labels[rows].to(self.device)
+    def _inputs(self, rows: Tensor, key: Key | None) -> Tensor:
+        x = self._reader.batch(rows.cpu(), key).to(self.device, non_blocking=True)
+        return x if self.channels_last else x.contiguous()
 
     def take(self, rows: Tensor) -> StreamingDataset:
         """Return some of the examples as a set of its own."""
@@ -171,7 +172,7 @@ class StreamingDataset:
 
     def to(self, device: torch.device) -> StreamingDataset:
         """Return the same examples for a device."""
-        return replace(self, device=device)
+        return replace(self, labels=self.labels.to(device))
 
 
 Data: TypeAlias = InMemoryDataset | StreamingDataset
@@ -182,16 +183,6 @@ def _rows(inputs: Tensor, rows: Tensor) -> Tensor:
     if inputs.ndim == 4 and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=torch.channels_last):
         return inputs.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
     return inputs.index_select(0, rows)
-
-
-def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Scale:
-    """Put mean and standard deviation on a device once: in each batch, that would be a copy a step."""
-    shift, scale = (torch.tensor(t, dtype=torch.float32, device=device).view(1, -1, 1, 1) for t in (mean, std))
-    return shift, scale
-
-
-def _normalized(x: Tensor, scale: Scale) -> Tensor:
-    return (x.to(torch.float32) / 255).sub_(scale[0]).div_(scale[1])
 
 
 def channel_mean_std(batches: Iterable[Tensor], correction: int = 1) -> tuple[tuple[float, ...], tuple[float, ...]]:
