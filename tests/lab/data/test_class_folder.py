@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
     def scandir(place: Path) -> Any:
         if Path(place).name == "in":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(place))
         return real(place)
 
     monkeypatch.setattr(os, "scandir", scandir)
@@ -345,10 +345,10 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(train), validation.labels.tolist()) == (5, [0, 1])
     folder(tmp_path / "imagenet" / "train", {"goldfish": 1})
     with pytest.raises(UserError, match="holds the folder 'goldfish', which is not a WNID"):
-        class_folder.imagenet(tmp_path / "imagenet")
+        class_folder.imagenet()
 
 
-def test_images_and_audio_are_not_mixed(tmp_path: Path) -> None:
+def test_images_and_audio_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "set", {"a": 2, "b": 2})
     (tmp_path / "set" / "b" / "deep").mkdir()
     (tmp_path / "set" / "b" / "deep" / "bark.WAV").touch()
@@ -364,8 +364,9 @@ def test_images_and_audio_are_not_mixed(tmp_path: Path) -> None:
     assert found.take([1]).kind == "audio"
     (tmp_path / "imagenet" / "val").mkdir(parents=True)
     (tmp_path / "calls").rename(tmp_path / "imagenet" / "train")
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
     with pytest.raises(UserError, match=r"train' holds audio \('a/0\.flac'\), where images are expected"):
-        class_folder.imagenet(tmp_path / "imagenet")
+        class_folder.imagenet()
 
 
 # ---- images
@@ -411,8 +412,10 @@ def test_real_folders(real_data: Callable[[str], Path]) -> None:
     assert found.notes() == ()
 
 
-def test_tiny_imagenet(real_data: Callable[[str], Path]) -> None:
-    train, validation = class_folder.imagenet(real_data("imagenet") / "imagenet" / "tiny-imagenet-20")
+def test_tiny_imagenet(real_data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imagenet").symlink_to(real_data("imagenet") / "imagenet" / "tiny-imagenet-20")
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
+    train, validation = class_folder.imagenet()
     assert train.labels.bincount().tolist() == [100] * 20
     assert validation.labels.bincount().tolist() == [50] * 20
     held = class_folder.read_images(validation.full_paths, 64)

@@ -17,11 +17,12 @@ tests on the other; `vicinal compare` pools all, since it draws parts of its own
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -148,20 +149,12 @@ def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> 
         )
     classes = [class_files(root, name) for name in names]
     kind = _kind(root, names, classes)
-    found = ClassFiles(
-        root,
-        tuple(path for one in classes for path in one.files),
-        torch.tensor([label for label, one in enumerate(classes) for _ in one.files], dtype=torch.int64),
-        tuple(names),
-        root.name,
-        kind,
-        tuple(path for one in classes for path in one.others),
-        tuple(path for one in classes for path in one.links),
-    )
     if train is not None and kind != train.kind:
         both = f"{train.kind} in {train.root.name}/ and {kind} in {root.name}/"
         raise UserError(f"'{train.root.parent}' holds {both}: give one kind")
-    return found
+    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(one.files) for one in classes]))
+    paths, others, links = (tuple(itertools.chain(*lists)) for lists in zip(*classes, strict=True))
+    return ClassFiles(root, paths, labels, tuple(names), root.name, kind, others, links)
 
 
 def parts(root: Path) -> tuple[str, ...]:
@@ -204,10 +197,11 @@ def class_names(place: Path) -> list[str]:
 
     """
     try:
-        return sorted(entry.name for entry in _entries(place) if entry.name != _NOISE and _is_folder(entry))
+        found = [path.name for path in place.iterdir() if path.name != _NOISE and path.is_dir()]
     except OSError as e:
         says = f"'{place}' is not a readable folder ({e.strerror}): give one with one folder per class"
         raise UserError(says) from e
+    return sorted(name for name in found if not name.startswith("."))
 
 
 class Found(NamedTuple):
@@ -226,33 +220,21 @@ def class_files(root: Path, name: str) -> Found:
 
     """
     found = Found([], [], [])
-    waiting = [name]
-    while waiting:
-        inside = waiting.pop()
-        try:
-            for entry in _entries(root / inside):
-                path = f"{inside}/{entry.name}"
-                if not _is_folder(entry):
-                    (found.files if path.lower().endswith(IMAGES + AUDIO) else found.others).append(path)
-                elif entry.is_symlink():
-                    found.links.append(path)
-                else:
-                    waiting.append(path)
-        except OSError as e:
-            raise UserError(f"'{root / inside}' cannot be read ({e.strerror}): mend that, or remove it") from e
+    for place, folders, files in os.walk(root / name, onerror=_refuse):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # not to be walked either
+        inside = Path(place).relative_to(root).as_posix()
+        for folder in folders:
+            if os.path.islink(os.path.join(place, folder)):
+                found.links.append(f"{inside}/{folder}")
+        for file in files:
+            if not file.startswith("."):
+                which = found.files if file.lower().endswith(IMAGES + AUDIO) else found.others
+                which.append(f"{inside}/{file}")
     return Found(*map(sorted, found))
 
 
-def _entries(place: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(place) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself: no folder, and as a file it is named when it is read
-        return False
+def _refuse(error: OSError) -> None:
+    raise UserError(f"'{error.filename}' cannot be read ({error.strerror}): mend that, or remove it") from error
 
 
 def _kind(root: Path, names: Sequence[str], classes: Sequence[Found]) -> Kind:
@@ -276,12 +258,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, ClassFiles]:
-    """List ImageNet: ``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG``.
-
-    Args:
-        folder: holds ``train`` and ``val``; by default ``imagenet`` in what the environment variable ``VICINAL_DATA``
-            names.
+def imagenet() -> tuple[ClassFiles, ClassFiles]:
+    """List ImageNet, ``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG`` of ``imagenet`` in what ``VICINAL_DATA`` names.
 
     Returns:
         The training and the validation images. The classes are WordNet's names for them, such as "n01440764".
@@ -291,22 +269,17 @@ def imagenet(folder: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, 
 
     """
     source = DATASETS["imagenet"]
-    if folder is None:
-        place = data_dir(None, source.title, f"the folder {source.folder}") / source.folder
-    else:
-        place = Path(folder).expanduser()
-    for part in ("train", "val"):
-        if not (place / part).is_dir():
-            raise UserError(f"{source.title} is not in '{place}': {source.manual}")
-    train = scan(place / "train")
+    place = data_dir(None, source.title, f"the folder {source.folder}") / source.folder
+    if not (place / TRAIN).is_dir() or not (place / VAL).is_dir():
+        raise UserError(f"{source.title} is not in '{place}': {source.manual}")
+    train = scan(place / TRAIN)
     if train.kind != "images":
         raise UserError(f"'{train.root}' holds audio ('{train.paths[0]}'), where images are expected")
-    strange = [name for name in train.classes if not _WNID.fullmatch(name)]
-    if strange:
-        raise UserError(f"'{place / 'train'}' holds the folder {strange[0]!r}, which is not a WNID: {source.manual}")
-    if not class_names(place / "val"):
-        raise UserError(f"the images in '{place / 'val'}' are not in folders: sort them into val/WNID/")
-    return train, scan(place / "val", train=train)
+    if strange := [name for name in train.classes if not _WNID.fullmatch(name)]:
+        raise UserError(f"'{train.root}' holds the folder {strange[0]!r}, which is not a WNID: {source.manual}")
+    if not class_names(place / VAL):
+        raise UserError(f"the images in '{place / VAL}' are not in folders: sort them into val/WNID/")
+    return train, scan(place / VAL, train=train)
 
 
 # -- reading images and audio ------------------------------------------------------------------------------------------
@@ -376,13 +349,25 @@ def decode_files(
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def read_audio(paths: Sequence[Path], size: int, progress: Progress | None = None) -> tuple[NDArray[np.float32], int]:
-    """Read spectrograms of `audio`, each `size` bands of neighboring frequencies, and frames likewise, averaged.
+def read_files(
+    kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None
+) -> tuple[NDArray[np.uint8] | NDArray[np.float32], int]:
+    """Read images or audio as a `FolderDataset` holds them.
 
     Returns:
-        The inputs of a `FolderDataset`, and how many files are longer than the second that is used.
+        The inputs, and how many audio are longer than the second that is used.
+
+    Raises:
+        UserError: naming the first file that cannot be read.
 
     """
+    if kind == "audio":
+        return _read_audio(paths, size, progress)
+    return read_images(paths, size, progress).permute(0, 2, 3, 1).numpy(), 0
+
+
+def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
+    """Read spectrograms of `audio`, each `size` bands of neighboring frequencies, and frames likewise, averaged."""
     factor = audio.FREQUENCIES // size
     out = np.empty((len(paths), size, audio.FRAMES // factor, 1), dtype=np.float32)
     cut = 0
@@ -455,9 +440,6 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
             (default: 40), a divisor of 160.
         progress: told how many files are read.
 
-    Returns:
-        The set, in the order of the paths.
-
     Raises:
         UserError: with one sentence, for whatever is not there, cannot be read or cannot be learned from.
 
@@ -479,12 +461,12 @@ def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
     train = scan(root / TRAIN)
     found = [train if part == TRAIN else scan(root / part, train=train) for part in parts]
 
-    def joined(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-        return tuple(f"{part}/{path}" for part, paths in zip(parts, lists, strict=True) for path in paths)
+    def joined(field: str) -> tuple[str, ...]:
+        return tuple(f"{one.root.name}/{path}" for one in found for path in getattr(one, field))
 
-    paths, others, links = ([getattr(one, name) for one in found] for name in ("paths", "others", "links"))
     labels = torch.cat([one.labels for one in found])
-    return ClassFiles(root, joined(paths), labels, train.classes, root.name, train.kind, joined(others), joined(links))
+    paths, others, links = map(joined, ("paths", "others", "links"))
+    return ClassFiles(root, paths, labels, train.classes, root.name, train.kind, others, links)
 
 
 def _checked_size(kind: Kind, size: int) -> int:
@@ -495,23 +477,6 @@ def _checked_size(kind: Kind, size: int) -> int:
         fits = ", ".join(str(n) for n in range(_LEAST, bands + 1) if bands % n == 0)
         raise UserError(f"{size} frequency bands cannot be made of {bands}: give a --size of {fits}")
     return size
-
-
-def read_files(
-    kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None
-) -> tuple[NDArray[np.uint8] | NDArray[np.float32], int]:
-    """Read images or audio as a `FolderDataset` holds them.
-
-    Returns:
-        The inputs, and how many audio are longer than the second that is used.
-
-    Raises:
-        UserError: naming the first file that cannot be read.
-
-    """
-    if kind == "audio":
-        return read_audio(paths, size, progress)
-    return read_images(paths, size, progress).permute(0, 2, 3, 1).numpy(), 0
 
 
 def _check_counts(files: ClassFiles) -> None:
