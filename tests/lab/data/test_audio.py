@@ -38,7 +38,7 @@ def write(path: Path, samples: np.ndarray, rate: int = 16000, width: int = 2) ->
 def test_all_widths_have_one_scale(tmp_path: Path, width: int) -> None:
     samples = np.array([0.0, 1.0, -1.0, 0.5, -0.25, 0.001] * 40)
     found = audio.read(write(tmp_path / "a.wav", samples, width=width))
-    assert (found.bits, found.rate, found.channels, found.samples.dtype) == (8 * width, 16000, 1, np.int32)
+    assert (found.bits, found.rate, found.samples.shape[1], found.samples.dtype) == (8 * width, 16000, 1, np.int32)
     np.testing.assert_allclose(found.samples[:, 0] / 2**31, samples, atol=2.0 ** (1 - 8 * width), rtol=0)
     first = audio.read(write(tmp_path / "b.wav", samples, rate=8000, width=width), seconds=0.01)
     assert np.array_equal(first.samples, found.samples[:80])

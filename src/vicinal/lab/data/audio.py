@@ -74,11 +74,6 @@ class Clip:
     bits: int
     rate: int
 
-    @property
-    def channels(self) -> int:
-        """How many."""
-        return self.samples.shape[1]
-
 
 def read(path: Path, seconds: float | None = None) -> Clip:
     """Read a .wav or .flac file.

@@ -68,10 +68,8 @@ def load(
         )
     paths = [part.root / path for part in parts for path in part.paths]
     features = audio.cached_spectrograms(paths, name, read_clip, cache or place / "cache", progress)
-    train, validation, test = (
-        InMemoryDataset(x, part.labels, part.classes)
-        for x, part in zip(features.split([len(part) for part in parts]), parts, strict=True)
-    )
+    shares = features.split([len(part) for part in parts])
+    train, validation, test = (InMemoryDataset(x, of.labels, of.classes) for x, of in zip(shares, parts, strict=True))
     return train, validation, test
 
 
@@ -98,6 +96,10 @@ def utterances(folder: Path, *, seed: int | None = None) -> tuple[ClassFiles, Cl
     paths, labels = zip(*found, strict=True)
     files = ClassFiles(folder, paths, torch.tensor(labels), words, folder.name, "audio")
     parts = [part_of(path, seed) if listed is None else listed.get(path, "training") for path in paths]
+    return _shared(files, parts)
+
+
+def _shared(files: ClassFiles, parts: list[str]) -> tuple[ClassFiles, ClassFiles, ClassFiles]:
     train, validation, test = (files.take([i for i, p in enumerate(parts) if p == part]) for part in PARTS)
     return train, validation, test
 
@@ -155,9 +157,10 @@ def read_clip(path: Path) -> NDArray[np.int16]:
 
     """
     clip = audio.read(path)
-    if (clip.channels, clip.bits, clip.rate) != (1, 16, audio.RATE):
+    channels = clip.samples.shape[1]
+    if (channels, clip.bits, clip.rate) != (1, 16, audio.RATE):
         raise UserError(
-            f"'{path}' has {clip.channels} channels of {clip.bits} bits at {clip.rate} Hz"
+            f"'{path}' has {channels} channels of {clip.bits} bits at {clip.rate} Hz"
             f": convert it to 1 channel of 16 bits at {audio.RATE} Hz"
         )
     if len(clip.samples) < audio.LEAST:
@@ -172,8 +175,7 @@ def speaker_parts(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
     """
     if not all("_nohash_" in Path(path).name for path in files.paths):
         return None
-    parts = [part_of(path, 0) for path in files.paths]
-    train, test = (files.take([i for i, p in enumerate(parts) if p == part]) for part in ("training", "testing"))
+    train, _, test = _shared(files, [part_of(path, 0) for path in files.paths])
     for name, part in (("training", train), ("test", test)):
         if len(set(part.labels.tolist())) < len(files.classes):
             raise UserError(
