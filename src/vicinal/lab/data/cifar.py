@@ -42,41 +42,27 @@ _FINE = (
 
 @dataclass(frozen=True)
 class _Set:
-    """How one of the sets was published.
+    """How one of the sets was published; `DATASETS` names its files, the last of which is the test set's.
 
     Args:
-        title: its name in a sentence.
-        train: the names of the training files without their suffix.
-        test: that of the test file.
-        per_file: number of images per training file.
         labels: the key of the labels in a pickle.
         before: label bytes of a binary record that stand before its label.
         classes: the names of the classes.
+        per_file: number of images per training file.
         per_test: number of images in the test file.
 
     """
 
-    title: str
-    train: tuple[str, ...]
-    test: str
-    per_file: int
     labels: str
     before: int
     classes: tuple[str, ...]
+    per_file: int
     per_test: int = 10_000
 
 
 _SETS = {
-    "cifar10": _Set(
-        "CIFAR-10",
-        tuple(f"data_batch_{i}" for i in range(1, 6)),
-        "test_batch",
-        10_000,
-        "labels",
-        0,
-        tuple(_TEN.split()),
-    ),
-    "cifar100": _Set("CIFAR-100", ("train",), "test", 50_000, "fine_labels", 1, tuple(_FINE.split())),
+    "cifar10": _Set("labels", 0, tuple(_TEN.split()), 10_000),
+    "cifar100": _Set("fine_labels", 1, tuple(_FINE.split()), 50_000),
 }
 
 
@@ -99,20 +85,20 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[InMemor
     if name not in _SETS:
         raise UserError(f"{name!r} is not one of the CIFAR sets: choose one of {', '.join(_SETS)}")
     published = _SETS[name]
-    read, folder = _find(name, root)
-    train = [read(published, folder / file, published.per_file) for file in published.train]
-    test = [read(published, folder / published.test, published.per_test)]
-    return _dataset(published, "training", train), _dataset(published, "test", test)
+    read, files = _find(name, root)
+    train = [read(published, file, published.per_file) for file in files[:-1]]
+    test = [read(published, files[-1], published.per_test)]
+    return _dataset(name, "training", train), _dataset(name, "test", test)
 
 
-def _dataset(published: _Set, part: str, files: list[tuple[Labels, Bytes]]) -> InMemoryDataset:
+def _dataset(name: str, part: str, files: list[tuple[Labels, Bytes]]) -> InMemoryDataset:
     labels, images = map(np.concatenate, zip(*files, strict=True))
-    classes = published.classes
+    classes = _SETS[name].classes
     counts, expected = np.bincount(labels, minlength=len(classes)), len(labels) // len(classes)
     if (counts != expected).any():
         odd = int(np.flatnonzero(counts != expected)[0])
         raise UserError(
-            f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r} where "
+            f"the {part} images of {DATASETS[name].title} are {counts[odd]} times {classes[odd]!r} where "
             f"{expected} were published: download it again"
         )
     return InMemoryDataset(torch.from_numpy(images.reshape(-1, 3, 32, 32)), torch.from_numpy(labels), classes)
@@ -121,29 +107,28 @@ def _dataset(published: _Set, part: str, files: list[tuple[Labels, Bytes]]) -> I
 _Read = Callable[[_Set, Path, int], tuple[Labels, Bytes]]  # (set, file, number) -> labels [n], images [n, 3072]
 
 
-def _find(name: str, root: str | os.PathLike[str] | None) -> tuple[_Read, Path]:
-    """Return the version that is there whole."""
-    title, files = _SETS[name].title, (*_SETS[name].train, _SETS[name].test)
+def _find(name: str, root: str | os.PathLike[str] | None) -> tuple[_Read, list[Path]]:
+    """Return the files of the version that is there whole, and what reads them."""
     binary, python = DATASETS[name], DATASETS[f"{name}-python"]
-    place = data_dir(root, title, f"the folder {binary.folder} (or {python.folder})")
+    place = data_dir(root, binary.title, f"the folder {binary.folder} (or {python.folder})")
     lacking = []
-    for source, suffix, read in ((binary, ".bin", _read_binary), (python, "", _read_python)):
-        absent = [f"{file}{suffix}" for file in files if not (place / source.folder / f"{file}{suffix}").is_file()]
+    for source, read in ((binary, _read_binary), (python, _read_python)):
+        absent = [file for file in source.files if not (place / source.folder / file).is_file()]
         if not absent:
-            return read, place / source.folder
-        if len(absent) < len(files):  # one that was begun is the one that was meant
+            return read, [place / source.folder / file for file in source.files]
+        if len(absent) < len(source.files):  # one that was begun is the one that was meant
             lacking = [f"{source.folder}/{file}" for file in absent]
     if lacking:
-        raise UserError(f"{title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
+        raise UserError(f"{binary.title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
     raise UserError(
-        f"{title} is not in '{place}': unpack {binary.archive}, from {binary.url}, there, "
+        f"{binary.title} is not in '{place}': unpack {binary.archive}, from {binary.url}, there, "
         f"so that the folder {binary.folder} appears"
     )
 
 
-def _read_binary(published: _Set, file: Path, n: int) -> tuple[Labels, Bytes]:
+def _read_binary(published: _Set, path: Path, n: int) -> tuple[Labels, Bytes]:
     """Read records of label bytes and then 1,024 red, green and blue bytes each."""
-    path, k = file.with_suffix(".bin"), published.before
+    k = published.before
     size, expected = path.stat().st_size, n * (k + 1 + _PIXELS)
     if size != expected:
         raise UserError(f"'{path}' has {size} bytes where {expected} were published: unpack its archive again")
