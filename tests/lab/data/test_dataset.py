@@ -63,7 +63,7 @@ def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.Cl
 def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decode ahead however few images there are, by two processes."""
     monkeypatch.setattr(dataset, "_FEW", 0)
-    monkeypatch.setattr(dataset, "_cores", lambda: 2)
+    monkeypatch.setattr(dataset, "share_of_cores", lambda: 2)
 
 
 @pytest.mark.usefixtures("ahead")
@@ -158,7 +158,7 @@ import sys, time, multiprocessing, torch
 from vicinal.lab.data import class_folder, dataset
 from vicinal.lab.data.transforms import choose_central
 if __name__ == "__main__":
-    dataset._FEW, dataset._cores = 0, lambda: 2
+    dataset._FEW, dataset.share_of_cores = 0, lambda: 2
     reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_central)
     order = [(rows, None) for rows in torch.arange(37).split(1)]
     reader.expect(order)
@@ -194,12 +194,12 @@ def test_workers_end_with_the_command(files: class_folder.ClassFiles, tmp_path: 
 
 
 def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr(class_folder.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert dataset._cores() == 16
+    assert class_folder.share_of_cores() == 16
     for processes, cores in ((8, 2), (5, 3), (32, 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-        assert dataset._cores() == cores
+        assert class_folder.share_of_cores() == cores
 
 
 def test_rows_keep_their_layout() -> None:

@@ -285,6 +285,11 @@ def imagenet() -> tuple[ClassFiles, ClassFiles]:
 # -- reading images and audio ------------------------------------------------------------------------------------------
 
 
+def share_of_cores() -> int:
+    """Return the number of cores for this process, one of torchrun's on this machine."""
+    return max(1, executor.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def read_images(paths: Sequence[Path], size: int, progress: Progress | None = None) -> Tensor:
     """Read images into memory, the central square of each.
 
@@ -301,7 +306,7 @@ def read_images(paths: Sequence[Path], size: int, progress: Progress | None = No
 
     """
     held = torch.empty(len(paths), 3, size, size, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    with ThreadPoolExecutor(executor.cores()) as pool:
+    with ThreadPoolExecutor(share_of_cores()) as pool:
         for start in range(0, len(paths), _BLOCK):
             files = [*enumerate(paths[start : start + _BLOCK], start)]
             held[start : start + len(files)] = decode_files(files, None, size, choose_central, pool.map)

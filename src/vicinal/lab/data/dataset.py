@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vicinal.keyed import Key
 from vicinal.lab import executor
-from vicinal.lab.data.class_folder import ClassFiles, ImageFile, decode_files
+from vicinal.lab.data.class_folder import ClassFiles, ImageFile, decode_files, share_of_cores
 from vicinal.lab.data.transforms import ChooseCrop, CropFlip
 from vicinal.lab.errors import UserError
 
@@ -257,7 +256,7 @@ class Reader:
 
         """
         if self._next is None or self._next[1] != key or not torch.equal(self._next[0], rows):
-            with ThreadPoolExecutor(_cores()) as pool:
+            with ThreadPoolExecutor(share_of_cores()) as pool:
                 return decode_files(self._files.numbered(rows), key, self._size, self._choose, pool.map)
         self._next = next(self._known, None)
         try:
@@ -278,7 +277,7 @@ class Reader:
             _Decoder(self._size, self._choose),
             batch_size=None,
             sampler=self._announced,
-            num_workers=_cores(),
+            num_workers=share_of_cores(),
             persistent_workers=True,
             pin_memory=self._pin,
             multiprocessing_context=executor.start(),
@@ -311,8 +310,3 @@ class _Decoder(Dataset[Tensor | UserError]):
 
 def _end_with_parent(worker: int) -> None:
     threading.Thread(target=executor.end_with_parent, daemon=True).start()
-
-
-def _cores() -> int:
-    """Return the number of cores for one of torchrun's processes on this machine."""
-    return max(1, executor.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
