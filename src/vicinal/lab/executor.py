@@ -229,7 +229,7 @@ _ticks: MutableSequence[int]
 
 def _begin(path: str, ticks: MutableSequence[int]) -> None:
     global _work, _ticks
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
     import torch
 
@@ -246,7 +246,8 @@ def _work_on(job: int, item: Any) -> Any:
         return _work(item)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the process that started this one, and end this one."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a worker
     parent.join()

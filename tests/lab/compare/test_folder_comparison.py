@@ -31,9 +31,10 @@ from vicinal.lab.compare.folder_comparison import FolderComparison
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import FolderSettings
-from vicinal.lab.data import collection, speech_commands
-from vicinal.lab.data.collection import FolderDataset
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data import audio as audio_files
+from vicinal.lab.data import class_folder
+from vicinal.lab.data.class_folder import FolderDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
@@ -100,7 +101,7 @@ class Tiny(nn.Module):
 
 def test_images_become_their_central_square_at_the_size(tmp_path: Path) -> None:
     root = images(tmp_path / "photos", each=5, size=(20, 32))
-    data = collection.read(root, size=20)
+    data = class_folder.read(root, size=20)
     assert (data.name, data.kind, data.classes, data.notes) == ("photos", "images", ("blue", "red"), ())
     assert data.target.tolist() == [0] * 5 + [1] * 5
     assert data.inputs.dtype == np.uint8
@@ -108,14 +109,14 @@ def test_images_become_their_central_square_at_the_size(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.inputs[6], np.asarray(image)[:, 6:26])
     assert data.tensor.shape == (10, 3, 20, 20)
     assert data.tensor.is_contiguous(memory_format=torch.channels_last)
-    assert collection.read(root).shape == (3, 32, 32)
+    assert class_folder.read(root).shape == (3, 32, 32)
 
 
 def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None:
     root = audio(tmp_path / "tones", each=5)
-    data = collection.read(root, size=40)
+    data = class_folder.read(root, size=40)
     assert (data.kind, data.classes, data.shape) == ("audio", ("high", "low"), (1, 40, 25))
-    full = speech_commands.spectrograms([speech_commands.read_clip(root / "low" / "2.wav")])[0, 0].double().numpy()
+    full = audio_files.spectrograms([audio_files.read_any(root / "low" / "2.wav")])[0, 0].double().numpy()
     mean = np.array([[full[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(25)] for i in range(40)])
     expected = (mean - mean.mean()) / mean.std(ddof=1)
     np.testing.assert_allclose(data.inputs[7, :, :, 0], expected, atol=1e-5)
@@ -126,7 +127,7 @@ def test_spectrograms_are_averaged_over_bands_and_frames(tmp_path: Path) -> None
 def test_parts_are_read_as_one_set(tmp_path: Path) -> None:
     images(tmp_path / "a" / "train", each=4)
     images(tmp_path / "a" / "val", each=3)
-    data = collection.read(tmp_path / "a")
+    data = class_folder.read(tmp_path / "a")
     assert len(data) == 14
     assert data.notes[0] == "train and val were read as one set: each seed draws parts of its own."
     assert data.notes[1].startswith("5 of 14 images are copies of others")  # drawn from the same noise
@@ -134,18 +135,18 @@ def test_parts_are_read_as_one_set(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
     root = images(tmp_path / "a", each=5)
-    before = collection.read(root).fingerprint()
+    before = class_folder.read(root).fingerprint()
     (root / "red" / "notes.txt").write_text("red")
     (root / "red" / ".hidden").write_text("red")
     (root / "readme.md").write_text("beside the classes")
-    data = collection.read(root)
+    data = class_folder.read(root)
     assert data.notes == ("1 file is not an image and left out: red/notes.txt.",)
     assert data.fingerprint() == before
 
 
 def test_longer_audio_are_told(tmp_path: Path) -> None:
     root = audio(tmp_path / "a", each=5, seconds=1.5)
-    assert collection.read(root).notes == (
+    assert class_folder.read(root).notes == (
         "10 of 10 audio are longer than a second: the first second of each was used.",
     )
 
@@ -197,25 +198,25 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says:
     root = images(tmp_path / "a", each=6)
     _spoil(what)(root)
     with pytest.raises(UserError, match=says) as error:
-        collection.read(root)
+        class_folder.read(root)
     assert "\n" not in str(error.value)
 
 
 def test_places_and_sizes_without_sense_are_refused(tmp_path: Path) -> None:
     root = images(tmp_path / "a" / "train", each=5)
     with pytest.raises(UserError, match="is not a readable folder"):
-        collection.read(tmp_path / "nowhere")
+        class_folder.read(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a size of 8 pixels is not between 16 and 512"):
-        collection.read(root, size=8)
+        class_folder.read(root, size=8)
     with pytest.raises(
         UserError, match="48 frequency bands cannot be made of 160: give a --size of 16, 20, 32, 40, 80, 1"
     ):
-        collection.read(audio(tmp_path / "b", each=5), size=48)
+        class_folder.read(audio(tmp_path / "b", each=5), size=48)
     (tmp_path / "a" / "val" / "red").mkdir(parents=True)
     with pytest.raises(
         UserError, match=r"do not have the same folders: 'blue' is in one of them; .*give '.*train' alone"
     ):
-        collection.read(tmp_path / "a")
+        class_folder.read(tmp_path / "a")
 
 
 # -- training ------------------------------------------------------------------------------------------------------------
@@ -465,7 +466,7 @@ def test_the_model_can_be_loaded_and_used(
     results = json.loads((place / "out" / "results.json").read_text())
     path, seed = place / "out" / "model.safetensors", results["model"]["seed"]
     classifier = Classifier.load(path)
-    data = collection.read(place / "photos", size=16)
+    data = class_folder.read(place / "photos", size=16)
     paths = [place / "photos" / name / f"{i:02d}.png" for name in COLORS for i in range(20)]
     rows = split(data, seed).test
     predicted = classifier.predict([paths[row] for row in rows])
@@ -513,7 +514,7 @@ def test_the_same_command_goes_on_with_what_is_missing(
 
 def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     root = audio(tmp_path / "tones")
-    data = collection.read(root)
+    data = class_folder.read(root)
     study = study_of(data, model="small", epochs=30, learning_rate=0.01)
     study.check()
     (record,) = study.train([("ERM", 0)])
@@ -589,7 +590,7 @@ def test_long_work_is_told_before_it_begins(
 
 
 def test_real_photographs(real_data: Callable[[str], Path]) -> None:
-    data = collection.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
+    data = class_folder.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
     assert (len(data), len(data.classes), data.shape) == (3000, 20, (3, 16, 16))
     study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])

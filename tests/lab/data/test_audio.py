@@ -38,7 +38,7 @@ def write(path: Path, samples: np.ndarray, rate: int = 16000, width: int = 2) ->
 def test_all_widths_have_one_scale(tmp_path: Path, width: int) -> None:
     samples = np.array([0.0, 1.0, -1.0, 0.5, -0.25, 0.001] * 40)
     found = audio.read(write(tmp_path / "a.wav", samples, width=width))
-    assert (found.bits, found.rate, found.channels, found.samples.dtype) == (8 * width, 16000, 1, np.int32)
+    assert (found.bits, found.rate, found.samples.shape[1], found.samples.dtype) == (8 * width, 16000, 1, np.int32)
     np.testing.assert_allclose(found.samples[:, 0] / 2**31, samples, atol=2.0 ** (1 - 8 * width), rtol=0)
     first = audio.read(write(tmp_path / "b.wav", samples, rate=8000, width=width), seconds=0.01)
     assert np.array_equal(first.samples, found.samples[:80])
@@ -46,8 +46,8 @@ def test_all_widths_have_one_scale(tmp_path: Path, width: int) -> None:
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
     left, right = tone(16000, 16000, 700), tone(16000, 16000, 3000, seed=1)
-    both = speech_commands.read_any(write(tmp_path / "a.wav", np.stack([left, right], axis=1)))
-    parts = [speech_commands.read_any(write(tmp_path / f"{i}.wav", part)) for i, part in enumerate((left, right))]
+    both = audio.read_any(write(tmp_path / "a.wav", np.stack([left, right], axis=1)))
+    parts = [audio.read_any(write(tmp_path / f"{i}.wav", part)) for i, part in enumerate((left, right))]
     assert both.dtype == np.float32
     assert np.array_equal(both, (parts[0] + parts[1]) / 2)
     assert np.array_equal(parts[0], np.round(left * 32767).astype(np.float32))
@@ -58,7 +58,7 @@ def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
     from scipy.signal import resample_poly
 
     samples = tone(3 * rate, rate, 1000)  # three seconds, of which one is read
-    found = speech_commands.read_any(write(tmp_path / "a.wav", samples, rate, width=4))
+    found = audio.read_any(write(tmp_path / "a.wav", samples, rate, width=4))
     assert len(found) == 16320
     common = int(np.gcd(rate, 16000))
     whole = 32768 * resample_poly(samples, 16000 // common, rate // common)[:16320]
@@ -66,16 +66,14 @@ def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
     t = np.arange(200, 16000) / 16000
     off = found[200:16000] - 16384 * np.sin(2 * np.pi * 1000 * t)
     assert np.abs(off).max() < 600  # the tone itself, at the same place: 2 % for the filter and the noise
-    assert speech_commands.spectrograms([found])[0, 0].mean(dim=1).argmax() == 20  # 1000 Hz in steps of 50
+    assert audio.spectrograms([found])[0, 0].mean(dim=1).argmax() == 20  # 1000 Hz in steps of 50
 
 
 def test_long_ones_are_cut_and_short_ones_padded(tmp_path: Path) -> None:
     samples = tone(40000, 16000, 500)
-    long, second = (speech_commands.read_any(write(tmp_path / f"{n}.wav", samples[:n])) for n in (40000, 16320))
+    long, second = (audio.read_any(write(tmp_path / f"{n}.wav", samples[:n])) for n in (40000, 16320))
     assert np.array_equal(long, second)
-    short = speech_commands.spectrograms([speech_commands.read_any(write(tmp_path / "short.wav", samples[:8000]))])[
-        0, 0
-    ]
+    short = audio.spectrograms([audio.read_any(write(tmp_path / "short.wav", samples[:8000]))])[0, 0]
     assert (short[:, 51:] == short[0, 51]).all()
     assert not (short[:, 50] == short[0, 51]).all()
 
@@ -91,14 +89,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
         (write(tmp_path / "c.wav", samples[:400], 48000), "has 134 samples at 16000 Hz"),
     ):
         with pytest.raises(UserError) as caught:
-            speech_commands.read_any(path)
+            audio.read_any(path)
         assert sentence in str(caught.value)
         assert path.name in str(caught.value)
     content = bytearray(write(tmp_path / "d.wav", samples).read_bytes())
     content[20] = 3  # floating point
     (tmp_path / "d.wav").write_bytes(content)
     with pytest.raises(UserError, match=r"d\.wav' is not a \.wav file that can be read \(unknown format: 3\)"):
-        speech_commands.read_any(tmp_path / "d.wav")
+        audio.read_any(tmp_path / "d.wav")
 
 
 def test_flac(tmp_path: Path) -> None:
@@ -108,7 +106,7 @@ def test_flac(tmp_path: Path) -> None:
         wav = write(tmp_path / f"{width}.wav", samples, 44100, width)
         soundfile.write(tmp_path / f"{width}.flac", audio.read(wav).samples, 44100, subtype=form)
         assert audio.read(tmp_path / f"{width}.flac").bits == 8 * width
-        assert np.array_equal(speech_commands.read_any(tmp_path / f"{width}.flac"), speech_commands.read_any(wav))
+        assert np.array_equal(audio.read_any(tmp_path / f"{width}.flac"), audio.read_any(wav))
 
 
 def calls(root: Path, n: int = 4, name: str = "{i}.wav") -> class_folder.ClassFiles:
@@ -118,44 +116,46 @@ def calls(root: Path, n: int = 4, name: str = "{i}.wav") -> class_folder.ClassFi
     return class_folder.scan(root)
 
 
-def test_features_of_a_folder_and_their_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_of_a_folder_and_their_cache(tmp_path: Path) -> None:
     files = calls(tmp_path / "calls")
     told = []
-    found = speech_commands.folder_features(files, tmp_path / "cache", progress=lambda *n: told.append(n))
+    found = audio.cached_spectrograms(
+        files.full_paths, "calls", cache=tmp_path / "cache", progress=lambda *n: told.append(n)
+    )
     assert told == [(8, 8)]
-    expected = speech_commands.spectrograms([speech_commands.read_any(files.root / path) for path in files.paths])
+    expected = audio.spectrograms([audio.read_any(files.root / path) for path in files.paths])
     assert torch.equal(found, expected)
-    original = speech_commands.read_any
-    monkeypatch.setattr(speech_commands, "read_any", lambda path: pytest.fail(f"{path} was read again"))
-    assert torch.equal(speech_commands.folder_features(files, tmp_path / "cache"), expected)
-    monkeypatch.setattr(speech_commands, "read_any", original)
+    again = audio.cached_spectrograms(
+        files.full_paths, "calls", lambda path: pytest.fail(f"{path} was read again"), tmp_path / "cache"
+    )
+    assert torch.equal(again, expected)
     # other content of the same name, size and date is noticed
     path = files.root / files.paths[3]
     about, content = path.stat(), bytearray(path.read_bytes())
     content[1000:1200] = bytes(200)
     path.write_bytes(content)
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    changed = speech_commands.folder_features(files, tmp_path / "cache").clone()
+    changed = audio.cached_spectrograms(files.full_paths, "calls", cache=tmp_path / "cache").clone()
     assert [torch.equal(a, b) for a, b in zip(changed, expected, strict=True)] == [i != 3 for i in range(8)]
     # and so is a damaged cache
     for kept in (tmp_path / "cache").glob("*.npy"):
         damaged = bytearray(kept.read_bytes())
         damaged[5000] ^= 1
         kept.write_bytes(damaged)
-    assert torch.equal(speech_commands.folder_features(files, tmp_path / "cache"), changed)
+    assert torch.equal(audio.cached_spectrograms(files.full_paths, "calls", cache=tmp_path / "cache"), changed)
     path.unlink()
     with pytest.raises(UserError, match=r"bark/3\.wav' cannot be read \(No such file"):
-        speech_commands.folder_features(files, tmp_path / "cache")
+        audio.cached_spectrograms(files.full_paths, "calls", cache=tmp_path / "cache")
 
 
 def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = calls(tmp_path / "calls", 1)
     monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path / "data"))
-    speech_commands.folder_features(files)
+    audio.cached_spectrograms(files.full_paths, "calls")
     assert len(list((tmp_path / "data" / "cache").glob("calls-*.npy"))) == 1
     monkeypatch.delenv(DATA_DIR_ENV)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    speech_commands.folder_features(files)
+    audio.cached_spectrograms(files.full_paths, "calls")
     assert len(list((tmp_path / "user" / "vicinal").glob("calls-*.npy"))) == 1
 
 

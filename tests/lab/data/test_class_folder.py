@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vicinal.keyed import Key
-from vicinal.lab.data import class_folder, collection, loading, speech_commands
+from vicinal.lab.data import class_folder, loading, speech_commands
 from vicinal.lab.data.class_folder import ClassFiles, class_names, parts, scan
+from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 
@@ -108,7 +112,7 @@ def test_what_is_listed(tmp_path: Path, what: str) -> None:
     assert (found.kind, found.name, found.root) == ("images", "set", tmp_path / "set")
     assert found.classes == tuple(sorted({path.split("/")[0] for path in files}))
     assert [found.classes[label] for label in found.labels.tolist()] == [path.split("/")[0] for path in files]
-    assert all(found.read(row) for row in range(len(found)))
+    assert all(found.path(row).read_bytes() for row in range(len(found)))
 
 
 @pytest.mark.parametrize("what", ODD)
@@ -121,15 +125,15 @@ def test_both_uses_read_what_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
         make(root / part, entries)
     pooled = [f"{part}/{path}" for part in ("train", "val") for path in files]
     read: list[str] = []
-    real = collection.read_files
+    real = class_folder.read_files
 
     def read_files(kind: Any, paths: Sequence[Path], size: int, progress: Any) -> Any:
         read.extend(path.relative_to(root).as_posix() for path in paths)
         return real(kind, paths, size, progress)
 
-    monkeypatch.setattr(collection, "read_files", read_files)
-    monkeypatch.setattr(collection, "FEWEST", 1)
-    data = collection.read(root, size=16)
+    monkeypatch.setattr(class_folder, "read_files", read_files)
+    monkeypatch.setattr(class_folder, "FEWEST", 1)
+    data = class_folder.read(root, size=16)
     assert read == pooled
     assert [data.classes[label] for label in data.target] == [path.split("/")[1] for path in pooled]
     for left in (others, links):  # all of both parts are counted, and the first ones named
@@ -169,8 +173,16 @@ def test_what_is_refused(tmp_path: Path, what: str) -> None:
     assert "\n" not in str(error.value)
     if what != "parts":  # `compare` refuses the same by the same words
         with pytest.raises(UserError) as again:
-            collection.read(root)
+            class_folder.read(root)
         assert str(again.value) == str(error.value)
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent' is not a readable folder \(No such file or directory\): give one"):
+        scan(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file' is not a readable folder \(Not a directory\)"):
+        scan(str(tmp_path / "file"))
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +191,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
     def scandir(place: Path) -> Any:
         if Path(place).name == "in":
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(place))
         return real(place)
 
     monkeypatch.setattr(os, "scandir", scandir)
@@ -191,7 +203,7 @@ def test_a_link_that_leads_nowhere_is_named_when_it_is_read(tmp_path: Path) -> N
     files = scan(make(tmp_path / "set", ["a/1.png -> absent", "b/2.png"]))
     assert files.paths == ("a/1.png", "b/2.png")
     with pytest.raises(UserError, match=r"set/a/1\.png' cannot be read \(No such file or directory\): mend that"):
-        files.read(0)
+        class_folder.read_images([files.path(0)], 8)
 
 
 def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
@@ -206,6 +218,8 @@ def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
         "2 links to folders are not followed: a/x, b/y.",
     )
     assert scan(some).take([0]).notes() == scan(some).notes()
+    taken = scan(some).take([1, 0])
+    assert (taken.paths, taken.labels.tolist()) == (("b/2.png", "a/1.png"), [1, 0])
 
 
 # ---- parts
@@ -245,7 +259,7 @@ def test_parts_must_agree(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
         scan(other, train=train)
     with pytest.raises(UserError, match=says):
-        collection.read(tmp_path / "set")
+        class_folder.read(tmp_path / "set")
     audio = make(tmp_path / "set" / "test", ["a/1.wav", "b/2.wav"])
     with pytest.raises(UserError, match=r"set' holds images in train/ and audio in test/: give one kind"):
         scan(audio, train=train)
@@ -253,8 +267,8 @@ def test_parts_must_agree(tmp_path: Path) -> None:
 
 def test_what_lies_beside_the_parts_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make(tmp_path / "set", [*PARTED, "devkit/x.txt", "test/a/5.png", "test/b/6.png", "val/a/x.txt"])
-    monkeypatch.setattr(collection, "FEWEST", 1)
-    data = collection.read(root, size=16)
+    monkeypatch.setattr(class_folder, "FEWEST", 1)
+    data = class_folder.read(root, size=16)
     assert data.target.tolist() == [0, 1] * 3
     assert data.notes == (
         "test and train and val were read as one set: each seed draws parts of its own.",
@@ -286,13 +300,74 @@ def test_a_run_needs_a_part_to_test_on(tmp_path: Path) -> None:
 def test_spoken_words_are_walked_by_the_same_rules(tmp_path: Path) -> None:
     entries = ["no/2.WAV", "no/1.flac", "no/._1.wav", "no/in/3.wav", "no/x.txt", "yes/4.wav", "yes/5.png"]
     words = make(tmp_path / "words", [*entries, ".git/6.wav", "_background_noise_/7.wav", "LICENSE"])
-    assert [(u.path, u.word) for u in speech_commands.utterances(words)] == [
-        ("no/1.flac", "no"),
-        ("no/2.WAV", "no"),
-        ("no/in/3.wav", "no"),
-        ("yes/4.wav", "yes"),
-    ]
-    assert class_names(words) == ["no", "yes"]
+    parts = speech_commands.utterances(words)
+    assert {path for part in parts for path in part.paths} == {"no/1.flac", "no/2.WAV", "no/in/3.wav", "yes/4.wav"}
+    assert all(part.classes == ("no", "yes") for part in parts)
+    words = [part.classes[label] for part in parts for label in part.labels.tolist()]
+    assert words == [path.split("/")[0] for part in parts for path in part.paths]
+    assert class_names(parts[0].root) == ["no", "yes"]
+
+
+def scene(height: int, width: int) -> np.ndarray:
+    """Smooth colors, uint8 [height, width, 3], as in a photograph."""
+    generator = np.random.Generator(np.random.Philox(key=height * 10000 + width))
+    small = Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DATA_DIR_ENV, raising=False)
+    with pytest.raises(UserError, match=f"ImageNet-2012 is not part of this program: put .* {DATA_DIR_ENV} to DIR"):
+        class_folder.imagenet()
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
+    with pytest.raises(UserError, match=r"ImageNet-2012 is not in '.*/imagenet': register at https://image-net\.org"):
+        class_folder.imagenet()
+    root = tmp_path / "imagenet"
+    make(root, ["train/n01440764/1.JPEG", "train/n01443537/2.JPEG", "train/n01443537/3.JPEG", "val/00000001.JPEG"])
+    with pytest.raises(UserError, match=r"the images in '.*/val' are not in folders: sort them into val/WNID/"):
+        class_folder.imagenet()
+    make(root, ["val/n01443537/1.JPEG", "val/n01484850/2.JPEG"])
+    with pytest.raises(UserError, match="do not have the same folders: 'n01440764' is in one of them"):
+        class_folder.imagenet()
+    os.rename(root / "val" / "n01484850", root / "val" / "n01440764")
+    train, validation = class_folder.imagenet()
+    assert train.classes == validation.classes == ("n01440764", "n01443537")
+    assert (len(train), validation.labels.tolist()) == (3, [0, 1])
+    make(root, ["train/goldfish/1.JPEG"])
+    with pytest.raises(UserError, match="holds the folder 'goldfish', which is not a WNID"):
+        class_folder.imagenet()
+    shutil.rmtree(root / "train")
+    calls = scan(make(root / "train", ["a/0.flac", "b/1.flac"]))
+    assert (calls.kind, calls.take([1]).kind) == ("audio", "audio")
+    with pytest.raises(UserError, match=r"train' holds audio \('a/0\.flac'\), where images are expected"):
+        class_folder.imagenet()
+
+
+def test_images_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(7)]
+    for i, path in enumerate(paths):
+        Image.fromarray(scene(32 + i, 48 - i)).save(path)
+    alone = torch.cat([class_folder.read_images([path], 32) for path in paths])
+    assert np.array_equal(alone[0].permute(1, 2, 0).numpy(), scene(32, 48)[:, 8:40])
+    monkeypatch.setattr(class_folder, "_BLOCK", 3)
+    told: list[tuple[int, int]] = []
+    held = class_folder.read_images(paths, 32, lambda *done: told.append(done))
+    assert torch.equal(held, alone)
+    assert held.is_contiguous(memory_format=torch.channels_last)
+    assert told == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_a_broken_image_ends_the_reading(tmp_path: Path) -> None:
+    files = scan(make(tmp_path, [f"{name}/{i:02d}.jpg" for name in "ab" for i in range(30)]))
+    for broken in ("a/11.jpg", "a/17.jpg", "b/03.jpg"):
+        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:300])
+    before = set(threading.enumerate())
+    with pytest.raises(UserError, match=r"a/11\.jpg' is not an image that can be read \(.*\): replace or remove"):
+        class_folder.read_images(files.full_paths, 8)
+    (tmp_path / "a/00.jpg").unlink()
+    with pytest.raises(UserError, match=r"a/00\.jpg' cannot be read \(No such file or directory\): mend that, or rem"):
+        class_folder.read_images(files.full_paths, 8)
+    assert set(threading.enumerate()) <= before
 
 
 # ---- published sets
@@ -306,3 +381,17 @@ def test_real_folders(real_data: Callable[[str], Path]) -> None:
         path.relative_to(found.root).parts[0] for path in by_hand
     ]
     assert found.notes() == ()
+
+
+def test_tiny_imagenet(real_data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imagenet").symlink_to(real_data("imagenet") / "imagenet" / "tiny-imagenet-20")
+    monkeypatch.setenv(DATA_DIR_ENV, str(tmp_path))
+    train, validation = class_folder.imagenet()
+    assert train.labels.bincount().tolist() == [100] * 20
+    assert validation.labels.bincount().tolist() == [50] * 20
+    held = class_folder.read_images(validation.full_paths, 64)
+    assert held.shape == (1000, 3, 64, 64)
+    for k in (0, 321, 999):
+        expected = np.asarray(Image.open(validation.path(k)).convert("RGB"))
+        difference = np.abs(held[k].permute(1, 2, 0).numpy().astype(int) - expected)
+        assert difference.mean() < 0.5

@@ -14,8 +14,8 @@ from PIL import Image
 
 from vicinal.keyed import Key
 from vicinal.lab import cli
-from vicinal.lab.data import class_folder, images, loader, loading, speech_commands
-from vicinal.lab.data.loading import InMemoryDataset, StreamingDataset
+from vicinal.lab.data import audio, class_folder, dataset, loading, speech_commands
+from vicinal.lab.data.dataset import InMemoryDataset, StreamingDataset
 from vicinal.lab.data.splits import split_targets
 from vicinal.lab.data.transforms import CropFlip, choose_resized
 from vicinal.lab.errors import UserError
@@ -100,34 +100,18 @@ def test_goyals_crops_come_from_the_images_themselves(image_folder: Path) -> Non
     train, test = loading.load(recipe(image_folder, crop="random_resized_crop"))
     files = class_folder.scan(image_folder / "train")
     x, y = train.batch(ROWS, KEY)
-    pixels = loader.Reader(files, 16, choose_resized).batch(ROWS, KEY)
+    pixels = decoded(files, ROWS, KEY)
     mean, std = (np.array(t)[:, None, None] for t in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     expected = (pixels.numpy().astype(np.float64) / 255 - mean) / std
     np.testing.assert_allclose(x.numpy(), expected, atol=1e-6)
     assert y.tolist() == files.labels[ROWS].tolist()
-    central = next(iter(images.evaluation_batches(class_folder.scan(image_folder / "val"), batch=20, size=16)))[0]
+    central = decoded(class_folder.scan(image_folder / "val"), torch.arange(20), None)
     expected = (central.numpy().astype(np.float64) / 255 - mean) / std
     np.testing.assert_allclose(test.batch(torch.arange(20), None)[0].numpy(), expected, atol=1e-6)
 
 
-def test_colors() -> None:
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randint(0, 256, (300, 3, 5, 4), generator=generator, dtype=torch.uint8)
-    x[:, 2] = 7
-    mean, std = loading.colors(x)
-    shares = x.double().div(255).transpose(0, 1).flatten(1)
-    np.testing.assert_allclose(mean, shares.mean(1), rtol=1e-12)
-    np.testing.assert_allclose(std[:2], shares.std(1)[:2], rtol=1e-12)
-    assert std[2] == 1.0
-
-
-def test_rows_keep_their_layout() -> None:
-    x = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
-    rows = torch.tensor([1, 0, 1])
-    for form in (torch.contiguous_format, torch.channels_last):
-        found = loading._rows(x.contiguous(memory_format=form), rows)
-        assert torch.equal(found, x[rows])
-        assert found.is_contiguous(memory_format=form)
+def decoded(files: class_folder.ClassFiles, rows: torch.Tensor, key: Key | None) -> torch.Tensor:
+    return class_folder.decode_files(files.numbered(rows), key, 16, choose_resized)
 
 
 class Stop(Exception):
@@ -137,6 +121,7 @@ class Stop(Exception):
 def test_a_streamed_run_resumes(image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     what = recipe(image_folder, crop="random_resized_crop", model="small", epochs=1)
     loop.train(what, tmp_path / "whole", ALONE)
+    monkeypatch.setattr(dataset, "_FEW", 0)  # by worker processes, from here on
     taken, original = [], StreamingDataset.batch
 
     def batch(self: StreamingDataset, rows: torch.Tensor, key: Key | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,43 +133,37 @@ def test_a_streamed_run_resumes(image_folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(StreamingDataset, "batch", batch)
     with pytest.raises(Stop):
         loop.train(what, tmp_path / "parts", ALONE, RunSettings(save_every=0.0))
-    monkeypatch.undo()
+    monkeypatch.setattr(StreamingDataset, "batch", original)
     loop.train(what, tmp_path / "parts", ALONE)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
 def test_the_loop_says_which_batches_come(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, test = loading.load(recipe(image_folder, crop="random_resized_crop"))
-    assert isinstance(data, StreamingDataset)
     asked, said = [], []
-    original = loader.Reader._start
+    take = dataset.Reader.batch
 
-    def start(self: loader.Reader, rows: torch.Tensor, key: Key | None) -> object:
-        said.append((rows.tolist(), key))
-        return original(self, rows, key)
+    def expect(self: dataset.Reader, batches: dataset.Batches) -> None:
+        said.extend((rows.tolist(), key) for rows, key in batches)
 
-    monkeypatch.setattr(loader.Reader, "_start", start)
-    take = loader.Reader.batch
-
-    def batch(self: loader.Reader, rows: torch.Tensor, key: Key | None) -> torch.Tensor:
+    def batch(self: dataset.Reader, rows: torch.Tensor, key: Key | None) -> torch.Tensor:
         asked.append((rows.tolist(), key))
         return take(self, rows, key)
 
-    monkeypatch.setattr(loader.Reader, "batch", batch)
-    for rank, world in ((0, 1), (1, 2)):
-        run = loop._Run(
-            recipe(image_folder, crop="random_resized_crop"), data, test, Processes(0, 1, torch.device("cpu"))
-        )
+    monkeypatch.setattr(dataset.Reader, "expect", expect)
+    monkeypatch.setattr(dataset.Reader, "batch", batch)
+    for rank, world in ((1, 2), (0, 1)):
+        run = loop._Run(recipe(image_folder, crop="random_resized_crop"), data, test, ALONE)
         run.job = Processes(rank, world, torch.device("cpu"))
         asked.clear(), said.clear()
         steps = run.steps()
         next(steps)
-        assert len(said) == 3  # one used, two ahead
-        if world == 1:
-            list(steps)
-            run.evaluate()
-            assert said == asked  # never another one than was said: nothing is read twice
-            assert sorted(row for rows, key in asked if key is not None for row in rows) == list(range(30))
+        assert said[0] == asked[0]
+        assert [len(rows) for rows, _ in said] == [8 // world] * 3 + [6 // world]
+    list(steps)
+    run.evaluate()
+    assert said == asked  # never another one than was said: nothing is read twice
+    assert sorted(row for rows, key in asked if key is not None for row in rows) == list(range(30))
 
 
 def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +176,7 @@ def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     train, test = loading.load(recipe(tmp_path / "calls"))
     assert (train.shape, len(train), len(test), train.classes) == ((1, 160, 101), 12, 4, ("bark", "miaow"))
     whole = class_folder.scan(tmp_path / "calls")
-    features = speech_commands.folder_features(whole)
+    features = audio.cached_spectrograms(whole.full_paths, "calls")
     parts = split_targets(whole.labels.numpy(), len(whole.classes), 0)
     rows, tests = parts.train, parts.test
     x, y = train.batch(torch.arange(12), KEY)
@@ -281,6 +260,6 @@ def test_real_utterances_as_a_folder(real_data: Callable[[str], Path], tmp_path:
     files = class_folder.scan(real_data("speech") / "speech_commands")
     assert (files.kind, len(files.classes), len(files)) == ("audio", 12, 2880)
     some = files.take(range(0, 2880, 240))
-    found = speech_commands.folder_features(some, tmp_path)
-    strict = speech_commands.spectrograms([speech_commands.read_clip(some.root / path) for path in some.paths])
+    found = audio.cached_spectrograms(some.full_paths, "some", cache=tmp_path)
+    strict = audio.spectrograms([speech_commands.read_clip(path) for path in some.full_paths])
     assert torch.equal(found, strict)  # of 16 kHz and one channel the two readers make the same

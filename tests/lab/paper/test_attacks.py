@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import vicinal as v
-from vicinal.lab.data import loading
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import adversarial
 from vicinal.lab.paper.adversarial import AdversarialStudy
@@ -155,7 +155,7 @@ def test_normalisation_is_inside():
     inner, x = linear().model, pixels(3, key=5)
     z = torch.stack([(x[:, c].double() / 255 - MEAN[c]) / STD[c] for c in range(3)], 1)
     torch.testing.assert_close(NormalizedModel(inner, MEAN, STD)(x.double()), inner(z), rtol=1e-13, atol=1e-13)
-    data = loading.InMemoryDataset(x, labels(3), ("a", "b", "c", "d"), MEAN, STD)
+    data = InMemoryDataset(x, labels(3), ("a", "b", "c", "d"), MEAN, STD)
     seen, _ = data.batch(torch.arange(3), None)  # what the training loop gives the model
     assert torch.equal(NormalizedModel(nn.Identity(), MEAN, STD)(x), seen)
 
@@ -612,6 +612,6 @@ def test_every_scale_says_what_it_is(scale: Scale, at: adversarial.AdversarialSc
 
 
 def test_audio_are_not_attacked(tmp_path: Path):
-    audio = loading.InMemoryDataset(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), ("a", "b"))
+    audio = InMemoryDataset(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), ("a", "b"))
     with pytest.raises(UserError, match="pixels of images"):
         adversarial.load(Recipe(dataset="speech-commands-v1", model="small"), tmp_path, audio)

@@ -13,6 +13,7 @@ from studies import ALONE, never, quick_recipe, untrained
 import vicinal as v
 from vicinal.lab import cli, models
 from vicinal.lab.data import loading, synthetic
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import interpolation
 from vicinal.lab.training import loop
@@ -21,7 +22,7 @@ from vicinal.lab.training import loop
 def test_interpolation_is_the_plain_loop() -> None:
     """Against one pair after the other, in float64."""
     images = synthetic.images(12, classes=4, side=16)
-    data = loading.InMemoryDataset(images.images, images.labels, images.classes, (0.5,) * 3, (0.25,) * 3)
+    data = InMemoryDataset(images.inputs, images.labels, images.classes, (0.5,) * 3, (0.25,) * 3)
     with loop.fork_rng(v.Key(0, 0, 0, 0, 1)):
         model = models.build("small", 4).eval()
     first, second = interpolation.pairs(12, 5, 7)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import vicinal as v
 from vicinal.lab import models
 from vicinal.lab.data import loading
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
@@ -50,7 +51,7 @@ def test_a_hidden_layer_is_mixed_where_the_recipe_says(tmp_path: Path) -> None:
     recipe = quick_recipe(mix_at="layer3")
     loop.train(recipe, tmp_path / "run", ALONE)
 
-    def step_of(model: Any, data: loading.InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
+    def step_of(model: Any, data: InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
         x, y = data.batch(rows, v.Key(0, 0, 0, step))
         plan = v.Mixup(1.0, seed=recipe.seed).plan(len(y), step=step)
         hidden = plan(model.layer2(model.layer1(x)))
@@ -82,7 +83,7 @@ def test_partners_are_neighbors_in_the_whole_training_set(tmp_path: Path, of: st
     near = knn.find(data, recipe)
     assert torch.equal(near.rows.sort(1).values, nearest.sort(1).values)
 
-    def step_of(model: Any, data: loading.InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
+    def step_of(model: Any, data: InMemoryDataset, rows: torch.Tensor, step: int) -> torch.Tensor:
         key = v.Key(0, 0, 0, step)
         partner = near.draw(rows, key)
         assert all(int(p) in nearest[r] for r, p in zip(rows, partner, strict=True))

@@ -21,7 +21,7 @@ from PIL import Image
 import vicinal as v
 from vicinal.lab import atomic, models, parse
 from vicinal.lab.data import loading
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe

@@ -107,13 +107,13 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     executor.start()  # workers will be needed; their server imports PyTorch while this reads files
 
     from vicinal.lab.compare.folder_comparison import FolderComparison
-    from vicinal.lab.data import collection
+    from vicinal.lab.data import class_folder
 
     if wrong := [name for name in ("target", "task", "drop") if getattr(args, name)]:
         raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
-        data = collection.read(args.data, size=args.size, progress=progress)
+        data = class_folder.read(args.data, size=args.size, progress=progress)
     for line in data.notes:
         note(f"vicinal: {line}")
     return FolderComparison(data, settings)

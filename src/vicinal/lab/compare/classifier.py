@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vicinal.lab import models
 from vicinal.lab.compare.predictor import damaged, read_model, write_model
-from vicinal.lab.data import collection
+from vicinal.lab.data import class_folder
 from vicinal.lab.data.class_folder import Kind
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
 
@@ -99,7 +99,7 @@ class Classifier:
             UserError: naming the first that cannot be read.
 
         """
-        inputs, _ = collection.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
+        inputs, _ = class_folder.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)

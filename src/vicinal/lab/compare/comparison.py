@@ -36,7 +36,7 @@ from vicinal.lab.compare.results import (
     Scores,
 )
 from vicinal.lab.compare.settings import Settings
-from vicinal.lab.data.collection import FolderDataset
+from vicinal.lab.data.class_folder import FolderDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError

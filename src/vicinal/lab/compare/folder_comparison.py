@@ -32,9 +32,9 @@ from vicinal.lab.compare.results import (
     Scores,
 )
 from vicinal.lab.compare.settings import FolderSettings
-from vicinal.lab.data.collection import FolderDataset
+from vicinal.lab.data.class_folder import FolderDataset
+from vicinal.lab.data.dataset import InMemoryDataset, channel_mean_std
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.loading import InMemoryDataset
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
@@ -311,16 +311,7 @@ def _scales(data: FolderDataset, rows: np.ndarray) -> tuple[tuple[float, ...], t
     """Return mean and standard deviation of each channel of some images, in [0, 1]; nothing for audio."""
     if data.kind == "audio":
         return (), ()
-    counts = np.zeros((data.shape[0], 256), dtype=np.int64)  # of each value: exact, and in little memory
-    for start in range(0, len(rows), _SUMMED):
-        block = data.inputs[rows[start : start + _SUMMED]]
-        for channel, of in enumerate(counts):
-            of += np.bincount(block[..., channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    share = counts / counts.sum(1, keepdims=True)
-    mean = share @ values
-    std = np.sqrt(np.maximum(share @ values**2 - mean**2, 0))
-    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+    return channel_mean_std((data.tensor[part] for part in torch.from_numpy(rows).split(_SUMMED)), correction=0)
 
 
 def _png(values: np.ndarray) -> str:

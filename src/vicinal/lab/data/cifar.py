@@ -19,54 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
 Bytes = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 
 _PIXELS = 3 * 32 * 32
 _LARGEST = 1 << 28  # bytes of a pickle; the largest published has 155 MB
-
-
-@dataclass(frozen=True)
-class _Set:
-    """How one of the sets was published.
-
-    Args:
-        title: its name in a sentence.
-        binary, python: keys in `SOURCES`.
-        train, test: the names of the files without their suffix.
-        per_file: how many images a training file has.
-        per_test: how many the test file has.
-        labels: the label bytes of a binary record, as they are called in the python version.
-        classes: the names of the classes, for each of these labels.
-
-    """
-
-    title: str
-    binary: str
-    python: str
-    train: tuple[str, ...]
-    test: str
-    per_file: int
-    per_test: int
-    labels: tuple[str, ...]
-    classes: tuple[tuple[str, ...], ...]
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-_TEN = _words("airplane automobile bird cat deer dog frog horse ship truck")
-_COARSE = _words(
-    "aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices "
-    "household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes "
-    "large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees "
-    "vehicles_1 vehicles_2"
-)
-_FINE = _words(
+_TEN = "airplane automobile bird cat deer dog frog horse ship truck"
+_FINE = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
     "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
     "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
@@ -76,39 +39,38 @@ _FINE = _words(
     "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
 )
 
-_CIFAR10 = _Set(
-    title="CIFAR-10",
-    binary="cifar10",
-    python="cifar10-python",
-    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
-    test="test_batch",
-    per_file=10_000,
-    per_test=10_000,
-    labels=("labels",),
-    classes=(_TEN,),
-)
-_CIFAR100 = _Set(
-    title="CIFAR-100",
-    binary="cifar100",
-    python="cifar100-python",
-    train=("train",),
-    test="test",
-    per_file=50_000,
-    per_test=10_000,
-    labels=("coarse_labels", "fine_labels"),
-    classes=(_COARSE, _FINE),
-)
 
-# name -> the set, and which of its labels
-_NAMES = {"cifar10": (_CIFAR10, 0), "cifar100": (_CIFAR100, 1), "cifar100-coarse": (_CIFAR100, 0)}
-NAMES = tuple(_NAMES)
+@dataclass(frozen=True)
+class _Set:
+    """How one of the sets was published; `DATASETS` names its files, the last of which is the test set's.
+
+    Args:
+        labels: the key of the labels in a pickle.
+        before: label bytes of a binary record that stand before its label.
+        classes: the names of the classes.
+        per_file: number of images per training file.
+        per_test: number of images in the test file.
+
+    """
+
+    labels: str
+    before: int
+    classes: tuple[str, ...]
+    per_file: int
+    per_test: int = 10_000
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDataset, ImageDataset]:
+_SETS = {
+    "cifar10": _Set("labels", 0, tuple(_TEN.split()), 10_000),
+    "cifar100": _Set("fine_labels", 1, tuple(_FINE.split()), 50_000),
+}
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[InMemoryDataset, InMemoryDataset]:
     """Read one of the sets.
 
     Args:
-        name: "cifar10", "cifar100", or "cifar100-coarse" for its 20 groups of five classes.
+        name: "cifar10" or "cifar100".
         root: the folder that holds the publisher's folder; by default that of the environment variable
             ``VICINAL_DATA``.
 
@@ -120,91 +82,79 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ImageDa
         UserError: if the files are not there, or are not what was published.
 
     """
-    if name not in _NAMES:
-        raise UserError(f"{name!r} is not one of the CIFAR sets: choose one of {', '.join(NAMES)}")
-    published, which = _NAMES[name]
-    read, folder = _find(published, root)
-    labels, images = zip(*(read(published, folder, file, published.per_file) for file in published.train), strict=True)
-    train = np.concatenate(labels)[:, which], np.concatenate(images)
-    labels, images = read(published, folder, published.test, published.per_test)
-    test = labels[:, which], images
-    classes = published.classes[which]
-    for part, (y, _) in (("training", train), ("test", test)):
-        counts = np.bincount(y, minlength=len(classes))
-        if (counts != len(y) // len(classes)).any():
-            odd = int(np.flatnonzero(counts != len(y) // len(classes))[0])
-            raise UserError(
-                f"the {part} images of {published.title} are {counts[odd]} times {classes[odd]!r} where "
-                f"{len(y) // len(classes)} were published: download it again"
-            )
-    return _images(*train, classes, name), _images(*test, classes, name)
+    if name not in _SETS:
+        raise UserError(f"{name!r} is not one of the CIFAR sets: choose one of {', '.join(_SETS)}")
+    published = _SETS[name]
+    read, files = _find(name, root)
+    train = [read(published, file, published.per_file) for file in files[:-1]]
+    test = [read(published, files[-1], published.per_test)]
+    return _dataset(name, "training", train), _dataset(name, "test", test)
 
 
-def _images(labels: Bytes, images: Bytes, classes: tuple[str, ...], name: str) -> ImageDataset:
-    planes = torch.from_numpy(images.reshape(-1, 3, 32, 32))
-    return ImageDataset(planes, torch.from_numpy(labels.astype(np.int64)), classes, name)
+def _dataset(name: str, part: str, files: list[tuple[Labels, Bytes]]) -> InMemoryDataset:
+    labels, images = map(np.concatenate, zip(*files, strict=True))
+    classes = _SETS[name].classes
+    counts, expected = np.bincount(labels, minlength=len(classes)), len(labels) // len(classes)
+    if (counts != expected).any():
+        odd = int(np.flatnonzero(counts != expected)[0])
+        raise UserError(
+            f"the {part} images of {DATASETS[name].title} are {counts[odd]} times {classes[odd]!r} where "
+            f"{expected} were published: download it again"
+        )
+    return InMemoryDataset(torch.from_numpy(images.reshape(-1, 3, 32, 32)), torch.from_numpy(labels), classes)
 
 
-# (set, folder, file, how many) -> uint8 labels [n, number of labels], uint8 images [n, 3072]
-_Read = Callable[[_Set, Path, str, int], tuple[Bytes, Bytes]]
+_Read = Callable[[_Set, Path, int], tuple[Labels, Bytes]]  # (set, file, number) -> labels [n], images [n, 3072]
 
 
-def _find(published: _Set, root: str | os.PathLike[str] | None) -> tuple[_Read, Path]:
-    """Return the version that is there whole."""
-    files = (*published.train, published.test)
-    binary, python = DATASETS[published.binary], DATASETS[published.python]
-    place = data_dir(root, published.title, f"the folder {binary.folder} (or {python.folder})")
+def _find(name: str, root: str | os.PathLike[str] | None) -> tuple[_Read, list[Path]]:
+    """Return the files of the version that is there whole, and what reads them."""
+    binary, python = DATASETS[name], DATASETS[f"{name}-python"]
+    place = data_dir(root, binary.title, f"the folder {binary.folder} (or {python.folder})")
     lacking = []
-    for source, suffix, read in ((binary, ".bin", _read_binary), (python, "", _read_python)):
-        absent = [f"{file}{suffix}" for file in files if not (place / source.folder / f"{file}{suffix}").is_file()]
+    for source, read in ((binary, _read_binary), (python, _read_python)):
+        absent = [file for file in source.files if not (place / source.folder / file).is_file()]
         if not absent:
-            return read, place / source.folder
-        if len(absent) < len(files):  # one that was begun is the one that was meant
+            return read, [place / source.folder / file for file in source.files]
+        if len(absent) < len(source.files):  # one that was begun is the one that was meant
             lacking = [f"{source.folder}/{file}" for file in absent]
     if lacking:
-        raise UserError(f"{published.title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
+        raise UserError(f"{binary.title} lacks {', '.join(lacking)} in '{place}': unpack its archive again")
     raise UserError(
-        f"{published.title} is not in '{place}': unpack {binary.archive}, from {binary.url}, there, "
+        f"{binary.title} is not in '{place}': unpack {binary.archive}, from {binary.url}, there, "
         f"so that the folder {binary.folder} appears"
     )
 
 
-def _read_binary(published: _Set, folder: Path, file: str, n: int) -> tuple[Bytes, Bytes]:
+def _read_binary(published: _Set, path: Path, n: int) -> tuple[Labels, Bytes]:
     """Read records of label bytes and then 1,024 red, green and blue bytes each."""
-    path = folder / f"{file}.bin"
-    k = len(published.labels)
-    size, expected = path.stat().st_size, n * (k + _PIXELS)
+    k = published.before
+    size, expected = path.stat().st_size, n * (k + 1 + _PIXELS)
     if size != expected:
         raise UserError(f"'{path}' has {size} bytes where {expected} were published: unpack its archive again")
-    records = np.fromfile(path, dtype=np.uint8).reshape(n, k + _PIXELS)
-    for i, classes in enumerate(published.classes):
-        _check_labels(records[:, i], len(classes), path)
-    return records[:, :k], records[:, k:]
+    records = np.fromfile(path, dtype=np.uint8).reshape(n, -1)
+    return _checked(records[:, k].astype(np.int64), published, path), records[:, k + 1 :]
 
 
-def _read_python(published: _Set, folder: Path, file: str, n: int) -> tuple[Bytes, Bytes]:
-    path = folder / file
+def _read_python(published: _Set, path: Path, n: int) -> tuple[Labels, Bytes]:
     if path.stat().st_size > _LARGEST:
         raise UserError(f"'{path}' has {path.stat().st_size} bytes, more than was published: unpack its archive again")
     try:
         batch = unpickle(path.read_bytes())
-        images = _array(batch["data"], n)
-        labels = [_labels(batch[key], n) for key in published.labels]
-    except (_Refused, KeyError) as e:
+        images, labels = _array(batch["data"], n), _labels(batch[published.labels], n)
+    except (_Refused, KeyError, UnicodeEncodeError) as e:
         raise UserError(f"'{path}' is not a published batch ({e}): unpack its archive again") from e
-    for column, classes in zip(labels, published.classes, strict=True):
-        _check_labels(column, len(classes), path)
-    return np.stack(labels, axis=1).astype(np.uint8), images
+    return _checked(labels, published, path), images
 
 
-def _check_labels(labels: NDArray[Any], classes: int, path: Path) -> None:
-    wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():
-        first = int(np.flatnonzero(wrong)[0])
+def _checked(labels: Labels, published: _Set, path: Path) -> Labels:
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(published.classes)))
+    if len(wrong):
         raise UserError(
-            f"'{path}' gives image {first} the label {labels[first]} where there are {classes} classes: "
-            "unpack its archive again"
+            f"'{path}' gives image {wrong[0]} the label {labels[wrong[0]]} where there are {len(published.classes)} "
+            "classes: unpack its archive again"
         )
+    return labels
 
 
 # ---- pickles
@@ -225,18 +175,8 @@ class _Note:
         self.state = state
 
 
-class _Array(_Note):
-    pass
-
-
-class _Dtype(_Note):
-    pass
-
-
-class _Encoded(_Note):  # how Python 3 writes bytes for Python 2
-    pass
-
-
+# an array, its dtype, and how Python 3 writes bytes for Python 2
+_Array, _Dtype, _Encoded = (type(name, (_Note,), {}) for name in ("_Array", "_Dtype", "_Encoded"))
 _CLASSES = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,  # the same since numpy 2
@@ -295,21 +235,14 @@ def _array(note: Any, n: int) -> Bytes:
     if isinstance(content, _Encoded) and content.arguments[1:] == ("latin1",):
         content = content.arguments[0]
     if isinstance(content, str):
-        content = _latin(content)
+        content = content.encode("latin-1")
     if shape != (n, _PIXELS) or not isinstance(content, bytes) or len(content) != n * _PIXELS:
         raise _Refused(f"'data' is not {n} images of {_PIXELS} bytes")
     order = "F" if by_columns is True else "C"
     return np.array(np.frombuffer(content, dtype=np.uint8).reshape(shape, order=order), order="C")
 
 
-def _latin(text: str) -> bytes:
-    try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError as e:
-        raise _Refused("'data' does not hold bytes") from e
-
-
-def _labels(values: Any, n: int) -> NDArray[np.int64]:
+def _labels(values: Any, n: int) -> Labels:
     if not isinstance(values, list) or len(values) != n or not all(type(v) is int and 0 <= v < 256 for v in values):
         raise _Refused(f"the labels are not a list of {n} small numbers")
     return np.array(values, dtype=np.int64)

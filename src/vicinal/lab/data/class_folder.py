@@ -1,4 +1,4 @@
-"""Folders with a sub-folder for each class, of images or of audio: the one walk through them, and its rules.
+"""Folders with a sub-folder for each class, of images or of audio: the one walk through them, its rules, and reading.
 
     classes   the folders in the folder, and links to folders, in the order of their names
     files     those in a class's folder and in folders within, in the order of their paths, as text with "/"; links to
@@ -8,29 +8,42 @@
     left out  and named (`ClassFiles.notes`): files that are neither, and links to folders within a class, which may lead
               in circles or into another class
     refused   by one sentence: fewer than two classes, a class without files, images and audio in one folder, and
-              whatever cannot be read
+              whatever cannot be read; an image or clip that cannot be read ends the reading with its name
 
-A folder may hold parts, such as `train` and `val`, each with the same classes (`parts`). Which of them are used is for
-the caller to say: `collection.py` pools all, for `vicinal compare`; `train/examples.py` trains on one and tests on the
-other.
+A folder may hold parts, such as `train` and `val`, each with the same classes (`parts`). `vicinal train` trains on one and
+tests on the other; `vicinal compare` pools all, since it draws parts of its own (`read`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vicinal.keyed import Key
+from vicinal.lab import executor
+from vicinal.lab.data import audio
+from vicinal.lab.data.download import DATASETS, data_dir
+from vicinal.lab.data.transforms import ChooseCrop, Pixels, Unreadable, choose_central, decode
 from vicinal.lab.errors import UserError
 
+Progress = Callable[[int, int], None]  # files read, of how many
+ImageFile = tuple[int, Path]  # row number, which decides its crop, and where it is
 Kind = Literal["images", "audio"]
 ARTICLES = {"images": "an image", "audio": "audio"}
 
@@ -38,9 +51,17 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".p
 AUDIO = (".wav", ".flac")
 TRAIN, VAL = "train", "val"
 PARTS = (TRAIN, VAL, "valid", "validation", "test")
+FEWEST = 5  # of a class: three to train on, and one each to validate and to test
+SIZES: dict[Kind, int] = {"images": 32, "audio": 40}
 
 _NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
+_WNID = re.compile(r"n\d{8}")
 _SHOWN = 3  # names in a sentence
+_LEAST, _MOST = 16, 512  # pixels of a side
+_BLOCK = 256  # files at a time
+
+
+# -- which files -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +97,18 @@ class ClassFiles:
         rows = torch.as_tensor(rows, dtype=torch.int64)
         return replace(self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows])
 
-    def read(self, row: int) -> bytes:
-        """Return the content of a file.
+    def path(self, row: int) -> Path:
+        """Return where a file is."""
+        return self.root / self.paths[row]
 
-        Raises:
-            UserError: it cannot be read.
+    @property
+    def full_paths(self) -> list[Path]:
+        """Where all files are."""
+        return [self.path(row) for row in range(len(self))]
 
-        """
-        try:
-            return (self.root / self.paths[row]).read_bytes()
-        except OSError as e:
-            raise UserError(f"{self.where(row)} cannot be read ({e.strerror}): mend that, or remove it") from e
-
-    def where(self, row: int) -> str:
-        """Return the name of a file, for messages."""
-        return f"'{self.root / self.paths[row]}'"
+    def numbered(self, rows: Tensor) -> list[ImageFile]:
+        """Return some files with their row numbers, for `decode_files`."""
+        return [(row, self.path(row)) for row in rows.tolist()]
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each sort of what was left out."""
@@ -131,26 +149,12 @@ def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> 
         )
     classes = [class_files(root, name) for name in names]
     kind = _kind(root, names, classes)
-    found = ClassFiles(
-        root,
-        tuple(path for one in classes for path in one.files),
-        torch.tensor([label for label, one in enumerate(classes) for _ in one.files], dtype=torch.int64),
-        tuple(names),
-        root.name,
-        kind,
-        tuple(path for one in classes for path in one.others),
-        tuple(path for one in classes for path in one.links),
-    )
-    if train is not None:
-        check_kind(found, train)
-    return found
-
-
-def check_kind(part: ClassFiles, train: ClassFiles) -> None:
-    """Refuse a part that is not of the kind of its training part."""
-    if part.kind != train.kind:
-        both = f"{train.kind} in {train.root.name}/ and {part.kind} in {part.root.name}/"
+    if train is not None and kind != train.kind:
+        both = f"{train.kind} in {train.root.name}/ and {kind} in {root.name}/"
         raise UserError(f"'{train.root.parent}' holds {both}: give one kind")
+    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(one.files) for one in classes]))
+    paths, others, links = (tuple(itertools.chain(*lists)) for lists in zip(*classes, strict=True))
+    return ClassFiles(root, paths, labels, tuple(names), root.name, kind, others, links)
 
 
 def parts(root: Path) -> tuple[str, ...]:
@@ -172,18 +176,17 @@ def parts(root: Path) -> tuple[str, ...]:
 def unused(root: Path, used: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence that names the folders beside the parts that are used, if there are any."""
     left = [name for name in class_names(root) if name not in used]
-    what = f"{len(left)} {'folders' if len(left) > 1 else 'folder'} beside {' and '.join(used)}"
-    return (f"{what} {'are' if len(left) > 1 else 'is'} left out: {_some(left)}.",) if left else ()
+    what = "folders" if len(left) > 1 else "folder"
+    are = "are" if len(left) > 1 else "is"
+    return (f"{len(left)} {what} beside {' and '.join(used)} {are} left out: {_some(left)}.",) if left else ()
 
 
-def warn_of_left_out(root: Path, used: Mapping[str, ClassFiles]) -> None:
-    """Warn of what is left out, of the parts by their names that are used of a folder, or of ``""``: itself."""
-    beside = () if "" in used else unused(root, tuple(used))
-    for note in beside:
-        warnings.warn(f"'{root}': {note}", stacklevel=2)
-    for part in used.values():
-        for note in part.notes():
-            warnings.warn(f"'{part.root}': {note}", stacklevel=2)
+def warn_of_left_out(root: Path, *used: ClassFiles) -> None:
+    """Warn of what is left out of a folder of which some parts are used, or all of it as one."""
+    beside = () if used[0].root == root else unused(root, [part.root.name for part in used])
+    for place, notes in ((root, beside), *((part.root, part.notes()) for part in used)):
+        for note in notes:
+            warnings.warn(f"'{place}': {note}", stacklevel=2)
 
 
 def class_names(place: Path) -> list[str]:
@@ -194,10 +197,11 @@ def class_names(place: Path) -> list[str]:
 
     """
     try:
-        return sorted(entry.name for entry in _entries(place) if entry.name != _NOISE and _is_folder(entry))
+        found = [path.name for path in place.iterdir() if path.name != _NOISE and path.is_dir()]
     except OSError as e:
         says = f"'{place}' is not a readable folder ({e.strerror}): give one with one folder per class"
         raise UserError(says) from e
+    return sorted(name for name in found if not name.startswith("."))
 
 
 class Found(NamedTuple):
@@ -216,51 +220,292 @@ def class_files(root: Path, name: str) -> Found:
 
     """
     found = Found([], [], [])
-    waiting = [name]
-    while waiting:
-        inside = waiting.pop()
-        try:
-            for entry in _entries(root / inside):
-                path = f"{inside}/{entry.name}"
-                if not _is_folder(entry):
-                    (found.files if path.lower().endswith(IMAGES + AUDIO) else found.others).append(path)
-                elif entry.is_symlink():
-                    found.links.append(path)
-                else:
-                    waiting.append(path)
-        except OSError as e:
-            raise UserError(f"'{root / inside}' cannot be read ({e.strerror}): mend that, or remove it") from e
+    for place, folders, files in os.walk(root / name, onerror=_refuse):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # not to be walked either
+        inside = Path(place).relative_to(root).as_posix()
+        for folder in folders:
+            if os.path.islink(os.path.join(place, folder)):
+                found.links.append(f"{inside}/{folder}")
+        for file in files:
+            if not file.startswith("."):
+                which = found.files if file.lower().endswith(IMAGES + AUDIO) else found.others
+                which.append(f"{inside}/{file}")
     return Found(*map(sorted, found))
 
 
-def _entries(place: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(place) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself: no folder, and as a file it is named when it is read
-        return False
+def _refuse(error: OSError) -> None:
+    raise UserError(f"'{error.filename}' cannot be read ({error.strerror}): mend that, or remove it") from error
 
 
 def _kind(root: Path, names: Sequence[str], classes: Sequence[Found]) -> Kind:
     files = [path for one in classes for path in one.files]
-    audio = [path for path in files if path.lower().endswith(AUDIO)]
+    clips = [path for path in files if path.lower().endswith(AUDIO)]
     images = [path for path in files if path.lower().endswith(IMAGES)]
     none = f"no images ({', '.join(IMAGES)}) and no audio ({', '.join(AUDIO)})"
     if not files:
         raise UserError(f"the folders in '{root}' hold {none}: put those of each class into its folder")
-    if images and audio:
-        both = f"images ('{images[0]}') and audio ('{audio[0]}')"
+    if images and clips:
+        both = f"images ('{images[0]}') and audio ('{clips[0]}')"
         raise UserError(f"'{root}' holds {both}: give a folder of one kind")
     for name, one in zip(names, classes, strict=True):
         if not one.files:
             raise UserError(f"'{root / name}' holds {none}: add some, or remove it")
-    return "audio" if audio else "images"
+    return "audio" if clips else "images"
 
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def imagenet() -> tuple[ClassFiles, ClassFiles]:
+    """List ImageNet, ``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG`` of ``imagenet`` in what ``VICINAL_DATA`` names.
+
+    Returns:
+        The training and the validation images. The classes are WordNet's names for them, such as "n01440764".
+
+    Raises:
+        UserError: if the files are not there, or not laid out like this.
+
+    """
+    source = DATASETS["imagenet"]
+    place = data_dir(None, source.title, f"the folder {source.folder}") / source.folder
+    if not (place / TRAIN).is_dir() or not (place / VAL).is_dir():
+        raise UserError(f"{source.title} is not in '{place}': {source.manual}")
+    train = scan(place / TRAIN)
+    if train.kind != "images":
+        raise UserError(f"'{train.root}' holds audio ('{train.paths[0]}'), where images are expected")
+    if strange := [name for name in train.classes if not _WNID.fullmatch(name)]:
+        raise UserError(f"'{train.root}' holds the folder {strange[0]!r}, which is not a WNID: {source.manual}")
+    if not class_names(place / VAL):
+        raise UserError(f"the images in '{place / VAL}' are not in folders: sort them into val/WNID/")
+    return train, scan(place / VAL, train=train)
+
+
+# -- reading images and audio ------------------------------------------------------------------------------------------
+
+
+def share_of_cores() -> int:
+    """Return the number of cores for this process, one of torchrun's on this machine."""
+    return max(1, executor.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def read_images(paths: Sequence[Path], size: int, progress: Progress | None = None) -> Tensor:
+    """Read images into memory, the central square of each.
+
+    Args:
+        paths: the files.
+        size: height and width of what comes.
+        progress: called with the number of files read, and of all.
+
+    Returns:
+        uint8 [n, 3, size, size], channels_last.
+
+    Raises:
+        UserError: naming the first that cannot be read.
+
+    """
+    held = torch.empty(len(paths), 3, size, size, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    with ThreadPoolExecutor(share_of_cores()) as pool:
+        for start in range(0, len(paths), _BLOCK):
+            files = [*enumerate(paths[start : start + _BLOCK], start)]
+            held[start : start + len(files)] = decode_files(files, None, size, choose_central, pool.map)
+            if progress is not None:
+                progress(start + len(files), len(paths))
+    return held
+
+
+def decode_files(
+    files: Sequence[ImageFile],
+    key: Key | None,
+    size: int,
+    choose: ChooseCrop,
+    apply: Callable[..., Iterable[Any]] = map,
+) -> Tensor:
+    """Decode some images.
+
+    Args:
+        files: row numbers and paths.
+        key: of the batch; None for evaluation.
+        size: height and width of what comes.
+        choose: gives the crops; a pure function.
+        apply: `map`, or what does the same by several threads: decoders run without Python's lock.
+
+    Returns:
+        uint8 [n, 3, size, size], channels_last.
+
+    Raises:
+        UserError: naming the first that cannot be read.
+
+    """
+
+    def decoded(file: ImageFile) -> Pixels:
+        row, path = file
+        try:
+            return decode(path.read_bytes(), partial(choose, row, key), size)
+        except OSError as e:
+            raise UserError(f"'{path}' cannot be read ({e.strerror}): mend that, or remove it") from e
+        except Unreadable as e:
+            raise UserError(f"'{path}' is not an image that can be read ({e}): replace or remove it") from e
+
+    pixels = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    for place, image in zip(pixels, apply(decoded, files), strict=True):
+        place[:] = image
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def read_files(
+    kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None
+) -> tuple[NDArray[np.uint8] | NDArray[np.float32], int]:
+    """Read images or audio as a `FolderDataset` holds them.
+
+    Returns:
+        The inputs, and how many audio are longer than the second that is used.
+
+    Raises:
+        UserError: naming the first file that cannot be read.
+
+    """
+    if kind == "audio":
+        return _read_audio(paths, size, progress)
+    return read_images(paths, size, progress).permute(0, 2, 3, 1).numpy(), 0
+
+
+def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
+    """Read spectrograms of `audio`, each `size` bands of neighboring frequencies, and frames likewise, averaged."""
+    factor = audio.FREQUENCIES // size
+    out = np.empty((len(paths), size, audio.FRAMES // factor, 1), dtype=np.float32)
+    cut = 0
+    for start in range(0, len(paths), _BLOCK):
+        clips = [audio.read_any(path) for path in paths[start : start + _BLOCK]]
+        cut += sum(len(clip) > audio.RATE for clip in clips)
+        features = audio.standardized(F.avg_pool2d(audio.spectrograms(clips), factor))
+        out[start : start + len(clips)] = features.permute(0, 2, 3, 1).numpy()
+        if progress is not None:
+            progress(start + len(clips), len(paths))
+    return out, cut
+
+
+# -- a folder in memory, for `vicinal compare` -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class FolderDataset:
+    """Images or audio in memory.
+
+    Args:
+        name: short name, for titles.
+        source: the folder.
+        kind: "images" or "audio".
+        inputs: uint8 [n, size, size, 3], or float32 spectrograms [n, size, frames, 1].
+        target: int64 [n], positions in `classes`.
+        classes: the names of the sub-folders, sorted.
+        notes: sentences that a reader of results must know.
+
+    """
+
+    name: str
+    source: str
+    kind: Kind
+    inputs: NDArray[np.uint8] | NDArray[np.float32]
+    target: NDArray[np.int64]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The inputs [n, channels, height, width], channels_last; not copied."""
+        return torch.from_numpy(self.inputs).permute(0, 3, 1, 2)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, height, width, channels = self.inputs.shape
+        return channels, height, width
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hex, of values, labels and classes."""
+        about = [self.kind, list(self.inputs.shape), self.classes]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for array in (self.inputs, self.target):
+            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        return digest.hexdigest()
+
+
+def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: Progress | None = None) -> FolderDataset:
+    """Read a folder.
+
+    Args:
+        folder: with a folder for each class; or with `train` and other parts (`PARTS`), each with the
+            same folders.
+        size: height and width of images (default: 32), the central square of each; frequency bands of spectrograms
+            (default: 40), a divisor of 160.
+        progress: told how many files are read.
+
+    Raises:
+        UserError: with one sentence, for whatever is not there, cannot be read or cannot be learned from.
+
+    """
+    root = Path(folder).expanduser()
+    found = parts(root)
+    files = _pooled(root, found) if found else scan(root)
+    size = _checked_size(files.kind, SIZES[files.kind] if size is None else size)
+    _check_counts(files)
+    inputs, cut = read_files(files.kind, files.full_paths, size, progress)
+    beside = unused(root, found) if found else ()
+    notes = (*_pooling(found), *beside, *files.notes(), *_of_contents(files.kind, cut, inputs))
+    target = files.labels.numpy()
+    return FolderDataset(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
+
+
+def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
+    """List the files of all parts as one set."""
+    train = scan(root / TRAIN)
+    found = [train if part == TRAIN else scan(root / part, train=train) for part in parts]
+
+    def joined(field: str) -> tuple[str, ...]:
+        return tuple(f"{one.root.name}/{path}" for one in found for path in getattr(one, field))
+
+    labels = torch.cat([one.labels for one in found])
+    paths, others, links = map(joined, ("paths", "others", "links"))
+    return ClassFiles(root, paths, labels, train.classes, root.name, train.kind, others, links)
+
+
+def _checked_size(kind: Kind, size: int) -> int:
+    if kind == "images" and not _LEAST <= size <= _MOST:
+        raise UserError(f"a size of {size} pixels is not between {_LEAST} and {_MOST}: give another --size")
+    bands = audio.FREQUENCIES
+    if kind == "audio" and (size < _LEAST or bands % size):
+        fits = ", ".join(str(n) for n in range(_LEAST, bands + 1) if bands % n == 0)
+        raise UserError(f"{size} frequency bands cannot be made of {bands}: give a --size of {fits}")
+    return size
+
+
+def _check_counts(files: ClassFiles) -> None:
+    counts = torch.bincount(files.labels).tolist()
+    if (count := min(counts)) < FEWEST:
+        name, kind = files.classes[counts.index(count)], files.kind.removesuffix("s") if count == 1 else files.kind
+        raise UserError(
+            f"the class {name!r} of '{files.root}' has {count} {kind}"
+            f", and a class needs {FEWEST} (3 to train on, 1 to validate and 1 to test): add some, or remove it"
+        )
+
+
+def _pooling(parts: Sequence[str]) -> tuple[str, ...]:
+    return (f"{' and '.join(parts)} were read as one set: each seed draws parts of its own.",) if len(parts) > 1 else ()
+
+
+def _of_contents(kind: Kind, cut: int, inputs: NDArray) -> tuple[str, ...]:
+    notes = []
+    if cut:
+        notes.append(f"{cut} of {len(inputs)} audio are longer than a second: the first second of each was used.")
+    copies = len(inputs) - len({hashlib.sha256(one.data).digest() for one in inputs})
+    if copies:
+        notes.append(
+            f"{copies} of {len(inputs)} {kind} are copies of others, to the last bit at this size, so that training and "
+            "test may share some."
+        )
+    return tuple(notes)

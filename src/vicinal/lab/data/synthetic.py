@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.dataset import ImageDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.streams import Stream
 
@@ -58,7 +58,7 @@ def _assemble(x: Numbers, labels: Ids, name: str, source: str) -> Table:
     return assemble(columns, "class", name=name, source=source)
 
 
-def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDataset:
+def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> InMemoryDataset:
     """Draw images uint8 [n, 3, side, side]: a class is a color, under noise."""
     generator = _generator(seed)
     labels = np.arange(n) % classes
@@ -67,7 +67,7 @@ def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> ImageDat
     noisy = colors[labels] + generator.normal(0, 40, (n, 3, side, side))
     names = tuple(f"color {i}" for i in range(classes))
     pixels = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    return ImageDataset(torch.from_numpy(pixels), torch.from_numpy(labels), names, "synthetic images")
+    return InMemoryDataset(torch.from_numpy(pixels), torch.from_numpy(labels), names)
 
 
 def audio(n: int, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -152,18 +152,11 @@ def _reduction(crop: Crop, size: int) -> int:
 
 
 class Shifts(NamedTuple):
-    """What was drawn for a batch of n images.
+    """What was drawn for a batch of n images."""
 
-    Args:
-        top: int64 [n], where the crop begins in the padded image.
-        left: likewise.
-        flip: bool [n], whether the crop is then flipped left to right.
-
-    """
-
-    top: Tensor
+    top: Tensor  # int64 [n], where the crop begins in the padded image
     left: Tensor
-    flip: Tensor
+    flip: Tensor  # bool [n], whether the crop is then flipped left to right
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 from vicinal.keyed import Key
 from vicinal.lab import atomic
 from vicinal.lab.data import loading
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
@@ -260,7 +261,7 @@ def _run(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
 class AttackedImages:
     """The test images that are attacked, in batches of pixels and labels."""
 
-    examples: loading.Data
+    examples: Data
     count: int | None  # this number from the first on; None: all
     batch_size: int
 
@@ -294,7 +295,7 @@ def _measured(
     return errors
 
 
-def load(recipe: Recipe, folder: Path, images: loading.Data) -> NormalizedModel:
+def load(recipe: Recipe, folder: Path, images: Data) -> NormalizedModel:
     """Return the model of a finished run, in evaluation mode, as one that takes the pixels of `images`.
 
     Raises:

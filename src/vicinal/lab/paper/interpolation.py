@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab import atomic
 from vicinal.lab.data import loading
-from vicinal.lab.data.loading import Data
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Row, Scale

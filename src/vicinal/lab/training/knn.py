@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data.loading import Data
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.mix_plan import MixPlan

@@ -29,7 +29,7 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, parse
 from vicinal.lab.console import TrainingProgress
 from vicinal.lab.data import loading
-from vicinal.lab.data.loading import Data
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream

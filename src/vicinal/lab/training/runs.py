@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import vicinal
 from vicinal.lab import atomic, models
-from vicinal.lab.data.loading import Data
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe, from_json
 from vicinal.lab.training import checkpoint

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab import models
-from vicinal.lab.data.loading import InMemoryDataset
+from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.streams import Stream
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.vicinity import Vicinity
