@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vicinal import keyed
 from vicinal._checks import Per, check_alpha, check_number, check_per
-from vicinal._layout import grid_of
+from vicinal._grid import grid_of
 from vicinal._warn import warn
 from vicinal.keyed import Key
 from vicinal.mix_plan import MixPlan, Noise, identity
