@@ -155,13 +155,3 @@ def worker() -> int:
     """Return the worker of this process: 0 in the main process, 1 + id in a DataLoader worker."""
     info = torch.utils.data.get_worker_info()
     return 0 if info is None else info.id + 1
-
-
-def beta(generator: np.random.Generator, alpha: float, n: int) -> np.ndarray:
-    """Draw `n` weights from Beta(alpha, alpha), float64 [n]. Exact down to alpha = 0.001."""
-    return generator.beta(alpha, alpha, size=n)
-
-
-def dirichlet(generator: np.random.Generator, alpha: float, k: int, n: int) -> np.ndarray:
-    """Draw `n` rows of `k` weights from Dirichlet(alpha, ..., alpha), float64 [n, k]; rows sum to 1."""
-    return generator.dirichlet([alpha] * k, size=n)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from torch import Tensor
 
 from vicinal._checks import check_count, check_number
@@ -34,10 +33,12 @@ class Pairing(Value, ABC):
     """
 
     @abstractmethod
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw the partners, int64 [n], each in [0, n)."""
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw partners for `n` rows among `others` rows of another batch (`Vicinity.between`).
 
         Args:
@@ -74,14 +75,16 @@ class RandomPairs(Pairing):
 
     self_pairs: bool = True
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation, int64 [n]."""
         order = generator.permutation(n)
         if self.self_pairs:
             return order
         return _placed(order, np.roll(order, -1))  # everyone's partner is the next on the circle
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw from one permutation of the other batch after another: nobody twice while somebody is left."""
         return _dealt(generator, n, others)
 
@@ -101,11 +104,13 @@ class Roll(Pairing):
 
     """
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a distance from 1 to n - 1, and give the partners, int64 [n]."""
         return (np.arange(n) + (int(generator.integers(1, n)) if n > 1 else 0)) % max(n, 1)
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw a place to start from, and give the rows from there on, circularly."""
         return (np.arange(n) + int(generator.integers(others))) % others if others else _nobody(n)
 
@@ -122,13 +127,15 @@ class SameClass(Pairing):
 
     """
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation that keeps the class, int64 [n]."""
         ids = _class_ids(y, n, "SameClass")
         shuffled = np.lexsort((generator.random(n), ids))  # the same classes in the same places, shuffled inside
         return _placed(np.argsort(ids, kind="stable"), shuffled)
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw rows of the same class, uniformly."""
         ids = _class_ids(y, n + others, "SameClass")
         return _any_of(generator, ids[:n, None] == ids[None, n:])
@@ -146,7 +153,7 @@ class OtherClass(Pairing):
 
     """
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners of other classes, int64 [n]."""
         ids = _class_ids(y, n, "OtherClass")
         by_class = np.argsort(ids, kind="stable")
@@ -157,7 +164,9 @@ class OtherClass(Pairing):
         pick = np.where(pick < start, pick, pick + size)  # step over the own block
         return np.where(size == n, np.arange(n), by_class[np.minimum(pick, n - 1)])  # of one class all stay alone
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw rows of another class, uniformly."""
         ids = _class_ids(y, n + others, "OtherClass")
         return _any_of(generator, ids[:n, None] != ids[None, n:])
@@ -192,16 +201,18 @@ class Nearest(Pairing):
     def __post_init__(self) -> None:
         check_count("k", self.k, 1, "the neighbors to draw from")
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners among neighbors, int64 [n]."""
         return _or_itself(self._draw_from(0, generator, n, n, y, x))
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw partners among the nearest rows of the other batch."""
         return self._draw_from(n, generator, n, n + others, y, x)
 
     def _draw_from(
-        self, first: int, generator: Generator, n: int, rows: int, y: Tensor | None, x: Tensor | None
+        self, first: int, generator: np.random.Generator, n: int, rows: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw for each of n rows one of its k nearest among those from `first` on; -1 where there is none."""
         flat = self._points(x, rows)
@@ -261,14 +272,16 @@ class LabelDistance(Pairing):
         if not self.bandwidth > 0:
             raise ValueError(f"bandwidth is a distance between labels and must be > 0, got {self.bandwidth}")
 
-    def draw(self, generator: Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
         labels = self._labels(y, n)
         score = self._scores(labels, labels)
         np.fill_diagonal(score, -np.inf)
         return _or_itself(_by_score(generator, score))
 
-    def across(self, generator: Generator, n: int, others: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
+    def across(
+        self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
         """Draw partners by label distance to the rows of the other batch."""
         labels = self._labels(y, n + others)
         return _by_score(generator, self._scores(labels[:n], labels[n:]))
@@ -285,7 +298,7 @@ class LabelDistance(Pairing):
         return -0.5 * (distance / self.bandwidth).square().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy()
 
 
-def _by_score(generator: Generator, score: np.ndarray) -> np.ndarray:
+def _by_score(generator: np.random.Generator, score: np.ndarray) -> np.ndarray:
     """Draw for each row j with probability ~ exp(score[row, j]); -1 where all scores are -inf."""
     if 0 in score.shape:
         return _nobody(len(score))
@@ -294,14 +307,14 @@ def _by_score(generator: Generator, score: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(score.max(axis=1)), partner, -1)
 
 
-def _any_of(generator: Generator, fits: np.ndarray) -> np.ndarray:
+def _any_of(generator: np.random.Generator, fits: np.ndarray) -> np.ndarray:
     """Draw for each row one of the columns that fit, uniformly; -1 where none does."""
     if 0 in fits.shape:
         return _nobody(len(fits))
     return np.where(fits.any(axis=1), np.where(fits, generator.random(fits.shape), -1).argmax(axis=1), -1)
 
 
-def _dealt(generator: Generator, n: int, others: int) -> np.ndarray:
+def _dealt(generator: np.random.Generator, n: int, others: int) -> np.ndarray:
     """Draw n of the others, from one permutation after another."""
     if others == 0:
         return _nobody(n)
