@@ -192,14 +192,12 @@ def _table(groups: Sequence[Sequence[Panel]]) -> Figure:
     axes = drawing.add_axes((0.02, 0.02, 0.96, 0.96))
     axes.axis("off")
     widths = [number / sum(letters) for number in letters]
-    table = axes.table(cells, colWidths=widths, edges="", bbox=Bbox.from_bounds(0, 0, 1, 1))
+    table = axes.table(cells, colWidths=widths, bbox=Bbox.from_bounds(0, 0, 1, 1))
     table.auto_set_font_size(False)
-    strong = {0, *(i for i, panel in enumerate(panels, 1) if has_shares and panel.mix)}
-    first = {id(group[0]) for group in groups if has_shares}
-    ruled = {0: "B", **{i: "T" for i, panel in enumerate(panels, 1) if id(panel) in first}}
+    strong = [0, *(i for i, panel in enumerate(panels, 1) if has_shares and panel.mix)]  # the head, and mixes
     for (line, column), cell in table.get_celld().items():
         cell.set(height=heights[line], edgecolor=_RULE)
-        cell.visible_edges = ruled.get(line, "")
+        cell.visible_edges = "B" if line == 0 else "T" if has_shares and line - 1 in strong else ""
         align, weight = "left" if column in (0, _LABEL) else "right", "bold" if line in strong else "normal"
         cell.set_text_props(ha=align, fontsize=_FONT, fontweight=weight, parse_math=False)
     return drawing

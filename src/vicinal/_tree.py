@@ -283,8 +283,9 @@ def _mapping_like(node: Mapping[Any, Any], keys: list[Any], values: list[Any]) -
     """Return a mapping of node's type, or a dict where the type takes no other values, neither as a copy nor anew."""
     items = dict(zip(keys, values, strict=True))
     kind: Any = type(node)
-    refills, makes = isinstance(node, (dict, UserDict)), kind is not MappingProxyType
-    for way in [_refilled] * refills + [lambda _, items: kind(items)] * makes:
+    ways: list[Callable[[Any, Any], Any]] = [_refilled] if isinstance(node, (dict, UserDict)) else []
+    ways += [] if kind is MappingProxyType else [lambda _, items: kind(items)]
+    for way in ways:
         try:
             new = way(node, items)
         except Exception:  # a class of the user's, which may say no in any way
