@@ -117,9 +117,10 @@ def z(observed, expected, variance):
 
 @pytest.mark.parametrize("alpha", [0.001, 0.01, 0.1, 0.2, 0.4, 1.0, 2.0, 8.0, 32.0, 1000.0])
 def test_beta(alpha):
-    lam = keyed.beta(v.Key(1, 0, 0, 0).generator(), alpha, N)
+    lam, rest = v.Beta(alpha, per="example").draw(v.Key(1, 0, 0, 0).generator(), N).T
     law = stats.beta(alpha, alpha)
     assert lam.shape == (N,)
+    assert np.abs(lam + rest - 1).max() < 1e-15
     assert ((lam >= 0) & (lam <= 1)).all()
     variance = 1 / (4 * (2 * alpha + 1))
     assert z(lam.mean(), 0.5, variance) < 4
@@ -132,7 +133,7 @@ def test_beta(alpha):
 
 @pytest.mark.parametrize(("alpha", "k"), [(0.001, 3), (0.1, 3), (1.0, 3), (1.0, 5), (0.5, 2), (1000.0, 4)])
 def test_dirichlet(alpha, k):
-    shares = keyed.dirichlet(v.Key(2, 0, 0, 0).generator(), alpha, k, N)
+    shares = v.Dirichlet(alpha, k, per="example").draw(v.Key(2, 0, 0, 0).generator(), N)
     assert shares.shape == (N, k)
     assert (shares >= 0).all()
     assert np.abs(shares.sum(1) - 1).max() < 1e-9

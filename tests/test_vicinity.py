@@ -85,7 +85,7 @@ def test_boxes_have_the_law_they_say(grid, alpha):
     x = torch.empty(1, 1, *grid).expand(4000, 1, *grid)
     vicinity = v.CutMix(alpha, per="example", dims=len(grid), seed=0)
     box = vicinity.plan(4000, None, x, step=0).box
-    lam = keyed.beta(v.Key(0, 0, 0, 0).generator(), alpha, 4000)  # the first thing that is drawn
+    lam = v.Key(0, 0, 0, 0).generator().beta(alpha, alpha, 4000)  # the first thing that is drawn
     for d, size in enumerate(grid):
         side = torch.from_numpy(np.rint((1 - lam) ** (1 / len(grid)) * size)).long()
         start, stop = box[:, d].unbind(1)

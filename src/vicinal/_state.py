@@ -16,6 +16,7 @@ import weakref
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.distributed
 import torch.multiprocessing  # lets tensors in shared memory travel to processes that are spawned
@@ -131,12 +132,12 @@ class State:
     @property
     def seed(self) -> int:
         """The seed of every draw, in [0, 2**64)."""
-        return self._numbers()[_SEED] % _UINT64
+        return self.look()[2]
 
     @property
     def on(self) -> bool:
         """Return whether the vicinity mixes."""
-        return bool(self._numbers()[_ON])
+        return self.look()[0]
 
     @on.setter
     def on(self, value: bool) -> None:
@@ -145,8 +146,7 @@ class State:
     @property
     def epoch(self) -> int | None:
         """The epoch that was set last; None before the first."""
-        epoch = self._numbers()[_EPOCH]
-        return None if epoch == _UNSET else epoch
+        return self.look()[1]
 
     @epoch.setter
     def epoch(self, value: int) -> None:
@@ -155,10 +155,9 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker."""
-        steps = self.cells[_STEPS:].tolist()
-        while len(steps) > 1 and steps[-1] == 0:
-            steps.pop()
-        return {"seed": self.seed, "on": self.on, "epoch": self.epoch, "steps": steps}
+        on, epoch, seed = self.look()
+        steps = np.trim_zeros(self.cells[_STEPS:].numpy(), "b").tolist() or [0]
+        return {"seed": seed, "on": on, "epoch": epoch, "steps": steps}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed."""

@@ -93,13 +93,3 @@ def reused_generator(key: Key) -> np.random.Generator:
     words["counter"][2] = key.step
     _THREAD.bits.state = start
     return _THREAD.generator
-
-
-def beta(generator: np.random.Generator, alpha: float, n: int) -> np.ndarray:
-    """Draw `n` weights from Beta(alpha, alpha), float64 [n]. Exact down to alpha = 0.001."""
-    return generator.beta(alpha, alpha, size=n)
-
-
-def dirichlet(generator: np.random.Generator, alpha: float, k: int, n: int) -> np.ndarray:
-    """Draw `n` rows of `k` weights from Dirichlet(alpha, ..., alpha), float64 [n, k]; rows sum to 1."""
-    return generator.dirichlet([alpha] * k, size=n)

@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import keyed
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.statistics import Interval
@@ -167,7 +166,7 @@ def draw_pairs(rows: int, alphas: Sequence[float], draws: int, key: Key) -> Pair
     generator = key.fold(0).generator()
     first = generator.integers(rows, size=draws)
     second = (first + generator.integers(1, rows, size=draws)) % rows
-    weights = [keyed.beta(key.fold(1 + i).generator(), alpha, draws) for i, alpha in enumerate(alphas)]
+    weights = [key.fold(1 + i).generator().beta(alpha, alpha, draws) for i, alpha in enumerate(alphas)]
     return Pairs(first, second, np.stack(weights))
 
 
