@@ -10,16 +10,7 @@ from pathlib import Path
 from vicinal.lab import atomic
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    SMOKE,
-    Cell,
-    Measure,
-    TrainingScale,
-    TrainingStudy,
-    median_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import SMOKE, Cell, Measure, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -107,7 +98,7 @@ class CifarStudy(TrainingStudy):
         for method, against, recipe, number in zip(
             ("ERM", "mixup"), (None, f"{base}, ERM"), RECIPES[model], numbers, strict=True
         ):
-            measure = Measure("test error, %", median_error, Published(number))
+            measure = Measure("test error, %", lambda run: run.test_error.median_of_last_10, Published(number))
             job = f"{dataset}-{model}-{method.lower()}"
             yield Cell(f"{base}, {method}", job, replace(recipe(), dataset=dataset), (measure,), against)
 
@@ -126,10 +117,8 @@ class CifarStudy(TrainingStudy):
         if not runs or not cell.job.startswith("-".join(DRAWN[scale])):
             return
         method, kind = ("ERM", "erm") if cell.against is None else ("mixup", "mix")
-        errors = [
-            100 * statistics.fmean(values)
-            for values in zip(*(run["course"]["test_error"] for run in runs), strict=True)
-        ]
+        curves = zip(*(run.course["test_error"] for run in runs), strict=True)
+        errors = [100 * statistics.fmean(values) for values in curves]
         yield plots.Curve(method, kind, range(1, len(errors) + 1), errors)
         if scale == "paper":
             yield plots.Curve(f"{method}, paper", kind, EPOCHS, CURVES[method], dashed=True)

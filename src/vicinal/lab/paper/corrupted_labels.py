@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.label_noise import chosen_rows
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    Cell,
-    Measure,
-    TrainedRun,
-    TrainingScale,
-    TrainingStudy,
-    best_error,
-    last_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, recipes, runs
 
@@ -78,6 +68,15 @@ SCALES: Mapping[Scale, TrainingScale] = {
 }
 
 
+@dataclass(frozen=True)
+class NoisyRun(TrainedRun):
+    """A run on labels of which some are replaced, with the shares of both kinds that are missed in training."""
+
+    replaced: int
+    train_error_true: float
+    train_error_replaced: float
+
+
 class CorruptedLabelsStudy(TrainingStudy):
     """Does mixup keep a model from memorizing corrupted labels?
 
@@ -92,6 +91,7 @@ class CorruptedLabelsStudy(TrainingStudy):
     name = "corrupted-labels"
     section = "3.4, table 2"
     title = "Random training labels"
+    record = NoisyRun
     scales = SCALES
 
     def paper_cells(self) -> Sequence[Cell]:
@@ -104,10 +104,10 @@ class CorruptedLabelsStudy(TrainingStudy):
         best, last, true, replaced = PUBLISHED[label_noise, method, alpha, dropout]
         read = method != RECALLED
         measures = (
-            Measure("best test error, %", best_error, Published(best)),
-            Measure("last test error, %", last_error, Published(last)),
-            Measure("training error on true labels, %", _on_true, Published(true, read)),
-            Measure("on replaced labels, %", _on_replaced, Published(replaced, read)),
+            Measure("best test error, %", lambda run: run.test_error.best, Published(best)),
+            Measure("last test error, %", lambda run: run.test_error.last, Published(last)),
+            Measure("training error on true labels, %", lambda run: run.train_error_true, Published(true, read)),
+            Measure("on replaced labels, %", lambda run: run.train_error_replaced, Published(replaced, read)),
         )
         against = None if method == "ERM" else f"{label_noise:.0%} random, ERM"
         job = f"{label_noise}-{method.lower().replace(' + ', '-')}"
@@ -129,7 +129,7 @@ class CorruptedLabelsStudy(TrainingStudy):
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors after the last epoch."""
-        rows = [row for row in self.rows(scale, done) if row.name.endswith("last test error")]
+        rows = self.rows(scale, done)
         label = "Test error after the last epoch with random training labels, next to the published numbers"
         title = "test error of the last epoch, %"
         return plots.write_dot_plot(folder / "table2.svg", label, rows, title, ", last test error")
@@ -139,11 +139,3 @@ def _note(method: str, alpha: float | None, dropout: float) -> str:
     settings = [f"alpha = {alpha:g}"] if alpha is not None else []
     settings += [f"dropout {dropout:g}"] if dropout else []
     return ", ".join(settings) + (" (settings recalled)" if method == RECALLED else "")
-
-
-def _on_true(run: TrainedRun) -> float:
-    return 100 * run["train_error_true"]
-
-
-def _on_replaced(run: TrainedRun) -> float:
-    return 100 * run["train_error_replaced"]

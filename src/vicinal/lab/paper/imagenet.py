@@ -8,17 +8,7 @@ from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    SMOKE,
-    Cell,
-    Measure,
-    TrainingScale,
-    TrainingStudy,
-    last_error,
-    last_top5_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import SMOKE, Cell, Measure, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -138,18 +128,14 @@ class ImageNetStudy(TrainingStudy):
     def _cell(self, row: ImageNetRow) -> Cell:
         top5 = None if row.top5 is None else Published(row.top5)
         measures = (
-            Measure("top-1 error, %", last_error, Published(row.top1)),
-            Measure("top-5 error, %", last_top5_error, top5),
+            Measure("top-1 error, %", lambda run: run.test_error.last, Published(row.top1)),
+            Measure("top-5 error, %", lambda run: run.course["test_top5_error"][-1], top5),
         )
         note = f"the paper quotes {row.source}" if row.source else ""
         return Cell(row.name, row.job, row.recipe, measures, row.against, note)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
-        rows = [
-            replace(row, name=row.name.replace("alpha = ", ""))
-            for row in self.rows(scale, done)
-            if row.name.endswith(", top-1 error")
-        ]
+        rows = [replace(row, name=row.name.replace("alpha = ", "")) for row in self.rows(scale, done)]
         label = "Top-1 error of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "table1.svg", label, rows, "top-1 error, %", ", top-1 error")

@@ -212,7 +212,7 @@ def color_of(name: str) -> str:
 def write_dot_plot(
     path: Path, label: str, rows: Sequence[Row], x: str, ending: str = "", kind: Callable[[str], str] = color_of
 ) -> tuple[Path, ...]:
-    """Write the `dot_plot` of those rows that were run; return its path, or nothing where none was.
+    """Write the `dot_plot` of those rows of an ending that were run; return its path, or nothing where none was.
 
     Args:
         path: of the file; its name without the suffix is the key.
@@ -223,7 +223,7 @@ def write_dot_plot(
         kind: returns, from its name, if a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
 
     """
-    points = [Dot.of(row, kind(row.name), ending) for row in rows if row.values]
+    points = [Dot.of(row, kind(row.name), ending) for row in rows if row.values and row.name.endswith(ending)]
     if not points:
         return ()
     atomic.write(path, dot_plot(path.stem, label, points, x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.models import LeNet
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, last_error
+from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import distributed, recipes, runs
 
@@ -75,6 +75,13 @@ SCALES: Mapping[Scale, TrainingScale] = {
 }
 
 
+@dataclass(frozen=True)
+class SpeechRun(TrainedRun):
+    """A run, with the share of the validation utterances that is missed."""
+
+    validation_error: float
+
+
 class SpeechStudy(TrainingStudy):
     """Does mixup help to recognize spoken commands?
 
@@ -88,6 +95,7 @@ class SpeechStudy(TrainingStudy):
     name = "speech"
     section = "3.3, figure 4"
     title = "Spoken commands"
+    record = SpeechRun
     scales = SCALES
 
     def paper_cells(self) -> Sequence[Cell]:
@@ -97,7 +105,10 @@ class SpeechStudy(TrainingStudy):
     def _cell(self, model: str, alpha: float | None) -> Cell:
         erm = replace(recipes.speech_lenet_erm(), model=model)
         validation, test = map(Published, PUBLISHED[model, alpha])
-        measures = (Measure("validation error, %", _validation, validation), Measure("test error, %", last_error, test))
+        measures = (
+            Measure("validation error, %", lambda run: run.validation_error, validation),
+            Measure("test error, %", lambda run: run.test_error.last, test),
+        )
         base = f"{MODELS[model]}, ERM"
         if alpha is None:
             return Cell(base, f"{model}-erm", erm, measures)
@@ -113,13 +124,9 @@ class SpeechStudy(TrainingStudy):
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors of figure 4."""
-        rows = [row for row in self.rows(scale, done) if row.name.endswith(", test error")]
+        rows = self.rows(scale, done)
         label = "Test error on spoken commands of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "figure4.svg", label, rows, "test error, %", ", test error")
-
-
-def _validation(run: TrainedRun) -> float:
-    return 100 * run["validation_error"]
 
 
 def tiny(num_classes: int) -> torch.nn.Module:

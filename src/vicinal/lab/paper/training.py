@@ -16,18 +16,37 @@ from typing import Any, ClassVar
 from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.records import from_json, to_json
 from vicinal.lab.training import distributed, loop
 
-TrainedRun = Mapping[str, Any]  # what a job returned: see `train`
 SMOKE = ("Synthetic data, a small model, one epoch: the figures mean nothing.",)
 
 
 @dataclass(frozen=True)
+class FinalErrors:
+    """Shares of the test examples that are missed."""
+
+    median_of_last_10: float  # epochs
+    best: float  # of all epochs
+    last: float
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a job returned: the recipe, the errors, and curves over the epochs; studies that measure more add it."""
+
+    recipe: dict[str, Any]
+    test_error: FinalErrors
+    course: dict[str, list[float]]
+    device: str
+
+
+@dataclass(frozen=True)
 class Measure:
-    """What is read off a run, with its unit and the paper's number."""
+    """What is read off a run: a name that ends in its unit, %; a share; and the paper's number."""
 
     name: str
-    of: Callable[[TrainedRun], float]
+    share: Callable[[Any], float]  # of a `TrainedRun` of the study
     published: Published | None = None
 
 
@@ -110,6 +129,7 @@ class TrainingScale(AtScale):
 class TrainingStudy(Study):
     """A study whose jobs are training runs."""
 
+    record: ClassVar[type[TrainedRun]] = TrainedRun
     scales: ClassVar[Mapping[Scale, TrainingScale]]  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
 
     @abstractmethod
@@ -117,7 +137,7 @@ class TrainingStudy(Study):
         """Return the table's cells, with the paper's recipes."""
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
-        """Return what else is measured of a finished run."""
+        """Return what else is measured of a finished run: what `record` adds to a `TrainedRun`."""
         return {}
 
     def cells(self, scale: Scale) -> Sequence[Cell]:
@@ -134,7 +154,22 @@ class TrainingStudy(Study):
         ]
 
     def _job(self, name: str, recipe: Recipe) -> Job:
-        return Job(f"{name}-seed{recipe.seed}", partial(train, recipe, self.evaluate_run), digest(asdict(recipe)))
+        return Job(f"{name}-seed{recipe.seed}", partial(self._train, recipe), digest(asdict(recipe)))
+
+    def _train(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+        """Train in a folder, or resume there."""
+        with distributed.job() as job:
+            results = loop.train(recipe, folder, job)
+        epochs = results["epochs"]
+        curves = ("test_error", "test_top5_error", "train_mixed_loss")
+        run = self.record(
+            results["recipe"],
+            FinalErrors(**results["test_error"]),
+            {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
+            results["device"],
+            **self.evaluate_run(recipe, folder),
+        )
+        return to_json(run)
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return one row per cell and measure."""
@@ -148,17 +183,17 @@ class TrainingStudy(Study):
                 row_name(cell.name, measure.name),
                 measure.name,
                 measure.published,
-                tuple(measure.of(run) for run in runs),
+                tuple(100 * measure.share(run) for run in runs),
                 None if cell.against is None else row_name(cell.against, measure.name),
                 _joined(cell.note, partly),
             )
             for measure in cell.measures
         ]
 
-    def runs(self, scale: Scale, done: Results, cell: Cell) -> list[TrainedRun]:
+    def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
         """Return the finished runs of a cell, from the first seed on: those of two cells pair by their places."""
         names = (f"{cell.job}-seed{seed}" for seed in range(self.scales[scale].seeds))
-        return [done[name] for name in takewhile(done.__contains__, names)]
+        return [from_json(self.record, done[name]) for name in takewhile(done.__contains__, names)]
 
 
 def row_name(cell: str, measure: str) -> str:
@@ -168,44 +203,3 @@ def row_name(cell: str, measure: str) -> str:
 
 def _joined(*notes: str) -> str:
     return "; ".join(filter(None, notes))
-
-
-def train(recipe: Recipe, evaluate_run: Callable[[Recipe, Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Train by a recipe in a folder, or resume there.
-
-    Returns:
-        The recipe; test errors (fractions) of the last epoch, of the best, and the median of the last ten; the curves
-        over the epochs; and what `evaluate_run` measured.
-
-    """
-    with distributed.job() as job:
-        results = loop.train(recipe, folder, job)
-    epochs = results["epochs"]
-    curves = ("test_error", "test_top5_error", "train_mixed_loss")
-    return {
-        "recipe": results["recipe"],
-        "test_error": results["test_error"],
-        "course": {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
-        "device": results["device"],
-        **evaluate_run(recipe, folder),
-    }
-
-
-def last_error(run: TrainedRun) -> float:
-    """Return the test error of the last epoch, %."""
-    return 100 * run["test_error"]["last"]
-
-
-def best_error(run: TrainedRun) -> float:
-    """Return the least test error of any epoch, %."""
-    return 100 * run["test_error"]["best"]
-
-
-def median_error(run: TrainedRun) -> float:
-    """Return the median test error of the last ten epochs, %."""
-    return 100 * run["test_error"]["median_of_last_10"]
-
-
-def last_top5_error(run: TrainedRun) -> float:
-    """Return the top-5 test error of the last epoch, %."""
-    return 100 * run["course"]["test_top5_error"][-1]
