@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,6 +22,7 @@ import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
+from vicinal.lab.records import from_json, to_json
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed
 
@@ -82,7 +83,17 @@ SCALES: Mapping[Scale, CostScale] = {
         ),
     ),
 }
-METHODS = ("ERM", "mixup")
+METHODS: tuple[str, ...] = ("ERM", "mixup")
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a job returned, by method: the seconds of a step, one value per round, and its bytes; the batch."""
+
+    seconds: dict[str, list[float]]
+    bytes: dict[str, int]
+    batch: list[int]
+    device: str
 
 
 class CostStudy(Study):
@@ -106,29 +117,29 @@ class CostStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the time and the memory of a step, for each model."""
-        return [row for case in SCALES[scale].cases for row in _rows(case, done.get(case.model))]
+        return [
+            row
+            for case in SCALES[scale].cases
+            for row in _rows(case, [from_json(StepCost, done[case.model])] if case.model in done else [])
+        ]
 
 
-def _rows(case: Case, found: dict[str, Any] | None) -> Iterator[Row]:
+def _rows(case: Case, found: Sequence[StepCost]) -> Iterator[Row]:
+    """Yield the rows of a case; `found` is empty if it was not run."""
     title = f"{case.model}, batch of {case.shape[0]}"
-    seconds = {method: tuple(found["seconds"][method]) if found else () for method in METHODS}
+    seconds = {method: [value for cost in found for value in cost.seconds[method]] for method in METHODS}
     for method in METHODS:
         milliseconds = tuple(1e3 * value for value in seconds[method])
         yield Row(f"{title}, {method}, time", "of a step, ms", values=milliseconds)
     more = tuple(100 * (mixup / erm - 1) for erm, mixup in zip(seconds["ERM"], seconds["mixup"], strict=True))
     yield Row(f"{title}, more time", "mixup over ERM, %", values=more)
     for method in METHODS:
-        values = (found["bytes"][method] / 2**20,) if found else ()
-        yield Row(f"{title}, {method}, memory", "of a step, MiB", values=values)
+        memory = tuple(cost.bytes[method] / 2**20 for cost in found)
+        yield Row(f"{title}, {method}, memory", "of a step, MiB", values=memory)
 
 
 def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]:
-    """Time rounds of steps, ERM's and mixup's in turn; then the memory of one step of each.
-
-    Returns:
-        Seconds, one value per round, and bytes, for each method; the batch.
-
-    """
+    """Time rounds of steps, ERM's and mixup's in turn; then the memory of one step of each: a `StepCost`."""
     device = distributed.device()
     generator = Key(0, 0, 0, 0, Stream.COST).generator()
     x = torch.from_numpy(generator.standard_normal(case.shape, dtype="float32")).to(device)
@@ -144,21 +155,17 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
 
     for method in METHODS:  # buffers and kernels are made in the first step
         step(method)
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
-    for _ in range(rounds):
-        taken: dict[str, list[float]] = {method: [] for method in METHODS}
-        for _ in range(steps):
-            for method in METHODS:
-                start = time.perf_counter()
-                step(method)
-                taken[method].append(time.perf_counter() - start)
-        for method in METHODS:
-            seconds[method].append(statistics.median(taken[method]))
+    taken = np.empty((rounds, steps, len(METHODS)))
+    for place in np.ndindex(taken.shape):
+        start = time.perf_counter()
+        step(METHODS[place[-1]])
+        taken[place] = time.perf_counter() - start
+    seconds = dict(zip(METHODS, np.median(taken, axis=1).T.tolist(), strict=True))
     memory = {}
     for method in METHODS:
         sgd.zero_grad()  # what the step before left counts as this one's, and the profiler knows its size
         memory[method] = _peak(partial(step, method), device)
-    return {"seconds": seconds, "bytes": memory, "batch": list(case.shape), "device": device.type}
+    return to_json(StepCost(seconds, memory, list(case.shape), device.type))
 
 
 def _step(

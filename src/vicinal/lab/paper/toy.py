@@ -19,6 +19,7 @@ from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
+from vicinal.lab.records import from_json, to_json
 from vicinal.lab.training import stacked_mlp
 
 METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
@@ -48,6 +49,14 @@ SCALES: Mapping[Scale, ToyScale] = {
 }
 
 
+@dataclass(frozen=True)
+class RingProbabilities:
+    """What a job returned of a method: p of the inner class on the grid, bottom row first, and its mean at each radius."""
+
+    surface: list[list[float]]
+    profile: list[float]
+
+
 class ToyStudy(Study):
     """What does mixup do to a decision surface?
 
@@ -72,8 +81,8 @@ class ToyStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return p at three radii, and how steeply it falls."""
-        runs = [done[job.name] for job in self.jobs(scale) if job.name in done]
-        profiles = {method: [run[method]["profile"] for run in runs] for method in METHODS}
+        runs = [_read(done[job.name]) for job in self.jobs(scale) if job.name in done]
+        profiles = {method: np.array([run[method].profile for run in runs]) for method in METHODS}
         return [*_rows_of_places(profiles), *_rows_of_falls(profiles)]
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
@@ -82,7 +91,7 @@ class ToyStudy(Study):
         if seed is None:
             return ()
         points, classes = synthetic.rings(seed)
-        panels = [(method, np.array(done[f"seed{seed}"][method]["surface"])) for method in METHODS]
+        panels = [(method, np.array(found.surface)) for method, found in _read(done[f"seed{seed}"]).items()]
         path = folder / "figure1b.svg"
         label = "Two rings of points and the probability of the inner class, by ERM with a sharp edge, by mixup fading"
         svg = plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), (*WINDOW, *WINDOW))
@@ -90,7 +99,11 @@ class ToyStudy(Study):
         return (path,)
 
 
-def _rows_of_places(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[Row]:
+def _read(result: dict[str, Any]) -> dict[str, RingProbabilities]:
+    return from_json(dict[str, RingProbabilities], result)
+
+
+def _rows_of_places(profiles: Mapping[str, np.ndarray]) -> Iterator[Row]:
     for place, radius in PLACES.items():
         for method, of_seeds in profiles.items():
             values = tuple(float(np.interp(radius, _RADII, profile)) for profile in of_seeds)
@@ -98,7 +111,7 @@ def _rows_of_places(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterat
             yield Row(f"{method}, {place}", "p of the inner class", None, values, against)
 
 
-def _rows_of_falls(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[Row]:
+def _rows_of_falls(profiles: Mapping[str, np.ndarray]) -> Iterator[Row]:
     for method, of_seeds in profiles.items():
         values = tuple(float(-np.diff(profile).min() / (_RADII[1] - _RADII[0])) for profile in of_seeds)
         against = None if method == "ERM" else "ERM, steepest fall"
@@ -106,7 +119,7 @@ def _rows_of_falls(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterato
 
 
 def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
-    """Train on a seed's rings; return for each method p on the grid, bottom row first, and its mean at each radius."""
+    """Train on a seed's rings; return the `RingProbabilities` of each method."""
     points, classes = synthetic.rings(seed)
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -115,9 +128,9 @@ def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     found = probabilities(points, classes, METHODS, where, epochs=epochs, batch_size=32, seed=seed)
     results = {}
     for method, p in found.items():
-        surface, profile = p[: SIDE**2].view(SIDE, SIDE), p[SIDE**2 :].view(len(_RADII), -1).mean(1)
-        results[method] = {"surface": _rounded(surface), "profile": _rounded(profile)}
-    return results
+        surface, circles = p[: SIDE**2].view(SIDE, SIDE), p[SIDE**2 :].view(len(_RADII), -1)
+        results[method] = RingProbabilities(_rounded(surface), _rounded(circles.mean(1)))
+    return to_json(results)
 
 
 def _rounded(p: Tensor) -> Any:

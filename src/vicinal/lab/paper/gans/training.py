@@ -54,6 +54,23 @@ class GanSettings:
     samples: int = 10_000  # generated at each snapshot, from the same noise
 
 
+@dataclass(frozen=True)
+class GanRun:
+    """What was measured of a run at each of its snapshots, and the points in the plotted window by iteration.
+
+    Modes covered and shares of points near a mode are those within 3 and 10 standard deviations; points are kept of the
+    first seed alone.
+    """
+
+    iterations: list[int]
+    inside: list[float]
+    modes_3: list[int]
+    share_3: list[float]
+    modes_10: list[int]
+    share_10: list[float]
+    points: dict[str, list[list[float]]] | None = None
+
+
 class Gan:
     """Two models in training.
 
