@@ -21,8 +21,9 @@ from torch.profiler import ProfilerActivity, profile
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
+from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import to_json
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed
 
@@ -117,11 +118,8 @@ class CostStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the time and the memory of a step, for each model."""
-        return [
-            row
-            for case in SCALES[scale].cases
-            for row in _rows(case, [from_json(StepCost, done[case.model])] if case.model in done else [])
-        ]
+        cases = SCALES[scale].cases
+        return [row for case in cases for row in _rows(case, first_done(StepCost, done, [case.model]))]
 
 
 def _rows(case: Case, found: Sequence[StepCost]) -> Iterator[Row]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product, takewhile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from vicinal.lab.paper.gans import figure
 from vicinal.lab.paper.gans.methods import BatchMixupGan, GanMethod, MixupGan, PlainGan, SmoothedGan
 from vicinal.lab.paper.gans.modes import Modes, grid, ring
 from vicinal.lab.paper.gans.training import GanRun, GanSettings, train
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import to_json
 
 SETS = {modes.name: modes for modes in (grid(), ring())}  # as in the figure, from above
 METHODS: dict[str, GanMethod] = {
@@ -133,13 +134,13 @@ class GanStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the measures at the end of training."""
-        runs = _finished(scale, done)
-        return [
-            _row(data, method, measure, runs[data, method])
-            for data in SETS
-            for measure in _MEASURES
-            for method in METHODS
-        ]
+        runs, rows = _finished(scale, done), []
+        for data, (measure, (key, factor)) in product(SETS, _MEASURES.items()):
+            values = {
+                TITLES[method]: [factor * getattr(run, key)[-1] for run in runs[data, method]] for method in METHODS
+            }
+            rows += by_method(f"{data}, {{}}: {measure.removesuffix(', %')}", measure, values)
+        return [replace(row, note=_CLAIM if "mixup" in row.name else "") for row in rows]
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the points of the first seed as in figure 5, for two pairs of methods, and the measures by iteration."""
@@ -156,18 +157,6 @@ class GanStudy(Study):
         paths.append(folder / "gan-measures.svg")
         figure.measures(paths[-1], SETS, list(TITLES.values()), curves)
         return paths
-
-
-def _row(data: str, method: str, measure: str, runs: Sequence[GanRun]) -> Row:
-    key, factor = _MEASURES[measure]
-    measured = measure.removesuffix(", %")
-    return Row(
-        name=f"{data}, {TITLES[method]}: {measured}",
-        measure=measure,
-        values=tuple(factor * getattr(run, key)[-1] for run in runs),
-        against=None if method == "erm" else f"{data}, {TITLES['erm']}: {measured}",
-        note=_CLAIM if method.startswith("mixup") else "",
-    )
 
 
 def run(scale: Scale, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -199,8 +188,8 @@ def _job(data: str, method: str, seed: int) -> str:
 
 def _finished(scale: Scale, done: Results) -> dict[tuple[str, str], list[GanRun]]:
     """Return the first seeds that are done, by set and method: those of two methods pair by their places."""
-    found = {}
-    for data, method in product(SETS, METHODS):
-        names = (_job(data, method, seed) for seed in range(SCALES[scale].seeds))
-        found[data, method] = [from_json(GanRun, done[name]) for name in takewhile(done.__contains__, names)]
-    return found
+    seeds = range(SCALES[scale].seeds)
+    return {
+        (data, method): first_done(GanRun, done, (_job(data, method, seed) for seed in seeds))
+        for data, method in product(SETS, METHODS)
+    }

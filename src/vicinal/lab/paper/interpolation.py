@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.loading import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.rows import by_method
 from vicinal.lab.paper.study import Published, Results, Row, Scale
 from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
@@ -225,13 +227,13 @@ class InterpolationStudy(TrainingStudy):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return both measures at the lambdas that were digitized."""
-        cells = [(cell, self.runs(scale, done, cell)) for cell in self.cells(scale)]
-        return [
-            _row(measure, i, cell.name, runs)
-            for measure in MEASURES
-            for i in range(len(PRINTED))
-            for cell, runs in cells
-        ]
+        runs, rows = {cell.name: self.runs(scale, done, cell) for cell in self.cells(scale)}, []
+        for (measure, title), (i, share) in product(MEASURES.items(), enumerate(PRINTED)):
+            at, factor = LAMBDAS.index(share), FACTORS[measure]
+            values = {method: [factor * getattr(run, measure)[at] for run in of] for method, of in runs.items()}
+            published = {method: Published(PUBLISHED[measure, method][i]) for method in runs}
+            rows += by_method(f"{{}}, {measure} at lambda = {share:.2f}", title, values, published)
+        return rows
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 2: means over the seeds, the paper's dashed."""
@@ -243,15 +245,6 @@ class InterpolationStudy(TrainingStudy):
             curves = [curve for method, runs in found.items() for curve in _curves(measure, method, runs)]
             atomic.write(path, _draw(measure, ", ERM gray, mixup blue, the paper's curves dashed", curves))
         return list(paths)
-
-
-def _row(measure: str, i: int, method: str, runs: Sequence[Interpolation]) -> Row:
-    values = tuple(FACTORS[measure] * getattr(run, measure)[LAMBDAS.index(PRINTED[i])] for run in runs)
-    published = Published(PUBLISHED[measure, method][i])
-    ending = f"{measure} at lambda = {PRINTED[i]:.2f}"
-    return Row(
-        f"{method}, {ending}", MEASURES[measure], published, values, None if method == "ERM" else f"ERM, {ending}"
-    )
 
 
 def _curves(measure: str, method: str, runs: Sequence[Interpolation]) -> Iterator[plots.Curve]:

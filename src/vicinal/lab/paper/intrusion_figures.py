@@ -64,7 +64,7 @@ def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         for key, color, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
             mean, low, high = (np.array([one[key][i] for one in sets]) * 100 for i in range(3))
             upper.errorbar(places + shift, mean, (mean - low, high - mean), color=color, linewidth=1.6, marker="o")
-        _panel(upper, len(sets), 1.0)
+        _panel(upper, len(sets))
         _key(figure, height, 272.0, ((OTHER, "alpha 1"), (MIX, "alpha chosen on validation")))
         drawing.add_text(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
         lower = drawing.add_axes(figure, height, (_LEFT, 310.0, wide, 66.0))
@@ -73,7 +73,7 @@ def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         thirds = [one["third"] for one in sets]
         small = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
         lower.plot(places, thirds, clip_on=False, **small)
-        _panel(lower, len(sets), 1.0)
+        _panel(lower, len(sets))
         lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
         parameter = drawing.printable(family.parameter, 60)
         drawing.add_text(figure, height, WIDTH - 8.0, height - 30.0, parameter, ha="right", color=MUTED)
@@ -134,11 +134,11 @@ def _thumbnails(
         axes.set_axis_off()
 
 
-def _panel(axes: Axes, count: int, factor: float) -> None:
+def _panel(axes: Axes, count: int) -> None:
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    drawing.add_grid(axes, factor, 4)
+    drawing.add_grid(axes, 1.0, 4)
 
 
 def _key(figure: Figure, height: float, y: float, entries: Sequence[tuple[str, str]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ from vicinal.lab.data import synthetic
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import to_json
 from vicinal.lab.training import stacked_mlp
 
 METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
@@ -81,17 +82,24 @@ class ToyStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return p at three radii, and how steeply it falls."""
-        runs = [_read(done[job.name]) for job in self.jobs(scale) if job.name in done]
-        profiles = {method: np.array([run[method].profile for run in runs]) for method in METHODS}
-        return [*_rows_of_places(profiles), *_rows_of_falls(profiles)]
+        runs = first_done(dict[str, RingProbabilities], done, [job.name for job in self.jobs(scale)])
+        profiles = {method: [run[method].profile for run in runs] for method in METHODS}
+        rows = []
+        for place, radius in PLACES.items():
+            values = {
+                method: [float(np.interp(radius, _RADII, of)) for of in found] for method, found in profiles.items()
+            }
+            rows += by_method(f"{{}}, {place}", "p of the inner class", values)
+        falls = {method: [_steepest_fall(of) for of in found] for method, found in profiles.items()}
+        return rows + by_method("{}, steepest fall", "of p, per outer radius", falls)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw figure 1b by the first seed that is done."""
-        seed = next((seed for seed in range(SCALES[scale].seeds) if f"seed{seed}" in done), None)
-        if seed is None:
+        """Draw figure 1b by the first seed."""
+        runs = first_done(dict[str, RingProbabilities], done, ["seed0"])
+        if not runs:
             return ()
-        points, classes = synthetic.rings(seed)
-        panels = [(method, np.array(found.surface)) for method, found in _read(done[f"seed{seed}"]).items()]
+        points, classes = synthetic.rings(0)
+        panels = [(method, np.array(found.surface)) for method, found in runs[0].items()]
         path = folder / "figure1b.svg"
         label = "Two rings of points and the probability of the inner class, by ERM with a sharp edge, by mixup fading"
         svg = plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), (*WINDOW, *WINDOW))
@@ -99,23 +107,8 @@ class ToyStudy(Study):
         return (path,)
 
 
-def _read(result: dict[str, Any]) -> dict[str, RingProbabilities]:
-    return from_json(dict[str, RingProbabilities], result)
-
-
-def _rows_of_places(profiles: Mapping[str, np.ndarray]) -> Iterator[Row]:
-    for place, radius in PLACES.items():
-        for method, of_seeds in profiles.items():
-            values = tuple(float(np.interp(radius, _RADII, profile)) for profile in of_seeds)
-            against = None if method == "ERM" else f"ERM, {place}"
-            yield Row(f"{method}, {place}", "p of the inner class", None, values, against)
-
-
-def _rows_of_falls(profiles: Mapping[str, np.ndarray]) -> Iterator[Row]:
-    for method, of_seeds in profiles.items():
-        values = tuple(float(-np.diff(profile).min() / (_RADII[1] - _RADII[0])) for profile in of_seeds)
-        against = None if method == "ERM" else "ERM, steepest fall"
-        yield Row(f"{method}, steepest fall", "of p, per outer radius", None, values, against)
+def _steepest_fall(profile: Sequence[float]) -> float:
+    return float(-np.diff(profile).min() / (_RADII[1] - _RADII[0]))
 
 
 def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
@@ -155,18 +148,8 @@ def probabilities(
 ) -> dict[str, Tensor]:
     """Train the model for tables by each method on points of the plane, and return p of class 1 elsewhere.
 
-    Args:
-        points: float32 [n, 2].
-        classes: int64 [n].
-        methods: by name.
-        where: float32 [m, 2].
-        epochs: passes over the points.
-        batch_size: points per step.
-        seed: of the first weights, the order and the mixing.
-
-    Returns:
-        For each method float32 [m].
-
+    Points are float32 [n, 2] with classes int64 [n]; `where` is float32 [m, 2], and so is p of each method [m]. The seed is
+    that of the first weights, the order and the mixing.
     """
     runs = [stacked_mlp.MLPRun(0, seed, vicinity) for vicinity in methods.values()]
     number = max(2, int(classes.max()) + 1)

@@ -9,14 +9,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import to_json
 from vicinal.lab.training import distributed, loop
 
 SMOKE = ("Synthetic data, a small model, one epoch: the figures mean nothing.",)
@@ -193,7 +193,7 @@ class TrainingStudy(Study):
     def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
         """Return the finished runs of a cell, from the first seed on: those of two cells pair by their places."""
         names = (f"{cell.job}-seed{seed}" for seed in range(self.scales[scale].seeds))
-        return [from_json(self.record, done[name]) for name in takewhile(done.__contains__, names)]
+        return first_done(self.record, done, names)
 
 
 def row_name(cell: str, measure: str) -> str:

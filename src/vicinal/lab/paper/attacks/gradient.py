@@ -74,9 +74,7 @@ class FGSM:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `Attack`."""
-        x = checked(x, y)
-        with eval_mode(model):
-            return _pgd_steps(model, x, x, _labels(model, x, y, self.label), self.epsilon, self.epsilon, steps=1)
+        return IteratedFGSM(self.epsilon, steps=1, label=self.label)(model, x, y)
 
 
 @dataclass(frozen=True)
@@ -152,12 +150,8 @@ class PGD:
             label = _labels(model, x, y, self.label)
             least = x.new_full((len(x),), -math.inf, dtype=torch.float64)
             for restart in range(self.restarts):
-                draw = (
-                    Key(self.seed, 0, 0, batch, Stream.PGD_START + 8 * restart)
-                    .generator()
-                    .uniform(-1, 1, tuple(x.shape))
-                )
-                start = x + self.epsilon * torch.from_numpy(draw).to(x)
+                generator = Key(self.seed, 0, 0, batch, Stream.PGD_START + 8 * restart).generator()
+                start = x + self.epsilon * torch.from_numpy(generator.uniform(-1, 1, tuple(x.shape))).to(x)
                 found = _pgd_steps(model, start, x, label, self.epsilon, step, self.steps)
                 with torch.no_grad():
                     logits = model(found).double()

@@ -30,13 +30,8 @@ def points(
 ) -> None:
     """Draw real points with generated ones upon them, sets beneath one another, methods side by side.
 
-    Args:
-        path: the SVG file to write.
-        sets: by name, from above.
-        methods: from the left.
-        iterations: of the panels of each method.
-        panels: for (set, method), the generated points inside the window by iteration; one that is not there was not run.
-
+    Each method has a panel for each of the iterations. `panels` holds, for (set, method), the generated points inside the
+    window by iteration; one that is not there was not run.
     """
     with _style("gan-points"):
         fig = Figure(figsize=(1.1 * len(iterations) * len(methods) + 0.4, 1.1 * len(sets) + 0.45), dpi=150)
@@ -72,14 +67,7 @@ def measures(
 ) -> None:
     """Draw modes covered, points near a mode and points in the window by iteration: the mean over seeds, and each seed.
 
-    Dotted is what points spread evenly over the window would have.
-
-    Args:
-        path: the SVG file to write.
-        sets: by name, from above.
-        methods: each with a color, in this order.
-        curves: for (set, method), the results of its seeds.
-
+    Dotted is what points spread evenly over the window would have. `curves` holds the seeds of each (set, method).
     """
     columns = {
         "modes covered within 3 σ": ("modes_3", 1, None),

@@ -1,0 +1,44 @@
+"""From the results of jobs to rows of a table: records are read, and methods are compared with ERM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from vicinal.lab.paper.study import Published, Results, Row
+from vicinal.lab.records import from_json
+
+ERM = "ERM"
+
+
+def first_done(kind: Any, done: Results, jobs: Iterable[str]) -> list[Any]:
+    """Return the results of the first of these jobs that are done, as records: those of two methods pair by their places."""
+    return [from_json(kind, done[name]) for name in takewhile(done.__contains__, jobs)]
+
+
+def by_method(
+    name: str,
+    measure: str,
+    values: Mapping[str, Sequence[float]],
+    published: Mapping[str, Published] | None = None,
+    note: str = "",
+) -> list[Row]:
+    """Return one row per method, compared with that of ERM; in the name, {} stands for the method.
+
+    Example:
+        >>> [(row.name, row.against) for row in by_method("{}, seen", "error, %", {"ERM": [2.0], "mixup": [1.0]})]
+        [('ERM, seen', None), ('mixup, seen', 'ERM, seen')]
+
+    """
+    return [
+        Row(
+            name.format(method),
+            measure,
+            (published or {}).get(method),
+            tuple(of),
+            None if method == ERM else name.format(ERM),
+            note,
+        )
+        for method, of in values.items()
+    ]
