@@ -9,7 +9,7 @@ from typing import Any
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import SMOKE, Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -90,6 +90,7 @@ class AblationStudy(TrainingStudy):
     section = "3.8, table 5"
     title = "Ablation"
     scales = SCALES
+    measures = (("median test error, %", lambda run: run.test_error.median_of_last_10),)
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 5: both weight decays of each line."""
@@ -100,11 +101,11 @@ class AblationStudy(TrainingStudy):
         ]
 
     def _cell(self, i: int, name: str, decay: float, published: float) -> Cell:
-        measure = Measure("median test error, %", _median, Published(published, name in CONFIRMED))
         decayed = f"weight decay {DECAYS[decay]}"
         against = None if name == "ERM" else f"ERM, {decayed}"
+        number = Published(published, name in CONFIRMED)
         recipe = replace(TABLE[name][2], weight_decay=decay)
-        return Cell(f"{name}, {decayed}", f"{i:02d}-decay{DECAYS[decay]}", recipe, (measure,), against)
+        return Cell(f"{name}, {decayed}", f"{i:02d}-decay{DECAYS[decay]}", recipe, [number], against)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 5, one figure per weight decay."""
@@ -117,10 +118,6 @@ class AblationStudy(TrainingStudy):
         label = f"Median test error of each line of table 5 with weight decay {decay}, next to the published numbers"
         title = f"test error, %, weight decay {DECAYS[decay]}"
         return plots.write_dot_plot(path, label, rows, title, ending, _color)
-
-
-def _median(run: TrainedRun) -> float:
-    return run.test_error.median_of_last_10
 
 
 def _color(name: str) -> str:

@@ -10,14 +10,15 @@ from pathlib import Path
 from vicinal.lab import atomic
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import SMOKE, Cell, Measure, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
+# model -> its title, and the beginning of its recipes' names
 MODELS = {
-    "preact-resnet-18": "PreAct ResNet-18",
-    "wrn-28-10": "WideResNet-28-10",
-    "densenet-bc-190-40": "DenseNet-BC-190",
+    "preact-resnet-18": ("PreAct ResNet-18", "cifar10-preact18"),
+    "wrn-28-10": ("WideResNet-28-10", "cifar10-wrn-28-10"),
+    "densenet-bc-190-40": ("DenseNet-BC-190", "cifar10-densenet-190"),
 }
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -36,11 +37,6 @@ EPOCHS = (20, 30, 40, 50, 60, 70, 80, 90, 100, 105, 110, 120, 140, 155, 160, 180
 CURVES = {
     "ERM": (10.9, 10.6, 9.2, 8.9, 8.7, 8.3, 8.6, 7.5, 7.4, 4.4, 4.0, 3.9, 3.8, 3.8, 3.8, 3.8, 3.80),
     "mixup": (13.3, 9.3, 8.5, 7.9, 7.4, 6.7, 6.5, 6.8, 6.7, 3.8, 3.4, 3.4, 3.4, 3.0, 2.9, 2.9, 2.72),
-}
-RECIPES = {
-    "preact-resnet-18": (recipes.cifar10_preact18_erm, recipes.cifar10_preact18_mixup),
-    "wrn-28-10": (recipes.cifar10_wrn_28_10_erm, recipes.cifar10_wrn_28_10_mixup),
-    "densenet-bc-190-40": (recipes.cifar10_densenet_190_erm, recipes.cifar10_densenet_190_mixup),
 }
 DRAWN: dict[Scale, tuple[str, str]] = {
     "smoke": ("cifar10", "preact-resnet-18"),
@@ -86,21 +82,22 @@ class CifarStudy(TrainingStudy):
     section = "3.2, figure 3"
     title = "CIFAR-10 and CIFAR-100"
     scales = SCALES
+    measures = (("test error, %", lambda run: run.test_error.median_of_last_10),)
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of figure 3a."""
         return [
-            cell for (dataset, model), numbers in PUBLISHED.items() for cell in self._cells(dataset, model, numbers)
+            self._cell(dataset, model, method, number)
+            for (dataset, model), numbers in PUBLISHED.items()
+            for method, number in zip(("ERM", "mixup"), numbers, strict=True)
         ]
 
-    def _cells(self, dataset: str, model: str, numbers: tuple[float, float]) -> Iterator[Cell]:
-        base = f"{DATASETS[dataset]}, {MODELS[model]}"
-        for method, against, recipe, number in zip(
-            ("ERM", "mixup"), (None, f"{base}, ERM"), RECIPES[model], numbers, strict=True
-        ):
-            measure = Measure("test error, %", lambda run: run.test_error.median_of_last_10, Published(number))
-            job = f"{dataset}-{model}-{method.lower()}"
-            yield Cell(f"{base}, {method}", job, replace(recipe(), dataset=dataset), (measure,), against)
+    def _cell(self, dataset: str, model: str, method: str, number: float) -> Cell:
+        title, name = MODELS[model]
+        base, kind = f"{DATASETS[dataset]}, {title}", method.lower()
+        recipe = replace(recipes.find(f"{name}-{kind}"), dataset=dataset)
+        against = None if method == "ERM" else f"{base}, ERM"
+        return Cell(f"{base}, {method}", f"{dataset}-{model}-{kind}", recipe, [Published(number)], against)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 3b: test error by epoch; the paper's curves next to ours at its own scale."""

@@ -13,9 +13,9 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.label_noise import chosen_rows
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, narrowed, quick
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import distributed, recipes, runs
+from vicinal.lab.training import recipes, runs
 
 # label noise, method, alpha, dropout: test error best and last, training error on the true and on the replaced labels, %
 PUBLISHED = {
@@ -93,6 +93,12 @@ class CorruptedLabelsStudy(TrainingStudy):
     title = "Random training labels"
     record = NoisyRun
     scales = SCALES
+    measures = (
+        ("best test error, %", lambda run: run.test_error.best),
+        ("last test error, %", lambda run: run.test_error.last),
+        ("training error on true labels, %", lambda run: run.train_error_true),
+        ("on replaced labels, %", lambda run: run.train_error_replaced),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 2."""
@@ -103,23 +109,17 @@ class CorruptedLabelsStudy(TrainingStudy):
         recipe = replace(recipes.cifar10_preact18_erm(), vicinity=vicinity, label_noise=label_noise, dropout=dropout)
         best, last, true, replaced = PUBLISHED[label_noise, method, alpha, dropout]
         read = method != RECALLED
-        measures = (
-            Measure("best test error, %", lambda run: run.test_error.best, Published(best)),
-            Measure("last test error, %", lambda run: run.test_error.last, Published(last)),
-            Measure("training error on true labels, %", lambda run: run.train_error_true, Published(true, read)),
-            Measure("on replaced labels, %", lambda run: run.train_error_replaced, Published(replaced, read)),
-        )
+        published = [Published(best), Published(last), Published(true, read), Published(replaced, read)]
         against = None if method == "ERM" else f"{label_noise:.0%} random, ERM"
         job = f"{label_noise}-{method.lower().replace(' + ', '-')}"
         return Cell(
-            f"{label_noise:.0%} random, {method}", job, recipe, measures, against, _note(method, alpha, dropout)
+            f"{label_noise:.0%} random, {method}", job, recipe, published, against, _note(method, alpha, dropout)
         )
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the training error on the labels left alone and on those replaced."""
-        device = distributed.device()
-        data, _ = loading.load(recipe)
-        wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data.to(device)).double()
+        model, data = load_trained(folder, loading.load(recipe)[0])
+        wrong = runs.misclassified(model, data).double()
         replaced = torch.from_numpy(chosen_rows(len(data), recipe.label_noise, recipe.seed))
         return {
             "replaced": int(replaced.sum()),

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import vicinal
@@ -147,7 +147,10 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
     vicinities = {"ERM": vicinal.ERM(seed=0), "mixup": vicinal.Mixup(case.alpha, seed=0)}
 
     def step(method: str) -> None:
-        _step(model, sgd, vicinities[method], x, y)
+        mixed, target = vicinities[method](x, y)
+        sgd.zero_grad()
+        F.cross_entropy(model(mixed), target).backward()
+        sgd.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -166,15 +169,6 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
     return to_json(StepCost(seconds, memory, list(case.shape), device.type))
 
 
-def _step(
-    model: nn.Module, sgd: torch.optim.Optimizer, vicinity: vicinal.Vicinity, x: torch.Tensor, y: torch.Tensor
-) -> None:
-    mixed, target = vicinity(x, y)
-    sgd.zero_grad()
-    F.cross_entropy(model(mixed), target).backward()
-    sgd.step()
-
-
 def _peak(step: Callable[[], None], device: torch.device) -> int:
     """Return the most bytes allocated at once during a step, beyond what was there before it."""
     kind = 1 if device.type == "cuda" else 0  # of PyTorch's numbers of device types
@@ -187,8 +181,5 @@ def _peak(step: Callable[[], None], device: torch.device) -> int:
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_bytes())["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == kind]
-    now = most = 0
-    for event in sorted(changes, key=lambda event: event["ts"]):
-        now += event["args"]["Bytes"]
-        most = max(most, now)
-    return most
+    changes.sort(key=lambda event: event["ts"])
+    return max(accumulate((event["args"]["Bytes"] for event in changes), initial=0))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import SMOKE, Cell, Measure, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -99,6 +99,10 @@ class ImageNetStudy(TrainingStudy):
     section = "3.1, table 1"
     title = "ImageNet"
     scales = SCALES
+    measures = (
+        ("top-1 error, %", lambda run: run.test_error.last),
+        ("top-5 error, %", lambda run: run.course["test_top5_error"][-1]),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 1."""
@@ -106,19 +110,11 @@ class ImageNetStudy(TrainingStudy):
 
     def _cell(self, model: str, epochs: int, alpha: float | None) -> Cell:
         top1, top5, source = TABLE[model, epochs, alpha]
-        measures = (
-            Measure("top-1 error, %", lambda run: run.test_error.last, Published(top1)),
-            Measure(
-                "top-5 error, %",
-                lambda run: run.course["test_top5_error"][-1],
-                None if top5 is None else Published(top5),
-            ),
-        )
         return Cell(
             _title(model, epochs, alpha),
             f"{model}-{epochs}-{'erm' if alpha is None else 'mixup'}",
             _recipe(model, epochs, alpha),
-            measures,
+            [Published(top1), None if top5 is None else Published(top5)],
             None if alpha is None else _against(model, epochs),
             f"the paper quotes {source}" if source else "",
         )

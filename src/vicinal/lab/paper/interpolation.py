@@ -21,10 +21,10 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.rows import by_method
 from vicinal.lab.paper.study import Published, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
-from vicinal.lab.training import distributed, recipes, runs
+from vicinal.lab.training import recipes, runs
 
 LAMBDAS = tuple(round(i / 20, 2) for i in range(21))
 PAIRS = 1000
@@ -123,17 +123,14 @@ def load(a: Path, b: Path) -> RunPair:
             f"{a} and {b} were trained on different examples ({odd}: {getattr(recipe, odd)} and {getattr(other, odd)}), "
             "so the same pairs mean nothing: train both on the same"
         )
-    device = distributed.device()
-    data = loading.load(recipe)[0].to(device)
-    first, second = (runs.load_model(folder, len(data.classes), device) for folder in (a, b))
+    first, data = load_trained(a, loading.load(recipe)[0])
+    second, _ = load_trained(b, data)
     return RunPair((a, b), (first, second), data)
 
 
-def compare(
-    pair: RunPair, seed: int = 0, on_progress: Callable[[str], None] = lambda line: None
-) -> tuple[Interpolation, Interpolation]:
+def compare(pair: RunPair, on_progress: Callable[[str], None]) -> tuple[Interpolation, Interpolation]:
     """Evaluate two trained models on interpolations of the same pairs of training examples."""
-    first, second = pairs(len(pair.data), seed, PAIRS)
+    first, second = pairs(len(pair.data), 0, PAIRS)
 
     def measure(folder: Path, model: nn.Module) -> Interpolation:
         return interpolate(
@@ -213,16 +210,14 @@ class InterpolationStudy(TrainingStudy):
     def paper_cells(self) -> Sequence[Cell]:
         """Return the two models."""
         return [
-            Cell("ERM", "erm", recipes.cifar10_preact18_erm(), ()),
-            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup(), ()),
+            Cell("ERM", "erm", recipes.cifar10_preact18_erm()),
+            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup()),
         ]
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Evaluate the model on interpolations of its own training examples."""
-        device = distributed.device()
-        data = loading.load(recipe)[0].to(device)
+        model, data = load_trained(folder, loading.load(recipe)[0])
         count = 20 if recipe.dataset == "synthetic-images" else PAIRS
-        model = runs.load_model(folder, len(data.classes), device)
         return vars(interpolate(model, data, *pairs(len(data), recipe.seed, count)))
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TypeVar
 
 from vicinal.lab.paper.study import Published, Results, Row
 from vicinal.lab.records import from_json
 
 ERM = "ERM"
+T = TypeVar("T")
 
 
-def first_done(kind: Any, done: Results, jobs: Iterable[str]) -> list[Any]:
+def first_done(kind: type[T], done: Results, jobs: Iterable[str]) -> list[T]:
     """Return the results of the first of these jobs that are done, as records: those of two methods pair by their places."""
     return [from_json(kind, done[name]) for name in takewhile(done.__contains__, jobs)]
 

@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
+from vicinal.lab.data.loading import Data
 from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
-from vicinal.lab.training import distributed, loop
+from vicinal.lab.training import distributed, loop, runs
 
 SMOKE = ("Synthetic data, a small model, one epoch: the figures mean nothing.",)
 
@@ -42,23 +45,14 @@ class TrainedRun:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What is read off a run: a name that ends in its unit, %; a share; and the paper's number."""
-
-    name: str
-    share: Callable[[Any], float]  # of a `TrainedRun` of the study
-    published: Published | None = None
-
-
-@dataclass(frozen=True)
 class Cell:
-    """One method on one model and dataset: one row of the table for each measure.
+    """One method on one model and dataset: one row of the table for each of the study's measures.
 
     Args:
         name: of its rows, unique within the study.
         job: of its jobs' names: letters, digits, dots and hyphens, unique within the study.
         recipe: how it is trained; the seed is filled in. None: it is not run at this scale.
-        measures: what is measured.
+        published: the paper's numbers, one per measure.
         against: the name of the cell that the paper compares it with.
         note: what a reader must know, as why it is not run.
 
@@ -67,14 +61,9 @@ class Cell:
     name: str
     job: str
     recipe: Recipe | None
-    measures: tuple[Measure, ...]
+    published: Sequence[Published | None] = ()
     against: str | None = None
     note: str = ""
-
-
-def as_in_the_paper(recipe: Recipe) -> Recipe | None:
-    """Return the recipe itself."""
-    return recipe
 
 
 def quick(recipe: Recipe) -> Recipe | None:
@@ -104,6 +93,12 @@ def narrowed(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
     return replace(narrow, **changes)
 
 
+def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
+    """Return the model of a finished run, and data for it, on this process's device."""
+    data = data.to(distributed.device())
+    return runs.load_model(folder, len(data.classes), data.device), data
+
+
 @dataclass(frozen=True)
 class TrainingScale(AtScale):
     """A scale of a study that trains.
@@ -115,7 +110,7 @@ class TrainingScale(AtScale):
 
     """
 
-    recipe: Callable[[Recipe], Recipe | None] = as_in_the_paper
+    recipe: Callable[[Recipe], Recipe | None] = lambda recipe: recipe
     note: str = ""
     not_run: str = ""
 
@@ -130,6 +125,7 @@ class TrainingStudy(Study):
     """A study whose jobs are training runs."""
 
     record: ClassVar[type[TrainedRun]] = TrainedRun
+    measures: ClassVar[Sequence[tuple[str, Callable[[Any], float]]]] = ()  # names with the unit, %, and shares of a run
     scales: ClassVar[Mapping[Scale, TrainingScale]]  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
 
     @abstractmethod
@@ -176,18 +172,18 @@ class TrainingStudy(Study):
         return [row for cell in self.cells(scale) for row in self._rows(scale, done, cell)]
 
     def _rows(self, scale: Scale, done: Results, cell: Cell) -> list[Row]:
-        runs, seeds = self.runs(scale, done, cell), self.scales[scale].seeds
-        partly = f"{len(runs)} of {seeds} seeds are run" if cell.recipe is not None and 0 < len(runs) < seeds else ""
+        found, seeds = self.runs(scale, done, cell), self.scales[scale].seeds
+        partly = f"{len(found)} of {seeds} seeds are run" if cell.recipe is not None and 0 < len(found) < seeds else ""
         return [
             Row(
-                row_name(cell.name, measure.name),
-                measure.name,
-                measure.published,
-                tuple(100 * measure.share(run) for run in runs),
-                None if cell.against is None else row_name(cell.against, measure.name),
+                row_name(cell.name, measure),
+                measure,
+                published,
+                tuple(100 * share(run) for run in found),
+                None if cell.against is None else row_name(cell.against, measure),
                 _joined(cell.note, partly),
             )
-            for measure in cell.measures
+            for (measure, share), published in zip(self.measures, cell.published, strict=True)
         ]
 
     def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
