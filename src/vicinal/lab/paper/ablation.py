@@ -9,7 +9,7 @@ from typing import Any
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -23,12 +23,11 @@ def _line(vicinity: str, **changes: Any) -> Recipe:
 
 def small(recipe: Recipe) -> Recipe | None:
     """Return the recipe of the small scale: a twentieth of the training images, and of the neighbors."""
-    smaller = narrowed(recipe, 20, max_train_examples=2500, max_test_examples=2500)
-    return replace(smaller, knn=min(10, recipe.knn))
+    return narrowed(recipe, 20, max_train_examples=2500, max_test_examples=2500, knn=min(10, recipe.knn))
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
-    "smoke": TrainingScale("none (synthetic images)", 0.1, deviations=SMOKE, recipe=quick),
+    "smoke": SMOKE,
     "small": TrainingScale(
         data="CIFAR-10",
         minutes=45,

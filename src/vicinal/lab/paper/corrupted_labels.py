@@ -35,23 +35,12 @@ PUBLISHED = {
 RECALLED = "mixup + dropout"  # its settings and training errors were not read in the paper
 
 
-def smoke(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the quick run, of one model with and without dropout."""
-    smaller = quick(recipe)
-    return None if smaller is None else replace(smaller, model="preact-resnet-18-narrow")
-
-
-def small(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the small scale: a tenth of the training images, as they are."""
-    return narrowed(recipe, 40, max_train_examples=5000, max_test_examples=5000, augment=False)
-
-
 SCALES: Mapping[Scale, TrainingScale] = {
     "smoke": TrainingScale(
         "none (synthetic images)",
         0.1,
         deviations=("Synthetic images, one epoch: the figures mean nothing.",),
-        recipe=smoke,
+        recipe=lambda recipe: replace(quick(recipe), model="preact-resnet-18-narrow"),  # with and without dropout
     ),
     "small": TrainingScale(
         data="CIFAR-10",
@@ -62,7 +51,7 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "test images; PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, bfloat16. The alphas and "
             "dropouts are the paper's, which chose them for its own model.",
         ),
-        recipe=small,
+        recipe=lambda recipe: narrowed(recipe, 40, max_train_examples=5000, max_test_examples=5000, augment=False),
     ),
     "paper": TrainingScale("CIFAR-10", 60 * 24 * 3, seeds=3, device="1 GPU", full=True),
 }

@@ -127,18 +127,14 @@ class GanStudy(Study):
         """Return one job per set, method and seed; the first seed of all comes first."""
         return [
             Job(_job(data, method, seed), partial(run, scale, data, method, seed))
-            for seed in range(SCALES[scale].seeds)
-            for method in METHODS
-            for data in SETS
+            for seed, method, data in product(range(SCALES[scale].seeds), METHODS, SETS)
         ]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the measures at the end of training."""
         runs, rows = _finished(scale, done), []
         for data, (measure, (key, factor)) in product(SETS, _MEASURES.items()):
-            values = {
-                TITLES[method]: [factor * getattr(run, key)[-1] for run in runs[data, method]] for method in METHODS
-            }
+            values = {TITLES[name]: [factor * getattr(run, key)[-1] for run in runs[data, name]] for name in METHODS}
             rows += by_method(f"{data}, {{}}: {measure.removesuffix(', %')}", measure, values)
         return [replace(row, note=_CLAIM if "mixup" in row.name else "") for row in rows]
 

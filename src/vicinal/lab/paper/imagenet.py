@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -25,7 +25,7 @@ def small(recipe: Recipe) -> Recipe | None:
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
-    "smoke": TrainingScale("none (synthetic images)", 0.1, deviations=SMOKE, recipe=quick),
+    "smoke": SMOKE,
     "small": TrainingScale(
         data=f"the folder {SMALL} with train/ and val/",
         minutes=30,

@@ -63,13 +63,8 @@ def interpolate(
     At x = lambda x_i + (1 - lambda) x_j a prediction is a miss if it is neither y_i nor y_j. The gradient is that of the
     loss of the mixed label with respect to x, its norm the Euclidean one, in the units of the model's inputs.
 
-    Args:
-        model: in evaluation mode.
-        data: on the model's device; taken as it is, without augmentation.
-        first: int64 [pairs], indices into `data`, on any device.
-        second: likewise.
-        on_progress: called with the number of pairs that are done.
-
+    The model is in evaluation mode. `first` and `second` are int64 [pairs], indices into the data on the model's device,
+    which are taken as they are, without augmentation. `on_progress` is called with the number of pairs that are done.
     """
     first, second = first.to(data.device), second.to(data.device)
     missed, norms = torch.zeros(2, len(LAMBDAS), dtype=torch.float64)
@@ -162,11 +157,6 @@ def _draw(measure: str, about: str, curves: Sequence[plots.Curve]) -> str:
     return plots.lines(f"interpolation-{measure}", label, curves, "lambda", title)
 
 
-def small(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the small scale: a fifth of the training images."""
-    return narrowed(recipe, 30, max_train_examples=10000, max_test_examples=5000)
-
-
 SCALES: Mapping[Scale, TrainingScale] = {
     "smoke": TrainingScale(
         data="none (synthetic images)",
@@ -182,7 +172,7 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "10,000 of the 50,000 training images; PreAct ResNet-18 with an eighth of its width, 30 epochs instead of "
             "200, bfloat16. Gradients depend on the model and cannot be compared in size.",
         ),
-        recipe=small,
+        recipe=lambda recipe: narrowed(recipe, 30, max_train_examples=10000, max_test_examples=5000),
     ),
     "paper": TrainingScale("CIFAR-10", 60 * 9, seeds=3, device="1 GPU", full=True),
 }

@@ -47,7 +47,10 @@ TOY_ROWS = 1000  # the table that the indicator sees; as in a comparison, 60 % o
 TOY_TRAIN, TOY_VALIDATION, TOY_TEST = 600, 200, 2000  # each seed draws its own table
 
 RESAMPLED = 2000  # bootstrap samples
-_UCI = f"the UCI sets in the folder that {DATA_DIR_ENV} names (without it, the others alone)"
+_DATA = (
+    "toy tables, and those of scikit-learn; the UCI sets in the folder that "
+    f"{DATA_DIR_ENV} names (without it, the others alone)"
+)
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,8 @@ SCALES: Mapping[Scale, IntrusionScale] = {
         values=2,
         real=("iris",),
     ),
-    "small": IntrusionScale(
-        data=f"toy tables, and those of scikit-learn; {_UCI}",
-        minutes=15,
-        seeds=6,
-        deviations=("6 seeds for each set instead of 20.",),
-    ),
-    "paper": IntrusionScale(
-        data=f"toy tables, and those of scikit-learn; {_UCI}",
-        minutes=50,  # reckoned from those of "small"
-        seeds=20,
-        full=True,
-    ),
+    "small": IntrusionScale(_DATA, 15, seeds=6, deviations=("6 seeds for each set instead of 20.",)),
+    "paper": IntrusionScale(_DATA, 50, seeds=20, full=True),  # minutes reckoned from those of "small"
 }
 
 
@@ -138,10 +131,9 @@ class SetResult:
     def errors(self) -> dict[str, list[float]]:
         """Return the test errors by method, with the choice of each seed among the alphas on its validation rows."""
         mixup = [method for name, method in self.methods.items() if name != "ERM"]
-        chosen = []
-        for seed in range(len(mixup[0].test_error)):
-            best = best_on_validation([method.validation(seed) for method in mixup])
-            chosen.append(mixup[best].test_error[seed])
+        seeds = range(len(mixup[0].test_error))
+        best = [best_on_validation([method.validation(seed) for method in mixup]) for seed in seeds]
+        chosen = [mixup[best[seed]].test_error[seed] for seed in seeds]
         return {name: method.test_error for name, method in self.methods.items()} | {CHOSEN: chosen}
 
 
@@ -200,11 +192,10 @@ class IntrusionStudy(Study):
 
 def _sets(at: IntrusionScale) -> list[tuple[Job, str]]:
     """Return the job of each set, with its title."""
-    last = at.values - 1
     toys = [
         (Job(f"{family.name}-{value:g}", partial(_toy_job, at, family, value)), f"{family.name} {value:g}")
         for family in synthetic.FAMILIES
-        for value in (family.values[round(i * (len(family.values) - 1) / last)] for i in range(at.values))
+        for value in (family.values[round(i)] for i in np.linspace(0, len(family.values) - 1, at.values))
     ]
     return toys + [
         (Job(f"table-{name}".replace("_", "-"), partial(_real_job, at, name), ready=_is_there(name)), name)
@@ -333,7 +324,9 @@ def rank_correlation(sets: Sequence[Mapping[str, Any]], indicator: str = "confli
         x, y = rankdata([one[indicator] for one in of]), rankdata([one[effect][0] for one in of])
         return float(np.corrcoef(x, y)[0, 1]) if len(of) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
-    clusters = [[one for one in sets if one["family"] == family] for family in {one["family"]: None for one in sets}]
+    clusters = [
+        [one for one in sets if one["family"] == family] for family in dict.fromkeys(one["family"] for one in sets)
+    ]
     generator = Key(0, 0, 0, 0, Stream.INTRUSION).generator()
     sampled = [
         rho([one for i in generator.integers(len(clusters), size=len(clusters)) for one in clusters[i]])
@@ -350,23 +343,8 @@ def ranks(sets: Sequence[Mapping[str, Any]], indicator: str = "conflict", effect
     return {kind: rank_correlation(of, indicator, effect) for kind, of in kinds.items() if of}
 
 
-def evidence(scale: Scale, done: Results, date: str) -> dict[str, Any]:
-    """Return what `vicinal diagnose` says of its own worth: each set's conflict and effect, and how they rank together."""
-    sets = summarize(done)
-    return {
-        "date": date,
-        "scale": scale,
-        "seeds": SCALES[scale].seeds,
-        "vicinal": vicinal.__version__,
-        "rank": ranks(sets),
-        "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
-        "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
-        "sets": sets,
-    }
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Put what the study has measured into the package, for `vicinal diagnose` to quote."""
+    """Put what the study has measured into the package, for `vicinal diagnose` to quote: how it ranks, and each set."""
     parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.intrusion", description=main.__doc__)
     parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce intrusion`")
     parser.add_argument("scale", choices=get_args(Scale))
@@ -380,10 +358,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--out {args.root}"
         )
     newest = max(records.values(), key=lambda record: record.created)
-    done = {name: record.results for name, record in records.items()}
-    found = evidence(args.scale, done, newest.created[:10])
-    found |= {"command": newest.command, "versions": {"vicinal": newest.vicinal, **newest.versions}}
-    atomic.write(args.out, json.dumps(found, indent=1) + "\n")
+    sets = summarize({name: record.results for name, record in records.items()})
+    evidence = {
+        "date": newest.created[:10],
+        "scale": args.scale,
+        "seeds": SCALES[args.scale].seeds,
+        "vicinal": vicinal.__version__,
+        "rank": ranks(sets),
+        "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
+        "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
+        "sets": sets,
+        "command": newest.command,
+        "versions": {"vicinal": newest.vicinal, **newest.versions},
+    }
+    atomic.write(args.out, json.dumps(evidence, indent=1) + "\n")
 
 
 if __name__ == "__main__":

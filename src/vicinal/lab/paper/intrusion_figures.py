@@ -45,10 +45,7 @@ def _standalone(image: str) -> str:
 def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
     """Draw one family from harmless to wrong: its tables, the effect of mixup with intervals, and the indicator.
 
-    Args:
-        family: the family.
-        sets: as `intrusion.summarize` returns them, in the order of the family's values.
-
+    `sets` are as `intrusion.summarize` returns them, in the order of the family's values.
     """
     height = 440.0
     wide = WIDTH - _LEFT - 8.0
@@ -70,9 +67,8 @@ def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         lower = drawing.add_axes(figure, height, (_LEFT, 310.0, wide, 66.0))
         lower.axhline(0.0, color=INK, linewidth=0.9)
         lower.plot(places, [one["conflict"] for one in sets], color=INK, linewidth=1.8, marker="o", clip_on=False)
-        thirds = [one["third"] for one in sets]
-        small = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
-        lower.plot(places, thirds, clip_on=False, **small)
+        dashed = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
+        lower.plot(places, [one["third"] for one in sets], clip_on=False, **dashed)
         _panel(lower, len(sets))
         lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
         parameter = drawing.printable(family.parameter, 60)
@@ -102,10 +98,9 @@ def scatter(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
         for one in sets:
             mean, low, high = (100 * value for value in one["effect"])
             toy = one["kind"] == "toy"
+            color, size = (OTHER, 6.5) if toy else (MIX, 11.0)
             marker = _MARKERS[names.index(one["family"]) % len(_MARKERS)] if toy else "*"
-            color = OTHER if toy else MIX
             axes.plot([one["conflict"]] * 2, [low, high], color=color, linewidth=0.8, alpha=0.4)
-            size = 6.5 if toy else 11.0
             axes.plot(one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=size)
         drawing.add_grid(axes, 1.0, 8)
         axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))

@@ -53,17 +53,10 @@ class Curve:
 
 
 def lines(key: str, label: str, curves: Sequence[Curve], x: str, y: str) -> str:
-    """Draw curves over one axis, their names with their strokes above it.
+    """Draw curves over one axis, named x and y, with their own names and strokes above it.
 
-    The first curve is the widest, so that it shows on both sides of one that coincides with it.
-
-    Args:
-        key: of the figure.
-        label: of the figure.
-        curves: what is drawn; names of more than 52 letters are cut.
-        x: what the horizontal axis counts.
-        y: what the vertical axis measures.
-
+    The first curve is the widest, so that it shows on both sides of one that coincides with it. Names of more than 52
+    letters are cut.
     """
     names = [drawing.printable(curve.name, _LONGEST) for curve in curves]
     places = _key_places(names)

@@ -117,17 +117,9 @@ class Section:
 
 
 def write(root: Path, scale: Scale | None, command: str, into: Path | None = None) -> list[Path]:
-    """Write report.html and report.md of what is in the folder, with the figures that the second refers to.
+    """Write report.html and report.md of what is in `root`, the folder of `reproduce`, which keeps the figures.
 
-    Args:
-        root: the folder of `reproduce`, which keeps the figures.
-        scale: of the results shown; None: the small and the paper's.
-        command: that the user typed.
-        into: the folder of the two files; None: `root`.
-
-    Returns:
-        The two files.
-
+    They show the results of one scale; without it, the small and the paper's. They go to `into`, or else to `root`.
     """
     into = into or root
     into.mkdir(parents=True, exist_ok=True)

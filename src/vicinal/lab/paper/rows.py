@@ -25,13 +25,7 @@ def by_method(
     published: Mapping[str, Published] | None = None,
     note: str = "",
 ) -> list[Row]:
-    """Return one row per method, compared with that of ERM; in the name, {} stands for the method.
-
-    Example:
-        >>> [(row.name, row.against) for row in by_method("{}, seen", "error, %", {"ERM": [2.0], "mixup": [1.0]})]
-        [('ERM, seen', None), ('mixup, seen', 'ERM, seen')]
-
-    """
+    """Return one row per method, compared with that of ERM; in the name, {} stands for the method."""
     return [
         Row(
             name.format(method),

@@ -25,7 +25,7 @@ from vicinal.lab.training import stacked_mlp
 
 METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
 SIDE = 61  # points of the grid along each side
-WINDOW = (-1.3, 1.3)
+WINDOW = (-1.3, 1.3, -1.3, 1.3)
 PLACES = {"on the inner ring": synthetic.RATIO, "half-way": (1 + synthetic.RATIO) / 2, "on the outer ring": 1.0}
 _RADII = np.linspace(0.0, 1.2, 61)
 
@@ -102,8 +102,7 @@ class ToyStudy(Study):
         panels = [(method, np.array(found.surface)) for method, found in runs[0].items()]
         path = folder / "figure1b.svg"
         label = "Two rings of points and the probability of the inner class, by ERM with a sharp edge, by mixup fading"
-        svg = plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), (*WINDOW, *WINDOW))
-        atomic.write(path, svg)
+        atomic.write(path, plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), WINDOW))
         return (path,)
 
 
@@ -117,7 +116,7 @@ def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     along = torch.from_numpy((_RADII[:, None, None] * circle).astype(np.float32)).flatten(0, 1)
-    where = torch.cat([grid((*WINDOW, *WINDOW)), along])
+    where = torch.cat([grid(WINDOW), along])
     found = probabilities(points, classes, METHODS, where, epochs=epochs, batch_size=32, seed=seed)
     results = {}
     for method, p in found.items():

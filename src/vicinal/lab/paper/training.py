@@ -22,8 +22,6 @@ from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
 from vicinal.lab.training import distributed, loop, runs
 
-SMOKE = ("Synthetic data, a small model, one epoch: the figures mean nothing.",)
-
 
 @dataclass(frozen=True)
 class FinalErrors:
@@ -66,7 +64,7 @@ class Cell:
     note: str = ""
 
 
-def quick(recipe: Recipe) -> Recipe | None:
+def quick(recipe: Recipe) -> Recipe:
     """Return the recipe of the quick run: few synthetic images, a small model, one epoch."""
     return replace(
         recipe,
@@ -87,10 +85,8 @@ def quick(recipe: Recipe) -> Recipe | None:
 def narrowed(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
     """Return an image recipe for a CPU: an eighth of PreAct ResNet-18's width, bfloat16, its schedule in `epochs`."""
     milestones = tuple(round(epochs * milestone / recipe.epochs) for milestone in recipe.milestones)
-    narrow = replace(
-        recipe, model="preact-resnet-18-narrow", precision="bfloat16", epochs=epochs, milestones=milestones
-    )
-    return replace(narrow, **changes)
+    small = {"model": "preact-resnet-18-narrow", "precision": "bfloat16", "epochs": epochs, "milestones": milestones}
+    return replace(recipe, **small | changes)
 
 
 def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
@@ -119,6 +115,14 @@ class TrainingScale(AtScale):
         recipe = None if cell.recipe is None else self.recipe(cell.recipe)
         note = self.not_run if recipe is None else self.note.format(epochs=recipe.epochs)
         return replace(cell, recipe=recipe, note=_joined(cell.note, note))
+
+
+SMOKE = TrainingScale(
+    "none (synthetic images)",
+    0.1,
+    deviations=("Synthetic data, a small model, one epoch: the figures mean nothing.",),
+    recipe=quick,
+)
 
 
 class TrainingStudy(Study):

@@ -72,13 +72,7 @@ class GanRun:
 
 
 class Gan:
-    """Two models in training.
-
-    Args:
-        settings: of the run.
-        dtype: of the models.
-
-    """
+    """Two models in training."""
 
     def __init__(self, settings: GanSettings, dtype: torch.dtype = torch.float32) -> None:
         self.settings = settings
@@ -137,16 +131,9 @@ class Gan:
 def train(
     settings: GanSettings, folder: Path | None = None, dtype: torch.dtype = torch.float32, every_seconds: float = 60
 ) -> dict[int, Tensor]:
-    """Train a GAN to its end.
+    """Train a GAN to its end; return the points generated at each snapshot, [samples, 2], by their iteration.
 
-    Args:
-        settings: of the run.
-        folder: for checkpoints; if it holds some of this run, training resumes from there. They are removed at the end.
-        dtype: of the models.
-        every_seconds: how often a checkpoint is written.
-
-    Returns:
-        The points generated at each snapshot, [samples, 2], by their iteration.
+    A folder is for checkpoints: if it holds some of this run, training resumes from there. They are removed at the end.
 
     Raises:
         UserError: the folder holds checkpoints of a run with other settings.
