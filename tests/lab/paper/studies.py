@@ -67,7 +67,6 @@ def run(root: Path, study: Study) -> Any:
 
 def quick_recipe(**changes: Any) -> Recipe:
     recipe = training.quick(Recipe(dataset="cifar10", model="small", vicinity="Mixup(alpha=1.0)"))
-    assert recipe is not None
     return replace(recipe, **({"batch_size": 16, "max_train_examples": 32} | changes))
 
 

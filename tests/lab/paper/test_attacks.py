@@ -565,7 +565,8 @@ def invented(seed: int) -> dict[str, object]:
             "mixup": {"mixup": errors(at - 0.3)},
         }
 
-    return {"attacks": {"FGSM": attack(0.9), "I-FGSM": attack(0.8), "PGD": attack(0.95)}}
+    attacks = {"FGSM": attack(0.9), "I-FGSM": attack(0.8), "PGD": attack(0.95)}
+    return {"attacks": attacks, "torch": "2", "device": "cpu"}
 
 
 def test_the_table_is_the_papers():

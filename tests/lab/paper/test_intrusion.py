@@ -197,18 +197,22 @@ def test_what_is_smaller_is_said():
     assert [bool(at.deviations) for at in intrusion.SCALES.values()] == [True, True, False]
 
 
-def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_smoke_run_writes_results_rows_and_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
     study = intrusion.IntrusionStudy()
     folder = JobFolder(tmp_path, study, "smoke")
-    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 2  # nothing is there
+    with pytest.raises(SystemExit):
+        intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")])
+    assert "without data or not run: rings 0.1, rings 1, iris;" in capsys.readouterr().err
     done = dict(reproduce.run(folder, "the command", 1, lambda line: None))
     assert list(done) == ["rings-0.1", "rings-1", "table-iris"]
     kept = done["rings-1"]
     seen = FAMILIES["rings"].table(1.0, intrusion.TOY_ROWS, 2)
     assert kept["indicator"]["1"]["conflict"] == list(diagnose.diagnose(seen, intrusion.ALPHAS).at(1.0).conflict)
-    assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 0
+    intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")])
     told = json.loads((tmp_path / "intrusion.json").read_text())
     assert told["command"] == "the command"
     assert told["sets"] == intrusion.summarize(done)

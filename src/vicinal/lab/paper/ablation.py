@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    SMOKE,
-    Cell,
-    Measure,
-    TrainingScale,
-    TrainingStudy,
-    median_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -26,37 +17,17 @@ NEIGHBORS = 200  # of 50,000
 DECAYS = {1e-4: "1e-4", 5e-4: "5e-4"}
 
 
-@dataclass(frozen=True)
-class AblationRow:
-    """A line of table 5: the test errors, %, with the two weight decays; `confirmed` if from the authors' own code."""
-
-    name: str
-    published: tuple[float, float]
-    vicinity: str
-    mix_at: str = ""
-    knn_scope: Literal["", "all", "class"] = ""
-    confirmed: bool = False
-
-    def recipe(self, weight_decay: float) -> Recipe:
-        """Return the recipe of the paper."""
-        return replace(
-            recipes.cifar10_preact18_erm(),
-            vicinity=self.vicinity,
-            weight_decay=weight_decay,
-            mix_at=self.mix_at,
-            knn=NEIGHBORS if self.knn_scope else 0,
-            knn_scope=self.knn_scope or "all",
-        )
+def _line(vicinity: str, **changes: Any) -> Recipe:
+    return replace(recipes.cifar10_preact18_erm(), vicinity=vicinity, **changes)
 
 
 def small(recipe: Recipe) -> Recipe | None:
     """Return the recipe of the small scale: a twentieth of the training images, and of the neighbors."""
-    smaller = narrowed(recipe, 20, max_train_examples=2500, max_test_examples=2500)
-    return replace(smaller, knn=min(10, recipe.knn))
+    return narrowed(recipe, 20, max_train_examples=2500, max_test_examples=2500, knn=min(10, recipe.knn))
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
-    "smoke": TrainingScale("none (synthetic images)", 0.1, deviations=SMOKE, recipe=quick),
+    "smoke": SMOKE,
     "small": TrainingScale(
         data="CIFAR-10",
         minutes=45,
@@ -73,30 +44,32 @@ SCALES: Mapping[Scale, TrainingScale] = {
 _MIXUP = "Mixup(alpha=1.0)"
 _INPUTS = "InputMixup(alpha=1.0)"
 
-TABLE = (
-    AblationRow("ERM", (5.53, 5.18), "ERM()", confirmed=True),
-    AblationRow("mixup (AC + RP)", (4.24, 4.68), _MIXUP, confirmed=True),
-    AblationRow("mixup, AC + KNN", (4.98, 5.26), _MIXUP, knn_scope="all"),
-    AblationRow("mix labels and latent, layer 1", (4.44, 4.51), _MIXUP, mix_at="layer1"),
-    AblationRow("mix labels and latent, layer 2", (4.56, 4.61), _MIXUP, mix_at="layer2"),
-    AblationRow("mix labels and latent, layer 3", (5.39, 5.55), _MIXUP, mix_at="layer3"),
-    AblationRow("mix labels and latent, layer 4", (5.95, 5.43), _MIXUP, mix_at="layer4"),
-    AblationRow("mix labels and latent, layer 5", (5.39, 5.15), _MIXUP, mix_at="linear"),
-    AblationRow("mix inputs only, SC + KNN (SMOTE)", (5.45, 5.52), _INPUTS, knn_scope="class"),
-    AblationRow("mix inputs only, AC + KNN", (5.43, 5.48), _INPUTS, knn_scope="all"),
-    AblationRow("mix inputs only, SC + RP", (5.23, 5.55), "InputMixup(alpha=1.0, pairing=SameClass())"),
-    AblationRow("mix inputs only, AC + RP", (5.17, 5.72), _INPUTS),
-    AblationRow("label smoothing 0.05", (5.25, 5.02), "LabelSmoothing(eps=0.05)"),
-    AblationRow("label smoothing 0.1", (5.33, 5.17), "LabelSmoothing(eps=0.1)"),
-    AblationRow("label smoothing 0.2", (5.34, 5.06), "LabelSmoothing(eps=0.2)"),
-    AblationRow("mix inputs + label smoothing 0.05", (5.02, 5.40), f"Chain([{_INPUTS}, LabelSmoothing(eps=0.05)])"),
-    AblationRow("mix inputs + label smoothing 0.1", (5.08, 5.09), f"Chain([{_INPUTS}, LabelSmoothing(eps=0.1)])"),
-    AblationRow("mix inputs + label smoothing 0.2", (4.98, 5.06), f"Chain([{_INPUTS}, LabelSmoothing(eps=0.2)])"),
-    AblationRow("mix inputs + label smoothing 0.4", (5.25, 5.39), f"Chain([{_INPUTS}, LabelSmoothing(eps=0.4)])"),
-    AblationRow("Gaussian noise 0.05", (5.53, 5.04), "GaussianNoise(sigma=0.05)"),
-    AblationRow("Gaussian noise 0.1", (6.41, 5.86), "GaussianNoise(sigma=0.1)"),
-    AblationRow("Gaussian noise 0.2", (7.16, 7.24), "GaussianNoise(sigma=0.2)"),
-)
+# test errors, %, with the two weight decays, and the recipe but for these
+TABLE: dict[str, tuple[float, float, Recipe]] = {
+    "ERM": (5.53, 5.18, _line("ERM()")),
+    "mixup (AC + RP)": (4.24, 4.68, _line(_MIXUP)),
+    "mixup, AC + KNN": (4.98, 5.26, _line(_MIXUP, knn=NEIGHBORS)),
+    "mix labels and latent, layer 1": (4.44, 4.51, _line(_MIXUP, mix_at="layer1")),
+    "mix labels and latent, layer 2": (4.56, 4.61, _line(_MIXUP, mix_at="layer2")),
+    "mix labels and latent, layer 3": (5.39, 5.55, _line(_MIXUP, mix_at="layer3")),
+    "mix labels and latent, layer 4": (5.95, 5.43, _line(_MIXUP, mix_at="layer4")),
+    "mix labels and latent, layer 5": (5.39, 5.15, _line(_MIXUP, mix_at="linear")),
+    "mix inputs only, SC + KNN (SMOTE)": (5.45, 5.52, _line(_INPUTS, knn=NEIGHBORS, knn_scope="class")),
+    "mix inputs only, AC + KNN": (5.43, 5.48, _line(_INPUTS, knn=NEIGHBORS)),
+    "mix inputs only, SC + RP": (5.23, 5.55, _line("InputMixup(alpha=1.0, pairing=SameClass())")),
+    "mix inputs only, AC + RP": (5.17, 5.72, _line(_INPUTS)),
+    "label smoothing 0.05": (5.25, 5.02, _line("LabelSmoothing(eps=0.05)")),
+    "label smoothing 0.1": (5.33, 5.17, _line("LabelSmoothing(eps=0.1)")),
+    "label smoothing 0.2": (5.34, 5.06, _line("LabelSmoothing(eps=0.2)")),
+    "mix inputs + label smoothing 0.05": (5.02, 5.40, _line(f"Chain([{_INPUTS}, LabelSmoothing(eps=0.05)])")),
+    "mix inputs + label smoothing 0.1": (5.08, 5.09, _line(f"Chain([{_INPUTS}, LabelSmoothing(eps=0.1)])")),
+    "mix inputs + label smoothing 0.2": (4.98, 5.06, _line(f"Chain([{_INPUTS}, LabelSmoothing(eps=0.2)])")),
+    "mix inputs + label smoothing 0.4": (5.25, 5.39, _line(f"Chain([{_INPUTS}, LabelSmoothing(eps=0.4)])")),
+    "Gaussian noise 0.05": (5.53, 5.04, _line("GaussianNoise(sigma=0.05)")),
+    "Gaussian noise 0.1": (6.41, 5.86, _line("GaussianNoise(sigma=0.1)")),
+    "Gaussian noise 0.2": (7.16, 7.24, _line("GaussianNoise(sigma=0.2)")),
+}
+CONFIRMED = ("ERM", "mixup (AC + RP)")  # by the authors' own code
 
 
 class AblationStudy(TrainingStudy):
@@ -116,21 +89,22 @@ class AblationStudy(TrainingStudy):
     section = "3.8, table 5"
     title = "Ablation"
     scales = SCALES
+    measures = (("median test error, %", lambda run: run.test_error.median_of_last_10),)
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 5: both weight decays of each line."""
         return [
-            self._cell(f"{i:02d}", row, decay, published)
-            for i, row in enumerate(TABLE)
-            for decay, published in zip(DECAYS, row.published, strict=True)
+            self._cell(i, name, decay, published)
+            for i, (name, line) in enumerate(TABLE.items())
+            for decay, published in zip(DECAYS, line[:2], strict=True)
         ]
 
-    def _cell(self, number: str, row: AblationRow, decay: float, published: float) -> Cell:
-        measure = Measure("median test error, %", median_error, Published(published, row.confirmed))
+    def _cell(self, i: int, name: str, decay: float, published: float) -> Cell:
         decayed = f"weight decay {DECAYS[decay]}"
-        against = None if row.name == "ERM" else f"ERM, {decayed}"
-        job = f"{number}-decay{DECAYS[decay]}"
-        return Cell(f"{row.name}, {decayed}", job, row.recipe(decay), (measure,), against)
+        against = None if name == "ERM" else f"ERM, {decayed}"
+        number = Published(published, name in CONFIRMED)
+        recipe = replace(TABLE[name][2], weight_decay=decay)
+        return Cell(f"{name}, {decayed}", f"{i:02d}-decay{DECAYS[decay]}", recipe, [number], against)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 5, one figure per weight decay."""
@@ -138,7 +112,7 @@ class AblationStudy(TrainingStudy):
 
     def _draw(self, scale: Scale, done: Results, folder: Path, decay: float) -> Sequence[Path]:
         ending = f", weight decay {DECAYS[decay]}, median test error"
-        rows = [row for row in self.rows(scale, done) if row.name.endswith(ending)]
+        rows = self.rows(scale, done)
         path = folder / f"table5-decay{DECAYS[decay]}.svg"
         label = f"Median test error of each line of table 5 with weight decay {decay}, next to the published numbers"
         title = f"test error, %, weight decay {DECAYS[decay]}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab import atomic
@@ -23,30 +21,26 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
-from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
+from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, Errors, IteratedFGSM, NormalizedModel, evaluate
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.records import from_json, to_json
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed, loop, recipes, runs
 
-# error in % of ImageNet's validation images, ResNet-101: (setting, answers, attack, method)
+METHODS = ("ERM", "mixup")
+
+# error in % of ImageNet's validation images, ResNet-101: (setting, answers, attack) -> ERM, mixup
 PUBLISHED = {
-    ("white box", "top-1", "FGSM", "ERM"): 90.7,
-    ("white box", "top-1", "FGSM", "mixup"): 75.2,
-    ("white box", "top-1", "I-FGSM", "ERM"): 99.9,
-    ("white box", "top-1", "I-FGSM", "mixup"): 99.6,
-    ("white box", "top-5", "FGSM", "ERM"): 63.1,
-    ("white box", "top-5", "FGSM", "mixup"): 49.1,
-    ("white box", "top-5", "I-FGSM", "ERM"): 93.4,
-    ("white box", "top-5", "I-FGSM", "mixup"): 95.8,
-    ("black box", "top-1", "FGSM", "ERM"): 57.0,
-    ("black box", "top-1", "FGSM", "mixup"): 46.0,
-    ("black box", "top-1", "I-FGSM", "ERM"): 57.3,
-    ("black box", "top-1", "I-FGSM", "mixup"): 40.9,
-    ("black box", "top-5", "FGSM", "ERM"): 24.8,
-    ("black box", "top-5", "FGSM", "mixup"): 17.4,
-    ("black box", "top-5", "I-FGSM", "ERM"): 18.1,
-    ("black box", "top-5", "I-FGSM", "mixup"): 11.8,
+    ("white box", "top-1", "FGSM"): (90.7, 75.2),
+    ("white box", "top-1", "I-FGSM"): (99.9, 99.6),
+    ("white box", "top-5", "FGSM"): (63.1, 49.1),
+    ("white box", "top-5", "I-FGSM"): (93.4, 95.8),
+    ("black box", "top-1", "FGSM"): (57.0, 46.0),
+    ("black box", "top-1", "I-FGSM"): (57.3, 40.9),
+    ("black box", "top-5", "FGSM"): (24.8, 17.4),
+    ("black box", "top-5", "I-FGSM"): (18.1, 11.8),
 }
 
 # (setting, method) -> the model that crafts, and the one that is measured
@@ -59,8 +53,7 @@ _PAIRS = {
 _MODELS = ("erm-1", "erm-2", "mixup")
 _CLEAN = {"erm-1": "ERM, the first", "erm-2": "ERM, the second", "mixup": "mixup"}
 
-_SYNTHETIC_CLASSES, _SYNTHETIC_TRAIN, _SYNTHETIC_VAL, _SYNTHETIC_SIDE = 10, 8, 4, 24
-
+_SYNTHETIC = [("train", i) for i in range(8)] + [("val", i) for i in range(4)]  # images of a class
 
 _CHOSEN = (
     "Not stated in the paper and chosen here: the label of the loss is the true one, pixels are clipped to [0, 255], and "
@@ -78,7 +71,6 @@ class AdversarialScale(AtScale):
         batch_size: images attacked at once.
         pgd: the PGD of this scale.
         autoattack: run AutoAttack; on images that withstand it, it takes minutes each.
-        top5_note: on top-5 rows.
 
     """
 
@@ -87,7 +79,6 @@ class AdversarialScale(AtScale):
     batch_size: int = 100
     pgd: PGD = field(default_factory=PGD)
     autoattack: bool = True
-    top5_note: str = "of 10 classes, five of which count as right: it says little"
 
 
 SCALES: Mapping[Scale, AdversarialScale] = {
@@ -131,9 +122,17 @@ SCALES: Mapping[Scale, AdversarialScale] = {
         device="1 H100 GPU, by arithmetic: never run",
         full=True,
         strong=5000,
-        top5_note="",
     ),
 }
+
+
+@dataclass(frozen=True)
+class AttackedRun:
+    """What a job returned: the errors by attack, model that crafts, and model that is measured."""
+
+    attacks: dict[str, dict[str, dict[str, Errors]]]
+    torch: str
+    device: str
 
 
 class AdversarialStudy(Study):
@@ -159,64 +158,53 @@ class AdversarialStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return table 3 in the paper's order, then what is not in the paper."""
-        attacks = [done[job.name]["attacks"] for job in self.jobs(scale) if job.name in done]
-        top5 = SCALES[scale].top5_note
-        table = [
-            _row(attacks, setting, answers, attack, method, top5 if answers == "top-5" else "")
-            for setting, answers, attack, method in PUBLISHED
-        ]
-        table += [_clean_row(attacks, answers, model) for answers in ("top-1", "top-5") for model in _MODELS]
+        runs = first_done(AttackedRun, done, [job.name for job in self.jobs(scale)])
+        top5 = "" if SCALES[scale].full else "of 10 classes, five of which count as right: it says little"
+        table = []
+        for setting, answers, attack in PUBLISHED:
+            table += _rows(runs, setting, answers, attack, top5 if answers == "top-5" else "")
+        table += [_clean_row(runs, answers, model) for answers in ("top-1", "top-5") for model in _MODELS]
         for attack in ("PGD", "AutoAttack"):
-            note = "; ".join(filter(None, ("not in the paper", _why_missing(scale, attacks, attack))))
-            table += [_row(attacks, "white box", "top-1", attack, method, note) for method in ("ERM", "mixup")]
+            missing = _why_missing(scale, runs, attack)
+            table += _rows(runs, "white box", "top-1", attack, "; ".join(filter(None, ("not in the paper", missing))))
         return table
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 3, and those of the attacks that are not in the paper."""
-        rows = [
-            replace(row, name=row.name.replace(", top-1, ", ", "))
-            for row in self.rows(scale, done)
-            if ", top-1, " in row.name
-        ]
+        rows = [row for row in self.rows(scale, done) if ", top-1, " in row.name]
+        rows = [replace(row, name=row.name.replace(", top-1, ", ", ")) for row in rows]
         label = "Top-1 error under attack of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "table3.svg", label, rows, "top-1 error, %")
 
 
-Measured = Sequence[Mapping[str, Any]]  # of each seed: errors by attack, model that crafts, model measured, and measure
-
-
-def _values(attacks: Measured, attack: str, pair: tuple[str, str], measure: str) -> tuple[float, ...]:
+def _values(runs: Sequence[AttackedRun], attack: str, pair: tuple[str, str], measure: str) -> tuple[float, ...]:
     source, target = pair
-    return tuple(100 * each[attack][source][target][measure] for each in attacks if attack in each)
+    return tuple(100 * getattr(run.attacks[attack][source][target], measure) for run in runs if attack in run.attacks)
 
 
-def _row(attacks: Measured, setting: str, answers: str, attack: str, method: str, note: str) -> Row:
-    published = PUBLISHED.get((setting, answers, attack, method))
-    return Row(
-        name=f"{setting}, {answers}, {method}, {attack}",
-        measure=f"{answers} error, %",
-        published=None if published is None else Published(published),
-        values=_values(attacks, attack, _PAIRS[setting, method], answers.replace("-", "")),
-        against=None if method == "ERM" else f"{setting}, {answers}, ERM, {attack}",
-        note=note,
-    )
+def _rows(runs: Sequence[AttackedRun], setting: str, answers: str, attack: str, note: str) -> list[Row]:
+    printed = map(Published, PUBLISHED.get((setting, answers, attack), ()))
+    measure = answers.replace("-", "")
+    values = {method: _values(runs, attack, _PAIRS[setting, method], measure) for method in METHODS}
+    name = f"{setting}, {answers}, {{}}, {attack}"
+    return by_method(name, f"{answers} error, %", values, dict(zip(METHODS, printed, strict=False)), note)
 
 
-def _clean_row(attacks: Measured, answers: str, model: str) -> Row:
+def _clean_row(runs: Sequence[AttackedRun], answers: str, model: str) -> Row:
     pair = ("mixup" if model == "mixup" else "erm-1", model)
     return Row(
         name=f"not attacked, {answers}, {_CLEAN[model]}",
         measure=f"{answers} error, %",
-        values=_values(attacks, "FGSM", pair, f"clean_{answers.replace('-', '')}"),
+        values=_values(runs, "FGSM", pair, f"clean_{answers.replace('-', '')}"),
         against=f"not attacked, {answers}, {_CLEAN['erm-1']}" if model == "mixup" else None,
         note="not in table 3",
     )
 
 
-def _why_missing(scale: Scale, attacks: Measured, attack: str) -> str:
+def _why_missing(scale: Scale, runs: Sequence[AttackedRun], attack: str) -> str:
     if attack == "AutoAttack" and not SCALES[scale].autoattack:
         return "not run at this scale"
-    if any(attack not in each for each in attacks):
+    if any(attack not in run.attacks for run in runs):
         return "not run for every seed: pip install pyautoattack, then run those again"
     return ""
 
@@ -246,52 +234,43 @@ def _run(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
             loop.train(recipe, folder / name, processes)
         images = loading.load(recipes["mixup"])[1].to(processes.device)  # the test images are the same for all
         models = {name: load(recipe, folder / name, images) for name, recipe in recipes.items()}
-        measured: dict[str, dict[str, Any]] = {}
+        measured: dict[str, dict[str, dict[str, Errors]]] = {}
         for title, (attack, count, black) in _attacks(SCALES[scale]).items():
-            attacked = AttackedImages(images, count, SCALES[scale].batch_size)
+            attacked = images if count is None else images.take(torch.arange(min(count, len(images))))
             targets = {"erm-1": _MODELS if black else ("erm-1",), "mixup": ("mixup",)}
             measured[title] = {
-                source: _measured(folder / f"{title}-{source}.json", attack, models, source, names, attacked)
+                source: _measured(
+                    folder / f"{title}-{source}.json",
+                    attack,
+                    models[source],
+                    {name: models[name] for name in names},
+                    attacked,
+                    SCALES[scale].batch_size,
+                )
                 for source, names in targets.items()
             }
-    return {"attacks": measured, "torch": torch.__version__, "device": str(processes.device)}
-
-
-@dataclass(frozen=True)
-class AttackedImages:
-    """The test images that are attacked, in batches of pixels and labels."""
-
-    examples: Data
-    count: int | None  # this number from the first on; None: all
-    batch_size: int
-
-    def __len__(self) -> int:
-        return len(self.examples) if self.count is None else min(self.count, len(self.examples))
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.arange(len(self)).split(self.batch_size):
-            yield self.examples.pixels(rows)
+    return to_json(AttackedRun(measured, torch.__version__, str(processes.device)))
 
 
 def _measured(
     path: Path,
     attack: Attack,
-    models: dict[str, NormalizedModel],
-    source: str,
-    targets: Sequence[str],
-    images: AttackedImages,
-) -> dict[str, Any]:
+    source: NormalizedModel,
+    targets: Mapping[str, NormalizedModel],
+    images: loading.Data,
+    batch_size: int,
+) -> dict[str, Errors]:
     """Attack and measure, or return what was measured before by the same attack on as many images."""
-    what = {"attack": repr(attack), "images": len(images), "batch": images.batch_size}
+    what = {"attack": repr(attack), "images": len(images), "batch": batch_size}
     if path.exists():
         record = json.loads(path.read_text())
         if record["what"] == what:
-            return record["errors"]
-    found = evaluate(attack, models[source], {name: models[name] for name in targets}, images)
-    errors = {name: asdict(each) for name, each in found.items()}
-    atomic.write(path, json.dumps({"what": what, "errors": errors}, indent=1))
-    shown = ", ".join(f"{name} {100 * each.top1:.2f} % ({100 * each.clean_top1:.2f} %)" for name, each in found.items())
-    print(f"{path.stem}: top-1 error attacked (not attacked): {shown}", file=sys.stderr, flush=True)
+            return from_json(dict[str, Errors], record["errors"])
+    batches = map(images.pixels, torch.arange(len(images)).split(batch_size))
+    errors = evaluate(attack, source, targets, batches)
+    atomic.write(path, json.dumps({"what": what, "errors": to_json(errors)}, indent=1))
+    shown = (f"{name} {100 * each.top1:.2f} % ({100 * each.clean_top1:.2f} %)" for name, each in errors.items())
+    print(f"{path.stem}: top-1 error attacked (not attacked): {', '.join(shown)}", file=sys.stderr, flush=True)
     return errors
 
 
@@ -319,19 +298,12 @@ def _recipe(scale: Scale, model: str, seed: int, folder: Path) -> Recipe:
     own = len(_MODELS) * seed + _MODELS.index(model)
     if scale == "paper":
         return replace(recipes.find(f"imagenet-resnet101-{method}"), seed=own)
-    small = replace(recipes.find(f"cifar10-small-{method}"), epochs=8, milestones=(5, 7), seed=own)
-    if scale == "small":
-        return small
-    return replace(
-        small,
-        dataset=str(_synthetic(folder / "toy")),
-        epochs=2,
-        batch_size=8,
-        learning_rate=0.05,
-        weight_decay=1e-4,
-        milestones=(),
-        precision="float32",
-    )
+    recipe = replace(recipes.find(f"cifar10-small-{method}"), epochs=8, milestones=(5, 7), seed=own)
+    if scale == "smoke":
+        small: dict[str, Any] = {"epochs": 2, "milestones": (), "batch_size": 8, "precision": "float32"}
+        small |= {"learning_rate": 0.05, "weight_decay": 1e-4, "dataset": str(_synthetic(folder / "toy"))}
+        recipe = replace(recipe, **small)
+    return recipe
 
 
 def _synthetic(folder: Path) -> Path:
@@ -341,16 +313,12 @@ def _synthetic(folder: Path) -> Path:
     generator = Key(0, 0, 0, 0, Stream.SYNTHETIC_ATTACKED).generator()
     unfinished = folder.with_name(folder.name + ".partial")
     shutil.rmtree(unfinished, ignore_errors=True)
-    for label in range(_SYNTHETIC_CLASSES):
-        pattern = generator.integers(64, 192, (4, 4, 3))
-        pattern = pattern.repeat(_SYNTHETIC_SIDE // 4, 0).repeat(_SYNTHETIC_SIDE // 4, 1)
-        for part, count in (("train", _SYNTHETIC_TRAIN), ("val", _SYNTHETIC_VAL)):
-            place = unfinished / part / f"class-{label}"
-            place.mkdir(parents=True)
-            for i in range(count):
-                noise = generator.integers(-24, 25, pattern.shape)
-                image = io.BytesIO()
-                Image.fromarray((pattern + noise).astype(np.uint8)).save(image, "png")
-                (place / f"{i}.png").write_bytes(image.getvalue())
+    for label in range(10):
+        pattern = generator.integers(64, 192, (4, 4, 3)).repeat(6, 0).repeat(6, 1)
+        for part, i in _SYNTHETIC:
+            path = unfinished / part / f"class-{label}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = generator.integers(-24, 25, pattern.shape)
+            Image.fromarray((pattern + noise).astype(np.uint8)).save(path)
     unfinished.rename(folder)
     return folder

@@ -10,23 +10,15 @@ from pathlib import Path
 from vicinal.lab import atomic
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    SMOKE,
-    Cell,
-    Measure,
-    TrainingScale,
-    TrainingStudy,
-    median_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
+# model -> its title, and the beginning of its recipes' names
 MODELS = {
-    "preact-resnet-18": "PreAct ResNet-18",
-    "wrn-28-10": "WideResNet-28-10",
-    "densenet-bc-190-40": "DenseNet-BC-190",
+    "preact-resnet-18": ("PreAct ResNet-18", "cifar10-preact18"),
+    "wrn-28-10": ("WideResNet-28-10", "cifar10-wrn-28-10"),
+    "densenet-bc-190-40": ("DenseNet-BC-190", "cifar10-densenet-190"),
 }
 DATASETS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 
@@ -46,11 +38,6 @@ CURVES = {
     "ERM": (10.9, 10.6, 9.2, 8.9, 8.7, 8.3, 8.6, 7.5, 7.4, 4.4, 4.0, 3.9, 3.8, 3.8, 3.8, 3.8, 3.80),
     "mixup": (13.3, 9.3, 8.5, 7.9, 7.4, 6.7, 6.5, 6.8, 6.7, 3.8, 3.4, 3.4, 3.4, 3.0, 2.9, 2.9, 2.72),
 }
-RECIPES = {
-    "preact-resnet-18": (recipes.cifar10_preact18_erm, recipes.cifar10_preact18_mixup),
-    "wrn-28-10": (recipes.cifar10_wrn_28_10_erm, recipes.cifar10_wrn_28_10_mixup),
-    "densenet-bc-190-40": (recipes.cifar10_densenet_190_erm, recipes.cifar10_densenet_190_mixup),
-}
 DRAWN: dict[Scale, tuple[str, str]] = {
     "smoke": ("cifar10", "preact-resnet-18"),
     "small": ("cifar10", "preact-resnet-18"),
@@ -64,7 +51,7 @@ def small(recipe: Recipe) -> Recipe | None:
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
-    "smoke": TrainingScale("none (synthetic images)", 0.1, deviations=SMOKE, recipe=quick),
+    "smoke": SMOKE,
     "small": TrainingScale(
         data="CIFAR-10",
         minutes=30,
@@ -95,21 +82,22 @@ class CifarStudy(TrainingStudy):
     section = "3.2, figure 3"
     title = "CIFAR-10 and CIFAR-100"
     scales = SCALES
+    measures = (("test error, %", lambda run: run.test_error.median_of_last_10),)
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of figure 3a."""
         return [
-            cell for (dataset, model), numbers in PUBLISHED.items() for cell in self._cells(dataset, model, numbers)
+            self._cell(dataset, model, method, number)
+            for (dataset, model), numbers in PUBLISHED.items()
+            for method, number in zip(("ERM", "mixup"), numbers, strict=True)
         ]
 
-    def _cells(self, dataset: str, model: str, numbers: tuple[float, float]) -> Iterator[Cell]:
-        base = f"{DATASETS[dataset]}, {MODELS[model]}"
-        for method, against, recipe, number in zip(
-            ("ERM", "mixup"), (None, f"{base}, ERM"), RECIPES[model], numbers, strict=True
-        ):
-            measure = Measure("test error, %", median_error, Published(number))
-            job = f"{dataset}-{model}-{method.lower()}"
-            yield Cell(f"{base}, {method}", job, replace(recipe(), dataset=dataset), (measure,), against)
+    def _cell(self, dataset: str, model: str, method: str, number: float) -> Cell:
+        title, name = MODELS[model]
+        base, kind = f"{DATASETS[dataset]}, {title}", method.lower()
+        recipe = replace(recipes.find(f"{name}-{kind}"), dataset=dataset)
+        against = None if method == "ERM" else f"{base}, ERM"
+        return Cell(f"{base}, {method}", f"{dataset}-{model}-{kind}", recipe, [Published(number)], against)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 3b: test error by epoch; the paper's curves next to ours at its own scale."""
@@ -126,10 +114,8 @@ class CifarStudy(TrainingStudy):
         if not runs or not cell.job.startswith("-".join(DRAWN[scale])):
             return
         method, kind = ("ERM", "erm") if cell.against is None else ("mixup", "mix")
-        errors = [
-            100 * statistics.fmean(values)
-            for values in zip(*(run["course"]["test_error"] for run in runs), strict=True)
-        ]
+        curves = zip(*(run.course["test_error"] for run in runs), strict=True)
+        errors = [100 * statistics.fmean(values) for values in curves]
         yield plots.Curve(method, kind, range(1, len(errors) + 1), errors)
         if scale == "paper":
             yield plots.Curve(f"{method}, paper", kind, EPOCHS, CURVES[method], dashed=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,34 @@ def print_requirements(studies: Sequence[Study]) -> None:
     stdout().print(table)
 
 
+class FormattedRow(NamedTuple):
+    """A row of a table, as it is written."""
+
+    name: str
+    measure: str
+    published: str
+    ours: str
+    n: str
+    agreement: str
+    note: str
+
+
+def format_rows(study: Study, scale: Scale, rows: Sequence[Row]) -> list[FormattedRow]:
+    """Write a study's table."""
+    return [
+        FormattedRow(
+            row.name,
+            row.measure,
+            format_published(row),
+            format_ours(row),
+            str(len(row.values) or ""),
+            format_agreement(study, scale, row, rows),
+            row.note,
+        )
+        for row in rows
+    ]
+
+
 def print_table(study: Study, scale: Scale, rows: Sequence[Row]) -> None:
     """Print a study's protocol in short, its table, and how it deviates from the paper."""
     console = stdout()
@@ -34,16 +63,8 @@ def print_table(study: Study, scale: Scale, rows: Sequence[Row]) -> None:
     for title in ("", "measure", "published", "ours", "n", "agreement", "note"):
         justify = "right" if title in ("published", "ours", "n") else "left"
         table.add_column(title, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.measure,
-            format_published(row),
-            format_ours(row),
-            str(len(row.values)) if row.values else "",
-            format_agreement(study, scale, row, rows),
-            row.note,
-        )
+    for row in format_rows(study, scale, rows):
+        table.add_row(*row)
     console.print(table)
     console.print(
         "\nn is the number of seeds; [...] are 95 % intervals over them. (recalled): from memory, unconfirmed."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,9 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.label_noise import chosen_rows
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    Cell,
-    Measure,
-    TrainedRun,
-    TrainingScale,
-    TrainingStudy,
-    best_error,
-    last_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, narrowed, quick
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import distributed, recipes, runs
+from vicinal.lab.training import recipes, runs
 
 # label noise, method, alpha, dropout: test error best and last, training error on the true and on the replaced labels, %
 PUBLISHED = {
@@ -45,23 +35,12 @@ PUBLISHED = {
 RECALLED = "mixup + dropout"  # its settings and training errors were not read in the paper
 
 
-def smoke(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the quick run, of one model with and without dropout."""
-    smaller = quick(recipe)
-    return None if smaller is None else replace(smaller, model="preact-resnet-18-narrow")
-
-
-def small(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the small scale: a tenth of the training images, as they are."""
-    return narrowed(recipe, 40, max_train_examples=5000, max_test_examples=5000, augment=False)
-
-
 SCALES: Mapping[Scale, TrainingScale] = {
     "smoke": TrainingScale(
         "none (synthetic images)",
         0.1,
         deviations=("Synthetic images, one epoch: the figures mean nothing.",),
-        recipe=smoke,
+        recipe=lambda recipe: replace(quick(recipe), model="preact-resnet-18-narrow"),  # with and without dropout
     ),
     "small": TrainingScale(
         data="CIFAR-10",
@@ -72,10 +51,19 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "test images; PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, bfloat16. The alphas and "
             "dropouts are the paper's, which chose them for its own model.",
         ),
-        recipe=small,
+        recipe=lambda recipe: narrowed(recipe, 40, max_train_examples=5000, max_test_examples=5000, augment=False),
     ),
     "paper": TrainingScale("CIFAR-10", 60 * 24 * 3, seeds=3, device="1 GPU", full=True),
 }
+
+
+@dataclass(frozen=True)
+class NoisyRun(TrainedRun):
+    """A run on labels of which some are replaced, with the shares of both kinds that are missed in training."""
+
+    replaced: int
+    train_error_true: float
+    train_error_replaced: float
 
 
 class CorruptedLabelsStudy(TrainingStudy):
@@ -92,7 +80,14 @@ class CorruptedLabelsStudy(TrainingStudy):
     name = "corrupted-labels"
     section = "3.4, table 2"
     title = "Random training labels"
+    record = NoisyRun
     scales = SCALES
+    measures = (
+        ("best test error, %", lambda run: run.test_error.best),
+        ("last test error, %", lambda run: run.test_error.last),
+        ("training error on true labels, %", lambda run: run.train_error_true),
+        ("on replaced labels, %", lambda run: run.train_error_replaced),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 2."""
@@ -103,23 +98,17 @@ class CorruptedLabelsStudy(TrainingStudy):
         recipe = replace(recipes.cifar10_preact18_erm(), vicinity=vicinity, label_noise=label_noise, dropout=dropout)
         best, last, true, replaced = PUBLISHED[label_noise, method, alpha, dropout]
         read = method != RECALLED
-        measures = (
-            Measure("best test error, %", best_error, Published(best)),
-            Measure("last test error, %", last_error, Published(last)),
-            Measure("training error on true labels, %", _on_true, Published(true, read)),
-            Measure("on replaced labels, %", _on_replaced, Published(replaced, read)),
-        )
+        published = [Published(best), Published(last), Published(true, read), Published(replaced, read)]
         against = None if method == "ERM" else f"{label_noise:.0%} random, ERM"
         job = f"{label_noise}-{method.lower().replace(' + ', '-')}"
         return Cell(
-            f"{label_noise:.0%} random, {method}", job, recipe, measures, against, _note(method, alpha, dropout)
+            f"{label_noise:.0%} random, {method}", job, recipe, published, against, _note(method, alpha, dropout)
         )
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the training error on the labels left alone and on those replaced."""
-        device = distributed.device()
-        data, _ = loading.load(recipe)
-        wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data.to(device)).double()
+        model, data = load_trained(folder, loading.load(recipe)[0])
+        wrong = runs.misclassified(model, data).double()
         replaced = torch.from_numpy(chosen_rows(len(data), recipe.label_noise, recipe.seed))
         return {
             "replaced": int(replaced.sum()),
@@ -129,7 +118,7 @@ class CorruptedLabelsStudy(TrainingStudy):
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors after the last epoch."""
-        rows = [row for row in self.rows(scale, done) if row.name.endswith("last test error")]
+        rows = self.rows(scale, done)
         label = "Test error after the last epoch with random training labels, next to the published numbers"
         title = "test error of the last epoch, %"
         return plots.write_dot_plot(folder / "table2.svg", label, rows, title, ", last test error")
@@ -139,11 +128,3 @@ def _note(method: str, alpha: float | None, dropout: float) -> str:
     settings = [f"alpha = {alpha:g}"] if alpha is not None else []
     settings += [f"dropout {dropout:g}"] if dropout else []
     return ", ".join(settings) + (" (settings recalled)" if method == RECALLED else "")
-
-
-def _on_true(run: TrainedRun) -> float:
-    return 100 * run["train_error_true"]
-
-
-def _on_replaced(run: TrainedRun) -> float:
-    return 100 * run["train_error_replaced"]

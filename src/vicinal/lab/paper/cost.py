@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import vicinal
 from vicinal.keyed import Key
 from vicinal.lab import models
+from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
+from vicinal.lab.records import to_json
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import distributed
 
@@ -82,7 +84,17 @@ SCALES: Mapping[Scale, CostScale] = {
         ),
     ),
 }
-METHODS = ("ERM", "mixup")
+METHODS: tuple[str, ...] = ("ERM", "mixup")
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What a job returned, by method: the seconds of a step, one value per round, and its bytes; the batch."""
+
+    seconds: dict[str, list[float]]
+    bytes: dict[str, int]
+    batch: list[int]
+    device: str
 
 
 class CostStudy(Study):
@@ -106,29 +118,26 @@ class CostStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the time and the memory of a step, for each model."""
-        return [row for case in SCALES[scale].cases for row in _rows(case, done.get(case.model))]
+        cases = SCALES[scale].cases
+        return [row for case in cases for row in _rows(case, first_done(StepCost, done, [case.model]))]
 
 
-def _rows(case: Case, found: dict[str, Any] | None) -> Iterator[Row]:
+def _rows(case: Case, found: Sequence[StepCost]) -> Iterator[Row]:
+    """Yield the rows of a case; `found` is empty if it was not run."""
     title = f"{case.model}, batch of {case.shape[0]}"
-    seconds = {method: tuple(found["seconds"][method]) if found else () for method in METHODS}
+    seconds = {method: [value for cost in found for value in cost.seconds[method]] for method in METHODS}
     for method in METHODS:
         milliseconds = tuple(1e3 * value for value in seconds[method])
         yield Row(f"{title}, {method}, time", "of a step, ms", values=milliseconds)
     more = tuple(100 * (mixup / erm - 1) for erm, mixup in zip(seconds["ERM"], seconds["mixup"], strict=True))
     yield Row(f"{title}, more time", "mixup over ERM, %", values=more)
     for method in METHODS:
-        values = (found["bytes"][method] / 2**20,) if found else ()
-        yield Row(f"{title}, {method}, memory", "of a step, MiB", values=values)
+        memory = tuple(cost.bytes[method] / 2**20 for cost in found)
+        yield Row(f"{title}, {method}, memory", "of a step, MiB", values=memory)
 
 
 def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]:
-    """Time rounds of steps, ERM's and mixup's in turn; then the memory of one step of each.
-
-    Returns:
-        Seconds, one value per round, and bytes, for each method; the batch.
-
-    """
+    """Time rounds of steps, ERM's and mixup's in turn; then the memory of one step of each: a `StepCost`."""
     device = distributed.device()
     generator = Key(0, 0, 0, 0, Stream.COST).generator()
     x = torch.from_numpy(generator.standard_normal(case.shape, dtype="float32")).to(device)
@@ -138,36 +147,26 @@ def measure(case: Case, rounds: int, steps: int, folder: Path) -> dict[str, Any]
     vicinities = {"ERM": vicinal.ERM(seed=0), "mixup": vicinal.Mixup(case.alpha, seed=0)}
 
     def step(method: str) -> None:
-        _step(model, sgd, vicinities[method], x, y)
+        mixed, target = vicinities[method](x, y)
+        sgd.zero_grad()
+        F.cross_entropy(model(mixed), target).backward()
+        sgd.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     for method in METHODS:  # buffers and kernels are made in the first step
         step(method)
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
-    for _ in range(rounds):
-        taken: dict[str, list[float]] = {method: [] for method in METHODS}
-        for _ in range(steps):
-            for method in METHODS:
-                start = time.perf_counter()
-                step(method)
-                taken[method].append(time.perf_counter() - start)
-        for method in METHODS:
-            seconds[method].append(statistics.median(taken[method]))
+    taken = np.empty((rounds, steps, len(METHODS)))
+    for place in np.ndindex(taken.shape):
+        start = time.perf_counter()
+        step(METHODS[place[-1]])
+        taken[place] = time.perf_counter() - start
+    seconds = dict(zip(METHODS, np.median(taken, axis=1).T.tolist(), strict=True))
     memory = {}
     for method in METHODS:
         sgd.zero_grad()  # what the step before left counts as this one's, and the profiler knows its size
         memory[method] = _peak(partial(step, method), device)
-    return {"seconds": seconds, "bytes": memory, "batch": list(case.shape), "device": device.type}
-
-
-def _step(
-    model: nn.Module, sgd: torch.optim.Optimizer, vicinity: vicinal.Vicinity, x: torch.Tensor, y: torch.Tensor
-) -> None:
-    mixed, target = vicinity(x, y)
-    sgd.zero_grad()
-    F.cross_entropy(model(mixed), target).backward()
-    sgd.step()
+    return to_json(StepCost(seconds, memory, list(case.shape), device.type))
 
 
 def _peak(step: Callable[[], None], device: torch.device) -> int:
@@ -182,8 +181,5 @@ def _peak(step: Callable[[], None], device: torch.device) -> int:
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_bytes())["traceEvents"]
     changes = [event for event in events if event.get("name") == "[memory]" and event["args"]["Device Type"] == kind]
-    now = most = 0
-    for event in sorted(changes, key=lambda event: event["ts"]):
-        now += event["args"]["Bytes"]
-        most = max(most, now)
-    return most
+    changes.sort(key=lambda event: event["ts"])
+    return max(accumulate((event["args"]["Bytes"] for event in changes), initial=0))

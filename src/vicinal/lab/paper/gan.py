@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import takewhile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from torch import Tensor
 from vicinal.lab.paper.gans import figure
 from vicinal.lab.paper.gans.methods import BatchMixupGan, GanMethod, MixupGan, PlainGan, SmoothedGan
 from vicinal.lab.paper.gans.modes import Modes, grid, ring
-from vicinal.lab.paper.gans.training import GanSettings, train
+from vicinal.lab.paper.gans.training import GanRun, GanSettings, train
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
+from vicinal.lab.records import to_json
 
 SETS = {modes.name: modes for modes in (grid(), ring())}  # as in the figure, from above
 METHODS: dict[str, GanMethod] = {
@@ -34,6 +36,10 @@ TITLES = {
 }
 RADII = (3, 10)  # in standard deviations: 3 holds 98.9 % of the data; 10 is a fifth of the grid's spacing
 _SHOWN = 1000  # points in a panel of the figure
+_FIGURES = {
+    "gan-figure-5.svg": ("erm", "mixup-demo"),
+    "gan-figure-5-formula.svg": ("mixup-formula", "mixup-discriminator"),
+}
 
 _CLAIM = (
     "the paper gives no number; its figure shows mixup on all modes of the ring and most of the grid, while ERM's points "
@@ -121,83 +127,50 @@ class GanStudy(Study):
         """Return one job per set, method and seed; the first seed of all comes first."""
         return [
             Job(_job(data, method, seed), partial(run, scale, data, method, seed))
-            for seed in range(SCALES[scale].seeds)
-            for method in METHODS
-            for data in SETS
+            for seed, method, data in product(range(SCALES[scale].seeds), METHODS, SETS)
         ]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the measures at the end of training."""
-        return [
-            _row(data, method, measure, _finished(scale, done, data, method))
-            for data in SETS
-            for measure in _MEASURES
-            for method in METHODS
-        ]
+        runs, rows = _finished(scale, done), []
+        for data, (measure, (key, factor)) in product(SETS, _MEASURES.items()):
+            values = {TITLES[name]: [factor * getattr(run, key)[-1] for run in runs[data, name]] for name in METHODS}
+            rows += by_method(f"{data}, {{}}: {measure.removesuffix(', %')}", measure, values)
+        return [replace(row, note=_CLAIM if "mixup" in row.name else "") for row in rows]
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the points of the first seed as in figure 5, for two pairs of methods, and the measures by iteration."""
-        curves = {
-            (data, TITLES[method]): results
-            for data in SETS
-            for method in METHODS
-            if (results := _finished(scale, done, data, method))
-        }
+        curves = {(data, TITLES[method]): runs for (data, method), runs in _finished(scale, done).items() if runs}
         if not curves:
             return ()
-        measures = folder / "gan-measures.svg"
-        figure.measures(measures, SETS, list(TITLES.values()), curves)
-        return [
-            *_draw_points(scale, done, folder / "gan-figure-5.svg", ("erm", "mixup-demo")),
-            *_draw_points(scale, done, folder / "gan-figure-5-formula.svg", ("mixup-formula", "mixup-discriminator")),
-            measures,
-        ]
-
-
-def _row(data: str, method: str, measure: str, results: Sequence[dict[str, Any]]) -> Row:
-    key, factor = _MEASURES[measure]
-    measured = measure.removesuffix(", %")
-    return Row(
-        name=f"{data}, {TITLES[method]}: {measured}",
-        measure=measure,
-        values=tuple(factor * result[key][-1] for result in results),
-        against=None if method == "erm" else f"{data}, {TITLES['erm']}: {measured}",
-        note=_CLAIM if method.startswith("mixup") else "",
-    )
-
-
-def _draw_points(scale: Scale, done: Results, path: Path, methods: tuple[str, str]) -> Sequence[Path]:
-    panels = {
-        (data, TITLES[method]): done[_job(data, method, 0)]["points"]
-        for data in SETS
-        for method in methods
-        if _job(data, method, 0) in done
-    }
-    if not panels:
-        return ()
-    figure.points(path, SETS, [TITLES[method] for method in methods], SCALES[scale].shown, panels)
-    return (path,)
+        paths = []
+        for name, methods in _FIGURES.items():
+            titles = [TITLES[method] for method in methods]
+            panels = {place: runs[0].points or {} for place, runs in curves.items() if place[1] in titles}
+            if panels:
+                paths.append(folder / name)
+                figure.points(paths[-1], SETS, titles, SCALES[scale].shown, panels)
+        paths.append(folder / "gan-measures.svg")
+        figure.measures(paths[-1], SETS, list(TITLES.values()), curves)
+        return paths
 
 
 def run(scale: Scale, data: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one GAN and measure it at its snapshots; of the first seed, the points in the figure's window are kept."""
     at, modes = SCALES[scale], SETS[data]
-    hidden = (at.width,) * 3
-    settings = GanSettings(
-        modes, METHODS[method], seed, iterations=at.iterations, snapshots=at.snapshots, hidden=hidden
-    )
+    settings = GanSettings(modes, METHODS[method], seed, at.iterations, at.snapshots, hidden=(at.width,) * 3)
     snapshots = train(settings, folder)
-    result: dict[str, Any] = {
-        "iterations": list(snapshots),
-        "inside": [float(modes.in_window(points).double().mean()) for points in snapshots.values()],
-    }
-    for radius in RADII:
-        coverage = [modes.coverage(points, radius) for points in snapshots.values()]
-        result[f"modes_{radius}"] = [each.modes for each in coverage]
-        result[f"share_{radius}"] = [each.share for each in coverage]
-    if seed == 0:
-        result["points"] = {str(i): _shown(modes, snapshots[i]) for i in snapshots if i in at.shown}
-    return result
+    near, far = ([modes.coverage(points, radius) for points in snapshots.values()] for radius in RADII)
+    run = GanRun(
+        list(snapshots),
+        [float(modes.in_window(points).double().mean()) for points in snapshots.values()],
+        [each.modes for each in near],
+        [each.share for each in near],
+        [each.modes for each in far],
+        [each.share for each in far],
+        {str(i): _shown(modes, snapshots[i]) for i in snapshots if i in at.shown} if seed == 0 else None,
+    )
+    return to_json(run)
 
 
 def _shown(modes: Modes, points: Tensor) -> list[list[float]]:
@@ -209,7 +182,10 @@ def _job(data: str, method: str, seed: int) -> str:
     return f"{data}-{method}-{seed}"
 
 
-def _finished(scale: Scale, done: Results, data: str, method: str) -> list[dict[str, Any]]:
-    """Return the results of the first seeds that are done: those of two methods pair by their places."""
-    names = (_job(data, method, seed) for seed in range(SCALES[scale].seeds))
-    return [done[name] for name in takewhile(done.__contains__, names)]
+def _finished(scale: Scale, done: Results) -> dict[tuple[str, str], list[GanRun]]:
+    """Return the first seeds that are done, by set and method: those of two methods pair by their places."""
+    seeds = range(SCALES[scale].seeds)
+    return {
+        (data, method): first_done(GanRun, done, (_job(data, method, seed) for seed in seeds))
+        for data, method in product(SETS, METHODS)
+    }

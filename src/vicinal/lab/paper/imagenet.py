@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import (
-    SMOKE,
-    Cell,
-    Measure,
-    TrainingScale,
-    TrainingStudy,
-    last_error,
-    last_top5_error,
-    narrowed,
-    quick,
-)
+from vicinal.lab.paper.training import SMOKE, Cell, TrainingScale, TrainingStudy, narrowed
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import recipes
 
@@ -35,7 +25,7 @@ def small(recipe: Recipe) -> Recipe | None:
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
-    "smoke": TrainingScale("none (synthetic images)", 0.1, deviations=SMOKE, recipe=quick),
+    "smoke": SMOKE,
     "small": TrainingScale(
         data=f"the folder {SMALL} with train/ and val/",
         minutes=30,
@@ -59,61 +49,40 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class ImageNetRow:
-    """A line of table 1: validation errors, %; `source` where the paper took it from another."""
-
-    model: str
-    epochs: int
-    alpha: float | None
-    top1: float
-    top5: float | None
-    source: str = ""
-
-    @property
-    def name(self) -> str:
-        """Title of the line."""
-        method = "ERM" if self.alpha is None else f"mixup alpha = {self.alpha}"
-        return f"{TITLES[self.model]}, {self.epochs} epochs, {method}"
-
-    @property
-    def job(self) -> str:
-        """Its jobs, by name."""
-        return f"{self.model}-{self.epochs}-{'erm' if self.alpha is None else 'mixup'}"
-
-    @property
-    def recipe(self) -> Recipe:
-        """Recipe of the paper."""
-        base = recipes.imagenet_resnet50_200_erm() if self.epochs == 200 else recipes.imagenet_resnet50_erm()
-        vicinity = "ERM()" if self.alpha is None else f"Mixup(alpha={self.alpha})"
-        return replace(base, model=self.model, epochs=self.epochs, vicinity=vicinity)
-
-    @property
-    def against(self) -> str | None:
-        """Title of the ERM line that a mixup line is compared with: that of the same epochs, or else the other one."""
-        if self.alpha is None:
-            return None
-        others = [other for other in TABLE if other.model == self.model and other.alpha is None]
-        return min(others, key=lambda other: abs(other.epochs - self.epochs)).name
+# model, epochs, alpha (None: ERM) -> validation errors, %, top-1 and top-5, and whom the paper quotes
+TABLE: dict[tuple[str, int, float | None], tuple[float, float | None, str]] = {
+    ("resnet-50", 90, None): (23.5, None, "Goyal et al. 2017"),
+    ("resnet-50", 90, 0.2): (23.3, 6.6, ""),
+    ("resnet-101", 90, None): (22.1, None, "Goyal et al. 2017"),
+    ("resnet-101", 90, 0.2): (21.5, 5.6, ""),
+    ("resnext-101-32x4d", 100, None): (21.2, None, "Xie et al. 2016"),
+    ("resnext-101-32x4d", 90, None): (21.2, 5.6, ""),
+    ("resnext-101-32x4d", 90, 0.4): (20.7, 5.3, ""),
+    ("resnext-101-64x4d", 100, None): (20.4, 5.3, "Xie et al. 2016"),
+    ("resnext-101-64x4d", 90, 0.4): (19.8, 4.9, ""),
+    ("resnet-50", 200, None): (23.6, 7.0, ""),
+    ("resnet-50", 200, 0.2): (22.1, 6.1, ""),
+    ("resnet-101", 200, None): (22.0, 6.1, ""),
+    ("resnet-101", 200, 0.2): (20.8, 5.4, ""),
+    ("resnext-101-32x4d", 200, None): (21.3, 5.9, ""),
+    ("resnext-101-32x4d", 200, 0.4): (20.1, 5.0, ""),
+}
 
 
-TABLE = (
-    ImageNetRow("resnet-50", 90, None, 23.5, None, "Goyal et al. 2017"),
-    ImageNetRow("resnet-50", 90, 0.2, 23.3, 6.6),
-    ImageNetRow("resnet-101", 90, None, 22.1, None, "Goyal et al. 2017"),
-    ImageNetRow("resnet-101", 90, 0.2, 21.5, 5.6),
-    ImageNetRow("resnext-101-32x4d", 100, None, 21.2, None, "Xie et al. 2016"),
-    ImageNetRow("resnext-101-32x4d", 90, None, 21.2, 5.6),
-    ImageNetRow("resnext-101-32x4d", 90, 0.4, 20.7, 5.3),
-    ImageNetRow("resnext-101-64x4d", 100, None, 20.4, 5.3, "Xie et al. 2016"),
-    ImageNetRow("resnext-101-64x4d", 90, 0.4, 19.8, 4.9),
-    ImageNetRow("resnet-50", 200, None, 23.6, 7.0),
-    ImageNetRow("resnet-50", 200, 0.2, 22.1, 6.1),
-    ImageNetRow("resnet-101", 200, None, 22.0, 6.1),
-    ImageNetRow("resnet-101", 200, 0.2, 20.8, 5.4),
-    ImageNetRow("resnext-101-32x4d", 200, None, 21.3, 5.9),
-    ImageNetRow("resnext-101-32x4d", 200, 0.4, 20.1, 5.0),
-)
+def _title(model: str, epochs: int, alpha: float | None) -> str:
+    return f"{TITLES[model]}, {epochs} epochs, {'ERM' if alpha is None else f'mixup alpha = {alpha}'}"
+
+
+def _recipe(model: str, epochs: int, alpha: float | None) -> Recipe:
+    base = recipes.imagenet_resnet50_200_erm() if epochs == 200 else recipes.imagenet_resnet50_erm()
+    vicinity = "ERM()" if alpha is None else f"Mixup(alpha={alpha})"
+    return replace(base, model=model, epochs=epochs, vicinity=vicinity)
+
+
+def _against(model: str, epochs: int) -> str:
+    """Return the title of the ERM line that a mixup line is compared with: of the same epochs, or else the other one."""
+    others = [other for name, other, alpha in TABLE if name == model and alpha is None]
+    return _title(model, min(others, key=lambda other: abs(other - epochs)), None)
 
 
 class ImageNetStudy(TrainingStudy):
@@ -130,26 +99,28 @@ class ImageNetStudy(TrainingStudy):
     section = "3.1, table 1"
     title = "ImageNet"
     scales = SCALES
+    measures = (
+        ("top-1 error, %", lambda run: run.test_error.last),
+        ("top-5 error, %", lambda run: run.course["test_top5_error"][-1]),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 1."""
-        return [self._cell(row) for row in TABLE]
+        return [self._cell(*line) for line in TABLE]
 
-    def _cell(self, row: ImageNetRow) -> Cell:
-        top5 = None if row.top5 is None else Published(row.top5)
-        measures = (
-            Measure("top-1 error, %", last_error, Published(row.top1)),
-            Measure("top-5 error, %", last_top5_error, top5),
+    def _cell(self, model: str, epochs: int, alpha: float | None) -> Cell:
+        top1, top5, source = TABLE[model, epochs, alpha]
+        return Cell(
+            _title(model, epochs, alpha),
+            f"{model}-{epochs}-{'erm' if alpha is None else 'mixup'}",
+            _recipe(model, epochs, alpha),
+            [Published(top1), None if top5 is None else Published(top5)],
+            None if alpha is None else _against(model, epochs),
+            f"the paper quotes {source}" if source else "",
         )
-        note = f"the paper quotes {row.source}" if row.source else ""
-        return Cell(row.name, row.job, row.recipe, measures, row.against, note)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
-        rows = [
-            replace(row, name=row.name.replace("alpha = ", ""))
-            for row in self.rows(scale, done)
-            if row.name.endswith(", top-1 error")
-        ]
+        rows = [replace(row, name=row.name.replace("alpha = ", "")) for row in self.rows(scale, done)]
         label = "Top-1 error of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "table1.svg", label, rows, "top-1 error, %", ", top-1 error")

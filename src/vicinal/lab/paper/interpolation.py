@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.rows import by_method
 from vicinal.lab.paper.study import Published, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainingScale, TrainingStudy, narrowed, quick
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, narrowed, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
-from vicinal.lab.training import distributed, recipes, runs
+from vicinal.lab.training import recipes, runs
 
 LAMBDAS = tuple(round(i / 20, 2) for i in range(21))
 PAIRS = 1000
@@ -48,6 +50,11 @@ class Interpolation:
     gradient: list[float]
 
 
+@dataclass(frozen=True)
+class InterpolatedRun(Interpolation, TrainedRun):
+    """A run, and what its model does between its training examples."""
+
+
 def interpolate(
     model: nn.Module, data: Data, first: Tensor, second: Tensor, on_progress: Callable[[int], None] = lambda pairs: None
 ) -> Interpolation:
@@ -56,16 +63,11 @@ def interpolate(
     At x = lambda x_i + (1 - lambda) x_j a prediction is a miss if it is neither y_i nor y_j. The gradient is that of the
     loss of the mixed label with respect to x, its norm the Euclidean one, in the units of the model's inputs.
 
-    Args:
-        model: in evaluation mode.
-        data: on the model's device; taken as it is, without augmentation.
-        first: int64 [pairs], indices into `data`.
-        second: likewise.
-        on_progress: called with the number of pairs that are done.
-
+    The model is in evaluation mode. `first` and `second` are int64 [pairs], indices into the data on the model's device,
+    which are taken as they are, without augmentation. `on_progress` is called with the number of pairs that are done.
     """
-    missed = torch.zeros(len(LAMBDAS), dtype=torch.float64)
-    norms = torch.zeros(len(LAMBDAS), dtype=torch.float64)
+    first, second = first.to(data.device), second.to(data.device)
+    missed, norms = torch.zeros(2, len(LAMBDAS), dtype=torch.float64)
     done = 0
     for i, j in zip(first.split(_BATCH), second.split(_BATCH), strict=True):
         (x_i, y_i), (x_j, y_j) = data.batch(i, None), data.batch(j, None)
@@ -110,27 +112,20 @@ def load(a: Path, b: Path) -> RunPair:
 
     """
     recipe, other = (runs.load_recipe(folder) for folder in (a, b))
-    odd = _first_difference(loading.decided_by(recipe), loading.decided_by(other))
-    if odd is not None:
+    decided, decided_too = loading.decided_by(recipe), loading.decided_by(other)
+    for odd in sorted(name for name in {*decided, *decided_too} if decided.get(name) != decided_too.get(name)):
         raise UserError(
             f"{a} and {b} were trained on different examples ({odd}: {getattr(recipe, odd)} and {getattr(other, odd)}), "
             "so the same pairs mean nothing: train both on the same"
         )
-    device = distributed.device()
-    data = loading.load(recipe)[0].to(device)
-    first, second = (runs.load_model(folder, len(data.classes), device) for folder in (a, b))
+    first, data = load_trained(a, loading.load(recipe)[0])
+    second, _ = load_trained(b, data)
     return RunPair((a, b), (first, second), data)
 
 
-def _first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
-    return next((name for name in sorted({*a, *b}) if a.get(name) != b.get(name)), None)
-
-
-def compare(
-    pair: RunPair, seed: int = 0, on_progress: Callable[[str], None] = lambda line: None
-) -> tuple[Interpolation, Interpolation]:
+def compare(pair: RunPair, on_progress: Callable[[str], None]) -> tuple[Interpolation, Interpolation]:
     """Evaluate two trained models on interpolations of the same pairs of training examples."""
-    first, second = (indices.to(pair.data.device) for indices in pairs(len(pair.data), seed, PAIRS))
+    first, second = pairs(len(pair.data), 0, PAIRS)
 
     def measure(folder: Path, model: nn.Module) -> Interpolation:
         return interpolate(
@@ -141,23 +136,25 @@ def compare(
     return a, b
 
 
-def figure(curves: Sequence[tuple[str, str, Interpolation]], key: str = "interpolation") -> dict[str, str]:
+def figure(curves: Sequence[tuple[str, str, Interpolation]]) -> dict[str, str]:
     """Draw figure 2, each curve with its name and its color: SVG of misses and of gradients."""
-    drawn = {}
-    for measure, title in MEASURES.items():
-        label = f"{title.capitalize()} between training points: {', '.join(name for name, _, _ in curves)}"
-        lines = [plots.Curve(name, kind, LAMBDAS, _scaled(measure, getattr(at, measure))) for name, kind, at in curves]
-        drawn[measure] = plots.lines(f"{key}-{measure}", label, lines, "lambda", title)
-    return drawn
+    names = ", ".join(name for name, _, _ in curves)
+    return {
+        measure: _draw(measure, f": {names}", [_curve(measure, name, kind, [of]) for name, kind, of in curves])
+        for measure in MEASURES
+    }
 
 
-def _scaled(measure: str, values: Sequence[float]) -> list[float]:
-    return [FACTORS[measure] * value for value in values]
+def _curve(measure: str, name: str, kind: str, runs: Sequence[Interpolation]) -> plots.Curve:
+    """Return the mean over runs of a measure."""
+    means = map(statistics.fmean, zip(*(getattr(run, measure) for run in runs), strict=True))
+    return plots.Curve(name, kind, LAMBDAS, [FACTORS[measure] * mean for mean in means])
 
 
-def small(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the small scale: a fifth of the training images."""
-    return narrowed(recipe, 30, max_train_examples=10000, max_test_examples=5000)
+def _draw(measure: str, about: str, curves: Sequence[plots.Curve]) -> str:
+    title = MEASURES[measure]
+    label = f"{title.capitalize()} between training points{about}"
+    return plots.lines(f"interpolation-{measure}", label, curves, "lambda", title)
 
 
 SCALES: Mapping[Scale, TrainingScale] = {
@@ -175,7 +172,7 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "10,000 of the 50,000 training images; PreAct ResNet-18 with an eighth of its width, 30 epochs instead of "
             "200, bfloat16. Gradients depend on the model and cannot be compared in size.",
         ),
-        recipe=small,
+        recipe=lambda recipe: narrowed(recipe, 30, max_train_examples=10000, max_test_examples=5000),
     ),
     "paper": TrainingScale("CIFAR-10", 60 * 9, seeds=3, device="1 GPU", full=True),
 }
@@ -197,57 +194,49 @@ class InterpolationStudy(TrainingStudy):
     name = "interpolation"
     section = "2, figure 2"
     title = "Between the training points"
+    record = InterpolatedRun
     scales = SCALES
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the two models."""
         return [
-            Cell("ERM", "erm", recipes.cifar10_preact18_erm(), ()),
-            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup(), ()),
+            Cell("ERM", "erm", recipes.cifar10_preact18_erm()),
+            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup()),
         ]
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Evaluate the model on interpolations of its own training examples."""
-        device = distributed.device()
-        data = loading.load(recipe)[0].to(device)
+        model, data = load_trained(folder, loading.load(recipe)[0])
         count = 20 if recipe.dataset == "synthetic-images" else PAIRS
-        first, second = (indices.to(device) for indices in pairs(len(data), recipe.seed, count))
-        return asdict(interpolate(runs.load_model(folder, len(data.classes), device), data, first, second))
+        return vars(interpolate(model, data, *pairs(len(data), recipe.seed, count)))
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return both measures at the lambdas that were digitized."""
-        return [
-            self._row(measure, cell, i, [run[measure] for run in self.runs(scale, done, cell)])
-            for measure in MEASURES
-            for i in range(len(PRINTED))
-            for cell in self.cells(scale)
-        ]
-
-    def _row(self, measure: str, cell: Cell, i: int, runs: Sequence[Sequence[float]]) -> Row:
-        values = tuple(_scaled(measure, [run[LAMBDAS.index(PRINTED[i])] for run in runs]))
-        published = Published(PUBLISHED[measure, cell.name][i])
-        ending = f"{measure} at lambda = {PRINTED[i]:.2f}"
-        against = None if cell.name == "ERM" else f"ERM, {ending}"
-        return Row(f"{cell.name}, {ending}", MEASURES[measure], published, values, against)
+        runs, rows = {cell.name: self.runs(scale, done, cell) for cell in self.cells(scale)}, []
+        for (measure, title), (i, share) in product(MEASURES.items(), enumerate(PRINTED)):
+            at, factor = LAMBDAS.index(share), FACTORS[measure]
+            values = {method: [factor * getattr(run, measure)[at] for run in of] for method, of in runs.items()}
+            published = {method: Published(PUBLISHED[measure, method][i]) for method in runs}
+            rows += by_method(f"{{}}, {measure} at lambda = {share:.2f}", title, values, published)
+        return rows
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 2: means over the seeds, the paper's dashed."""
-        paths = []
-        for letter, (measure, title) in zip("ab", MEASURES.items(), strict=True):
-            curves = [curve for cell in self.cells(scale) for curve in self._curves(scale, done, cell, measure)]
-            if curves:
-                paths.append(folder / f"figure2{letter}.svg")
-                label = f"{title.capitalize()} between training points, ERM gray, mixup blue, the paper's curves dashed"
-                atomic.write(paths[-1], plots.lines(f"interpolation-{measure}", label, curves, "lambda", title))
-        return paths
+        found = {cell.name: runs for cell in self.cells(scale) if (runs := self.runs(scale, done, cell))}
+        paths = {folder / f"figure2{letter}.svg": measure for letter, measure in zip("ab", MEASURES, strict=True)}
+        if not found:
+            return ()
+        for path, measure in paths.items():
+            curves = [curve for method, runs in found.items() for curve in _curves(measure, method, runs)]
+            atomic.write(path, _draw(measure, ", ERM gray, mixup blue, the paper's curves dashed", curves))
+        return list(paths)
 
-    def _curves(self, scale: Scale, done: Results, cell: Cell, measure: str) -> Iterator[plots.Curve]:
-        runs = [run[measure] for run in self.runs(scale, done, cell)]
-        if runs:
-            kind = "erm" if cell.name == "ERM" else "mix"
-            means = [statistics.fmean(values) for values in zip(*runs, strict=True)]
-            yield plots.Curve(cell.name, kind, LAMBDAS, _scaled(measure, means))
-            # printed up to the middle; both halves are the same
-            half, x = PUBLISHED[measure, cell.name][:11], PRINTED[:11]
-            mirrored = [*x, *(1 - at for at in x[-2::-1])]
-            yield plots.Curve(f"{cell.name}, paper", kind, mirrored, [*half, *half[-2::-1]], dashed=True)
+
+def _curves(measure: str, method: str, runs: Sequence[Interpolation]) -> Iterator[plots.Curve]:
+    """Yield ours, and the paper's, which was printed up to the middle: both halves are the same."""
+    kind = plots.color_of(method)
+    yield _curve(measure, method, kind, runs)
+    half, x = PUBLISHED[measure, method][:11], PRINTED[:11]
+    yield plots.Curve(
+        f"{method}, paper", kind, [*x, *(1 - at for at in x[-2::-1])], [*half, *half[-2::-1]], dashed=True
+    )

@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +26,7 @@ from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.table import Table
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 from vicinal.lab.records import from_json, to_json
@@ -47,7 +47,10 @@ TOY_ROWS = 1000  # the table that the indicator sees; as in a comparison, 60 % o
 TOY_TRAIN, TOY_VALIDATION, TOY_TEST = 600, 200, 2000  # each seed draws its own table
 
 RESAMPLED = 2000  # bootstrap samples
-_UCI = f"the UCI sets in the folder that {DATA_DIR_ENV} names (without it, the others alone)"
+_DATA = (
+    "toy tables, and those of scikit-learn; the UCI sets in the folder that "
+    f"{DATA_DIR_ENV} names (without it, the others alone)"
+)
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,8 @@ SCALES: Mapping[Scale, IntrusionScale] = {
         values=2,
         real=("iris",),
     ),
-    "small": IntrusionScale(
-        data=f"toy tables, and those of scikit-learn; {_UCI}",
-        minutes=15,
-        seeds=6,
-        deviations=("6 seeds for each set instead of 20.",),
-    ),
-    "paper": IntrusionScale(
-        data=f"toy tables, and those of scikit-learn; {_UCI}",
-        minutes=50,  # reckoned from those of "small"
-        seeds=20,
-        full=True,
-    ),
+    "small": IntrusionScale(_DATA, 15, seeds=6, deviations=("6 seeds for each set instead of 20.",)),
+    "paper": IntrusionScale(_DATA, 50, seeds=20, full=True),  # minutes reckoned from those of "small"
 }
 
 
@@ -138,10 +131,9 @@ class SetResult:
     def errors(self) -> dict[str, list[float]]:
         """Return the test errors by method, with the choice of each seed among the alphas on its validation rows."""
         mixup = [method for name, method in self.methods.items() if name != "ERM"]
-        chosen = []
-        for seed in range(len(mixup[0].test_error)):
-            best = best_on_validation([method.validation(seed) for method in mixup])
-            chosen.append(mixup[best].test_error[seed])
+        seeds = range(len(mixup[0].test_error))
+        best = [best_on_validation([method.validation(seed) for method in mixup]) for seed in seeds]
+        chosen = [mixup[best[seed]].test_error[seed] for seed in seeds]
         return {name: method.test_error for name, method in self.methods.items()} | {CHOSEN: chosen}
 
 
@@ -170,25 +162,16 @@ class IntrusionStudy(Study):
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Return one job per set: values of the families, and the real tables."""
-        at = SCALES[scale]
-        toys = [
-            Job(_toy_name(family, value), partial(_toy_job, at, family, value))
-            for family in synthetic.FAMILIES
-            for value in _values(family, at)
-        ]
-        return toys + [Job(_table_name(name), partial(_real_job, at, name), ready=_is_there(name)) for name in at.real]
+        return [job for job, _ in _sets(SCALES[scale])]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return three rows per set: ERM, mixup at alpha 1, and at the alpha chosen. Nothing was published."""
-        at = SCALES[scale]
-        sets = [
-            (_toy_name(family, value), f"{family.name} {value:g}", "")
-            for family in synthetic.FAMILIES
-            for value in _values(family, at)
-        ]
         absent = f"its files are not in the folder that {DATA_DIR_ENV} names"
-        sets += [(_table_name(name), name, "" if _is_there(name) else absent) for name in at.real]
-        return [row for job, name, note in sets for row in _rows(name, done.get(job), note)]
+        return [
+            row
+            for job, title in _sets(SCALES[scale])
+            for row in _rows(title, first_done(SetResult, done, [job.name]), "" if job.ready else absent)
+        ]
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw where each family turns from help to harm, and all sets in one figure."""
@@ -207,33 +190,27 @@ class IntrusionStudy(Study):
         return list(drawn)
 
 
-def _rows(name: str, result: dict[str, Any] | None, note: str) -> list[Row]:
-    measure, erm = "test error, %", f"{name}, ERM"
-    if result is None:
-        return [
-            Row(erm, measure, note=note),
-            *(Row(f"{name}, {method}", measure, against=erm, note=note) for method in (FIXED, CHOSEN)),
-        ]
-    found = from_json(SetResult, result)
-    errors = {method: tuple(100 * error for error in of) for method, of in found.errors().items()}
-    note = f"conflict {found.headline['conflict'][0]:+.3f}"
-    return [
-        Row(erm, measure, values=errors["ERM"]),
-        *(Row(f"{name}, {method}", measure, None, errors[method], erm, note) for method in (FIXED, CHOSEN)),
+def _sets(at: IntrusionScale) -> list[tuple[Job, str]]:
+    """Return the job of each set, with its title."""
+    toys = [
+        (Job(f"{family.name}-{value:g}", partial(_toy_job, at, family, value)), f"{family.name} {value:g}")
+        for family in synthetic.FAMILIES
+        for value in (family.values[round(i)] for i in np.linspace(0, len(family.values) - 1, at.values))
+    ]
+    return toys + [
+        (Job(f"table-{name}".replace("_", "-"), partial(_real_job, at, name), ready=_is_there(name)), name)
+        for name in at.real
     ]
 
 
-def _values(family: synthetic.Family, at: IntrusionScale) -> list[float]:
-    last = len(family.values) - 1
-    return [family.values[round(i * last / (at.values - 1))] for i in range(at.values)]
-
-
-def _toy_name(family: synthetic.Family, value: float) -> str:
-    return f"{family.name}-{value:g}"
-
-
-def _table_name(name: str) -> str:
-    return f"table-{name}".replace("_", "-")
+def _rows(title: str, found: Sequence[SetResult], note: str) -> list[Row]:
+    """Return the rows of a set; `found` is empty if it was not run."""
+    values: dict[str, list[float]] = {method: [] for method in ("ERM", FIXED, CHOSEN)}
+    for result in found:
+        errors, note = result.errors(), f"conflict {result.headline['conflict'][0]:+.3f}"
+        values = {method: [100 * error for error in errors[method]] for method in values}
+    erm, *others = by_method(f"{title}, {{}}", "test error, %", values, note=note)
+    return [replace(erm, note="") if found else erm, *others]
 
 
 def _is_there(name: str) -> bool:
@@ -248,12 +225,12 @@ def _is_there(name: str) -> bool:
 def _toy_job(at: IntrusionScale, family: synthetic.Family, value: float, folder: Path) -> dict[str, Any]:
     rows = TOY_TRAIN + TOY_VALIDATION + TOY_TEST
     seen = family.table(value, TOY_ROWS, at.seeds)
-    about = {"set": seen.name, "kind": "toy", "family": family.name, "value": value, "test_share": 0.0}
     splits = [
         encode_split(family.table(value, rows, seed), seed, validation=TOY_VALIDATION / rows, test=TOY_TEST / rows)
         for seed in range(at.seeds)
     ]
-    return about | _measure(seen, splits, at.toy_epochs)
+    about = {"set": seen.name, "kind": "toy", "family": family.name, "value": value, "test_share": 0.0}
+    return _measure(about, seen, splits, at.toy_epochs)
 
 
 def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
@@ -261,47 +238,39 @@ def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
     splits = [encode_split(table, seed) for seed in range(at.seeds)]
     share = len(splits[0].rows.test) / len(splits[0].rows.train)
     about = {"set": name, "kind": "real", "family": name, "value": None, "test_share": share}
-    return about | _measure(table, splits, at.epochs)
+    return _measure(about, table, splits, at.epochs)
 
 
-def _measure(seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) -> dict[str, Any]:
-    """Return the indicator of one table, and the errors of all methods on each split."""
+def _measure(about: dict[str, Any], seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) -> dict[str, Any]:
+    """Return the `SetResult`: the indicator of one table, and the errors of all methods on each split."""
     inputs = Encoding.fit(seen, np.arange(len(seen))).inputs(seen)
     found = intrusion.measure(inputs, seen.target, ALPHAS, name=seen.name)
     train, validation, test = stack_all(splits)
     training = stacked_mlp.MLPTraining(_epochs(train.targets.shape[1]) if epochs is None else epochs)
     vicinities = [vicinal.ERM() if alpha is None else vicinal.Mixup(alpha) for alpha in METHODS.values()]
     runs = [stacked_mlp.MLPRun(seed, seed, vicinity) for seed in range(len(splits)) for vicinity in vicinities]
-    classes, units = len(seen.classes), [1.0] * len(splits)
+    classes = len(seen.classes)
     models = stacked_mlp.train(runs, train, classes, training).models
-    on_test, on_validation = (evaluate(models, runs, part, classes, units) for part in (test, validation))
-    return {
-        "rows": len(seen),
-        "inputs": found.inputs,
-        "classes": classes,
-        "steps": training.steps(train.inputs.shape[1]),
-        "unmixed": list(found.unmixed),
-        "indicator": {
+    scores = [evaluate(models, runs, part, classes, ()) for part in (test, validation)]
+    result = SetResult(
+        **about,
+        rows=len(seen),
+        inputs=found.inputs,
+        classes=classes,
+        steps=training.steps(train.inputs.shape[1]),
+        unmixed=list(found.unmixed),
+        indicator={
             f"{at.alpha:g}": {"conflict": [*at.conflict], "third": [*at.third_class], "distance": [*at.distance]}
             for at in found.mixed
         },
-        "methods": {
-            method: to_json(_method_errors(alpha, on_test[i :: len(METHODS)], on_validation[i :: len(METHODS)]))
+        methods={
+            method: MethodErrors(
+                alpha, *([one[key] for one in of[i :: len(METHODS)]] for of in scores for key in ("error", "nll"))
+            )
             for i, (method, alpha) in enumerate(METHODS.items())
         },
-    }
-
-
-def _method_errors(
-    alpha: float | None, test: Sequence[Mapping[str, float]], validation: Sequence[Mapping[str, float]]
-) -> MethodErrors:
-    return MethodErrors(
-        alpha,
-        [scores["error"] for scores in test],
-        [scores["nll"] for scores in test],
-        [scores["error"] for scores in validation],
-        [scores["nll"] for scores in validation],
     )
+    return to_json(result)
 
 
 def _epochs(rows: int) -> int:
@@ -355,10 +324,9 @@ def rank_correlation(sets: Sequence[Mapping[str, Any]], indicator: str = "confli
         x, y = rankdata([one[indicator] for one in of]), rankdata([one[effect][0] for one in of])
         return float(np.corrcoef(x, y)[0, 1]) if len(of) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for one in sets:
-        groups.setdefault(one["family"], []).append(one)
-    clusters = list(groups.values())
+    clusters = [
+        [one for one in sets if one["family"] == family] for family in dict.fromkeys(one["family"] for one in sets)
+    ]
     generator = Key(0, 0, 0, 0, Stream.INTRUSION).generator()
     sampled = [
         rho([one for i in generator.integers(len(clusters), size=len(clusters)) for one in clusters[i]])
@@ -371,53 +339,40 @@ def rank_correlation(sets: Sequence[Mapping[str, Any]], indicator: str = "confli
 
 def ranks(sets: Sequence[Mapping[str, Any]], indicator: str = "conflict", effect: str = "effect") -> dict[str, Any]:
     """Return the rank correlation over all sets, over toy sets, and over real tables."""
-    kinds = {
-        "all": sets,
-        "toy": [s for s in sets if s["kind"] == "toy"],
-        "real": [s for s in sets if s["kind"] == "real"],
-    }
-    return {name: rank_correlation(of, indicator, effect) for name, of in kinds.items() if of}
+    kinds = {kind: [one for one in sets if kind in ("all", one["kind"])] for kind in ("all", "toy", "real")}
+    return {kind: rank_correlation(of, indicator, effect) for kind, of in kinds.items() if of}
 
 
-def evidence(scale: Scale, done: Results, date: str) -> dict[str, Any]:
-    """Return what `vicinal diagnose` says of its own worth: each set's conflict and effect, and how they rank together."""
-    sets = summarize(done)
-    return {
-        "date": date,
-        "scale": scale,
-        "seeds": SCALES[scale].seeds,
-        "vicinal": vicinal.__version__,
-        "rank": ranks(sets),
-        "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
-        "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
-        "sets": sets,
-    }
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Put what the study has measured into the package, for `vicinal diagnose` to quote."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Put what the study has measured into the package, for `vicinal diagnose` to quote: how it ranks, and each set."""
     parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.intrusion", description=main.__doc__)
     parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce intrusion`")
     parser.add_argument("scale", choices=get_args(Scale))
     parser.add_argument("out", type=Path, nargs="?", default=intrusion.EVIDENCE)
     args = parser.parse_args(argv)
-    folder = JobFolder(args.root, IntrusionStudy(), args.scale)
-    records = folder.records()
-    missing = [job.name for job in folder.study.jobs(args.scale) if job.name not in records]
-    absent = [name for name in SCALES[args.scale].real if not _is_there(name)]
-    if absent or missing:
-        print(
-            f"without data: {', '.join(absent) or 'none'}; jobs not done: {len(missing)}; run vicinal reproduce intrusion "
-            f"--scale {args.scale} --out {args.root}",
-            file=sys.stderr,
+    records = JobFolder(args.root, IntrusionStudy(), args.scale).records()
+    missing = [title for job, title in _sets(SCALES[args.scale]) if not job.ready or job.name not in records]
+    if missing:
+        parser.error(
+            f"without data or not run: {', '.join(missing)}; run vicinal reproduce intrusion --scale {args.scale} "
+            f"--out {args.root}"
         )
-        return 2
     newest = max(records.values(), key=lambda record: record.created)
-    made_by = {"command": newest.command, "versions": {"vicinal": newest.vicinal, **newest.versions}}
-    found = evidence(args.scale, folder.done(), newest.created[:10]) | made_by
-    atomic.write(args.out, json.dumps(found, indent=1) + "\n")
-    return 0
+    sets = summarize({name: record.results for name, record in records.items()})
+    evidence = {
+        "date": newest.created[:10],
+        "scale": args.scale,
+        "seeds": SCALES[args.scale].seeds,
+        "vicinal": vicinal.__version__,
+        "rank": ranks(sets),
+        "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
+        "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
+        "sets": sets,
+        "command": newest.command,
+        "versions": {"vicinal": newest.vicinal, **newest.versions},
+    }
+    atomic.write(args.out, json.dumps(evidence, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

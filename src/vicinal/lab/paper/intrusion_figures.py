@@ -45,10 +45,7 @@ def _standalone(image: str) -> str:
 def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
     """Draw one family from harmless to wrong: its tables, the effect of mixup with intervals, and the indicator.
 
-    Args:
-        family: the family.
-        sets: as `intrusion.summarize` returns them, in the order of the family's values.
-
+    `sets` are as `intrusion.summarize` returns them, in the order of the family's values.
     """
     height = 440.0
     wide = WIDTH - _LEFT - 8.0
@@ -64,16 +61,15 @@ def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
         for key, color, shift in (("effect", OTHER, -0.09), ("chosen", MIX, 0.09)):
             mean, low, high = (np.array([one[key][i] for one in sets]) * 100 for i in range(3))
             upper.errorbar(places + shift, mean, (mean - low, high - mean), color=color, linewidth=1.6, marker="o")
-        _panel(upper, len(sets), 1.0)
+        _panel(upper, len(sets))
         _key(figure, height, 272.0, ((OTHER, "alpha 1"), (MIX, "alpha chosen on validation")))
         drawing.add_text(figure, height, 0.0, 300.0, "Before training, at alpha 1", color=MUTED)
         lower = drawing.add_axes(figure, height, (_LEFT, 310.0, wide, 66.0))
         lower.axhline(0.0, color=INK, linewidth=0.9)
         lower.plot(places, [one["conflict"] for one in sets], color=INK, linewidth=1.8, marker="o", clip_on=False)
-        thirds = [one["third"] for one in sets]
-        small = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
-        lower.plot(places, thirds, clip_on=False, **small)
-        _panel(lower, len(sets), 1.0)
+        dashed = {"color": MUTED, "linewidth": 1.2, "dashes": (4.0, 2.5), "marker": "o", "markersize": 4.0}
+        lower.plot(places, [one["third"] for one in sets], clip_on=False, **dashed)
+        _panel(lower, len(sets))
         lower.set_xticks(places, [f"{one['value']:g}" for one in sets])
         parameter = drawing.printable(family.parameter, 60)
         drawing.add_text(figure, height, WIDTH - 8.0, height - 30.0, parameter, ha="right", color=MUTED)
@@ -102,10 +98,9 @@ def scatter(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
         for one in sets:
             mean, low, high = (100 * value for value in one["effect"])
             toy = one["kind"] == "toy"
+            color, size = (OTHER, 6.5) if toy else (MIX, 11.0)
             marker = _MARKERS[names.index(one["family"]) % len(_MARKERS)] if toy else "*"
-            color = OTHER if toy else MIX
             axes.plot([one["conflict"]] * 2, [low, high], color=color, linewidth=0.8, alpha=0.4)
-            size = 6.5 if toy else 11.0
             axes.plot(one["conflict"], mean, marker, color=color, markeredgecolor=PAPER, markersize=size)
         drawing.add_grid(axes, 1.0, 8)
         axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
@@ -134,11 +129,11 @@ def _thumbnails(
         axes.set_axis_off()
 
 
-def _panel(axes: Axes, count: int, factor: float) -> None:
+def _panel(axes: Axes, count: int) -> None:
     axes.set_xlim(-0.5, count - 0.5)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
-    drawing.add_grid(axes, factor, 4)
+    drawing.add_grid(axes, 1.0, 4)
 
 
 def _key(figure: Figure, height: float, y: float, entries: Sequence[tuple[str, str]]) -> None:

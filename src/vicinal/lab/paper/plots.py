@@ -1,4 +1,7 @@
-"""Figures of the studies: SVG that takes its colors from the page it stands in, and has its own where it stands alone."""
+"""Figures of the studies: SVG that takes its colors from the page it stands in, and has its own where it stands alone.
+
+Every figure has a key for the ids inside, unique in a page, and a label that says what it shows to those who cannot see it.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,7 @@ _XML = "http://www.w3.org/2000/svg"
 _KEY = 18.0  # height of a line of names
 _STROKE = 24.0  # length of the stroke beside a name
 _LETTER = 6.9  # width of a letter, about
+_LINE = 19.0  # height of a row of a dot plot
 _LONGEST = 52  # letters of a name
 
 
@@ -48,48 +52,16 @@ class Curve:
     dashed: bool = False
 
 
-@dataclass(frozen=True)
-class Dot:
-    """One line of a figure of results next to published numbers."""
+def lines(key: str, label: str, curves: Sequence[Curve], x: str, y: str) -> str:
+    """Draw curves over one axis, named x and y, with their own names and strokes above it.
 
-    name: str
-    kind: str
-    published: float | None
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def of(cls, row: Row, kind: str, ending: str = "") -> Dot:
-        """Return the point of a row of a table, named without an ending that all rows have."""
-        own = row.interval
-        published = None if row.published is None else row.published.value
-        value = statistics.fmean(row.values) if row.values else None
-        low, high = (None, None) if own is None else (own.low, own.high)
-        return cls(row.name.removesuffix(ending), kind, published, value, low, high)
-
-
-def lines(
-    key: str, label: str, curves: Sequence[Curve], x: str, y: str, height: float = 250.0, top: float | None = None
-) -> str:
-    """Draw curves over one axis, their names with their strokes above it.
-
-    The first curve is the widest, so that it shows on both sides of one that coincides with it.
-
-    Args:
-        key: for the ids inside, unique in a page.
-        label: what the figure shows, for those who cannot see it.
-        curves: what is drawn; names of more than 52 letters are cut.
-        x: what the horizontal axis counts.
-        y: what the vertical axis measures.
-        height: in the units of the page's figures, without the names.
-        top: where the vertical axis ends; None: where the curves do.
-
+    The first curve is the widest, so that it shows on both sides of one that coincides with it. Names of more than 52
+    letters are cut.
     """
     names = [drawing.printable(curve.name, _LONGEST) for curve in curves]
     places = _key_places(names)
     above = _KEY * (1 + max(line for _, line in places)) + 6.0
-    height += above
+    height = 250.0 + above
     with drawing.style():
         figure = drawing.canvas(height)
         axes = drawing.add_axes(figure, height, (42.0, above + 24.0, WIDTH - 50.0, height - above - 66.0))
@@ -104,7 +76,7 @@ def lines(
         drawing.add_grid(axes, 1.0)
         if all(float(value).is_integer() for curve in curves for value in curve.x):  # as epochs
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_ylim(bottom=0.0, top=top)
+        axes.set_ylim(bottom=0.0)
         axes.spines["bottom"].set_color(MUTED)
         drawing.add_text(figure, height, 4.0, above + 12.0, y, color=MUTED)
         drawing.add_text(figure, height, WIDTH - 8.0, height - 8.0, x, ha="right", color=MUTED)
@@ -143,8 +115,8 @@ def surfaces(
     """Draw decision surfaces side by side, two in a row.
 
     Args:
-        key: for the ids inside, unique in a page.
-        label: what the figure shows, for those who cannot see it.
+        key: of the figure.
+        label: of the figure.
         panels: a title and probabilities [k, k] of class 1 each, rows from bottom to top.
         points: [n, 2].
         classes: [n]: class 1 and the others.
@@ -157,8 +129,7 @@ def surfaces(
     levels = np.linspace(0.0, 1.0, 11)
     blue = tuple(int(MIX[i : i + 2], 16) / 255 for i in (1, 3, 5))
     fills = [(*blue, 0.04 + 0.62 * (level + 0.05)) for level in levels[:-1]]
-    x = np.linspace(window[0], window[1], panels[0][1].shape[1])
-    y = np.linspace(window[2], window[3], panels[0][1].shape[0])
+    x, y = (np.linspace(*ends, len(panels[0][1])) for ends in (window[:2], window[2:]))
     with drawing.style():
         figure = drawing.canvas(height)
         for i, (title, p) in enumerate(panels):
@@ -168,39 +139,10 @@ def surfaces(
             for c, color in ((1, OTHER), (0, ERM)):
                 mine = points[classes == c] if c else points[classes != 1]
                 axes.scatter(mine[:, 0], mine[:, 1], s=7, color=color, linewidths=0.4, edgecolors=PAPER)
-            axes.set_xlim(window[0], window[1])
-            axes.set_ylim(window[2], window[3])
-            _frame(axes)
+            axes.set(xlim=window[:2], ylim=window[2:])
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(visible=True, color=RULE)
             drawing.add_text(figure, height, left, above + 16.0, title, color=INK)
-        return standalone(drawing.to_svg(figure, key, label))
-
-
-def dot_plot(key: str, label: str, points: Sequence[Dot], x: str) -> str:
-    """Draw results (dot and 95 % interval) next to published numbers (hollow diamond), one line each."""
-    each, bottom = 19.0, 40.0
-    height = each * len(points) + bottom
-    names = 212.0
-    with drawing.style():
-        figure = drawing.canvas(height)
-        axes = drawing.add_axes(figure, height, (names, 0.0, WIDTH - names - 8.0, each * len(points)))
-        for i, point in enumerate(points):
-            middle = each * (i + 0.5)
-            color = _COLORS[point.kind]
-            axes.axhline(middle, color=RULE, linewidth=0.5, zorder=0)
-            if point.low is not None and point.high is not None:
-                axes.plot([point.low, point.high], [middle, middle], color=color, linewidth=3.0, solid_capstyle="butt")
-            if point.value is not None:
-                axes.plot([point.value], [middle], "o", color=color, markersize=5.0)
-            if point.published is not None:
-                axes.plot([point.published], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
-            drawing.add_text(figure, height, 0.0, middle + 4.5, drawing.printable(point.name, 34), fontsize=11.5)
-        axes.set_ylim(each * len(points), 0.0)
-        axes.yaxis.set_major_locator(NullLocator())
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
-        axes.spines["left"].set_visible(False)
-        drawing.add_text(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
-        drawing.add_text(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
         return standalone(drawing.to_svg(figure, key, label))
 
 
@@ -210,32 +152,54 @@ def color_of(name: str) -> str:
 
 
 def write_dot_plot(
-    path: Path, label: str, rows: Sequence[Row], x: str, ending: str = "", kind: Callable[[str], str] = color_of
+    path: Path, label: str, table: Sequence[Row], x: str, ending: str = "", kind: Callable[[str], str] = color_of
 ) -> tuple[Path, ...]:
-    """Write the `dot_plot` of those rows that were run; return its path, or nothing where none was.
+    """Draw results (dot and 95 % interval) next to published numbers (hollow diamond), one line each.
 
     Args:
-        path: of the file; its name without the suffix is the key.
-        label: what the figure shows, for those who cannot see it.
-        rows: of a table.
+        path: of the SVG file; its name without the suffix is the key.
+        label: of the figure.
+        table: of which those rows are drawn that were run and have the ending.
         x: what the horizontal axis measures.
         ending: of the rows' names, left out.
         kind: returns, from its name, if a row is of ERM ("erm"), of mixup ("mix") or of neither ("other").
 
+    Returns:
+        The path, or nothing where no row was run.
+
     """
-    points = [Dot.of(row, kind(row.name), ending) for row in rows if row.values]
-    if not points:
+    rows = [row for row in table if row.values and row.name.endswith(ending)]
+    if not rows:
         return ()
-    atomic.write(path, dot_plot(path.stem, label, points, x))
+    names, bottom = 212.0, _LINE * len(rows)
+    height = bottom + 40.0
+    with drawing.style():
+        figure = drawing.canvas(height)
+        axes = drawing.add_axes(figure, height, (names, 0.0, WIDTH - names - 8.0, bottom))
+        for i, row in enumerate(rows):
+            middle = _LINE * (i + 0.5)
+            _add_dot(axes, middle, row, _COLORS[kind(row.name)])
+            name = drawing.printable(row.name.removesuffix(ending), 34)
+            drawing.add_text(figure, height, 0.0, middle + 4.5, name, fontsize=11.5)
+        axes.set_ylim(bottom, 0.0)
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
+        axes.spines["left"].set_visible(False)
+        drawing.add_text(figure, height, 0.0, height - 6.0, "dots ours, diamonds published", color=MUTED)
+        drawing.add_text(figure, height, WIDTH - 8.0, height - 6.0, x, ha="right", color=MUTED)
+        atomic.write(path, standalone(drawing.to_svg(figure, path.stem, label)))
     return (path,)
 
 
-def _frame(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(NullLocator())
-    axes.yaxis.set_major_locator(NullLocator())
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(RULE)
+def _add_dot(axes: Axes, middle: float, row: Row, color: str) -> None:
+    axes.axhline(middle, color=RULE, linewidth=0.5, zorder=0)
+    if row.interval is not None:
+        ends = row.interval.low, row.interval.high
+        axes.plot(ends, [middle, middle], color=color, linewidth=3.0, solid_capstyle="butt")
+    axes.plot([statistics.fmean(row.values)], [middle], "o", color=color, markersize=5.0)
+    if row.published is not None:
+        axes.plot([row.published.value], [middle], "D", color=INK, markerfacecolor="none", markersize=5.5)
 
 
 def standalone(svg: str) -> str:

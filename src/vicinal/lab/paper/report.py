@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from markupsafe import Markup
@@ -14,50 +15,35 @@ from markupsafe import Markup
 import vicinal
 from vicinal.lab import atomic, drawing, pages
 from vicinal.lab.paper import reproduce
+from vicinal.lab.paper.console import FormattedRow, format_rows
 from vicinal.lab.paper.store import JobFolder, JobRecord
-from vicinal.lab.paper.study import (
-    Agreement,
-    AtScale,
-    Row,
-    Scale,
-    Study,
-    format_agreement,
-    format_ours,
-    format_published,
-)
+from vicinal.lab.paper.study import Agreement, Scale, Study
 
-_MARKS: dict[str, str] = {
-    "inside the interval": "\N{CHECK MARK}",
-    "direction only": "\N{NORTH EAST ARROW}",
-    "unclear": "?",
-    "contradicts": "\N{MULTIPLICATION X}",
-    "differs": "\N{NOT EQUAL TO}",
-    "scaled down": "\N{MIDDLE DOT}",
-    "not run": "\N{EN DASH}",
+# mark and meaning
+_AGREEMENTS: dict[Agreement, tuple[str, str]] = {
+    "inside the interval": ("\N{CHECK MARK}", "the published number lies in our 95 % interval over seeds"),
+    "direction only": (
+        "\N{NORTH EAST ARROW}",
+        "the difference to the row it is compared with has the published sign, and its interval excludes 0",
+    ),
+    "contradicts": (
+        "\N{MULTIPLICATION X}",
+        "the difference to the row it is compared with has the other sign, and its interval excludes 0",
+    ),
+    "unclear": (
+        "?",
+        "the difference to the row it is compared with may be noise, or the paper shows none, or seeds are too few",
+    ),
+    "differs": (
+        "\N{NOT EQUAL TO}",
+        "the published number lies outside our interval, and the paper compares the row with no other",
+    ),
+    "scaled down": (
+        "\N{MIDDLE DOT}",
+        "smaller than in the paper, which compares the row with no other: nothing to compare",
+    ),
+    "not run": ("\N{EN DASH}", "no result yet"),
 }
-_MEANING: dict[Agreement, str] = {
-    "inside the interval": "the published number lies in our 95 % interval over seeds",
-    "direction only": "the difference to the row it is compared with has the published sign, and its interval excludes 0",
-    "contradicts": "the difference to the row it is compared with has the other sign, and its interval excludes 0",
-    "unclear": "the difference to the row it is compared with may be noise, or the paper shows none, or seeds are too few",
-    "differs": "the published number lies outside our interval, and the paper compares the row with no other",
-    "scaled down": "smaller than in the paper, which compares the row with no other: nothing to compare",
-    "not run": "no result yet",
-}
-
-
-@dataclass(frozen=True)
-class ReportRow:
-    """A row of a table, as it is written."""
-
-    name: str
-    measure: str
-    published: str
-    ours: str
-    n: str
-    agreement: str
-    mark: str
-    note: str
 
 
 @dataclass(frozen=True)
@@ -66,19 +52,38 @@ class Section:
 
     study: Study
     scale: Scale
-    protocol: list[str]
-    deviations: Sequence[str]
-    requirements: str
-    rows: list[ReportRow]
+    rows: list[FormattedRow]
     figures: Sequence[Path]
-    svgs: list[Markup]
-    jobs: tuple[int, int]  # done, of all
-    about: list[tuple[str, str]]
+    records: Mapping[str, JobRecord]
 
     @property
     def key(self) -> str:
         """Its anchor in the page."""
         return f"{self.study.name}-{self.scale}"
+
+    @property
+    def protocol(self) -> list[str]:
+        """Paragraphs of the study's docstring."""
+        return [" ".join(text.split()) for text in (inspect.getdoc(self.study) or "").split("\n\n")]
+
+    @property
+    def deviations(self) -> Sequence[str]:
+        """What is otherwise than in the paper."""
+        return self.study.scales[self.scale].deviations
+
+    @property
+    def requirements(self) -> str:
+        """What it needs, in words."""
+        at = self.study.scales[self.scale]
+        time = f"{60 * at.minutes:.0f} seconds" if at.minutes < 2 else f"{at.minutes:.0f} minutes"
+        if at.minutes >= 120:
+            time = f"{at.minutes / 60:.0f} hours"
+        return f"data: {at.data}; about {time} on {at.device}"
+
+    @cached_property
+    def svgs(self) -> list[Markup]:
+        """The figures, as they stand in the page."""
+        return [Markup(drawing.inline(path.read_text(), f"{self.key}-{i}")) for i, path in enumerate(self.figures)]
 
     @property
     def is_run(self) -> bool:
@@ -88,7 +93,7 @@ class Section:
     @property
     def state(self) -> str:
         """Number of its jobs that are done, in words."""
-        done, every = self.jobs
+        done, every = len(self.records), len(self.study.jobs(self.scale))
         return "all" if done == every else f"{done} of {every} jobs" if done else "not run"
 
     @property
@@ -97,19 +102,24 @@ class Section:
         counts = [f"{count} {name}" for name, count in _count([self]).items() if count]
         return ", ".join(counts) or "nothing published to compare with"
 
+    @property
+    def about(self) -> list[tuple[str, str]]:
+        """How its jobs were run."""
+        records = self.records.values()
+        minutes = sum(record.seconds for record in records) / 60
+        facts = [
+            ("Command", _distinct(record.command for record in records)),
+            ("Work", f"{minutes:.1f} minutes, all jobs together (of one that was stopped, since its last start)"),
+            ("Machine", _distinct(map(_machine, records))),
+            ("Versions", _distinct(map(_versions, records))),
+        ]
+        return facts if records else []
+
 
 def write(root: Path, scale: Scale | None, command: str, into: Path | None = None) -> list[Path]:
-    """Write report.html and report.md of what is in the folder, with the figures that the second refers to.
+    """Write report.html and report.md of what is in `root`, the folder of `reproduce`, which keeps the figures.
 
-    Args:
-        root: the folder of `reproduce`, which keeps the figures.
-        scale: of the results shown; None: the small and the paper's.
-        command: that the user typed.
-        into: the folder of the two files; None: `root`.
-
-    Returns:
-        The two files.
-
+    They show the results of one scale; without it, the small and the paper's. They go to `into`, or else to `root`.
     """
     into = into or root
     into.mkdir(parents=True, exist_ok=True)
@@ -121,7 +131,7 @@ def write(root: Path, scale: Scale | None, command: str, into: Path | None = Non
     }
     counts = _count(sections)
     html = pages.template(__package__ or "vicinal.lab.paper", "report.html.j2").render(
-        style=pages.style(), sections=sections, counts=counts, meaning=_MEANING, marks=_MARKS, about=about
+        style=pages.style(), sections=sections, counts=counts, agreements=_AGREEMENTS, about=about
     )
     written = [into / "report.html", into / "report.md"]
     atomic.write(written[0], html)
@@ -141,54 +151,10 @@ def _section(folder: JobFolder) -> Section:
     done = {name: record.results for name, record in records.items()}
     rows = study.rows(scale, done)
     figures = study.draw(scale, done, folder.path) if done else ()
-    return Section(
-        study,
-        scale,
-        [" ".join(text.split()) for text in (inspect.getdoc(study) or "").split("\n\n")],
-        study.scales[scale].deviations,
-        _requirements(study.scales[scale]),
-        [_report_row(study, scale, row, rows) for row in rows],
-        figures,
-        [Markup(drawing.inline(path.read_text(), f"{study.name}-{scale}-{i}")) for i, path in enumerate(figures)],
-        (len(records), len(study.jobs(scale))),
-        _about(list(records.values())),
-    )
+    return Section(study, scale, format_rows(study, scale, rows), figures, records)
 
 
-def _requirements(at: AtScale) -> str:
-    time = f"{60 * at.minutes:.0f} seconds" if at.minutes < 2 else f"{at.minutes:.0f} minutes"
-    if at.minutes >= 120:
-        time = f"{at.minutes / 60:.0f} hours"
-    return f"data: {at.data}; about {time} on {at.device}"
-
-
-def _report_row(study: Study, scale: Scale, row: Row, table: Sequence[Row]) -> ReportRow:
-    agreement = format_agreement(study, scale, row, table)
-    return ReportRow(
-        row.name,
-        row.measure,
-        format_published(row),
-        format_ours(row),
-        str(len(row.values)) if row.values else "",
-        agreement,
-        _MARKS.get(agreement, ""),
-        row.note,
-    )
-
-
-def _about(records: list[JobRecord]) -> list[tuple[str, str]]:
-    if not records:
-        return []
-    minutes = sum(record.seconds for record in records) / 60
-    return [
-        ("Command", _distinct([record.command for record in records])),
-        ("Work", f"{minutes:.1f} minutes, all jobs together (of one that was stopped, since its last start)"),
-        ("Machine", _distinct([_machine(record) for record in records])),
-        ("Versions", _distinct([_versions(record) for record in records])),
-    ]
-
-
-def _distinct(values: Sequence[str]) -> str:
+def _distinct(values: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(values))
 
 
@@ -204,7 +170,7 @@ def _versions(record: JobRecord) -> str:
 def _count(sections: Sequence[Section]) -> dict[Agreement, int]:
     """Count the rows with a published number by agreement."""
     agreements = [row.agreement for section in sections for row in section.rows if row.published]
-    return {name: agreements.count(name) for name in _MEANING}
+    return {name: agreements.count(name) for name in _AGREEMENTS}
 
 
 def markdown(sections: Sequence[Section], counts: dict[Agreement, int], about: dict[str, str], into: Path) -> str:
@@ -216,7 +182,7 @@ def markdown(sections: Sequence[Section], counts: dict[Agreement, int], about: d
         + ", ".join(f"{count} {name}" for name, count in counts.items())
         + ".",
         "",
-        *(f"- **{name}**: {text}." for name, text in _MEANING.items()),
+        *(f"- **{name}**: {text}." for name, (_, text) in _AGREEMENTS.items()),
         "",
         "| study | of the paper | scale | jobs run | rows with a published number |",
         "|---|---|---|---|---|",
@@ -237,8 +203,7 @@ def _markdown_section(section: Section, into: Path) -> Iterator[str]:
     yield from (f"Scaled down: {line}" for line in section.deviations)
     yield from ("", "| | measure | published | ours | n | agreement | note |", "|---|---|---:|---:|---:|---|---|")
     for row in section.rows:
-        cells = (row.name, row.measure, row.published, row.ours, row.n, row.agreement, row.note)
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
     for path in section.figures:
         yield from ("", f"![{path.stem}]({Path(os.path.relpath(path, into)).as_posix()})")
     if section.about:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from vicinal.lab.data import loading
 from vicinal.lab.models import LeNet
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import Published, Results, Scale
-from vicinal.lab.paper.training import Cell, Measure, TrainedRun, TrainingScale, TrainingStudy, last_error
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import distributed, recipes, runs
+from vicinal.lab.training import recipes, runs
 
 MODELS = {"lenet": "LeNet", "vgg-11": "VGG-11"}
 
@@ -75,6 +75,13 @@ SCALES: Mapping[Scale, TrainingScale] = {
 }
 
 
+@dataclass(frozen=True)
+class SpeechRun(TrainedRun):
+    """A run, with the share of the validation utterances that is missed."""
+
+    validation_error: float
+
+
 class SpeechStudy(TrainingStudy):
     """Does mixup help to recognize spoken commands?
 
@@ -88,7 +95,12 @@ class SpeechStudy(TrainingStudy):
     name = "speech"
     section = "3.3, figure 4"
     title = "Spoken commands"
+    record = SpeechRun
     scales = SCALES
+    measures = (
+        ("validation error, %", lambda run: run.validation_error),
+        ("test error, %", lambda run: run.test_error.last),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of figure 4."""
@@ -96,30 +108,23 @@ class SpeechStudy(TrainingStudy):
 
     def _cell(self, model: str, alpha: float | None) -> Cell:
         erm = replace(recipes.speech_lenet_erm(), model=model)
-        validation, test = map(Published, PUBLISHED[model, alpha])
-        measures = (Measure("validation error, %", _validation, validation), Measure("test error, %", last_error, test))
+        published = [Published(number) for number in PUBLISHED[model, alpha]]
         base = f"{MODELS[model]}, ERM"
         if alpha is None:
-            return Cell(base, f"{model}-erm", erm, measures)
+            return Cell(base, f"{model}-erm", erm, published)
         mixup = replace(erm, vicinity=f"Scheduled(Mixup(alpha={alpha}), start=5)")
-        return Cell(f"{MODELS[model]}, mixup alpha = {alpha}", f"{model}-mixup-{alpha}", mixup, measures, base)
+        return Cell(f"{MODELS[model]}, mixup alpha = {alpha}", f"{model}-mixup-{alpha}", mixup, published, base)
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Measure the error on the validation utterances."""
-        device = distributed.device()
-        data = loading.validation(recipe).to(device)
-        wrong = runs.misclassified(runs.load_model(folder, len(data.classes), device), data)
+        wrong = runs.misclassified(*load_trained(folder, loading.validation(recipe)))
         return {"validation_error": float(wrong.double().mean())}
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the test errors of figure 4."""
-        rows = [row for row in self.rows(scale, done) if row.name.endswith(", test error")]
+        rows = self.rows(scale, done)
         label = "Test error on spoken commands of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "figure4.svg", label, rows, "test error, %", ", test error")
-
-
-def _validation(run: TrainedRun) -> float:
-    return 100 * run["validation_error"]
 
 
 def tiny(num_classes: int) -> torch.nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,14 @@ from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
+from vicinal.lab.records import to_json
 from vicinal.lab.training import stacked_mlp
 
 METHODS: dict[str, vicinal.Vicinity] = {"ERM": vicinal.ERM(), "mixup": vicinal.Mixup(1.0)}
 SIDE = 61  # points of the grid along each side
-WINDOW = (-1.3, 1.3)
+WINDOW = (-1.3, 1.3, -1.3, 1.3)
 PLACES = {"on the inner ring": synthetic.RATIO, "half-way": (1 + synthetic.RATIO) / 2, "on the outer ring": 1.0}
 _RADII = np.linspace(0.0, 1.2, 61)
 
@@ -47,6 +49,14 @@ SCALES: Mapping[Scale, ToyScale] = {
     "small": ToyScale("none (synthetic points)", 1, seeds=10),  # the problem is small as it is
     "paper": ToyScale("none (synthetic points)", 1, seeds=10, full=True),
 }
+
+
+@dataclass(frozen=True)
+class RingProbabilities:
+    """What a job returned of a method: p of the inner class on the grid, bottom row first, and its mean at each radius."""
+
+    surface: list[list[float]]
+    profile: list[float]
 
 
 class ToyStudy(Study):
@@ -73,52 +83,47 @@ class ToyStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return p at three radii, and how steeply it falls."""
-        runs = [done[job.name] for job in self.jobs(scale) if job.name in done]
-        profiles = {method: [run[method]["profile"] for run in runs] for method in METHODS}
-        return [*_rows_of_places(profiles), *_rows_of_falls(profiles)]
+        runs = first_done(dict[str, RingProbabilities], done, [job.name for job in self.jobs(scale)])
+        profiles = {method: [run[method].profile for run in runs] for method in METHODS}
+        rows = []
+        for place, radius in PLACES.items():
+            values = {
+                method: [float(np.interp(radius, _RADII, of)) for of in found] for method, found in profiles.items()
+            }
+            rows += by_method(f"{{}}, {place}", "p of the inner class", values)
+        falls = {method: [_steepest_fall(of) for of in found] for method, found in profiles.items()}
+        return rows + by_method("{}, steepest fall", "of p, per outer radius", falls)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw figure 1b by the first seed that is done."""
-        seed = next((seed for seed in range(SCALES[scale].seeds) if f"seed{seed}" in done), None)
-        if seed is None:
+        """Draw figure 1b by the first seed."""
+        runs = first_done(dict[str, RingProbabilities], done, ["seed0"])
+        if not runs:
             return ()
-        points, classes = synthetic.rings(seed)
-        panels = [(method, np.array(done[f"seed{seed}"][method]["surface"])) for method in METHODS]
+        points, classes = synthetic.rings(0)
+        panels = [(method, np.array(found.surface)) for method, found in runs[0].items()]
         path = folder / "figure1b.svg"
         label = "Two rings of points and the probability of the inner class, by ERM with a sharp edge, by mixup fading"
-        svg = plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), (*WINDOW, *WINDOW))
-        atomic.write(path, svg)
+        atomic.write(path, plots.surfaces("toy", label, panels, points.numpy(), classes.numpy(), WINDOW))
         return (path,)
 
 
-def _rows_of_places(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[Row]:
-    for place, radius in PLACES.items():
-        for method, of_seeds in profiles.items():
-            values = tuple(float(np.interp(radius, _RADII, profile)) for profile in of_seeds)
-            against = None if method == "ERM" else f"ERM, {place}"
-            yield Row(f"{method}, {place}", "p of the inner class", None, values, against)
-
-
-def _rows_of_falls(profiles: Mapping[str, Sequence[Sequence[float]]]) -> Iterator[Row]:
-    for method, of_seeds in profiles.items():
-        values = tuple(float(-np.diff(profile).min() / (_RADII[1] - _RADII[0])) for profile in of_seeds)
-        against = None if method == "ERM" else "ERM, steepest fall"
-        yield Row(f"{method}, steepest fall", "of p, per outer radius", None, values, against)
+def _steepest_fall(profile: Sequence[float]) -> float:
+    return float(-np.diff(profile).min() / (_RADII[1] - _RADII[0]))
 
 
 def run(seed: int, epochs: int, folder: Path) -> dict[str, Any]:
-    """Train on a seed's rings; return for each method p on the grid, bottom row first, and its mean at each radius."""
+    """Train on a seed's rings; return the `RingProbabilities` of each method."""
     points, classes = synthetic.rings(seed)
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     along = torch.from_numpy((_RADII[:, None, None] * circle).astype(np.float32)).flatten(0, 1)
-    where = torch.cat([grid((*WINDOW, *WINDOW)), along])
+    where = torch.cat([grid(WINDOW), along])
     found = probabilities(points, classes, METHODS, where, epochs=epochs, batch_size=32, seed=seed)
     results = {}
     for method, p in found.items():
-        surface, profile = p[: SIDE**2].view(SIDE, SIDE), p[SIDE**2 :].view(len(_RADII), -1).mean(1)
-        results[method] = {"surface": _rounded(surface), "profile": _rounded(profile)}
-    return results
+        surface, circles = p[: SIDE**2].view(SIDE, SIDE), p[SIDE**2 :].view(len(_RADII), -1)
+        results[method] = RingProbabilities(_rounded(surface), _rounded(circles.mean(1)))
+    return to_json(results)
 
 
 def _rounded(p: Tensor) -> Any:
@@ -143,18 +148,8 @@ def probabilities(
 ) -> dict[str, Tensor]:
     """Train the model for tables by each method on points of the plane, and return p of class 1 elsewhere.
 
-    Args:
-        points: float32 [n, 2].
-        classes: int64 [n].
-        methods: by name.
-        where: float32 [m, 2].
-        epochs: passes over the points.
-        batch_size: points per step.
-        seed: of the first weights, the order and the mixing.
-
-    Returns:
-        For each method float32 [m].
-
+    Points are float32 [n, 2] with classes int64 [n]; `where` is float32 [m, 2], and so is p of each method [m]. The seed is
+    that of the first weights, the order and the mixing.
     """
     runs = [stacked_mlp.MLPRun(0, seed, vicinity) for vicinity in methods.values()]
     number = max(2, int(classes.max()) + 1)

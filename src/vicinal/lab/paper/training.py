@@ -9,37 +9,48 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
+from vicinal.lab.data.loading import Data
+from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import distributed, loop
-
-TrainedRun = Mapping[str, Any]  # what a job returned: see `train`
-SMOKE = ("Synthetic data, a small model, one epoch: the figures mean nothing.",)
+from vicinal.lab.records import to_json
+from vicinal.lab.training import distributed, loop, runs
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What is read off a run, with its unit and the paper's number."""
+class FinalErrors:
+    """Shares of the test examples that are missed."""
 
-    name: str
-    of: Callable[[TrainedRun], float]
-    published: Published | None = None
+    median_of_last_10: float  # epochs
+    best: float  # of all epochs
+    last: float
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a job returned: the recipe, the errors, and curves over the epochs; studies that measure more add it."""
+
+    recipe: dict[str, Any]
+    test_error: FinalErrors
+    course: dict[str, list[float]]
+    device: str
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one model and dataset: one row of the table for each measure.
+    """One method on one model and dataset: one row of the table for each of the study's measures.
 
     Args:
         name: of its rows, unique within the study.
         job: of its jobs' names: letters, digits, dots and hyphens, unique within the study.
         recipe: how it is trained; the seed is filled in. None: it is not run at this scale.
-        measures: what is measured.
+        published: the paper's numbers, one per measure.
         against: the name of the cell that the paper compares it with.
         note: what a reader must know, as why it is not run.
 
@@ -48,17 +59,12 @@ class Cell:
     name: str
     job: str
     recipe: Recipe | None
-    measures: tuple[Measure, ...]
+    published: Sequence[Published | None] = ()
     against: str | None = None
     note: str = ""
 
 
-def as_in_the_paper(recipe: Recipe) -> Recipe | None:
-    """Return the recipe itself."""
-    return recipe
-
-
-def quick(recipe: Recipe) -> Recipe | None:
+def quick(recipe: Recipe) -> Recipe:
     """Return the recipe of the quick run: few synthetic images, a small model, one epoch."""
     return replace(
         recipe,
@@ -79,10 +85,14 @@ def quick(recipe: Recipe) -> Recipe | None:
 def narrowed(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
     """Return an image recipe for a CPU: an eighth of PreAct ResNet-18's width, bfloat16, its schedule in `epochs`."""
     milestones = tuple(round(epochs * milestone / recipe.epochs) for milestone in recipe.milestones)
-    narrow = replace(
-        recipe, model="preact-resnet-18-narrow", precision="bfloat16", epochs=epochs, milestones=milestones
-    )
-    return replace(narrow, **changes)
+    small = {"model": "preact-resnet-18-narrow", "precision": "bfloat16", "epochs": epochs, "milestones": milestones}
+    return replace(recipe, **small | changes)
+
+
+def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
+    """Return the model of a finished run, and data for it, on this process's device."""
+    data = data.to(distributed.device())
+    return runs.load_model(folder, len(data.classes), data.device), data
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class TrainingScale(AtScale):
 
     """
 
-    recipe: Callable[[Recipe], Recipe | None] = as_in_the_paper
+    recipe: Callable[[Recipe], Recipe | None] = lambda recipe: recipe
     note: str = ""
     not_run: str = ""
 
@@ -107,9 +117,19 @@ class TrainingScale(AtScale):
         return replace(cell, recipe=recipe, note=_joined(cell.note, note))
 
 
+SMOKE = TrainingScale(
+    "none (synthetic images)",
+    0.1,
+    deviations=("Synthetic data, a small model, one epoch: the figures mean nothing.",),
+    recipe=quick,
+)
+
+
 class TrainingStudy(Study):
     """A study whose jobs are training runs."""
 
+    record: ClassVar[type[TrainedRun]] = TrainedRun
+    measures: ClassVar[Sequence[tuple[str, Callable[[Any], float]]]] = ()  # names with the unit, %, and shares of a run
     scales: ClassVar[Mapping[Scale, TrainingScale]]  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
 
     @abstractmethod
@@ -117,7 +137,7 @@ class TrainingStudy(Study):
         """Return the table's cells, with the paper's recipes."""
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
-        """Return what else is measured of a finished run."""
+        """Return what else is measured of a finished run: what `record` adds to a `TrainedRun`."""
         return {}
 
     def cells(self, scale: Scale) -> Sequence[Cell]:
@@ -134,31 +154,46 @@ class TrainingStudy(Study):
         ]
 
     def _job(self, name: str, recipe: Recipe) -> Job:
-        return Job(f"{name}-seed{recipe.seed}", partial(train, recipe, self.evaluate_run), digest(asdict(recipe)))
+        return Job(f"{name}-seed{recipe.seed}", partial(self._train, recipe), digest(asdict(recipe)))
+
+    def _train(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+        """Train in a folder, or resume there."""
+        with distributed.job() as job:
+            results = loop.train(recipe, folder, job)
+        epochs = results["epochs"]
+        curves = ("test_error", "test_top5_error", "train_mixed_loss")
+        run = self.record(
+            results["recipe"],
+            FinalErrors(**results["test_error"]),
+            {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
+            results["device"],
+            **self.evaluate_run(recipe, folder),
+        )
+        return to_json(run)
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return one row per cell and measure."""
         return [row for cell in self.cells(scale) for row in self._rows(scale, done, cell)]
 
     def _rows(self, scale: Scale, done: Results, cell: Cell) -> list[Row]:
-        runs, seeds = self.runs(scale, done, cell), self.scales[scale].seeds
-        partly = f"{len(runs)} of {seeds} seeds are run" if cell.recipe is not None and 0 < len(runs) < seeds else ""
+        found, seeds = self.runs(scale, done, cell), self.scales[scale].seeds
+        partly = f"{len(found)} of {seeds} seeds are run" if cell.recipe is not None and 0 < len(found) < seeds else ""
         return [
             Row(
-                row_name(cell.name, measure.name),
-                measure.name,
-                measure.published,
-                tuple(measure.of(run) for run in runs),
-                None if cell.against is None else row_name(cell.against, measure.name),
+                row_name(cell.name, measure),
+                measure,
+                published,
+                tuple(100 * share(run) for run in found),
+                None if cell.against is None else row_name(cell.against, measure),
                 _joined(cell.note, partly),
             )
-            for measure in cell.measures
+            for (measure, share), published in zip(self.measures, cell.published, strict=True)
         ]
 
-    def runs(self, scale: Scale, done: Results, cell: Cell) -> list[TrainedRun]:
+    def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
         """Return the finished runs of a cell, from the first seed on: those of two cells pair by their places."""
         names = (f"{cell.job}-seed{seed}" for seed in range(self.scales[scale].seeds))
-        return [done[name] for name in takewhile(done.__contains__, names)]
+        return first_done(self.record, done, names)
 
 
 def row_name(cell: str, measure: str) -> str:
@@ -168,44 +203,3 @@ def row_name(cell: str, measure: str) -> str:
 
 def _joined(*notes: str) -> str:
     return "; ".join(filter(None, notes))
-
-
-def train(recipe: Recipe, evaluate_run: Callable[[Recipe, Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Train by a recipe in a folder, or resume there.
-
-    Returns:
-        The recipe; test errors (fractions) of the last epoch, of the best, and the median of the last ten; the curves
-        over the epochs; and what `evaluate_run` measured.
-
-    """
-    with distributed.job() as job:
-        results = loop.train(recipe, folder, job)
-    epochs = results["epochs"]
-    curves = ("test_error", "test_top5_error", "train_mixed_loss")
-    return {
-        "recipe": results["recipe"],
-        "test_error": results["test_error"],
-        "course": {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
-        "device": results["device"],
-        **evaluate_run(recipe, folder),
-    }
-
-
-def last_error(run: TrainedRun) -> float:
-    """Return the test error of the last epoch, %."""
-    return 100 * run["test_error"]["last"]
-
-
-def best_error(run: TrainedRun) -> float:
-    """Return the least test error of any epoch, %."""
-    return 100 * run["test_error"]["best"]
-
-
-def median_error(run: TrainedRun) -> float:
-    """Return the median test error of the last ten epochs, %."""
-    return 100 * run["test_error"]["median_of_last_10"]
-
-
-def last_top5_error(run: TrainedRun) -> float:
-    """Return the top-5 test error of the last epoch, %."""
-    return 100 * run["course"]["test_top5_error"][-1]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from vicinal.lab.data import synthetic, uci
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.rows import ERM, by_method
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.records import from_json, to_json
 from vicinal.lab.selection import best_on_validation
@@ -21,7 +22,6 @@ from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
-ERM = "ERM"
 STACKED = 4  # seeds trained at once, with five methods each
 
 # test error, %: ERM, mixup
@@ -165,7 +165,7 @@ class UciStudy(Study):
         """Return ERM, mixup with the chosen alpha, and each alpha, for each set; then the other variants."""
         return [row for variant in VARIANTS for name in PUBLISHED for row in self._rows(scale, done, name, variant)]
 
-    def _rows(self, scale: Scale, done: Results, name: str, variant: Variant) -> Iterator[Row]:
+    def _rows(self, scale: Scale, done: Results, name: str, variant: Variant) -> list[Row]:
         names = [_job_name(name, variant, start) for start in variant.starts(scale)]
         parts = [from_json(StackedScores, done[job]) for job in names if job in done]
         missing = len(names) - len(parts)
@@ -175,15 +175,13 @@ class UciStudy(Study):
         share = parts[0].rows[2] / parts[0].rows[0] if parts else 0.0  # the same in every split of a table
         values, chosen = _chosen(parts)
 
-        def row(of: str, published: Published, values: tuple[float, ...], note: str) -> Row:
-            against = None if of == ERM else f"{title}, {ERM}"
-            return Row(f"{title}, {of}", "test error, %", published, values, against, note, share)
-
-        yield row(ERM, erm, _errors(parts, ERM), note)
-        yield row("mixup", mixup, values, "; ".join(filter(None, (chosen, note))))
+        errors = {ERM: _errors(parts, ERM), "mixup": values}
         if not variant.name:
-            for alpha in ALPHAS:
-                yield row(f"mixup alpha = {alpha:g}", mixup, _errors(parts, _method(alpha)), note)
+            errors |= {f"mixup alpha = {alpha:g}": _errors(parts, _method(alpha)) for alpha in ALPHAS}
+        published = {method: erm if method == ERM else mixup for method in errors}
+        rows = by_method(f"{title}, {{}}", "test error, %", errors, published, note)
+        rows[1] = replace(rows[1], note="; ".join(filter(None, (chosen, note))))
+        return [replace(row, test_share=share) for row in rows]
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw table 4, every variant of the protocol next to the printed numbers."""

@@ -35,18 +35,10 @@ class Errors:
 def evaluate(
     attack: Attack, source: nn.Module, targets: Mapping[str, nn.Module], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, Errors]:
-    """Attack images on one model and measure others on them.
+    """Attack images on one model and measure others on them; return the errors of each of these.
 
-    A target that is `source` itself is attacked in a white box, any other one in a black box.
-
-    Args:
-        attack: what is done.
-        source: the model on which it is done; takes pixels in [0, 255], as the targets do (`NormalizedModel`).
-        targets: the models measured, by any names.
-        batches: pixels [n, c, ...] in [0, 255] and true labels int64 [n].
-
-    Returns:
-        For each target its errors.
+    A target that is `source` itself is attacked in a white box, any other one in a black box. All models take pixels in
+    [0, 255], as `NormalizedModel` does; batches are of such pixels [n, c, ...] and true labels int64 [n].
 
     Raises:
         ValueError: there are no images, or an output is not finite.

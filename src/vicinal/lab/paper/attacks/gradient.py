@@ -10,7 +10,10 @@ makes no difference here.
 
 The paper says "maximum perturbation epsilon = 4 per pixel" and "10 iterations of equal step size". That pixels count
 from 0 to 255, that the step is epsilon / 10, that the label is the true one, and that pixels are clipped to [0, 255], it
-does not say; these are the defaults here.
+does not say; these are the defaults here. All attacks have
+
+    epsilon    the largest change of a pixel in all, in gray levels of 255, >= 0
+    label      "true": y; "predicted": what the crafting model predicts for the original image, as if y were not known
 """
 
 from __future__ import annotations
@@ -59,11 +62,6 @@ class FGSM:
 
     A pixel whose gradient is 0 stays. Source: Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial
     Examples", ICLR 2015, section 4.
-
-    Args:
-        epsilon: the largest change of a pixel, in gray levels of 255, >= 0.
-        label: "true": y; "predicted": what the crafting model predicts for x, as if y were not known.
-
     """
 
     epsilon: float = 4.0
@@ -74,25 +72,20 @@ class FGSM:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, batch: int = 0) -> Tensor:
         """Craft; see `Attack`."""
-        x = checked(x, y)
-        with eval_mode(model):
-            return _pgd_steps(model, x, x, _labels(model, x, y, self.label), self.epsilon, self.epsilon, steps=1)
+        return IteratedFGSM(self.epsilon, steps=1, label=self.label)(model, x, y)
 
 
 @dataclass(frozen=True)
 class IteratedFGSM:
     """Iterated FGSM, the "basic iterative method": `steps` times x <- clip(x + step sign(grad_x J(x, y))).
 
-    clip is to [x_0 - epsilon, x_0 + epsilon] and [0, 255], after each step. A predicted label is that of the original
-    image, for all steps. Source: Kurakin, Goodfellow and Bengio, "Adversarial Examples in the Physical World", ICLR
-    2017 workshop, section 2.2.
+    clip is to [x_0 - epsilon, x_0 + epsilon] and [0, 255], after each step. Source: Kurakin, Goodfellow and Bengio,
+    "Adversarial Examples in the Physical World", ICLR 2017 workshop, section 2.2.
 
     Args:
-        epsilon: the largest change of a pixel in all, in gray levels of 255, >= 0.
         steps: their number, >= 1.
         step: the change of a step in gray levels, > 0; None: epsilon / steps, with which the last step just reaches the
             edge of the box.
-        label: as for `FGSM`.
 
     """
 
@@ -116,18 +109,16 @@ class IteratedFGSM:
 class PGD:
     """Projected gradient descent: iterated FGSM from points drawn evenly from the box, the best of several restarts.
 
-    The best is the first with which the crafting model errs, else that of the largest loss. Not in the paper, and not
-    AutoAttack. Source: Madry, Makelov, Schmidt, Tsipras and Vladu, "Towards Deep Learning Models Resistant to
-    Adversarial Attacks", ICLR 2018, section 2.1.
+    The best is the first with which the crafting model errs (with a predicted label: leaves its own first answer), else
+    that of the largest loss. Not in the paper, and not AutoAttack. Source: Madry, Makelov, Schmidt, Tsipras and Vladu,
+    "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018, section 2.1.
 
     Args:
-        epsilon: the largest change of a pixel in all, in gray levels of 255, >= 0.
         steps: of each restart, >= 1.
         step: the change of a step in gray levels, > 0; None: 2.5 epsilon / steps, with which every edge of the box can
             be reached from every point.
         restarts: their number, >= 1.
         seed: of the points; with it and `batch` they are decided, on every device.
-        label: as for `FGSM`; with "predicted", the model errs when it leaves its own first answer.
 
     """
 
@@ -152,12 +143,8 @@ class PGD:
             label = _labels(model, x, y, self.label)
             least = x.new_full((len(x),), -math.inf, dtype=torch.float64)
             for restart in range(self.restarts):
-                draw = (
-                    Key(self.seed, 0, 0, batch, Stream.PGD_START + 8 * restart)
-                    .generator()
-                    .uniform(-1, 1, tuple(x.shape))
-                )
-                start = x + self.epsilon * torch.from_numpy(draw).to(x)
+                generator = Key(self.seed, 0, 0, batch, Stream.PGD_START + 8 * restart).generator()
+                start = x + self.epsilon * torch.from_numpy(generator.uniform(-1, 1, tuple(x.shape))).to(x)
                 found = _pgd_steps(model, start, x, label, self.epsilon, step, self.steps)
                 with torch.no_grad():
                     logits = model(found).double()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from vicinal.keyed import Key
 from vicinal.lab import atomic
 from vicinal.lab.paper.gans.modes import Modes
+from vicinal.lab.paper.gans.training import GanRun
 
 _REAL, _GENERATED = "#1f6fb2", "#e8730c"
 _COLOURS = ("#555555", "#1f6fb2", "#c0392b", "#2e8b57", "#b8860b")
@@ -30,13 +30,8 @@ def points(
 ) -> None:
     """Draw real points with generated ones upon them, sets beneath one another, methods side by side.
 
-    Args:
-        path: the SVG file to write.
-        sets: by name, from above.
-        methods: from the left.
-        iterations: of the panels of each method.
-        panels: for (set, method), the generated points inside the window by iteration; one that is not there was not run.
-
+    Each method has a panel for each of the iterations. `panels` holds, for (set, method), the generated points inside the
+    window by iteration; one that is not there was not run.
     """
     with _style("gan-points"):
         fig = Figure(figsize=(1.1 * len(iterations) * len(methods) + 0.4, 1.1 * len(sets) + 0.45), dpi=150)
@@ -68,18 +63,11 @@ def measures(
     path: Path,
     sets: Mapping[str, Modes],
     methods: Sequence[str],
-    curves: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    curves: Mapping[tuple[str, str], Sequence[GanRun]],
 ) -> None:
     """Draw modes covered, points near a mode and points in the window by iteration: the mean over seeds, and each seed.
 
-    Dotted is what points spread evenly over the window would have.
-
-    Args:
-        path: the SVG file to write.
-        sets: by name, from above.
-        methods: each with a color, in this order.
-        curves: for (set, method), the results of its seeds.
-
+    Dotted is what points spread evenly over the window would have. `curves` holds the seeds of each (set, method).
     """
     columns = {
         "modes covered within 3 σ": ("modes_3", 1, None),
@@ -95,10 +83,11 @@ def measures(
                 for color, method in zip(_COLOURS, methods, strict=True):
                     results = curves.get((name, method), ())
                     for result in results:
-                        ax.plot(result["iterations"], factor * np.array(result[key]), color=color, lw=0.6, alpha=0.35)
+                        values = factor * np.array(getattr(result, key))
+                        ax.plot(result.iterations, values, color=color, lw=0.6, alpha=0.35)
                     if results:
-                        mean = factor * np.mean([result[key] for result in results], axis=0)
-                        ax.plot(results[0]["iterations"], mean, color=color, lw=1.8, label=method)
+                        mean = factor * np.mean([getattr(result, key) for result in results], axis=0)
+                        ax.plot(results[0].iterations, mean, color=color, lw=1.8, label=method)
                 if radius is not None:
                     ax.axhline(100 * modes.uniform_baseline(radius), color="black", lw=0.8, ls=":")
                 ax.set_xscale("log")

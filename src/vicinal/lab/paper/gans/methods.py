@@ -49,20 +49,19 @@ class GanMethod(ABC):
 class PlainGan(GanMethod):
     """The GAN without mixing, "ERM" in figure 5: max_g min_d E l(d(x), 1) + l(d(g(z)), 0)."""
 
+    epsilon = 0.0
+
     def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
         """Return the sum of the means over real and over generated points."""
-        return _apart(d, real, fake, 1.0)
+        logit = d(torch.cat([real, fake]))
+        return cross_entropy(logit[: len(real)], 1 - self.epsilon) + cross_entropy(logit[len(real) :], 0.0)
 
 
 @dataclass(frozen=True)
-class SmoothedGan(GanMethod):
+class SmoothedGan(PlainGan):
     """One-sided label smoothing (Salimans et al. 2016): real points have the label 1 - epsilon, generated ones 0."""
 
     epsilon: float = 0.1
-
-    def loss(self, d: Discriminator, real: Tensor, fake: Tensor, generator: np.random.Generator) -> Tensor:
-        """Return the sum of the means over real and over generated points."""
-        return _apart(d, real, fake, 1 - self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,3 @@ def cross_entropy(logit: Tensor, label: Tensor | float) -> Tensor:
     if not isinstance(label, Tensor):
         label = torch.full_like(logit, label)
     return F.binary_cross_entropy_with_logits(logit, label)
-
-
-def _apart(d: Discriminator, real: Tensor, fake: Tensor, label: float) -> Tensor:
-    logit = d(torch.cat([real, fake]))
-    return cross_entropy(logit[: len(real)], label) + cross_entropy(logit[len(real) :], 0.0)

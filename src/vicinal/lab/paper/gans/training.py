@@ -54,14 +54,25 @@ class GanSettings:
     samples: int = 10_000  # generated at each snapshot, from the same noise
 
 
-class Gan:
-    """Two models in training.
+@dataclass(frozen=True)
+class GanRun:
+    """What was measured of a run at each of its snapshots, and the points in the plotted window by iteration.
 
-    Args:
-        settings: of the run.
-        dtype: of the models.
-
+    Modes covered and shares of points near a mode are those within 3 and 10 standard deviations; points are kept of the
+    first seed alone.
     """
+
+    iterations: list[int]
+    inside: list[float]
+    modes_3: list[int]
+    share_3: list[float]
+    modes_10: list[int]
+    share_10: list[float]
+    points: dict[str, list[list[float]]] | None = None
+
+
+class Gan:
+    """Two models in training."""
 
     def __init__(self, settings: GanSettings, dtype: torch.dtype = torch.float32) -> None:
         self.settings = settings
@@ -74,6 +85,7 @@ class Gan:
         _initialize(self.g, self._draws(0, _GENERATOR))
         self._adam_d = torch.optim.Adam(self.d.parameters(), lr=settings.learning_rate, fused=True)
         self._adam_g = torch.optim.Adam(self.g.parameters(), lr=settings.learning_rate, fused=True)
+        self._parts = {"d": self.d, "g": self.g, "adam_d": self._adam_d, "adam_g": self._adam_g}
 
     def iterate(self) -> None:
         """Train the discriminator for some steps, then the generator for one."""
@@ -83,17 +95,11 @@ class Gan:
             real, noise = self._batch(draws, settings.batch_size * settings.method.batches)
             with torch.no_grad():
                 fake = self.g(noise)
-            loss = settings.method.loss(self.d, real, fake, draws)
-            self._adam_d.zero_grad()
-            loss.backward()
-            self._adam_d.step()
+            _step(self._adam_d, settings.method.loss(self.d, real, fake, draws))
         draws = self._draws(self.iteration, _GENERATOR_STEP)
         real, noise = self._batch(draws, settings.batch_size)
         self.d.requires_grad_(False)  # its gradients are not needed here, and cost a third of the step
-        loss = -settings.method.generator_objective(self.d, real, self.g(noise), draws)
-        self._adam_g.zero_grad()
-        loss.backward()
-        self._adam_g.step()
+        _step(self._adam_g, -settings.method.generator_objective(self.d, real, self.g(noise), draws))
         self.d.requires_grad_(True)
         self.iteration += 1
 
@@ -105,13 +111,12 @@ class Gan:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that training goes on from."""
-        parts = {"d": self.d, "g": self.g, "adam_d": self._adam_d, "adam_g": self._adam_g}
-        return {"iteration": self.iteration, **{name: part.state_dict() for name, part in parts.items()}}
+        return {"iteration": self.iteration, **{name: part.state_dict() for name, part in self._parts.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of a run with the same settings."""
         self.iteration = state["iteration"]
-        for name, part in {"d": self.d, "g": self.g, "adam_d": self._adam_d, "adam_g": self._adam_g}.items():
+        for name, part in self._parts.items():
             part.load_state_dict(state[name])
 
     def _draws(self, step: int, part: int) -> np.random.Generator:
@@ -126,16 +131,9 @@ class Gan:
 def train(
     settings: GanSettings, folder: Path | None = None, dtype: torch.dtype = torch.float32, every_seconds: float = 60
 ) -> dict[int, Tensor]:
-    """Train a GAN to its end.
+    """Train a GAN to its end; return the points generated at each snapshot, [samples, 2], by their iteration.
 
-    Args:
-        settings: of the run.
-        folder: for checkpoints; if it holds some of this run, training resumes from there. They are removed at the end.
-        dtype: of the models.
-        every_seconds: how often a checkpoint is written.
-
-    Returns:
-        The points generated at each snapshot, [samples, 2], by their iteration.
+    A folder is for checkpoints: if it holds some of this run, training resumes from there. They are removed at the end.
 
     Raises:
         UserError: the folder holds checkpoints of a run with other settings.
@@ -160,6 +158,12 @@ def train(
     if folder is not None:
         checkpoint.remove_all(folder)
     return snapshots
+
+
+def _step(adam: torch.optim.Adam, loss: Tensor) -> None:
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
 
 
 @torch.no_grad()
