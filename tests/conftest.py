@@ -1,6 +1,10 @@
 """What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
 
 import itertools
+import json
+import multiprocessing
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -12,6 +16,9 @@ settings.register_profile(
     "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keyed")
+
+# of the server that forks workers, should a test need one
+multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +38,46 @@ def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr("vicinal._warn._TOLD", set())
     yield
     torch.set_rng_state(before)
+
+
+FORKED = """
+import json, os, sys, tempfile, traceback
+import numpy, torch
+for line in sys.stdin:
+    with tempfile.TemporaryFile() as printed:
+        if os.fork() == 0:
+            os.dup2(printed.fileno(), 1)
+            status = 0
+            try:
+                exec(json.loads(line), {"__name__": "__main__"})
+            except BaseException:
+                traceback.print_exc(file=sys.stdout)
+                status = 1
+            sys.stdout.flush()
+            os._exit(status)
+        status = os.wait()[1]
+        printed.seek(0)
+        print(json.dumps([status, printed.read().decode()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_fresh():
+    """`run_fresh(code)` runs code in a process that has imported PyTorch and NumPy and nothing else; returns its output.
+
+    Each is a fork of one process, since importing PyTorch takes seconds.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+
+        def run(code):
+            print(json.dumps(code), file=server.stdin, flush=True)
+            status, printed = json.loads(server.stdout.readline())
+            assert status == 0, printed
+            return printed
+
+        yield run
 
 
 @pytest.fixture
