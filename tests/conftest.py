@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import multiprocessing
 import subprocess
 import sys
 import warnings
@@ -16,9 +15,6 @@ settings.register_profile(
     "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keyed")
-
-# of the server that forks workers, should a test need one
-multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
 
 
 @pytest.fixture(autouse=True)

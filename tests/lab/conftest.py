@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import multiprocessing
 import os
 import pty
 import struct
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ FOLDERS = {
     "speech": "speech_commands",
     "imagenet": "imagenet",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server() -> None:
+    """Start the server that forks workers with all that they import, which takes seconds, before a command does."""
+    multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")
