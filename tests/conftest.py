@@ -1,7 +1,10 @@
 """What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
 
+import contextlib
+import fcntl
 import itertools
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -15,6 +18,28 @@ settings.register_profile(
     "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keyed")
+
+
+def pytest_collection_modifyitems(items):
+    """Put slow tests first: what several processes have left in the end is short."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def one_at_a_time(tmp_path_factory):
+    """`with one_at_a_time("name") as folder`: a folder that all processes of the tests share, held by one at a time."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+
+    @contextlib.contextmanager
+    def hold(name):
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = shared / f"{name}-of-all"
+            folder.mkdir(exist_ok=True)
+            yield folder
+
+    return hold
 
 
 @pytest.fixture(autouse=True)
