@@ -119,6 +119,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 def test_importing_costs_little_more_than_torch():
     (alone, *ours), (again, *more) = ([float(word) for word in run(COST)] for _ in range(2))
     assert min(*ours, *more) <= 0.2 * min(alone, again)

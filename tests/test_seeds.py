@@ -89,6 +89,7 @@ assert torch.equal(torch.get_rng_state(), before)
 """
 
 
+@pytest.mark.slow
 def test_the_seed_of_torch_decides_the_run(run_fresh):
     def run(seed):
         return run_fresh(RUN.format(seed=f"torch.random.manual_seed({seed})"))

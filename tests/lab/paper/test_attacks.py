@@ -479,6 +479,7 @@ def test_autoattack_is_stronger_and_stays_in_the_box():
         AutoAttack()(linear(), x, labels(12))
 
 
+@pytest.mark.slow
 @needs_autoattack
 def test_autoattack_leaves_the_model_and_the_program_as_they_were_and_takes_images_in_channels_last():
     model, x = deep(), pixels(1)
@@ -502,6 +503,7 @@ def test_without_its_package_autoattack_says_how_to_get_it(monkeypatch: pytest.M
 # -- the study ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch, smoke: Callable[[str], SmokeRun]
 ):

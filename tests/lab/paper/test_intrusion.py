@@ -207,6 +207,7 @@ def test_what_is_smaller_is_said():
     assert [bool(at.deviations) for at in intrusion.SCALES.values()] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
