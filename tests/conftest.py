@@ -4,10 +4,12 @@ import contextlib
 import fcntl
 import itertools
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import warnings
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -23,6 +25,13 @@ settings.load_profile("keyed")
 def pytest_collection_modifyitems(items):
     """Put slow tests first: what several processes have left in the end is short."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Start the server that forks workers with all that they import, which takes seconds."""
+    multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

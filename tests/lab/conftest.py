@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-import multiprocessing
 import os
 import pty
 import struct
@@ -13,7 +12,6 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,8 @@ FOLDERS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _server() -> None:
-    """Start the server that forks workers with all that they import, which takes seconds, before a command does."""
-    multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
-    forkserver.ensure_running()
+def _server(server: None) -> None:
+    """Start it before a command does."""
 
 
 @pytest.fixture(scope="session")
