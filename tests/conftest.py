@@ -1,7 +1,15 @@
 """What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
 
+import contextlib
+import fcntl
 import itertools
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
 import warnings
+from multiprocessing import forkserver
 
 import pytest
 import torch
@@ -12,6 +20,35 @@ settings.register_profile(
     "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keyed")
+
+
+def pytest_collection_modifyitems(items):
+    """Put slow tests first: what several processes have left in the end is short."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Start the server that forks workers with all that they import, which takes seconds."""
+    multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
+    forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def one_at_a_time(tmp_path_factory):
+    """`with one_at_a_time("name") as folder`: a folder that all processes of the tests share, held by one at a time."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+
+    @contextlib.contextmanager
+    def hold(name):
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = shared / f"{name}-of-all"
+            folder.mkdir(exist_ok=True)
+            yield folder
+
+    return hold
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +68,46 @@ def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr("vicinal._warn._TOLD", set())
     yield
     torch.set_rng_state(before)
+
+
+FORKED = """
+import json, os, sys, tempfile, traceback
+import numpy, torch
+for line in sys.stdin:
+    with tempfile.TemporaryFile() as printed:
+        if os.fork() == 0:
+            os.dup2(printed.fileno(), 1)
+            status = 0
+            try:
+                exec(json.loads(line), {"__name__": "__main__"})
+            except BaseException:
+                traceback.print_exc(file=sys.stdout)
+                status = 1
+            sys.stdout.flush()
+            os._exit(status)
+        status = os.wait()[1]
+        printed.seek(0)
+        print(json.dumps([status, printed.read().decode()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_fresh():
+    """`run_fresh(code)` runs code in a process that has imported PyTorch and NumPy and nothing else; returns its output.
+
+    Each is a fork of one process, since importing PyTorch takes seconds.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+
+        def run(code):
+            print(json.dumps(code), file=server.stdin, flush=True)
+            status, printed = json.loads(server.stdout.readline())
+            assert status == 0, printed
+            return printed
+
+        yield run
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The one line inside a compiled step: a break of the graph, the values of eager mode, no compilation for each step."""
 
 import copy
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,7 +97,9 @@ def test_a_failed_compilation_leaves_eager_mode_working():
         assert content(mixup(x, y)) == content(twin(x, y))
 
 
-PROGRAM = """
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import torch, torch.nn.functional as F, vicinal as v
 from vicinities import content
 x, y = torch.randn(8, 3, 6, 5), torch.arange(8) % 3
@@ -111,24 +112,20 @@ for make in (lambda: v.Mixup(0.4, seed=1), lambda: v.Choice([v.CutMix(1.0), v.Mi
     for _ in range(80):
         torch.testing.assert_close(compiled(x, y), step(b, x, y), rtol=1e-5, atol=1e-5)
     assert content([a(x, y) for _ in range(3)]) == content([b(x, y) for _ in range(3)])
-print("ok")
 """
 
 
 @pytest.mark.slow
-def test_a_fresh_process_compiles_the_one_line_by_default(pytestconfig):
-    tests = pytestconfig.rootpath / "tests"
-    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=tests, check=False)
-    assert run.stdout == "ok\n", run.stderr
+def test_a_fresh_process_compiles_the_one_line_by_default(run_fresh):
+    run_fresh(PROGRAM)
 
 
-def test_importing_and_mixing_does_not_import_the_compiler():
+def test_importing_and_mixing_does_not_import_the_compiler(run_fresh):
     program = (
         "import sys, torch, vicinal; vicinal.Mixup(1.0)(torch.eye(4), torch.arange(4));"
         "print('torch._dynamo' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
+    assert run_fresh(program) == "False\n"
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def job_of_two(request, tmp_path_factory):
     return inherited, [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_ranks_draw_apart_by_default(job_of_two):
     _, seen = job_of_two
     assert [s["rank"] for s in seen] == [0, 1]
@@ -73,11 +74,13 @@ def test_ranks_draw_apart_by_default(job_of_two):
     assert not set(seen[0]["plan"]) & set(seen[1]["plan"])
 
 
+@pytest.mark.slow
 def test_ranks_draw_together_when_told_to(job_of_two):
     _, seen = job_of_two
     assert seen[0]["shared"] == seen[1]["shared"] == drawn(0)
 
 
+@pytest.mark.slow
 def test_a_vicinity_made_before_the_ranks_counts_for_each_of_them(job_of_two):
     inherited, seen = job_of_two
     for rank, s in enumerate(seen):
@@ -86,6 +89,7 @@ def test_a_vicinity_made_before_the_ranks_counts_for_each_of_them(job_of_two):
     assert inherited.state_dict() == {"seed": inherited.state.seed, "on": True, "epoch": None, "steps": [1]}
 
 
+@pytest.mark.slow
 def test_workers_of_ranks_draw_apart_and_hear_their_rank(job_of_two):
     _, seen = job_of_two
     for rank, s in enumerate(seen):

@@ -39,6 +39,8 @@ def run(block: Block, page: Path, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated:DeprecationWarning")  # of torch.compile
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,8 +3,6 @@
 import gc
 import io
 import pickle
-import subprocess
-import sys
 import weakref
 
 import numpy as np
@@ -458,7 +456,8 @@ def test_no_figure_is_kept():
 
 
 CALL = """
-import sys
+import sys, warnings
+warnings.simplefilter("error")
 {before}
 import torch, vicinal
 x = torch.rand(4, 1, 3, 3)
@@ -467,20 +466,12 @@ plan = vicinal.Mixup(1.0, seed=1).plan(4, step=0)
 """
 
 
-def run(before="", after=""):
-    code = CALL.format(before=before, after=after)
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\n")[0]
+def test_pyplot_is_not_imported(run_fresh):
+    after = "plan.show(x)._repr_png_(); print('matplotlib.pyplot' in sys.modules)"
+    assert run_fresh(CALL.format(before="", after=after)) == "False\n"
 
 
-@pytest.mark.slow
-def test_pyplot_is_not_imported():
-    assert run(after="plan.show(x)._repr_png_(); print('matplotlib.pyplot' in sys.modules)") == "False"
-
-
-@pytest.mark.slow
-def test_without_matplotlib_everything_else_works():
+def test_without_matplotlib_everything_else_works(run_fresh):
     caught = "\ntry:\n    plan.show(x)\nexcept ImportError as error:\n    print(error)"
-    told = run("sys.modules['matplotlib'] = None", "from vicinal import *" + caught)
-    assert told == "show draws with matplotlib, which is not installed: pip install matplotlib"
+    told = run_fresh(CALL.format(before="sys.modules['matplotlib'] = None", after="from vicinal import *" + caught))
+    assert told == "show draws with matplotlib, which is not installed: pip install matplotlib\n"

@@ -48,9 +48,11 @@ def lambdas(batches, worker):
     return [lam for who, lam, _ in batches if who == worker]
 
 
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
     ("context", "persistent"),
-    [("fork", True), ("fork", False), ("spawn", True), pytest.param("spawn", False, marks=pytest.mark.slow)],
+    # a worker that is spawned imports PyTorch, for seconds; of a server's it is the fork, and is sent all the same
+    [("fork", True), ("fork", False), ("spawn", True), ("forkserver", False)],
 )
 def test_draws_are_those_of_their_worker_and_step(context, persistent):
     """Different in every worker and epoch, and exactly what `plan` draws for the key."""
@@ -72,7 +74,8 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others():
     assert not {lam for _, lam, _ in first} & {lam for _, lam, _ in other}
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("context", ["fork", "forkserver"])
 def test_persistent_workers_hear_off_on_and_the_epoch(context):
     vicinity = v.Scheduled(v.Mixup(4.0, v.RandomPairs(self_pairs=False)), start=1, stop=5, seed=7)
     batches = loader(vicinity, context, persistent_workers=True)

@@ -37,6 +37,9 @@ def _threads() -> Iterator[None]:
 def test_program_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = importlib.import_module(f"bench.{name}")
     options = ["--runs", str(tmp_path / "runs")] if name == "gpu.cifar" else []
+    monkeypatch.setattr(
+        "os.cpu_count", lambda: 1
+    )  # each worker of joblib and of the fleet imports PyTorch, for seconds
     monkeypatch.setattr(sys, "argv", [program.__file__, "--quick", "--out", str(tmp_path), *options])
     program.main()
     (path,) = tmp_path.glob("*.json")

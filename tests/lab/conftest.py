@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,16 @@ FOLDERS = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _server(server: None) -> None:
+    """Start it before a command does."""
+
+
 @pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def real_data(one_at_a_time: Callable[[str], AbstractContextManager[Path]]) -> Callable[[str], Path]:
     """Return the folder of a published dataset, `real_data("uci")`: that of VICINAL_DATA, else freshly unpacked."""
     given = os.environ.get("VICINAL_DATA")
     unpacker = Path(__file__).parents[2].parent / "shared" / "data" / "unpack.py"
-    unpacked: dict[str, Path] = {}
 
     def root(name: str) -> Path:
         folder = FOLDERS[name]
@@ -42,11 +47,11 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             pytest.skip(f"no {folder}/ in the folder that VICINAL_DATA names, and no archive to unpack it from")
         if name == "speech" and importlib.util.find_spec("soundfile") is None:
             pytest.skip(f"no {folder}/ in the folder that VICINAL_DATA names; unpacking it needs the package soundfile")
-        if name not in unpacked:
-            out = tmp_path_factory.mktemp("data")
-            subprocess.run([sys.executable, str(unpacker), str(out), name], check=True, capture_output=True)
-            unpacked[name] = out
-        return unpacked[name]
+        with one_at_a_time(name) as out:
+            if not (out / "complete").exists():
+                subprocess.run([sys.executable, str(unpacker), str(out), name], check=True, capture_output=True)
+                (out / "complete").touch()
+            return out
 
     return root
 

@@ -93,6 +93,7 @@ def same_runs(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 # -- data ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_csv_from_the_shell() -> None:
     patients().write_csv("patients.csv")
     process = program("compare", "patients.csv", "--target", "outcome", "--drop", "id", "--drop", "days", *TINY)
@@ -135,6 +136,7 @@ def test_a_csv_from_the_shell() -> None:
     exec(results["model"]["usage"], {})
 
 
+@pytest.mark.slow
 def test_on_a_narrow_terminal_there_is_a_live_table() -> None:
     patients().write_csv("patients.csv")
     master, slave = pty.openpty()
@@ -622,6 +624,7 @@ def runs_kept() -> int:
     return sum(len(line) for line in atomic.json_lines(Path("run/runs.jsonl")))
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_a_dead_worker(
     vicinal: Callable[..., tuple[int, str, str]],
     started: Callable[[], subprocess.Popen[str]],
@@ -664,6 +667,7 @@ def test_ctrl_c_and_a_dead_worker(
     assert results_of("run")["verdict"] == uninterrupted["verdict"]
 
 
+@pytest.mark.slow
 def test_killed_at_three_moments(
     vicinal: Callable[..., tuple[int, str, str]],
     started: Callable[[], subprocess.Popen[str]],

@@ -322,6 +322,7 @@ def test_many_classes_are_counted_not_listed() -> None:
     assert "class 12 " not in text
 
 
+@pytest.mark.slow
 def test_a_page_stays_small() -> None:
     assert len(render(example.build(seeds=20, methods=6)).encode()) < 150_000
     largest = example.build(seeds=200, methods=12, perturb=0.1)

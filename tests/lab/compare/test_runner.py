@@ -447,6 +447,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_workers_can_be_spawned_and_give_the_same(
     finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

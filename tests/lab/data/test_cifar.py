@@ -75,6 +75,7 @@ def check_ten(root: Path, made: dict[str, tuple[np.ndarray, np.ndarray]]) -> Non
 # ---- the published sets
 
 
+@pytest.mark.slow
 def test_cifar10_as_published(real_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = real_data("cifar10")
     (tmp_path / "cifar-10-batches-py").symlink_to(root / "cifar-10-batches-py")
@@ -96,6 +97,7 @@ def test_cifar10_as_published(real_data: Data, tmp_path: Path, monkeypatch: pyte
             assert torch.equal(part.labels, other.labels)
 
 
+@pytest.mark.slow
 def test_cifar100_as_published(real_data: Data) -> None:
     try:
         root = real_data("cifar100")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,16 +15,16 @@ from vicinal.lab.paper.store import JobFolder
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], SmokeRun]:
+def smoke(one_at_a_time: Callable[[str], AbstractContextManager[Path]]) -> Callable[[str], SmokeRun]:
     """`smoke("toy")`: a study at its smallest, run once, with its table."""
-    root = tmp_path_factory.mktemp("reproduce")
     done: dict[str, SmokeRun] = {}
 
     def run(name: str) -> SmokeRun:
         if name not in done:
             torch.set_num_threads(1)  # as in the workers; this may come before the fixture of every test
-            folder = JobFolder(root, reproduce.find(name), "smoke")
-            done[name] = folder, reproduce.conclude(folder, reproduce.run(folder, "the command", 1, quiet))
+            with one_at_a_time(f"study-{name}") as own:  # a second process finds all jobs done
+                folder = JobFolder(own.parent / "reproduce", reproduce.find(name), "smoke")
+                done[name] = folder, reproduce.conclude(folder, reproduce.run(folder, "the command", 1, quiet))
         return done[name]
 
     return run

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given
 from hypothesis import strategies as st
+from studies import SmokeRun
 from torch import Tensor, nn
 
 import vicinal as v
@@ -478,18 +479,9 @@ def test_autoattack_is_stronger_and_stays_in_the_box():
         AutoAttack()(linear(), x, labels(12))
 
 
+@pytest.mark.slow
 @needs_autoattack
-def test_autoattack_takes_images_in_channels_last():
-    model, x = deep(), pixels(1).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        y = model(x).argmax(1)
-        found = AutoAttack(0.5)(model, x, y)
-        assert torch.equal(found, AutoAttack(0.5)(model, x.contiguous(), y))
-        assert torch.equal(model(found).argmax(1), y)  # it withstands, so that each of the four was run
-
-
-@needs_autoattack
-def test_autoattack_leaves_the_model_and_the_program_as_they_were():
+def test_autoattack_leaves_the_model_and_the_program_as_they_were_and_takes_images_in_channels_last():
     model, x = deep(), pixels(1)
     with torch.no_grad():
         y = model(x).argmax(1)
@@ -499,6 +491,7 @@ def test_autoattack_leaves_the_model_and_the_program_as_they_were():
     # the image withstands, so that each of the four attacks was run
     with torch.no_grad():
         assert torch.equal(model.eval()(found).argmax(1), y)
+        assert torch.equal(AutoAttack(0.5)(model, x.contiguous(memory_format=torch.channels_last), y), found)
 
 
 def test_without_its_package_autoattack_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
@@ -510,12 +503,14 @@ def test_without_its_package_autoattack_says_how_to_get_it(monkeypatch: pytest.M
 # -- the study ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.slow
+def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, smoke: Callable[[str], SmokeRun]
+):
     study = AdversarialStudy()
     jobs = study.jobs("smoke")
     assert [job.name for job in jobs] == ["seed-0", "seed-1"]
-    folder = tmp_path / "seed-0"
-    folder.mkdir()
+    folder = smoke(study.name)[0].path / "seed-0"
     result = jobs[0].run(folder)
     assert json.loads(json.dumps(result)) == result
     table = study.rows("smoke", {"seed-0": result})

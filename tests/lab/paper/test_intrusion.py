@@ -197,6 +197,7 @@ def test_what_is_smaller_is_said():
     assert [bool(at.deviations) for at in intrusion.SCALES.values()] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_smoke_run_writes_results_rows_and_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -47,6 +47,7 @@ def root(smoke: Callable[[str], SmokeRun], monkeypatch: pytest.MonkeyPatch) -> P
     return folders[0].root
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_leaves_nothing_out(root: Path, smoke: Callable[[str], SmokeRun]) -> None:
     html, markdown = (path.read_text() for path in report.write(root, "smoke", "vicinal reproduce --report"))
     assert not re.search(r"""(src|href)=["'](?!#|data:image/png;base64,)|url\((?!#)|@import|<script""", html)
@@ -62,6 +63,7 @@ def test_the_page_stands_alone_and_leaves_nothing_out(root: Path, smoke: Callabl
         assert (root / path).exists()
 
 
+@pytest.mark.slow
 def test_the_page_may_lie_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str], root: Path) -> None:
     into = tmp_path / "docs/paper"
     assert cli.main(["reproduce", "--report", "--scale", "smoke", "--out", str(root), "--report-dir", str(into)]) == 0
@@ -73,6 +75,7 @@ def test_the_page_may_lie_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "give both" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_in_the_documentation_is_made_of_the_results_in_the_repository(tmp_path: Path) -> None:
     repository = Path(__file__).parents[3]
     root, into = tmp_path / "results/reproduce", tmp_path / "docs/paper"

@@ -98,6 +98,7 @@ def test_what_a_row_is_compared_with_is_the_row_without_mixing() -> None:
     assert table[mixup] == "ResNeXt-101 32x4d, 90 epochs, ERM, top-1 error"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", reproduce.STUDIES, ids=lambda study: study.name)
 def test_the_quick_run_fills_every_row_and_draws_every_figure(study: Study, smoke: Callable[[str], SmokeRun]) -> None:
     folder, rows = smoke(study.name)

@@ -352,7 +352,7 @@ def test_two_processes_train_as_one_does(images: Path, tmp_path: Path, monkeypat
 
 
 def arguments(images: Path) -> tuple[str, ...]:
-    return ("cifar10-small-mixup", f"dataset={images}", "epochs=6", "batch_size=4", "milestones=4", "precision=float32")
+    return ("cifar10-small-mixup", f"dataset={images}", "epochs=4", "batch_size=4", "milestones=3", "precision=float32")
 
 
 @pytest.mark.slow

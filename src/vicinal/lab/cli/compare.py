@@ -104,7 +104,8 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
 
     from vicinal.lab import executor
 
-    executor.start()  # workers will be needed; their server imports PyTorch while this reads files
+    # workers will be needed: their server imports PyTorch, and what an optimizer imports, while this reads files
+    executor.start("torch._dynamo")
 
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder
