@@ -48,7 +48,7 @@ def lambdas(batches, worker):
     return [lam for who, lam, _ in batches if who == worker]
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker_server")
 @pytest.mark.parametrize(
     ("context", "persistent"),
     # a worker that is spawned imports PyTorch, for seconds; of a server's it is the fork, and is sent all the same
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_epochs_and_another_seed_others():
     assert not {lam for _, lam, _ in first} & {lam for _, lam, _ in other}
 
 
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("worker_server")
 @pytest.mark.parametrize("context", ["fork", "forkserver"])
 def test_persistent_workers_hear_off_on_and_the_epoch(context):
     vicinity = v.Scheduled(v.Mixup(4.0, v.RandomPairs(self_pairs=False)), start=1, stop=5, seed=7)

@@ -29,7 +29,7 @@ FOLDERS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _server(server: None) -> None:
+def _server(worker_server: None) -> None:
     """Start it before a command does."""
 
 
