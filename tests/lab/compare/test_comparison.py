@@ -22,9 +22,9 @@ from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import Settings, TableSettings
 from vicinal.lab.compare.table_comparison import SeedSplits, TableComparison
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import stacked_mlp
 
@@ -39,8 +39,8 @@ def made(rows: int = 60, regression: bool = False) -> Table:
     columns: dict[str, Numbers | list[str | None]] = {"a": x[:, 0], "b": x[:, 1]}
     score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, rows)
     if regression:
-        return assemble(columns | {"y": 50 + 10 * score}, "y", name="made", source="made")
-    return assemble(columns | {"y": ["low" if s < 0 else "high" for s in score]}, "y", name="made", source="made")
+        return make_table(columns | {"y": 50 + 10 * score}, "y", name="made", source="made")
+    return make_table(columns | {"y": ["low" if s < 0 else "high" for s in score]}, "y", name="made", source="made")
 
 
 def study_of(regression: bool = False, **settings: Any) -> TableComparison:
@@ -236,7 +236,7 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
 
 @pytest.mark.parametrize(("rows", "epochs"), [(20, 200), (400, 200), (4000, 20), (100_000, 10)])
 def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int) -> None:
-    table = assemble({"x": np.arange(float(rows)), "y": np.arange(float(rows)) + 0.5}, "y", name="t", source="t")
+    table = make_table({"x": np.arange(float(rows)), "y": np.arange(float(rows)) + 0.5}, "y", name="t", source="t")
     training = TableComparison(table, TableSettings()).training
     assert training.epochs == epochs
     assert training.steps(round(0.6 * rows)) == epochs * math.ceil(round(0.6 * rows) / 16)
@@ -250,7 +250,7 @@ def test_prepared_parts_are_the_rows_of_the_split() -> None:
     prepared = SeedSplits.of(study, [3, 1])
     for i, seed in enumerate((3, 1)):
         rows = split(study.data, seed)
-        encoding = Encoding.fit(study.data, rows.train)
+        encoding = TableEncoder.fit(study.data, rows.train)
         assert prepared.encodings[i] == encoding
         for part, of in (
             (prepared.train, rows.train),

@@ -15,8 +15,8 @@ from scipy.special import beta as beta_function
 from vicinal.keyed import Key
 from vicinal.lab import cli, intrusion
 from vicinal.lab.compare import diagnose
-from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 
@@ -37,7 +37,7 @@ EVIDENCE = {
 
 def labeled(x: np.ndarray, y: np.ndarray, **columns: Any) -> Table:
     numbers = {f"x{i}": np.asarray(column, dtype=np.float64) for i, column in enumerate(np.asarray(x).T)}
-    return assemble({**numbers, **columns, "y": [f"c{label}" for label in y]}, "y", name="made", source="test")
+    return make_table({**numbers, **columns, "y": [f"c{label}" for label in y]}, "y", name="made", source="test")
 
 
 def clouds(centers: list[list[float]], each: int, sd: float, seed: int = 0) -> Table:
@@ -60,7 +60,7 @@ def by_loop(table: Table, alphas: tuple[float, ...], seed: int, rows: int, draws
     """The definition, a draw at a time: for each alpha (conflicts, thirds, distances), and the unmixed distances."""
     key = Key(seed, 0, 0, 0, Stream.DIAGNOSE)
     part = key.fold(0).generator().permutation(len(table))[:rows]
-    x = Encoding.fit(table, np.arange(len(table))).inputs(table)[part].astype(np.float64)
+    x = TableEncoder.fit(table, np.arange(len(table))).inputs(table)[part].astype(np.float64)
     y = table.target[part]
     pairs = intrusion.draw_pairs(len(part), alphas, draws, key.fold(1))
 
@@ -186,7 +186,7 @@ def test_an_alpha_given_twice_is_refused(mixed_table: Table):
 def test_three_rows_are_needed(mixed_table: Table):
     for n in (1, 2):
         table = replace(
-            mixed_table, numbers=mixed_table.numbers[:n], codes=mixed_table.codes[:n], target=mixed_table.target[:n]
+            mixed_table, numbers=mixed_table.numeric[:n], codes=mixed_table.codes[:n], target=mixed_table.target[:n]
         )
         with pytest.raises(UserError, match=f"3 are needed: made has {n}"):
             diagnose.diagnose(table, draws=20)

@@ -17,8 +17,8 @@ import torch
 from vicinal.keyed import Key
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training.stacked_mlp import StackedMLP
@@ -37,13 +37,13 @@ def made(regression: bool = False) -> Table:
     }
     if regression:
         columns["yield"] = generator.normal(7.0, 2.0, 40)
-        return assemble(columns, "yield", name="made", source="made")
+        return make_table(columns, "yield", name="made", source="made")
     columns["kind"] = [("a", "b", "c")[i % 3] for i in range(40)]
-    return assemble(columns, "kind", name="made", source="made")
+    return make_table(columns, "kind", name="made", source="made")
 
 
 def predictor_for(table: Table) -> Predictor:
-    encoding = Encoding.fit(table, np.arange(30))
+    encoding = TableEncoder.fit(table, np.arange(30))
     outputs = len(table.classes) or 1
     model = MLP(encoding.width, (16, 8), outputs)
     model.load_state_dict(StackedMLP.initial([4], encoding.width, (16, 8), outputs, torch.float32).state_dict(0))
@@ -54,9 +54,9 @@ def records(table: Table) -> dict[str, list[Any]]:
     """The rows as somebody has them who knows nothing of the table's codes."""
     columns: dict[str, list[Any]] = {
         name: [None if np.isnan(v) else v for v in values.tolist()]
-        for name, values in zip(table.number_names, table.numbers.T, strict=True)
+        for name, values in zip(table.numeric_columns, table.numeric.T, strict=True)
     }
-    for name, codes, levels in zip(table.category_names, table.codes.T, table.levels, strict=True):
+    for name, codes, levels in zip(table.categorical_columns, table.codes.T, table.categories, strict=True):
         columns[name] = [None if code < 0 else levels[code] for code in codes]
     return columns
 

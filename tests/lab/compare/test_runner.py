@@ -26,9 +26,9 @@ from vicinal.lab.compare.results import Results, RunRecord
 from vicinal.lab.compare.runner import AnyComparison, RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import assemble
+from vicinal.lab.data.table import make_table
 from vicinal.lab.errors import UserError
 
 
@@ -37,7 +37,7 @@ def study_of(regression: bool = False, name: str = "made", **settings: Any) -> T
     x = generator.normal(0.0, 2.0, (60, 2))
     score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, 60)
     target = score if regression else ["low" if s < 0 else "high" for s in score]
-    table = assemble({"a": x[:, 0], "b": x[:, 1], "y": target}, "y", name=name, source="made")
+    table = make_table({"a": x[:, 0], "b": x[:, 1], "y": target}, "y", name=name, source="made")
     return TableComparison(table, TableSettings(**{"seeds": 4, "epochs": 2, "alphas": (0.4,)} | settings))
 
 
@@ -305,8 +305,8 @@ def test_the_model_is_the_run_best_on_validation(finished: tuple[Path, dict[str,
 
     predictor = Predictor.load(path / "model.safetensors")
     rows = split(study.data, seed)
-    assert predictor.encoding == Encoding.fit(study.data, rows.train)
-    columns = {"a": study.data.numbers[rows.test, 0], "b": study.data.numbers[rows.test, 1]}
+    assert predictor.encoding == TableEncoder.fit(study.data, rows.train)
+    columns = {"a": study.data.numeric[rows.test, 0], "b": study.data.numeric[rows.test, 1]}
     truth = np.array(study.data.classes)[study.data.target[rows.test]]
     record = next(r for r in results["runs"] if (r["method"], r["seed"]) == (method, seed))
     assert float((predictor.predict(columns) != truth).mean()) == pytest.approx(record["test"]["error"])
@@ -320,7 +320,7 @@ def test_the_printed_usage_runs(
     path, results, _ = finished
     table = study_of().data
     monkeypatch.chdir(path)
-    pl.DataFrame({"a": table.numbers[:5, 0], "b": table.numbers[:5, 1]}).write_csv("new_rows.csv")
+    pl.DataFrame({"a": table.numeric[:5, 0], "b": table.numeric[:5, 1]}).write_csv("new_rows.csv")
     try:
         exec(results["model"]["usage"], {})
     finally:
@@ -510,7 +510,7 @@ def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
     x[7] = 1e30
     x[8] = 1 + 1e-15
     target = ["a", "b"] * 30
-    table = assemble({"x": x, "y": target}, "y", name="far", source="far")
+    table = make_table({"x": x, "y": target}, "y", name="far", source="far")
     study = TableComparison(table, TableSettings(alphas=(0.4,), seeds=20, epochs=1))
 
     pieces = [[("ERM", seed)] for seed in range(20)]

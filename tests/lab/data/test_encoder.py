@@ -18,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.encoder import Encoding, NumberColumn
+from vicinal.lab.data.encoder import TableEncoder, NumericColumn
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 
@@ -38,13 +38,13 @@ def random_table(seed: int, n: int = 60, *, missing: float = 0.2) -> Table:
         words: list[str | None] = [*rng.choice(levels, size=n).tolist()]
         columns[name] = [None if rng.random() < missing else word for word in words]
     columns["y"] = [["no", "yes"][i % 2] for i in range(n)]
-    return assemble(columns, "y", name="t", source="t")
+    return make_table(columns, "y", name="t", source="t")
 
 
 def small(y: Any = None) -> Table:
     x = np.array([1.0, 2.0, 3.0, 6.0, *[3.0] * 6])
     z: list[str | None] = ["p", "q", None, "p", *["q"] * 6]
-    return assemble({"x": x, "z": z, "y": [*"ab"] * 5 if y is None else y}, "y", name="t", source="t")
+    return make_table({"x": x, "z": z, "y": [*"ab"] * 5 if y is None else y}, "y", name="t", source="t")
 
 
 # ---- the inputs
@@ -55,13 +55,13 @@ def small(y: Any = None) -> Table:
 def test_equals_scikit_learn(seed: int, missing: float) -> None:
     table = random_table(seed, missing=missing)
     rows = split(table, seed).train
-    encoding = Encoding.fit(table, rows)
-    p = len(table.number_names)
-    categories: Any = [np.array(levels, dtype=object) for levels in table.levels]
+    encoding = TableEncoder.fit(table, rows)
+    p = len(table.numeric_columns)
+    categories: Any = [np.array(levels, dtype=object) for levels in table.categories]
     words = np.empty(table.codes.shape, dtype=object)
-    for j, levels in enumerate(table.levels):
+    for j, levels in enumerate(table.categories):
         words[:, j] = [levels[c] if c >= 0 else "(missing)" for c in table.codes[:, j]]
-    frame = np.concatenate([table.numbers.astype(object), words], axis=1)
+    frame = np.concatenate([table.numeric.astype(object), words], axis=1)
     oracle: Any = ColumnTransformer(  # scikit-learn's own annotations know less than it accepts
         [
             (
@@ -90,14 +90,14 @@ def test_equals_scikit_learn(seed: int, missing: float) -> None:
 
 def test_by_hand() -> None:
     table = small()
-    x = table.numbers.copy()
+    x = table.numeric.copy()
     x[1, 0] = np.nan
     table = dataclasses.replace(table, numbers=x)
-    encoding = Encoding.fit(table, np.array([0, 1, 2, 3]))
+    encoding = TableEncoder.fit(table, np.array([0, 1, 2, 3]))
     # 1, missing, 3, 6: median 3, mean 13/4
     sd = float(np.std([1, 3, 3, 6]))
-    (column,) = encoding.numbers
-    assert (column.median, column.mean, column.sd) == (3.0, 3.25, pytest.approx(sd))
+    (column,) = encoding.numeric
+    assert (column.median, column.mean, column.std) == (3.0, 3.25, pytest.approx(sd))
     assert column.indicator == (0.25, pytest.approx(np.sqrt(3) / 4))
     assert encoding.width == 4
     inputs = encoding.inputs(table)
@@ -110,63 +110,63 @@ def test_by_hand() -> None:
 def test_fitted_rows_are_standardised_and_no_other_row_counts() -> None:
     table = random_table(7)
     rows = np.arange(0, 60, 2)
-    encoding = Encoding.fit(table, rows)
-    k = len(table.number_names) + sum(column.indicator is not None for column in encoding.numbers)
+    encoding = TableEncoder.fit(table, rows)
+    k = len(table.numeric_columns) + sum(column.indicator is not None for column in encoding.numeric)
     inputs = encoding.inputs(table)[rows, :k].astype(np.float64)
     varies = inputs.std(axis=0) > 0
     assert varies.sum() == k - 1
     np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(inputs.std(axis=0)[varies], 1, atol=1e-6)
-    changed = table.numbers.copy()
+    changed = table.numeric.copy()
     changed[1::2] = np.where(np.isnan(changed[1::2]), np.nan, 5e5)
-    assert Encoding.fit(dataclasses.replace(table, numbers=changed), rows) == encoding
+    assert TableEncoder.fit(dataclasses.replace(table, numbers=changed), rows) == encoding
 
 
 def test_the_width_is_the_same_for_every_split() -> None:
     table = random_table(1, missing=0.1)
-    assert np.isnan(table.numbers).any(axis=0).sum() == 3
-    widths = {Encoding.fit(table, split(table, seed).train).width for seed in range(20)}
+    assert np.isnan(table.numeric).any(axis=0).sum() == 3
+    widths = {TableEncoder.fit(table, split(table, seed).train).width for seed in range(20)}
     assert widths == {5 + 3 + 3 + 4}
-    first = Encoding.fit(table, np.array([0]))
+    first = TableEncoder.fit(table, np.array([0]))
     assert first.width == 15
     assert np.isfinite(first.inputs(table)).all()
 
 
 def test_constant_columns_give_exactly_zero() -> None:
     x = np.full(12, 0.1)
-    table = assemble({"x": x, "w": np.arange(12.0), "y": [*"ab"] * 6}, "y", name="t", source="t")
+    table = make_table({"x": x, "w": np.arange(12.0), "y": [*"ab"] * 6}, "y", name="t", source="t")
     assert np.std(x) > 0  # by rounding alone
-    encoding = Encoding.fit(table, np.arange(12))
-    assert (encoding.numbers[0].mean, encoding.numbers[0].sd) == (0.1, 1.0)
+    encoding = TableEncoder.fit(table, np.arange(12))
+    assert (encoding.numeric[0].mean, encoding.numeric[0].std) == (0.1, 1.0)
     assert (encoding.inputs(table)[:, 0] == 0).all()
 
 
 def test_nothing_in_the_fitted_rows() -> None:
     x = np.array([np.nan] * 6 + [5.0] * 6)
-    table = assemble({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
-    encoding = Encoding.fit(table, np.arange(6))
-    assert encoding.numbers == (NumberColumn("x", 0.0, 0.0, 1.0, (1.0, 1.0)),)
+    table = make_table({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
+    encoding = TableEncoder.fit(table, np.arange(6))
+    assert encoding.numeric == (NumericColumn("x", 0.0, 0.0, 1.0, (1.0, 1.0)),)
     np.testing.assert_array_equal(encoding.inputs(table), [[0, 0]] * 6 + [[5, -1]] * 6)
 
 
 def test_fit_and_inputs_refuse_what_is_not_theirs() -> None:
     table = small()
     with pytest.raises(ValueError, match="at least one row"):
-        Encoding.fit(table, np.array([], dtype=np.int64))
+        TableEncoder.fit(table, np.array([], dtype=np.int64))
     with pytest.raises(IndexError):
-        Encoding.fit(table, np.array([10]))
-    encoding = Encoding.fit(table, np.arange(10))
+        TableEncoder.fit(table, np.array([10]))
+    encoding = TableEncoder.fit(table, np.arange(10))
     with pytest.raises(ValueError, match="fitted on other columns or levels than those of 't'"):
         encoding.inputs(random_table(0))
     with pytest.raises(ValueError, match="fitted on another target than 'y' of 't'"):
-        encoding.targets(dataclasses.replace(table, classes=("a", "c")))
+        encoding.transform_target(dataclasses.replace(table, classes=("a", "c")))
 
 
 def test_values_out_of_reach_of_float32() -> None:
     x = np.concatenate([np.arange(11) * 1e-15, [1e29]])
-    table = assemble({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
+    table = make_table({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
     with pytest.raises(UserError, match="column 'x' has values too far from those it was fitted on"):
-        Encoding.fit(table, np.arange(11)).inputs(table)
+        TableEncoder.fit(table, np.arange(11)).inputs(table)
 
 
 # ---- new data
@@ -175,16 +175,16 @@ def test_values_out_of_reach_of_float32() -> None:
 def records(table: Table) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
         name: [None if np.isnan(v) else v for v in x]
-        for name, x in zip(table.number_names, table.numbers.T.tolist(), strict=True)
+        for name, x in zip(table.numeric_columns, table.numeric.T.tolist(), strict=True)
     }
-    for name, levels, codes in zip(table.category_names, table.levels, table.codes.T, strict=True):
+    for name, levels, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True):
         columns[name] = [None if c < 0 else levels[c] for c in codes]
     return columns
 
 
 def test_records_are_encoded_like_the_table() -> None:
     table = random_table(3)
-    encoding = Encoding.fit(table, np.arange(40))
+    encoding = TableEncoder.fit(table, np.arange(40))
     expected = encoding.inputs(table)
     columns = records(table)
     forms: list[Mapping[str, Any] | pl.DataFrame] = [
@@ -198,28 +198,28 @@ def test_records_are_encoded_like_the_table() -> None:
         pl.DataFrame(columns),
     ]
     for form in forms:
-        found = encoding.inputs_from_records(form)
+        found = encoding.transform_records(form)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected)
 
 
 def test_records_one_by_one() -> None:
     table = random_table(3)
-    encoding = Encoding.fit(table, np.arange(40))
+    encoding = TableEncoder.fit(table, np.arange(40))
     expected = encoding.inputs(table)
     for i in range(60):
         row = {name: [values[i]] for name, values in records(table).items()}
-        np.testing.assert_array_equal(encoding.inputs_from_records(row), expected[i : i + 1])
-    assert encoding.inputs_from_records({name: [] for name in records(table)}).shape == (0, encoding.width)
+        np.testing.assert_array_equal(encoding.transform_records(row), expected[i : i + 1])
+    assert encoding.transform_records({name: [] for name in records(table)}).shape == (0, encoding.width)
 
 
 def test_a_data_frame_of_pandas() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     table = random_table(3)
-    encoding = Encoding.fit(table, np.arange(40))
+    encoding = TableEncoder.fit(table, np.arange(40))
     frame = pandas.DataFrame(records(table))
     for form in (frame, frame.convert_dtypes(), frame.astype({"color": "category"})):
-        np.testing.assert_array_equal(encoding.inputs_from_records(form), encoding.inputs(table))
+        np.testing.assert_array_equal(encoding.transform_records(form), encoding.inputs(table))
 
 
 def test_a_series_of_pandas_by_its_interface() -> None:
@@ -245,27 +245,27 @@ def test_a_series_of_pandas_by_its_interface() -> None:
         def tolist(self) -> list[Any]:
             return self.values
 
-    encoding = Encoding.fit(small(), np.arange(10))
-    found = encoding.inputs_from_records({"x": Series([1.0, Missing()]), "z": Series([Missing(), "q"])})
-    np.testing.assert_array_equal(found, encoding.inputs_from_records({"x": [1.0, None], "z": [None, "q"]}))
+    encoding = TableEncoder.fit(small(), np.arange(10))
+    found = encoding.transform_records({"x": Series([1.0, Missing()]), "z": Series([Missing(), "q"])})
+    np.testing.assert_array_equal(found, encoding.transform_records({"x": [1.0, None], "z": [None, "q"]}))
 
 
 def test_numbers_as_levels() -> None:
     z: list[str | None] = ["1", "2", "10"] * 4
-    table = assemble({"z": z, "y": [*"ab"] * 6}, "y", name="t", source="t")
-    encoding = Encoding.fit(table, np.arange(12))
+    table = make_table({"z": z, "y": [*"ab"] * 6}, "y", name="t", source="t")
+    encoding = TableEncoder.fit(table, np.arange(12))
     for values in ([1, 10, None], [1.0, 10.0, np.nan], [Decimal(1), Decimal("10.0"), None], ["1", "10", "?"]):
-        np.testing.assert_array_equal(encoding.inputs_from_records({"z": values}), [[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+        np.testing.assert_array_equal(encoding.transform_records({"z": values}), [[1, 0, 0], [0, 0, 1], [0, 0, 0]])
 
 
 def test_an_unknown_level_is_all_zeros_with_a_warning() -> None:
-    encoding = Encoding.fit(small(), np.arange(10))
+    encoding = TableEncoder.fit(small(), np.arange(10))
     with pytest.warns(UserWarning, match=r"column 'z' has 3 values that were not there in training \('r', 's'\)"):
-        found = encoding.inputs_from_records({"x": [3] * 4, "z": ["r", "p", "s", "r"]})
+        found = encoding.transform_records({"x": [3] * 4, "z": ["r", "p", "s", "r"]})
     np.testing.assert_array_equal(found[:, 1:], [[0, 0], [1, 0], [0, 0], [0, 0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        encoding.inputs_from_records({"x": [3], "z": [None]})
+        encoding.transform_records({"x": [3], "z": [None]})
 
 
 @pytest.mark.parametrize(
@@ -289,9 +289,9 @@ def test_an_unknown_level_is_all_zeros_with_a_warning() -> None:
     ],
 )
 def test_bad_records(columns: dict[str, Any], sentence: str) -> None:
-    encoding = Encoding.fit(small(), np.arange(10))
+    encoding = TableEncoder.fit(small(), np.arange(10))
     with pytest.raises(UserError) as caught:
-        encoding.inputs_from_records(columns)
+        encoding.transform_records(columns)
     assert sentence in str(caught.value)
 
 
@@ -300,35 +300,35 @@ def test_bad_records(columns: dict[str, Any], sentence: str) -> None:
 
 def test_class_targets() -> None:
     table = small()
-    encoding = Encoding.fit(table, np.arange(4))
-    codes = encoding.targets(table)
+    encoding = TableEncoder.fit(table, np.arange(4))
+    codes = encoding.transform_target(table)
     assert codes.dtype == np.int64
     assert codes.tolist() == [0, 1] * 5
     assert codes is not table.target
-    assert encoding.decode(codes).tolist() == ["a", "b"] * 5
-    assert encoding.decode(np.array([[1, 0]])).tolist() == [["b", "a"]]
+    assert encoding.inverse_transform(codes).tolist() == ["a", "b"] * 5
+    assert encoding.inverse_transform(np.array([[1, 0]])).tolist() == [["b", "a"]]
     with pytest.raises(ValueError, match="decoded from integers, got float64: take the argmax first"):
-        encoding.decode(np.array([0.5]))
+        encoding.inverse_transform(np.array([0.5]))
     for bad in ([-1], [2]):
         with pytest.raises(ValueError, match="classes are numbered 0 to 1"):
-            encoding.decode(np.array(bad))
+            encoding.inverse_transform(np.array(bad))
 
 
 def test_regression_targets() -> None:
     y = np.array([1.0, 3.0, 5.0, 7.0, 100.0, 0.5, 0.5, 0.5, 0.5, 0.5])
     table = small(y)
-    encoding = Encoding.fit(table, np.arange(4))
+    encoding = TableEncoder.fit(table, np.arange(4))
     assert encoding.classes == ()
     assert encoding.target.mean == 4.0
-    assert encoding.target.sd == pytest.approx(np.sqrt(5))
-    targets = encoding.targets(table)
+    assert encoding.target.std == pytest.approx(np.sqrt(5))
+    targets = encoding.transform_target(table)
     assert targets.dtype == np.float32
     np.testing.assert_allclose(targets, (y - 4) / np.sqrt(5), rtol=1e-6)
-    decoded = encoding.decode(targets[:, None])
+    decoded = encoding.inverse_transform(targets[:, None])
     assert decoded.dtype == np.float64
     np.testing.assert_allclose(decoded, y[:, None], rtol=1e-5)
-    flat = Encoding.fit(table, np.array([5, 6]))
-    assert (flat.target.mean, flat.target.sd) == (0.5, 1.0)
+    flat = TableEncoder.fit(table, np.array([5, 6]))
+    assert (flat.target.mean, flat.target.std) == (0.5, 1.0)
 
 
 # ---- JSON
@@ -353,7 +353,7 @@ def test_json_round_trip(
     columns: list[list[float | None]], words: list[str | None], target: Any, rows: list[int]
 ) -> None:
     words[0] = "p"
-    table = assemble(
+    table = make_table(
         {
             **{f"x{i}": np.array([np.nan if v is None else v for v in x]) for i, x in enumerate(columns)},
             "z": ["p", "p", "q", "q", *words[4:]],
@@ -363,16 +363,16 @@ def test_json_round_trip(
         name="t",
         source="t",
     )
-    encoding = Encoding.fit(table, np.array(rows))
-    again = Encoding.from_json(json.loads(json.dumps(encoding.to_json(), allow_nan=False)))
+    encoding = TableEncoder.fit(table, np.array(rows))
+    again = TableEncoder.from_json(json.loads(json.dumps(encoding.to_json(), allow_nan=False)))
     assert again == encoding
     assert hash(again) == hash(encoding)
     try:
         expected = encoding.inputs(table)
     except UserError:
         with np.errstate(over="ignore"):
-            medians, means, sds = np.array([(of.median, of.mean, of.sd) for of in encoding.numbers]).T
-            reach = (np.where(np.isnan(table.numbers), medians, table.numbers) - means) / sds
+            medians, means, sds = np.array([(of.median, of.mean, of.std) for of in encoding.numeric]).T
+            reach = (np.where(np.isnan(table.numeric), medians, table.numeric) - means) / sds
         assert np.abs(reach).max() > 3e38
     else:
         assert np.isfinite(expected).all()
@@ -381,7 +381,7 @@ def test_json_round_trip(
 
 def test_json_form() -> None:
     table = small()
-    assert Encoding.fit(table, np.array([0, 1, 2])).to_json() == {
+    assert TableEncoder.fit(table, np.array([0, 1, 2])).to_json() == {
         "version": 1,
         "numbers": [{"name": "x", "median": 2.0, "mean": 2.0, "sd": pytest.approx(np.sqrt(2 / 3)), "indicator": None}],
         "categories": [{"name": "z", "levels": ["p", "q"]}],
@@ -401,13 +401,13 @@ def test_json_form() -> None:
     ],
 )
 def test_damaged_json(path: tuple[str | int, ...], value: object, sentence: str) -> None:
-    data: Any = Encoding.fit(small(), np.arange(10)).to_json()
+    data: Any = TableEncoder.fit(small(), np.arange(10)).to_json()
     place = data
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
     with pytest.raises(UserError) as caught:
-        Encoding.from_json(data)
+        TableEncoder.from_json(data)
     assert sentence in str(caught.value)
 
 
@@ -415,7 +415,7 @@ def test_real_tables() -> None:
     for name, width in (("wine", 13), ("digits", 64), ("diabetes", 10)):
         table = load(name)
         parts = split(table, 0)
-        encoding = Encoding.fit(table, parts.train)
+        encoding = TableEncoder.fit(table, parts.train)
         inputs = encoding.inputs(table)
         assert inputs.shape == (len(table), width)
         np.testing.assert_allclose(inputs[parts.train].mean(axis=0), 0, atol=1e-5)

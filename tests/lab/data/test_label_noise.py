@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from vicinal.lab.data.label_noise import chosen_rows, corrupt_labels
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 
 N, CLASSES = 20_000, 10
@@ -16,12 +16,12 @@ N, CLASSES = 20_000, 10
 @pytest.fixture(scope="module")
 def classes() -> Table:
     labels: list[str | None] = [str(i % CLASSES) for i in range(N)]
-    return assemble({"x": np.arange(float(N)), "y": labels}, "y", name="t", source="t")
+    return make_table({"x": np.arange(float(N)), "y": labels}, "y", name="t", source="t")
 
 
 @pytest.fixture(scope="module")
 def values() -> Table:
-    return assemble({"x": np.arange(float(N)), "y": np.arange(float(N)) + 0.5}, "y", name="t", source="t")
+    return make_table({"x": np.arange(float(N)), "y": np.arange(float(N)) + 0.5}, "y", name="t", source="t")
 
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vicinal.lab.data.table import Table, assemble, check
+from vicinal.lab.data.table import Table, make_table, check
 from vicinal.lab.errors import UserError
 
 LABEL = ["a", "b", "c"] * 4
@@ -15,12 +15,12 @@ def test_fingerprint_knows_one_nan() -> None:
     for nan in (np.nan, other, -np.nan):
         x = np.arange(12.0)
         x[3] = nan
-        prints.add(assemble({"x": x, "y": [*LABEL]}, "y", name="t", source="t").fingerprint())
+        prints.add(make_table({"x": x, "y": [*LABEL]}, "y", name="t", source="t").fingerprint())
     assert len(prints) == 1
 
 
 def test_fingerprint_is_stable() -> None:
-    table = assemble({"x": np.arange(12.0), "y": [*LABEL]}, "y", name="t", source="t")
+    table = make_table({"x": np.arange(12.0), "y": [*LABEL]}, "y", name="t", source="t")
     assert table.fingerprint() == "5aa772e8cb8eb4fc1a2cce5f770ccd5ed0272126d02ca5d8537961553365b7dc"
 
 
@@ -28,11 +28,11 @@ def test_check_accepts_small_classes_where_published() -> None:
     table = Table(
         name="t",
         source="t",
-        numbers=np.arange(12.0)[:, None],
-        number_names=("x",),
+        numeric=np.arange(12.0)[:, None],
+        numeric_columns=("x",),
         codes=np.empty((12, 0), dtype=np.int64),
-        category_names=(),
-        levels=(),
+        categorical_columns=(),
+        categories=(),
         target=np.array([0] * 6 + [1] * 5 + [2]),
         target_name="y",
         classes=("a", "b", "c"),

@@ -49,11 +49,11 @@ def csv(tmp_path: Path, **more: Sequence[object]) -> str:
 def test_csv(tmp_path: Path) -> None:
     table = load(csv(tmp_path), target="y")
     assert (table.name, table.source, table.task, len(table)) == ("t", "t.csv", "classification", 12)
-    assert table.number_names == ("x",)
-    np.testing.assert_array_equal(table.numbers[:, 0], np.arange(12) + 0.5)
-    assert table.numbers.dtype == np.float64
-    assert table.category_names == ("flower",)
-    assert table.levels == (("lily", "rose", "tulip"),)
+    assert table.numeric_columns == ("x",)
+    np.testing.assert_array_equal(table.numeric[:, 0], np.arange(12) + 0.5)
+    assert table.numeric.dtype == np.float64
+    assert table.categorical_columns == ("flower",)
+    assert table.categories == (("lily", "rose", "tulip"),)
     assert table.codes[:, 0].tolist() == [1, 2, 1, 0] * 3
     assert table.codes.dtype == np.int64
     assert table.classes == ("a", "b", "c")
@@ -66,9 +66,9 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize("marker", ["", "NA", "NaN", "nan", "?", "null", "None", "  "])
 def test_missing_cells(tmp_path: Path, marker: str) -> None:
     table = load(csv(tmp_path, x=[marker, *range(11)], flower=[*FLOWER[:11], marker]), target="y")
-    assert np.isnan(table.numbers[:, 0]).tolist() == [True] + [False] * 11
+    assert np.isnan(table.numeric[:, 0]).tolist() == [True] + [False] * 11
     assert table.codes[11, 0] == -1
-    assert table.levels == (("lily", "rose", "tulip"),)
+    assert table.categories == (("lily", "rose", "tulip"),)
     assert table.missing_cells == 2
 
 
@@ -89,8 +89,8 @@ def test_all_formats_give_the_same_table(tmp_path: Path) -> None:
     }
     assert len(prints) == 1
     table = load(str(tmp_path / "t.arff"), target="y")
-    assert table.number_names == ("x", "flag")
-    assert table.numbers[:, 1].tolist() == [1, 0] * 6
+    assert table.numeric_columns == ("x", "flag")
+    assert table.numeric[:, 1].tolist() == [1, 0] * 6
     assert table.missing_cells == 1
 
 
@@ -99,14 +99,14 @@ def test_blank_lines_byte_order_mark_and_line_endings(tmp_path: Path, ending: st
     lines = ["", "x, z ,y", "", *(f"{i}, k{i % 2} ,{y}" for i, y in enumerate(LABEL)), "", "  ", ""]
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + ending.join(lines).encode())
     table = load(str(tmp_path / "t.csv"), target="y")
-    assert (len(table), table.number_names, table.category_names, table.levels) == (12, ("x",), ("z",), (("k0", "k1"),))
+    assert (len(table), table.numeric_columns, table.categorical_columns, table.categories) == (12, ("x",), ("z",), (("k0", "k1"),))
 
 
 def test_quotation_marks(tmp_path: Path) -> None:
     body = "".join(f'{i},"two, {i % 2} ""words""\nhere",5" pipe,{y}\n' for i, y in enumerate(LABEL))
     (tmp_path / "t.csv").write_text("x,z,pipe,y\n" + body)
     table = load(str(tmp_path / "t.csv"), target="y")
-    assert table.levels == (('two, 0 "words"\nhere', 'two, 1 "words"\nhere'), ('5" pipe',))
+    assert table.categories == (('two, 0 "words"\nhere', 'two, 1 "words"\nhere'), ('5" pipe',))
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -115,8 +115,8 @@ def test_other_separators_are_found(tmp_path: Path, separator: str) -> None:
     if separator == "\t":
         data["d"] = [i + 0.25 for i in range(12)]
     table = load(write_csv(tmp_path / "t.csv", data, separator), target="y")
-    assert table.number_names == ("x", "d")
-    assert table.numbers[:, 1].tolist() == [i + 0.25 for i in range(12)]
+    assert table.numeric_columns == ("x", "d")
+    assert table.numeric[:, 1].tolist() == [i + 0.25 for i in range(12)]
 
 
 def test_booleans_and_dates_are_numbers(tmp_path: Path) -> None:
@@ -126,25 +126,25 @@ def test_booleans_and_dates_are_numbers(tmp_path: Path) -> None:
     data = columns(flag=["TRUE", "False"] * 6, day=[*days], time=[*times])
     spelled = {**data, "time": [f"{t:%Y-%m-%dT%H:%M}Z" for t in times]}
     np.testing.assert_array_equal(
-        load(write_csv(tmp_path / "z.csv", spelled), target="y").numbers,
-        load(write_csv(tmp_path / "t.csv", data), target="y").numbers,
+        load(write_csv(tmp_path / "z.csv", spelled), target="y").numeric,
+        load(write_csv(tmp_path / "t.csv", data), target="y").numeric,
     )
     table = load(str(tmp_path / "t.csv"), target="y")
-    assert table.number_names == ("x", "flag", "day", "time")
-    assert table.numbers[:, 1].tolist() == [1, 0] * 6
-    assert table.numbers[:, 2].tolist() == [100 * i for i in range(12)]
-    assert table.numbers[:, 3].tolist() == [i + 0.5 for i in range(12)]
+    assert table.numeric_columns == ("x", "flag", "day", "time")
+    assert table.numeric[:, 1].tolist() == [1, 0] * 6
+    assert table.numeric[:, 2].tolist() == [100 * i for i in range(12)]
+    assert table.numeric[:, 3].tolist() == [i + 0.5 for i in range(12)]
     frame = pl.DataFrame({**data, "flag": [True, False] * 6, "span": spans})
     frame = frame.with_columns(
         zone=pl.col("time").dt.replace_time_zone("UTC").dt.cast_time_unit("ns"), clock=pl.col("time").dt.time()
     )
     frame.write_parquet(tmp_path / "t.parquet")
     typed = load(str(tmp_path / "t.parquet"), target="y")
-    assert typed.number_names == ("x", "flag", "day", "time", "span", "zone", "clock")
-    np.testing.assert_array_equal(typed.numbers[:, :4], table.numbers)
-    assert typed.numbers[:, 4].tolist() == [i / 4 for i in range(12)]
-    np.testing.assert_array_equal(typed.numbers[:, 5], table.numbers[:, 3])
-    assert typed.numbers[:, 6].tolist() == [0.5] * 12
+    assert typed.numeric_columns == ("x", "flag", "day", "time", "span", "zone", "clock")
+    np.testing.assert_array_equal(typed.numeric[:, :4], table.numeric)
+    assert typed.numeric[:, 4].tolist() == [i / 4 for i in range(12)]
+    np.testing.assert_array_equal(typed.numeric[:, 5], table.numeric[:, 3])
+    assert typed.numeric[:, 6].tolist() == [0.5] * 12
 
 
 def test_arff_dates(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_arff_dates(tmp_path: Path) -> None:
     rows = [f"{'?' if i == 3 else f'1970-01-{i + 1:02}'},{'ab'[i % 2]}" for i in range(12)]
     (tmp_path / "t.arff").write_text(head + "\n".join(rows))
     table = load(str(tmp_path / "t.arff"), target="y")
-    np.testing.assert_array_equal(table.numbers[:, 0], [i if i != 3 else np.nan for i in range(12)])
+    np.testing.assert_array_equal(table.numeric[:, 0], [i if i != 3 else np.nan for i in range(12)])
 
 
 def test_parquet_text_stays_text(tmp_path: Path) -> None:
@@ -160,29 +160,29 @@ def test_parquet_text_stays_text(tmp_path: Path) -> None:
     frame = pl.DataFrame(data).with_columns(pl.col("flower").cast(pl.Categorical))
     frame.write_parquet(tmp_path / "t.parquet")
     table = load(str(tmp_path / "t.parquet"), target="y")
-    assert table.category_names == ("flower", "code")
-    assert table.levels == (("lily", "rose", "tulip"), ("007", "7", "8"))
+    assert table.categorical_columns == ("flower", "code")
+    assert table.categories == (("lily", "rose", "tulip"), ("007", "7", "8"))
 
 
 def test_integers_beyond_float_precision(tmp_path: Path) -> None:
     table = load(csv(tmp_path, id=[2**53 + 1 + i for i in range(11)] + [10**25]), target="y")
-    assert table.numbers[11, 1] == 1e25
-    assert abs(table.numbers[0, 1] - 2**53) <= 2
+    assert table.numeric[11, 1] == 1e25
+    assert abs(table.numeric[0, 1] - 2**53) <= 2
 
 
 def test_constant_columns_are_kept(tmp_path: Path) -> None:
     table = load(csv(tmp_path, one=[1] * 12, word=["same"] * 12), target="y")
-    assert table.number_names == ("x", "one")
-    assert table.levels[1] == ("same",)
+    assert table.numeric_columns == ("x", "one")
+    assert table.categories[1] == ("same",)
 
 
 def test_drop(tmp_path: Path) -> None:
     path = csv(tmp_path, id=[f"row{i}" for i in range(12)])
-    assert load(path, target="y", drop=["id", "x"]).category_names == ("flower",)
-    assert load(path, target="y", drop=["id"]).number_names == ("x",)
+    assert load(path, target="y", drop=["id", "x"]).categorical_columns == ("flower",)
+    assert load(path, target="y", drop=["id"]).numeric_columns == ("x",)
     nested = pl.DataFrame({**columns(), "vector": [[1, 2]] * 12})
     nested.write_parquet(tmp_path / "t.parquet")
-    assert load(str(tmp_path / "t.parquet"), target="y", drop=["vector"]).number_names == ("x",)
+    assert load(str(tmp_path / "t.parquet"), target="y", drop=["vector"]).numeric_columns == ("x",)
 
 
 # ---- the task
@@ -250,11 +250,11 @@ def test_embedded_sets(name: str, shape: tuple[int, int], classes: int) -> None:
     from sklearn import datasets
 
     table = load(name.upper())
-    assert (table.numbers.shape, len(table.classes), table.codes.shape) == (shape, classes, (shape[0], 0))
+    assert (table.numeric.shape, len(table.classes), table.codes.shape) == (shape, classes, (shape[0], 0))
     assert table.source == f"scikit-learn: load_{name}"
     assert table.name == name
     bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
-    np.testing.assert_array_equal(table.numbers, bunch.data)
+    np.testing.assert_array_equal(table.numeric, bunch.data)
     named = [str(bunch.target_names[i]) for i in bunch.target] if classes else bunch.target.tolist()
     assert [table.classes[i] for i in table.target.tolist()] if classes else table.target.tolist() == named
 
@@ -409,7 +409,7 @@ def test_malformed_csv(tmp_path: Path) -> None:
     path.write_text("5.1,3.5,setosa\n" + "1,2,a\n2,3,b\n" * 6)
     assert "the first line of 't.csv' holds values such as '5.1': add a header line" in refusal(path, target="y")
     path.write_text("0,1,y\n" + "1,2,a\n2,3,b\n" * 6)
-    assert load(str(path), target="y").number_names == ("0", "1")
+    assert load(str(path), target="y").numeric_columns == ("0", "1")
 
 
 def test_other_encodings(tmp_path: Path) -> None:

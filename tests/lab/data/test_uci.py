@@ -28,40 +28,40 @@ FACTS = {
 def test_published_counts(name: str, real_data: Data) -> None:
     table = uci.load(name, root=real_data("uci"))
     shape, counts = FACTS[name]
-    assert (len(table), len(table.number_names), len(table.category_names)) == shape
+    assert (len(table), len(table.numeric_columns), len(table.categorical_columns)) == shape
     assert np.bincount(table.target).tolist() == counts
     assert table.name == name
     assert table.source == f"UCI: {', '.join(uci.UCI[name].files)}"
     assert table.target_name == uci.UCI[name].target
-    assert set(uci.UCI[name].inputs) == {*table.number_names, *table.category_names}
+    assert set(uci.UCI[name].inputs) == {*table.numeric_columns, *table.categorical_columns}
     assert table.missing_cells == (408 if name == "arrhythmia" else 0)
 
 
 def test_abalone(real_data: Data) -> None:
     table = uci.load("abalone", root=real_data("uci"))
     assert table.classes == tuple(str(i) for i in range(1, 30) if i != 28)
-    assert table.levels == (("F", "I", "M"),)
+    assert table.categories == (("F", "I", "M"),)
     assert np.bincount(table.codes[:, 0]).tolist() == [1307, 1342, 1528]
-    assert table.numbers[0].tolist() == [0.455, 0.365, 0.095, 0.514, 0.2245, 0.101, 0.15]
+    assert table.numeric[0].tolist() == [0.455, 0.365, 0.095, 0.514, 0.2245, 0.101, 0.15]
     rings = uci.load("abalone", root=real_data("uci"), task="regression")
     assert rings.task == "regression"
     assert rings.target.mean() == pytest.approx(9.934, abs=5e-4)  # as published
-    assert uci.load("abalone", root=real_data("uci"), drop=["Sex"]).category_names == ()
+    assert uci.load("abalone", root=real_data("uci"), drop=["Sex"]).categorical_columns == ()
 
 
 def test_arcene(real_data: Data) -> None:
     table = uci.load("arcene", root=real_data("uci"))
     assert table.classes == ("-1", "1")
     assert np.bincount(table.target[:100]).tolist() == [56, 44]  # the train files come first
-    assert table.numbers[:100].sum() == 70726744.0
-    assert table.numbers[0, :8].tolist() == [0, 71, 0, 95, 0, 538, 404, 20]
+    assert table.numeric[:100].sum() == 70726744.0
+    assert table.numeric[0, :8].tolist() == [0, 71, 0, 95, 0, 538, 404, 20]
 
 
 def test_arrhythmia(real_data: Data) -> None:
     table = uci.load("arrhythmia", root=real_data("uci"))
     assert table.classes == (*map(str, range(1, 11)), "14", "15", "16")
-    missing = np.isnan(table.numbers).sum(axis=0)
-    names = [table.number_names[i] for i in np.flatnonzero(missing)]
+    missing = np.isnan(table.numeric).sum(axis=0)
+    names = [table.numeric_columns[i] for i in np.flatnonzero(missing)]
     assert dict(zip(names, missing[missing > 0].tolist(), strict=True)) == {
         "attribute 11": 8,
         "attribute 12": 22,
@@ -74,15 +74,15 @@ def test_arrhythmia(real_data: Data) -> None:
 def test_phishing(real_data: Data) -> None:
     table = uci.load("phishing", root=real_data("uci"))
     assert table.classes == ("-1", "1")
-    assert table.levels[:2] == (("-1", "1"), ("-1", "0", "1"))
-    assert sum(map(len, table.levels)) == 68
+    assert table.categories[:2] == (("-1", "1"), ("-1", "0", "1"))
+    assert sum(map(len, table.categories)) == 68
 
 
 def test_iris_is_scikit_learns_but_for_two_rows(real_data: Data) -> None:
     published, corrected = uci.load("iris", root=real_data("uci")), load("iris")
     assert published.classes == ("Iris-setosa", "Iris-versicolor", "Iris-virginica")
     np.testing.assert_array_equal(published.target, corrected.target)
-    differ = (published.numbers != corrected.numbers).any(axis=1)
+    differ = (published.numeric != corrected.numeric).any(axis=1)
     assert np.flatnonzero(differ).tolist() == [34, 37]
 
 

@@ -65,19 +65,19 @@ def test_labels_are_what_the_formula_says(name: str):
     family = FAMILIES[name]
     for value in family.values:
         table = family.table(value, 120, 1)
-        told = [class_by_formula(name, float(x), float(y), value) for x, y in table.numbers]
+        told = [class_by_formula(name, float(x), float(y), value) for x, y in table.numeric]
         assert told == table.target.tolist()
 
 
 def test_blobs_and_the_class_between_lie_where_they_should():
     table = FAMILIES["between"].table(0.4, 3000, 2)
-    centers = np.array([table.numbers[table.target == label].mean(0) for label in range(3)])
+    centers = np.array([table.numeric[table.target == label].mean(0) for label in range(3)])
     np.testing.assert_allclose(centers, [[-1, 0], [0, 0.4], [1, 0]], atol=4 * 0.3 / math.sqrt(1000))
-    spread = np.concatenate([table.numbers[table.target == label] - centers[label] for label in range(3)])
+    spread = np.concatenate([table.numeric[table.target == label] - centers[label] for label in range(3)])
     assert spread.std() == pytest.approx(0.3, rel=0.05)
     blobs = FAMILIES["blobs"].table(0.1, 3000, 2)
-    assert blobs.numbers.shape == (3000, 10)
-    middles = np.array([blobs.numbers[blobs.target == label].mean(0) for label in range(3)])
+    assert blobs.numeric.shape == (3000, 10)
+    middles = np.array([blobs.numeric[blobs.target == label].mean(0) for label in range(3)])
     gaps = [float(np.linalg.norm(middles[i] - middles[j])) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert gaps == pytest.approx([2, 2, 2], abs=0.02)
 

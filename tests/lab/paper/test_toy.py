@@ -11,7 +11,7 @@ from studies import never
 
 import vicinal as v
 from vicinal.lab.data import synthetic
-from vicinal.lab.data.table import assemble
+from vicinal.lab.data.table import make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import toy
 
@@ -68,6 +68,6 @@ def test_a_surface_that_cannot_be_drawn_is_refused_before_training(
 
 def test_a_surface_is_none_of_regression(tmp_path: Path) -> None:
     columns = {"a": np.arange(12.0), "b": np.arange(12.0) ** 2, "y": np.arange(12.0) / 7}
-    table = assemble(columns, "y", task="regression", name="line", source="test")
+    table = make_table(columns, "y", task="regression", name="line", source="test")
     with pytest.raises(UserError, match="line is regression"):
         toy.of_table(table, {"ERM": v.ERM()}, tmp_path / "x.svg")

@@ -12,7 +12,7 @@ from studies import SmokeRun
 import vicinal as v
 from vicinal.lab.data import synthetic
 from vicinal.lab.data.encoded_splits import stack_all
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.splits import split
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.paper import uci
@@ -28,8 +28,8 @@ def test_the_table_of_uci_is_that_of_models_trained_alone(
     for name, vicinity in (("Htru2, ERM", v.ERM()), ("Htru2, mixup alpha = 0.4", v.Mixup(0.4))):
         for seed in range(2):
             rows = split(table, seed)
-            encoding = Encoding.fit(table, rows.train)
-            x, y = torch.from_numpy(encoding.inputs(table)), torch.from_numpy(encoding.targets(table))
+            encoding = TableEncoder.fit(table, rows.train)
+            x, y = torch.from_numpy(encoding.inputs(table)), torch.from_numpy(encoding.transform_target(table))
             first = stacked_mlp.StackedMLP.initial([seed], x.shape[1], (128, 128), 3, torch.float32)
             model = MLP(x.shape[1], outputs=3)
             model.load_state_dict(first.state_dict(0))
@@ -53,7 +53,7 @@ def test_inputs_as_they_are_and_half_for_testing() -> None:
     train, validation, test = stack_all([uci.Variant("x", test=0.5, scaled=False).encode_split(table, 3)])
     rows = split(table, 3, validation=0.2, test=0.5)
     assert (train.targets.shape[1], validation.targets.shape[1], test.targets.shape[1]) == (12, 8, 20)
-    np.testing.assert_array_equal(test.inputs[0].numpy(), table.numbers[rows.test].astype(np.float32))
+    np.testing.assert_array_equal(test.inputs[0].numpy(), table.numeric[rows.test].astype(np.float32))
     np.testing.assert_array_equal(test.targets[0].numpy(), table.target[rows.test])
     scaled, _, _ = stack_all([uci.Variant("").encode_split(table, 3)])
     torch.testing.assert_close(scaled.inputs[0].mean(0), torch.zeros(4), atol=1e-5, rtol=0)

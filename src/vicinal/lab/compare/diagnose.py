@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vicinal.lab import intrusion
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import NumberFormat
@@ -31,7 +31,7 @@ def diagnose(
             f"{table.name} is regression, and what neighbors tell was measured for classes alone; vicinal compare "
             "finds out by training"
         )
-    inputs = Encoding.fit(table, np.arange(len(table))).inputs(table)
+    inputs = TableEncoder.fit(table, np.arange(len(table))).inputs(table)
     return intrusion.measure(inputs, table.target, alphas, name=table.name, seed=seed, rows=rows, draws=draws)
 
 

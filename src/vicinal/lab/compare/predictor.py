@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab import atomic
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 
@@ -79,7 +79,7 @@ class Predictor:
 
     """
 
-    def __init__(self, model: MLP, encoding: Encoding, about: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: MLP, encoding: TableEncoder, about: dict[str, Any] | None = None) -> None:
         self.model = model.eval()
         self.encoding = encoding
         self.about = about or {}
@@ -103,7 +103,7 @@ class Predictor:
         """
         header, state = read_model(path, "table")
         try:
-            encoding, about = Encoding.from_json(header["encoding"]), dict(header["about"])
+            encoding, about = TableEncoder.from_json(header["encoding"]), dict(header["about"])
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
                 model = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
             model.load_state_dict(state, assign=True)
@@ -116,12 +116,12 @@ class Predictor:
     @torch.inference_mode()
     def outputs(self, columns: Any) -> Tensor:
         """Return the model's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
-        return self.model(torch.from_numpy(self.encoding.inputs_from_records(columns)))
+        return self.model(torch.from_numpy(self.encoding.transform_records(columns)))
 
     def predict(self, columns: Any) -> np.ndarray:
         """Return class names, or the target in its own unit, [n]."""
         out = self.outputs(columns)
-        return self.encoding.decode((out.argmax(1) if self.encoding.classes else out[:, 0]).numpy())
+        return self.encoding.inverse_transform((out.argmax(1) if self.encoding.classes else out[:, 0]).numpy())
 
     def probabilities(self, columns: Any) -> np.ndarray:
         """Return class probabilities float32 [n, C], in the order of `encoding.classes`."""

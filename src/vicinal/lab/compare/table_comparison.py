@@ -24,7 +24,7 @@ from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import Curve, DataInfo, Kind, ModelInfo, ReliabilityBins, RunRecord, Scores, TableInfo
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode_split, stack
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.table import Table
 from vicinal.lab.models.mlp import MLP
@@ -63,7 +63,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     @cached_property
     def _inputs(self) -> int:
-        return encode_split(self.data, 0).encoding.width
+        return encode_split(self.data, 0).encoder.width
 
     @property
     def _parameters(self) -> int:
@@ -73,7 +73,7 @@ class TableComparison(Comparison[Table, TableSettings]):
     def data_info(self) -> DataInfo:
         """Return what results.json says of the table."""
         table = self.data
-        columns = len(table.number_names), len(table.category_names)
+        columns = len(table.numeric_columns), len(table.categorical_columns)
         return DataInfo(
             name=table.name,
             kind="table",
@@ -123,7 +123,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
         """Write a `Predictor`, and return the lines of Python that use it."""
-        encoding = encode_split(self.data, seed).encoding
+        encoding = encode_split(self.data, seed).encoder
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
@@ -155,7 +155,7 @@ class SeedSplits:
     validation: StackedSplit  # with label noise too
     test: StackedSplit  # without
     perturbed: StackedSplit | None  # the test rows with noise on their inputs, where asked for
-    encodings: list[Encoding]  # one per seed
+    encodings: list[TableEncoder]  # one per seed
 
     @staticmethod
     def of(comparison: TableComparison, seeds: Sequence[int]) -> SeedSplits:
@@ -173,19 +173,19 @@ class SeedSplits:
             validation=stack(noisy, "validation"),
             test=test,
             perturbed=None if settings.input_noise is None else _perturbed(test, settings.input_noise, seeds),
-            encodings=[of.encoding for of in clean],
+            encodings=[of.encoder for of in clean],
         )
 
     @property
     def scales(self) -> list[float]:
         """Unit of the standardized regression target for each seed; 1 for classification."""
-        return [encoding.target.sd for encoding in self.encodings]
+        return [encoding.target.std for encoding in self.encodings]
 
 
 def _with_label_noise(table: Table, clean: EncodedSplit, fraction: float, seed: int) -> EncodedSplit:
     known = np.concatenate([clean.rows.train, clean.rows.validation])
     corrupted = corrupt_labels(table.target, len(table.classes), fraction, seed, rows=known)
-    return replace(clean, targets=clean.encoding.targets(replace(table, target=corrupted)))
+    return replace(clean, targets=clean.encoder.transform_target(replace(table, target=corrupted)))
 
 
 def _perturbed(test: StackedSplit, sd: float, seeds: Sequence[int]) -> StackedSplit:

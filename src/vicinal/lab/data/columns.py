@@ -57,7 +57,7 @@ def _readings(texts: pl.Series, decimal: Decimal) -> Iterator[pl.Series]:
         yield times.str.to_datetime(pattern, strict=False, time_unit="us")
 
 
-def as_numbers(column: pl.Series) -> Numbers | None:
+def to_numbers(column: pl.Series) -> Numbers | None:
     """Read a column as float64 [n], nan where missing; None if it holds anything that is not a number.
 
     Numbers, booleans, dates and durations (in days) are numbers, and so are texts that all spell one of these.
@@ -68,14 +68,14 @@ def as_numbers(column: pl.Series) -> Numbers | None:
     return _days(column) if column.dtype.is_temporal() else _float64(column)
 
 
-def as_texts(column: pl.Series) -> list[str | None]:
+def to_strings(column: pl.Series) -> list[str | None]:
     """Read a column as texts, None where missing: whole numbers without a point, booleans as true and false."""
     if column.dtype.is_numeric() and not column.dtype.is_integer():
         return [None if np.isnan(v) else _spell(v) for v in _float64(column).tolist()]
     return _clean(column).to_list()
 
 
-def levels_of(texts: Iterable[str | None]) -> tuple[str, ...]:
+def categories_of(texts: Iterable[str | None]) -> tuple[str, ...]:
     """Return the values that occur, sorted: as numbers if all are numbers, so that class 10 comes after class 9."""
     levels = {text for text in texts if text is not None}
     try:
@@ -84,7 +84,7 @@ def levels_of(texts: Iterable[str | None]) -> tuple[str, ...]:
         return tuple(sorted(levels))
 
 
-def as_codes(texts: Iterable[str | None], levels: Sequence[str]) -> NDArray[np.int64]:
+def to_codes(texts: Iterable[str | None], levels: Sequence[str]) -> NDArray[np.int64]:
     """Return the position of each text in `levels`, -1 for any other."""
     place: dict[str | None, int] = {level: i for i, level in enumerate(levels)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)

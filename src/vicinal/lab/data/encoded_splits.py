@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.splits import Split, split
 from vicinal.lab.data.table import Table
 
@@ -21,7 +21,7 @@ class EncodedSplit:
     """A table as a model takes it: `inputs` [n, D] and `targets` [n] of all rows, by the encoding of the training rows."""
 
     rows: Split
-    encoding: Encoding
+    encoder: TableEncoder
     inputs: NDArray[np.float32]
     targets: NDArray[np.int64] | NDArray[np.float32]
 
@@ -39,9 +39,9 @@ def encode_split(
 ) -> EncodedSplit:
     """Return the split of a seed, encoded; inputs stay in their own units unless `scaled`."""
     rows = split(table, seed, validation=validation, test=test)
-    encoding = Encoding.fit(table, rows.train)
+    encoding = TableEncoder.fit(table, rows.train)
     encoding = encoding if scaled else encoding.unscaled()
-    return EncodedSplit(rows, encoding, encoding.inputs(table), encoding.targets(table))
+    return EncodedSplit(rows, encoding, encoding.inputs(table), encoding.transform_target(table))
 
 
 def stack(splits: Sequence[EncodedSplit], part: Literal["train", "validation", "test"]) -> StackedSplit:

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import Numbers, as_codes, as_numbers, as_texts, check_size, is_plain, side_by_side
+from vicinal.lab.data.columns import Numbers, to_codes, to_numbers, to_strings, check_size, is_plain, side_by_side
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
@@ -31,22 +31,22 @@ VERSION = 1  # of the JSON form
 
 
 @dataclass(frozen=True)
-class NumberColumn:
+class NumericColumn:
     """A column of numbers; `indicator` is the mean and sd of its missing-indicator, where it has one."""
 
     name: str
     median: float
     mean: float
-    sd: float
+    std: float
     indicator: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
-class CategoryColumn:
+class CategoricalColumn:
     """A column of categories."""
 
     name: str
-    levels: tuple[str, ...]
+    categories: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class TargetColumn:
     name: str
     classes: tuple[str, ...]
     mean: float
-    sd: float
+    std: float
 
 
 @dataclass(frozen=True)
-class Encoding:
+class TableEncoder:
     """What `fit` measured; a value that compares, hashes and goes through JSON without loss."""
 
-    numbers: tuple[NumberColumn, ...]
-    categories: tuple[CategoryColumn, ...]
+    numeric: tuple[NumericColumn, ...]
+    categorical: tuple[CategoricalColumn, ...]
     target: TargetColumn
 
     @classmethod
-    def fit(cls, table: Table, rows: NDArray[np.int64]) -> Encoding:
+    def fit(cls, table: Table, rows: NDArray[np.int64]) -> TableEncoder:
         """Measure the encoding on some rows.
 
         Args:
@@ -83,28 +83,28 @@ class Encoding:
         """
         if len(rows) == 0:
             raise ValueError("an encoding needs at least one row to be fitted on")
-        numbers = table.numbers[rows]
+        numbers = table.numeric[rows]
         missing = np.isnan(numbers)
         medians = np.zeros(numbers.shape[1])
         filled = ~missing.all(axis=0)
         medians[filled] = np.nanmedian(numbers[:, filled], axis=0)
-        indicated = np.flatnonzero(np.isnan(table.numbers).any(axis=0))
+        indicated = np.flatnonzero(np.isnan(table.numeric).any(axis=0))
         indicators = dict(zip(indicated.tolist(), _moments(missing[:, indicated].astype(np.float64)), strict=True))
         moments = _moments(np.where(missing, medians, numbers))
         ((mean, sd),) = [(0.0, 1.0)] if table.classes else _moments(table.target[rows, None].astype(np.float64))
         return cls(
             tuple(
-                NumberColumn(name, median, *of, indicators.get(i))
-                for i, (name, median, of) in enumerate(zip(table.number_names, medians.tolist(), moments, strict=True))
+                NumericColumn(name, median, *of, indicators.get(i))
+                for i, (name, median, of) in enumerate(zip(table.numeric_columns, medians.tolist(), moments, strict=True))
             ),
-            tuple(map(CategoryColumn, table.category_names, table.levels)),
+            tuple(map(CategoricalColumn, table.categorical_columns, table.categories)),
             TargetColumn(table.target_name, table.classes, mean, sd),
         )
 
     @property
     def width(self) -> int:
         """How many inputs an example has."""
-        return len(self.numbers) + len(self._indicators) + sum(len(column.levels) for column in self.categories)
+        return len(self.numeric) + len(self._indicators) + sum(len(column.categories) for column in self.categorical)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -114,18 +114,18 @@ class Encoding:
     @property
     def _indicators(self) -> dict[int, tuple[float, ...]]:
         """Mean and sd of each missing-indicator, by the position of its column."""
-        return {i: column.indicator for i, column in enumerate(self.numbers) if column.indicator is not None}
+        return {i: column.indicator for i, column in enumerate(self.numeric) if column.indicator is not None}
 
-    def unscaled(self) -> Encoding:
+    def unscaled(self) -> TableEncoder:
         """Return the encoding that leaves numbers and indicators in their own units."""
         return replace(
             self,
             numbers=tuple(
-                replace(column, mean=0.0, sd=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numbers
+                replace(column, mean=0.0, sd=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numeric
             ),
         )
 
-    def inputs(self, table: Table) -> NDArray[np.float32]:
+    def transform(self, table: Table) -> NDArray[np.float32]:
         """Encode all rows of the table it was fitted on, or of one with the same columns and levels.
 
         Returns:
@@ -136,12 +136,12 @@ class Encoding:
             UserError: if a value lies so far from the fitted rows' that float32 cannot hold it.
 
         """
-        found = (table.number_names, tuple(map(CategoryColumn, table.category_names, table.levels)))
-        if found != (tuple(column.name for column in self.numbers), self.categories):
+        found = (table.numeric_columns, tuple(map(CategoricalColumn, table.categorical_columns, table.categories)))
+        if found != (tuple(column.name for column in self.numeric), self.categorical):
             raise ValueError(f"the encoding was fitted on other columns or levels than those of {table.name!r}")
-        return self._encode(table.numbers, table.codes)
+        return self._encode(table.numeric, table.codes)
 
-    def inputs_from_records(self, columns: Any) -> NDArray[np.float32]:
+    def transform_records(self, columns: Any) -> NDArray[np.float32]:
         """Encode new data.
 
         Args:
@@ -157,7 +157,7 @@ class Encoding:
                 far from the fitted rows' where numbers are needed.
 
         """
-        names = [column.name for column in (*self.numbers, *self.categories)]
+        names = [column.name for column in (*self.numeric, *self.categorical)]
         absent = [name for name in names if name not in columns]
         if absent:
             word = "column" if len(absent) == 1 else "columns"
@@ -170,12 +170,12 @@ class Encoding:
                     f"column {column.name!r} has {len(column)} values and {series[0].name!r} has {len(series[0])}"
                     f": give columns of one length"
                 )
-        n, p = len(series[0]), len(self.numbers)
+        n, p = len(series[0]), len(self.numeric)
         numbers = [_numbers(column) for column in series[:p]]
-        codes = list(map(_codes, series[p:], self.categories))
+        codes = list(map(_codes, series[p:], self.categorical))
         return self._encode(side_by_side(numbers, n, np.float64), side_by_side(codes, n, np.int64))
 
-    def targets(self, table: Table) -> NDArray[np.int64] | NDArray[np.float32]:
+    def transform_target(self, table: Table) -> NDArray[np.int64] | NDArray[np.float32]:
         """Encode the target of all rows: int64 [n] classes, or float32 [n] standardized by the fitted rows.
 
         Raises:
@@ -186,9 +186,9 @@ class Encoding:
             raise ValueError(f"the encoding was fitted on another target than {table.target_name!r} of {table.name!r}")
         if self.classes:
             return table.target.astype(np.int64)
-        return ((table.target - self.target.mean) / self.target.sd).astype(np.float32)
+        return ((table.target - self.target.mean) / self.target.std).astype(np.float32)
 
-    def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
+    def inverse_transform(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Turn a model's answers into the target's own units.
 
         Args:
@@ -204,7 +204,7 @@ class Encoding:
         """
         outputs = np.asarray(outputs)
         if not self.classes:
-            return outputs.astype(np.float64) * self.target.sd + self.target.mean
+            return outputs.astype(np.float64) * self.target.std + self.target.mean
         if not np.issubdtype(outputs.dtype, np.integer):
             raise ValueError(f"classes are decoded from integers, got {outputs.dtype}: take the argmax first")
         if outputs.size and not (outputs.min() >= 0 and outputs.max() < len(self.classes)):
@@ -218,7 +218,7 @@ class Encoding:
         return {"version": VERSION, **to_json(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Encoding:
+    def from_json(cls, data: Mapping[str, Any]) -> TableEncoder:
         """Rebuild an encoding from what `to_json` gave.
 
         Raises:
@@ -246,10 +246,10 @@ class Encoding:
 
     def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         missing = np.isnan(numbers)
-        medians, means, sds = np.array([(c.median, c.mean, c.sd) for c in self.numbers]).reshape(-1, 3).T
+        medians, means, sds = np.array([(c.median, c.mean, c.std) for c in self.numeric]).reshape(-1, 3).T
         places = list(self._indicators)
         shares, spreads = np.array([*self._indicators.values()]).reshape(-1, 2).T
-        widths = [len(column.levels) for column in self.categories]
+        widths = [len(column.categories) for column in self.categorical]
         # a missing category, -1, takes the last row, which is all zeros
         one_hot = [np.eye(k + 1, k, dtype=np.float32)[code] for k, code in zip(widths, codes.T, strict=True)]
         with np.errstate(over="ignore"):  # refused just below
@@ -257,7 +257,7 @@ class Encoding:
             inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads, *one_hot], 1, dtype=np.float32)
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
-            name = [*self.numbers, *(self.numbers[i] for i in places)][far[0]].name
+            name = [*self.numeric, *(self.numeric[i] for i in places)][far[0]].name
             raise UserError(
                 f"column {name!r} has values too far from those it was fitted on to be standardized"
                 f": check its units, or rescale it"
@@ -291,10 +291,10 @@ def _series(name: str, values: Any) -> pl.Series:
 
 
 def _numbers(column: pl.Series) -> Numbers:
-    numbers = as_numbers(column) if is_plain(column) else None
+    numbers = to_numbers(column) if is_plain(column) else None
     if numbers is None:
-        texts = as_texts(column) if is_plain(column) else []
-        example = next((t for t in texts if t is not None and as_numbers(pl.Series([t])) is None), column.dtype)
+        texts = to_strings(column) if is_plain(column) else []
+        example = next((t for t in texts if t is not None and to_numbers(pl.Series([t])) is None), column.dtype)
         raise UserError(
             f"column {column.name!r} must hold numbers, but holds {example!r}: correct it or leave it empty"
         )
@@ -302,10 +302,10 @@ def _numbers(column: pl.Series) -> Numbers:
     return numbers
 
 
-def _codes(column: pl.Series, fitted: CategoryColumn) -> NDArray[np.int64]:
+def _codes(column: pl.Series, fitted: CategoricalColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts, levels = as_texts(column), {None, *fitted.levels}
+    texts, levels = to_strings(column), {None, *fitted.categories}
     new = [text for text in texts if text not in levels]
     if new:
         found = quoted(sorted(filter(None, set(new))))
@@ -315,4 +315,4 @@ def _codes(column: pl.Series, fitted: CategoryColumn) -> NDArray[np.int64]:
             UserWarning,
             stacklevel=4,
         )
-    return as_codes(texts, fitted.levels)
+    return to_codes(texts, fitted.categories)

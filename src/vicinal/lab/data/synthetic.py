@@ -19,7 +19,7 @@ from torch import Tensor
 from vicinal.keyed import Key
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.dataset import InMemoryDataset
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.streams import Stream
 
 Ids = NDArray[np.int64]
@@ -55,7 +55,7 @@ def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int =
 
 def _assemble(x: Numbers, labels: Ids, name: str, source: str) -> Table:
     columns = {f"x{i}": column for i, column in enumerate(x.T, 1)} | {"class": [str(label) for label in labels]}
-    return assemble(columns, "class", name=name, source=source)
+    return make_table(columns, "class", name=name, source=source)
 
 
 def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> InMemoryDataset:

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from vicinal.lab.data.columns import (
     Decimal,
     Numbers,
-    as_codes,
-    as_numbers,
-    as_texts,
+    to_codes,
+    to_numbers,
+    to_strings,
     check_size,
     infer,
     is_plain,
     is_text,
-    levels_of,
+    categories_of,
     side_by_side,
 )
 from vicinal.lab.errors import UserError
@@ -42,11 +42,11 @@ class Table:
 
     name: str  # short name, for titles
     source: str  # where it came from: a loader, or the file's name without its folder
-    numbers: Numbers  # float64 [n, p], nan where missing
-    number_names: tuple[str, ...]  # the p names
+    numeric: Numbers  # float64 [n, p], nan where missing
+    numeric_columns: tuple[str, ...]  # the p names
     codes: NDArray[np.int64]  # int64 [n, q], the position in `levels` of each category, -1 where missing
-    category_names: tuple[str, ...]  # the q names
-    levels: tuple[tuple[str, ...], ...]  # for each category the values it takes, sorted
+    categorical_columns: tuple[str, ...]  # the q names
+    categories: tuple[tuple[str, ...], ...]  # for each category the values it takes, sorted
     target: NDArray[np.int64] | Numbers  # int64 [n] positions in `classes`, or float64 [n] for regression
     target_name: str  # its name
     classes: tuple[str, ...]  # names of the classes, sorted (as numbers where all are numbers); empty for regression
@@ -62,19 +62,19 @@ class Table:
     @property
     def missing_cells(self) -> int:
         """How many cells of the inputs are missing."""
-        return int(np.isnan(self.numbers).sum() + (self.codes < 0).sum())
+        return int(np.isnan(self.numeric).sum() + (self.codes < 0).sum())
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hex, of names, levels, classes and cells; `name` and `source` play no part."""
-        words = [self.number_names, self.category_names, self.levels, self.target_name, self.classes, len(self)]
+        words = [self.numeric_columns, self.categorical_columns, self.categories, self.target_name, self.classes, len(self)]
         digest = hashlib.sha256(json.dumps(words).encode())
         # one nan only: a nan has many bit patterns
-        for array in (np.where(np.isnan(self.numbers), np.nan, self.numbers), self.codes, self.target):
+        for array in (np.where(np.isnan(self.numeric), np.nan, self.numeric), self.codes, self.target):
             digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
 
-def assemble(
+def make_table(
     columns: pl.DataFrame | Mapping[str, Numbers | Sequence[str | None]],
     target: str,
     *,
@@ -108,18 +108,18 @@ def assemble(
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     kept = {column.name: _typed(column, decimal) for column in frame.get_columns() if column.name not in drop}
     goal, classes = _target(frame[target], kept.pop(target), task)
-    texts = {key: as_texts(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
-    numbers = {key: values for key, column in kept.items() if (values := as_numbers(column)) is not None}
-    levels = {key: levels_of(values) for key, values in texts.items()}
-    codes = [as_codes(values, levels[key]) for key, values in texts.items()]
+    texts = {key: to_strings(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
+    numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
+    levels = {key: categories_of(values) for key, values in texts.items()}
+    codes = [to_codes(values, levels[key]) for key, values in texts.items()]
     table = Table(
         name=name,
         source=source,
-        numbers=side_by_side(list(numbers.values()), len(goal), np.float64),
-        number_names=tuple(numbers),
+        numeric=side_by_side(list(numbers.values()), len(goal), np.float64),
+        numeric_columns=tuple(numbers),
         codes=side_by_side(codes, len(goal), np.int64),
-        category_names=tuple(levels),
-        levels=tuple(levels.values()),
+        categorical_columns=tuple(levels),
+        categories=tuple(levels.values()),
         target=goal,
         target_name=target,
         classes=classes,
@@ -139,19 +139,19 @@ def _target(
     cells: pl.Series, typed: pl.Series, task: str | None
 ) -> tuple[NDArray[np.int64] | Numbers, tuple[str, ...]]:
     if task != "regression" and (is_text(typed) or typed.dtype == pl.Boolean):
-        return _classes(as_texts(cells))  # the classes keep their words
-    values = as_numbers(typed)
+        return _classes(to_strings(cells))  # the classes keep their words
+    values = to_numbers(typed)
     if values is None:
-        example = next(text for text in as_texts(cells) if text is not None)
+        example = next(text for text in to_strings(cells) if text is not None)
         raise UserError(f"the target {cells.name!r} holds text such as {example!r}: regression needs numbers")
     if task == "classification" or (task is None and not typed.dtype.is_temporal() and _are_classes(values)):
-        return _classes(as_texts(pl.Series(values)))
+        return _classes(to_strings(pl.Series(values)))
     return values, ()
 
 
 def _classes(texts: Sequence[str | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    levels = levels_of(texts)
-    return as_codes(texts, levels), levels
+    levels = categories_of(texts)
+    return to_codes(texts, levels), levels
 
 
 def _are_classes(values: Numbers) -> bool:
@@ -182,7 +182,7 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
         raise UserError(f"{table.name!r} has column names but no rows: give a table with at least {MIN_ROWS} rows")
     if n < MIN_ROWS:
         raise UserError(f"{table.name!r} has only {counted(n, 'row')}: at least {MIN_ROWS} are needed")
-    if not table.number_names and not table.category_names:
+    if not table.numeric_columns and not table.categorical_columns:
         raise UserError(f"{table.name!r} has no column besides the target {table.target_name!r}: add input columns")
     _check_inputs(table)
     if table.classes or table.target.dtype == np.int64:
@@ -193,14 +193,14 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
 
 
 def _check_inputs(table: Table) -> None:
-    empty = [name for name, x in zip(table.number_names, table.numbers.T, strict=True) if np.isnan(x).all()]
-    empty += [name for name, levels in zip(table.category_names, table.levels, strict=True) if not levels]
+    empty = [name for name, x in zip(table.numeric_columns, table.numeric.T, strict=True) if np.isnan(x).all()]
+    empty += [name for name, levels in zip(table.categorical_columns, table.categories, strict=True) if not levels]
     if empty:
         found = f"column {empty[0]!r} holds" if len(empty) == 1 else f"columns {quoted(empty)} hold"
         raise UserError(f"{found} no values: drop {'it' if len(empty) == 1 else 'them'} with --drop")
-    for name, x in zip(table.number_names, table.numbers.T, strict=True):
+    for name, x in zip(table.numeric_columns, table.numeric.T, strict=True):
         check_size(name, x)
-    for name, levels, codes in zip(table.category_names, table.levels, table.codes.T, strict=True):
+    for name, levels, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True):
         _check_category(name, levels, codes)
 
 
@@ -209,7 +209,7 @@ def _check_category(name: str, levels: Sequence[str], codes: NDArray[np.int64]) 
     distinct = len(levels) == present and present > 1
     if not distinct and len(levels) <= min(MAX_LEVELS, len(codes) / 2):
         return
-    spoiled = [level for level in levels if as_numbers(pl.Series([level])) is None]
+    spoiled = [level for level in levels if to_numbers(pl.Series([level])) is None]
     if len(spoiled) < len(levels) / 2:
         raise UserError(
             f"column {name!r} is numbers but for {quoted(spoiled)}"
@@ -228,7 +228,7 @@ def _check_classes(table: Table, allow_small_classes: bool) -> None:
         only = table.classes[0]
         raise UserError(f"the target {name!r} has the one class {only!r}: a target needs at least two classes")
     if count > min(MAX_LEVELS, len(table) / 2):
-        number = as_numbers(pl.Series(table.classes)) is not None
+        number = to_numbers(pl.Series(table.classes)) is not None
         advice = "predict it as a number with --task regression" if number else "choose another --target"
         looks = "" if number else " and looks like an identifier"
         raise UserError(

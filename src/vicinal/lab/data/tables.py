@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from vicinal.lab.data import table_files, uci
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 
@@ -71,7 +71,7 @@ def _read_embedded(name: str, task: str | None, drop: Sequence[str]) -> Table:
     frame = pl.DataFrame(inputs, schema=[str(key) for key in bunch.feature_names], orient="row")
     goal = [str(bunch.target_names[i]) for i in bunch.target] if "target_names" in bunch else bunch.target
     columns = frame.with_columns(pl.Series(target, goal))
-    return assemble(columns, target, name=name, source=f"scikit-learn: load_{name}", task=task, drop=drop)
+    return make_table(columns, target, name=name, source=f"scikit-learn: load_{name}", task=task, drop=drop)
 
 
 def _read_file(data: str, target: str | None, task: str | None, drop: Sequence[str]) -> Table:
@@ -92,7 +92,7 @@ def _read_file(data: str, target: str | None, task: str | None, drop: Sequence[s
     if target is None:
         raise UserError(f"say which column of {file!r} to predict, with --target: {quoted(frame.columns, 20)}")
     name = file[: -len(suffix)]
-    return assemble(frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal)
+    return make_table(frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal)
 
 
 def _nothing_there(data: str, path: str, suffix: str | None, names: Sequence[str]) -> str:

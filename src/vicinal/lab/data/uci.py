@@ -21,7 +21,7 @@ import polars as pl
 from vicinal.lab.data import table_files
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.download import DATA_DIR_ENV, data_dir
-from vicinal.lab.data.table import Table, assemble
+from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 
 
@@ -142,7 +142,7 @@ def load(
             f"{published.files[0]!r} has {len(frame)} rows and {frame.width} columns where {published.rows} and "
             f"{len(published.inputs) + 1} were published: download it again"
         )
-    return assemble(
+    return make_table(
         frame,
         published.target,
         name=key,

@@ -24,7 +24,7 @@ from vicinal.lab import atomic, intrusion, statistics
 from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
-from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.store import JobFolder
@@ -243,7 +243,7 @@ def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
 
 def _measure(about: dict[str, Any], seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) -> dict[str, Any]:
     """Return the `SetResult`: the indicator of one table, and the errors of all methods on each split."""
-    inputs = Encoding.fit(seen, np.arange(len(seen))).inputs(seen)
+    inputs = TableEncoder.fit(seen, np.arange(len(seen))).inputs(seen)
     found = intrusion.measure(inputs, seen.target, ALPHAS, name=seen.name)
     train, validation, test = stack_all(splits)
     training = stacked_mlp.MLPTraining(_epochs(train.targets.shape[1]) if epochs is None else epochs)

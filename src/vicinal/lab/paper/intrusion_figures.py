@@ -123,7 +123,7 @@ def _thumbnails(
         axes = drawing.add_axes(figure, height, (middle - side / 2, top, side, side))
         # the first two of the inputs: the blobs' others look the same
         for label in range(family.classes):
-            mine = table.numbers[table.target == label]
+            mine = table.numeric[table.target == label]
             axes.plot(mine[:, 0], mine[:, 1], "o", color=_CLASSES[label], markersize=1.8, markeredgewidth=0.0)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_axis_off()

@@ -176,7 +176,7 @@ def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path |
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{path} is not the path of a file in a folder that exists")
-    x = table.numbers - table.numbers.mean(0)
+    x = table.numeric - table.numeric.mean(0)
     x = x / np.where(x.std(0) > 0, x.std(0), 1.0)
     low, high = x.min(0) - 0.3, x.max(0) + 0.3
     window = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
@@ -190,8 +190,8 @@ def of_table(table: Table, methods: Mapping[str, vicinal.Vicinity], path: Path |
 def _check(table: Table, methods: Mapping[str, vicinal.Vicinity], training: Mapping[str, int]) -> None:
     if table.task != "classification":
         raise UserError(f"{table.name} is regression, and a decision surface is that of two classes: give such a table")
-    columns, classes = table.numbers.shape[1] + table.codes.shape[1], len(table.classes)
-    if table.numbers.shape[1] != 2 or columns != 2 or classes != 2 or table.missing_cells:
+    columns, classes = table.numeric.shape[1] + table.codes.shape[1], len(table.classes)
+    if table.numeric.shape[1] != 2 or columns != 2 or classes != 2 or table.missing_cells:
         raise UserError(
             f"a decision surface is drawn of two number columns without missing cells and two classes; {table.name} has "
             f"columns: {columns}, classes: {classes}, missing cells: {table.missing_cells}; drop the others"
