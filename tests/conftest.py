@@ -27,7 +27,7 @@ def _as_in_a_new_process(monkeypatch):
     """Let vicinities without a seed draw the same in every run of a test, and say again what is said once."""
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(0)
-    monkeypatch.setattr("vicinal.keyed._INSTANCES", itertools.count(1))
+    monkeypatch.setattr("vicinal._state._INSTANCES", itertools.count(1))
     monkeypatch.setattr("vicinal._warn._TOLD", set())
     yield
     torch.set_rng_state(before)

@@ -5,7 +5,6 @@ import multiprocessing
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 import vicinal as v
@@ -107,58 +106,6 @@ def test_numbers_out_of_range_are_refused(name, bound):
             BASE._replace(**{name: value}).generator()
 
 
-# -- rank and worker ---------------------------------------------------------------------------------------------------
-
-
-LAUNCHERS = keyed._LAUNCHERS
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    for name in ("RANK", *LAUNCHERS):
-        monkeypatch.delenv(name, raising=False)
-    keyed._launched_rank.cache_clear()
-    yield
-    keyed._launched_rank.cache_clear()
-
-
-def test_rank_is_0_alone_and_the_variable_of_torchrun_otherwise(monkeypatch, alone):
-    assert keyed.rank() == 0
-    x, y = torch.eye(6), torch.arange(6)
-
-    def mixup():
-        return v.Mixup(seed=4)
-
-    lone = mixup().plan(6, y, step=0).weight
-    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
-    monkeypatch.setenv("RANK", "3")
-    assert keyed.rank() == 3
-    assert torch.equal(mixup().plan(6, y, step=0, rank=0).weight, lone)
-    for drawn in (mixup().plan(6, y, step=0).weight, mixup()(x, y)[1].weight[0]):
-        assert torch.equal(drawn, mixup().plan(6, y, step=0, rank=3).weight)
-        assert not torch.equal(drawn, lone)
-
-
-@pytest.mark.parametrize("name", LAUNCHERS)
-def test_ranks_of_other_launchers(monkeypatch, alone, name):
-    monkeypatch.setenv(name, "5")
-    assert keyed.rank() == 5
-    monkeypatch.setenv("RANK", "2")  # torchrun, started by whatever launcher
-    assert keyed.rank() == 2
-    monkeypatch.setenv("RANK", "")
-    assert keyed.rank() == 5
-
-
-def test_a_rank_that_is_none_is_refused(monkeypatch, alone):
-    monkeypatch.setenv("RANK", "first")
-    with pytest.raises(ValueError, match=r"the variable RANK .* must be an integer >= 0, got 'first'"):
-        keyed.rank()
-
-
-def test_worker_is_0_in_the_main_process():
-    assert keyed.worker() == 0
-
-
 # -- Beta and Dirichlet ------------------------------------------------------------------------------------------------
 
 N = 100_000
@@ -170,9 +117,10 @@ def z(observed, expected, variance):
 
 @pytest.mark.parametrize("alpha", [0.001, 0.01, 0.1, 0.2, 0.4, 1.0, 2.0, 8.0, 32.0, 1000.0])
 def test_beta(alpha):
-    lam = keyed.beta(v.Key(1, 0, 0, 0).generator(), alpha, N)
+    lam, rest = v.Beta(alpha, per="example").draw(v.Key(1, 0, 0, 0).generator(), N).T
     law = stats.beta(alpha, alpha)
     assert lam.shape == (N,)
+    assert np.abs(lam + rest - 1).max() < 1e-15
     assert ((lam >= 0) & (lam <= 1)).all()
     variance = 1 / (4 * (2 * alpha + 1))
     assert z(lam.mean(), 0.5, variance) < 4
@@ -185,7 +133,7 @@ def test_beta(alpha):
 
 @pytest.mark.parametrize(("alpha", "k"), [(0.001, 3), (0.1, 3), (1.0, 3), (1.0, 5), (0.5, 2), (1000.0, 4)])
 def test_dirichlet(alpha, k):
-    shares = keyed.dirichlet(v.Key(2, 0, 0, 0).generator(), alpha, k, N)
+    shares = v.Dirichlet(alpha, k, per="example").draw(v.Key(2, 0, 0, 0).generator(), N)
     assert shares.shape == (N, k)
     assert (shares >= 0).all()
     assert np.abs(shares.sum(1) - 1).max() < 1e-9
@@ -203,7 +151,7 @@ def test_dirichlet(alpha, k):
 def test_the_generator_that_is_lent_draws_what_a_fresh_one_does():
     keys = [v.keyed.Key(1, 0, 0, 5), v.keyed.Key(2**64 - 1, 2**32 - 1, 7, 2**64 - 1, 17), v.keyed.Key(1, 0, 0, 5)]
     for key in keys:
-        fresh, lent = key.generator(), keyed.borrowed(key)
+        fresh, lent = key.generator(), keyed.reused_generator(key)
         assert fresh.beta(0.3, 0.3) == lent.beta(0.3, 0.3, size=1)[0]
         assert fresh.permutation(9).tolist() == lent.permutation(9).tolist()
         # a half-used word is part of a generator's state, and must not reach the next key

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup, _fast_losses
+from vicinal import Chain, InputMixup, LabelSmoothing, MixedTarget, Mixup, _cross_entropy
 
 CLASSES = 4
 SHAPES = [(6,), (4, 3), (2, 3, 2)]  # n, then the trailing dimensions of a map of classes
@@ -26,7 +26,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2, to
 def path(request, monkeypatch):
     """Both ways in which the formula is computed; the second is for many classes, and here for few."""
     if request.param == "one buffer":
-        monkeypatch.setattr(_fast_losses, "MANY_CLASSES", 1)
+        monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", 1)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -298,7 +298,7 @@ def test_any_mix_is_the_plain_loop(
     weight = class_weights(torch.float64) if weighted else None
     y = MixedTarget(ids, share, own_smoothing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_fast_losses, "MANY_CLASSES", many)
+        patch.setattr(_cross_entropy, "MANY_CLASSES", many)
         got = F.cross_entropy(
             logits, y, weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
         )
@@ -439,7 +439,7 @@ def test_many_classes_keep_one_tensor_of_their_size_for_the_backward_pass():
 def test_many_classes_have_a_second_backward_and_a_second_derivative(monkeypatch):
     logits, y = many_classes(8)
     expected = torch.autograd.grad(F.cross_entropy(logits, y), logits)[0]
-    monkeypatch.setattr(_fast_losses, "MANY_CLASSES", 1)
+    monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", 1)
     loss = F.cross_entropy(logits, y)
     for _ in range(3):
         assert_close(torch.autograd.grad(loss, logits, retain_graph=True)[0], expected, 1e-6)
@@ -461,7 +461,7 @@ def test_many_classes_without_a_gradient_and_under_torch_func(monkeypatch):
     logits, y = many_classes(8)
     expected = F.cross_entropy(logits, y)
     slope = torch.autograd.grad(expected, logits)[0]
-    monkeypatch.setattr(_fast_losses, "MANY_CLASSES", 1)
+    monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", 1)
     with torch.no_grad():
         assert_same_bits(F.cross_entropy(logits, y), expected)
     assert_close(F.cross_entropy(logits.detach(), y), expected, 0)

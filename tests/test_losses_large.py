@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import vicinal as v
-from vicinal import _fast_losses
+from vicinal import _cross_entropy
 
 N, C = 7, 11
 
@@ -22,7 +22,7 @@ def values(seed: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor,
 def loss_and_gradient(
     many: int, monkeypatch: pytest.MonkeyPatch, logits: torch.Tensor, y: v.MixedTarget, **options: object
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    monkeypatch.setattr(_fast_losses, "MANY_CLASSES", many)
+    monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", many)
     leaf = logits.clone().requires_grad_()
     loss = F.cross_entropy(leaf, y, **options)  # type: ignore[arg-type]
     slope = torch.linspace(1, 2, loss.numel(), dtype=loss.dtype).view(loss.shape)
@@ -82,7 +82,7 @@ def test_gradients_at_large_logits_stay_exact(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_is_the_path_for_many_classes_and_needs_one_buffer() -> None:
-    rows, classes = 4, _fast_losses.MANY_CLASSES
+    rows, classes = 4, _cross_entropy.MANY_CLASSES
     y = v.MixedTarget(torch.zeros(2, rows, dtype=torch.int64), torch.full((2, rows), 0.5))
     logits = torch.zeros(rows, classes, requires_grad=True)
     for retain in (False, True):
@@ -105,7 +105,7 @@ def _nodes(node):
 def test_torch_func_differentiates_the_plain_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, y = values(7)
     _, expected = loss_and_gradient(10**9, monkeypatch, logits, y, reduction="sum")
-    monkeypatch.setattr(_fast_losses, "MANY_CLASSES", 1)
+    monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", 1)
     got = torch.func.grad(lambda z: F.cross_entropy(z, y, reduction="sum"))(logits)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import vicinities
-from vicinal import ERM, Chain, LabelSmoothing, MixedTarget, MixPlan, Mixup, _fast_losses
+from vicinal import ERM, Chain, LabelSmoothing, MixedTarget, MixPlan, Mixup, _cross_entropy
 
 CLASSES = 4
 REDUCTIONS = ["none", "mean", "sum"]
@@ -79,7 +79,7 @@ EDGES = [None, [1.0, 0.0], [0.0, 1.0]]
 @pytest.mark.parametrize("edge", EDGES, ids=["within", "wholly its own", "wholly its partner's"])
 @pytest.mark.parametrize(("shape", "per_entry"), [((5,), False), ((3, 2, 2), False), ((3, 2, 2), True)])
 def test_learned_shares_have_the_gradient_of_the_definition(shape, per_entry, edge, many, monkeypatch):
-    monkeypatch.setattr(_fast_losses, "MANY_CLASSES", many)
+    monkeypatch.setattr(_cross_entropy, "MANY_CLASSES", many)
     for case, grad_of_logits in itertools.product(OPTIONS, [True, False]):
         options = settings(*case)
         logits, ids, share = draw(1, shape, 2, per_entry)

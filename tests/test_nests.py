@@ -696,6 +696,11 @@ def test_what_is_no_nest_of_tensors_is_refused_by_name(x, sentence):
             call()
 
 
+def test_a_scalar_beside_lists_of_examples_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^input\['scale'\] has shape \[\], but the plan was drawn for 5 rows"):
+        v.Mixup(1.0)({"image": list(noise(N, 3, 8, 8)), "scale": torch.tensor(1.0)}, list(noise(N, 7)))
+
+
 def test_numbers_in_a_nest_are_refused_by_name():
     for number, kind in (
         (3, "an int"),

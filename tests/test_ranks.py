@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
+import vicinal as v
 from test_workers import BATCHES, loader, mixup
-from vicinal import keyed
+from vicinal import _state
 
 STEPS = 3
 
@@ -31,7 +32,7 @@ def job(rank, folder, inherited, start):
     dist.init_process_group("gloo", init_method=f"file://{here / 'meet'}", rank=rank, world_size=2)
     own = mixup()
     seen = {
-        "rank": keyed.rank(),
+        "rank": _state.rank(),
         "plan": [own.plan(6, step=i).weight[0].item() for i in range(STEPS)],
         "shared": [own.plan(6, step=i, rank=0).weight[0].item() for i in range(STEPS)],
         "one_line": [one_line(own) for _ in range(STEPS)],
@@ -120,3 +121,55 @@ def test_the_variable_of_torchrun_counts_without_a_process_group(monkeypatch):
     assert [one_line(vicinity) for _ in range(STEPS)] == drawn(1)
     assert [lam for who, lam, _ in loader(mixup()) if who == 1][:STEPS] == drawn(1, worker=1, n=3)
     assert "RANK" in os.environ
+
+
+# -- rank and worker of this process
+
+
+LAUNCHERS = _state._LAUNCHERS
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in ("RANK", *LAUNCHERS):
+        monkeypatch.delenv(name, raising=False)
+    _state._launched_rank.cache_clear()
+    yield
+    _state._launched_rank.cache_clear()
+
+
+def test_rank_is_0_alone_and_the_variable_of_torchrun_otherwise(monkeypatch, alone):
+    assert _state.rank() == 0
+    x, y = torch.eye(6), torch.arange(6)
+
+    def made():
+        return v.Mixup(seed=4)
+
+    lone = made().plan(6, y, step=0).weight
+    assert torch.equal(made().plan(6, y, step=0, rank=0).weight, lone)
+    monkeypatch.setenv("RANK", "3")
+    assert _state.rank() == 3
+    assert torch.equal(made().plan(6, y, step=0, rank=0).weight, lone)
+    for drawn in (made().plan(6, y, step=0).weight, made()(x, y)[1].weight[0]):
+        assert torch.equal(drawn, made().plan(6, y, step=0, rank=3).weight)
+        assert not torch.equal(drawn, lone)
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_ranks_of_other_launchers(monkeypatch, alone, name):
+    monkeypatch.setenv(name, "5")
+    assert _state.rank() == 5
+    monkeypatch.setenv("RANK", "2")  # torchrun, started by whatever launcher
+    assert _state.rank() == 2
+    monkeypatch.setenv("RANK", "")
+    assert _state.rank() == 5
+
+
+def test_a_rank_that_is_none_is_refused(monkeypatch, alone):
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ValueError, match=r"the variable RANK .* must be an integer >= 0, got 'first'"):
+        _state.rank()
+
+
+def test_worker_is_0_in_the_main_process():
+    assert _state.worker() == 0

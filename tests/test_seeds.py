@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import vicinal as v
-from vicinal import keyed
+from vicinal import _state
 from vicinities import CASES, content, ids, images, noise
 
 X, Y = noise(8, 4, seed=1), ids(8)
@@ -72,7 +72,7 @@ def test_two_objects_never_share_draws():
 
 
 def test_seeds_are_spread_and_never_repeat():
-    seeds = torch.tensor([keyed.fresh_seed() >> 1 for _ in range(20_000)])
+    seeds = torch.tensor([_state.fresh_seed() >> 1 for _ in range(20_000)])
     assert len(seeds.unique()) == len(seeds)
     for bit in range(63):
         assert abs(float(((seeds >> bit) & 1).double().mean()) - 0.5) < 4.5 * 0.5 / 20_000**0.5

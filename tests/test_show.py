@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 
 import vicinal
 from vicinal import MixedTarget, MixPlan, _show
+from vicinal._panel import layout_of
 
 NAMES = ["cat", "dog", "eel"]
 
@@ -364,17 +365,17 @@ def test_a_batch_that_is_mixed_already():
     ],
 )
 def test_kinds_are_decided_by_shape(shape, kind):
-    assert _show._layout(numbers(*shape), None, None).kind == kind
+    assert layout_of(numbers(*shape), None, None).kind == kind
 
 
 def test_kinds_are_decided_by_values_and_dtype_too():
-    assert _show._layout(20 * numbers(4, 1, 40, 40), None, None).kind == "spectrogram"
-    assert _show._layout(20 * numbers(4, 40, 40), None, None).kind == "spectrogram"
-    assert _show._layout(20 * numbers(4, 9, 9), None, None).kind == "spectrogram"
-    assert _show._layout(255 * torch.rand(4, 1, 40, 40), None, None).kind == "image"
-    assert _show._layout(torch.zeros(4, 20, 30, dtype=torch.uint8), None, None).kind == "image"
-    assert _show._layout(numbers(4, 30), "signal", None).kind == "signal"
-    assert _show._layout(numbers(4, 300), "table", None).kind == "table"
+    assert layout_of(20 * numbers(4, 1, 40, 40), None, None).kind == "spectrogram"
+    assert layout_of(20 * numbers(4, 40, 40), None, None).kind == "spectrogram"
+    assert layout_of(20 * numbers(4, 9, 9), None, None).kind == "spectrogram"
+    assert layout_of(255 * torch.rand(4, 1, 40, 40), None, None).kind == "image"
+    assert layout_of(torch.zeros(4, 20, 30, dtype=torch.uint8), None, None).kind == "image"
+    assert layout_of(numbers(4, 30), "signal", None).kind == "signal"
+    assert layout_of(numbers(4, 300), "table", None).kind == "table"
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_boxes_have_the_law_they_say(grid, alpha):
     x = torch.empty(1, 1, *grid).expand(4000, 1, *grid)
     vicinity = v.CutMix(alpha, per="example", dims=len(grid), seed=0)
     box = vicinity.plan(4000, None, x, step=0).box
-    lam = keyed.beta(v.Key(0, 0, 0, 0).generator(), alpha, 4000)  # the first thing that is drawn
+    lam = v.Key(0, 0, 0, 0).generator().beta(alpha, alpha, 4000)  # the first thing that is drawn
     for d, size in enumerate(grid):
         side = torch.from_numpy(np.rint((1 - lam) ** (1 / len(grid)) * size)).long()
         start, stop = box[:, d].unbind(1)
@@ -551,7 +551,7 @@ def test_several_plans_are_plans():
     partner = torch.stack([torch.randperm(6, generator=torch.Generator().manual_seed(i)) for i in range(3)])
     weight = torch.tensor([0.25, 1.0, 0.0])
     x, y = noise(6, 2, seed=3), ids(6)
-    for plan, p, w in zip(v.MixPlan.several(partner, weight, [None] * 3), partner, weight, strict=True):
+    for plan, p, w in zip(v.MixPlan.of_batches(partner, weight, [None] * 3), partner, weight, strict=True):
         alone = v.MixPlan(p, w.expand(6).clone())
         assert repr(plan) == repr(alone)
         assert torch.equal(plan(x), alone(x))

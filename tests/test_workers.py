@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import vicinal as v
-from vicinal import keyed
+from vicinal import _state
 
 ROWS, BATCH, WORKERS = 24, 3, 2
 BATCHES = ROWS // BATCH
@@ -21,7 +21,7 @@ class Collate:
 
     def __call__(self, rows):
         x, y = self.vicinity(torch.eye(len(rows)), torch.tensor(rows))
-        return keyed.worker(), y.weight[0, 0].item(), not torch.equal(x, torch.eye(len(rows)))
+        return _state.worker(), y.weight[0, 0].item(), not torch.equal(x, torch.eye(len(rows)))
 
 
 def loader(vicinity, context="fork", workers=WORKERS, **more):

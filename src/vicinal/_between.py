@@ -45,8 +45,7 @@ def rows_of(batch: Any) -> int:
 
 def joined(batch: Any, n: int, others: Any, m: int) -> tuple[Any, Any]:
     """Return the inputs and the targets of both batches, of n and m rows, one after the other along dimension 0."""
-    x = _over(_join_inputs, batch[0], n, others[0], m, "input")
-    return x, _over(_join_targets, batch[1], n, others[1], m, "target")
+    return _join_trees(batch[0], n, others[0], m, "input"), _join_trees(batch[1], n, others[1], m, "target")
 
 
 def sliced(tree: Any, rows: int, n: int, what: str) -> Any:
@@ -55,47 +54,49 @@ def sliced(tree: Any, rows: int, n: int, what: str) -> Any:
     return build(leaf[:n] if isinstance(leaf, (Tensor, MixedTarget)) else leaf for _, leaf in leaves)
 
 
-def _over(join: Any, first: Any, n: int, second: Any, m: int, what: str) -> Any:
+def _join_trees(first: Any, n: int, second: Any, m: int, what: str) -> Any:
     leaves, build = _tree.flatten(first, what, n)
     more, _ = _tree.flatten(second, what, m)
-    if [name for name, _ in leaves] != [name for name, _ in more]:
-        raise ValueError(
-            f"the {what}s of the two batches must have one structure, got {[name for name, _ in leaves]} and "
-            f"{[name for name, _ in more]}"
-        )
+    names, others = [name for name, _ in leaves], [name for name, _ in more]
+    if names != others:
+        raise ValueError(f"the {what}s of the two batches must have one structure, got {names} and {others}")
     if any(isinstance(leaf, _tree.Examples) for _, leaf in (*leaves, *more)):
         raise TypeError("between takes batches: stack a list of examples, torch.stack(x)")
-    return build(join(a, b) for (_, a), (_, b) in zip(leaves, more, strict=True))
+    return build(_join(a, b, what) for (_, a), (_, b) in zip(leaves, more, strict=True))
 
 
-def _join_inputs(first: Any, second: Any) -> Any:
+def _join(first: Any, second: Any, what: str) -> Tensor | None:
     if first is None and second is None:
         return None
-    _check_pair(first, second, "inputs")
-    assert first is not None
-    assert second is not None
-    if first.dtype != second.dtype:
+    if what == "target":
+        first, second = _alike(first, second)
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        raise TypeError(
+            f"the {what}s of the two batches must be tensors, got {type(first).__name__} and {type(second).__name__}"
+        )
+    if first.ndim == 0 or first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"the {what}s of the two batches must agree but for the number of rows, got {list(first.shape)} and "
+            f"{list(second.shape)}"
+        )
+    if what == "input" and first.dtype != second.dtype:
         raise ValueError(
             f"the inputs of the two batches have dtypes {first.dtype} and {second.dtype}: convert one of them"
         )
     return torch.cat([first, second])
 
 
-def _join_targets(first: Any, second: Any) -> Any:
-    if first is None and second is None:
-        return None
+def _alike(first: Any, second: Any) -> tuple[Tensor, Tensor]:
+    """Return two targets, class indices as soft labels where the others are that."""
     if first is None or second is None:
         raise ValueError("one batch has targets and the other None: give both (pseudo-labels, say), or None for both")
     if isinstance(first, MixedTarget) or isinstance(second, MixedTarget):
         raise TypeError(
             "between takes plain targets, and one of these is mixed already: mix it afterwards, by plan.target(y)"
         )
-    if _is_indices(first) and not _is_indices(second):
-        first = _soft(first, second)
-    elif _is_indices(second) and not _is_indices(first):
-        second = _soft(second, first)
-    _check_pair(first, second, "targets")
-    return torch.cat([first, second])
+    if _is_indices(first) == _is_indices(second):
+        return first, second
+    return (_soft(first, second), second) if _is_indices(first) else (first, _soft(second, first))
 
 
 def _soft(indices: Tensor, beside: Tensor) -> Tensor:
@@ -107,17 +108,5 @@ def _soft(indices: Tensor, beside: Tensor) -> Tensor:
     return F.one_hot(indices.long(), beside.shape[1]).to(beside.dtype)
 
 
-def _check_pair(first: Any, second: Any, what: str) -> None:
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        raise TypeError(
-            f"the {what} of the two batches must be tensors, got {type(first).__name__} and {type(second).__name__}"
-        )
-    if first.ndim == 0 or first.shape[1:] != second.shape[1:]:
-        raise ValueError(
-            f"the {what} of the two batches must agree but for the number of rows, got {list(first.shape)} and "
-            f"{list(second.shape)}"
-        )
-
-
-def _is_indices(y: Any) -> bool:
-    return isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex())
+def _is_indices(y: Tensor) -> bool:
+    return not (y.is_floating_point() or y.is_complex())

@@ -7,24 +7,26 @@ dense one-hot is built.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from vicinal import _fast_losses as fast
-from vicinal._mixed_target import MixedTarget, both
+from vicinal._mixed_target import MixedTarget, compose_smoothing
 from vicinal._shapes import spread, unsqueeze_like
 
 _REDUCTIONS = ("none", "mean", "sum")
+MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own operations (results/bench/README.md)
 
 
 def _sum_over_ids(log_p: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None) -> Tensor:
     """Return sum_k share_k * nll(ids_k) + smooth * sum_c c[class] * nll(class) of each entry."""
     picked = log_p.gather(1, ids.movedim(0, 1)).to(share.dtype)
-    rows = fast.times(share.movedim(0, 1), -picked).sum(1)
-    return rows if smooth is None else rows + fast.times(smooth, -fast.over_classes(log_p, weight, smooth.dtype))
+    rows = mul_or_zero(share.movedim(0, 1), -picked).sum(1)
+    return rows if smooth is None else rows + mul_or_zero(smooth, -_over_classes(log_p, weight, smooth.dtype))
 
 
 def _cross_entropy(
@@ -39,8 +41,8 @@ def _cross_entropy(
 ) -> Tensor:
     """Return sum_k w_k * cross_entropy(input, ids_k): the paper's loss, linear in the label (section 2)."""
     usual = weight is None and size_average is None and reduce is None and reduction == "mean"
-    if usual and ignore_index < 0 and not label_smoothing and fast.applies(input, target):
-        return fast.mean(input, target)
+    if usual and ignore_index < 0 and not label_smoothing and _is_dot(input, target):
+        return _dot(input, target)
     if _is_one_entry(input, target):
         losses = _cross_entropy(
             input[None], target[None], weight, size_average, ignore_index, reduce, reduction, label_smoothing
@@ -49,13 +51,13 @@ def _cross_entropy(
     _check(input, target, weight, size_average, reduce, reduction, "logits")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-    smoothing = both(target.smoothing, label_smoothing)
-    all_count = _all_count(target, ignore_index)
+    smoothing = compose_smoothing(target.smoothing, label_smoothing)
+    all_count = _no_ignored(target, ignore_index)
     if not all_count and _is_plain(target):
         ids = target.ids[0]
         return F.cross_entropy(input, ids, weight, None, ignore_index, None, reduction, smoothing)
     logits = _as_autocast(input)
-    fused = fast.is_fused(logits)
+    fused = _is_fused(logits)
     scores = logits if fused else F.log_softmax(logits, 1)
     return _reduce(fused, scores, target, weight, ignore_index, reduction, smoothing, all_count)
 
@@ -73,7 +75,7 @@ def _nll_loss(
         losses = _nll_loss(input[None], target[None], weight, size_average, ignore_index, reduce, reduction)
         return losses.squeeze(0) if reduction == "none" else losses
     _check(input, target, weight, size_average, reduce, reduction, "log-probabilities")
-    all_count = _all_count(target, ignore_index)
+    all_count = _no_ignored(target, ignore_index)
     if not all_count and _is_plain(target) and target.smoothing == 0:
         return F.nll_loss(input, target.ids[0], weight, None, ignore_index, None, reduction)
     return _reduce(False, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing, all_count)
@@ -104,7 +106,7 @@ def _reduce(
     smooth = kept.sum(0) * (smoothing / scores.shape[1]) if smoothing else None
     of_ids = share * (1 - smoothing) if smoothing else share
     if fused:
-        rows, _ = fast.Fused.apply(scores, ids, of_ids, smooth, weight, torch.mul if all_count else fast.times)
+        rows, _ = Fused.apply(scores, ids, of_ids, smooth, weight, torch.mul if all_count else mul_or_zero)
     else:
         rows = _sum_over_ids(scores, ids, of_ids, smooth, weight)
     if reduction == "none":
@@ -112,7 +114,7 @@ def _reduce(
     return (rows.sum() if reduction == "sum" else rows.sum() / spread(share, ids).sum()).to(scores.dtype)
 
 
-def _all_count(target: MixedTarget, ignore_index: int) -> bool:
+def _no_ignored(target: MixedTarget, ignore_index: int) -> bool:
     """Return whether ids are several and all have a share and are not ignored; False where it would cost a wait to know."""
     if len(target.ids) == 1 or not _may_look(target) or target.numel() == 0:
         return False
@@ -176,6 +178,148 @@ def _check(
         )
     if weight is not None and tuple(weight.shape) != (input.shape[1],):
         raise ValueError(f"weight {list(weight.shape)} must hold one number for each of the {input.shape[1]} classes")
+
+
+# -- fast paths, tested to agree with the above: a dot product for a plan's own target, one pass for maps -----------------
+
+
+def _is_dot(input: Any, target: Any) -> bool:
+    """Check that the mean loss is `_dot`: float32 logits of few classes, a plan's own shares, no ignored id."""
+    if not isinstance(target, MixedTarget) or torch.compiler.is_compiling():
+        return False
+    if target.smoothing or not isinstance(input, Tensor) or input.dtype != torch.float32 or not input.is_cpu:
+        return False
+    shape, ids = input.shape, target.ids.shape
+    # of one class index per row PyTorch's own loss is computed, to the last bit
+    fits = len(shape) == 2 == len(ids) and shape[0] == ids[1] and shape[1] < MANY_CLASSES and ids[0] > 1
+    return fits and target.slopes is not None and int(target.ids.min()) >= 0
+
+
+def _dot(logits: Tensor, target: MixedTarget) -> Tensor:
+    """Return the mean over rows of sum_k w_k * CE(logits, ids_k), as one product."""
+    slopes = target.slopes
+    assert slopes is not None  # as `_is_dot` found
+    return torch.dot(logits.log_softmax(1).gather(1, target.ids.T).view(-1), slopes)
+
+
+def _is_fused(logits: Tensor) -> bool:
+    """Return whether the gradient is worth a function of its own: for maps and for many classes."""
+    return (
+        (logits.ndim > 2 or logits.shape[1] >= MANY_CLASSES)
+        and logits.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # torch.func differentiates the plain operations
+        and forward_ad._current_level < 0  # and so do forward-mode derivatives
+    )
+
+
+class Fused(torch.autograd.Function):
+    """Losses of each entry, as `_sum_over_ids` computes them, from logits [n, C, ...]; and log-probabilities.
+
+    It takes fewer passes: the gradient is computed in the memory of the log-probabilities, unless they are needed again
+    (retain_graph=True). They are an output so that the gradient, which is a function of them, has a gradient itself.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None, product: Any
+    ) -> tuple[Tensor, Tensor]:
+        log_p = logits.log_softmax(1)
+        rows, *others = (product(w, picked) for w, picked in zip(share, _picked(log_p, ids, share.dtype), strict=True))
+        for other in others:
+            rows = rows.add_(other)
+        if smooth is not None:
+            rows = rows.add_(product(smooth, _over_classes(log_p, weight, smooth.dtype)))
+        ctx.product = product
+        ctx.save_for_backward(log_p, ids, share, smooth, weight)
+        ctx.set_materialize_grads(False)
+        return rows.neg_(), log_p
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor | None, of_log_p: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        log_p, ids, share, smooth, weight = ctx.saved_tensors
+        grad = of_share = of_smooth = None
+        if of_log_p is not None:
+            grad = of_log_p - log_p.exp() * of_log_p.sum(1, keepdim=True)
+        if slope is not None:
+            if ctx.needs_input_grad[2]:
+                picked = torch.stack(list(_picked(log_p, ids, share.dtype)))
+                of_share = _slope_of(share, picked, slope)
+            if smooth is not None and ctx.needs_input_grad[3]:
+                of_smooth = _slope_of(smooth, _over_classes(log_p, weight, smooth.dtype), slope)
+            again = torch.is_grad_enabled() or _is_vectorized(slope)
+            keep = again or torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore[reportAttributeAccessIssue]
+            p = log_p.exp() if keep else log_p.detach().exp_()
+            own = _slope_of_logits(p, ids, share, smooth, weight, slope, ctx.product, again).to(log_p.dtype)
+            grad = own if grad is None else grad + own
+        return grad, None, of_share, of_smooth, None, None
+
+
+def _is_vectorized(slope: Tensor) -> bool:
+    """Return whether many gradients are computed at once, by `torch.func` or is_grads_batched, which write in no tensor."""
+    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    return torch._C._are_functorch_transforms_active() or functorch.is_legacy_batchedtensor(slope)
+
+
+def _picked(log_p: Tensor, ids: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Yield log_p of each of the k class indices [k, n, ...]."""
+    return (log_p.gather(1, of[:, None]).squeeze(1).to(dtype) for of in ids)
+
+
+def _slope_of(w: Tensor, log_p: Tensor, slope: Tensor) -> Tensor:
+    """Return the gradient with respect to w of -w * log_p; 0 where w is 0 and log_p infinite, which `mul_or_zero` hides."""
+    hidden = (w == 0) & ~log_p.isfinite()
+    return (-slope * log_p.masked_fill(hidden, 0)).sum_to_size(w.shape)
+
+
+def _slope_of_logits(
+    p: Tensor,
+    ids: Tensor,
+    share: Tensor,
+    smooth: Tensor | None,
+    weight: Tensor | None,
+    slope: Tensor,
+    product: Any,
+    again: bool,
+) -> Tensor:
+    """Return p * total - share at the ids - smooth at all: in the memory of the probabilities p, but to derive it again."""
+    if not again:  # of a sum or mean all slopes are one number
+        slope = slope[tuple(slice(1) if stride == 0 else slice(None) for stride in slope.stride())]
+    total = share.sum(0)
+    if smooth is not None:
+        total = total + smooth * (p.shape[1] if weight is None else weight.sum())
+    # an entry that counts nothing has no gradient, even where all are ignored and the slope of their mean is nan
+    by_class = product(total, slope)[:, None]
+    grad = p * by_class if again else p.mul_(by_class)
+    for of, w in zip(ids, share, strict=True):
+        back = product(w, -slope).to(grad.dtype).expand(of.shape)[:, None]
+        grad = grad.scatter_add(1, of[:, None], back) if again else grad.scatter_add_(1, of[:, None], back)
+    if smooth is None:
+        return grad
+    back = product(smooth, slope)[:, None].to(grad.dtype)
+    if weight is None:
+        return grad - back if again else grad.sub_(back)
+    c = weight.to(grad.dtype).view(-1, *(1,) * (grad.ndim - 2))
+    return grad - back * c if again else grad.addcmul_(back, c, value=-1)
+
+
+def _over_classes(log_p: Tensor, weight: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return the sum over classes of c[class] * log_p, for each entry."""
+    if weight is None:
+        return log_p.sum(1, dtype=dtype)
+    if log_p.ndim > 2:
+        return (log_p * weight.view(-1, *(1,) * (log_p.ndim - 2))).sum(1, dtype=dtype)
+    with torch.autocast(log_p.device.type, enabled=False):  # it would take the product in half precision
+        return (log_p @ weight.to(log_p.dtype)).to(dtype)
+
+
+def mul_or_zero(w: Tensor, loss: Tensor) -> Tensor:
+    """Return w * loss, and 0 where w is 0 even if the loss is infinite (a class the model excludes, with no share)."""
+    hidden = w == 0
+    if w.requires_grad:  # the slope of a share of 0 is the loss, where there is one
+        hidden = hidden & ~loss.isfinite()
+    return w * loss.masked_fill(hidden, 0)
 
 
 MixedTarget.rules |= {F.cross_entropy: _cross_entropy, F.nll_loss: _nll_loss}

@@ -28,17 +28,14 @@ class Inputs:
 
     def __init__(self, module: nn.Module) -> None:
         parameters = inspect.signature(module.forward).parameters.values()
-        kinds = {parameter.kind for parameter in parameters}
         self.names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        self._any_number = inspect.Parameter.VAR_POSITIONAL in kinds
-        self._any_name = inspect.Parameter.VAR_KEYWORD in kinds
-        self._order = {name: i for i, name in enumerate(self.names)}
+        self._kinds = {p.kind for p in parameters}
 
     def can_have(self, which: str | int) -> bool:
         """Return True if a call can have an input of this name or position."""
         if isinstance(which, str):
-            return which in self._order or self._any_name
-        return which >= 0 and (which < len(self.names) or self._any_number)
+            return which in self.names or inspect.Parameter.VAR_KEYWORD in self._kinds
+        return which >= 0 and (which < len(self.names) or inspect.Parameter.VAR_POSITIONAL in self._kinds)
 
     def name(self, which: str | int) -> str:
         """Return the name of an input by its name or position."""
@@ -48,8 +45,8 @@ class Inputs:
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Named:
         """Return the inputs of a call by their names."""
-        last = len(self.names)
-        by_name = sorted(kwargs.items(), key=lambda item: self._order.get(item[0], last))
+        order = [*self.names, *kwargs]
+        by_name = sorted(kwargs.items(), key=lambda item: order.index(item[0]))
         return [(self.name(i), arg) for i, arg in enumerate(args)] + by_name
 
 
@@ -89,14 +86,9 @@ def opened(named: Named) -> Named:
 
 def representation(named: Named) -> Tensor | None:
     """Return the first input that may be one, whatever its size; None where token ids come before it, as of a model."""
-    for name, value in opened(named):
-        if is_never(name):
-            continue
-        leaves = (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor) and leaf.ndim > 1)
-        first = next(leaves, None)
-        if first is not None:
-            return first if first.is_floating_point() or first.is_complex() else None
-    return None
+    leaves = (leaf for name, value in opened(named) if not is_never(name) for leaf in pytree.tree_leaves(value))
+    first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim > 1), None)
+    return next(iter(floating(first)), None)
 
 
 def replaced(

@@ -131,6 +131,16 @@ class MixedTarget(TensorLike):
         own = torch.arange(len(partner), device=partner.device)
         return torch.stack([own, *([partner] if partner.ndim == 1 else partner.unbind(1))])
 
+    @property
+    def shape(self) -> torch.Size:
+        """[n, d1, ...], as of the plain target."""
+        return self.ids.shape[1:]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the class indices and shares."""
+        return self.ids.device
+
     def __len__(self) -> int:
         """Return the number of rows."""
         if self.ndim == 0:
@@ -335,7 +345,7 @@ class MixedTarget(TensorLike):
         """Smooth further: two smoothings, one after the other, are one of 1 - (1 - a) * (1 - b)."""
         if smoothing == 0:
             return self
-        return MixedTarget(self.ids, self.weight, both(self.smoothing, smoothing), self.rows)
+        return MixedTarget(self.ids, self.weight, compose_smoothing(self.smoothing, smoothing), self.rows)
 
     def correct(self, predicted: Any) -> Tensor:
         """Return the share of each entry's label that `predicted` agrees with, of the dtype of the shares.
@@ -370,7 +380,8 @@ class MixedTarget(TensorLike):
                 "== and != compare a MixedTarget with a tensor of predictions or with one number, not with a "
                 f"{type(predicted).__name__}: compare class indices before mixing, or y.ids"
             )
-        return (compare(self.ids, predicted) * unsqueeze_like(self.weight, self.ids)).sum(0)
+        weight = self.weight if self.ids.ndim == 2 else unsqueeze_like(self.weight, self.ids)
+        return (compare(self.ids, predicted) * weight).sum(0)
 
     def __eq__(self, other: object) -> Any:
         """Return the lambda-weighted share of correct labels, see `correct`."""
@@ -398,7 +409,7 @@ class MixedTarget(TensorLike):
         raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
 
 
-def both(first: float, second: float) -> float:
+def compose_smoothing(first: float, second: float) -> float:
     """Return the one smoothing that two, one after the other, amount to."""
     return 1 - (1 - first) * (1 - second) if first and second else first + second
 
@@ -416,5 +427,15 @@ def _fits(weight: Tensor, ids: Tensor) -> bool:
     )
 
 
+def _equal(input: Any, other: Any) -> Tensor:
+    return other.correct(input) if isinstance(other, MixedTarget) else input.correct(other)
+
+
+def _not_equal(input: Any, other: Any) -> Tensor:
+    return other.ne(input) if isinstance(other, MixedTarget) else input.ne(other)
+
+
+MixedTarget.rules |= dict.fromkeys((torch.eq, Tensor.eq, Tensor.__eq__), _equal)
+MixedTarget.rules |= dict.fromkeys((torch.ne, torch.not_equal, Tensor.ne, Tensor.not_equal, Tensor.__ne__), _not_equal)
 MixedTarget.__module__ = "vicinal.target"  # where it is complete, and where pickles look for it
 torch.serialization.add_safe_globals([MixedTarget])

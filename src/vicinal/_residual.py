@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vicinal._inputs import Inputs, floating, representation
 
-
-class _Node(NamedTuple):
-    """Node of a tensor in the graph, and its shape."""
-
-    node: Node
-    shape: torch.Size
+_Node = tuple[Node, torch.Size]  # of a tensor in the graph, and its shape
 
 
 class _Trace(TorchFunctionMode):
@@ -96,9 +91,8 @@ class Watch:
     @property
     def saw(self) -> bool:
         """True if there was anything to see in the pass."""
-        return (
-            self._pass is not None and self._pass.is_mixed and (self._pass.mixed is not None or bool(self._pass.traced))
-        )
+        now = self._pass
+        return now is not None and now.is_mixed and (now.mixed is not None or bool(now.traced))
 
     @property
     def found(self) -> str | None:
@@ -127,7 +121,7 @@ class Watch:
             return
         now.is_mixed = True
         if mixed[0].grad_fn is not None:
-            now.mixed = _Node(mixed[0].grad_fn, mixed[0].shape)
+            now.mixed = mixed[0].grad_fn, mixed[0].shape
         for tensor in mixed if now.trace is not None else ():
             now.trace.made.pop(tensor, None)  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -156,15 +150,14 @@ class Watch:
         now = self._now()
         result = None if now is None or now.is_mixed else _result(output)
         if now is not None and result is not None and not _is_of_no_row(result):
-            now.made.append(_Node(get_gradient_edge(result).node, result.shape))
+            now.made.append((get_gradient_edge(result).node, result.shape))
 
     def _leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         now = self._now()
         if now is None:
             return
         if name in now.traced and now.trace is not None:
-            first = next(iter(floating(output)), None)
-            if now.is_mixed and first is not None and first in now.trace.made:
+            if now.is_mixed and any(first in now.trace.made for first in floating(output)[:1]):
                 now.found.append(name)
             if name == now.traced[0]:
                 now.trace.__exit__(None, None, None)
@@ -172,11 +165,11 @@ class Watch:
         result = None if now.mixed is None else _result(output)
         if now.mixed is None or result is None:
             return
+        mixed, like = now.mixed
         ends = list(now.before.get(name, ()))
         if not name:  # biases and conditions, made of other data, are no representation as the mixed one is
-            like = now.mixed.shape
             ends += [node for node, shape in now.made if len(shape) == len(like) and shape[0] == like[0]]
-        if _reaches(get_gradient_edge(result).node, ends, now.mixed.node):
+        if _reaches(get_gradient_edge(result).node, ends, mixed):
             now.found.append(name)
 
 
@@ -200,8 +193,7 @@ def _is_of_no_row(made: Tensor) -> bool:
 
 def _result(output: Any) -> Tensor | None:
     """Return the first tensor of an output, if gradients go through it."""
-    first = next(iter(floating(output)), None)
-    return first if first is not None and first.requires_grad else None
+    return next((first for first in floating(output)[:1] if first.requires_grad), None)
 
 
 def _reaches(start: Node, ends: list[Node], closed: Node) -> bool:

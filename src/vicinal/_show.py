@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vicinal import _tree
-from vicinal._panel import Kind, Panel
+from vicinal._panel import Kind, Layout, Panel, layout_of
+from vicinal._shapes import spread
 from vicinal.target import MixedTarget
 
 if TYPE_CHECKING:
@@ -18,11 +21,6 @@ if TYPE_CHECKING:
 
 ClassNames = Sequence[Any] | Mapping[int, Any]
 
-_CHANNELS = (1, 3, 4)  # of images: gray, RGB, RGBA
-_FEW = 4  # channels of a signal [n, t, channels]
-_MANY = 16  # channels of a signal, at most: more are the frequencies of a spectrogram
-_COLUMNS = 64  # of a table, at most: longer rows are signals
-_LOUD = 10  # what gray values do not span, if some are negative: a spectrogram in decibels
 _PARTNERS = 4  # drawn for a row, at most
 _TERMS = 4  # written in a title, at most
 _LETTERS = 16  # of the name of a class
@@ -94,12 +92,15 @@ def show(
         wrong = type(y if isinstance(y, PlanLike) else plan).__name__
         raise TypeError(f"show takes inputs, targets and a plan in this order, show(x, y, plan), got {wrong}")
     n = _tree.rows(x, y) if plan is None else len(plan)
-    layout = _layout(_one_tensor(x, n), kind, channels_last)
+    layout = layout_of(_one_tensor(x, n), kind, channels_last)
     chosen = _rows(rows, n, _GRID if plan is None else _ROWS)
     if plan is None:
-        groups = [_batch(x, y, n, layout, chosen, class_names)]
+        groups = [_Shown(x, y, n, layout, class_names).panels(chosen)]
     else:
-        groups = _mixes(x, y, plan, layout, chosen, class_names, missing)
+        with torch.no_grad():
+            mixed, target = plan(x), None if y is None else plan.target(y, missing=missing)
+        before, after = _Shown(x, y, n, layout, class_names), _Shown(mixed, target, n, layout, class_names)
+        groups = [_mix(plan, row, before, after) for row in chosen]
     return draw.figure(layout.kind, groups)
 
 
@@ -111,127 +112,6 @@ def _drawing() -> Any:
             raise
         raise ImportError("show draws with matplotlib, which is not installed: pip install matplotlib") from error
     return _draw
-
-
-# -- which rows --------------------------------------------------------------------------------------------------------
-
-
-def _rows(rows: int | Iterable[int] | None, n: int, usual: int) -> list[int]:
-    rows = usual if rows is None else rows
-    if isinstance(rows, int):
-        if rows < 1 or isinstance(rows, bool):
-            raise ValueError(f"rows must be a number of rows, 1 or more, or row numbers, got {rows}")
-        return list(range(min(rows, n)))
-    numbered: list[Any] = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else list(rows)
-    if not numbered or not all(type(row) is int and 0 <= row < n for row in numbered):
-        raise IndexError(f"rows must be row numbers, integers in [0, {n}), got {numbered}")
-    return numbered
-
-
-def _batch(x: Any, y: Any, n: int, layout: _Layout, rows: list[int], class_names: ClassNames | None) -> list[Panel]:
-    labels = _Labels(y, n, class_names)
-    mixed = isinstance(y, MixedTarget)
-    values = layout.values(_one_tensor(x, n), rows)
-    masks = labels.masks(rows, layout)
-    return [Panel(f"row {row}", labels.text(row), values[i], mix=mixed, mask=masks[i]) for i, row in enumerate(rows)]
-
-
-def _mixes(
-    x: Any,
-    y: Any,
-    plan: PlanLike,
-    layout: _Layout,
-    rows: list[int],
-    class_names: ClassNames | None,
-    missing: float | None,
-) -> list[list[Panel]]:
-    """Return a group of panels for each row: the row, its partners, and the mix."""
-    n = len(plan)
-    with torch.no_grad():
-        mixed = _one_tensor(plan(x), n)
-        target = None if y is None else plan.target(y, missing=missing)
-    plain = _one_tensor(x, n)
-    before, after = _Labels(y, n, class_names), _Labels(target, n, class_names)
-    groups = []
-    for row, values, mask in zip(rows, layout.values(mixed, rows), after.masks(rows, layout), strict=True):
-        shares, of_target = _shares(plan, row, "shares"), _shares(plan, row, "target_shares")
-        most = sorted((j for j in shares if j != row), key=lambda j: -shares[j])[:_PARTNERS]
-        drawn = [j for j in shares if j == row or j in most]
-        parts = zip(drawn, layout.values(plain, drawn), before.masks(drawn, layout), strict=True)
-        group = [Panel(f"row {j}", before.text(j), own, shares[j], mask=own_mask) for j, own, own_mask in parts]
-        of_rows = _sum_of([(share, f"row {j}") for j, share in shares.items()])
-        label = after.text(row)
-        if label and before.is_numbers:
-            label = _as_sum(label, [(share, before.text(j)) for j, share in of_target.items()])
-        told = " + " in label or len(shares) == 1
-        note = f"inputs: {of_rows}" if label and (not told or _differ(shares, of_target)) else ""
-        box = _box(plan, row, mixed, layout)
-        group.append(Panel("mix", label or of_rows, values, mix=True, note=note, mask=mask, box=box))
-        groups.append(group)
-    return groups
-
-
-def _shares(plan: Any, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
-    """Return what a mixed row has of each row of the batch: itself first, then its partners, without shares of 0."""
-    if hasattr(plan, "plans"):
-        shares = {row: 1.0}
-        for part in reversed(plan.plans):
-            terms = [(i, outer * own) for j, outer in shares.items() for i, own in _shares(part, j, which).items()]
-            shares = _total(terms)
-    elif hasattr(plan, "partners"):
-        shares = _total(zip([row, *plan.partners[row].tolist()], getattr(plan, which)[row].tolist(), strict=True))
-    else:
-        raise TypeError(f"show knows the partners of a MixPlan or a PlanChain, not of a {type(plan).__name__}")
-    return {j: share for j, share in shares.items() if share > 0 or j == row}
-
-
-def _total(terms: Iterable[tuple[int, float]]) -> dict[int, float]:
-    total: dict[int, float] = {}
-    for j, share in terms:
-        total[j] = total.get(j, 0.0) + share
-    return total
-
-
-def _differ(first: dict[int, float], second: dict[int, float]) -> bool:
-    return any(abs(first.get(j, 0.0) - second.get(j, 0.0)) > 0.005 for j in {*first, *second})
-
-
-def _box(plan: Any, row: int, x: Tensor, layout: _Layout) -> tuple[tuple[int, int], ...] | None:
-    """Return the box that was cut last, if it lies on what is drawn."""
-    for part in reversed(getattr(plan, "plans", (plan,))):
-        if getattr(part, "box", None) is not None and len(part.grid) == layout.grid_dims:
-            box = tuple((start, stop) for start, stop in part.box[row].tolist())
-            if part._has_grid(x, "an input") and all(start < stop for start, stop in box):
-                return box
-    return None
-
-
-# -- what kind ---------------------------------------------------------------------------------------------------------
-
-
-class _Layout(NamedTuple):
-    """How rows of a tensor are drawn: the kind, whether channels come last, and whether there is a dimension of them."""
-
-    kind: Kind
-    channels_last: bool
-    channels: bool
-
-    @property
-    def grid_dims(self) -> int:
-        """Number of dimensions of what is drawn, without channels."""
-        return _RULES[self.kind].dims - 1
-
-    def values(self, x: Tensor, rows: list[int]) -> list[np.ndarray]:
-        """Return rows of x in the shapes of `Panel.values`."""
-        x = x.detach()[torch.tensor(rows, device=x.device)].cpu()
-        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        if self.kind == "table":
-            return list(x.reshape(len(rows), -1).numpy())
-        if self.kind == "signal":
-            x = x if self.channels else x[:, None]
-            return list((x.movedim(-1, 1) if self.channels_last else x).numpy())
-        x = x.movedim(1, -1) if self.channels and not self.channels_last else x
-        return list((x[..., 0] if self.channels and x.shape[-1] == 1 else x).numpy())
 
 
 def _one_tensor(x: Any, n: int) -> Tensor:
@@ -250,84 +130,81 @@ def _one_tensor(x: Any, n: int) -> Tensor:
     return tensor.as_subclass(Tensor)
 
 
-def _layout(x: Tensor, kind: Kind | None, channels_last: bool | None) -> _Layout:
-    """Return how x is drawn; see `show` for the rules."""
-    if kind is not None and kind not in get_args(Kind):
-        raise ValueError(f"kind must be one of {', '.join(map(repr, get_args(Kind)))} or None, got {kind!r}")
-    if 0 in x.shape:
-        raise ValueError(f"there are no values to show in an input of shape {list(x.shape)}")
-    last = _channels_last(x, kind) if channels_last is None else bool(channels_last)
-    kind = _kind(x, last) if kind is None else kind
-    rule = _RULES[kind]
-    if x.ndim not in (rule.dims, rule.dims + 1):
-        raise ValueError(f"{kind}s are drawn of {rule.shapes}, got {list(x.shape)}")
-    has_channels = x.ndim > rule.dims
-    layout = _Layout(kind, last and has_channels, has_channels)
-    channels = x.shape[-1 if layout.channels_last else 1] if has_channels else 1
-    if rule.channels and channels not in rule.channels:
-        raise ValueError(
-            f"{kind}s are drawn of {rule.counts} channels, got {channels} in {list(x.shape)}: choose some, x[:, :1], or "
-            "say channels_last="
-        )
-    return layout
+# -- which rows --------------------------------------------------------------------------------------------------------
 
 
-class _Rule(NamedTuple):
-    """What a kind is drawn of."""
-
-    shapes: str
-    dims: int  # without channels
-    channels: Sequence[int]
-    counts: str  # of channels, in words
-
-
-_RULES: dict[Kind, _Rule] = {
-    "image": _Rule("[n, c, h, w], [n, h, w, c] or [n, h, w]", 3, _CHANNELS, "1, 3 or 4"),
-    "spectrogram": _Rule("[n, f, t] or [n, 1, f, t]", 3, (1,), "1"),
-    "signal": _Rule("[n, t], [n, c, t] or [n, t, c]", 2, range(1, _MANY + 1), f"1 to {_MANY}"),
-    "table": _Rule("[n, features]", 1, (), ""),
-}
+def _rows(rows: int | Iterable[int] | None, n: int, usual: int) -> list[int]:
+    rows = usual if rows is None else rows
+    if isinstance(rows, int):
+        if rows < 1 or isinstance(rows, bool):
+            raise ValueError(f"rows must be a number of rows, 1 or more, or row numbers, got {rows}")
+        return list(range(min(rows, n)))
+    numbered: list[Any] = rows.tolist() if isinstance(rows, (Tensor, np.ndarray)) else list(rows)
+    if not numbered or not all(type(row) is int and 0 <= row < n for row in numbered):
+        raise IndexError(f"rows must be row numbers, integers in [0, {n}), got {numbered}")
+    return numbered
 
 
-def _channels_last(x: Tensor, kind: Kind | None) -> bool:
-    """Decide whether channels come last: where the last dimension only can be that of channels."""
-    if x.ndim == 4:
-        return x.shape[-1] in _CHANNELS and x.shape[1] not in _CHANNELS
-    return x.ndim == 3 and kind in (None, "signal") and x.shape[-1] <= _FEW < x.shape[1]
+def _mix(plan: PlanLike, row: int, before: _Shown, after: _Shown) -> list[Panel]:
+    """Return a row, its partners, and their mix."""
+    shares, of_target = _shares(plan, row, "shares"), _shares(plan, row, "target_shares")
+    most = sorted((j for j in shares if j != row), key=lambda j: -shares[j])[:_PARTNERS]
+    drawn = [j for j in shares if j == row or j in most]
+    parts = [replace(panel, share=shares[j], mix=False) for j, panel in zip(drawn, before.panels(drawn), strict=True)]
+    (mix,) = after.panels([row])
+    of_rows = _sum_of([(share, f"row {j}") for j, share in shares.items()])
+    label = mix.label
+    if label and before.is_numbers and len(of_target) > 1:
+        label += f" = {_sum_of([(share, f'× {before.text(j)}') for j, share in of_target.items()])}"
+    told = " + " in label or len(shares) == 1
+    note = f"inputs: {of_rows}" if label and (not told or _differ(shares, of_target)) else ""
+    box = _box(plan, row, after)
+    return [*parts, replace(mix, name="mix", label=label or of_rows, mix=True, note=note, box=box)]
 
 
-def _kind(x: Tensor, channels_last: bool) -> Kind:
-    shape = list(x.shape)
-    if x.ndim > 4:
-        raise ValueError(
-            f"show draws images, spectrograms, signals and tables, got {shape}: choose a frame, x[:, :, 0]"
-        )
-    if x.ndim == 4:
-        is_gray = shape[-1 if channels_last else 1] == 1
-        return "spectrogram" if is_gray and x.dtype != torch.uint8 and _is_loud(x) else "image"
-    if x.ndim == 3:
-        if x.dtype == torch.uint8:
-            return "image"
-        if shape[1] == shape[2]:
-            return "spectrogram" if _is_loud(x) else "image"
-        return "signal" if channels_last or shape[1] <= _MANY else "spectrogram"
-    return "signal" if x.ndim == 2 and shape[1] > _COLUMNS else "table"
+def _shares(plan: Any, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
+    """Return what a mixed row has of each row of the batch: itself first, then its partners, without shares of 0."""
+    if hasattr(plan, "plans"):
+        shares = {row: 1.0}
+        for part in reversed(plan.plans):
+            shares = _total(
+                (i, outer * own) for j, outer in shares.items() for i, own in _shares(part, j, which).items()
+            )
+    elif hasattr(plan, "partners"):
+        shares = _total(zip([row, *plan.partners[row].tolist()], getattr(plan, which)[row].tolist(), strict=True))
+    else:
+        raise TypeError(f"show knows the partners of a MixPlan or a PlanChain, not of a {type(plan).__name__}")
+    return {j: share for j, share in shares.items() if share > 0 or j == row}
 
 
-def _is_loud(x: Tensor) -> bool:
-    """Return True if some values are negative and they span more than gray values do."""
-    values = x.detach()
-    values = values[values.isfinite()]
-    return bool(values.numel()) and float(values.min()) < 0 and float(values.max()) - float(values.min()) > _LOUD
+def _total(terms: Iterable[tuple[int, float]]) -> dict[int, float]:
+    total: dict[int, float] = defaultdict(float)
+    for j, share in terms:
+        total[j] += share
+    return total
 
 
-# -- labels in words ---------------------------------------------------------------------------------------------------
+def _differ(first: dict[int, float], second: dict[int, float]) -> bool:
+    return any(abs(first.get(j, 0.0) - second.get(j, 0.0)) > 0.005 for j in {*first, *second})
 
 
-class _Labels:
-    """The targets of a batch, in words."""
+def _box(plan: Any, row: int, mixed: _Shown) -> tuple[tuple[int, int], ...] | None:
+    """Return the box that was cut last, if it lies on what is drawn."""
+    for part in reversed(getattr(plan, "plans", (plan,))):
+        if getattr(part, "box", None) is not None and len(part.grid) == mixed.layout.grid_dims:
+            box = tuple((start, stop) for start, stop in part.box[row].tolist())
+            if part._has_grid(mixed.x, "an input") and all(start < stop for start, stop in box):
+                return box
+    return None
 
-    def __init__(self, y: Any, n: int, class_names: ClassNames | None) -> None:
+
+# -- rows and their labels in words ------------------------------------------------------------------------------------
+
+
+class _Shown:
+    """Inputs, and their targets in words."""
+
+    def __init__(self, x: Any, y: Any, n: int, layout: Layout, class_names: ClassNames | None) -> None:
         if y is not None and not isinstance(y, (Tensor, MixedTarget)):
             raise TypeError(
                 f"show takes one target, a tensor or a MixedTarget, got a {type(y).__name__}: choose one of it"
@@ -336,7 +213,9 @@ class _Labels:
             raise ValueError(f"the target has shape {list(y.shape)}, but there are {n} rows to show")
         if isinstance(class_names, str) or not isinstance(class_names, (Sequence, Mapping, type(None))):
             raise TypeError(f"class_names must be a list or a dict of names, got {class_names!r}")
-        self._y = y if y is None else _tree.mixable_target(y.detach())
+        self.x = _one_tensor(x, n)
+        self.layout = layout
+        self._y = y if y is None else _tree.check_target(y.detach())
         self._names = class_names
         self._is_soft = self._y is not None and _is_soft(self._y)
 
@@ -344,6 +223,12 @@ class _Labels:
     def is_numbers(self) -> bool:
         """True if each row has one number."""
         return isinstance(self._y, Tensor) and self._y.is_floating_point() and self._y[0].numel() == 1
+
+    def panels(self, rows: list[int]) -> list[Panel]:
+        """Return rows as they are drawn."""
+        each = zip(rows, self.layout.values(self.x, rows), self._masks(rows), strict=True)
+        mix = isinstance(self._y, MixedTarget)
+        return [Panel(f"row {row}", self.text(row), values, mix=mix, mask=mask) for row, values, mask in each]
 
     def text(self, row: int) -> str:
         """Return the target of a row in words; "" if there is none, or it is a map."""
@@ -354,30 +239,26 @@ class _Labels:
             return self._mixed(y)
         values = y.reshape(-1).tolist()
         if not y.is_floating_point():
-            return _several([self._name(i) for i in values])
+            return _several(map(self._name, values))
         if self._is_soft:
             return _sum_of([(share, self._name(i)) for i, share in enumerate(values)], most_first=True)
-        if self._names and len(values) > 1:
-            return _several([f"{self._name(i)} {value:.3g}" for i, value in enumerate(values)])
-        return _several([f"{value:.3g}" for value in values])
+        named = self._names and len(values) > 1
+        return _several(f"{self._name(i)} {value:.3g}" if named else f"{value:.3g}" for i, value in enumerate(values))
 
-    def masks(self, rows: list[int], layout: _Layout) -> list[tuple[np.ndarray, np.ndarray] | None]:
+    def _masks(self, rows: list[int]) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """Return maps of class indices below images, and their shares, in the shapes of `Panel.mask`."""
         y = self._y
-        if y is None or layout.kind != "image" or y.ndim != 3 or y.dtype.is_floating_point:
+        if y is None or self.layout.kind != "image" or y.ndim != 3 or y.dtype.is_floating_point:
             return [None] * len(rows)
         y = y[torch.tensor(rows, device=y.device)].cpu()
-        ids = y.ids if isinstance(y, MixedTarget) else y.long()[None]
-        weight = y.weight if isinstance(y, MixedTarget) else torch.ones(1, len(rows))
-        weight = weight.reshape(*weight.shape, *(1,) * (ids.ndim - weight.ndim)).expand(-1, len(rows), -1, -1)
-        pairs = zip(ids.unbind(1), weight.unbind(1), strict=True)
+        ids, weight = (y.ids, y.weight) if isinstance(y, MixedTarget) else (y.long()[None], torch.ones(1, len(rows)))
+        pairs = zip(ids.unbind(1), spread(weight, ids).unbind(1), strict=True)
         return [(classes.numpy(), shares.float().numpy()) for classes, shares in pairs]
 
     def _mixed(self, y: MixedTarget) -> str:
-        ids = y.ids.reshape(len(y.ids), -1).T.tolist()  # of each entry
-        shares = y.weight.reshape(len(y.weight), len(y), -1).expand(-1, -1, len(ids)).reshape(len(y.ids), -1).T.tolist()
-        entries = [list(zip(own, map(self._name, of), strict=True)) for of, own in zip(ids, shares, strict=True)]
-        return _several(list(map(_sum_of, entries))) + (f", smoothing {y.smoothing:.3g}" if y.smoothing else "")
+        entries = zip(*(t.flatten(1).T.tolist() for t in (y.ids, spread(y.weight, y.ids))), strict=True)
+        sums = [_sum_of(list(zip(shares, map(self._name, ids), strict=True))) for ids, shares in entries]
+        return _several(sums) + (f", smoothing {y.smoothing:.3g}" if y.smoothing else "")
 
     def _name(self, i: int) -> str:
         if self._names is None:
@@ -412,12 +293,6 @@ def _sum_of(terms: list[tuple[float, str]], most_first: bool = False) -> str:
     return " + ".join([*written, f"{_share(rest)} others"] if rest > 0 else written)
 
 
-def _as_sum(label: str, terms: list[tuple[float, str]]) -> str:
-    """Write "2.71 = 0.71 × 3.2 + 0.29 × 1.5"."""
-    if len(terms) == 1:
-        return label
-    return f"{label} = {_sum_of([(share, f'× {value}') for share, value in terms])}"
-
-
-def _several(words: list[str]) -> str:
+def _several(words: Iterable[str]) -> str:
+    words = list(words)
     return ", ".join(words if len(words) <= _TERMS else [*words[:_TERMS], "…"])

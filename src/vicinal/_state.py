@@ -8,17 +8,21 @@ sweep) takes a copy and goes its own way.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import mmap
 import os
 import weakref
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+import torch.distributed
 import torch.multiprocessing  # lets tensors in shared memory travel to processes that are spawned
+import torch.utils.data
 from torch import Tensor
 
-from vicinal import keyed
 from vicinal._checks import check_epoch, is_count
 from vicinal.keyed import Key
 
@@ -29,6 +33,19 @@ _WORKERS = 510
 _ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
 _UNSET = -1
 _UINT64 = 2**64
+# where a launcher other than torchrun says which of its processes this is: Slurm, Open MPI, MPICH and Intel MPI, PMIx,
+# MVAPICH, Horovod, Flux
+_LAUNCHERS = (
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "PMIX_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "HOROVOD_RANK",
+    "FLUX_TASK_RANK",
+)
+_DISTRIBUTED = torch.distributed.is_available()
+_INSTANCES = itertools.count(1)  # vicinities without a seed of their own that this process has made
 
 # a process that is to have workers of its own must own its states before it forks them
 _LIVE: weakref.WeakSet[State] = weakref.WeakSet()
@@ -40,7 +57,7 @@ class State:
     """Seed, counter, epoch and switch of one vicinity; shared with forked and spawned DataLoader workers.
 
     Args:
-        seed: in [0, 2**64); None takes one from PyTorch's seed, see `random.fresh_seed`.
+        seed: in [0, 2**64); None takes one from PyTorch's seed, see `fresh_seed`.
 
     """
 
@@ -51,12 +68,12 @@ class State:
         self._cells[_ON] = 1
         self._cells[_EPOCH] = _UNSET
         self.given = seed is not None  # by the user: no checkpoint may change it
-        self._cells[_SEED] = _signed(keyed.fresh_seed() if seed is None else int(seed))
+        self._cells[_SEED] = _signed(fresh_seed() if seed is None else int(seed))
         self._owner = os.getpid()
         self._rank: int | None = None  # the owner's, in a spawned worker
         # for which batches plans are drawn ahead, the step of the first, and the plans
-        self.ahead: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
-        self.batch_before: tuple[int, ...] = ()
+        self.prefetched: tuple[tuple[int, ...], int, list[Plan | None]] = ((), 0, [])
+        self.last_batch: tuple[int, ...] = ()
         self.now: tuple[int, Any] | None = None  # of a schedule: an epoch, and the vicinity then
         self.mixed_last: weakref.ref[Tensor] | None = None  # the class indices of the target made last
         _LIVE.add(self)
@@ -64,7 +81,7 @@ class State:
     @property
     def cells(self) -> Tensor:
         """The owner's memory for itself and its DataLoader workers; another process comes to own a copy here."""
-        if self._owner != os.getpid() and keyed.worker() == 0:
+        if self._owner != os.getpid() and worker() == 0:
             self._cells = _page().copy_(self._cells)
             self._owner = os.getpid()
             self._rank = None
@@ -73,7 +90,7 @@ class State:
     @property
     def rank(self) -> int:
         """Rank of this process; a spawned worker cannot ask torch.distributed and has it from the owner."""
-        return keyed.rank() if self._rank is None or keyed.worker() == 0 else self._rank
+        return rank() if self._rank is None or worker() == 0 else self._rank
 
     def next_step(self, worker: int) -> int:
         """Count one batch of this worker and return its number, from 0."""
@@ -98,7 +115,7 @@ class State:
             step: number of the batch.
 
         """
-        block_of, first, plans = self.ahead
+        block_of, first, plans = self.prefetched
         at = step - first
         if block_of != of or not 0 <= at < len(plans):
             return None
@@ -115,12 +132,12 @@ class State:
     @property
     def seed(self) -> int:
         """The seed of every draw, in [0, 2**64)."""
-        return self._numbers()[_SEED] % _UINT64
+        return self.look()[2]
 
     @property
     def on(self) -> bool:
         """Return whether the vicinity mixes."""
-        return bool(self._numbers()[_ON])
+        return self.look()[0]
 
     @on.setter
     def on(self, value: bool) -> None:
@@ -129,8 +146,7 @@ class State:
     @property
     def epoch(self) -> int | None:
         """The epoch that was set last; None before the first."""
-        epoch = self._numbers()[_EPOCH]
-        return None if epoch == _UNSET else epoch
+        return self.look()[1]
 
     @epoch.setter
     def epoch(self, value: int) -> None:
@@ -139,10 +155,9 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker."""
-        steps = self.cells[_STEPS:].tolist()
-        while len(steps) > 1 and steps[-1] == 0:
-            steps.pop()
-        return {"seed": self.seed, "on": self.on, "epoch": self.epoch, "steps": steps}
+        on, epoch, seed = self.look()
+        steps = np.trim_zeros(self.cells[_STEPS:].numpy(), "b").tolist() or [0]
+        return {"seed": seed, "on": on, "epoch": epoch, "steps": steps}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed."""
@@ -183,6 +198,56 @@ class State:
         if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
         return _attach, (self._cells, self._owner, self.rank, self.given)
+
+
+# -- which process this is ----------------------------------------------------------------------------------------------
+
+
+def fresh_seed() -> int:
+    """Return a seed in [0, 2**64) that no other call in this process returns, decided by PyTorch's seed.
+
+    It depends on `torch.initial_seed()`, which is read and not moved, and on how many seeds this process has asked for.
+    """
+    # splitmix64 (Steele et al. 2014): for one initial seed a bijection of the count, so that no two counts collide
+    z = (torch.initial_seed() + next(_INSTANCES) * 0x9E3779B97F4A7C15) % _UINT64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % _UINT64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % _UINT64
+    return z ^ z >> 31
+
+
+def rank() -> int:
+    """Return the rank of this process.
+
+    That is torch.distributed's where it runs, else the RANK variable of torchrun, else the variable of Slurm, MPI,
+    Horovod or Flux, else 0.
+    """
+    if _DISTRIBUTED and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    rank = os.environ.get("RANK")
+    return _rank_of("RANK", rank) if rank else _launched_rank()
+
+
+@functools.cache  # a launcher sets its variables before the process starts
+def _launched_rank() -> int:
+    for name in _LAUNCHERS:
+        if value := os.environ.get(name):
+            return _rank_of(name, value)
+    return 0
+
+
+def _rank_of(name: str, value: str) -> int:
+    if not value.strip().isdecimal():
+        raise ValueError(f"the variable {name} says which process this is and must be an integer >= 0, got {value!r}")
+    return int(value)
+
+
+def worker() -> int:
+    """Return the worker of this process: 0 in the main process, 1 + id in a DataLoader worker."""
+    info = torch.utils.data.get_worker_info()
+    return 0 if info is None else info.id + 1
+
+
+# -- memory that processes share ----------------------------------------------------------------------------------------
 
 
 def _signed(seed: int) -> int:

@@ -45,14 +45,6 @@ def _one_hot(target: MixedTarget, num_classes: int = -1) -> Tensor:
     return target.dense(num_classes).movedim(min(1, target.ndim), -1)
 
 
-def _eq(input: Any, other: Any) -> Tensor:
-    return other.correct(input) if isinstance(other, MixedTarget) else input.correct(other)
-
-
-def _ne(input: Any, other: Any) -> Tensor:
-    return other.ne(input) if isinstance(other, MixedTarget) else input.ne(other)
-
-
 def _by_method(name: str) -> Callable[..., Any]:
     return lambda input, *args, **kwargs: getattr(input, name)(*args, **kwargs)
 
@@ -86,14 +78,6 @@ _shapes.install(MixedTarget)
 MixedTarget.rules |= {
     F.one_hot: _one_hot,
     F.pad: _shapes.pad,
-    torch.eq: _eq,
-    Tensor.eq: _eq,
-    Tensor.__eq__: _eq,
-    torch.ne: _ne,
-    torch.not_equal: _ne,
-    Tensor.ne: _ne,
-    Tensor.not_equal: _ne,
-    Tensor.__ne__: _ne,
     Tensor.to: _to,
     Tensor.type_as: _to,
     Tensor.view_as: lambda input, other: input.view(other.shape),

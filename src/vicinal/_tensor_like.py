@@ -1,9 +1,9 @@
-"""What a MixedTarget has in common with a tensor: shape, dtype, device, and moves between devices."""
+"""What a MixedTarget has in common with a tensor, but for its shape and device: sizes, dtype, moves and copies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -21,14 +21,16 @@ class TensorLike:
     ids: Tensor
     weight: Tensor
 
+    if TYPE_CHECKING:
+
+        @property
+        def shape(self) -> torch.Size: ...
+        @property
+        def device(self) -> torch.device: ...
+
     def _each(self, move: Callable[[Tensor], Tensor]) -> Self:
         """Apply what changes no value to the class indices and weights."""
         raise NotImplementedError
-
-    @property
-    def shape(self) -> torch.Size:
-        """[n, d1, ...], as of the plain target."""
-        return self.ids.shape[1:]
 
     @property
     def ndim(self) -> int:
@@ -39,11 +41,6 @@ class TensorLike:
     def dtype(self) -> torch.dtype:
         """torch.int64: these are class indices."""
         return self.ids.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the class indices and shares."""
-        return self.ids.device
 
     @property
     def requires_grad(self) -> bool:

@@ -50,6 +50,11 @@ class Examples:
         """Return the batch [n, ...]."""
         return torch.stack(list(self.tensors))
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the batch."""
+        return self.tensors[0].ndim + 1
+
     def unstack(self, mixed: Tensor | MixedTarget, out: Examples | None = None) -> Any:
         """Return the rows of `mixed` as they came, a list or a tuple; in the tensors of `out` if given."""
         kind: Any = type(self.tensors)
@@ -82,40 +87,32 @@ def flatten(tree: Any, what: str, n: int) -> tuple[list[tuple[str, Leaf]], Build
     return leaves, _collect(tree, what, n, leaves)
 
 
-def structure(tree: Any, n: int) -> Any:
-    """Return the types of a pytree and the names of its parts, for comparison with another one."""
-    if tree is None or isinstance(tree, (Tensor, MixedTarget)):
-        return tree is not None
-    parts = None if _is_examples(tree, n) else _open(tree)
-    if parts is None:
-        return type(tree)
-    named = zip(parts.names, parts.values, strict=True)
-    return type(tree), {name: structure(value, n) for name, value in named}
-
-
-def buffers(out: Any, x: Any, inputs: dict[str, Leaf], n: int) -> dict[str, Any]:
+def buffers(out: Any, x: Any, inputs: dict[str, Any], n: int) -> dict[str, Any]:
     """Return the leaves of `out` by the names of the leaves of x that they are for, `inputs`.
 
     Raises:
         ValueError: out has another structure than x, or its examples have other shapes.
 
     """
-    if structure(out, n) != structure(x, n):
+    if _structure(out, n) != _structure(x, n):
         raise ValueError("out has another structure than the input: give a pytree of the same dicts, lists and tuples")
     into = {"input" + name.removeprefix("out"): leaf for name, leaf in flatten(out, "out", n)[0]}
     for name, leaf in into.items():
-        like = inputs[name]
-        if not isinstance(leaf, Examples) or not isinstance(like, Examples):
-            continue
-        given, wanted = leaf.tensors[0], like.tensors[0]
-        if _kind(given) != _kind(wanted):
-            raise ValueError(
-                f"out must hold {wanted.dtype} {list(wanted.shape)} on {wanted.device} for each example of {name}, got "
-                f"{given.dtype} {list(given.shape)} on {given.device}"
-            )
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (*leaf.tensors, *like.tensors)):
-            raise ValueError("out is for data: a tensor that requires grad is mixed into a new one")
+        if isinstance(leaf, Examples):
+            _check_buffer(leaf.tensors, inputs[name].tensors, name)
     return into
+
+
+def _check_buffer(out: Sequence[Tensor], x: Sequence[Tensor], name: str) -> None:
+    """Refuse tensors that mixed examples do not fit into."""
+    given, wanted = out[0], x[0]
+    if _kind(given) != _kind(wanted):
+        raise ValueError(
+            f"out must hold {wanted.dtype} {list(wanted.shape)} on {wanted.device} for each example of {name}, got "
+            f"{given.dtype} {list(given.shape)} on {given.device}"
+        )
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*out, *x)):
+        raise ValueError("out is for data: a tensor that requires grad is mixed into a new one")
 
 
 def rows(x: Any, y: Any) -> int:
@@ -133,31 +130,29 @@ def rows(x: Any, y: Any) -> int:
     if isinstance(x, Tensor) and x.ndim:
         _warn_of_single(x, y)
         return x.size(0)
-    inputs, targets = [unit for _, unit in _units(x)], [unit for _, unit in _units(y)]
-    if not any(isinstance(unit, (list, tuple)) or unit.ndim for unit in inputs):
+    inputs, targets = _leaves(x), _leaves(y)
+    if not any(leaf.ndim for leaf in inputs):
         flatten(x, "input", -1)
         raise TypeError(f"a batch is a tensor [n, ...] or a pytree of them, got {type(x).__name__} without any")
-    if (
-        not isinstance(x, (list, tuple)) and (n := _rows_of(inputs)) is not None
-    ):  # a list may hold one example in each place
-        return n
-    flatten(y, "target", -1)  # refuses what is not a target, before it is asked for its rows
-    n = _rows_of([*targets, *inputs])
+    n = None if isinstance(x, (list, tuple)) else _rows_of(inputs)  # a list may hold one example in each place
+    if n is None:
+        flatten(y, "target", -1)  # refuses what is not a target, before it is asked for its rows
+        n = _rows_of([*targets, *inputs])
     return _rows_of_lists(inputs, targets) if n is None else n
+
+
+def _rows_of(leaves: list[Any]) -> int | None:
+    """Return the number of rows of the first tensor that is in no list of tensors."""
+    return next((leaf.size(0) for leaf in leaves if not isinstance(leaf, Examples) and leaf.ndim), None)
 
 
 def _rows_of_lists(inputs: list[Any], targets: list[Any]) -> int:
     """Return the number of rows of lists that hold all rows each, or one row in each place."""
-    lists = inputs + targets
-    sizes, lengths = {t.size(0) for unit in lists for t in unit if t.ndim}, {len(unit) for unit in lists}
-    if len(sizes) == 1 and len(lengths) == 1 and all(t.ndim == 3 and len(t) in _CHANNELS for t in inputs[0]):
-        _refuse_ambiguous("input", inputs[0])
+    lists = [leaf.tensors for leaf in inputs + targets if isinstance(leaf, Examples)]
+    sizes, lengths = {t.size(0) for tensors in lists for t in tensors if t.ndim}, {len(tensors) for tensors in lists}
+    if len(sizes) == 1 and len(lengths) == 1 and all(t.ndim == 3 and len(t) in _CHANNELS for t in lists[0]):
+        _refuse_ambiguous("input", lists[0])
     return next(iter(lengths if len(lengths) == 1 and len(sizes) > 1 else sizes), 0)
-
-
-def _rows_of(units: list[Any]) -> int | None:
-    """Return the number of rows of the first tensor that is in no list of tensors."""
-    return next((unit.size(0) for unit in units if not isinstance(unit, (list, tuple)) and unit.ndim), None)
 
 
 def widest(x: Any, n: int) -> Tensor | None:
@@ -167,20 +162,11 @@ def widest(x: Any, n: int) -> Tensor | None:
         ValueError: there are only lists of examples of different shapes.
 
     """
-    named: list[tuple[str, Tensor | Examples]] = []
-    for name, unit in _units(x, "input"):
-        if isinstance(unit, Tensor):
-            named.append((name, unit))
-        elif isinstance(unit, (list, tuple)) and not _is_examples(unit, n):
-            named += [(f"{name}[{i}]", t) for i, t in enumerate(unit)]
-        elif isinstance(unit, (list, tuple)) and _alike(unit):
-            named.append((name, Examples(unit)))
-    if not named:
-        for name, unit in _units(x, "input"):
-            if _is_examples(unit, n):
-                _check_examples(unit, name)
-        return None
-    _, leaf = max(sorted(named, key=lambda item: item[0]), key=lambda item: _ndim(item[1]))
+    leaves = [item for item in _walk(x, "input", n) if isinstance(item[1], (Tensor, Examples))]
+    fit = [item for item in leaves if isinstance(item[1], Tensor) or _alike(item[1].tensors)]
+    for name, leaf in () if fit else leaves:
+        _check_examples(leaf.tensors, name)
+    _, leaf = max(sorted(fit, key=lambda item: item[0]), key=lambda item: item[1].ndim, default=("", None))
     return leaf.stack() if isinstance(leaf, Examples) else leaf
 
 
@@ -204,17 +190,16 @@ class _Parts(NamedTuple):
 
 def _collect(node: Any, name: str, n: int, leaves: list[tuple[str, Leaf]]) -> Build:
     """Append the leaves of a pytree, and return a function that builds one like it from an iterator of others."""
-    if node is None or isinstance(node, (Tensor, MixedTarget)):
-        if isinstance(node, Tensor):
-            _check_tensor(node, name, node.ndim)
-        leaves.append((name, node))
-        return next
     if isinstance(node, (list, tuple)):
         _check_list(node, name, n)
-        if _is_examples(node, n):
-            _check_examples(node, name)
-            leaves.append((name, Examples(node)))
-            return next
+    leaf = Examples(node) if _is_examples(node, n) else node
+    if leaf is None or isinstance(leaf, (Tensor, MixedTarget, Examples)):
+        if isinstance(leaf, Tensor):
+            _check_tensor(leaf, name, leaf.ndim)
+        elif isinstance(leaf, Examples):
+            _check_examples(leaf.tensors, name)
+        leaves.append((name, leaf))
+        return next
     parts = _open(node)
     if parts is None:
         _refuse(node, name)
@@ -222,15 +207,41 @@ def _collect(node: Any, name: str, n: int, leaves: list[tuple[str, Leaf]]) -> Bu
     return lambda values: parts.build([build(values) for build in builds])
 
 
+def _walk(node: Any, name: str, n: int | None) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a pytree, itself first, with their names; without n, each list of tensors as `Examples`."""
+    if _is_of_tensors(node) if n is None else _is_examples(node, n):
+        node = Examples(node)
+    yield name, node
+    parts = _open(node)
+    for part, value in () if parts is None else zip(parts.names, parts.values, strict=True):
+        yield from _walk(value, name + part, n)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """Return the tensors and targets of a pytree, and its lists of tensors as `Examples`; skip all else."""
+    return [leaf for _, leaf in _walk(tree, "", None) if isinstance(leaf, (Tensor, MixedTarget, Examples))]
+
+
+def _structure(tree: Any, n: int) -> dict[str, Any]:
+    """Return the types of the parts of a pytree by their names, for comparison with another one."""
+
+    def kind(node: Any) -> Any:
+        if isinstance(node, Examples):
+            return Examples, type(node.tensors)
+        return Tensor if isinstance(node, (Tensor, MixedTarget)) else type(node)
+
+    return {name: kind(node) for name, node in _walk(tree, "", n)}
+
+
 def _open(node: Any) -> _Parts | None:
     """Take a container apart; None for anything else."""
     kind = type(node)
-    if kind is dict:
+    if node is None or isinstance(node, (Tensor, MixedTarget, Examples, PackedSequence)):
+        return None
+    if kind is dict:  # PyTorch's way of opening these three takes twice the time
         return _Parts(_indices(node), list(node.values()), lambda new: dict(zip(node, new, strict=True)))
     if kind is list or kind is tuple:
         return _Parts(_indices(range(len(node))), node, kind)
-    if isinstance(node, (Tensor, MixedTarget, PackedSequence)):
-        return None
     if kind in pytree.SUPPORTED_NODES:
         return _open_registered(node)
     if isinstance(node, Mapping):
@@ -263,26 +274,20 @@ def _open_registered(node: Any) -> _Parts:
 
 def _fields(node: Any) -> list[str] | None:
     """Return the names of the fields of a dataclass or attrs instance that have a value."""
-    if isinstance(node, type):
-        return None
-    if dataclasses.is_dataclass(node):
-        names = [field.name for field in dataclasses.fields(node)]
-    elif hasattr(type(node), "__attrs_attrs__"):
-        names = [attribute.name for attribute in type(node).__attrs_attrs__]
-    else:
-        return None
-    return [name for name in names if hasattr(node, name)]
+    kind = type(node)
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else getattr(kind, "__attrs_attrs__", None)
+    return None if fields is None else [field.name for field in fields if hasattr(node, field.name)]
 
 
 def _mapping_like(node: Mapping[Any, Any], keys: list[Any], values: list[Any]) -> Mapping[Any, Any]:
     """Return a mapping of node's type, or a dict where the type takes no other values, neither as a copy nor anew."""
     items = dict(zip(keys, values, strict=True))
     kind: Any = type(node)
-    ways = [lambda: _refilled(node, items)] if isinstance(node, (dict, UserDict)) else []
-    ways += [] if kind is MappingProxyType else [lambda: kind(items)]
+    ways: list[Callable[[Any, Any], Any]] = [_refilled] if isinstance(node, (dict, UserDict)) else []
+    ways += [] if kind is MappingProxyType else [lambda _, items: kind(items)]
     for way in ways:
         try:
-            new = way()
+            new = way(node, items)
         except Exception:  # a class of the user's, which may say no in any way
             continue
         if type(new) is kind and list(new) == keys and all(new[key] is value for key, value in items.items()):
@@ -341,17 +346,6 @@ def _copied(node: Any) -> Any:
 # -- lists: of examples, or of parts -----------------------------------------------------------------------------------
 
 
-def _units(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the tensors and targets of a pytree, and its lists and tuples of tensors as a whole; skip all else."""
-    if isinstance(tree, (Tensor, MixedTarget)) or _is_of_tensors(tree):
-        yield name, tree
-        return
-    parts = None if tree is None else _open(tree)
-    if parts is not None:
-        for part, value in zip(parts.names, parts.values, strict=True):
-            yield from _units(value, name + part)
-
-
 def _is_of_tensors(node: Any) -> bool:
     return type(node) in (list, tuple) and len(node) > 0 and all(isinstance(t, Tensor) for t in node)
 
@@ -408,10 +402,6 @@ def _refuse_ambiguous(name: str, node: Sequence[Tensor]) -> NoReturn:
     )
 
 
-def _ndim(leaf: Tensor | Examples) -> int:
-    return leaf.tensors[0].ndim + 1 if isinstance(leaf, Examples) else leaf.ndim
-
-
 def _warn_of_single(x: Tensor, y: Any) -> None:
     """Warn where channels would be taken for rows: an image [c, h, w] with its one-hot label of c classes."""
     if x.ndim != 3 or x.size(0) not in (3, 4) or torch.compiler.is_compiling():
@@ -428,7 +418,7 @@ def _warn_of_single(x: Tensor, y: Any) -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def mixable_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
+def check_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
     """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
     if leaf.dtype in _TARGETS or not isinstance(leaf, Tensor):
         return leaf
@@ -488,31 +478,26 @@ def _refuse(node: Any, name: str) -> NoReturn:
 
 def _way_out(node: Any, name: str) -> str:
     origins = {kind.__module__.partition(".")[0] for kind in type(node).__mro__}
-    if isinstance(node, PackedSequence):
-        return "pad it, torch.nn.utils.rnn.pad_packed_sequence, mix, and pack again by plan.longest(lengths)"
-    if origins & {"torch_geometric", "dgl"} or hasattr(node, "edge_index"):
-        return (
-            "its rows are the nodes of graphs, not examples; mix behind the pooling, where each graph is a row "
-            "(vicinal.LatentMixing)"
-        )
-    conversions = (
-        (isinstance(node, (numbers.Number, np.generic)), f"torch.tensor({name}), or leave it out of the call"),
+    is_packed = isinstance(node, PackedSequence)
+    is_graph = origins & {"torch_geometric", "dgl"} or hasattr(node, "edge_index")
+    is_number = isinstance(node, (numbers.Number, np.generic))
+    is_other = isinstance(node, (str, bytes, bytearray, PurePath, type, nn.Module)) or callable(node)
+    has_fields = getattr(node, "__dict__", None)
+    graph = "its rows are the nodes of graphs, not examples; mix behind the pooling, where each graph is a row"
+    ways = (
+        (is_packed, "pad it, torch.nn.utils.rnn.pad_packed_sequence, mix, and pack again by plan.longest(lengths)"),
+        (is_graph, f"{graph} (vicinal.LatentMixing)"),
+        (is_number, f"torch.tensor({name}), or leave it out of the call"),
         (isinstance(node, np.ndarray), f"torch.from_numpy({name})"),
         ("polars" in origins, f"{name}.to_torch()"),
-        (bool(origins & {"pandas", "pyarrow"}), f"torch.tensor({name}.to_numpy())"),
+        (origins & {"pandas", "pyarrow"}, f"torch.tensor({name}.to_numpy())"),
         ("PIL" in origins, "torch.from_numpy(numpy.array(image)) for each image, and torch.stack for the batch"),
         (hasattr(node, "__dlpack__"), f"torch.from_dlpack({name})"),
         (hasattr(node, "__array__"), f"torch.from_numpy(numpy.asarray({name}))"),
+        (is_other, "convert it, or leave it out of the call"),
+        (isinstance(node, Set), "a set has no order; give a dict or a list"),
+        (isinstance(node, (Iterator, MappingView)), f"list({name})"),
+        (has_fields, f"give its tensors as a dict, vars({name}), without what is not a tensor"),
+        (True, "give its tensors as a dict; convert it, or leave it out of the call"),
     )
-    for fits, way in conversions:
-        if fits:
-            return way
-    if isinstance(node, (str, bytes, bytearray, PurePath, type, nn.Module)) or callable(node):
-        return "convert it, or leave it out of the call"
-    if isinstance(node, Set):
-        return "a set has no order; give a dict or a list"
-    if isinstance(node, (Iterator, MappingView)):
-        return f"list({name})"
-    if getattr(node, "__dict__", None):
-        return f"give its tensors as a dict, vars({name}), without what is not a tensor"
-    return "give its tensors as a dict; convert it, or leave it out of the call"
+    return next(way for fits, way in ways if fits)

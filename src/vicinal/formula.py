@@ -4,7 +4,7 @@
     y = lam y_i + (1 - lam) y_j    `cross_entropy`: a loss that is linear in the label mixes as the labels do
     lam ~ Beta(alpha, alpha)       `weighting.Beta` draws lam, `pairing.RandomPairs` draws j
 
-`cut` is the counterpart of `mix` for boxes (CutMix). The fast paths (`_mixing.py`, `_fast_losses.py`) are tested
+`cut` is the counterpart of `mix` for boxes (CutMix). The fast paths (`_mixing.py`, `_cross_entropy.py`) are tested
 against this module: they agree to the bit, or to one rounding of the result.
 """
 

@@ -9,33 +9,15 @@ counter holds (stream, step), so that two different keys can never share a numbe
 
 from __future__ import annotations
 
-import functools
-import itertools
 import numbers
-import os
 import threading
 from typing import NamedTuple
 
 import numpy as np
-import torch.distributed
-import torch.utils.data
 
 _CHILDREN = 64  # vicinities that one composition may hold: streams are numbered as a tree with this many branches
 _UINT64 = 2**64
 _UINT32 = 2**32
-# where a launcher other than torchrun says which of its processes this is: Slurm, Open MPI, MPICH and Intel MPI, PMIx,
-# MVAPICH, Horovod, Flux
-_LAUNCHERS = (
-    "SLURM_PROCID",
-    "OMPI_COMM_WORLD_RANK",
-    "PMI_RANK",
-    "PMIX_RANK",
-    "MV2_COMM_WORLD_RANK",
-    "HOROVOD_RANK",
-    "FLUX_TASK_RANK",
-)
-_DISTRIBUTED = torch.distributed.is_available()
-_INSTANCES = itertools.count(1)  # vicinities without a seed of their own that this process has made
 
 
 class Key(NamedTuple):
@@ -94,7 +76,7 @@ class Key(NamedTuple):
 _THREAD = threading.local()  # holds a generator that is set to one key after the other
 
 
-def borrowed(key: Key) -> np.random.Generator:
+def reused_generator(key: Key) -> np.random.Generator:
     """Return the generator of a checked key, to be used up before this thread asks for the next one.
 
     It draws what `key.generator()` would, at a tenth of the cost of a fresh one.
@@ -111,57 +93,3 @@ def borrowed(key: Key) -> np.random.Generator:
     words["counter"][2] = key.step
     _THREAD.bits.state = start
     return _THREAD.generator
-
-
-def fresh_seed() -> int:
-    """Return a seed in [0, 2**64) that no other call in this process returns, decided by PyTorch's seed.
-
-    It depends on `torch.initial_seed()`, which is read and not moved, and on how many seeds this process has asked for.
-    """
-    # splitmix64 (Steele et al. 2014): for one initial seed a bijection of the count, so that no two counts collide
-    z = (torch.initial_seed() + next(_INSTANCES) * 0x9E3779B97F4A7C15) % _UINT64
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % _UINT64
-    z = (z ^ z >> 27) * 0x94D049BB133111EB % _UINT64
-    return z ^ z >> 31
-
-
-def rank() -> int:
-    """Return the rank of this process.
-
-    That is torch.distributed's where it runs, else the RANK variable of torchrun, else the variable of Slurm, MPI,
-    Horovod or Flux, else 0.
-    """
-    if _DISTRIBUTED and torch.distributed.is_initialized():
-        return torch.distributed.get_rank()
-    rank = os.environ.get("RANK")
-    return _rank_of("RANK", rank) if rank else _launched_rank()
-
-
-@functools.cache  # a launcher sets its variables before the process starts
-def _launched_rank() -> int:
-    for name in _LAUNCHERS:
-        if value := os.environ.get(name):
-            return _rank_of(name, value)
-    return 0
-
-
-def _rank_of(name: str, value: str) -> int:
-    if not value.strip().isdecimal():
-        raise ValueError(f"the variable {name} says which process this is and must be an integer >= 0, got {value!r}")
-    return int(value)
-
-
-def worker() -> int:
-    """Return the worker of this process: 0 in the main process, 1 + id in a DataLoader worker."""
-    info = torch.utils.data.get_worker_info()
-    return 0 if info is None else info.id + 1
-
-
-def beta(generator: np.random.Generator, alpha: float, n: int) -> np.ndarray:
-    """Draw `n` weights from Beta(alpha, alpha), float64 [n]. Exact down to alpha = 0.001."""
-    return generator.beta(alpha, alpha, size=n)
-
-
-def dirichlet(generator: np.random.Generator, alpha: float, k: int, n: int) -> np.ndarray:
-    """Draw `n` rows of `k` weights from Dirichlet(alpha, ..., alpha), float64 [n, k]; rows sum to 1."""
-    return generator.dirichlet([alpha] * k, size=n)

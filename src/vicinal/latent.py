@@ -103,9 +103,9 @@ class LatentMixing:
                     f"the module {name!r} is, holds, or is part of one that is time-major (batch_first=False): say dim=1 "
                     "if its inputs are [time, batch, ...], dim=0 if they are [batch, ...]"
                 )
-        for i, name in enumerate(names):
-            same = next((other for other in names[:i] if modules[other] is modules[name]), None)
-            if same is not None:
+        first: dict[nn.Module, str] = {}
+        for name in names:
+            if (same := first.setdefault(modules[name], name)) != name:
                 raise ValueError(f"{same!r} and {name!r} are one module: name it once")
         wanted = None if inputs is None else [inputs] if isinstance(inputs, (str, int)) else list(inputs)
         known = {name: Inputs(modules[name]) for name in names}
@@ -201,8 +201,12 @@ class _Place:
         if self.looks == _LOOKS:
             return
         self.looks = _LOOKS if self.watch.saw else self.looks + 1
-        if self.watch.found is not None:
-            self._warn_of_what_flows_past(self.watch.found)
+        if (around := self.watch.found) is not None:
+            before = f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})"
+            warn(
+                f"what flows past the module {self.name!r} is not mixed, while the labels are: it is inside a residual "
+                f"branch {before if around else 'of the model'}"
+            )
         if self.looks == _LOOKS and not self.compiled:  # compiled code would be made anew without the hooks
             self.watch.remove()
 
@@ -254,11 +258,10 @@ class _Place:
                 f"a representation of shape {sizes[0]} cannot be mixed by a plan of {n} rows: dimension {self.dim} must be "
                 "the batch, or dim= another one"
             )
-        passed = [name for name, value in named if floating(value)]
-        if passed:
+        for name in [name for name, value in named if floating(value)]:
             raise TypeError(
-                f"by its name, {passed[0]!r} of the module {self.name!r} is a mask, a table, or a state, which are not "
-                f"mixed; if it is a representation, say inputs={passed[0]!r}"
+                f"by its name, {name!r} of the module {self.name!r} is a mask, a table, or a state, which are not "
+                f"mixed; if it is a representation, say inputs={name!r}"
             )
         raise TypeError(
             f"the inputs of the module {self.name!r} hold no floating-point tensor that could be mixed: choose a later one, "
@@ -293,56 +296,45 @@ class _Place:
 
     def _mix(self, plan: Plan, tensor: Tensor, i: int) -> Tensor:
         if self.dim == 0:
-            return plan.tensor(tensor, i)
-        return plan.tensor(tensor.movedim(self.dim, 0), i).movedim(0, self.dim)
+            return plan.mix_input(tensor, i)
+        return plan.mix_input(tensor.movedim(self.dim, 0), i).movedim(0, self.dim)
 
     def _check(self, named: Named, chosen: list[Tensor], n: int) -> None:
         """On the first pass, refuse a mask under another name, and warn of a second representation."""
         names = self.inputs.names or [name for name, _ in named]
-        for tensor in chosen:
-            if is_additive_mask(tensor):
-                name = next(name for name, value in named if any(tensor is other for other in floating(value)))
-                raise ValueError(
-                    f"the input {name!r} of the module {self.name!r} holds {float(tensor.detach().amin()):.3g}, as masks do "
-                    f"that are added to attention scores, and masks are not mixed: say inputs= (of {names})"
-                )
-        if self.wanted is not None:
-            return
-        first, named = chosen[0], opened(named)
+        for tensor in filter(is_additive_mask, chosen):
+            name = next(name for name, value in named if any(tensor is other for other in floating(value)))
+            raise ValueError(
+                f"the input {name!r} of the module {self.name!r} holds {float(tensor.detach().amin()):.3g}, as masks do "
+                f"that are added to attention scores, and masks are not mixed: say inputs= (of {names})"
+            )
+        if self.wanted is None and (doubt := self._doubt(opened(named), chosen[0], n, f"(of {names})")) is not None:
+            warn(doubt)
+
+    def _doubt(self, named: Named, first: Tensor, n: int, of: str) -> str | None:
+        """Return what speaks for another input than the first that can be mixed: one before it, or one like it."""
         for name, value in named:
             if any(leaf is first for leaf in floating(value)):
                 break
             if is_perhaps(name) and any(t.ndim > 1 and self._has_rows(t, n) for t in floating(value)):
-                warn(
+                return (
                     f"by its name, {name!r} of the module {self.name!r} is a table or a state and stays unmixed, while a "
-                    f"later input is mixed: say inputs= (of {names}) which are representations"
+                    f"later input is mixed: say inputs= {of} which are representations"
                 )
-                return
             is_number = isinstance(value, Tensor) and not value.dtype.is_floating_point and value.dtype != torch.bool
             if is_number and value.ndim > 1 and self._has_rows(value, n) and not is_never(name):
-                warn(
+                return (
                     f"{name!r} of the module {self.name!r} holds integers, which are not mixed, while a later input is: "
-                    f"choose a later module, after the embedding, or say inputs= (of {names})"
+                    f"choose a later module, after the embedding, or say inputs= {of}"
                 )
-                return
-        for name, value in named:
-            for tensor in floating(value):
-                alike = tensor.ndim == first.ndim and tensor.ndim > 1 and tensor.shape[-1] == first.shape[-1]
-                if alike and self._has_rows(tensor, n) and tensor is not first and not is_never(name):
-                    warn(
-                        f"the input {name!r} of the module {self.name!r} looks like a representation, too, and stays "
-                        f"unmixed: say inputs= to mix it, or to leave it out on purpose (of {names})"
-                    )
-                    return
-
-    def _warn_of_what_flows_past(self, around: str) -> None:
-        """Warn that only a part of the representation is mixed."""
-        before = f"of {around!r}: mix before the whole of it, LatentMixing(net, {around!r})"
-        where = before if around else "of the model"
-        warn(
-            f"what flows past the module {self.name!r} is not mixed, while the labels are: it is inside a residual branch "
-            f"{where}"
-        )
+        for name, tensor in [(name, tensor) for name, value in named for tensor in floating(value)]:
+            alike = tensor.ndim == first.ndim and tensor.ndim > 1 and tensor.shape[-1] == first.shape[-1]
+            if alike and self._has_rows(tensor, n) and tensor is not first and not is_never(name):
+                return (
+                    f"the input {name!r} of the module {self.name!r} looks like a representation, too, and stays "
+                    f"unmixed: say inputs= to mix it, or to leave it out on purpose {of}"
+                )
+        return None
 
 
 def _is_time_major(name: str, modules: dict[str, nn.Module]) -> bool:

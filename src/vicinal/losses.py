@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vicinal import _cross_entropy, _fast_losses
+from vicinal import _cross_entropy
 from vicinal._shapes import spread
 from vicinal.target import MixedTarget
 
@@ -231,7 +231,7 @@ def _shares_like(losses: Tensor, y: MixedTarget) -> Tensor:
 
 
 def _sum_of_products(shares: Tensor, losses: list[Tensor]) -> Tensor:
-    products = [_fast_losses.times(share, loss) for share, loss in zip(shares, losses, strict=True)]
+    products = [_cross_entropy.mul_or_zero(share, loss) for share, loss in zip(shares, losses, strict=True)]
     return torch.stack(products).sum(0)
 
 

@@ -146,7 +146,7 @@ class MixPlan(Plan):
         return known
 
     @staticmethod
-    def several(partner: Tensor, weight: Tensor, keys: Sequence[Key | None]) -> list[MixPlan]:
+    def of_batches(partner: Tensor, weight: Tensor, keys: Sequence[Key | None]) -> list[MixPlan]:
         """Return k plans at a fraction of the cost of one by one.
 
         Args:
@@ -215,7 +215,7 @@ class MixPlan(Plan):
         """float32 [n, m + 1]: the shares that the targets follow."""
         return self.shares if self.target_weight is None else _shares(self.target_weight)
 
-    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+    def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...]: as a weighted sum, or by box where it has the plan's grid."""
         if self._versions is not None:
             self._check_unchanged()
@@ -265,7 +265,7 @@ class MixPlan(Plan):
             raise ValueError("normalized has no path for boxes and noise: convert and normalize x first, then plan(x)")
         return _mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
-    def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
+    def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
         if self._versions is not None:
             self._check_unchanged()

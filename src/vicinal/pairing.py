@@ -80,9 +80,7 @@ class RandomPairs(Pairing):
         order = generator.permutation(n)
         if self.self_pairs:
             return order
-        partner = np.empty(n, dtype=np.int64)
-        partner[order] = np.roll(order, -1)  # everyone's partner is the next on the circle
-        return partner
+        return _placed(order, np.roll(order, -1))  # everyone's partner is the next on the circle
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
@@ -132,11 +130,8 @@ class SameClass(Pairing):
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation that keeps the class, int64 [n]."""
         ids = _class_ids(y, n, "SameClass")
-        by_class = np.argsort(ids, kind="stable")
         shuffled = np.lexsort((generator.random(n), ids))  # the same classes in the same places, shuffled inside
-        partner = np.empty(n, dtype=np.int64)
-        partner[by_class] = shuffled
-        return partner
+        return _placed(np.argsort(ids, kind="stable"), shuffled)
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
@@ -161,20 +156,13 @@ class OtherClass(Pairing):
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners of other classes, int64 [n]."""
         ids = _class_ids(y, n, "OtherClass")
-        if n == 0:
-            return np.empty(0, dtype=np.int64)
         by_class = np.argsort(ids, kind="stable")
         ordered = ids[by_class]
         start = np.searchsorted(ordered, ids, side="left")  # the block of the row's own class in by_class
         size = np.searchsorted(ordered, ids, side="right") - start
-        others = n - size
-        pick = (generator.random(n) * others).astype(np.int64)
+        pick = (generator.random(n) * (n - size)).astype(np.int64)
         pick = np.where(pick < start, pick, pick + size)  # step over the own block
-        alone = others == 0
-        pick[alone] = 0
-        partner = by_class[pick]
-        partner[alone] = np.flatnonzero(alone)
-        return partner
+        return np.where(size == n, np.arange(n), by_class[np.minimum(pick, n - 1)])  # of one class all stay alone
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
@@ -215,29 +203,31 @@ class Nearest(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners among neighbors, int64 [n]."""
-        flat = self._points(x, n)
-        if n == 0:
-            return np.empty(0, dtype=np.int64)
-        distance = torch.cdist(flat, flat)
-        distance.fill_diagonal_(torch.inf)
-        if self.same_class:
-            ids = torch.from_numpy(_class_ids(y, n, "Nearest(same_class=True)"))
-            distance.masked_fill_(ids[:, None] != ids[None, :], torch.inf)
-        partner = self._near(generator, distance)
-        return np.where(partner >= 0, partner, np.arange(n))
+        return _or_itself(self._draw_from(0, generator, n, n, y, x))
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw partners among the nearest rows of the other batch."""
-        flat = self._points(x, n + others)
-        if n == 0 or others == 0:
+        return self._draw_from(n, generator, n, n + others, y, x)
+
+    def _draw_from(
+        self, first: int, generator: np.random.Generator, n: int, rows: int, y: Tensor | None, x: Tensor | None
+    ) -> np.ndarray:
+        """Draw for each of n rows one of its k nearest among those from `first` on; -1 where there is none."""
+        flat = self._points(x, rows)
+        if n == 0 or first == rows:
             return _nobody(n)
-        distance = torch.cdist(flat[:n], flat[n:])
+        distance = torch.cdist(flat[:n], flat[first:])
+        if first == 0:
+            distance.fill_diagonal_(torch.inf)
         if self.same_class:
-            ids = torch.from_numpy(_class_ids(y, n + others, "Nearest(same_class=True)"))
-            distance.masked_fill_(ids[:n, None] != ids[None, n:], torch.inf)
-        return self._near(generator, distance)
+            ids = torch.from_numpy(_class_ids(y, rows, "Nearest(same_class=True)"))
+            distance.masked_fill_(ids[:n, None] != ids[None, first:], torch.inf)
+        near, row = distance.topk(min(self.k, rows - first), dim=1, largest=False)
+        candidates = near.isfinite().sum(1).numpy()
+        pick = (generator.random(n) * candidates).astype(np.int64)
+        return np.where(candidates > 0, row.numpy()[np.arange(n), pick], -1)
 
     @staticmethod
     def _points(x: Tensor | None, n: int) -> Tensor:
@@ -252,14 +242,6 @@ class Nearest(Pairing):
         flat = x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
         # cdist multiplies matrices, which loses small distances far from the origin
         return flat - flat.nanmedian(0).values
-
-    def _near(self, generator: np.random.Generator, distance: Tensor) -> np.ndarray:
-        """Draw for each row one of its k nearest at a finite distance; -1 where there is none."""
-        n, others = distance.shape
-        near, rows = distance.topk(min(self.k, others), dim=1, largest=False)
-        candidates = near.isfinite().sum(1).numpy()
-        pick = (generator.random(n) * candidates).astype(np.int64)
-        return np.where(candidates > 0, rows.numpy()[np.arange(n), pick], -1)
 
 
 @dataclass(frozen=True)
@@ -293,19 +275,16 @@ class LabelDistance(Pairing):
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
         labels = self._labels(y, n)
-        if n < 2:
-            return np.arange(n)
         score = self._scores(labels, labels)
         np.fill_diagonal(score, -np.inf)
-        partner = _by_score(generator, score)
-        return np.where(partner >= 0, partner, np.arange(n))
+        return _or_itself(_by_score(generator, score))
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw partners by label distance to the rows of the other batch."""
         labels = self._labels(y, n + others)
-        return _by_score(generator, self._scores(labels[:n], labels[n:])) if n and others else _nobody(n)
+        return _by_score(generator, self._scores(labels[:n], labels[n:]))
 
     @staticmethod
     def _labels(y: Tensor | None, n: int) -> Tensor:
@@ -321,6 +300,8 @@ class LabelDistance(Pairing):
 
 def _by_score(generator: np.random.Generator, score: np.ndarray) -> np.ndarray:
     """Draw for each row j with probability ~ exp(score[row, j]); -1 where all scores are -inf."""
+    if 0 in score.shape:
+        return _nobody(len(score))
     # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
     partner = (score + generator.gumbel(size=score.shape)).argmax(axis=1)
     return np.where(np.isfinite(score.max(axis=1)), partner, -1)
@@ -342,6 +323,18 @@ def _dealt(generator: np.random.Generator, n: int, others: int) -> np.ndarray:
 
 def _nobody(n: int) -> np.ndarray:
     return np.full(n, -1, dtype=np.int64)
+
+
+def _or_itself(partner: np.ndarray) -> np.ndarray:
+    """Return the partners, the row itself where it has none."""
+    return np.where(partner >= 0, partner, np.arange(len(partner)))
+
+
+def _placed(rows: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """Return the partners in the order of rows 0, 1, ..., given them in another one."""
+    partner = np.empty(len(rows), dtype=np.int64)
+    partner[rows] = partners
+    return partner
 
 
 def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:

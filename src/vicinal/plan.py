@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vicinal import _show, _tree
-from vicinal._tree import mixable_target
+from vicinal._tree import check_target
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
 
@@ -53,11 +53,11 @@ class Plan(ABC):
         """Return the number of rows the plan was drawn for."""
 
     @abstractmethod
-    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+    def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...]; `leaf` numbers it within its nest, the rest is as of calling the plan."""
 
     @abstractmethod
-    def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
+    def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Mix one target [n, ...]."""
 
     @abstractmethod
@@ -153,8 +153,8 @@ class Plan(ABC):
             and shape[0] == len(self)
             and (out is None or isinstance(out, Tensor))
         ):  # every line of Python counts here
-            return self.tensor(x, 0, out, compiled)
-        return self._over(x, "input", lambda leaf, i, into: self.tensor(mixable(leaf), i, into, compiled), out)
+            return self.mix_input(x, 0, out, compiled)
+        return self._over(x, "input", lambda leaf, i, into: self.mix_input(check_input(leaf), i, into, compiled), out)
 
     def target(self, y: Any, *, missing: float | None = None) -> Any:
         """Mix targets, by what they are; a nest of targets is mixed leaf by leaf.
@@ -175,7 +175,7 @@ class Plan(ABC):
 
         """
         known = None if missing is None else functools.partial(self._known_labels, missing=float(missing))
-        mix = known or self.labels
+        mix = known or self.mix_target
         if (
             type(y) is Tensor
             and y.layout is _STRIDED
@@ -183,12 +183,12 @@ class Plan(ABC):
             and (shape := y.shape)
             and shape[0] == len(self)
         ):
-            return mix(mixable_target(y))
+            return mix(check_target(y))
         # beside numbers with unknown entries there may be class indices, whose unknown entries are the loss's to ignore
         return self._over(
             y,
             "target",
-            lambda leaf, i, into: (known if known and _is_floating(leaf) else self.labels)(mixable_target(leaf)),
+            lambda leaf, i, into: (known if known and _is_floating(leaf) else self.mix_target)(check_target(leaf)),
         )
 
     def known(self, y: Tensor, *, missing: float) -> Tensor:
@@ -200,7 +200,7 @@ class Plan(ABC):
             loss = (w * F.binary_cross_entropy_with_logits(z, t, reduction="none")).sum() / w.sum()
 
         """
-        share = self.labels(_is_known(y, float(missing)).to(torch.float32))
+        share = self.mix_target(_is_known(y, float(missing)).to(torch.float32))
         assert isinstance(share, Tensor)
         return share
 
@@ -209,7 +209,7 @@ class Plan(ABC):
             raise TypeError("missing= marks unknown numbers: for class indices, give ignore_index= to the loss")
         known = _is_known(y, missing)
         exact = torch.float64 if y.dtype == torch.float64 else torch.float32
-        total, share = self.labels(torch.where(known, y, 0).to(exact)), self.labels(known.to(exact))
+        total, share = self.mix_target(torch.where(known, y, 0).to(exact)), self.mix_target(known.to(exact))
         assert isinstance(total, Tensor)
         assert isinstance(share, Tensor)
         return torch.where(share > 0, total / share, missing).to(y.dtype)
@@ -252,7 +252,7 @@ def _is_known(y: Tensor, missing: float) -> Tensor:
     return ~y.isnan() if math.isnan(missing) else y != missing
 
 
-def mixable(leaf: Tensor | MixedTarget) -> Tensor:
+def check_input(leaf: Tensor | MixedTarget) -> Tensor:
     """Refuse a target where an input is due."""
     if isinstance(leaf, MixedTarget):
         raise TypeError("a MixedTarget is a target, not an input: mix it with plan.target(y)")
@@ -274,16 +274,16 @@ class PlanChain(Plan):
         """Return the number of rows the plans were drawn for."""
         return len(self.plans[0])
 
-    def tensor(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+    def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...] by each plan in turn."""
         for plan in self.plans:
-            x = plan.tensor(x, leaf, out, compiled)  # after the first, out is x: in place
+            x = plan.mix_input(x, leaf, out, compiled)  # after the first, out is x: in place
         return x
 
-    def labels(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
+    def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Mix one target [n, ...] by each plan in turn."""
         for plan in self.plans:
-            y = plan.labels(y)
+            y = plan.mix_target(y)
         return y
 
     def to(self, device: torch.device | str) -> PlanChain:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vicinal import keyed
 from vicinal._checks import Per, check_alpha, check_number, check_per
-from vicinal._layout import grid_of
+from vicinal._grid import grid_of
 from vicinal._warn import warn
 from vicinal.keyed import Key
 from vicinal.mix_plan import MixPlan, Noise, identity
@@ -87,19 +87,19 @@ class Mixup(Vicinity):
         key.check()
         pairs = self.draw_pairs([key], n)
         if pairs is None:
-            return _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+            return _draw(self, key, n, y, x)
         _warn_alone(n)
         weight = torch.full((n,), float(pairs[1][0]), dtype=torch.float32, device="cpu")
         return MixPlan(torch.from_numpy(pairs[0][0]), weight)
 
     def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Draw one Beta weight per batch and partners that depend on no labels; None for other weightings and pairings."""
-        weighting = self.alpha if isinstance(self.alpha, Weighting) else Beta(self.alpha)
+        weighting = _weighting(self)
         if type(weighting) is not Beta or weighting.per != "batch" or type(self.pairing) not in (RandomPairs, Roll):
             return None
         partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
         for i, key in enumerate(keys):
-            generator = keyed.borrowed(key)
+            generator = keyed.reused_generator(key)
             own[i] = generator.beta(weighting.alpha, weighting.alpha)
             partner[i] = self.pairing.draw(generator, n, None, None)
         return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
@@ -132,7 +132,7 @@ class InputMixup(Vicinity):
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Draw as `Mixup` does; the largest share takes the label, the row's own at a tie."""
-        plan = _draw(key.generator(), self.alpha, self.pairing, n, y, x)
+        plan = _draw(self, key, n, y, x)
         if plan.weight.ndim == 1:
             nearer = (plan.weight >= 0.5).to(plan.weight.dtype)
         else:
@@ -200,7 +200,7 @@ class CutMix(Vicinity):
         grid = grid_of(x, self.dims, self.channels_last, y)
         generator = key.generator()
         draws = 1 if self.per == "batch" else n
-        lam = keyed.beta(generator, self.alpha, draws)
+        lam = generator.beta(self.alpha, self.alpha, size=draws)
         sizes = np.array(grid)
         side = np.rint((1 - lam[:, None]) ** (1 / len(grid)) * sizes).astype(np.int64)  # [draws, d]
         center = generator.random((draws, len(grid))) * sizes
@@ -276,15 +276,8 @@ class LabelSmoothing(Vicinity):
         return identity(n, smoothing=self.eps)
 
 
-def _draw(
-    generator: np.random.Generator,
-    alpha: float | Weighting,
-    pairing: Pairing,
-    n: int,
-    y: Tensor | None,
-    x: Tensor | None,
-) -> MixPlan:
-    weighting = alpha if isinstance(alpha, Weighting) else Beta(alpha)
+def _draw(vicinity: Mixup | InputMixup, key: Key, n: int, y: Tensor | None, x: Tensor | None) -> MixPlan:
+    generator, weighting, pairing = key.generator(), _weighting(vicinity), vicinity.pairing
     _warn_alone(n)
     shares = weighting.draw(generator, n)
     if shares.shape[1] == 2:
@@ -293,6 +286,10 @@ def _draw(
         return plan.of_numbers() if isinstance(pairing, LabelDistance) else plan
     partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
     return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(_exact_rows(shares)))
+
+
+def _weighting(vicinity: Mixup | InputMixup) -> Weighting:
+    return vicinity.alpha if isinstance(vicinity.alpha, Weighting) else Beta(vicinity.alpha)
 
 
 def _exact(share: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo  # torch.compiler.disable, without importing the compiler before it is needed
 
-from vicinal import _tree, keyed
+from vicinal import _state, _tree
 from vicinal._between import Across, joined, rows_of, sliced
 from vicinal._state import State
 from vicinal._value import Value
@@ -164,8 +164,8 @@ class Vicinity(Value, ABC):
             return _plan_outside(self, n, y, x, step, epoch, seed, rank, worker, rows)
         key = Key(
             self.state.seed if seed is None else seed,
-            keyed.rank() if rank is None else rank,
-            keyed.worker() if worker is None else worker,
+            _state.rank() if rank is None else rank,
+            _state.worker() if worker is None else worker,
             step,
         )
         if (type(n) is not int and not isinstance(n, numbers.Integral)) or isinstance(n, bool) or n < 0:
@@ -178,15 +178,15 @@ class Vicinity(Value, ABC):
     def _drawn(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor | None) -> Plan:
         if rows is not None:
             return self._among(key, n, y, x, epoch, rows)
-        if self._is_drawn_ahead and 1 < n <= _AHEAD_ROWS and (plan := self._ahead(key, n)) is not None:
+        if self._is_drawn_ahead and 1 < n <= _AHEAD_ROWS and (plan := self._prefetched(key, n)) is not None:
             return plan
-        return self.draw(key, n, y if isinstance(y, Tensor) else None, _picture(x, n), epoch).keyed(key)
+        return self.draw(key, n, y if isinstance(y, Tensor) else None, _main_input(x, n), epoch).keyed(key)
 
     def _among(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor) -> Plan:
         """Draw for some of the rows only."""
         index = _row_numbers(rows, n)
         y = y[index.to(y.device)] if isinstance(y, Tensor) else None
-        x = _picture(x, n)
+        x = _main_input(x, n)
         x = None if x is None else x[index.to(x.device)]
         return self.draw(key, len(index), y, x, epoch).keyed(key).spread(index, n)
 
@@ -226,7 +226,7 @@ class Vicinity(Value, ABC):
         state = self.state
         if type(y) is MixedTarget and state.mixed_last is not None and state.mixed_last() is y.ids:
             warn_once("mixed again", _MIXED_AGAIN)
-        plan = self._next(_rows(x, y), y, x, step, epoch, rows)
+        plan = self._next(_batch_size(x, y), y, x, step, epoch, rows)
         mixed, target = plan(x, out=out), plan.target(y) if missing is None else plan.target(y, missing=missing)
         if type(target) is MixedTarget:
             state.mixed_last = weakref.ref(target.ids)
@@ -266,7 +266,7 @@ class Vicinity(Value, ABC):
         state: State | None = None,
     ) -> Plan:
         """Draw the plan of the next batch, or of batch number `step`."""
-        worker = keyed.worker()
+        worker = _state.worker()
         state = self._kept if state is None else state
         if step is None:
             step = state.next_step(worker)
@@ -279,7 +279,7 @@ class Vicinity(Value, ABC):
         epoch = told if epoch is None else epoch
         return self.plan(n, y, x, step=step, epoch=epoch, seed=seed, rank=rank, worker=worker, rows=rows)
 
-    def _ahead(self, key: Key, n: int) -> Plan | None:
+    def _prefetched(self, key: Key, n: int) -> Plan | None:
         """Return a small batch's plan from a block of plans drawn together; None where this one is drawn by itself.
 
         A plan is a pure function of its key, so it matters to nobody when it is drawn. Between two training steps a
@@ -287,19 +287,19 @@ class Vicinity(Value, ABC):
         """
         key.check()
         of = (n, key.seed, key.rank, key.worker)
-        block_of, first, plans = self.state.ahead
+        block_of, first, plans = self.state.prefetched
         if block_of == of and first <= key.step < first + len(plans):
             return self.state.take(of, key.step)
-        if self.state.batch_before != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
-            self.state.batch_before = of
+        if self.state.last_batch != of:  # the last batch of an epoch, perhaps: nothing is drawn ahead for it
+            self.state.last_batch = of
             return None
         if self.draw_pairs([], n) is None:
             return None
         keys = [Key(key.seed, key.rank, key.worker, step) for step in range(key.step, min(key.step + _AHEAD, 2**64))]
         pairs = self.draw_pairs(keys, n)
         assert pairs is not None  # as of no keys
-        plan, *following = MixPlan.several(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), keys)
-        self.state.ahead = of, key.step, [None, *following]
+        plan, *following = MixPlan.of_batches(torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), keys)
+        self.state.prefetched = of, key.step, [None, *following]
         return plan
 
     def on(self) -> None:
@@ -385,12 +385,12 @@ def _between_outside(vicinity: Vicinity, batch: Any, others: Any, step: Any, epo
     return vicinity.between(batch, others, step=step, epoch=epoch)
 
 
-def _picture(x: Any, n: int) -> Tensor | None:
+def _main_input(x: Any, n: int) -> Tensor | None:
     """Return the input with the most dimensions (the image rather than its metadata)."""
     return x if isinstance(x, Tensor) or x is None else _tree.widest(x, n)
 
 
-def _rows(x: Any, y: Any) -> int:
+def _batch_size(x: Any, y: Any) -> int:
     if type(x) is Tensor and type(y) is Tensor and x.ndim not in (0, 3) and not x.is_nested:
         return x.shape[0]  # the usual batch
     return _tree.rows(x, y)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vicinal import keyed
 from vicinal._checks import Per, check_alpha, check_count, check_per
 from vicinal._value import Value
 
@@ -65,7 +64,7 @@ class Beta(Weighting):
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, 2]: lambda and 1 - lambda."""
         shares = np.empty((n, 2))
-        lam = keyed.beta(generator, self.alpha, 1 if self.per == "batch" else n)
+        lam = generator.beta(self.alpha, self.alpha, size=1 if self.per == "batch" else n)
         shares[:, 0] = np.maximum(lam, 1 - lam) if self.folded else lam
         np.subtract(1, shares[:, 0], out=shares[:, 1])
         return shares
@@ -102,6 +101,5 @@ class Dirichlet(Weighting):
 
     def draw(self, generator: np.random.Generator, n: int) -> np.ndarray:
         """Draw float64 [n, k]."""
-        if self.per == "batch":
-            return np.broadcast_to(keyed.dirichlet(generator, self.alpha, self.k, 1), (n, self.k))
-        return keyed.dirichlet(generator, self.alpha, self.k, n)
+        shares = generator.dirichlet([self.alpha] * self.k, size=1 if self.per == "batch" else n)
+        return np.broadcast_to(shares, (n, self.k))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vicinal.lab.format import MINUS, NumberFormat, p_value, significant
+from vicinal.lab.format import MINUS, NumberFormat, closest, counted, did_you_mean, p_value, quoted, significant
 
 POINTS = NumberFormat(100.0, 2)
 
@@ -46,3 +46,10 @@ def test_an_interval_needs_both_ends() -> None:
 def test_p_values(p: float | None, text: str, said: str) -> None:
     assert p_value(p) == text
     assert p_value(p, "= ") == said
+
+
+def test_words() -> None:
+    assert (counted(1, "row"), counted(2, "row"), counted(0, "row")) == ("1 row", "2 rows", "0 rows")
+    assert quoted(["a", "b", "c"], 2) == "'a', 'b' and 1 more"
+    assert (closest("mixp", ["ERM", "Mixup"]), closest("x", ["ERM"])) == ("Mixup", None)
+    assert (did_you_mean("IRSI", ["iris"]), did_you_mean("x", [])) == ("; did you mean 'iris'?", "")

@@ -1,9 +1,10 @@
-"""Numbers as tables, pages, figures and sentences write them."""
+"""Numbers and names as tables, pages, figures and sentences write them."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,3 +90,27 @@ def p_value(p: Any, equals: str = "") -> str:
     if not is_finite(p):
         return ABSENT
     return "< 0.0001" if p < 1e-4 else f"{equals}{p:.2g}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return "1 row" or "2 rows"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def quoted(names: Sequence[str], limit: int = 5) -> str:
+    """Quote up to `limit` names and count the rest."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name most like `word`, in upper or lower case, or None."""
+    folded = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(word.lower(), folded, n=1)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return the end of a sentence that proposes the name most like `word`, or nothing."""
+    name = closest(word, names)
+    return "" if name is None else f"; did you mean {name!r}?"

@@ -1,17 +1,17 @@
 """Manifold intrusion: where do mixed examples land? Measured on the data alone, before any training.
 
 Mixup asks a model to be linear between two examples. The data contradict it where a mixed example lies among examples
-whose labels are not the mixed one. Draw pairs of rows and weights as mixup does, mix the standardized inputs, and ask
-the rows that lie nearest, the two parents left out:
+whose labels are not the mixed one: there the labels conflict (Guo, Mao and Zhang, 2019). Draw pairs of rows and weights
+as mixup does, mix the standardized inputs, and ask the rows that lie nearest, the two parents left out:
 
     distance    one minus the weight that the mixed label gives to a neighbor's class, averaged over the nearest rows:
                 the total variation distance between the mixed label and theirs. 0: they have its label; 1: nothing of it
     floor       the least it can be with neighbors of one class: one minus the greater weight of the mixed label
     unmixed     the distance where nothing is mixed: how often the neighbors of a row are of other classes than the row
     conflict    distance - floor - unmixed: what mixing adds to the contradiction that is in the data anyway
-    third       how often the nearest row is of neither of the two classes
+    third class how often the nearest row is of neither of the two classes
 
-Where classes are two clouds apart, conflict and third are 0 for large clouds of many rows; where a third class lies
+Where classes are two clouds apart, conflict and third class are 0 for large clouds of many rows; where a third class lies
 between two, both are great. Overlap of classes alone raises `unmixed`, and not the conflict. A conflict below 0 says that
 neighbors differ so often that soft labels fit them better than hard ones.
 """
@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal import keyed
 from vicinal.keyed import Key
 from vicinal.lab.errors import UserError
 from vicinal.lab.statistics import Interval
@@ -63,31 +62,21 @@ class MixedPoints:
 
     alpha: float
     conflict: Interval
-    third: Interval
+    third_class: Interval
     distance: Interval
     floor: Interval
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The indicator of one table.
+    """The indicator of one table."""
 
-    Args:
-        rows: how many took part: all, or `ROWS` drawn at random.
-        inputs: width of the encoding.
-        neighbors: how many were asked: `NEIGHBORS`, or as many as there are without the parents.
-        draws: pairs drawn.
-        unmixed: see the module.
-        mixed: one for each alpha.
-
-    """
-
-    rows: int
-    inputs: int
-    neighbors: int
-    draws: int
-    unmixed: Interval
-    mixed: tuple[MixedPoints, ...]
+    rows: int  # how many took part: all, or `ROWS` drawn at random
+    inputs: int  # width of the encoding
+    neighbors: int  # how many were asked: `NEIGHBORS`, or as many as there are without the parents
+    draws: int  # pairs drawn
+    unmixed: Interval  # see the module
+    mixed: tuple[MixedPoints, ...]  # one for each alpha
 
     def at(self, alpha: float) -> MixedPoints:
         """Return what was found at one alpha; UserError where it was not measured."""
@@ -139,20 +128,21 @@ def measure(
         )
     pairs = draw_pairs(len(part), alphas, draws, key.fold(1))
     neighbors = min(NEIGHBORS, len(part) - 2)
-    nearest, unmixed = _ask_neighbors(x, y, pairs, neighbors)
+    distance, nearest = _nearest(x, y, pairs, neighbors)
+    unmixed = distance[-1]
     parents = np.stack([y[pairs.first], y[pairs.second]])
     floor = 1 - np.where(parents[0] == parents[1], 1.0, np.maximum(pairs.weights, 1 - pairs.weights))
     mixed = [
         MixedPoints(
             alpha,
-            conflict=_interval(own.distance - floor[i] - unmixed.distance),
-            third=_interval((own.nearest != parents).all(0).astype(np.float64)),
-            distance=_interval(own.distance),
+            conflict=_interval(distance[i] - floor[i] - unmixed),
+            third_class=_interval((nearest[i] != parents).all(0).astype(np.float64)),
+            distance=_interval(distance[i]),
             floor=_interval(floor[i]),
         )
-        for i, (alpha, own) in enumerate(zip(alphas, nearest, strict=True))
+        for i, alpha in enumerate(alphas)
     ]
-    return Diagnosis(len(part), x.shape[1], neighbors, draws, _interval(unmixed.distance), tuple(mixed))
+    return Diagnosis(len(part), x.shape[1], neighbors, draws, _interval(unmixed), tuple(mixed))
 
 
 def _check(alphas: Sequence[float], name: str, n: int, rows: int, draws: int) -> None:
@@ -176,57 +166,38 @@ def draw_pairs(rows: int, alphas: Sequence[float], draws: int, key: Key) -> Pair
     generator = key.fold(0).generator()
     first = generator.integers(rows, size=draws)
     second = (first + generator.integers(1, rows, size=draws)) % rows
-    weights = [keyed.beta(key.fold(1 + i).generator(), alpha, draws) for i, alpha in enumerate(alphas)]
+    weights = [key.fold(1 + i).generator().beta(alpha, alpha, draws) for i, alpha in enumerate(alphas)]
     return Pairs(first, second, np.stack(weights))
 
 
-class _Neighbors(NamedTuple):
-    distance: NDArray[np.float64]  # [m]
-    nearest: NDArray[np.int64]  # [m]: the class of the nearest row
-
-
-def _ask_neighbors(
+def _nearest(
     x: NDArray[np.float64], y: NDArray[np.int64], pairs: Pairs, neighbors: int
-) -> tuple[list[_Neighbors], _Neighbors]:
-    """Return what the neighbors say of the mixed points, for each alpha, and of the first parents unmixed.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the distance and the class of the nearest row, [alphas + 1, m], the last of the first parents unmixed.
 
     The squared distance of w a + (1 - w) b to c is w |a - c|^2 + (1 - w) |b - c|^2 - w (1 - w) |a - b|^2, and the last
     term is the same for every c: the distances of the parents, found once, rank the rows for every weight. They are
     found a block of draws at a time. Each parent is put at infinity, so that its distance to itself never counts.
     """
-    ones = np.ones((1, len(pairs.first)))
-    weights = np.concatenate([pairs.weights, ones])
+    weights = np.concatenate([pairs.weights, np.ones((1, len(pairs.first)))])
+    distance, nearest = np.empty(weights.shape), np.empty(weights.shape, dtype=np.int64)
     block = max(1, _BLOCK // len(x))
-    parts: list[list[_Neighbors]] = []
     squares = np.einsum("np,np->n", x, x)
     for start in range(0, len(pairs.first), block):
         of = slice(start, start + block)
-        first, second = pairs.first[of], pairs.second[of]
+        parents = pairs.first[of], pairs.second[of]
         # |a - c|^2 without |a|^2, which is the same for every c
-        a, b = (squares - 2 * (x[parent] @ x.T) for parent in (first, second))
-        parts.append([_say(w[of, None], a, b, y, first, second, neighbors) for w in weights])
-    joined = [_Neighbors(*map(np.concatenate, zip(*column, strict=True))) for column in zip(*parts, strict=True)]
-    return joined[:-1], joined[-1]
-
-
-def _say(
-    weight: NDArray[np.float64],
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    y: NDArray[np.int64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    neighbors: int,
-) -> _Neighbors:
-    """Rank the rows for the weight of each draw [m, 1]; distances from the parents are [m, n]."""
-    line = np.arange(len(a))
-    ranked = weight * a + (1 - weight) * b
-    ranked[line, first] = ranked[line, second] = np.inf
-    found = np.argpartition(ranked, neighbors - 1, axis=1)[:, :neighbors]
-    order = np.take_along_axis(ranked, found, 1).argmin(1)
-    classes = y[found]
-    support = weight * (classes == y[first, None]) + (1 - weight) * (classes == y[second, None])
-    return _Neighbors(1 - support.mean(1), classes[line, order])
+        a, b = (squares - 2 * (x[parent] @ x.T) for parent in parents)
+        line = np.arange(len(a))
+        for i, weight in enumerate(weights[:, of, None]):
+            ranked = weight * a + (1 - weight) * b
+            ranked[line, parents[0]] = ranked[line, parents[1]] = np.inf
+            found = np.argpartition(ranked, neighbors - 1, axis=1)[:, :neighbors]
+            classes = y[found]
+            support = [classes == y[parent, None] for parent in parents]
+            distance[i, of] = 1 - (weight * support[0] + (1 - weight) * support[1]).mean(1)
+            nearest[i, of] = classes[line, np.take_along_axis(ranked, found, 1).argmin(1)]
+    return distance, nearest
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import re
 import warnings
@@ -12,14 +11,15 @@ from typing import Any
 
 import vicinal
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import closest
 
 _LONGEST = 1000  # characters: enough for any composition, too few to exhaust the parser
 _SHOWN = 60  # characters of it, in an error
 _KINDS = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
 _NAMES: dict[str, type] = {
-    name: value
-    for name, value in ((name, getattr(vicinal, name)) for name in dir(vicinal))
-    if isinstance(value, type) and issubclass(value, _KINDS) and not inspect.isabstract(value)
+    name: kind
+    for name in dir(vicinal)
+    if inspect.isclass(kind := getattr(vicinal, name)) and issubclass(kind, _KINDS) and not inspect.isabstract(kind)
 }
 
 
@@ -53,12 +53,11 @@ def scheduled(text: str, scaled: Callable[[int], int]) -> str:
     """
     parse(text)
     tree = ast.parse(text.strip(), mode="eval")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Scheduled":
-            named = [keyword.value for keyword in node.keywords if keyword.arg in ("start", "stop")]
-            for value in [*node.args[1:], *named]:
-                if isinstance(value, ast.Constant) and isinstance(value.value, int):
-                    value.value = scaled(value.value)
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Scheduled":
+            for epoch in (*call.args[1:3], *(named.value for named in call.keywords if named.arg in ("start", "stop"))):
+                if isinstance(epoch, ast.Constant) and isinstance(epoch.value, int):
+                    epoch.value = scaled(epoch.value)
     return ast.unparse(tree)
 
 
@@ -95,17 +94,15 @@ def _value(node: ast.expr) -> Any:
 
 def _call(name: str, args: list[Any], keywords: list[ast.keyword]) -> Any:
     if name not in _NAMES:
-        spelled = {known.lower(): known for known in _NAMES}
-        close = difflib.get_close_matches(name.lower(), spelled, n=1)
-        hint = f"did you mean {spelled[close[0]]}?" if close else f"the vicinities are {', '.join(vicinities())}"
+        close = closest(name, _NAMES)
+        hint = f"did you mean {close}?" if close else f"the vicinities are {', '.join(vicinities())}"
         raise UserError(f"there is no vicinity {_quoted(name)}; {hint}")
     names = [keyword.arg for keyword in keywords]
     if None in names or len(set(names)) < len(names):
         raise UserError(f"{name} is given '**' or an argument twice; write each argument out, once")
     named = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
     signature = inspect.signature(_NAMES[name])
-    arguments = [argument for argument in signature.parameters.values() if argument.name != "_state"]
-    signature = signature.replace(parameters=arguments)
+    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name != "_state"])
     try:
         signature.bind(*args, **named)
     except TypeError as error:

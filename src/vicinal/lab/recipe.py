@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import vicinal
 from vicinal.lab import option, parse
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import closest
 
 # names that fields had in earlier versions, where the new one is not close in spelling
 _RENAMED = {
@@ -169,5 +169,5 @@ def read_changes(changes: Sequence[str]) -> dict[str, Any]:
 
 
 def _hint(name: str, fields: list[str]) -> str:
-    close = [_RENAMED[name]] if name in _RENAMED else difflib.get_close_matches(name, fields, n=1)
-    return f"did you mean {close[0]}?" if close else f"the fields are {', '.join(fields)}"
+    close = _RENAMED.get(name) or closest(name, fields)
+    return f"did you mean {close}?" if close else f"the fields are {', '.join(fields)}"

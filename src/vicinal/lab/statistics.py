@@ -104,8 +104,6 @@ def holm(p: Sequence[float]) -> list[float]:
     """
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
-    worst = 0.0
-    for rank, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = worst
+    scaled = np.minimum(1.0, np.arange(len(p), 0, -1) * np.asarray(p)[order])
+    adjusted[order] = np.maximum.accumulate(scaled)
     return adjusted.tolist()

@@ -21,9 +21,10 @@ from vicinal.lab.compare.comparison import methods
 from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import Settings, TableSettings
 from vicinal.lab.compare.table_comparison import SeedSplits, TableComparison
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import stacked_mlp
 
@@ -35,7 +36,7 @@ def made(rows: int = 60, regression: bool = False) -> Table:
     """Two columns that tell the target, with noise."""
     generator = Key(21, 0, 0, 0).generator()
     x = generator.normal(0.0, 2.0, (rows, 2))
-    columns: dict[str, Numbers | Texts] = {"a": x[:, 0], "b": x[:, 1]}
+    columns: dict[str, Numbers | list[str | None]] = {"a": x[:, 0], "b": x[:, 1]}
     score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, rows)
     if regression:
         return assemble(columns | {"y": 50 + 10 * score}, "y", name="made", source="made")

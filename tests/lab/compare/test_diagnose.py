@@ -104,7 +104,7 @@ def test_it_is_what_a_plain_loop_gives(mixed_table: Table, rows: int):
     np.testing.assert_allclose(found.unmixed, expected(unmixed), rtol=1e-12)
     for mixed, (conflicts, thirds, distances) in zip(found.mixed, loop, strict=True):
         np.testing.assert_allclose(mixed.conflict, expected(conflicts), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(mixed.third, expected(thirds), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(mixed.third_class, expected(thirds), rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(mixed.distance, expected(distances), rtol=1e-9)
 
 
@@ -119,8 +119,8 @@ def test_blocks_do_not_matter(mixed_table: Table, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(intrusion, "_BLOCK", 41 * 7)  # 15 blocks, the last of two draws
     again = diagnose.diagnose(mixed_table, draws=100)
     np.testing.assert_allclose(
-        [(m.conflict, m.third, m.distance, m.floor) for m in again.mixed],
-        [(m.conflict, m.third, m.distance, m.floor) for m in whole.mixed],
+        [(m.conflict, m.third_class, m.distance, m.floor) for m in again.mixed],
+        [(m.conflict, m.third_class, m.distance, m.floor) for m in whole.mixed],
         rtol=1e-12,
     )
 
@@ -146,7 +146,7 @@ def test_a_class_in_the_middle_of_two_others(alpha: float):
     if alpha == 1.0:
         assert (third, conflict) == pytest.approx((outer / 2, outer * 5 / 16))
     # the noise of the draws, and clouds that are not points
-    assert found.third.mean == pytest.approx(third, abs=2.5 * (found.third.high - found.third.mean))
+    assert found.third_class.mean == pytest.approx(third, abs=2.5 * (found.third_class.high - found.third_class.mean))
     assert found.conflict.mean == pytest.approx(conflict, abs=2.5 * (found.conflict.high - found.conflict.mean))
 
 
@@ -154,7 +154,7 @@ def test_clouds_far_apart_have_no_conflict():
     found = diagnose.diagnose(clouds([[0.0, 0.0], [9.0, 0.0], [4.5, 7.8]], 60, 0.001), draws=5000)
     assert found.unmixed == (0.0, 0.0, 0.0)
     for mixed in found.mixed:
-        assert mixed.third == (0.0, 0.0, 0.0)
+        assert mixed.third_class == (0.0, 0.0, 0.0)
         assert mixed.conflict.mean == pytest.approx(0.0, abs=1e-4)
 
 
@@ -239,7 +239,7 @@ def test_the_command_says_what_it_found(command: Callable[..., Any], monkeypatch
     found = diagnose.diagnose(tables.load("iris"))
     mixed = found.at(1.0)
     assert f"{mixed.conflict.mean:.3f} [{mixed.conflict.low:.3f}, {mixed.conflict.high:.3f}]" in out
-    assert f"alpha 1, {100 * mixed.third.mean:.1f} % lie nearest to a row that is of neither" in out
+    assert f"alpha 1, {100 * mixed.third_class.mean:.1f} % lie nearest to a row that is of neither" in out
     assert f"the conflict, {mixed.conflict.mean:+.3f}" in out
     # of its worth it says what the file says
     assert "(2001-02-03, 7 seeds per set)" in out

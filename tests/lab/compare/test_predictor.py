@@ -16,8 +16,9 @@ import torch
 
 from vicinal.keyed import Key
 from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training.stacked_mlp import StackedMLP
@@ -29,7 +30,7 @@ def made(regression: bool = False) -> Table:
     generator = Key(9, 0, 0, 0).generator()
     holes = generator.normal(5.0, 2.0, 40)
     holes[::7] = np.nan
-    columns: dict[str, Numbers | Texts] = {
+    columns: dict[str, Numbers | list[str | None]] = {
         "length": generator.normal(100.0, 30.0, 40),
         "width, in m": holes,
         "color": [("red", "grün", None)[i] for i in generator.integers(3, size=40)],

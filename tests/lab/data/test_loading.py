@@ -16,7 +16,7 @@ from vicinal.keyed import Key
 from vicinal.lab import cli
 from vicinal.lab.data import audio, class_folder, dataset, loading, speech_commands
 from vicinal.lab.data.dataset import InMemoryDataset, StreamingDataset
-from vicinal.lab.data.splits import split_labels
+from vicinal.lab.data.splits import split_targets
 from vicinal.lab.data.transforms import CropFlip, choose_resized
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
@@ -177,7 +177,7 @@ def test_a_folder_with_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (train.shape, len(train), len(test), train.classes) == ((1, 160, 101), 12, 4, ("bark", "miaow"))
     whole = class_folder.scan(tmp_path / "calls")
     features = audio.cached_spectrograms(whole.full_paths, "calls")
-    parts = split_labels(whole.labels, whole.classes, 0)
+    parts = split_targets(whole.labels.numpy(), len(whole.classes), 0)
     rows, tests = parts.train, parts.test
     x, y = train.batch(torch.arange(12), KEY)
     assert torch.equal(x, features[torch.from_numpy(rows)])

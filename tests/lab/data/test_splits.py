@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vicinal.lab.data.splits import split, split_labels
+from vicinal.lab.data.splits import split, split_targets
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 
@@ -163,14 +163,13 @@ def test_bad_seeds(seed: int) -> None:
 
 def test_labels_are_split_as_tables_are() -> None:
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    classes = ("a", "b", "c")
-    found = split_labels(labels, classes, 7, validation=0.1, test=0.3)
+    found = split_targets(labels.numpy(), 3, 7, validation=0.1, test=0.3)
     parts = (found.train, found.validation, found.test)
     assert [labels[rows].bincount().tolist() for rows in parts] == [[30, 18, 12], [5, 3, 2], [15, 9, 6]]
     assert sorted(np.concatenate(parts).tolist()) == list(range(100))
-    again, other = (split_labels(labels, classes, seed, validation=0.1, test=0.3).train.tolist() for seed in (7, 8))
+    again, other = (split_targets(labels.numpy(), 3, seed, validation=0.1, test=0.3).train.tolist() for seed in (7, 8))
     assert parts[0].tolist() == again != other
     table = split(table_of(labels.numpy(), 3), 7, validation=0.1, test=0.3)
     assert (table.train.tolist(), table.test.tolist()) == (again, parts[2].tolist())
     with pytest.raises(UserError, match="leave nothing to train on"):
-        split_labels(labels, classes, 7, validation=0.5, test=0.5)
+        split_targets(labels.numpy(), 3, 7, validation=0.5, test=0.5)

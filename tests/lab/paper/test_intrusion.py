@@ -35,8 +35,6 @@ def test_classes_are_balanced_and_tables_a_function_of_the_seed(family: syntheti
     assert max(counts.values()) - min(counts.values()) <= 1
     assert table.fingerprint() == family.table(value, 101, 7).fingerprint()
     assert table.fingerprint() != family.table(value, 101, 8).fingerprint()
-    if family.rule is not None:
-        assert (family.rule(table.numbers, value) == table.target).all()
 
 
 def class_by_formula(name: str, x: float, y: float, value: float) -> int:
@@ -65,18 +63,10 @@ def class_by_formula(name: str, x: float, y: float, value: float) -> int:
 @pytest.mark.parametrize("name", ["rings", "spirals", "checkerboard", "sectors"])
 def test_labels_are_what_the_formula_says(name: str):
     family = FAMILIES[name]
-    assert family.rule is not None
     for value in family.values:
         table = family.table(value, 120, 1)
         told = [class_by_formula(name, float(x), float(y), value) for x, y in table.numbers]
         assert told == table.target.tolist()
-        # the rule holds off the table too
-        free = np.array([[math.cos(i) * (0.25 + i / 100), math.sin(i) * (0.25 + i / 100)] for i in range(20)])
-        if name == "sectors":
-            free = free[np.hypot(*free.T) > 0.4]
-            assert family.rule(free, value).tolist() == [
-                class_by_formula(name, *point, value) for point in free.tolist()
-            ]
 
 
 def test_blobs_and_the_class_between_lie_where_they_should():

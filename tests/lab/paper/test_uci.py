@@ -11,11 +11,11 @@ from studies import SmokeRun
 
 import vicinal as v
 from vicinal.lab.data import synthetic
+from vicinal.lab.data.encoded_splits import stack_all
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.splits import split
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.paper import uci
-from vicinal.lab.paper.tables import stack
 from vicinal.lab.training import stacked_mlp
 
 
@@ -50,12 +50,12 @@ def test_the_table_of_uci_is_that_of_models_trained_alone(
 
 def test_inputs_as_they_are_and_half_for_testing() -> None:
     table = synthetic.table("t", 2, rows=40)
-    train, validation, test = stack([uci.Variant("x", test=0.5, scaled=False).encode_split(table, 3)])
+    train, validation, test = stack_all([uci.Variant("x", test=0.5, scaled=False).encode_split(table, 3)])
     rows = split(table, 3, validation=0.2, test=0.5)
     assert (train.targets.shape[1], validation.targets.shape[1], test.targets.shape[1]) == (12, 8, 20)
     np.testing.assert_array_equal(test.inputs[0].numpy(), table.numbers[rows.test].astype(np.float32))
     np.testing.assert_array_equal(test.targets[0].numpy(), table.target[rows.test])
-    scaled, _, _ = stack([uci.Variant("").encode_split(table, 3)])
+    scaled, _, _ = stack_all([uci.Variant("").encode_split(table, 3)])
     torch.testing.assert_close(scaled.inputs[0].mean(0), torch.zeros(4), atol=1e-5, rtol=0)
 
 

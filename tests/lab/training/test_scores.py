@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from vicinal.keyed import Key
+from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.training import scores
 from vicinal.lab.training.scores import evaluate, outputs
-from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 from vicinal.vicinities import ERM
 
 RUNS = [MLPRun(split, seed, ERM()) for split, seed in ((0, 0), (1, 1), (0, 0), (1, 1), (1, 2))]

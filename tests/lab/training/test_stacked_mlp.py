@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import vicinal as v
+from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training import stacked_mlp
 
@@ -29,17 +30,15 @@ VICINITIES = [
 ]
 
 
-def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> stacked_mlp.StackedSplit:
+def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> StackedSplit:
     rng = np.random.Generator(np.random.Philox(7))
     x = torch.from_numpy(rng.standard_normal((splits, ROWS, WIDTH))).to(dtype)
     if classes:
-        return stacked_mlp.StackedSplit(x, torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
-    return stacked_mlp.StackedSplit(x, torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
+        return StackedSplit(x, torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
+    return StackedSplit(x, torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
 
 
-def plain_loop(
-    run: stacked_mlp.MLPRun, data: stacked_mlp.StackedSplit, classes: int, training: stacked_mlp.MLPTraining
-) -> MLP:
+def plain_loop(run: stacked_mlp.MLPRun, data: StackedSplit, classes: int, training: stacked_mlp.MLPTraining) -> MLP:
     """Train one model as anybody would, with the library's one line and PyTorch's own modules and optimizer."""
     x, y = data.inputs[run.split], data.targets[run.split]
     model = MLP(WIDTH, training.hidden, classes or 1).to(x.dtype)
@@ -77,7 +76,7 @@ def validation_score(model: MLP, x: torch.Tensor, y: torch.Tensor) -> float:
         return float((model(x)[:, 0].mean() - 0.05).abs())
 
 
-def fleet_score(data: stacked_mlp.StackedSplit):
+def fleet_score(data: StackedSplit):
     def score(models: stacked_mlp.StackedMLP, runs) -> list[float]:
         out = models.outputs(data.inputs[[run.split for run in runs]])
         return (out[:, :, 0].mean(1) - 0.05).abs().tolist()

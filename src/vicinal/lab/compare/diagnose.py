@@ -53,7 +53,7 @@ def _table(table: Table, found: Diagnosis) -> list[str]:
         f"{'alpha':8s}{'conflict':>26s}{'third class, %':>24s}{'distance':>11s}{'floor':>8s}",
     ]
     for mixed in found.mixed:
-        conflict, third = _spelled(mixed.conflict, NumberFormat()), _spelled(mixed.third, NumberFormat(100.0, 1))
+        conflict, third = _spelled(mixed.conflict, NumberFormat()), _spelled(mixed.third_class, NumberFormat(100.0, 1))
         lines.append(f"{mixed.alpha:<8g}{conflict:>26s}{third:>24s}{mixed.distance.mean:11.3f}{mixed.floor.mean:8.3f}")
     return lines
 
@@ -65,8 +65,8 @@ def _spelled(of: Interval, written: NumberFormat) -> str:
 def _meaning(found: Diagnosis) -> list[str]:
     told = max(found.mixed, key=lambda mixed: mixed.alpha)
     return [
-        f"Of the points mixed with alpha {told.alpha:g}, {100 * told.third.mean:.1f} % lie nearest to a row that is of "
-        "neither of their two classes.",
+        f"Of the points mixed with alpha {told.alpha:g}, {100 * told.third_class.mean:.1f} % lie nearest to a row that is "
+        "of neither of their two classes.",
         f"Their {found.neighbors} nearest rows contradict the mixed label by {told.distance.mean:.3f}, where neighbors "
         f"of one class could not do with less than {told.floor.mean:.3f}, and rows as they are contradict their "
         f"neighbors by {found.unmixed.mean:.3f}. What is left is the conflict, {told.conflict.mean:+.3f}.",

@@ -23,15 +23,15 @@ from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import Curve, DataInfo, Kind, ModelInfo, ReliabilityBins, RunRecord, Scores, TableInfo
 from vicinal.lab.compare.settings import TableSettings
+from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode_split, stack
 from vicinal.lab.data.encoder import Encoding
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
-from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
@@ -63,7 +63,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     @cached_property
     def _inputs(self) -> int:
-        return Encoding.fit(self.data, split(self.data, 0).train).width
+        return encode_split(self.data, 0).encoding.width
 
     @property
     def _parameters(self) -> int:
@@ -123,7 +123,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
         """Write a `Predictor`, and return the lines of Python that use it."""
-        encoding = Encoding.fit(self.data, split(self.data, seed).train)
+        encoding = encode_split(self.data, seed).encoding
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
@@ -148,64 +148,50 @@ def _chunks(seeds: Sequence[int], methods: int, processes: int) -> list[list[int
 
 @dataclass(frozen=True)
 class SeedSplits:
-    """Splits of some seeds as tensors.
+    """Splits of some seeds as tensors."""
 
-    Args:
-        train: with the label noise asked for.
-        clean: the training rows with the labels they had before.
-        validation: with label noise too.
-        test: without.
-        perturbed: the test rows with noise on their inputs, where asked for.
-        encodings: one per seed.
-
-    """
-
-    train: StackedSplit
-    clean: StackedSplit
-    validation: StackedSplit
-    test: StackedSplit
-    perturbed: StackedSplit | None
-    encodings: list[Encoding]
+    train: StackedSplit  # with the label noise asked for
+    clean: StackedSplit  # the training rows with the labels they had before
+    validation: StackedSplit  # with label noise too
+    test: StackedSplit  # without
+    perturbed: StackedSplit | None  # the test rows with noise on their inputs, where asked for
+    encodings: list[Encoding]  # one per seed
 
     @staticmethod
     def of(comparison: TableComparison, seeds: Sequence[int]) -> SeedSplits:
         """Split, encode and, where asked, corrupt the table for each seed."""
-        table, settings = comparison.data, comparison.settings
-        parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        encodings = []
-        for seed in seeds:
-            rows = split(table, seed)
-            encoding = Encoding.fit(table, rows.train)
-            x, clean = encoding.inputs(table), encoding.targets(table)
-            noisy = clean
-            if settings.label_noise:
-                known = np.concatenate([rows.train, rows.validation])
-                corrupted = corrupt_labels(table.target, len(table.classes), settings.label_noise, seed, rows=known)
-                noisy = encoding.targets(replace(table, target=corrupted))
-            for name, of, y in (
-                ("train", rows.train, noisy),
-                ("clean", rows.train, clean),
-                ("validation", rows.validation, noisy),
-                ("test", rows.test, clean),
-            ):
-                parts.setdefault(name, []).append((x[of], y[of]))
-            if settings.input_noise is not None:
-                noise = Key(seed, 0, 0, 0, Stream.INPUT_NOISE).generator().standard_normal((len(rows.test), x.shape[1]))
-                shifted = x[rows.test] + (settings.input_noise * noise).astype(np.float32)
-                parts.setdefault("perturbed", []).append((shifted, clean[rows.test]))
-            encodings.append(encoding)
-        stacked = {name: _stack(pairs) for name, pairs in parts.items()}
-        return SeedSplits(**{"perturbed": None, **stacked}, encodings=encodings)
+        settings = comparison.settings
+        clean = [encode_split(comparison.data, seed) for seed in seeds]
+        noisy = clean
+        if settings.label_noise:
+            pairs = zip(clean, seeds, strict=True)
+            noisy = [_with_label_noise(comparison.data, of, settings.label_noise, seed) for of, seed in pairs]
+        test = stack(clean, "test")
+        return SeedSplits(
+            train=stack(noisy, "train"),
+            clean=stack(clean, "train"),
+            validation=stack(noisy, "validation"),
+            test=test,
+            perturbed=None if settings.input_noise is None else _perturbed(test, settings.input_noise, seeds),
+            encodings=[of.encoding for of in clean],
+        )
 
     @property
     def scales(self) -> list[float]:
         """Unit of the standardized regression target for each seed; 1 for classification."""
-        return [encoding.target_sd for encoding in self.encodings]
+        return [encoding.target.sd for encoding in self.encodings]
 
 
-def _stack(pairs: list[tuple[np.ndarray, np.ndarray]]) -> StackedSplit:
-    x, y = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
-    return StackedSplit(x, y)
+def _with_label_noise(table: Table, clean: EncodedSplit, fraction: float, seed: int) -> EncodedSplit:
+    known = np.concatenate([clean.rows.train, clean.rows.validation])
+    corrupted = corrupt_labels(table.target, len(table.classes), fraction, seed, rows=known)
+    return replace(clean, targets=clean.encoding.targets(replace(table, target=corrupted)))
+
+
+def _perturbed(test: StackedSplit, sd: float, seeds: Sequence[int]) -> StackedSplit:
+    shape = test.inputs.shape[1:]
+    noise = [Key(seed, 0, 0, 0, Stream.INPUT_NOISE).generator().standard_normal(shape) for seed in seeds]
+    return StackedSplit(test.inputs + torch.from_numpy((sd * np.stack(noise)).astype(np.float32)), test.targets)
 
 
 class _Stack:

@@ -30,32 +30,19 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A published dataset and the terms on which it may be used.
+    """A published dataset and the terms on which it may be used."""
 
-    Args:
-        title: its name in a sentence.
-        url: address of the archive; empty where it must be fetched by hand.
-        archive: name of the archive's file.
-        size: of the archive, in bytes.
-        checksum: "md5:..." or "sha256:...".
-        folder: what it becomes in the data folder.
-        inside: whether the archive holds that folder; else its contents go into it.
-        license: terms of use.
-        files: some that must be there once unpacked, relative to `folder`, with their sizes (None: any).
-        manual: how to get it by hand.
-
-    """
-
-    title: str
-    archive: str
-    folder: str
-    license: str
-    url: str = ""
-    size: int | None = None
-    checksum: str = ""
-    inside: bool = True
+    title: str  # its name in a sentence
+    archive: str  # name of the archive's file
+    folder: str  # what it becomes in the data folder
+    license: str  # terms of use
+    url: str = ""  # address of the archive; empty where it must be fetched by hand
+    size: int | None = None  # of the archive, in bytes
+    checksum: str = ""  # "md5:..." or "sha256:..."
+    inside: bool = True  # whether the archive holds that folder; else its contents go into it
+    # some that must be there once unpacked, relative to `folder`, with their sizes (None: any)
     files: Mapping[str, int | None] = field(default_factory=dict)
-    manual: str = ""
+    manual: str = ""  # how to get it by hand
 
 
 def _cifar(
@@ -65,7 +52,7 @@ def _cifar(
     return PublishedDataset(
         title=f"CIFAR-{classes} (python version)" if version == "python" else f"CIFAR-{classes}",
         archive=archive,
-        folder=folder,
+        folder=f"cifar-{classes}-{folder}",
         license="no license is stated; the publisher asks to be cited",
         url=f"https://www.cs.toronto.edu/~kriz/{archive}",
         size=size,
@@ -94,22 +81,13 @@ _TEN_BINARY = {f"{name}.bin": 30_730_000 for name in _TEN}
 _HUNDRED_BINARY = {"train.bin": 153_700_000, "test.bin": 30_740_000}
 
 DATASETS: dict[str, PublishedDataset] = {
-    "cifar10": _cifar(
-        10, "binary", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin", _TEN_BINARY
-    ),
+    "cifar10": _cifar(10, "binary", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530", "batches-bin", _TEN_BINARY),
     "cifar10-python": _cifar(
-        10, "python", 170_498_071, "c58f30108f718f92721af3b95e74349a", "cifar-10-batches-py", dict.fromkeys(_TEN)
+        10, "python", 170_498_071, "c58f30108f718f92721af3b95e74349a", "batches-py", dict.fromkeys(_TEN)
     ),
-    "cifar100": _cifar(
-        100, "binary", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary", _HUNDRED_BINARY
-    ),
+    "cifar100": _cifar(100, "binary", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8", "binary", _HUNDRED_BINARY),
     "cifar100-python": _cifar(
-        100,
-        "python",
-        169_001_437,
-        "eb9058c3a382ffc7106e4002c42a8d85",
-        "cifar-100-python",
-        {"train": None, "test": None},
+        100, "python", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85", "python", dict.fromkeys(("train", "test"))
     ),
     "speech-commands-v1": _speech("0.01", None, "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d"),
     "speech-commands-v2": _speech(
@@ -130,18 +108,19 @@ DATASETS: dict[str, PublishedDataset] = {
 # ---- where datasets are
 
 
-def data_dir(root: str | os.PathLike[str] | None, title: str, what: str) -> Path:
+def data_dir(root: str | os.PathLike[str] | None, title: str, what: str, where: str = "") -> Path:
     """Return the data folder: `root`, else that of the environment variable ``VICINAL_DATA``.
 
     Raises:
-        UserError: if neither is given; it names the dataset (`title`) and what to put into the folder (`what`).
+        UserError: if neither is given; it names the dataset (`title`), and what to put where in the folder.
 
     """
     given = root if root is not None else os.environ.get(DATA_DIR_ENV)
     if not given:
+        place = f"DIR/{where}" if where else "DIR"
         raise UserError(
-            f"{title} is not part of this program: put {what} into DIR and set the environment variable {DATA_DIR_ENV} "
-            "to DIR"
+            f"{title} is not part of this program: put {what} into {place} and set the environment variable "
+            f"{DATA_DIR_ENV} to DIR"
         )
     return Path(given).expanduser()
 

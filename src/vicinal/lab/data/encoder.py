@@ -14,58 +14,58 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.table import Numbers, Table, as_numbers, as_texts, check_size, closest, is_plain, quoted
+from vicinal.lab.data.columns import Numbers, as_codes, as_numbers, as_texts, check_size, is_plain, side_by_side
+from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import did_you_mean, quoted
+from vicinal.lab.records import from_json, to_json
 
 VERSION = 1  # of the JSON form
 
 
-class Frame(Protocol):
-    """Columns by name: a dict of sequences, a polars or a pandas DataFrame."""
+@dataclass(frozen=True)
+class NumberColumn:
+    """A column of numbers; `indicator` is the mean and sd of its missing-indicator, where it has one."""
 
-    def __getitem__(self, name: str, /) -> Any:
-        """Return a column."""
-        ...
+    name: str
+    median: float
+    mean: float
+    sd: float
+    indicator: tuple[float, ...] | None
 
-    def __contains__(self, name: Any, /) -> bool:
-        """Return whether there is such a column."""
-        ...
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A column of categories."""
+
+    name: str
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """The target: no classes for regression, mean 0 and sd 1 for classes."""
+
+    name: str
+    classes: tuple[str, ...]
+    mean: float
+    sd: float
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What `fit` measured; a value that compares, hashes and goes through JSON without loss.
+    """What `fit` measured; a value that compares, hashes and goes through JSON without loss."""
 
-    Args:
-        number_names, medians, means, sds: one for each number column.
-        indicators: positions in `number_names` of the columns with a missing-indicator.
-        indicator_means, indicator_sds: one for each indicator.
-        category_names, levels: one for each category column.
-        target_name, classes: as in the table; no classes for regression.
-        target_mean, target_sd: of a regression target; 0 and 1 for classes.
-
-    """
-
-    number_names: tuple[str, ...]
-    medians: tuple[float, ...]
-    means: tuple[float, ...]
-    sds: tuple[float, ...]
-    indicators: tuple[int, ...]
-    indicator_means: tuple[float, ...]
-    indicator_sds: tuple[float, ...]
-    category_names: tuple[str, ...]
-    levels: tuple[tuple[str, ...], ...]
-    target_name: str
-    classes: tuple[str, ...]
-    target_mean: float
-    target_sd: float
+    numbers: tuple[NumberColumn, ...]
+    categories: tuple[CategoryColumn, ...]
+    target: TargetColumn
 
     @classmethod
     def fit(cls, table: Table, rows: NDArray[np.int64]) -> Encoding:
@@ -88,38 +88,42 @@ class Encoding:
         medians = np.zeros(numbers.shape[1])
         filled = ~missing.all(axis=0)
         medians[filled] = np.nanmedian(numbers[:, filled], axis=0)
-        means, sds = _moments(np.where(missing, medians, numbers))
-        indicators = np.flatnonzero(np.isnan(table.numbers).any(axis=0))
-        indicator_means, indicator_sds = _moments(missing[:, indicators].astype(np.float64))
-        target_mean, target_sd = 0.0, 1.0
-        if not table.classes:
-            mean, sd = _moments(table.target[rows, None].astype(np.float64))
-            target_mean, target_sd = float(mean[0]), float(sd[0])
+        indicated = np.flatnonzero(np.isnan(table.numbers).any(axis=0))
+        indicators = dict(zip(indicated.tolist(), _moments(missing[:, indicated].astype(np.float64)), strict=True))
+        moments = _moments(np.where(missing, medians, numbers))
+        ((mean, sd),) = [(0.0, 1.0)] if table.classes else _moments(table.target[rows, None].astype(np.float64))
         return cls(
-            number_names=table.number_names,
-            medians=tuple(medians.tolist()),
-            means=tuple(means.tolist()),
-            sds=tuple(sds.tolist()),
-            indicators=tuple(indicators.tolist()),
-            indicator_means=tuple(indicator_means.tolist()),
-            indicator_sds=tuple(indicator_sds.tolist()),
-            category_names=table.category_names,
-            levels=table.levels,
-            target_name=table.target_name,
-            classes=table.classes,
-            target_mean=target_mean,
-            target_sd=target_sd,
+            tuple(
+                NumberColumn(name, median, *of, indicators.get(i))
+                for i, (name, median, of) in enumerate(zip(table.number_names, medians.tolist(), moments, strict=True))
+            ),
+            tuple(map(CategoryColumn, table.category_names, table.levels)),
+            TargetColumn(table.target_name, table.classes, mean, sd),
         )
 
     @property
     def width(self) -> int:
         """How many inputs an example has."""
-        return len(self.number_names) + len(self.indicators) + sum(map(len, self.levels))
+        return len(self.numbers) + len(self._indicators) + sum(len(column.levels) for column in self.categories)
 
     @property
-    def task(self) -> str:
-        """Either "classification" or "regression"."""
-        return "classification" if self.classes else "regression"
+    def classes(self) -> tuple[str, ...]:
+        """The names of the target's classes; none for regression."""
+        return self.target.classes
+
+    @property
+    def _indicators(self) -> dict[int, tuple[float, ...]]:
+        """Mean and sd of each missing-indicator, by the position of its column."""
+        return {i: column.indicator for i, column in enumerate(self.numbers) if column.indicator is not None}
+
+    def unscaled(self) -> Encoding:
+        """Return the encoding that leaves numbers and indicators in their own units."""
+        return replace(
+            self,
+            numbers=tuple(
+                replace(column, mean=0.0, sd=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numbers
+            ),
+        )
 
     def inputs(self, table: Table) -> NDArray[np.float32]:
         """Encode all rows of the table it was fitted on, or of one with the same columns and levels.
@@ -132,18 +136,18 @@ class Encoding:
             UserError: if a value lies so far from the fitted rows' that float32 cannot hold it.
 
         """
-        found = (table.number_names, table.category_names, table.levels)
-        if found != (self.number_names, self.category_names, self.levels):
+        found = (table.number_names, tuple(map(CategoryColumn, table.category_names, table.levels)))
+        if found != (tuple(column.name for column in self.numbers), self.categories):
             raise ValueError(f"the encoding was fitted on other columns or levels than those of {table.name!r}")
         return self._encode(table.numbers, table.codes)
 
-    def inputs_from_records(self, columns: Frame) -> NDArray[np.float32]:
+    def inputs_from_records(self, columns: Any) -> NDArray[np.float32]:
         """Encode new data.
 
         Args:
-            columns: a sequence for each input column, all of one length n; others are ignored. Texts that spell
-                numbers are read as in a CSV file. None and nan are missing. A level that the table did not have
-                becomes all zeros, with a warning.
+            columns: by name, as a dict of sequences or a polars or pandas DataFrame: a sequence for each input column,
+                all of one length n; others are ignored. Texts that spell numbers are read as in a CSV file. None and
+                nan are missing. A level that the table did not have becomes all zeros, with a warning.
 
         Returns:
             float32 [n, width], finite.
@@ -153,12 +157,12 @@ class Encoding:
                 far from the fitted rows' where numbers are needed.
 
         """
-        names = (*self.number_names, *self.category_names)
+        names = [column.name for column in (*self.numbers, *self.categories)]
         absent = [name for name in names if name not in columns]
         if absent:
-            others = [str(name) for name in cast("Any", columns)]
             word = "column" if len(absent) == 1 else "columns"
-            raise UserError(f"the data lack the input {word} {quoted(absent)}: add them{closest(absent[0], others)}")
+            hint = did_you_mean(absent[0], map(str, columns))
+            raise UserError(f"the data lack the input {word} {quoted(absent)}: add them{hint}")
         series = [_series(name, columns[name]) for name in names]
         for column in series:
             if len(column) != len(series[0]):
@@ -166,14 +170,10 @@ class Encoding:
                     f"column {column.name!r} has {len(column)} values and {series[0].name!r} has {len(series[0])}"
                     f": give columns of one length"
                 )
-        n, p, q = len(series[0]), len(self.number_names), len(self.category_names)
-        numbers = np.empty((n, p))
-        for i, column in enumerate(series[:p]):
-            numbers[:, i] = _numbers(column)
-        codes = np.empty((n, q), dtype=np.int64)
-        for i, column in enumerate(series[p:]):
-            codes[:, i] = _codes(column, self.levels[i])
-        return self._encode(numbers, codes)
+        n, p = len(series[0]), len(self.numbers)
+        numbers = [_numbers(column) for column in series[:p]]
+        codes = list(map(_codes, series[p:], self.categories))
+        return self._encode(side_by_side(numbers, n, np.float64), side_by_side(codes, n, np.int64))
 
     def targets(self, table: Table) -> NDArray[np.int64] | NDArray[np.float32]:
         """Encode the target of all rows: int64 [n] classes, or float32 [n] standardized by the fitted rows.
@@ -182,11 +182,11 @@ class Encoding:
             ValueError: if the target's name or classes are not those fitted.
 
         """
-        if (table.target_name, table.classes) != (self.target_name, self.classes):
+        if (table.target_name, table.classes) != (self.target.name, self.classes):
             raise ValueError(f"the encoding was fitted on another target than {table.target_name!r} of {table.name!r}")
         if self.classes:
             return table.target.astype(np.int64)
-        return ((table.target - self.target_mean) / self.target_sd).astype(np.float32)
+        return ((table.target - self.target.mean) / self.target.sd).astype(np.float32)
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Turn a model's answers into the target's own units.
@@ -204,7 +204,7 @@ class Encoding:
         """
         outputs = np.asarray(outputs)
         if not self.classes:
-            return outputs.astype(np.float64) * self.target_sd + self.target_mean
+            return outputs.astype(np.float64) * self.target.sd + self.target.mean
         if not np.issubdtype(outputs.dtype, np.integer):
             raise ValueError(f"classes are decoded from integers, got {outputs.dtype}: take the argmax first")
         if outputs.size and not (outputs.min() >= 0 and outputs.max() < len(self.classes)):
@@ -215,26 +215,7 @@ class Encoding:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, strings and floats; `from_json` gives back an equal encoding."""
-        indicators = dict(zip(self.indicators, zip(self.indicator_means, self.indicator_sds, strict=True), strict=True))
-        return {
-            "version": VERSION,
-            "numbers": [
-                {"name": name, "median": median, "mean": mean, "sd": sd, "indicator": _listed(indicators.get(i))}
-                for i, (name, median, mean, sd) in enumerate(
-                    zip(self.number_names, self.medians, self.means, self.sds, strict=True)
-                )
-            ],
-            "categories": [
-                {"name": name, "levels": list(levels)}
-                for name, levels in zip(self.category_names, self.levels, strict=True)
-            ],
-            "target": {
-                "name": self.target_name,
-                "classes": list(self.classes),
-                "mean": self.target_mean,
-                "sd": self.target_sd,
-            },
-        }
+        return {"version": VERSION, **to_json(self)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Encoding:
@@ -250,30 +231,14 @@ class Encoding:
                 f": write it again with this program"
             )
         try:
-            numbers, categories, target = data["numbers"], data["categories"], data["target"]
-            indicators = [
-                (i, column["indicator"]) for i, column in enumerate(numbers) if column["indicator"] is not None
-            ]
-            encoding = cls(
-                number_names=tuple(str(column["name"]) for column in numbers),
-                medians=tuple(float(column["median"]) for column in numbers),
-                means=tuple(float(column["mean"]) for column in numbers),
-                sds=tuple(float(column["sd"]) for column in numbers),
-                indicators=tuple(i for i, _ in indicators),
-                indicator_means=tuple(float(mean) for _, (mean, _) in indicators),
-                indicator_sds=tuple(float(sd) for _, (_, sd) in indicators),
-                category_names=tuple(str(column["name"]) for column in categories),
-                levels=tuple(tuple(str(level) for level in column["levels"]) for column in categories),
-                target_name=str(target["name"]),
-                classes=tuple(str(name) for name in target["classes"]),
-                target_mean=float(target["mean"]),
-                target_sd=float(target["sd"]),
-            )
-        except (KeyError, TypeError, ValueError) as e:
+            encoding = from_json(cls, {key: value for key, value in data.items() if key != "version"})
+            moments = [(column.mean, column.sd) for column in (*encoding.numbers, encoding.target)]
+            moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numbers)]
+            centers, sds = np.array(moments).T
+            valid = bool(np.isfinite([centers, sds]).all() and (sds > 0).all())
+        except (AttributeError, TypeError, ValueError) as e:
             raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
-        spreads = np.array([*encoding.sds, *encoding.indicator_sds, encoding.target_sd])
-        centers = [*encoding.medians, *encoding.means, *encoding.indicator_means, encoding.target_mean]
-        if not (np.isfinite([*spreads, *centers]).all() and (spreads > 0).all()):
+        if not valid:
             raise UserError(
                 "the encoding is damaged (its numbers are not finite with positive spreads): write it again"
             )
@@ -281,37 +246,31 @@ class Encoding:
 
     def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         missing = np.isnan(numbers)
-        inputs = np.zeros((len(numbers), self.width), dtype=np.float32)
-        p, k = len(self.number_names), len(self.indicators)
-        indicated = missing[:, list(self.indicators)]
+        medians, means, sds = np.array([(c.median, c.mean, c.sd) for c in self.numbers]).reshape(-1, 3).T
+        places = list(self._indicators)
+        shares, spreads = np.array([*self._indicators.values()]).reshape(-1, 2).T
+        widths = [len(column.levels) for column in self.categories]
+        # a missing category, -1, takes the last row, which is all zeros
+        one_hot = [np.eye(k + 1, k, dtype=np.float32)[code] for k, code in zip(widths, codes.T, strict=True)]
         with np.errstate(over="ignore"):  # refused just below
-            inputs[:, :p] = (np.where(missing, self.medians, numbers) - self.means) / self.sds
-            inputs[:, p : p + k] = (indicated - np.array(self.indicator_means)) / self.indicator_sds
+            scaled = (np.where(missing, medians, numbers) - means) / sds
+            inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads, *one_hot], 1, dtype=np.float32)
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
-            name = (*self.number_names, *(self.number_names[i] for i in self.indicators))[far[0]]
+            name = [*self.numbers, *(self.numbers[i] for i in places)][far[0]].name
             raise UserError(
                 f"column {name!r} has values too far from those it was fitted on to be standardized"
                 f": check its units, or rescale it"
             )
-        start = p + k
-        for levels, code in zip(self.levels, codes.T, strict=True):
-            present = np.flatnonzero(code >= 0)
-            inputs[present, start + code[present]] = 1
-            start += len(levels)
         return inputs
 
 
-def _moments(x: Numbers) -> tuple[Numbers, Numbers]:
+def _moments(x: Numbers) -> list[tuple[float, float]]:
     """Mean and standard deviation of each column; a column that does not vary has its value and 1, exactly."""
     constant = x.min(axis=0) == x.max(axis=0)  # rounding gives 0.1, 0.1, 0.1 a standard deviation above 0
     means = np.where(constant, x[0], x.mean(axis=0))
     sds = x.std(axis=0)
-    return means, np.where(constant | (sds == 0), 1.0, sds)
-
-
-def _listed(pair: tuple[float, float] | None) -> list[float] | None:
-    return None if pair is None else list(pair)
+    return list(zip(means.tolist(), np.where(constant | (sds == 0), 1.0, sds).tolist(), strict=True))
 
 
 def _series(name: str, values: Any) -> pl.Series:
@@ -343,15 +302,17 @@ def _numbers(column: pl.Series) -> Numbers:
     return numbers
 
 
-def _codes(column: pl.Series, levels: Sequence[str]) -> NDArray[np.int64]:
+def _codes(column: pl.Series, fitted: CategoryColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts = as_texts(column)
-    place: dict[str | None, int] = {level: i for i, level in enumerate(levels)}
-    new = [text for text in texts if text is not None and text not in place]
+    texts, levels = as_texts(column), {None, *fitted.levels}
+    new = [text for text in texts if text not in levels]
     if new:
-        found = (
-            f"column {column.name!r} has {len(new)} values that were not there in training ({quoted(sorted(set(new)))})"
+        found = quoted(sorted(filter(None, set(new))))
+        warnings.warn(
+            f"column {column.name!r} has {len(new)} values that were not there in training ({found}): they count as "
+            "none of its levels",
+            UserWarning,
+            stacklevel=4,
         )
-        warnings.warn(f"{found}: they count as none of its levels", UserWarning, stacklevel=4)
-    return np.array([place.get(text, -1) for text in texts], dtype=np.int64)
+    return as_codes(texts, fitted.levels)

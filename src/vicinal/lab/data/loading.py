@@ -18,7 +18,7 @@ from vicinal.lab.data.class_folder import TRAIN, VAL, ClassFiles
 from vicinal.lab.data.dataset import Data, InMemoryDataset, StreamingDataset, channel_mean_std
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.splits import split_labels
+from vicinal.lab.data.splits import split_targets
 from vicinal.lab.data.transforms import CropFlip, choose_central, choose_resized
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
@@ -186,7 +186,7 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
         whole = class_folder.scan(folder)
         class_folder.warn_of_left_out(folder, whole)
         by_speaker = speech_commands.speaker_parts(whole) if whole.kind == "audio" else None
-        rows = split_labels(whole.labels, whole.classes, _SPLIT_SEED)
+        rows = split_targets(whole.labels.numpy(), len(whole.classes), _SPLIT_SEED)
         train, test = by_speaker or (whole.take(rows.train), whole.take(rows.test))
     if train.kind == "images":
         return _images(train, test, recipe)

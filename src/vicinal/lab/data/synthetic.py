@@ -2,8 +2,8 @@
 
 On the tables of a family, interpolation between examples becomes wrong by one parameter: every family starts where a
 mixed example lies where its label says and ends where it does not; `blobs` never gets wrong, it only gets hard. Classes
-are balanced to within one row, and where a family has a rule, the class of every row is what the rule says of its place:
-there is no label noise.
+are balanced to within one row, and there is no label noise: but for `between` and `blobs`, whose classes overlap, the place
+of a row decides its class.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.dataset import InMemoryDataset
-from vicinal.lab.data.table import Numbers, Table, Texts, assemble
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.streams import Stream
 
 Ids = NDArray[np.int64]
@@ -41,8 +42,7 @@ def rings(seed: int) -> tuple[Tensor, Tensor]:
     inside = np.arange(INNER + OUTER) < INNER
     radius = np.where(inside, RATIO, 1.0) + SPREAD * generator.standard_normal(len(inside))
     angle = generator.uniform(0, 2 * np.pi, len(inside))
-    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(inside.astype(np.int64))
+    return torch.from_numpy(_polar(radius, angle).astype(np.float32)), torch.from_numpy(inside.astype(np.int64))
 
 
 def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int = 0) -> Table:
@@ -50,18 +50,12 @@ def table(name: str, classes: int, rows: int = 60, columns: int = 4, seed: int =
     generator = _generator(seed)
     labels = np.arange(rows) % classes
     centers = 2 * generator.standard_normal((classes, columns))
-    return Table(
-        name=name,
-        source="drawn",
-        numbers=centers[labels] + generator.standard_normal((rows, columns)),
-        number_names=tuple(f"x{i}" for i in range(1, columns + 1)),
-        codes=np.empty((rows, 0), dtype=np.int64),
-        category_names=(),
-        levels=(),
-        target=labels.astype(np.int64),
-        target_name="class",
-        classes=tuple(map(str, range(classes))),
-    )
+    return _assemble(centers[labels] + generator.standard_normal((rows, columns)), labels, name, "drawn")
+
+
+def _assemble(x: Numbers, labels: Ids, name: str, source: str) -> Table:
+    columns = {f"x{i}": column for i, column in enumerate(x.T, 1)} | {"class": [str(label) for label in labels]}
+    return assemble(columns, "class", name=name, source=source)
 
 
 def images(n: int, classes: int = 10, side: int = 32, seed: int = 0) -> InMemoryDataset:
@@ -99,26 +93,15 @@ _ARM = 0.8  # share of the way to the next arm of the spiral that an arm takes
 
 @dataclass(frozen=True)
 class Family:
-    """A family of tables.
+    """A family of tables."""
 
-    Args:
-        name: one word.
-        title: what it is.
-        parameter: what is swept, in words.
-        values: from harmless to wrong.
-        classes: how many.
-        draw: from a generator, the class of each row [n] and the parameter, inputs float64 [n, p].
-        rule: from inputs and the parameter, the class of each row, int64 [n]; None where classes overlap.
-
-    """
-
-    name: str
-    title: str
-    parameter: str
-    values: tuple[float, ...]
-    classes: int
+    name: str  # one word
+    title: str  # what it is
+    parameter: str  # what is swept, in words
+    values: tuple[float, ...]  # from harmless to wrong
+    classes: int  # how many
+    # from a generator, the class of each row [n] and the parameter: inputs float64 [n, p]
     draw: Callable[[np.random.Generator, Ids, float], Numbers]
-    rule: Callable[[Numbers, float], Ids] | None
 
     def table(self, value: float, rows: int, seed: int) -> Table:
         """Draw a table: a pure function of its arguments.
@@ -134,19 +117,11 @@ class Family:
         """
         generator = Key(seed, 0, 0, 0, Stream.TOY).generator()
         y = generator.permutation(np.arange(rows) % self.classes)
-        x = self.draw(generator, y, value)
-        columns: dict[str, Numbers | Texts] = {f"x{i + 1}": x[:, i] for i in range(x.shape[1])}
-        columns["class"] = [str(label) for label in y]
-        return assemble(columns, "class", name=f"{self.name} {value:g}", source=f"toy: {self.title}")
+        return _assemble(self.draw(generator, y, value), y, f"{self.name} {value:g}", f"toy: {self.title}")
 
 
 def _polar(radius: Numbers, angle: Numbers) -> Numbers:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-
-
-def _radius_angle(x: Numbers) -> tuple[Numbers, Numbers]:
-    """Return radius and angle in [0, 2 pi)."""
-    return np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0]) % (2 * np.pi)
 
 
 def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Numbers | float, n: int) -> Numbers:
@@ -154,10 +129,8 @@ def _area_radius(generator: np.random.Generator, low: Numbers | float, high: Num
     return np.sqrt(generator.uniform(np.square(low), np.square(high), n))
 
 
-# -- a disk and a ring about it, as in the paper's figure 1b -----------------------------------------------------------
-
-
 def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw a disk and a ring about it, as in the paper's figure 1b."""
     n = len(y)
     inner = _area_radius(generator, 0.0, 1.0, n)
     outer = _area_radius(generator, 1.2, 1.8, n)
@@ -165,25 +138,10 @@ def _draw_rings(generator: np.random.Generator, y: Ids, value: float) -> Numbers
     return _polar(np.where(y == 0, inner, outer), np.where(y == 0, angle, value * angle))
 
 
-def _rule_rings(x: Numbers, value: float) -> Ids:
-    return (_radius_angle(x)[0] > 1.1).astype(np.int64)
-
-
-# -- two spirals -------------------------------------------------------------------------------------------------------
-
-
 def _draw_spirals(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
     radius = _area_radius(generator, 0.2, 1.0, len(y))
     off = generator.uniform(-_ARM * np.pi / 2, _ARM * np.pi / 2, len(y))
     return _polar(radius, 2 * np.pi * value * radius + np.pi * y + off)
-
-
-def _rule_spirals(x: Numbers, value: float) -> Ids:
-    radius, angle = _radius_angle(x)
-    return (np.cos(angle - 2 * np.pi * value * radius) < 0).astype(np.int64)
-
-
-# -- a checkerboard ----------------------------------------------------------------------------------------------------
 
 
 def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
@@ -197,26 +155,13 @@ def _draw_checkerboard(generator: np.random.Generator, y: Ids, value: float) -> 
     return (corners + generator.uniform(0, 1, corners.shape)) / cells
 
 
-def _rule_checkerboard(x: Numbers, value: float) -> Ids:
-    return np.floor(x * int(value)).astype(np.int64).sum(axis=1) % 2
-
-
-# -- a class between two others ----------------------------------------------------------------------------------------
-
-
-def _between_centers(value: float) -> Numbers:
-    """Return the centers [3, 2]: two classes 2 apart, and the third in the middle of them but for a height above."""
-    return np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
-
-
 def _draw_between(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
-    return _between_centers(value)[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
-
-
-# -- two rings cut into sectors, classes alternating along and across ------------------------------------------------------
+    centers = np.array([[-1.0, 0.0], [0.0, value], [1.0, 0.0]])
+    return centers[y] + _BETWEEN_SD * generator.standard_normal((len(y), 2))
 
 
 def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw two rings cut into sectors, classes alternating along and across."""
     n, sectors = len(y), int(value)
     ring = generator.integers(2, size=n)
     # sectors of even number have the class of their ring's number
@@ -225,16 +170,8 @@ def _draw_sectors(generator: np.random.Generator, y: Ids, value: float) -> Numbe
     return _polar(radius, 2 * np.pi * (sector + generator.uniform(0, 1, n)) / sectors)
 
 
-def _rule_sectors(x: Numbers, value: float) -> Ids:
-    radius, angle = _radius_angle(x)
-    sector = np.floor(angle / (2 * np.pi) * int(value)).astype(np.int64)
-    return (sector + (radius > 1.0)) % 2
-
-
-# -- Gaussian blobs: the harmless family -------------------------------------------------------------------------------
-
-
 def _draw_blobs(generator: np.random.Generator, y: Ids, value: float) -> Numbers:
+    """Draw Gaussian blobs: the harmless family."""
     centers = np.zeros((3, _BLOB_INPUTS))
     centers[:, :3] = np.sqrt(2) * np.eye(3)  # each 2 from each other
     return centers[y] + value * generator.standard_normal((len(y), _BLOB_INPUTS))
@@ -248,7 +185,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.1, 0.25, 0.4, 0.6, 0.8, 1.0),
         classes=2,
         draw=_draw_rings,
-        rule=_rule_rings,
     ),
     Family(
         name="spirals",
@@ -257,7 +193,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.0, 0.25, 0.5, 1.0, 1.5, 2.0),
         classes=2,
         draw=_draw_spirals,
-        rule=_rule_spirals,
     ),
     Family(
         name="checkerboard",
@@ -266,7 +201,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2, 3, 4, 5, 6, 8),
         classes=2,
         draw=_draw_checkerboard,
-        rule=_rule_checkerboard,
     ),
     Family(
         name="between",
@@ -275,7 +209,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2.0, 1.0, 0.6, 0.4, 0.2, 0.0),
         classes=3,
         draw=_draw_between,
-        rule=None,
     ),
     Family(
         name="sectors",
@@ -284,7 +217,6 @@ FAMILIES: tuple[Family, ...] = (
         values=(2, 4, 6, 8, 10, 12),
         classes=2,
         draw=_draw_sectors,
-        rule=_rule_sectors,
     ),
     Family(
         name="blobs",
@@ -293,6 +225,5 @@ FAMILIES: tuple[Family, ...] = (
         values=(0.1, 0.3, 0.5, 0.75, 1.0, 1.5),
         classes=3,
         draw=_draw_blobs,
-        rule=None,
     ),
 )

@@ -18,42 +18,27 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vicinal.lab.data.download import DATA_DIR_ENV
-from vicinal.lab.data.table import (
-    Numbers,
-    Table,
-    Texts,
-    as_texts,
-    assemble,
-    decode,
-    read_arff,
-    read_bytes,
-    read_delimited,
-    values_of,
-)
+from vicinal.lab.data import table_files
+from vicinal.lab.data.columns import Numbers
+from vicinal.lab.data.download import DATA_DIR_ENV, data_dir
+from vicinal.lab.data.table import Table, assemble
 from vicinal.lab.errors import UserError
 
 
 @dataclass(frozen=True)
 class UCISet:
-    """A published set.
+    """A published set."""
 
-    Args:
-        name: the set's name and its folder.
-        files: the publisher's file names.
-        citation: whom to cite.
-        target: the column to predict.
-        inputs: names of the other columns, in the files' order.
-        rows: how many rows were published; a file with fewer was cut short.
+    name: str  # the set's name and its folder
+    files: tuple[str, ...]  # the publisher's file names
+    citation: str  # whom to cite
+    target: str  # the column to predict
+    inputs: tuple[str, ...]  # names of the other columns, in the files' order
+    rows: int  # how many rows were published; a file with fewer was cut short
 
-    """
 
-    name: str
-    files: tuple[str, ...]
-    citation: str
-    target: str
-    inputs: tuple[str, ...]
-    rows: int
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 _REPOSITORY = "UCI Machine Learning Repository"
@@ -64,16 +49,7 @@ _SETS = (
         files=("abalone.data",),
         citation=f"Nash, Sellers, Talbot, Cawthorn, Ford: Abalone. {_REPOSITORY}, 1995.",
         target="Rings",
-        inputs=(
-            "Sex",
-            "Length",
-            "Diameter",
-            "Height",
-            "Whole weight",
-            "Shucked weight",
-            "Viscera weight",
-            "Shell weight",
-        ),
+        inputs=_names("Sex,Length,Diameter,Height,Whole weight,Shucked weight,Viscera weight,Shell weight"),
         rows=4177,
     ),
     UCISet(
@@ -97,16 +73,7 @@ _SETS = (
         files=("HTRU_2.csv",),
         citation="Lyon, Stappers, Cooper, Brooke, Knowles: Fifty Years of Pulsar Candidate Selection. MNRAS, 2016.",
         target="class",
-        inputs=(
-            "Profile_mean",
-            "Profile_stdev",
-            "Profile_skewness",
-            "Profile_kurtosis",
-            "DM_mean",
-            "DM_stdev",
-            "DM_skewness",
-            "DM_kurtosis",
-        ),
+        inputs=tuple(f"{of}_{what}" for of in ("Profile", "DM") for what in _names("mean,stdev,skewness,kurtosis")),
         rows=17898,
     ),
     UCISet(
@@ -114,7 +81,7 @@ _SETS = (
         files=("iris.data",),
         citation=f"Fisher: Iris. {_REPOSITORY}, 1988.",
         target="class",
-        inputs=("sepal length", "sepal width", "petal length", "petal width"),
+        inputs=_names("sepal length,sepal width,petal length,petal width"),
         rows=150,
     ),
     UCISet(
@@ -122,37 +89,12 @@ _SETS = (
         files=("Training Dataset.arff",),
         citation=f"Mohammad, McCluskey: Phishing Websites. {_REPOSITORY}, 2015.",
         target="Result",
-        inputs=(
-            "having_IP_Address",
-            "URL_Length",
-            "Shortining_Service",
-            "having_At_Symbol",
-            "double_slash_redirecting",
-            "Prefix_Suffix",
-            "having_Sub_Domain",
-            "SSLfinal_State",
-            "Domain_registeration_length",
-            "Favicon",
-            "port",
-            "HTTPS_token",
-            "Request_URL",
-            "URL_of_Anchor",
-            "Links_in_tags",
-            "SFH",
-            "Submitting_to_email",
-            "Abnormal_URL",
-            "Redirect",
-            "on_mouseover",
-            "RightClick",
-            "popUpWidnow",
-            "Iframe",
-            "age_of_domain",
-            "DNSRecord",
-            "web_traffic",
-            "Page_Rank",
-            "Google_Index",
-            "Links_pointing_to_page",
-            "Statistical_report",
+        inputs=_names(
+            "having_IP_Address,URL_Length,Shortining_Service,having_At_Symbol,double_slash_redirecting,Prefix_Suffix,"
+            "having_Sub_Domain,SSLfinal_State,Domain_registeration_length,Favicon,port,HTTPS_token,Request_URL,"
+            "URL_of_Anchor,Links_in_tags,SFH,Submitting_to_email,Abnormal_URL,Redirect,on_mouseover,RightClick,"
+            "popUpWidnow,Iframe,age_of_domain,DNSRecord,web_traffic,Page_Rank,Google_Index,Links_pointing_to_page,"
+            "Statistical_report"
         ),
         rows=11055,
     ),
@@ -194,33 +136,27 @@ def load(
         raise UserError(f"{name!r} is none of the UCI sets: choose one of {', '.join(NAMES)}")
     published = UCI[key]
     paths = _paths(published, root)
-    columns = _arcene(published, paths) if key == "arcene" else _columns(published, paths[0])
-    rows = len(columns[published.target])
-    if rows != published.rows or set(columns) != {*published.inputs, published.target}:
-        found = f"{published.files[0]!r} has {rows} rows and {len(columns)} columns"
-        expected = f"{published.rows} and {len(published.inputs) + 1} were published"
-        raise UserError(f"{found} where {expected}: download it again")
+    frame = (_read_arcene if key == "arcene" else _read)(published, paths)
+    if len(frame) != published.rows or set(frame.columns) != {*published.inputs, published.target}:
+        raise UserError(
+            f"{published.files[0]!r} has {len(frame)} rows and {frame.width} columns where {published.rows} and "
+            f"{len(published.inputs) + 1} were published: download it again"
+        )
     return assemble(
-        columns,
+        frame,
         published.target,
         name=key,
         source=f"UCI: {', '.join(published.files)}",
         task=task or "classification",
         drop=drop,
+        decimal=None if key == "phishing" else ".",  # Phishing's columns are categories, as its file declares them
         allow_small_classes=True,
     )
 
 
 def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]:
-    given = root if root is not None else os.environ.get(DATA_DIR_ENV)
-    where = f"uci/{published.name}/"
-    files = ", ".join(published.files)
-    if not given:
-        raise UserError(
-            f"the UCI set {published.name!r} is not part of this program"
-            f": put {files} into DIR/{where} and set the environment variable {DATA_DIR_ENV} to DIR"
-        )
-    folder = Path(given).expanduser() / "uci" / published.name
+    files, where = ", ".join(published.files), f"uci/{published.name}/"
+    folder = data_dir(root, f"the UCI set {published.name!r}", files, where) / where
     paths = [folder / file for file in published.files]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
@@ -231,32 +167,31 @@ def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]
     return paths
 
 
-def _columns(published: UCISet, path: Path) -> dict[str, Numbers | Texts]:
-    raw = read_bytes(path)
+def _read(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:
+    path = paths[0]
     if path.suffix == ".arff":
-        frame, spelled = read_arff(raw, path.name), False
-    else:
-        names = (*published.inputs, published.target)
-        frame, spelled = read_delimited(decode(raw, path.name), path.name, separator=",", names=names), True
-    return {column.name: values_of(column, spelled=spelled) for column in frame.get_columns()}
+        return table_files.read_arff(path)
+    return table_files.read_delimited(
+        table_files.read_text(path), path.name, ",", (*published.inputs, published.target)
+    )
 
 
-def _arcene(published: UCISet, paths: Sequence[Path]) -> dict[str, Numbers | Texts]:
-    cells, labels = [], []
+def _read_arcene(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:
+    cells: list[Numbers] = []
+    labels: list[str] = []
     for data, label in (paths[:2], paths[2:]):
-        text = decode(read_bytes(data), data.name)
+        text = table_files.read_text(data)
         if not text.strip():
             raise UserError(f"{data.name!r} is empty: download it again")
         try:
             cells.append(np.loadtxt(io.StringIO(text), dtype=np.float64, ndmin=2))
         except ValueError as e:
             raise UserError(f"{data.name!r} is not a table of numbers ({e}): download it again") from e
-        labels += decode(read_bytes(label), label.name).split()
+        labels += table_files.read_text(label).split()
         if len(cells[-1].T) != len(published.inputs) or sum(map(len, cells)) != len(labels):
             raise UserError(
                 f"{data.name!r} is {len(cells[-1])} x {len(cells[-1].T)}"
                 f", which fits neither its labels nor {len(published.inputs)} columns: download it again"
             )
-    columns: dict[str, Numbers | Texts] = dict(zip(published.inputs, np.concatenate(cells).T, strict=True))
-    columns[published.target] = as_texts(pl.Series(labels, dtype=pl.String))
-    return columns
+    frame = pl.DataFrame(np.concatenate(cells), schema=published.inputs, orient="row")
+    return frame.with_columns(pl.Series(published.target, labels))

@@ -24,12 +24,11 @@ from vicinal.keyed import Key
 from vicinal.lab import atomic, intrusion, statistics
 from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.download import DATA_DIR_ENV
+from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.encoder import Encoding
-from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
-from vicinal.lab.paper.tables import EncodedSplit, encode_split, stack
 from vicinal.lab.records import from_json, to_json
 from vicinal.lab.selection import best_on_validation
 from vicinal.lab.streams import Stream
@@ -259,10 +258,9 @@ def _toy_job(at: IntrusionScale, family: synthetic.Family, value: float, folder:
 
 def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
     table = tables.load(name)
-    rows = split(table, 0)
-    share = len(rows.test) / len(rows.train)
+    splits = [encode_split(table, seed) for seed in range(at.seeds)]
+    share = len(splits[0].rows.test) / len(splits[0].rows.train)
     about = {"set": name, "kind": "real", "family": name, "value": None, "test_share": share}
-    splits = [encode_split(table, seed, validation=0.2, test=0.2) for seed in range(at.seeds)]
     return about | _measure(table, splits, at.epochs)
 
 
@@ -270,7 +268,7 @@ def _measure(seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) ->
     """Return the indicator of one table, and the errors of all methods on each split."""
     inputs = Encoding.fit(seen, np.arange(len(seen))).inputs(seen)
     found = intrusion.measure(inputs, seen.target, ALPHAS, name=seen.name)
-    train, validation, test = stack(splits)
+    train, validation, test = stack_all(splits)
     training = stacked_mlp.MLPTraining(_epochs(train.targets.shape[1]) if epochs is None else epochs)
     vicinities = [vicinal.ERM() if alpha is None else vicinal.Mixup(alpha) for alpha in METHODS.values()]
     runs = [stacked_mlp.MLPRun(seed, seed, vicinity) for seed in range(len(splits)) for vicinity in vicinities]
@@ -284,8 +282,8 @@ def _measure(seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) ->
         "steps": training.steps(train.inputs.shape[1]),
         "unmixed": list(found.unmixed),
         "indicator": {
-            f"{one.alpha:g}": {"conflict": list(one.conflict), "third": list(one.third), "distance": list(one.distance)}
-            for one in found.mixed
+            f"{at.alpha:g}": {"conflict": [*at.conflict], "third": [*at.third_class], "distance": [*at.distance]}
+            for at in found.mixed
         },
         "methods": {
             method: to_json(_method_errors(alpha, on_test[i :: len(METHODS)], on_validation[i :: len(METHODS)]))

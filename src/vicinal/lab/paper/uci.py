@@ -11,10 +11,10 @@ from typing import Any
 
 import vicinal
 from vicinal.lab.data import synthetic, uci
+from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.table import Table
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
-from vicinal.lab.paper.tables import EncodedSplit, encode_split, stack
 from vicinal.lab.records import from_json, to_json
 from vicinal.lab.selection import best_on_validation
 from vicinal.lab.training import stacked_mlp
@@ -86,7 +86,7 @@ class Variant:
     converged: bool = False
 
     def encode_split(self, table: Table, seed: int) -> EncodedSplit:
-        """Return the training, validation and test rows of a seed's split."""
+        """Return a seed's split."""
         validation = min(0.2, self.test)
         return encode_split(table, seed, validation=validation, test=self.test, scaled=self.scaled)
 
@@ -233,7 +233,7 @@ def load(name: str, scale: Scale) -> Table:
 def run(name: str, variant: Variant, scale: Scale, seeds: Sequence[int], folder: Path) -> dict[str, Any]:
     """Train ERM and mixup at each alpha on some seeds at once, and return validation and test scores."""
     table = load(name, scale)
-    train, validation, test = stack([variant.encode_split(table, seed) for seed in seeds])
+    train, validation, test = stack_all([variant.encode_split(table, seed) for seed in seeds])
     methods: dict[str, vicinal.Vicinity] = {ERM: vicinal.ERM()}
     methods |= {_method(alpha): vicinal.Mixup(alpha) for alpha in ALPHAS}
     runs = [stacked_mlp.MLPRun(i, seed, vicinity) for vicinity in methods.values() for i, seed in enumerate(seeds)]

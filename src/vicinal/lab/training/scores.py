@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vicinal import metrics
-from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP, StackedSplit
+from vicinal.lab.data.encoded_splits import StackedSplit
+from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 
 _BLOCK = 2**22  # numbers of a hidden layer, over all models, that one block of rows may take
 

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from vicinal.keyed import Key
+from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.streams import Stream
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
@@ -52,20 +53,6 @@ class MLPTraining:
     def steps(self, rows: int) -> int:
         """Return the number of steps for `rows` training rows; the last, short batch of an epoch counts."""
         return self.epochs * math.ceil(rows / self.batch_size)
-
-
-@dataclass(frozen=True)
-class StackedSplit:
-    """The rows of one part (training, validation or test) of S splits.
-
-    Args:
-        inputs: float [S, n, D].
-        targets: int64 class indices [S, n], or float [S, n] for regression.
-
-    """
-
-    inputs: Tensor
-    targets: Tensor
 
 
 @dataclass(frozen=True)

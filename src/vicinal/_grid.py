@@ -24,7 +24,7 @@ def grid_of(x: Tensor, dims: int | None, channels_last: bool, y: Tensor | None =
     shape = tuple(x.shape)
     body = shape[1:-1] if channels_last else shape[1:]
     if dims is None:
-        dims = _dims_of_mask(y, body) or _dims(x, len(body), channels_last)
+        dims = _dims_of_mask(y, body) or _dims(x, body, channels_last)
     if len(body) < dims:
         raise ValueError(
             f"CutMix(dims={dims}{', channels_last=True' if channels_last else ''}) needs inputs "
@@ -43,39 +43,38 @@ def _dims_of_mask(y: Tensor | None, body: tuple[int, ...]) -> int:
     return y.ndim - 1 if tuple(y.shape[1:]) == body[1 - y.ndim :] else 0
 
 
-def _dims(x: Tensor, body: int, channels_last: bool) -> int:
+def _dims(x: Tensor, body: tuple[int, ...], channels_last: bool) -> int:
     """Return how many dimensions the grid has if nobody said it."""
     shape = list(x.shape)
     if channels_last:
-        if 1 <= body <= 3:
-            return body
+        if 1 <= len(body) <= 3:
+            return len(body)
         raise ValueError(f"CutMix(channels_last=True) needs inputs [n, *grid, c], got {shape}: say dims=")
     if any(cls.__name__ == "Video" and cls.__module__.startswith("torchvision") for cls in type(x).__mro__):
         return 2  # [n, t, c, h, w] by its type: the same box out of every frame
-    if body == 0:
-        raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {shape}")
-    if body == 1:
-        return 1  # a signal without channel, or token ids
-    if body == 2:
-        _, channels, length = shape
-        if channels > _FEW and (length <= _FEW or channels > _MANY or channels >= length):
+    match body:
+        case ():
+            raise ValueError(f"CutMix needs inputs [n, channels, *grid] to cut boxes from, got {shape}")
+        case (_,):  # a signal without channel, or token ids
+            return 1
+        case channels, length if channels > _FEW and (length <= _FEW or channels > _MANY or channels >= length):
             raise _ambiguous(
                 shape,
                 f"signals of {channels} channels (say dims=1), images or spectrograms without a channel (dims=2)"
                 f", or signals [n, t, c] (channels_last=True)",
             )
-        return 1
-    if body == 3:
-        _, channels, height, width = shape
-        if width <= _FEW < max(height, channels):
-            raise _ambiguous(shape, "images [n, h, w, c] (say channels_last=True) or [n, c, h, w] (dims=2)")
-        deep = channels >= _MANY and 2 * channels >= min(height, width)
-        if deep or channels == height == width > _FEW:
-            raise _ambiguous(shape, f"images of {channels} channels (say dims=2) or volumes without a channel (dims=3)")
-        return 2
-    raise _ambiguous(
-        shape, "volumes [n, c, d, h, w] (say dims=3) or videos [n, t, c, h, w] (dims=2: the same box in every frame)"
-    )
+        case _, _:
+            return 1
+        case channels, height, width:
+            if width <= _FEW < max(height, channels):
+                raise _ambiguous(shape, "images [n, h, w, c] (say channels_last=True) or [n, c, h, w] (dims=2)")
+            deep = channels >= _MANY and 2 * channels >= min(height, width)
+            if deep or channels == height == width > _FEW:
+                readings = f"images of {channels} channels (say dims=2) or volumes without a channel (dims=3)"
+                raise _ambiguous(shape, readings)
+            return 2
+    readings = "volumes [n, c, d, h, w] (say dims=3) or videos [n, t, c, h, w] (dims=2: the same box in every frame)"
+    raise _ambiguous(shape, readings)
 
 
 def _ambiguous(shape: list[int], readings: str) -> ValueError:

@@ -1,0 +1,59 @@
+"""Splits of a table, encoded by their training rows and stacked for models that are trained at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.splits import Split, split
+from vicinal.lab.data.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSplit:
+    """A table as a model takes it: `inputs` [n, D] and `targets` [n] of all rows, by the encoding of the training rows."""
+
+    rows: Split
+    encoding: Encoding
+    inputs: NDArray[np.float32]
+    targets: NDArray[np.int64] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StackedSplit:
+    """The rows of one part (training, validation or test) of S splits."""
+
+    inputs: Tensor  # float [S, n, D]
+    targets: Tensor  # int64 class indices [S, n], or float [S, n] for regression
+
+
+def encode_split(
+    table: Table, seed: int, *, validation: float = 0.2, test: float = 0.2, scaled: bool = True
+) -> EncodedSplit:
+    """Return the split of a seed, encoded; inputs stay in their own units unless `scaled`."""
+    rows = split(table, seed, validation=validation, test=test)
+    encoding = Encoding.fit(table, rows.train)
+    encoding = encoding if scaled else encoding.unscaled()
+    return EncodedSplit(rows, encoding, encoding.inputs(table), encoding.targets(table))
+
+
+def stack(splits: Sequence[EncodedSplit], part: Literal["train", "validation", "test"]) -> StackedSplit:
+    """Return the rows of one part of all splits."""
+    rows = [getattr(of.rows, part) for of in splits]
+    inputs, targets = (
+        torch.from_numpy(np.stack([whole[mine] for whole, mine in zip(arrays, rows, strict=True)]))
+        for arrays in ([of.inputs for of in splits], [of.targets for of in splits])
+    )
+    return StackedSplit(inputs, targets)
+
+
+def stack_all(splits: Sequence[EncodedSplit]) -> tuple[StackedSplit, StackedSplit, StackedSplit]:
+    """Return the training, validation and test rows of all splits."""
+    return stack(splits, "train"), stack(splits, "validation"), stack(splits, "test")

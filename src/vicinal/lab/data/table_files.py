@@ -1,0 +1,211 @@
+"""Files of tables as columns: delimited text, ARFF and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vicinal.lab.data.columns import MISSING, Decimal
+from vicinal.lab.data.table import MIN_ROWS
+from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted, quoted
+
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arff")
+
+_CSV_QUOTED = re.compile(r'"[^"]*"')
+_ARFF_DATA = re.compile(r"^([ \t]*@data\b[^\n]*\n?)", re.IGNORECASE | re.MULTILINE)
+_ARFF_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_SAVE_AS_CSV = "save the table as CSV instead"
+
+
+def read(path: Path) -> tuple[pl.DataFrame, Decimal | None]:
+    """Read a file whose name ends in one of `SUFFIXES`.
+
+    Returns:
+        The columns, and the decimal mark of the numbers that its texts may spell; None where text is text.
+
+    Raises:
+        UserError: for a file that cannot be read, is damaged or is not of the kind that its name says.
+
+    """
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return _read_parquet(path), None
+    if name.endswith(".arff"):
+        return read_arff(path), None
+    text = read_text(path)
+    separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else _separator(text)
+    return read_delimited(text, path.name, separator), "," if separator == ";" else "."
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8, decompressed where the name ends in .gz; a byte-order mark is skipped."""
+    raw = _read_bytes(path)
+    if path.name.lower().endswith(".gz"):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as e:
+            raise UserError(f"{path.name!r} is not a whole gzip file ({e}): compress or copy it again") from e
+    try:
+        return raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as e:
+        raise UserError(
+            f"{path.name!r} is not UTF-8 text (byte {raw[e.start]:#04x} at position {e.start})"
+            f": convert it, for example with iconv -f LATIN1 -t UTF-8"
+        ) from e
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as e:
+        raise UserError(f"{path.name!r} cannot be read ({(e.strerror or str(e)).lower()}): check the file") from e
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(_read_bytes(path)))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:  # damage can reach code that panics
+        reason = " ".join(str(e).split())
+        raise UserError(f"{path.name!r} is not a readable Parquet file ({reason}): write it again") from e
+
+
+# ---- delimited text
+
+
+def read_delimited(text: str, label: str, separator: str, names: Sequence[str] | None = None) -> pl.DataFrame:
+    """Read delimited text into a frame of strings.
+
+    Args:
+        text: quoted by RFC 4180; lines may end in LF, CRLF or CR; blank lines are skipped.
+        label: what to call the file in errors.
+        separator: one character.
+        names: the columns' names, if the text has no header line.
+
+    Raises:
+        UserError: for a line with too many or too few values, a broken quotation, or a bad header.
+
+    """
+    # polars' own reader fills short lines up without a word, and refuses a bare quotation mark, as in 5" pipe
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header, rows = names, list[list[str]]()
+    try:
+        for record in reader:
+            if len(record) <= 1 and not "".join(record).strip():
+                continue
+            if header is None:
+                header = [name.strip() for name in record]
+                _check_header(header, label)
+            elif len(record) != len(header):
+                raise UserError(
+                    f"line {reader.line_num} of {label!r} has {counted(len(record), 'value')}"
+                    f", but there are {counted(len(header), 'column')}: correct that line"
+                )
+            else:
+                rows.append(record)
+    except csv.Error as e:
+        raise UserError(f"line {reader.line_num} of {label!r} is not valid CSV ({e}): correct that line") from e
+    if header is None:
+        raise UserError(f"{label!r} is empty: give a table with a header line and at least {MIN_ROWS} rows")
+    return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+
+
+def _separator(text: str) -> str:
+    """Find the separator: a comma, unless the header then is one column with semicolons or tabs in it."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if "," in _CSV_QUOTED.sub("", header):
+        return ","
+    return next((c for c in (";", "\t") if c in header), ",")
+
+
+def _check_header(header: Sequence[str], label: str) -> None:
+    for name in header:
+        try:
+            float(name)
+        except ValueError:
+            continue
+        if not name.isdecimal() and name not in MISSING:  # whole numbers may be names: years, pixels
+            raise UserError(
+                f"the first line of {label!r} holds values such as {name!r}: add a header line with the columns' names"
+            )
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{label!r} has more than one column named {quoted(twice)}"
+            f": give each column a name of its own, in a header line"
+        )
+
+
+# ---- ARFF
+
+
+def read_arff(path: Path) -> pl.DataFrame:
+    """Read an ARFF file by SciPy; a nominal attribute becomes an Enum of its declared levels.
+
+    Raises:
+        UserError: for a malformed file, and for what SciPy does not read: text and relational attributes, sparse
+            data, and nominal levels that are not ASCII.
+
+    """
+    from scipy.io import arff
+
+    label, text = path.name, read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    _check_arff(text, label)
+    try:
+        data, meta = arff.loadarff(io.StringIO(text))
+    except UnicodeEncodeError as e:
+        reason = "which SciPy's ARFF reader cannot read"
+        raise UserError(f"{label!r} has nominal values that are not ASCII, {reason}: {_SAVE_AS_CSV}") from e
+    except (NotImplementedError, ValueError, IndexError, re.error, arff.ArffError) as e:
+        reason = " ".join(str(e).split())
+        raise UserError(f"{label!r} cannot be read by SciPy's ARFF reader ({reason}): {_SAVE_AS_CSV}") from e
+    return pl.DataFrame([_attribute(name, data[name], *meta[name]) for name in meta.names()])
+
+
+def _attribute(name: str, values: NDArray[Any], kind: str, declared: Sequence[str] | None) -> pl.Series:
+    if kind == "date":
+        return pl.Series(name, values.astype("datetime64[us]"))
+    if kind != "nominal":
+        return pl.Series(name, values.astype(np.float64))
+    levels = dict.fromkeys(level for level in cast("Sequence[str]", declared) if level not in MISSING)
+    words = np.char.decode(values, "ascii").tolist()
+    return pl.Series(name, [word if word in levels else None for word in words], dtype=pl.Enum(list(levels)))
+
+
+def _check_arff(text: str, label: str) -> None:
+    """Refuse what SciPy would misread in silence (long lines) or fail at without a reason."""
+    head, *rest = _ARFF_DATA.split(text, maxsplit=1)
+    if not rest:
+        raise UserError(f"{label!r} is not an ARFF file (it has no @data line): {_SAVE_AS_CSV}")
+    attributes = [line for line in head.splitlines() if line.lstrip().lower().startswith("@attribute")]
+    if any(line.rstrip().lower().endswith(" relational") for line in attributes):
+        raise UserError(
+            f"{label!r} has a relational attribute, which SciPy's ARFF reader cannot flatten: {_SAVE_AS_CSV}"
+        )
+    mark, body = rest
+    for number, line in enumerate(body.split("\n"), start=(head + mark).count("\n") + 1):
+        bare = _ARFF_QUOTED.sub("x", line.strip())
+        if not bare or bare.startswith("%"):
+            continue
+        if bare.startswith("{"):
+            raise UserError(
+                f"{label!r} is in the sparse ARFF format, which SciPy's ARFF reader cannot read: {_SAVE_AS_CSV}"
+            )
+        count = len(bare.split("," if "," in bare else None))
+        if count != len(attributes):
+            raise UserError(
+                f"line {number} of {label!r} has {counted(count, 'value')}"
+                f", but there are {counted(len(attributes), 'attribute')}: correct that line"
+            )

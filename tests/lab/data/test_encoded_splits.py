@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+
+from vicinal.lab.data import synthetic
+from vicinal.lab.data.encoded_splits import encode_split, stack, stack_all
+from vicinal.lab.data.encoder import Encoding
+from vicinal.lab.data.splits import split
+
+
+def test_parts_are_the_rows_of_each_seeds_split_encoded_by_its_training_rows() -> None:
+    table = synthetic.table("t", 3)
+    splits = [encode_split(table, seed, validation=0.1, test=0.3) for seed in (4, 2)]
+    for part, stacked in zip(("train", "validation", "test"), stack_all(splits), strict=True):
+        for i, seed in enumerate((4, 2)):
+            rows = split(table, seed, validation=0.1, test=0.3)
+            inputs = Encoding.fit(table, rows.train).inputs(table)[getattr(rows, part)]
+            np.testing.assert_array_equal(stacked.inputs[i].numpy(), inputs)
+            np.testing.assert_array_equal(stacked.targets[i].numpy(), table.target[getattr(rows, part)])
+
+
+def test_unscaled_inputs_are_those_of_the_table() -> None:
+    table = synthetic.table("t", 2)
+    unscaled = encode_split(table, 0, scaled=False)
+    rows = table.numbers[unscaled.rows.test]
+    np.testing.assert_array_equal(stack([unscaled], "test").inputs[0].numpy(), rows.astype(np.float32))
