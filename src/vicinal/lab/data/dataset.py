@@ -29,10 +29,10 @@ _FEW = 200  # images that are decoded sooner than worker processes start
 class _Examples:
     """What examples in memory and examples in files have in common: labels, and what is done to their images."""
 
-    labels: Tensor
-    mean: tuple[float, ...]
+    labels: Tensor  # int64 [n], on the device where batches come to lie
+    mean: tuple[float, ...]  # of each channel, in the units of images in [0, 1]; empty for features, taken as they are
     std: tuple[float, ...]
-    augment: CropFlip | None
+    augment: CropFlip | None  # pad, crop and flip of training images
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,19 +76,9 @@ class _Examples:
 
 @dataclass(frozen=True, eq=False)
 class InMemoryDataset(_Examples):
-    """Examples in memory.
+    """Examples in memory."""
 
-    Args:
-        inputs: uint8 images [n, c, h, w], or float32 features [n, ...].
-        labels: int64 [n].
-        classes: names.
-        mean: of each channel, in the units of images in [0, 1]; empty for features, which are taken as they are.
-        std: likewise.
-        augment: pad, crop and flip of training images; None: none.
-
-    """
-
-    inputs: Tensor
+    inputs: Tensor  # uint8 images [n, c, h, w], or float32 features [n, ...]
     labels: Tensor
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
@@ -121,27 +111,16 @@ class StreamingDataset(_Examples):
 
     A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
     the same as that of an `InMemoryDataset` where both can be.
-
-    Args:
-        files: the images.
-        labels: int64 [n], on the device where batches come to lie; the files' own but for noise.
-        size: height and width.
-        choose: which part of an image is scaled to that.
-        mean: of each channel, in the units of images in [0, 1].
-        std: likewise.
-        augment: pad, crop and flip of what was scaled, in training; None: none.
-        channels_last: memory format of a batch.
-
     """
 
     files: ClassFiles
-    labels: Tensor
-    size: int
-    choose: ChooseCrop
+    labels: Tensor  # the files' own but for noise
+    size: int  # height and width
+    choose: ChooseCrop  # which part of an image is scaled to that
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: CropFlip | None = None
-    channels_last: bool = True
+    channels_last: bool = True  # memory format of a batch
 
     @property
     def classes(self) -> tuple[str, ...]:
