@@ -207,8 +207,9 @@ class Reader:
     def __init__(self, files: ClassFiles, size: int, choose: ChooseCrop, *, pin: bool = False) -> None:
         self._files, self._size, self._choose, self._pin = files, size, choose, pin
         self._announced = _Announced()
-        self._known = self._decoded = iter(())
+        self._known: Iterator[tuple[Tensor, Key | None]] = iter(())
         self._next: tuple[Tensor, Key | None] | None = None
+        self._decoded: Iterator[Tensor | UserError] | None = None
 
     def expect(self, batches: Batches) -> None:
         """Announce which batches will be asked for, in order; of few images, none is decoded ahead."""
@@ -217,8 +218,7 @@ class Reader:
         self._known, coming = itertools.tee(batches)
         files = self._files  # a generator that knew this reader would keep it, and its workers, alive
         self._announced.batches = ((files.numbered(rows), key) for rows, key in coming)
-        self._next = next(self._known, None)
-        self._decoded = iter(self._loader)
+        self._next, self._decoded = next(self._known, None), None
 
     def batch(self, rows: Tensor, key: Key | None) -> Tensor:
         """Return the images of some rows, each cropped as the key decides.
@@ -239,6 +239,8 @@ class Reader:
                 return decode_files(self._files.numbered(rows), key, self._size, self._choose, pool.map)
         self._next = next(self._known, None)
         try:
+            if self._decoded is None:
+                self._decoded = iter(self._loader)
             found = next(self._decoded)
         except (RuntimeError, OSError, EOFError) as error:  # of what passes batches between processes
             if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
