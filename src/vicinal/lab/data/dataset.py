@@ -221,11 +221,7 @@ class Reader:
         self._next, self._decoded = next(self._known, None), None
 
     def batch(self, rows: Tensor, key: Key | None) -> Tensor:
-        """Return the images of some rows, each cropped as the key decides.
-
-        Args:
-            rows: int64 [m] on the CPU.
-            key: None for evaluation.
+        """Return the images of some rows, int64 [m] on the CPU, each cropped as the key decides; None: for evaluation.
 
         Returns:
             uint8 [m, 3, size, size], channels_last.
