@@ -1,4 +1,4 @@
-"""Folders of audio of any usual form, as the paper's spectrograms."""
+"""Audio of any usual form, and the paper's spectrograms of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.signal import get_window
 
 from vicinal.lab.data import audio, class_folder, speech_commands
 from vicinal.lab.data.download import DATA_DIR_ENV
@@ -32,6 +33,14 @@ def write(path: Path, samples: np.ndarray, rate: int = 16000, width: int = 2) ->
         file.setframerate(rate)
         file.writeframes(content)
     return path
+
+
+def clip(n: int, seed: int = 0) -> np.ndarray:
+    """A glide with noise, int16 [n]."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, n]))
+    t = np.arange(n) / audio.RATE
+    tone = 0.5 * np.sin(2 * np.pi * (300 + 3000 * t) * t) * np.exp(-2 * t)
+    return np.round(32767 * np.clip(tone + 0.05 * generator.standard_normal(n), -1, 1)).astype(np.int16)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
@@ -107,6 +116,44 @@ def test_flac(tmp_path: Path) -> None:
         soundfile.write(tmp_path / f"{width}.flac", audio.read(wav).samples, 44100, subtype=form)
         assert audio.read(tmp_path / f"{width}.flac").bits == 8 * width
         assert np.array_equal(audio.read_any(tmp_path / f"{width}.flac"), audio.read_any(wav))
+
+
+def plain(samples: np.ndarray) -> np.ndarray:
+    """The features by their definition, float64, one frame after another."""
+    x = np.pad(samples.astype(np.float64) / 32768, 160, mode="reflect")
+    window = get_window("hamming", 320, fftbins=True)
+    out = np.zeros((160, 101))
+    for t in range(min(101, 1 + len(samples) // 160)):
+        spectrum = np.fft.fft(x[160 * t : 160 * t + 320] * window)
+        out[:, t] = np.log(1 + np.abs(spectrum[:160]))
+    return (out - out.mean()) / (out.std(ddof=1) or 1.0)
+
+
+def test_features_equal_the_plain_loop() -> None:
+    clips = [clip(n, seed=n) for n in (16000, 161, 162, 320, 9999, 15840, 15999, 16159, 16160, 16161, 16320, 30000)]
+    features = audio.spectrograms(clips)
+    assert features.shape == (len(clips), 1, 160, 101)
+    assert features.dtype == torch.float32
+    for samples, found in zip(clips, features, strict=True):
+        np.testing.assert_allclose(found[0].numpy(), plain(samples), atol=1e-4, rtol=0)
+    alone = torch.cat([audio.spectrograms([samples]) for samples in clips])
+    torch.testing.assert_close(alone, features, atol=1e-5, rtol=0)
+
+
+def test_features_are_normalised_and_padded_with_zeros() -> None:
+    short = audio.spectrograms([clip(8000)])[0, 0]
+    assert short.mean().item() == pytest.approx(0, abs=1e-5)
+    assert short.std().item() == pytest.approx(1, abs=1e-4)
+    assert (short[:, 51:] == short[0, 51]).all()  # what was zero before the last step
+    assert not (short[:, 50] == short[0, 51]).all()
+    silence = audio.spectrograms([np.zeros(16000, dtype=np.int16)])
+    assert torch.equal(silence, torch.zeros(1, 1, 160, 101))
+
+
+def test_a_tone_is_where_it_should_be() -> None:
+    t = np.arange(16000) / 16000
+    tone = np.round(10000 * np.sin(2 * np.pi * 1000 * t)).astype(np.int16)
+    assert audio.spectrograms([tone])[0, 0].mean(dim=1).argmax() == 20  # 1000 Hz in steps of 50
 
 
 def calls(root: Path, n: int = 4, name: str = "{i}.wav") -> class_folder.ClassFiles:

@@ -149,8 +149,12 @@ def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
     reader.batch(*order[0])
     for worker in multiprocessing.active_children():
         os.kill(worker.pid or 0, signal.SIGKILL)
-    with pytest.raises(UserError, match=r"a process that decodes images died \(.*\): rerun the same"):
+    says = r"a process that decodes images died \(.*\): rerun the same"
+    with pytest.raises(UserError, match=says):
         _ = [reader.batch(*batch) for batch in order[1:]]
+    reader.expect(order)
+    with pytest.raises(UserError, match=says):
+        reader.batch(*order[0])
 
 
 PROGRAM = """

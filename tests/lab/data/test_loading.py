@@ -153,7 +153,7 @@ def test_the_loop_says_which_batches_come(image_folder: Path, monkeypatch: pytes
     monkeypatch.setattr(dataset.Reader, "expect", expect)
     monkeypatch.setattr(dataset.Reader, "batch", batch)
     for rank, world in ((1, 2), (0, 1)):
-        run = loop._Run(recipe(image_folder, crop="random_resized_crop"), data, test, ALONE)
+        run = loop._Run(recipe(image_folder, crop="random_resized_crop", model="small"), data, test, ALONE)
         run.job = Processes(rank, world, torch.device("cpu"))
         asked.clear(), said.clear()
         steps = run.steps()

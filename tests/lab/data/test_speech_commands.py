@@ -1,15 +1,16 @@
+"""Speech Commands: its files, its parts, and the strict reading of its audio."""
+
 from __future__ import annotations
 
 import hashlib
-import wave
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.signal import get_window
 
+from lab.data.test_audio import clip, plain, write
 from vicinal.lab.data import audio, speech_commands
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UserError
@@ -23,70 +24,12 @@ def published(real_data: Data) -> Path:
     return real_data("speech")
 
 
-def clip(n: int, seed: int = 0) -> np.ndarray:
-    """A glide with noise, int16 [n]."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, n]))
-    t = np.arange(n) / audio.RATE
-    tone = 0.5 * np.sin(2 * np.pi * (300 + 3000 * t) * t) * np.exp(-2 * t)
-    return np.round(32767 * np.clip(tone + 0.05 * generator.standard_normal(n), -1, 1)).astype(np.int16)
-
-
-def write_wav(path: Path, samples: np.ndarray, *, channels: int = 1, width: int = 2, rate: int = audio.RATE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(width)
-        file.setframerate(rate)
-        file.writeframes(samples.tobytes())
-    return path
-
-
-def plain(samples: np.ndarray) -> np.ndarray:
-    """The features by their definition, float64, one frame after another."""
-    x = np.pad(samples.astype(np.float64) / 32768, 160, mode="reflect")
-    window = get_window("hamming", 320, fftbins=True)
-    out = np.zeros((160, 101))
-    for t in range(min(101, 1 + len(samples) // 160)):
-        spectrum = np.fft.fft(x[160 * t : 160 * t + 320] * window)
-        out[:, t] = np.log(1 + np.abs(spectrum[:160]))
-    return (out - out.mean()) / (out.std(ddof=1) or 1.0)
-
-
 def folder(root: Path, words: Iterable[str] = ("no", "yes"), speakers: int = 40, name: str = "speech_commands") -> Path:
     for i, word in enumerate(words):
         for k in range(speakers):
-            write_wav(root / name / word / f"{k:08x}_nohash_0.wav", clip(16000 if k % 3 else 9000 + 100 * k, seed=i))
+            samples = clip(16000 if k % 3 else 9000 + 100 * k, seed=i)
+            write(root / name / word / f"{k:08x}_nohash_0.wav", samples / 32767)
     return root / name
-
-
-# ---- features
-
-
-def test_features_equal_the_plain_loop() -> None:
-    clips = [clip(n, seed=n) for n in (16000, 161, 162, 320, 9999, 15840, 15999, 16159, 16160, 16161, 16320, 30000)]
-    features = audio.spectrograms(clips)
-    assert features.shape == (len(clips), 1, 160, 101)
-    assert features.dtype == torch.float32
-    for samples, found in zip(clips, features, strict=True):
-        np.testing.assert_allclose(found[0].numpy(), plain(samples), atol=1e-4, rtol=0)
-    alone = torch.cat([audio.spectrograms([samples]) for samples in clips])
-    torch.testing.assert_close(alone, features, atol=1e-5, rtol=0)
-
-
-def test_features_are_normalised_and_padded_with_zeros() -> None:
-    short = audio.spectrograms([clip(8000)])[0, 0]
-    assert short.mean().item() == pytest.approx(0, abs=1e-5)
-    assert short.std().item() == pytest.approx(1, abs=1e-4)
-    assert (short[:, 51:] == short[0, 51]).all()  # what was zero before the last step
-    assert not (short[:, 50] == short[0, 51]).all()
-    silence = audio.spectrograms([np.zeros(16000, dtype=np.int16)])
-    assert torch.equal(silence, torch.zeros(1, 1, 160, 101))
-
-
-def test_a_tone_is_where_it_should_be() -> None:
-    t = np.arange(16000) / 16000
-    tone = np.round(10000 * np.sin(2 * np.pi * 1000 * t)).astype(np.int16)
-    assert audio.spectrograms([tone])[0, 0].mean(dim=1).argmax() == 20  # 1000 Hz in steps of 50
 
 
 # ---- the published parts
@@ -128,8 +71,7 @@ def test_part_of() -> None:
 
 def test_lists(tmp_path: Path) -> None:
     words = folder(tmp_path, speakers=6)
-    (words / "_background_noise_").mkdir()
-    write_wav(words / "_background_noise_" / "pink.wav", clip(50000))
+    write(words / "_background_noise_" / "pink.wav", clip(50000) / 32767)
     (words / "LICENSE").write_text("a file")
     (words / "validation_list.txt").write_text("no/00000000_nohash_0.wav\nyes/00000000_nohash_0.wav\n")
     with pytest.raises(UserError, match=r"has one of validation_list\.txt and testing_list\.txt: add the other"):
@@ -201,7 +143,7 @@ def test_the_cache(tmp_path: Path) -> None:
     assert torch.equal(read(), first)
     assert runs == [40] * 5
 
-    write_wav(words / "no" / "00000001_nohash_0.wav", clip(16000, seed=99))  # another clip of the same length
+    write(words / "no" / "00000001_nohash_0.wav", clip(16000, seed=99) / 32767)  # another clip of the same length
     assert not torch.equal(read(), first)
     assert runs == [40] * 6
     assert len(list(cache.iterdir())) == 4
@@ -272,12 +214,13 @@ def test_absent_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reading_audio(tmp_path: Path) -> None:
     samples = clip(12345)
-    assert np.array_equal(speech_commands.read_clip(write_wav(tmp_path / "a.wav", samples)), samples)
+    exact = samples / 32767
+    assert np.array_equal(speech_commands.read_clip(write(tmp_path / "a.wav", exact)), samples)
     for path, sentence in (
-        (write_wav(tmp_path / "b.wav", samples[:12344], channels=2), "has 2 channels of 16 bits at 16000 Hz: convert"),
-        (write_wav(tmp_path / "c.wav", samples, rate=44100), "has 1 channels of 16 bits at 44100 Hz: convert it to 1"),
-        (write_wav(tmp_path / "d.wav", samples.view(np.uint8), width=1), "has 1 channels of 8 bits at 16000 Hz"),
-        (write_wav(tmp_path / "e.wav", samples[:160]), "has 160 samples where at least 161 are needed: remove it"),
+        (write(tmp_path / "b.wav", exact[:12344].reshape(-1, 2)), "has 2 channels of 16 bits at 16000 Hz: convert"),
+        (write(tmp_path / "c.wav", exact, rate=44100), "has 1 channels of 16 bits at 44100 Hz: convert it to 1"),
+        (write(tmp_path / "d.wav", exact, width=1), "has 1 channels of 8 bits at 16000 Hz"),
+        (write(tmp_path / "e.wav", exact[:160]), "has 160 samples where at least 161 are needed: remove it"),
         (tmp_path / "absent.wav", "cannot be read (No such file or directory)"),
     ):
         with pytest.raises(UserError) as caught:
@@ -287,7 +230,7 @@ def test_reading_audio(tmp_path: Path) -> None:
 
 
 def test_damaged_audio(tmp_path: Path) -> None:
-    good = write_wav(tmp_path / "good.wav", clip(400)).read_bytes()
+    good = write(tmp_path / "good.wav", clip(400) / 32767).read_bytes()
     path = tmp_path / "bad.wav"
     generator = np.random.Generator(np.random.Philox(key=1))
     refused = 0

@@ -61,18 +61,11 @@ Progress = Callable[[int, int], None]  # files so far, of how many
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """What a file holds.
+    """What a file holds."""
 
-    Args:
-        samples: int32 [n, channels]: whatever the bits were, full scale is that of 32.
-        bits: of a sample in the file.
-        rate: samples a second.
-
-    """
-
-    samples: NDArray[np.int32]
-    bits: int
-    rate: int
+    samples: NDArray[np.int32]  # [n, channels]: whatever the bits were, full scale is that of 32
+    bits: int  # of a sample in the file
+    rate: int  # samples a second
 
 
 def read(path: Path, seconds: float | None = None) -> Clip:

@@ -42,21 +42,12 @@ _FINE = (
 
 @dataclass(frozen=True)
 class _Set:
-    """How one of the sets was published; `DATASETS` names its files, the last of which is the test set's.
+    """How one of the sets was published; `DATASETS` names its files, the last of which is the test set's."""
 
-    Args:
-        labels: the key of the labels in a pickle.
-        before: label bytes of a binary record that stand before its label.
-        classes: the names of the classes.
-        per_file: number of images per training file.
-        per_test: number of images in the test file.
-
-    """
-
-    labels: str
-    before: int
+    labels: str  # the key of the labels in a pickle
+    before: int  # label bytes of a binary record that stand before its label
     classes: tuple[str, ...]
-    per_file: int
+    per_file: int  # images in a training file
     per_test: int = 10_000
 
 

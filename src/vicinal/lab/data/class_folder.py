@@ -66,28 +66,16 @@ _BLOCK = 256  # files at a time
 
 @dataclass(frozen=True, eq=False)
 class ClassFiles:
-    """Files with their classes.
+    """Files with their classes."""
 
-    Args:
-        root: the folder.
-        paths: of n files, relative to `root`, with ``/``.
-        labels: int64 [n], positions in `classes`.
-        classes: the names of the sub-folders, sorted.
-        name: short name, for titles.
-        kind: of all the files.
-        others: files of the classes that are neither images nor audio, relative to `root`; left out.
-        links: to folders, within a class, relative to `root`; left out.
-
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    labels: Tensor
-    classes: tuple[str, ...]
-    name: str
-    kind: Kind = "images"
-    others: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
+    root: Path  # the folder
+    paths: tuple[str, ...]  # of n files, relative to `root`, with "/", as are all paths here
+    labels: Tensor  # int64 [n], positions in `classes`
+    classes: tuple[str, ...]  # the names of the sub-folders, sorted
+    name: str  # short, for titles
+    kind: Kind = "images"  # of all the files
+    others: tuple[str, ...] = ()  # files of the classes that are neither images nor audio; left out
+    links: tuple[str, ...] = ()  # to folders, within a class; left out
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -391,26 +379,15 @@ def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> 
 
 @dataclass(frozen=True, eq=False)
 class FolderDataset:
-    """Images or audio in memory.
+    """Images or audio in memory."""
 
-    Args:
-        name: short name, for titles.
-        source: the folder.
-        kind: "images" or "audio".
-        inputs: uint8 [n, size, size, 3], or float32 spectrograms [n, size, frames, 1].
-        target: int64 [n], positions in `classes`.
-        classes: the names of the sub-folders, sorted.
-        notes: sentences that a reader of results must know.
-
-    """
-
-    name: str
-    source: str
+    name: str  # short, for titles
+    source: str  # the folder
     kind: Kind
-    inputs: NDArray[np.uint8] | NDArray[np.float32]
-    target: NDArray[np.int64]
-    classes: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    inputs: NDArray[np.uint8] | NDArray[np.float32]  # [n, size, size, 3], or spectrograms [n, size, frames, 1]
+    target: NDArray[np.int64]  # [n], positions in `classes`
+    classes: tuple[str, ...]  # the names of the sub-folders, sorted
+    notes: tuple[str, ...] = ()  # sentences that a reader of results must know
 
     def __len__(self) -> int:
         return len(self.target)

@@ -29,10 +29,10 @@ _FEW = 200  # images that are decoded sooner than worker processes start
 class _Examples:
     """What examples in memory and examples in files have in common: labels, and what is done to their images."""
 
-    labels: Tensor
-    mean: tuple[float, ...]
+    labels: Tensor  # int64 [n], on the device where batches come to lie
+    mean: tuple[float, ...]  # of each channel, in the units of images in [0, 1]; empty for features, taken as they are
     std: tuple[float, ...]
-    augment: CropFlip | None
+    augment: CropFlip | None  # pad, crop and flip of training images
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,19 +76,9 @@ class _Examples:
 
 @dataclass(frozen=True, eq=False)
 class InMemoryDataset(_Examples):
-    """Examples in memory.
+    """Examples in memory."""
 
-    Args:
-        inputs: uint8 images [n, c, h, w], or float32 features [n, ...].
-        labels: int64 [n].
-        classes: names.
-        mean: of each channel, in the units of images in [0, 1]; empty for features, which are taken as they are.
-        std: likewise.
-        augment: pad, crop and flip of training images; None: none.
-
-    """
-
-    inputs: Tensor
+    inputs: Tensor  # uint8 images [n, c, h, w], or float32 features [n, ...]
     labels: Tensor
     classes: tuple[str, ...]
     mean: tuple[float, ...] = ()
@@ -121,27 +111,16 @@ class StreamingDataset(_Examples):
 
     A batch goes to the device as bytes and is augmented and normalized there. It is a function of the rows and the key,
     the same as that of an `InMemoryDataset` where both can be.
-
-    Args:
-        files: the images.
-        labels: int64 [n], on the device where batches come to lie; the files' own but for noise.
-        size: height and width.
-        choose: which part of an image is scaled to that.
-        mean: of each channel, in the units of images in [0, 1].
-        std: likewise.
-        augment: pad, crop and flip of what was scaled, in training; None: none.
-        channels_last: memory format of a batch.
-
     """
 
     files: ClassFiles
-    labels: Tensor
-    size: int
-    choose: ChooseCrop
+    labels: Tensor  # the files' own but for noise
+    size: int  # height and width
+    choose: ChooseCrop  # which part of an image is scaled to that
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: CropFlip | None = None
-    channels_last: bool = True
+    channels_last: bool = True  # memory format of a batch
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -228,8 +207,9 @@ class Reader:
     def __init__(self, files: ClassFiles, size: int, choose: ChooseCrop, *, pin: bool = False) -> None:
         self._files, self._size, self._choose, self._pin = files, size, choose, pin
         self._announced = _Announced()
-        self._known = self._decoded = iter(())
+        self._known: Iterator[tuple[Tensor, Key | None]] = iter(())
         self._next: tuple[Tensor, Key | None] | None = None
+        self._decoded: Iterator[Tensor | UserError] | None = None
 
     def expect(self, batches: Batches) -> None:
         """Announce which batches will be asked for, in order; of few images, none is decoded ahead."""
@@ -238,15 +218,10 @@ class Reader:
         self._known, coming = itertools.tee(batches)
         files = self._files  # a generator that knew this reader would keep it, and its workers, alive
         self._announced.batches = ((files.numbered(rows), key) for rows, key in coming)
-        self._next = next(self._known, None)
-        self._decoded = iter(self._loader)
+        self._next, self._decoded = next(self._known, None), None
 
     def batch(self, rows: Tensor, key: Key | None) -> Tensor:
-        """Return the images of some rows, each cropped as the key decides.
-
-        Args:
-            rows: int64 [m] on the CPU.
-            key: None for evaluation.
+        """Return the images of some rows, int64 [m] on the CPU, each cropped as the key decides; None: for evaluation.
 
         Returns:
             uint8 [m, 3, size, size], channels_last.
@@ -260,6 +235,8 @@ class Reader:
                 return decode_files(self._files.numbered(rows), key, self._size, self._choose, pool.map)
         self._next = next(self._known, None)
         try:
+            if self._decoded is None:
+                self._decoded = iter(self._loader)
             found = next(self._decoded)
         except (RuntimeError, OSError, EOFError) as error:  # of what passes batches between processes
             if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):

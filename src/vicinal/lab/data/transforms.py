@@ -165,12 +165,6 @@ class CropFlip:
 
     A batch is one gather: where each pixel comes from is computed first, on whatever device the images are on.
 
-    Args:
-        pad: pixels added to each side; 0 for no crop.
-        flip: whether half of the images are flipped left to right.
-        fill: "zero" for black borders, "reflect" for the image mirrored at its border (the edge itself is not
-            repeated, so that `pad` must be smaller than the image).
-
     Example:
         >>> from vicinal import Key
         >>> images = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
@@ -179,9 +173,9 @@ class CropFlip:
 
     """
 
-    pad: int = 4
-    flip: bool = True
-    fill: str = "zero"
+    pad: int = 4  # pixels added to each side; 0 for no crop
+    flip: bool = True  # half of the images, left to right
+    fill: str = "zero"  # black borders; or "reflect", mirrored without the edge itself: `pad` is smaller than the image
 
     def __post_init__(self) -> None:
         if self.pad < 0:
