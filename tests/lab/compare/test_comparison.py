@@ -257,7 +257,7 @@ def test_prepared_parts_are_the_rows_of_the_split() -> None:
             (prepared.validation, rows.validation),
             (prepared.test, rows.test),
         ):
-            assert np.array_equal(part.inputs[i].numpy(), encoding.inputs(study.data)[of])
+            assert np.array_equal(part.inputs[i].numpy(), encoding.transform(study.data)[of])
             assert np.array_equal(part.targets[i].numpy(), study.data.target[of])
         everything = np.concatenate([rows.train, rows.validation, rows.test])
         assert np.array_equal(np.sort(everything), np.arange(60))

@@ -60,7 +60,7 @@ def by_loop(table: Table, alphas: tuple[float, ...], seed: int, rows: int, draws
     """The definition, a draw at a time: for each alpha (conflicts, thirds, distances), and the unmixed distances."""
     key = Key(seed, 0, 0, 0, Stream.DIAGNOSE)
     part = key.fold(0).generator().permutation(len(table))[:rows]
-    x = TableEncoder.fit(table, np.arange(len(table))).inputs(table)[part].astype(np.float64)
+    x = TableEncoder.fit(table, np.arange(len(table))).transform(table)[part].astype(np.float64)
     y = table.target[part]
     pairs = intrusion.draw_pairs(len(part), alphas, draws, key.fold(1))
 

@@ -82,7 +82,7 @@ def test_classes_are_those_of_the_model_on_the_encoded_table() -> None:
     table = made()
     predictor = predictor_for(table)
     with torch.no_grad():
-        logits = predictor.model(torch.from_numpy(predictor.encoding.inputs(table)))
+        logits = predictor.model(torch.from_numpy(predictor.encoding.transform(table)))
     assert torch.equal(predictor.outputs(records(table)), logits)
     assert predictor.predict(records(table)).tolist() == [table.classes[i] for i in logits.argmax(1)]
     p = predictor.probabilities(records(table))
@@ -95,7 +95,7 @@ def test_numbers_are_in_the_unit_of_the_table() -> None:
     table = made(regression=True)
     predictor = predictor_for(table)
     with torch.no_grad():
-        out = predictor.model(torch.from_numpy(predictor.encoding.inputs(table)))[:, 0].double().numpy()
+        out = predictor.model(torch.from_numpy(predictor.encoding.transform(table)))[:, 0].double().numpy()
     target = table.target[:30]
     assert np.allclose(predictor.predict(records(table)), out * target.std() + target.mean())
     with pytest.raises(UserError, match="numbers, not probabilities: use predict"):
@@ -247,11 +247,11 @@ def test_weights_tampered_with(saved: Path) -> None:
 
 def test_an_encoding_tampered_with(saved: Path) -> None:
     header = header_of(saved)
-    numbers = header["encoding"]["numbers"]
+    numbers = header["encoding"]["numeric"]
     numbers.append(numbers[0])
     repacked(saved, header)
     assert "is damaged (" in refusal(saved)
     numbers.pop()
-    numbers[0]["sd"] = 0
+    numbers[0]["std"] = 0
     repacked(saved, header)
     assert "is damaged (" in refusal(saved)

@@ -207,16 +207,16 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_speaker_is_in_one_part(tmp_path: Path) -> None:
-    assert speech_commands.speaker_parts(calls(tmp_path / "unknown")) is None
+    assert speech_commands.split_by_speaker(calls(tmp_path / "unknown")) is None
     files = calls(tmp_path / "known", 40, "{i:04x}_nohash_0.wav")
-    parts = speech_commands.speaker_parts(files)
+    parts = speech_commands.split_by_speaker(files)
     assert parts is not None
     train, test = ({Path(path).name for path in part.paths} for part in parts)
     assert not train & test
     for part, label in zip(parts, ("training", "testing"), strict=True):
-        assert {speech_commands.part_of(path, 0) for path in part.paths} == {label}
+        assert {speech_commands.split_of(path, 0) for path in part.paths} == {label}
         assert part.labels.bincount().tolist() == [len(part) // 2] * 2
     with pytest.raises(
         UserError, match=r"has too few speakers for a t[a-z]+ing part with all classes: make train/ and"
     ):
-        speech_commands.speaker_parts(calls(tmp_path / "few", 1, "{i:04x}_nohash_0.wav"))
+        speech_commands.split_by_speaker(calls(tmp_path / "few", 1, "{i:04x}_nohash_0.wav"))

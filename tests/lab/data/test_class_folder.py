@@ -217,8 +217,8 @@ def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
         "4 files are not audio and left out: b/0, b/1, b/2 and 1 more.",
         "2 links to folders are not followed: a/x, b/y.",
     )
-    assert scan(some).take([0]).notes() == scan(some).notes()
-    taken = scan(some).take([1, 0])
+    assert scan(some).select([0]).notes() == scan(some).notes()
+    taken = scan(some).select([1, 0])
     assert (taken.paths, taken.labels.tolist()) == (("b/2.png", "a/1.png"), [1, 0])
 
 
@@ -338,7 +338,7 @@ def test_imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class_folder.imagenet()
     shutil.rmtree(root / "train")
     calls = scan(make(root / "train", ["a/0.flac", "b/1.flac"]))
-    assert (calls.kind, calls.take([1]).kind) == ("audio", "audio")
+    assert (calls.kind, calls.select([1]).kind) == ("audio", "audio")
     with pytest.raises(UserError, match=r"train' holds audio \('a/0\.flac'\), where images are expected"):
         class_folder.imagenet()
 

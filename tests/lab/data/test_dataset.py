@@ -19,7 +19,14 @@ from PIL import Image
 from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, dataset
 from vicinal.lab.data.dataset import Reader, _rows, channel_mean_std
-from vicinal.lab.data.transforms import Crop, central_crop, choose_central, choose_resized, decode, random_resized_crop
+from vicinal.lab.data.transforms import (
+    Crop,
+    center_crop,
+    choose_center_crop,
+    choose_random_resized_crop,
+    decode,
+    random_resized_crop,
+)
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 
@@ -44,7 +51,7 @@ def alone(files: class_folder.ClassFiles, row: int, crop: Crop, size: int) -> to
 
 def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.ClassFiles) -> None:
     rows, key = torch.tensor([36, 0, 7, 7, 20, 3, 11, 35, 2, 1, 9]), Key(3, 5, 1, 2**31, 9)
-    x = Reader(files, 24, choose_resized).batch(rows, key)
+    x = Reader(files, 24, choose_random_resized_crop).batch(rows, key)
     assert (x.shape, x.dtype) == ((11, 3, 24, 24), torch.uint8)
     assert x.is_contiguous(memory_format=torch.channels_last)
     for row, image in zip(rows.tolist(), x, strict=True):
@@ -52,10 +59,10 @@ def test_a_batch_is_each_image_as_if_it_were_the_only_one(files: class_folder.Cl
         # of (seed, step, row): not of the rank, the worker or the place in the batch
         crop = random_resized_crop(height, width, Key(3, 0, 0, (2**31 << 32) + row, Stream.CROP).generator())
         assert torch.equal(image, alone(files, row, crop, 24))
-    plain = Reader(files, 24, choose_resized).batch(rows[:2], None)
-    assert torch.equal(plain[0], alone(files, 36, central_crop(76, 14, 224 / 256), 24))
+    plain = Reader(files, 24, choose_random_resized_crop).batch(rows[:2], None)
+    assert torch.equal(plain[0], alone(files, 36, center_crop(76, 14, 224 / 256), 24))
     assert torch.equal(
-        Reader(files, 24, choose_central).batch(rows[:1], key)[0], alone(files, 36, central_crop(76, 14, 1), 24)
+        Reader(files, 24, choose_center_crop).batch(rows[:1], key)[0], alone(files, 36, center_crop(76, 14, 1), 24)
     )
 
 
@@ -69,7 +76,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("ahead")
 def test_workers_ranks_and_what_was_expected_change_nothing(files: class_folder.ClassFiles) -> None:
     order = [(rows, Key(0, 0, 0, step)) for step, rows in enumerate(torch.randperm(37, generator=g(1)).split(5))]
-    reader = Reader(files, 16, choose_resized)
+    reader = Reader(files, 16, choose_random_resized_crop)
     expected = [reader.batch(*batch) for batch in order]
     assert not multiprocessing.active_children()
     reader.expect(order)
@@ -91,11 +98,11 @@ def test_workers_ranks_and_what_was_expected_change_nothing(files: class_folder.
     for world in (2, 3):
         for (rows, key), x in zip(order, expected, strict=True):
             shares = [
-                Reader(files, 16, choose_resized).batch(share, key._replace(rank=rank))
+                Reader(files, 16, choose_random_resized_crop).batch(share, key._replace(rank=rank))
                 for rank, share in enumerate(rows.tensor_split(world))
             ]
             assert torch.equal(torch.cat(shares), x)
-    other = Reader(files, 16, choose_resized).batch(order[0][0], Key(0, 0, 0, 1))
+    other = Reader(files, 16, choose_random_resized_crop).batch(order[0][0], Key(0, 0, 0, 1))
     assert not torch.equal(other, expected[0])
 
 
@@ -108,7 +115,7 @@ def test_the_next_batches_are_decoded_while_one_is_used(
     files: class_folder.ClassFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = [(rows, None) for rows in torch.arange(36).split(4)]
-    reader, before = Reader(files, 8, choose_central), torch.get_rng_state()
+    reader, before = Reader(files, 8, choose_center_crop), torch.get_rng_state()
     monkeypatch.setattr(dataset, "decode_files", None)  # not in this process
     reader.expect(order)
     assert len([reader.batch(*batch) for batch in order]) == 9
@@ -116,7 +123,7 @@ def test_the_next_batches_are_decoded_while_one_is_used(
 
 
 def test_few_images_start_no_process(files: class_folder.ClassFiles) -> None:
-    reader = Reader(files, 8, choose_central)
+    reader = Reader(files, 8, choose_center_crop)
     reader.expect([(torch.arange(5), None)])
     reader.batch(torch.arange(5), None)
     assert not multiprocessing.active_children()
@@ -132,7 +139,7 @@ def test_a_broken_image_is_named_and_the_first_of_them(files: class_folder.Class
     for broken in ("a/12.jpg", "a/19.jpg", "b/30.jpg"):
         (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:200])
     rows, says = torch.arange(37), set()
-    reader = Reader(copy, 8, choose_resized)
+    reader = Reader(copy, 8, choose_random_resized_crop)
     for announced in ((), ((rows[:10], None), (rows[10:], None))):
         reader.expect(announced)
         assert reader.batch(rows[:10], None).shape == (10, 3, 8, 8)
@@ -144,7 +151,7 @@ def test_a_broken_image_is_named_and_the_first_of_them(files: class_folder.Class
 
 @pytest.mark.usefixtures("ahead")
 def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
-    reader, order = Reader(files, 8, choose_central), [(rows, None) for rows in torch.arange(37).split(1)]
+    reader, order = Reader(files, 8, choose_center_crop), [(rows, None) for rows in torch.arange(37).split(1)]
     reader.expect(order)
     reader.batch(*order[0])
     for worker in multiprocessing.active_children():
@@ -160,10 +167,10 @@ def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
 PROGRAM = """
 import sys, time, multiprocessing, torch
 from vicinal.lab.data import class_folder, dataset
-from vicinal.lab.data.transforms import choose_central
+from vicinal.lab.data.transforms import choose_center_crop
 if __name__ == "__main__":
     dataset._FEW, dataset.share_of_cores = 0, lambda: 2
-    reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_central)
+    reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_center_crop)
     order = [(rows, None) for rows in torch.arange(37).split(1)]
     reader.expect(order)
     reader.batch(*order[0])

@@ -14,7 +14,7 @@ def test_parts_are_the_rows_of_each_seeds_split_encoded_by_its_training_rows() -
     for part, stacked in zip(("train", "validation", "test"), stack_all(splits), strict=True):
         for i, seed in enumerate((4, 2)):
             rows = split(table, seed, validation=0.1, test=0.3)
-            inputs = TableEncoder.fit(table, rows.train).inputs(table)[getattr(rows, part)]
+            inputs = TableEncoder.fit(table, rows.train).transform(table)[getattr(rows, part)]
             np.testing.assert_array_equal(stacked.inputs[i].numpy(), inputs)
             np.testing.assert_array_equal(stacked.targets[i].numpy(), table.target[getattr(rows, part)])
 

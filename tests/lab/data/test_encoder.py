@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.encoder import TableEncoder, NumericColumn
+from vicinal.lab.data.encoder import NumericColumn, TableEncoder
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.data.tables import load
@@ -82,7 +82,7 @@ def test_equals_scikit_learn(seed: int, missing: float) -> None:
     )
     oracle.fit(frame[rows])
     expected = oracle.transform(frame)
-    found = encoding.inputs(table)
+    found = encoding.transform(table)
     assert found.dtype == np.float32
     assert found.shape == expected.shape == (60, encoding.width)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -100,7 +100,7 @@ def test_by_hand() -> None:
     assert (column.median, column.mean, column.std) == (3.0, 3.25, pytest.approx(sd))
     assert column.indicator == (0.25, pytest.approx(np.sqrt(3) / 4))
     assert encoding.width == 4
-    inputs = encoding.inputs(table)
+    inputs = encoding.transform(table)
     root = float(np.sqrt(3))
     np.testing.assert_allclose(inputs[0], [(1 - 3.25) / sd, -1 / root, 1, 0], rtol=1e-6)
     np.testing.assert_allclose(inputs[1], [(3 - 3.25) / sd, root, 0, 1], rtol=1e-6)
@@ -112,7 +112,7 @@ def test_fitted_rows_are_standardised_and_no_other_row_counts() -> None:
     rows = np.arange(0, 60, 2)
     encoding = TableEncoder.fit(table, rows)
     k = len(table.numeric_columns) + sum(column.indicator is not None for column in encoding.numeric)
-    inputs = encoding.inputs(table)[rows, :k].astype(np.float64)
+    inputs = encoding.transform(table)[rows, :k].astype(np.float64)
     varies = inputs.std(axis=0) > 0
     assert varies.sum() == k - 1
     np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-6)
@@ -129,7 +129,7 @@ def test_the_width_is_the_same_for_every_split() -> None:
     assert widths == {5 + 3 + 3 + 4}
     first = TableEncoder.fit(table, np.array([0]))
     assert first.width == 15
-    assert np.isfinite(first.inputs(table)).all()
+    assert np.isfinite(first.transform(table)).all()
 
 
 def test_constant_columns_give_exactly_zero() -> None:
@@ -138,7 +138,7 @@ def test_constant_columns_give_exactly_zero() -> None:
     assert np.std(x) > 0  # by rounding alone
     encoding = TableEncoder.fit(table, np.arange(12))
     assert (encoding.numeric[0].mean, encoding.numeric[0].std) == (0.1, 1.0)
-    assert (encoding.inputs(table)[:, 0] == 0).all()
+    assert (encoding.transform(table)[:, 0] == 0).all()
 
 
 def test_nothing_in_the_fitted_rows() -> None:
@@ -146,7 +146,7 @@ def test_nothing_in_the_fitted_rows() -> None:
     table = make_table({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
     encoding = TableEncoder.fit(table, np.arange(6))
     assert encoding.numeric == (NumericColumn("x", 0.0, 0.0, 1.0, (1.0, 1.0)),)
-    np.testing.assert_array_equal(encoding.inputs(table), [[0, 0]] * 6 + [[5, -1]] * 6)
+    np.testing.assert_array_equal(encoding.transform(table), [[0, 0]] * 6 + [[5, -1]] * 6)
 
 
 def test_fit_and_inputs_refuse_what_is_not_theirs() -> None:
@@ -156,8 +156,8 @@ def test_fit_and_inputs_refuse_what_is_not_theirs() -> None:
     with pytest.raises(IndexError):
         TableEncoder.fit(table, np.array([10]))
     encoding = TableEncoder.fit(table, np.arange(10))
-    with pytest.raises(ValueError, match="fitted on other columns or levels than those of 't'"):
-        encoding.inputs(random_table(0))
+    with pytest.raises(ValueError, match="fitted on other columns or categories than those of 't'"):
+        encoding.transform(random_table(0))
     with pytest.raises(ValueError, match="fitted on another target than 'y' of 't'"):
         encoding.transform_target(dataclasses.replace(table, classes=("a", "c")))
 
@@ -166,7 +166,7 @@ def test_values_out_of_reach_of_float32() -> None:
     x = np.concatenate([np.arange(11) * 1e-15, [1e29]])
     table = make_table({"x": x, "y": [*"ab"] * 6}, "y", name="t", source="t")
     with pytest.raises(UserError, match="column 'x' has values too far from those it was fitted on"):
-        TableEncoder.fit(table, np.arange(11)).inputs(table)
+        TableEncoder.fit(table, np.arange(11)).transform(table)
 
 
 # ---- new data
@@ -185,7 +185,7 @@ def records(table: Table) -> dict[str, list[Any]]:
 def test_records_are_encoded_like_the_table() -> None:
     table = random_table(3)
     encoding = TableEncoder.fit(table, np.arange(40))
-    expected = encoding.inputs(table)
+    expected = encoding.transform(table)
     columns = records(table)
     forms: list[Mapping[str, Any] | pl.DataFrame] = [
         columns,
@@ -206,7 +206,7 @@ def test_records_are_encoded_like_the_table() -> None:
 def test_records_one_by_one() -> None:
     table = random_table(3)
     encoding = TableEncoder.fit(table, np.arange(40))
-    expected = encoding.inputs(table)
+    expected = encoding.transform(table)
     for i in range(60):
         row = {name: [values[i]] for name, values in records(table).items()}
         np.testing.assert_array_equal(encoding.transform_records(row), expected[i : i + 1])
@@ -219,7 +219,7 @@ def test_a_data_frame_of_pandas() -> None:
     encoding = TableEncoder.fit(table, np.arange(40))
     frame = pandas.DataFrame(records(table))
     for form in (frame, frame.convert_dtypes(), frame.astype({"color": "category"})):
-        np.testing.assert_array_equal(encoding.transform_records(form), encoding.inputs(table))
+        np.testing.assert_array_equal(encoding.transform_records(form), encoding.transform(table))
 
 
 def test_a_series_of_pandas_by_its_interface() -> None:
@@ -250,7 +250,7 @@ def test_a_series_of_pandas_by_its_interface() -> None:
     np.testing.assert_array_equal(found, encoding.transform_records({"x": [1.0, None], "z": [None, "q"]}))
 
 
-def test_numbers_as_levels() -> None:
+def test_numbers_as_categories() -> None:
     z: list[str | None] = ["1", "2", "10"] * 4
     table = make_table({"z": z, "y": [*"ab"] * 6}, "y", name="t", source="t")
     encoding = TableEncoder.fit(table, np.arange(12))
@@ -368,7 +368,7 @@ def test_json_round_trip(
     assert again == encoding
     assert hash(again) == hash(encoding)
     try:
-        expected = encoding.inputs(table)
+        expected = encoding.transform(table)
     except UserError:
         with np.errstate(over="ignore"):
             medians, means, sds = np.array([(of.median, of.mean, of.std) for of in encoding.numeric]).T
@@ -376,27 +376,27 @@ def test_json_round_trip(
         assert np.abs(reach).max() > 3e38
     else:
         assert np.isfinite(expected).all()
-        np.testing.assert_array_equal(again.inputs(table), expected)
+        np.testing.assert_array_equal(again.transform(table), expected)
 
 
 def test_json_form() -> None:
     table = small()
     assert TableEncoder.fit(table, np.array([0, 1, 2])).to_json() == {
-        "version": 1,
-        "numbers": [{"name": "x", "median": 2.0, "mean": 2.0, "sd": pytest.approx(np.sqrt(2 / 3)), "indicator": None}],
-        "categories": [{"name": "z", "levels": ["p", "q"]}],
-        "target": {"name": "y", "classes": ["a", "b"], "mean": 0.0, "sd": 1.0},
+        "version": 2,
+        "numeric": [{"name": "x", "median": 2.0, "mean": 2.0, "std": pytest.approx(np.sqrt(2 / 3)), "indicator": None}],
+        "categorical": [{"name": "z", "categories": ["p", "q"]}],
+        "target": {"name": "y", "classes": ["a", "b"], "mean": 0.0, "std": 1.0},
     }
 
 
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        (("version",), 2, "the encoding has version 2, this program reads 1"),
-        (("numbers",), None, "the encoding is damaged (TypeError"),
-        (("numbers", 0, "median"), "x", "the encoding is damaged (TypeError"),
-        (("numbers", 0, "sd"), 0.0, "not finite with positive spreads"),
-        (("numbers", 0, "mean"), float("nan"), "not finite with positive spreads"),
+        (("version",), 1, "the encoding has version 1, this program reads 2"),
+        (("numeric",), None, "the encoding is damaged (TypeError"),
+        (("numeric", 0, "median"), "x", "the encoding is damaged (TypeError"),
+        (("numeric", 0, "std"), 0.0, "not finite with positive spreads"),
+        (("numeric", 0, "mean"), float("nan"), "not finite with positive spreads"),
         (("target",), {}, "the encoding is damaged (TypeError"),
     ],
 )
@@ -416,6 +416,6 @@ def test_real_tables() -> None:
         table = load(name)
         parts = split(table, 0)
         encoding = TableEncoder.fit(table, parts.train)
-        inputs = encoding.inputs(table)
+        inputs = encoding.transform(table)
         assert inputs.shape == (len(table), width)
         np.testing.assert_allclose(inputs[parts.train].mean(axis=0), 0, atol=1e-5)

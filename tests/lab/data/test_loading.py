@@ -17,7 +17,7 @@ from vicinal.lab import cli
 from vicinal.lab.data import audio, class_folder, dataset, loading, speech_commands
 from vicinal.lab.data.dataset import InMemoryDataset, StreamingDataset
 from vicinal.lab.data.splits import split_targets
-from vicinal.lab.data.transforms import CropFlip, choose_resized
+from vicinal.lab.data.transforms import CropFlip, choose_random_resized_crop
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes
@@ -111,7 +111,7 @@ def test_goyals_crops_come_from_the_images_themselves(image_folder: Path) -> Non
 
 
 def decoded(files: class_folder.ClassFiles, rows: torch.Tensor, key: Key | None) -> torch.Tensor:
-    return class_folder.decode_files(files.numbered(rows), key, 16, choose_resized)
+    return class_folder.decode_files(files.numbered(rows), key, 16, choose_random_resized_crop)
 
 
 class Stop(Exception):
@@ -259,7 +259,7 @@ def test_real_photographs_through_the_command(
 def test_real_utterances_as_a_folder(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     files = class_folder.scan(real_data("speech") / "speech_commands")
     assert (files.kind, len(files.classes), len(files)) == ("audio", 12, 2880)
-    some = files.take(range(0, 2880, 240))
+    some = files.select(range(0, 2880, 240))
     found = audio.cached_spectrograms(some.full_paths, "some", cache=tmp_path)
     strict = audio.spectrograms([speech_commands.read_clip(path) for path in some.full_paths])
     assert torch.equal(found, strict)  # of 16 kHz and one channel the two readers make the same

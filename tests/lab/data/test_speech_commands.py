@@ -48,7 +48,7 @@ def test_part_of() -> None:
         return int(hashlib.sha1(name.encode()).hexdigest(), 16) % 2**27 * 100 / (2**27 - 1)
 
     names = [f"{i:08x}" for i in range(2000)]
-    parts = [speech_commands.part_of(f"{name}_nohash_{i % 4}.wav") for i, name in enumerate(names)]
+    parts = [speech_commands.split_of(f"{name}_nohash_{i % 4}.wav") for i, name in enumerate(names)]
     for name, part in zip(names, parts, strict=True):
         p = by_hand(name)
         assert part == ("validation" if p < 10 else "testing" if p < 20 else "training")
@@ -56,17 +56,17 @@ def test_part_of() -> None:
     assert 150 < parts.count("testing") < 250
     assert by_hand("1024.wav") < 100
     assert (
-        speech_commands.part_of("1024.flac")
-        == speech_commands.part_of("1024.wav")
-        == speech_commands.part_of("_silence_/1024.wav")
+        speech_commands.split_of("1024.flac")
+        == speech_commands.split_of("1024.wav")
+        == speech_commands.split_of("_silence_/1024.wav")
     )
-    dealt = [speech_commands.part_of(f"{name}_nohash_0.wav", seed=1) for name in names]
+    dealt = [speech_commands.split_of(f"{name}_nohash_0.wav", seed=1) for name in names]
     assert 150 < dealt.count("testing") < 250
     assert sum(a == b for a, b in zip(parts, dealt, strict=True)) < 1500  # 66 % agree by chance
     for seed in (None, 0, 5):
         for i in range(4):
-            same = {speech_commands.part_of(f"{word}/bobby_nohash_{i}.wav", seed) for word in ("yes", "no")}
-            assert same == {speech_commands.part_of("bobby_nohash_0.wav", seed)}
+            same = {speech_commands.split_of(f"{word}/bobby_nohash_{i}.wav", seed) for word in ("yes", "no")}
+            assert same == {speech_commands.split_of("bobby_nohash_0.wav", seed)}
 
 
 def test_lists(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vicinal.lab.data.table import Table, make_table, check
+from vicinal.lab.data.table import Table, check, make_table
 from vicinal.lab.errors import UserError
 
 LABEL = ["a", "b", "c"] * 4

@@ -99,7 +99,12 @@ def test_blank_lines_byte_order_mark_and_line_endings(tmp_path: Path, ending: st
     lines = ["", "x, z ,y", "", *(f"{i}, k{i % 2} ,{y}" for i, y in enumerate(LABEL)), "", "  ", ""]
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + ending.join(lines).encode())
     table = load(str(tmp_path / "t.csv"), target="y")
-    assert (len(table), table.numeric_columns, table.categorical_columns, table.categories) == (12, ("x",), ("z",), (("k0", "k1"),))
+    assert (len(table), table.numeric_columns, table.categorical_columns, table.categories) == (
+        12,
+        ("x",),
+        ("z",),
+        (("k0", "k1"),),
+    )
 
 
 def test_quotation_marks(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from vicinal.keyed import Key
-from vicinal.lab.data.transforms import Crop, CropFlip, Shifts, Unreadable, central_crop, decode, random_resized_crop
+from vicinal.lab.data.transforms import Crop, CropFlip, CropParams, ImageError, center_crop, decode, random_resized_crop
 from vicinal.lab.streams import Stream
 
 
@@ -22,7 +22,7 @@ def make_images(n: int, c: int = 3, h: int = 32, w: int = 32, *, dtype: torch.dt
     return torch.from_numpy(generator.integers(0, 256, (n, c, h, w), dtype=np.uint8)).to(dtype)
 
 
-def plain(images: torch.Tensor, shifts: Shifts, pad: int, fill: str) -> torch.Tensor:
+def plain(images: torch.Tensor, shifts: CropParams, pad: int, fill: str) -> torch.Tensor:
     """One image, one pixel row after another, by numpy's own padding."""
     out = []
     for image, top, left, flip in zip(images.numpy(), shifts.top, shifts.left, shifts.flip, strict=True):
@@ -70,7 +70,7 @@ def test_known_values() -> None:
     image = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
 
     def at(top: int, left: int, flip: bool, fill: str) -> list[list[int]]:
-        shifts = Shifts(torch.tensor([top]), torch.tensor([left]), torch.tensor([flip]))
+        shifts = CropParams(torch.tensor([top]), torch.tensor([left]), torch.tensor([flip]))
         return CropFlip(pad=1, fill=fill).apply(image, shifts)[0, 0].tolist()
 
     assert at(1, 1, False, "zero") == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
@@ -200,10 +200,10 @@ def test_crops_are_kept() -> None:
 
 
 def test_central_crop() -> None:
-    assert central_crop(256, 256, 224 / 256) == (16, 16, 224, 224, False)
-    assert central_crop(375, 500, 224 / 256) == (23, 86, 328, 328, False)
-    assert central_crop(64, 80, 1.0) == (0, 8, 64, 64, False)
-    assert central_crop(1, 1, 0.1) == (0, 0, 1, 1, False)
+    assert center_crop(256, 256, 224 / 256) == (16, 16, 224, 224, False)
+    assert center_crop(375, 500, 224 / 256) == (23, 86, 328, 328, False)
+    assert center_crop(64, 80, 1.0) == (0, 8, 64, 64, False)
+    assert center_crop(1, 1, 0.1) == (0, 0, 1, 1, False)
 
 
 # -- decoding
@@ -323,7 +323,7 @@ def test_what_is_no_image() -> None:
         (png(30, 30), ""),
         (encoded(np.full((8, 8), 40000, dtype=np.uint16)), "it has more than 8 bits per color"),
     ):
-        with pytest.raises(Unreadable) as caught:
+        with pytest.raises(ImageError) as caught:
             decoded(content, crop, 8)
         assert why in str(caught.value)
 
@@ -341,6 +341,6 @@ def test_damage_at_any_place_is_refused_or_harmless() -> None:
                 data[place] = int(generator.integers(256))
             try:
                 assert decoded(bytes(data), crop, 8).shape == (8, 8, 3)
-            except Unreadable:
+            except ImageError:
                 refused += 1
     assert 50 < refused < 350

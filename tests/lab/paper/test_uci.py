@@ -29,7 +29,7 @@ def test_the_table_of_uci_is_that_of_models_trained_alone(
         for seed in range(2):
             rows = split(table, seed)
             encoding = TableEncoder.fit(table, rows.train)
-            x, y = torch.from_numpy(encoding.inputs(table)), torch.from_numpy(encoding.transform_target(table))
+            x, y = torch.from_numpy(encoding.transform(table)), torch.from_numpy(encoding.transform_target(table))
             first = stacked_mlp.StackedMLP.initial([seed], x.shape[1], (128, 128), 3, torch.float32)
             model = MLP(x.shape[1], outputs=3)
             model.load_state_dict(first.state_dict(0))

@@ -31,7 +31,7 @@ def diagnose(
             f"{table.name} is regression, and what neighbors tell was measured for classes alone; vicinal compare "
             "finds out by training"
         )
-    inputs = TableEncoder.fit(table, np.arange(len(table))).inputs(table)
+    inputs = TableEncoder.fit(table, np.arange(len(table))).transform(table)
     return intrusion.measure(inputs, table.target, alphas, name=table.name, seed=seed, rows=rows, draws=draws)
 
 

@@ -60,7 +60,7 @@ Progress = Callable[[int, int], None]  # files so far, of how many
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class Waveform:
     """What a file holds."""
 
     samples: NDArray[np.int32]  # [n, channels]: whatever the bits were, full scale is that of 32
@@ -68,7 +68,7 @@ class Clip:
     rate: int  # samples a second
 
 
-def read(path: Path, seconds: float | None = None) -> Clip:
+def read(path: Path, seconds: float | None = None) -> Waveform:
     """Read a .wav or .flac file.
 
     Args:
@@ -82,7 +82,7 @@ def read(path: Path, seconds: float | None = None) -> Clip:
     return _read_flac(path, seconds) if path.suffix.lower() == ".flac" else _read_wav(path, seconds)
 
 
-def _read_wav(path: Path, seconds: float | None) -> Clip:
+def _read_wav(path: Path, seconds: float | None) -> Waveform:
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
@@ -100,10 +100,10 @@ def _read_wav(path: Path, seconds: float | None) -> Clip:
     wide = np.zeros((n * channels, 4), dtype=np.uint8)  # little-endian: the file's bytes are the upper ones
     wide[:, 4 - width :] = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)
     samples = wide.view("<i4").reshape(n, channels).astype(np.int32, copy=False)
-    return Clip(samples ^ np.int32(-(2**31)) if width == 1 else samples, 8 * width, rate)  # 8 bits have no sign
+    return Waveform(samples ^ np.int32(-(2**31)) if width == 1 else samples, 8 * width, rate)  # 8 bits have no sign
 
 
-def _read_flac(path: Path, seconds: float | None) -> Clip:
+def _read_flac(path: Path, seconds: float | None) -> Waveform:
     try:
         soundfile: Any = importlib.import_module("soundfile")
     except ImportError as e:
@@ -114,7 +114,7 @@ def _read_flac(path: Path, seconds: float | None) -> Clip:
         samples, rate = soundfile.read(path, frames=n, dtype="int32", always_2d=True)
     except RuntimeError as e:  # soundfile's own errors are such
         raise UserError(f"'{path}' is not a .flac file that can be read ({e}): get it again") from e
-    return Clip(samples, _BITS.get(about.subtype, 0), rate)
+    return Waveform(samples, _BITS.get(about.subtype, 0), rate)
 
 
 def read_any(path: Path) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ from vicinal.keyed import Key
 from vicinal.lab import executor
 from vicinal.lab.data import audio
 from vicinal.lab.data.download import DATASETS, data_dir
-from vicinal.lab.data.transforms import ChooseCrop, Pixels, Unreadable, choose_central, decode
+from vicinal.lab.data.transforms import ChooseCrop, ImageError, Pixels, choose_center_crop, decode
 from vicinal.lab.errors import UserError
 
 Progress = Callable[[int, int], None]  # files read, of how many
@@ -80,7 +80,7 @@ class ClassFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def take(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> ClassFiles:
+    def select(self, rows: Sequence[int] | NDArray[np.int64] | Tensor) -> ClassFiles:
         """Return some of the files as a set of its own."""
         rows = torch.as_tensor(rows, dtype=torch.int64)
         return replace(self, paths=tuple(self.paths[row] for row in rows.tolist()), labels=self.labels[rows])
@@ -297,7 +297,7 @@ def read_images(paths: Sequence[Path], size: int, progress: Progress | None = No
     with ThreadPoolExecutor(share_of_cores()) as pool:
         for start in range(0, len(paths), _BLOCK):
             files = [*enumerate(paths[start : start + _BLOCK], start)]
-            held[start : start + len(files)] = decode_files(files, None, size, choose_central, pool.map)
+            held[start : start + len(files)] = decode_files(files, None, size, choose_center_crop, pool.map)
             if progress is not None:
                 progress(start + len(files), len(paths))
     return held
@@ -333,7 +333,7 @@ def decode_files(
             return decode(path.read_bytes(), partial(choose, row, key), size)
         except OSError as e:
             raise UserError(f"'{path}' cannot be read ({e.strerror}): mend that, or remove it") from e
-        except Unreadable as e:
+        except ImageError as e:
             raise UserError(f"'{path}' is not an image that can be read ({e}): replace or remove it") from e
 
     pixels = np.empty((len(files), size, size, 3), dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 - Numbers and booleans (0, 1) are numbers; so are dates and times, as days since 1970-01-01 (in text
   files: ISO 8601 without an offset, or in UTC).
-- Text is a category, stripped of surrounding spaces; its levels are the values that occur, sorted.
+- Text is categorical, stripped of surrounding spaces; its categories are the values that occur, sorted.
 - An empty cell, ``NA``, ``NaN``, ``nan``, ``?``, ``null`` and ``None`` are missing.
 - In a file separated by semicolons, ``1,5`` is a number with a decimal comma.
 """
@@ -77,16 +77,16 @@ def to_strings(column: pl.Series) -> list[str | None]:
 
 def categories_of(texts: Iterable[str | None]) -> tuple[str, ...]:
     """Return the values that occur, sorted: as numbers if all are numbers, so that class 10 comes after class 9."""
-    levels = {text for text in texts if text is not None}
+    categories = {text for text in texts if text is not None}
     try:
-        return tuple(sorted(levels, key=lambda level: (float(level), level)))
+        return tuple(sorted(categories, key=lambda text: (float(text), text)))
     except ValueError:
-        return tuple(sorted(levels))
+        return tuple(sorted(categories))
 
 
-def to_codes(texts: Iterable[str | None], levels: Sequence[str]) -> NDArray[np.int64]:
-    """Return the position of each text in `levels`, -1 for any other."""
-    place: dict[str | None, int] = {level: i for i, level in enumerate(levels)}
+def to_codes(texts: Iterable[str | None], categories: Sequence[str]) -> NDArray[np.int64]:
+    """Return the position of each text in `categories`, -1 for any other."""
+    place: dict[str | None, int] = {text: i for i, text in enumerate(categories)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)
 
 

@@ -96,7 +96,7 @@ class InMemoryDataset(_Examples):
     def _inputs(self, rows: Tensor, key: Key | None) -> Tensor:
         return _rows(self.inputs, rows.to(self.device))
 
-    def take(self, rows: Tensor) -> InMemoryDataset:
+    def select(self, rows: Tensor) -> InMemoryDataset:
         """Return some of the examples as a set of its own."""
         return replace(self, inputs=_rows(self.inputs, rows), labels=self.labels[rows])
 
@@ -144,9 +144,9 @@ class StreamingDataset(_Examples):
         x = self._reader.batch(rows.cpu(), key).to(self.device, non_blocking=True)
         return x if self.channels_last else x.contiguous()
 
-    def take(self, rows: Tensor) -> StreamingDataset:
+    def select(self, rows: Tensor) -> StreamingDataset:
         """Return some of the examples as a set of its own."""
-        return replace(self, files=self.files.take(rows), labels=self.labels[rows])
+        return replace(self, files=self.files.select(rows), labels=self.labels[rows])
 
     def to(self, device: torch.device) -> StreamingDataset:
         """Return the same examples for a device."""

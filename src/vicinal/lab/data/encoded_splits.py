@@ -39,9 +39,9 @@ def encode_split(
 ) -> EncodedSplit:
     """Return the split of a seed, encoded; inputs stay in their own units unless `scaled`."""
     rows = split(table, seed, validation=validation, test=test)
-    encoding = TableEncoder.fit(table, rows.train)
-    encoding = encoding if scaled else encoding.unscaled()
-    return EncodedSplit(rows, encoding, encoding.inputs(table), encoding.transform_target(table))
+    encoder = TableEncoder.fit(table, rows.train)
+    encoder = encoder if scaled else encoder.unscaled()
+    return EncodedSplit(rows, encoder, encoder.transform(table), encoder.transform_target(table))
 
 
 def stack(splits: Sequence[EncodedSplit], part: Literal["train", "validation", "test"]) -> StackedSplit:

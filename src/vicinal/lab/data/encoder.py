@@ -2,11 +2,11 @@
 
 The columns of the inputs, in this order:
 
-1. every number column: missing cells take the median, then standardized;
-2. for each number column with missing cells anywhere in the table: 1 where missing, else 0, then standardized;
-3. every category column: one-hot over its levels, all zeros where missing.
+1. every numeric column: missing cells take the median, then standardized;
+2. for each numeric column with missing cells anywhere in the table: 1 where missing, else 0, then standardized;
+3. every categorical column: one-hot over its categories, all zeros where missing.
 
-Medians, means and standard deviations are those of the fitted rows; levels and the choice of indicators are the whole
+Medians, means and standard deviations are those of the fitted rows; categories and the choice of indicators are the whole
 table's, so that the width is the same for every split.
 """
 
@@ -21,18 +21,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import Numbers, to_codes, to_numbers, to_strings, check_size, is_plain, side_by_side
+from vicinal.lab.data.columns import Numbers, check_size, is_plain, side_by_side, to_codes, to_numbers, to_strings
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 from vicinal.lab.records import from_json, to_json
 
-VERSION = 1  # of the JSON form
+VERSION = 2  # of the JSON form
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers; `indicator` is the mean and sd of its missing-indicator, where it has one."""
+    """A column of numbers; `indicator` is the mean and standard deviation of its missing-indicator, where it has one."""
 
     name: str
     median: float
@@ -51,7 +51,7 @@ class CategoricalColumn:
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """The target: no classes for regression, mean 0 and sd 1 for classes."""
+    """The target: no classes for regression, mean 0 and standard deviation 1 for classes."""
 
     name: str
     classes: tuple[str, ...]
@@ -72,9 +72,10 @@ class TableEncoder:
         """Measure the encoding on some rows.
 
         Args:
-            table: gives names, levels and the choice of indicators.
+            table: gives names, categories and the choice of indicators.
             rows: int64, not empty: the rows whose medians, means and standard deviations count, usually the training
-                rows. A column with nothing in these rows has median 0; one that does not vary in them has sd 1.
+                rows. A column with nothing in these rows has median 0; one that does not vary in them has standard
+                deviation 1.
 
         Raises:
             ValueError: if `rows` is empty.
@@ -91,14 +92,16 @@ class TableEncoder:
         indicated = np.flatnonzero(np.isnan(table.numeric).any(axis=0))
         indicators = dict(zip(indicated.tolist(), _moments(missing[:, indicated].astype(np.float64)), strict=True))
         moments = _moments(np.where(missing, medians, numbers))
-        ((mean, sd),) = [(0.0, 1.0)] if table.classes else _moments(table.target[rows, None].astype(np.float64))
+        ((mean, std),) = [(0.0, 1.0)] if table.classes else _moments(table.target[rows, None].astype(np.float64))
         return cls(
             tuple(
                 NumericColumn(name, median, *of, indicators.get(i))
-                for i, (name, median, of) in enumerate(zip(table.numeric_columns, medians.tolist(), moments, strict=True))
+                for i, (name, median, of) in enumerate(
+                    zip(table.numeric_columns, medians.tolist(), moments, strict=True)
+                )
             ),
             tuple(map(CategoricalColumn, table.categorical_columns, table.categories)),
-            TargetColumn(table.target_name, table.classes, mean, sd),
+            TargetColumn(table.target_name, table.classes, mean, std),
         )
 
     @property
@@ -113,7 +116,7 @@ class TableEncoder:
 
     @property
     def _indicators(self) -> dict[int, tuple[float, ...]]:
-        """Mean and sd of each missing-indicator, by the position of its column."""
+        """Mean and standard deviation of each missing-indicator, by the position of its column."""
         return {i: column.indicator for i, column in enumerate(self.numeric) if column.indicator is not None}
 
     def unscaled(self) -> TableEncoder:
@@ -121,24 +124,24 @@ class TableEncoder:
         return replace(
             self,
             numbers=tuple(
-                replace(column, mean=0.0, sd=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numeric
+                replace(column, mean=0.0, std=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numeric
             ),
         )
 
     def transform(self, table: Table) -> NDArray[np.float32]:
-        """Encode all rows of the table it was fitted on, or of one with the same columns and levels.
+        """Encode all rows of the table it was fitted on, or of one with the same columns and categories.
 
         Returns:
             float32 [n, width], finite.
 
         Raises:
-            ValueError: if the columns or levels are others.
+            ValueError: if the columns or categories are others.
             UserError: if a value lies so far from the fitted rows' that float32 cannot hold it.
 
         """
         found = (table.numeric_columns, tuple(map(CategoricalColumn, table.categorical_columns, table.categories)))
         if found != (tuple(column.name for column in self.numeric), self.categorical):
-            raise ValueError(f"the encoding was fitted on other columns or levels than those of {table.name!r}")
+            raise ValueError(f"the encoding was fitted on other columns or categories than those of {table.name!r}")
         return self._encode(table.numeric, table.codes)
 
     def transform_records(self, columns: Any) -> NDArray[np.float32]:
@@ -147,7 +150,7 @@ class TableEncoder:
         Args:
             columns: by name, as a dict of sequences or a polars or pandas DataFrame: a sequence for each input column,
                 all of one length n; others are ignored. Texts that spell numbers are read as in a CSV file. None and
-                nan are missing. A level that the table did not have becomes all zeros, with a warning.
+                nan are missing. A category that the table did not have becomes all zeros, with a warning.
 
         Returns:
             float32 [n, width], finite.
@@ -192,7 +195,7 @@ class TableEncoder:
         """Turn a model's answers into the target's own units.
 
         Args:
-            outputs: regression: floats of any shape, standardized as by `targets`; classification: integers of any
+            outputs: regression: floats of any shape, standardized as by `transform_target`; classification: integers of any
                 shape, positions in `classes`.
 
         Returns:
@@ -232,10 +235,10 @@ class TableEncoder:
             )
         try:
             encoding = from_json(cls, {key: value for key, value in data.items() if key != "version"})
-            moments = [(column.mean, column.sd) for column in (*encoding.numbers, encoding.target)]
+            moments = [(column.mean, column.std) for column in (*encoding.numbers, encoding.target)]
             moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numbers)]
-            centers, sds = np.array(moments).T
-            valid = bool(np.isfinite([centers, sds]).all() and (sds > 0).all())
+            centers, stds = np.array(moments).T
+            valid = bool(np.isfinite([centers, stds]).all() and (stds > 0).all())
         except (AttributeError, TypeError, ValueError) as e:
             raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
         if not valid:
@@ -246,14 +249,14 @@ class TableEncoder:
 
     def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> NDArray[np.float32]:
         missing = np.isnan(numbers)
-        medians, means, sds = np.array([(c.median, c.mean, c.std) for c in self.numeric]).reshape(-1, 3).T
+        medians, means, stds = np.array([(c.median, c.mean, c.std) for c in self.numeric]).reshape(-1, 3).T
         places = list(self._indicators)
         shares, spreads = np.array([*self._indicators.values()]).reshape(-1, 2).T
         widths = [len(column.categories) for column in self.categorical]
         # a missing category, -1, takes the last row, which is all zeros
         one_hot = [np.eye(k + 1, k, dtype=np.float32)[code] for k, code in zip(widths, codes.T, strict=True)]
         with np.errstate(over="ignore"):  # refused just below
-            scaled = (np.where(missing, medians, numbers) - means) / sds
+            scaled = (np.where(missing, medians, numbers) - means) / stds
             inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads, *one_hot], 1, dtype=np.float32)
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
@@ -269,8 +272,8 @@ def _moments(x: Numbers) -> list[tuple[float, float]]:
     """Mean and standard deviation of each column; a column that does not vary has its value and 1, exactly."""
     constant = x.min(axis=0) == x.max(axis=0)  # rounding gives 0.1, 0.1, 0.1 a standard deviation above 0
     means = np.where(constant, x[0], x.mean(axis=0))
-    sds = x.std(axis=0)
-    return list(zip(means.tolist(), np.where(constant | (sds == 0), 1.0, sds).tolist(), strict=True))
+    stds = x.std(axis=0)
+    return list(zip(means.tolist(), np.where(constant | (stds == 0), 1.0, stds).tolist(), strict=True))
 
 
 def _series(name: str, values: Any) -> pl.Series:
@@ -305,13 +308,13 @@ def _numbers(column: pl.Series) -> Numbers:
 def _codes(column: pl.Series, fitted: CategoricalColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts, levels = to_strings(column), {None, *fitted.categories}
-    new = [text for text in texts if text not in levels]
+    texts, known = to_strings(column), {None, *fitted.categories}
+    new = [text for text in texts if text not in known]
     if new:
         found = quoted(sorted(filter(None, set(new))))
         warnings.warn(
             f"column {column.name!r} has {len(new)} values that were not there in training ({found}): they count as "
-            "none of its levels",
+            "none of its categories",
             UserWarning,
             stacklevel=4,
         )

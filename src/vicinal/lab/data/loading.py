@@ -19,7 +19,7 @@ from vicinal.lab.data.dataset import Data, InMemoryDataset, StreamingDataset, ch
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split_targets
-from vicinal.lab.data.transforms import CropFlip, choose_central, choose_resized
+from vicinal.lab.data.transforms import CropFlip, choose_center_crop, choose_random_resized_crop
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
@@ -50,9 +50,9 @@ def load(recipe: Recipe) -> tuple[Data, Data]:
             raise UserError(
                 f"max_train_examples={recipe.max_train_examples} of {len(train)} training examples: give a smaller number"
             )
-        train = train.take(_some(len(train), recipe.max_train_examples))
+        train = train.select(_some(len(train), recipe.max_train_examples))
     if recipe.max_test_examples is not None:
-        test = test.take(_some(len(test), recipe.max_test_examples))
+        test = test.select(_some(len(test), recipe.max_test_examples))
     if not recipe.augment:
         train = replace(train, augment=None)
     if recipe.label_noise:
@@ -185,9 +185,9 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
     else:
         whole = class_folder.scan(folder)
         class_folder.warn_of_left_out(folder, whole)
-        by_speaker = speech_commands.speaker_parts(whole) if whole.kind == "audio" else None
+        by_speaker = speech_commands.split_by_speaker(whole) if whole.kind == "audio" else None
         rows = split_targets(whole.labels.numpy(), len(whole.classes), _SPLIT_SEED)
-        train, test = by_speaker or (whole.take(rows.train), whole.take(rows.test))
+        train, test = by_speaker or (whole.select(rows.train), whole.select(rows.test))
     if train.kind == "images":
         return _images(train, test, recipe)
     _refuse_crop(recipe)
@@ -208,16 +208,16 @@ def _images(train: ClassFiles, test: ClassFiles, recipe: Recipe) -> tuple[Data, 
     """Cut and scale images as the recipe says, in memory where that can be and they fit."""
     size = recipe.image_size
     if recipe.crop == "random_resized_crop":
-        (mean, std), augment, choose = _IMAGENET, None, choose_resized
+        (mean, std), augment, choose = _IMAGENET, None, choose_random_resized_crop
     else:
-        augment, choose, sample = CropFlip(size // 8, fill="reflect"), choose_central, _some(len(train), _SAMPLE)
+        augment, choose, sample = CropFlip(size // 8, fill="reflect"), choose_center_crop, _some(len(train), _SAMPLE)
         if (len(train) + len(test)) * 3 * size**2 <= _IN_MEMORY:
             first, second = (
                 InMemoryDataset(class_folder.read_images(part.full_paths, size), part.labels, part.classes)
                 for part in (train, test)
             )
             return _in_memory(first, second, _scales(first.inputs[sample]), augment, recipe)
-        mean, std = _scales(class_folder.read_images(train.take(sample).full_paths, size))
+        mean, std = _scales(class_folder.read_images(train.select(sample).full_paths, size))
     return (
         StreamingDataset(train, train.labels, size, choose, mean, std, augment, recipe.channels_last),
         StreamingDataset(test, test.labels, size, choose, mean, std, None, recipe.channels_last),

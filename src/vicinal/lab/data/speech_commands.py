@@ -77,7 +77,7 @@ def utterances(folder: Path, *, seed: int | None = None) -> tuple[ClassFiles, Cl
     """List the training, validation and test files of a folder of words, by the rules of `class_folder`.
 
     With a seed, the speakers are dealt to the parts by it. Else, where ``validation_list.txt`` and
-    ``testing_list.txt`` are there, they say which part a file belongs to; else the published rule does (`part_of`).
+    ``testing_list.txt`` are there, they say which part a file belongs to; else the published rule does (`split_of`).
 
     Raises:
         UserError: if there are no words or files, or only one of the lists.
@@ -95,12 +95,12 @@ def utterances(folder: Path, *, seed: int | None = None) -> tuple[ClassFiles, Cl
         )
     paths, labels = zip(*found, strict=True)
     files = ClassFiles(folder, paths, torch.tensor(labels), words, folder.name, "audio")
-    parts = [part_of(path, seed) if listed is None else listed.get(path, "training") for path in paths]
+    parts = [split_of(path, seed) if listed is None else listed.get(path, "training") for path in paths]
     return _shared(files, parts)
 
 
 def _shared(files: ClassFiles, parts: list[str]) -> tuple[ClassFiles, ClassFiles, ClassFiles]:
-    train, validation, test = (files.take([i for i, p in enumerate(parts) if p == part]) for part in PARTS)
+    train, validation, test = (files.select([i for i, p in enumerate(parts) if p == part]) for part in PARTS)
     return train, validation, test
 
 
@@ -111,7 +111,7 @@ def _audio_files(folder: Path, word: str) -> list[str]:
     return paths
 
 
-def part_of(file: str, seed: int | None = None) -> str:
+def split_of(file: str, seed: int | None = None) -> str:
     """Return the part that a file belongs to by the rule in the set's README.
 
     What stands before ``_nohash_`` in the file's name is the speaker; the SHA-1 of that, as a number, modulo 2**27 and
@@ -168,14 +168,14 @@ def read_clip(path: Path) -> NDArray[np.int16]:
     return (clip.samples[:, 0] >> 16).astype(np.int16)
 
 
-def speaker_parts(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
+def split_by_speaker(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:
     """Return the training and the test files so that no speaker is in both; None where the names do not tell speakers.
 
-    The names tell them if all hold ``_nohash_``, as in Speech Commands; then `part_of` decides, with a seed.
+    The names tell them if all hold ``_nohash_``, as in Speech Commands; then `split_of` decides, with a seed.
     """
     if not all("_nohash_" in Path(path).name for path in files.paths):
         return None
-    train, _, test = _shared(files, [part_of(path, 0) for path in files.paths])
+    train, _, test = _shared(files, [split_of(path, 0) for path in files.paths])
     for name, part in (("training", train), ("test", test)):
         if len(set(part.labels.tolist())) < len(files.classes):
             raise UserError(

@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from vicinal.lab.data.columns import (
     Decimal,
     Numbers,
-    to_codes,
-    to_numbers,
-    to_strings,
+    categories_of,
     check_size,
     infer,
     is_plain,
     is_text,
-    categories_of,
     side_by_side,
+    to_codes,
+    to_numbers,
+    to_strings,
 )
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, did_you_mean, quoted
 
 MIN_ROWS = 10
-MAX_LEVELS = 1000  # more values than this in a text column are identifiers or prose, not categories
+MAX_CATEGORIES = 1000  # more values than this in a text column are identifiers or prose
 FEW_VALUES = 20  # an integer target with at most this many values is a class
 
 
@@ -44,7 +44,7 @@ class Table:
     source: str  # where it came from: a loader, or the file's name without its folder
     numeric: Numbers  # float64 [n, p], nan where missing
     numeric_columns: tuple[str, ...]  # the p names
-    codes: NDArray[np.int64]  # int64 [n, q], the position in `levels` of each category, -1 where missing
+    codes: NDArray[np.int64]  # int64 [n, q], the position in `categories` of each category, -1 where missing
     categorical_columns: tuple[str, ...]  # the q names
     categories: tuple[tuple[str, ...], ...]  # for each category the values it takes, sorted
     target: NDArray[np.int64] | Numbers  # int64 [n] positions in `classes`, or float64 [n] for regression
@@ -65,8 +65,15 @@ class Table:
         return int(np.isnan(self.numeric).sum() + (self.codes < 0).sum())
 
     def fingerprint(self) -> str:
-        """Return the SHA-256, in hex, of names, levels, classes and cells; `name` and `source` play no part."""
-        words = [self.numeric_columns, self.categorical_columns, self.categories, self.target_name, self.classes, len(self)]
+        """Return the SHA-256, in hex, of names, categories, classes and cells; `name` and `source` play no part."""
+        words = [
+            self.numeric_columns,
+            self.categorical_columns,
+            self.categories,
+            self.target_name,
+            self.classes,
+            len(self),
+        ]
         digest = hashlib.sha256(json.dumps(words).encode())
         # one nan only: a nan has many bit patterns
         for array in (np.where(np.isnan(self.numeric), np.nan, self.numeric), self.codes, self.target):
@@ -110,16 +117,16 @@ def make_table(
     goal, classes = _target(frame[target], kept.pop(target), task)
     texts = {key: to_strings(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
     numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
-    levels = {key: categories_of(values) for key, values in texts.items()}
-    codes = [to_codes(values, levels[key]) for key, values in texts.items()]
+    categories = {key: categories_of(values) for key, values in texts.items()}
+    codes = [to_codes(values, categories[key]) for key, values in texts.items()]
     table = Table(
         name=name,
         source=source,
         numeric=side_by_side(list(numbers.values()), len(goal), np.float64),
         numeric_columns=tuple(numbers),
         codes=side_by_side(codes, len(goal), np.int64),
-        categorical_columns=tuple(levels),
-        categories=tuple(levels.values()),
+        categorical_columns=tuple(categories),
+        categories=tuple(categories.values()),
         target=goal,
         target_name=target,
         classes=classes,
@@ -150,8 +157,8 @@ def _target(
 
 
 def _classes(texts: Sequence[str | None]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    levels = categories_of(texts)
-    return to_codes(texts, levels), levels
+    categories = categories_of(texts)
+    return to_codes(texts, categories), categories
 
 
 def _are_classes(values: Numbers) -> bool:
@@ -194,29 +201,31 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
 
 def _check_inputs(table: Table) -> None:
     empty = [name for name, x in zip(table.numeric_columns, table.numeric.T, strict=True) if np.isnan(x).all()]
-    empty += [name for name, levels in zip(table.categorical_columns, table.categories, strict=True) if not levels]
+    empty += [
+        name for name, categories in zip(table.categorical_columns, table.categories, strict=True) if not categories
+    ]
     if empty:
         found = f"column {empty[0]!r} holds" if len(empty) == 1 else f"columns {quoted(empty)} hold"
         raise UserError(f"{found} no values: drop {'it' if len(empty) == 1 else 'them'} with --drop")
     for name, x in zip(table.numeric_columns, table.numeric.T, strict=True):
         check_size(name, x)
-    for name, levels, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True):
-        _check_category(name, levels, codes)
+    for name, categories, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True):
+        _check_category(name, categories, codes)
 
 
-def _check_category(name: str, levels: Sequence[str], codes: NDArray[np.int64]) -> None:
+def _check_category(name: str, categories: Sequence[str], codes: NDArray[np.int64]) -> None:
     present = int((codes >= 0).sum())
-    distinct = len(levels) == present and present > 1
-    if not distinct and len(levels) <= min(MAX_LEVELS, len(codes) / 2):
+    distinct = len(categories) == present and present > 1
+    if not distinct and len(categories) <= min(MAX_CATEGORIES, len(codes) / 2):
         return
-    spoiled = [level for level in levels if to_numbers(pl.Series([level])) is None]
-    if len(spoiled) < len(levels) / 2:
+    spoiled = [one for one in categories if to_numbers(pl.Series([one])) is None]
+    if len(spoiled) < len(categories) / 2:
         raise UserError(
             f"column {name!r} is numbers but for {quoted(spoiled)}"
             f": correct or empty those cells, or drop the column with --drop {name!r}"
         )
     raise UserError(
-        f"column {name!r} is text with {len(levels)} different values in {counted(len(codes), 'row')}"
+        f"column {name!r} is text with {len(categories)} different values in {counted(len(codes), 'row')}"
         f" and looks like an identifier: drop it with --drop {name!r}"
     )
 
@@ -227,7 +236,7 @@ def _check_classes(table: Table, allow_small_classes: bool) -> None:
     if count == 1:
         only = table.classes[0]
         raise UserError(f"the target {name!r} has the one class {only!r}: a target needs at least two classes")
-    if count > min(MAX_LEVELS, len(table) / 2):
+    if count > min(MAX_CATEGORIES, len(table) / 2):
         number = to_numbers(pl.Series(table.classes)) is not None
         advice = "predict it as a number with --task regression" if number else "choose another --target"
         looks = "" if number else " and looks like an identifier"

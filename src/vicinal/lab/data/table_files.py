@@ -152,11 +152,11 @@ def _check_header(header: Sequence[str], label: str) -> None:
 
 
 def read_arff(path: Path) -> pl.DataFrame:
-    """Read an ARFF file by SciPy; a nominal attribute becomes an Enum of its declared levels.
+    """Read an ARFF file by SciPy; a nominal attribute becomes an Enum of its declared categories.
 
     Raises:
         UserError: for a malformed file, and for what SciPy does not read: text and relational attributes, sparse
-            data, and nominal levels that are not ASCII.
+            data, and nominal categories that are not ASCII.
 
     """
     from scipy.io import arff
@@ -179,9 +179,9 @@ def _attribute(name: str, values: NDArray[Any], kind: str, declared: Sequence[st
         return pl.Series(name, values.astype("datetime64[us]"))
     if kind != "nominal":
         return pl.Series(name, values.astype(np.float64))
-    levels = dict.fromkeys(level for level in cast("Sequence[str]", declared) if level not in MISSING)
+    categories = dict.fromkeys(word for word in cast("Sequence[str]", declared) if word not in MISSING)
     words = np.char.decode(values, "ascii").tolist()
-    return pl.Series(name, [word if word in levels else None for word in words], dtype=pl.Enum(list(levels)))
+    return pl.Series(name, [word if word in categories else None for word in words], dtype=pl.Enum(list(categories)))
 
 
 def _check_arff(text: str, label: str) -> None:

@@ -75,7 +75,7 @@ def random_resized_crop(height: int, width: int, generator: np.random.Generator)
     return Crop((height - h) // 2, (width - w) // 2, h, w, flipped)
 
 
-def central_crop(height: int, width: int, share: float = 1.0) -> Crop:
+def center_crop(height: int, width: int, crop_pct: float = 1.0) -> Crop:
     """Return the central square whose side is a share of the shorter side.
 
     Example:
@@ -83,25 +83,25 @@ def central_crop(height: int, width: int, share: float = 1.0) -> Crop:
         Crop(top=23, left=86, height=328, width=328, flipped=False)
 
     """
-    side = max(1, round(share * min(height, width)))
+    side = max(1, round(crop_pct * min(height, width)))
     return Crop((height - side) // 2, (width - side) // 2, side, side, False)
 
 
-def choose_central(row: int, key: Key | None, height: int, width: int) -> Crop:
+def choose_center_crop(row: int, key: Key | None, height: int, width: int) -> Crop:
     """Choose the largest central square."""
-    return central_crop(height, width)
+    return center_crop(height, width)
 
 
-def choose_resized(row: int, key: Key | None, height: int, width: int) -> Crop:
+def choose_random_resized_crop(row: int, key: Key | None, height: int, width: int) -> Crop:
     """Choose a `random_resized_crop` keyed by (seed, step, row); without a key, the center crop of evaluation."""
     if key is None:
-        return central_crop(height, width, _EVALUATION_CROP)
+        return center_crop(height, width, _EVALUATION_CROP)
     # neither the rank nor the place in the batch: the same image in the same step is cut the same way by any job
     one = Key(key.seed, 0, 0, (int(key.step) << 32) + row, Stream.CROP)
     return random_resized_crop(height, width, one.generator())
 
 
-class Unreadable(Exception):
+class ImageError(Exception):
     """The bytes are not those of an image that is read here."""
 
 
@@ -117,7 +117,7 @@ def decode(content: bytes, choose: Callable[[int, int], Crop], size: int) -> Pix
         RGB, uint8 [size, size, 3].
 
     Raises:
-        Unreadable: if that is not possible.
+        ImageError: if that is not possible.
 
     """
     try:
@@ -130,13 +130,13 @@ def decode(content: bytes, choose: Callable[[int, int], Crop], size: int) -> Pix
             if image.size != (-(-width // factor), -(-height // factor)):
                 factor = 1
             if image.mode[0] in "IF":
-                raise Unreadable("it has more than 8 bits per color")
+                raise ImageError("it has more than 8 bits per color")
             # a palette with transparency warns unless it goes this way
             rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-    except Unreadable:
+    except ImageError:
         raise
     except Exception as e:  # decoders raise all sorts: OSError, SyntaxError, struct.error, ...
-        raise Unreadable(f"{e}" or type(e).__name__) from e
+        raise ImageError(f"{e}" or type(e).__name__) from e
     left, top, right, bottom = crop.left, crop.top, crop.left + crop.width, crop.top + crop.height
     box = (left / factor, top / factor, right / factor, bottom / factor)
     small = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
@@ -151,7 +151,7 @@ def _reduction(crop: Crop, size: int) -> int:
 # -- crops of batches in memory ----------------------------------------------------------------------------------------
 
 
-class Shifts(NamedTuple):
+class CropParams(NamedTuple):
     """What was drawn for a batch of n images."""
 
     top: Tensor  # int64 [n], where the crop begins in the padded image
@@ -187,14 +187,14 @@ class CropFlip:
         """Draw and apply."""
         return self.apply(images, self.draw(len(images), key))
 
-    def draw(self, n: int, key: Key) -> Shifts:
+    def draw(self, n: int, key: Key) -> CropParams:
         """Draw for n images: a pure function of the key, whose `stream` plays no part."""
         generator = key._replace(stream=Stream.AUGMENT).generator()
         top, left = generator.integers(0, 2 * self.pad + 1, size=(2, n))
         flip = generator.random(n) < (0.5 if self.flip else 0.0)
-        return Shifts(torch.from_numpy(top), torch.from_numpy(left), torch.from_numpy(flip))
+        return CropParams(torch.from_numpy(top), torch.from_numpy(left), torch.from_numpy(flip))
 
-    def apply(self, images: Tensor, shifts: Shifts) -> Tensor:
+    def apply(self, images: Tensor, shifts: CropParams) -> Tensor:
         """Crop and flip as drawn.
 
         Args:

@@ -236,7 +236,7 @@ def _run(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
         models = {name: load(recipe, folder / name, images) for name, recipe in recipes.items()}
         measured: dict[str, dict[str, dict[str, Errors]]] = {}
         for title, (attack, count, black) in _attacks(SCALES[scale]).items():
-            attacked = images if count is None else images.take(torch.arange(min(count, len(images))))
+            attacked = images if count is None else images.select(torch.arange(min(count, len(images))))
             targets = {"erm-1": _MODELS if black else ("erm-1",), "mixup": ("mixup",)}
             measured[title] = {
                 source: _measured(

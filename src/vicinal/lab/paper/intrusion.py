@@ -243,7 +243,7 @@ def _real_job(at: IntrusionScale, name: str, folder: Path) -> dict[str, Any]:
 
 def _measure(about: dict[str, Any], seen: Table, splits: Sequence[EncodedSplit], epochs: int | None) -> dict[str, Any]:
     """Return the `SetResult`: the indicator of one table, and the errors of all methods on each split."""
-    inputs = TableEncoder.fit(seen, np.arange(len(seen))).inputs(seen)
+    inputs = TableEncoder.fit(seen, np.arange(len(seen))).transform(seen)
     found = intrusion.measure(inputs, seen.target, ALPHAS, name=seen.name)
     train, validation, test = stack_all(splits)
     training = stacked_mlp.MLPTraining(_epochs(train.targets.shape[1]) if epochs is None else epochs)
