@@ -170,7 +170,7 @@ def run(scale: Scale, data: str, method: str, seed: int, folder: Path) -> dict[s
         [each.share for each in far],
         {str(i): _shown(modes, snapshots[i]) for i in snapshots if i in at.shown} if seed == 0 else None,
     )
-    return to_json(run)
+    return {name: value for name, value in to_json(run).items() if value is not None}
 
 
 def _shown(modes: Modes, points: Tensor) -> list[list[float]]:

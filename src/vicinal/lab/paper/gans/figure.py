@@ -17,7 +17,7 @@ from vicinal.lab.paper.gans.modes import Modes
 from vicinal.lab.paper.gans.training import GanRun
 
 _REAL, _GENERATED = "#1f6fb2", "#e8730c"
-_COLOURS = ("#555555", "#1f6fb2", "#c0392b", "#2e8b57", "#b8860b")
+_COLORS = ("#555555", "#1f6fb2", "#c0392b", "#2e8b57", "#b8860b")
 _SHOWN = 1000  # real points in a panel
 
 
@@ -80,7 +80,7 @@ def measures(
         axes = fig.subplots(len(sets), len(columns), squeeze=False, sharex=True)
         for row, (name, modes) in zip(axes, sets.items(), strict=True):
             for ax, (title, (key, factor, radius)) in zip(row, columns.items(), strict=True):
-                for color, method in zip(_COLOURS, methods, strict=True):
+                for color, method in zip(_COLORS, methods, strict=True):
                     results = curves.get((name, method), ())
                     for result in results:
                         values = factor * np.array(getattr(result, key))
