@@ -211,6 +211,7 @@ def test_what_is_smaller_is_said():
 def test_a_smoke_run_writes_results_rows_and_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
+    monkeypatch.setattr(intrusion, "RESAMPLED", 50)  # of 2000, which take seconds
     study = intrusion.IntrusionStudy()
     folder = JobFolder(tmp_path, study, "smoke")
     assert intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")]) == 2  # nothing is there
