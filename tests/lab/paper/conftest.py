@@ -22,7 +22,9 @@ def smoke(one_at_a_time: Callable[[str], AbstractContextManager[Path]]) -> Calla
     def run(name: str) -> SmokeRun:
         if name not in done:
             torch.set_num_threads(1)  # as in the workers; this may come before the fixture of every test
-            with one_at_a_time(f"study-{name}") as own:  # a second process finds all jobs done
+            # of a study, a second process finds all jobs done
+            with one_at_a_time(f"study-{name}") as own, pytest.MonkeyPatch.context() as quick:
+                quick.setattr("vicinal.lab.paper.intrusion.RESAMPLED", 50)
                 folder = JobFolder(own.parent / "reproduce", reproduce.find(name), "smoke")
                 done[name] = folder, reproduce.conclude(folder, reproduce.run(folder, "the command", 1, quiet))
         return done[name]

@@ -203,6 +203,7 @@ def test_a_smoke_run_writes_results_rows_and_images(
 ):
     monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
+    monkeypatch.setattr(intrusion, "RESAMPLED", 50)  # of 2000, which take seconds
     study = intrusion.IntrusionStudy()
     folder = JobFolder(tmp_path, study, "smoke")
     with pytest.raises(SystemExit):
