@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal.lab.cli.arguments import RESUME, Exit, add_fields, given, note, resumable
+from vicinal.lab.cli.arguments import RESUME, add_cluster, add_fields, given, note, note_cluster, resumable
 from vicinal.lab.errors import UserError
 from vicinal.lab.training.settings import RunSettings
 
@@ -36,9 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="one run per value; repeatable: one per combination",
     )
-    add(
-        "--cluster", metavar="NAME[:KEY=VALUE,...]", help="of a grid: local (default), or slurm:slurm_partition=gpu,..."
-    )
+    add_cluster(parser, "of a grid (default: local)")
 
 
 def run(args: Namespace) -> int:
@@ -110,10 +108,10 @@ def _run_grid(args: Namespace, recipe: Recipe) -> int:
     ]
     if hasattr(args, "save_every"):
         words += ["--save-every", str(args.save_every)]
-    try:
-        rows = grid.run(points, words, args.cluster or "local", out, note)
-    except KeyboardInterrupt as error:
-        raise Exit(f"stopped, jobs canceled; the runs are in {out}; {RESUME}", 130) from error
+    cluster = args.cluster or "local"
+    with resumable(out, lambda: f"the runs are in {out}", cluster):
+        note_cluster(cluster, out)
+        rows = grid.run(points, words, cluster, out, note)
     for row in rows:
         error = row.get("test_error")
         figure = row["failed"] if error is None else f"{100 * error['median_of_last_10']:6.2f} %"

@@ -7,12 +7,14 @@ The run folder:
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
     model.safetensors    the model that validation data recommend, with its preprocessing
+    jobs/                logs of a cluster's jobs
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -95,7 +97,14 @@ class RunFolder:
             return None
 
 
-def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: int, on_progress: OnProgress) -> Results:
+def run(
+    comparison: AnyComparison,
+    folder: RunFolder,
+    command: str,
+    processes: int,
+    on_progress: OnProgress,
+    cluster: str | None = None,
+) -> Results:
     """Run what is not yet finished, conclude, and write results, report and model.
 
     Args:
@@ -103,7 +112,9 @@ def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: i
         folder: opened for it.
         command: that the user gave, for the record.
         processes: how many train at once; runs that are quick are trained in this one.
-        on_progress: called a few times per second with (run-epochs done, run-epochs in all, the runs finished).
+        on_progress: called a few times per second with (run-epochs done, run-epochs in all, the runs finished); with a
+            cluster when a job ends.
+        cluster: as of `executor.run`, instead of processes.
 
     Returns:
         What results.json holds.
@@ -118,18 +129,26 @@ def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: i
     def advance(now: int) -> None:
         nonlocal ticks
         ticks = now
-        on_progress(before + ticks, total, done)
+        on_progress(max(before + ticks, len(done) * comparison.epochs), total, done)  # a cluster has no ticks
 
     advance(0)
     results = None if missing else folder.load_results()
     if results is None:
-        processes = 1 if comparison.is_quick(len(missing)) else processes
+        processes = 1 if cluster or comparison.is_quick(len(missing)) else processes
         chunks = comparison.chunks(missing, processes)
-        work = partial(_train, comparison)
-        for _, runs in executor.run(work, chunks, processes=processes, on_progress=advance):
-            folder.append(runs)
-            done.extend(runs)
-            advance(ticks)
+        jobs = executor.run(
+            partial(_train, comparison),
+            chunks,
+            processes=processes,
+            cluster=cluster,
+            folder=folder.path,
+            on_progress=advance,
+        )
+        with closing(jobs):
+            for _, runs in jobs:
+                folder.append(runs)
+                done.extend(runs)
+                advance(ticks)
         results = _conclude(comparison, done, folder, command)
         atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
 

@@ -4,6 +4,7 @@
     ROOT/STUDY/SCALE/JOB/        what a job keeps while it runs and after, as a training run with its checkpoints
     ROOT/STUDY/SCALE/*.svg       the figures
     ROOT/STUDY/SCALE/table.json  the table
+    ROOT/STUDY/SCALE/jobs/       logs of a cluster's jobs
     ROOT/STUDY/SCALE/.lock       held by the one command that works there
 
 A file of another version or of other settings is refused, never mixed with new results; so is one whose results are not
