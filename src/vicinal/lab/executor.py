@@ -325,7 +325,7 @@ def _run_on_cluster(
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """Let processes that are started within write to a file what they would write to stderr."""
+    """Send what processes that are started within write to stderr to a file."""
     before = os.dup(2)
     try:
         with open(path, "ab") as file:
@@ -351,6 +351,17 @@ def _reason(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     dashes = [i for i, line in enumerate(lines) if not line.strip().strip("-")]
     return lines[dashes[-1] - 1] if dashes else lines[-1]
+
+
+def check_cluster(cluster: str) -> None:
+    """Refuse a cluster that cannot be used, before anything is begun.
+
+    Raises:
+        UserError: submitit is not installed, or refuses the cluster or a parameter.
+
+    """
+    with TemporaryDirectory(prefix="vicinal-") as folder:
+        _submitter(cluster, Path(folder))
 
 
 def _submitter(cluster: str, jobs: Path) -> tuple[Any, int]:

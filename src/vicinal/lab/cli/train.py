@@ -96,6 +96,7 @@ def _print_results(name: str, results: dict[str, Any], out: Path) -> None:
 
 
 def _run_grid(args: Namespace, recipe: Recipe) -> int:
+    from vicinal.lab import executor
     from vicinal.lab.training import grid
 
     if not args.grid:
@@ -109,6 +110,7 @@ def _run_grid(args: Namespace, recipe: Recipe) -> int:
     if hasattr(args, "save_every"):
         words += ["--save-every", str(args.save_every)]
     cluster = args.cluster or "local"
+    executor.check_cluster(cluster)
     with resumable(out, lambda: f"the runs are in {out}", cluster):
         note_cluster(cluster, out)
         rows = grid.run(points, words, cluster, out, note)
