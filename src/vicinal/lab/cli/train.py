@@ -10,7 +10,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vicinal.lab.cli.arguments import RESUME, add_cluster, add_fields, given, note, note_cluster, resumable
 from vicinal.lab.errors import UserError
@@ -18,6 +18,7 @@ from vicinal.lab.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from vicinal.lab.recipe import Recipe
+    from vicinal.lab.training.runs import RunResults
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -86,12 +87,12 @@ def _run_one(args: Namespace, recipe: Recipe, settings: RunSettings) -> int:
     return 0
 
 
-def _print_results(name: str, results: dict[str, Any], out: Path) -> None:
-    error, last = results["test_error"], min(10, len(results["epochs"]))
+def _print_results(name: str, results: RunResults, out: Path) -> None:
+    error, last = results.test_error, min(10, len(results.epochs))
     median = f"median of the last {last} epochs; " if last > 1 else ""
     print(
-        f"{name}: test error {100 * error['median_of_last_10']:.2f} % ({median}"
-        f"best {100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
+        f"{name}: test error {100 * error.median_of_last_10:.2f} % ({median}"
+        f"best {100 * error.best:.2f} %, last {100 * error.last:.2f} %)\nfigures {out / 'results.json'}"
     )
 
 

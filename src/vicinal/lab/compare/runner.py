@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import vicinal
 from vicinal.lab import atomic, executor, provenance, records
 from vicinal.lab.compare import verdict
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
@@ -181,11 +180,7 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
     examples = comparison.mixed_examples(shown)
     return Results(
-        vicinal=vicinal.__version__,
-        command=command,
-        created=provenance.now(),
-        versions=provenance.versions("torch", "numpy", "scikit-learn", "scipy", "polars"),
-        machine=provenance.machine(),
+        **provenance.made_now(command, "torch", "numpy", "scikit-learn", "scipy", "polars"),
         data=comparison.data_info(),
         protocol=_protocol(comparison),
         methods=comparison.methods,

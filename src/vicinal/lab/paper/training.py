@@ -180,13 +180,13 @@ def train(recipe: Recipe, evaluate_run: Callable[[Recipe, Path], dict[str, Any]]
     """
     with distributed.job() as job:
         results = loop.train(recipe, folder, job)
-    epochs = results["epochs"]
+    epochs = results.epochs
     curves = ("test_error", "test_top5_error", "train_mixed_loss")
     return {
-        "recipe": results["recipe"],
-        "test_error": results["test_error"],
+        "recipe": results.recipe,
+        "test_error": results.test_error,
         "course": {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
-        "device": results["device"],
+        "device": results.device,
         **evaluate_run(recipe, folder),
     }
 
