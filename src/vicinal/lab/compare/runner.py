@@ -185,28 +185,19 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
         protocol=_protocol(comparison),
         methods=comparison.methods,
         runs=runs,
-        summary=conclusion.summary,
-        comparisons=conclusion.comparisons,
-        choice=conclusion.choice,
-        verdict=conclusion.verdict,
+        **vars(conclusion),
         model=model,
         examples=MixedExamples(shown, examples) if examples else None,
     )
 
 
 def _protocol(comparison: AnyComparison) -> Protocol:
-    settings = comparison.settings
+    as_set = ("seeds", "batch_size", "learning_rate", "weight_decay", "patience", "label_noise", "input_noise")
     train, validation, test = comparison.sizes
     return Protocol(
-        seeds=settings.seeds,
+        **{name: getattr(comparison.settings, name) for name in as_set},
         epochs=comparison.epochs,
         steps=comparison.epochs * comparison.steps_per_epoch,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        label_noise=settings.label_noise,
-        input_noise=settings.input_noise,
         train_examples=train,
         validation_examples=validation,
         test_examples=test,
