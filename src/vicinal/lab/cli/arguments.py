@@ -90,12 +90,13 @@ def add_cluster(parser: ArgumentParser, what: str) -> None:
 
 def check_jobs(args: Namespace) -> None:
     """Refuse processes and a cluster at once, and a cluster that cannot be used."""
+    if args.cluster is None:
+        return
+    if args.jobs is not None:
+        raise UserError("--jobs counts processes of this command, and --cluster runs jobs elsewhere; give one of them")
     from vicinal.lab import executor
 
-    if args.jobs is not None and args.cluster is not None:
-        raise UserError("--jobs counts processes of this command, and --cluster runs jobs elsewhere; give one of them")
-    if args.cluster is not None:
-        executor.check_cluster(args.cluster)
+    executor.check_cluster(args.cluster)
 
 
 def note_cluster(cluster: str, folder: Path) -> None:
