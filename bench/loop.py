@@ -96,9 +96,7 @@ def ours(recipe: Recipe, device: torch.device) -> Callable[[], None]:
 def main() -> None:
     args = timing.arguments(__doc__, models="small,preact-resnet-18")
     device = torch.device(args.device)
-    base = replace(
-        recipes.find("cifar10-small-mixup"), max_train_examples=2048, batch_size=128, vicinity="Mixup(alpha=1.0)"
-    )
+    base = replace(recipes.cifar10_small_mixup(), max_train_examples=2048, batch_size=128, vicinity="Mixup(alpha=1.0)")
     names = args.models.split(",")
     if args.quick:
         base, names = replace(base, dataset="synthetic-images", max_train_examples=16, batch_size=8), ["small"]

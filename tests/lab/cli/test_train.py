@@ -57,7 +57,7 @@ def test_a_quick_look_says_what_it_changes(
 def test_recipes_are_listed_with_the_papers_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(recipes.RECIPES)
+    assert [line.split()[0] for line in lines] == list(recipes.all_recipes())
     assert "4.2 % test error" in next(line for line in lines if line.startswith("cifar10-preact18-mixup"))
 
 

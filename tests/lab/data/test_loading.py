@@ -228,7 +228,7 @@ def test_imagenet_by_its_name(image_folder: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_the_papers_imagenet_recipes() -> None:
-    found = {name: run.recipe for name, run in recipes.RECIPES.items() if name.startswith("imagenet")}
+    found = {name: make() for name, make in recipes.all_recipes().items() if name.startswith("imagenet")}
     assert len(found) == 14
     for name, what in found.items():
         long = "200" in name

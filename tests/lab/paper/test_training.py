@@ -36,7 +36,7 @@ def difference(a: Recipe, b: Recipe) -> set[str]:
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_a_cell_at_the_papers_scale_is_its_recipe(study: TrainingStudy) -> None:
-    known = [run.recipe for run in recipes.RECIPES.values()]
+    known = [make() for make in recipes.all_recipes().values()]
     for cell in study.cells("paper"):
         assert cell.recipe is not None
         assert any(difference(cell.recipe, recipe) <= DIFFERENCES[study.name] for recipe in known), cell.name
@@ -45,8 +45,8 @@ def test_a_cell_at_the_papers_scale_is_its_recipe(study: TrainingStudy) -> None:
 def test_imagenet_at_the_papers_scale_is_the_papers() -> None:
     by_name = {cell.job: cell.recipe for cell in reproduce_cells("imagenet")}
     assert len(by_name) == 15
-    assert by_name["resnet-50-90-mixup"] == recipes.find("imagenet-resnet50-mixup")
-    assert by_name["resnext-101-32x4d-200-mixup"] == recipes.find("imagenet-resnext101-32x4d-200-mixup")
+    assert by_name["resnet-50-90-mixup"] == recipes.imagenet_resnet50_mixup()
+    assert by_name["resnext-101-32x4d-200-mixup"] == recipes.imagenet_resnext101_32x4d_200_mixup()
     for recipe in by_name.values():
         assert recipe is not None
         assert (recipe.image_size, recipe.crop, recipe.batch_size) == (224, "random_resized_crop", 1024)

@@ -29,9 +29,7 @@ def test_a_step_of_the_loop_reads_nothing_from_its_device(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # has no meta device
     images = torch.zeros(20, 3, 32, 32, dtype=torch.uint8)
     data = loading.InMemoryDataset(images, torch.arange(20) % 3, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3, CropFlip(2))
-    recipe = replace(
-        recipes.find("cifar10-preact18-mixup"), model="small", batch_size=8, grad_accum_steps=2, ema_decay=0.9
-    )
+    recipe = replace(recipes.cifar10_preact18_mixup(), model="small", batch_size=8, grad_accum_steps=2, ema_decay=0.9)
     run = loop._Run(recipe, data.to(META), data.to(META), Processes(0, 1, META))
     assert [run.progress()[0] for _ in run.steps()] == [1, 2, 3]
     assert {t.device for t in (run._sums, *run.model.state_dict().values())} == {META}

@@ -61,8 +61,8 @@ def run(args: Namespace) -> int:
 def _list_recipes() -> int:
     from vicinal.lab.training import recipes
 
-    for name, run in recipes.RECIPES.items():
-        print(f"{name:38s}{run.about}")
+    for name, function in recipes.all_recipes().items():
+        print(f"{name:38s}{(function.__doc__ or '').strip()}")
     return 0
 
 

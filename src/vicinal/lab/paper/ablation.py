@@ -40,7 +40,7 @@ class AblationRow:
     def recipe(self, weight_decay: float) -> Recipe:
         """Return the recipe of the paper."""
         return replace(
-            recipes.find("cifar10-preact18-erm"),
+            recipes.cifar10_preact18_erm(),
             vicinity=self.vicinity,
             weight_decay=weight_decay,
             mix_at=self.mix_at,

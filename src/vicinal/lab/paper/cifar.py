@@ -47,9 +47,9 @@ CURVES = {
     "mixup": (13.3, 9.3, 8.5, 7.9, 7.4, 6.7, 6.5, 6.8, 6.7, 3.8, 3.4, 3.4, 3.4, 3.0, 2.9, 2.9, 2.72),
 }
 RECIPES = {
-    "preact-resnet-18": "cifar10-preact18",
-    "wrn-28-10": "cifar10-wrn-28-10",
-    "densenet-bc-190-40": "cifar10-densenet-190",
+    "preact-resnet-18": (recipes.cifar10_preact18_erm, recipes.cifar10_preact18_mixup),
+    "wrn-28-10": (recipes.cifar10_wrn_28_10_erm, recipes.cifar10_wrn_28_10_mixup),
+    "densenet-bc-190-40": (recipes.cifar10_densenet_190_erm, recipes.cifar10_densenet_190_mixup),
 }
 DRAWN: dict[Scale, tuple[str, str]] = {
     "smoke": ("cifar10", "preact-resnet-18"),
@@ -104,11 +104,12 @@ class CifarStudy(TrainingStudy):
 
     def _cells(self, dataset: str, model: str, numbers: tuple[float, float]) -> Iterator[Cell]:
         base = f"{DATASETS[dataset]}, {MODELS[model]}"
-        for method, against, number in zip(("ERM", "mixup"), (None, f"{base}, ERM"), numbers, strict=True):
+        for method, against, recipe, number in zip(
+            ("ERM", "mixup"), (None, f"{base}, ERM"), RECIPES[model], numbers, strict=True
+        ):
             measure = Measure("test error, %", median_error, Published(number))
             job = f"{dataset}-{model}-{method.lower()}"
-            recipe = replace(recipes.find(f"{RECIPES[model]}-{method.lower()}"), dataset=dataset)
-            yield Cell(f"{base}, {method}", job, recipe, (measure,), against)
+            yield Cell(f"{base}, {method}", job, replace(recipe(), dataset=dataset), (measure,), against)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 3b: test error by epoch; the paper's curves next to ours at its own scale."""

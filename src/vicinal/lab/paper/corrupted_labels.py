@@ -100,9 +100,7 @@ class CorruptedLabelsStudy(TrainingStudy):
 
     def _cell(self, label_noise: float, method: str, alpha: float | None, dropout: float) -> Cell:
         vicinity = "ERM()" if alpha is None else f"Mixup(alpha={alpha})"
-        recipe = replace(
-            recipes.find("cifar10-preact18-erm"), vicinity=vicinity, label_noise=label_noise, dropout=dropout
-        )
+        recipe = replace(recipes.cifar10_preact18_erm(), vicinity=vicinity, label_noise=label_noise, dropout=dropout)
         best, last, true, replaced = PUBLISHED[label_noise, method, alpha, dropout]
         read = method != RECALLED
         measures = (

@@ -84,7 +84,7 @@ class ImageNetRow:
     @property
     def recipe(self) -> Recipe:
         """Recipe of the paper."""
-        base = recipes.find("imagenet-resnet50-200-erm" if self.epochs == 200 else "imagenet-resnet50-erm")
+        base = recipes.imagenet_resnet50_200_erm() if self.epochs == 200 else recipes.imagenet_resnet50_erm()
         vicinity = "ERM()" if self.alpha is None else f"Mixup(alpha={self.alpha})"
         return replace(base, model=self.model, epochs=self.epochs, vicinity=vicinity)
 

@@ -202,8 +202,8 @@ class InterpolationStudy(TrainingStudy):
     def paper_cells(self) -> Sequence[Cell]:
         """Return the two models."""
         return [
-            Cell("ERM", "erm", recipes.find("cifar10-preact18-erm"), ()),
-            Cell("mixup", "mixup", recipes.find("cifar10-preact18-mixup"), ()),
+            Cell("ERM", "erm", recipes.cifar10_preact18_erm(), ()),
+            Cell("mixup", "mixup", recipes.cifar10_preact18_mixup(), ()),
         ]
 
     def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class SpeechStudy(TrainingStudy):
         return [self._cell(model, alpha) for model, alpha in PUBLISHED]
 
     def _cell(self, model: str, alpha: float | None) -> Cell:
-        erm = replace(recipes.find("speech-lenet-erm"), model=model)
+        erm = replace(recipes.speech_lenet_erm(), model=model)
         validation, test = map(Published, PUBLISHED[model, alpha])
         measures = (Measure("validation error, %", _validation, validation), Measure("test error, %", last_error, test))
         base = f"{MODELS[model]}, ERM"
