@@ -80,7 +80,7 @@ def test_options_change_only_on_purpose():
         "vicinal compare": {
             *("-h", "--help", "data", "--target", "--task", "--drop", "--model", "--size", "--augment"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
-            *("--label-noise", "--perturb", "--out", "--jobs"),
+            *("--label-noise", "--perturb", "--out", "--jobs", "--cluster"),
         },
         "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
         "vicinal train": {
@@ -88,7 +88,7 @@ def test_options_change_only_on_purpose():
             *("--save-every", "--timeout", "--tensorboard", "--grid", "--cluster"),
         },
         "vicinal reproduce": {
-            *("-h", "--help", "name", "--list", "--scale", "--report", "--report-dir", "--out", "--jobs")
+            *("-h", "--help", "name", "--list", "--scale", "--report", "--report-dir", "--out", "--jobs", "--cluster")
         },
         "vicinal interpolate": {"-h", "--help", "a", "b", "--out"},
         "vicinal data": {"-h", "--help", "action", "name"},

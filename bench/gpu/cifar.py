@@ -39,10 +39,10 @@ def runs(args: Namespace) -> dict[str, Recipe]:
 def train(recipe: Recipe, folder: Path, device: str) -> dict[str, float]:
     """Train one run, or what is left of it."""
     results = loop.train(recipe, folder, Processes(0, 1, torch.device(device)))
-    rates = [epoch["examples_per_second"] for epoch in results["epochs"]]
-    examples = results["epochs"][0]["step"] * recipe.batch_size
+    rates = [epoch["examples_per_second"] for epoch in results.epochs]
+    examples = results.epochs[0]["step"] * recipe.batch_size
     return {
-        "test_error_percent": 100 * results["test_error"]["median_of_last_10"],  # the paper's figure
+        "test_error_percent": 100 * results.test_error.median_of_last_10,  # the paper's figure
         "seconds_per_epoch": examples / statistics.median(rates),
     }
 

@@ -12,16 +12,32 @@ import time
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
-from vicinal.lab import executor
+from vicinal.lab import atomic, executor
 from vicinal.lab.errors import UserError
 
 
 def scaled(by: np.ndarray, number: int) -> float:
     executor.tick(number)
     return float(by.sum()) * number
+
+
+def refused(number: int) -> int:
+    if number == 2:
+        raise UserError("not two")
+    return number
+
+
+def stay(pid: Path, number: int) -> None:
+    """Write who does 2, and stay there; 1 waits for that."""
+    while number == 1 and not pid.exists():
+        time.sleep(0.1)
+    if number == 2:
+        atomic.write(pid, str(os.getpid()))
+        time.sleep(3600)
 
 
 def mapped(array: np.ndarray, number: int) -> bool:
@@ -107,8 +123,45 @@ def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
     results = executor.run(math.sqrt, [4.0, -1.0, 9.0], cluster="local:timeout_min=5", folder=tmp_path, on_error=note)
     assert dict(results) == {4.0: 2.0, 9.0: 3.0}
     assert failed == {-1.0: "ValueError: math domain error"}
-    with pytest.raises(executor.WorkerDied, match="math domain error"):
+    with pytest.raises(
+        executor.JobFailed, match=r"a job failed \(ValueError: math domain error\), whose log is in .*/jobs"
+    ):
         list(executor.run(math.sqrt, [-1.0], cluster="local", folder=tmp_path))
+    left = sorted(path.name for path in (tmp_path / "jobs").iterdir())
+    assert any(name.endswith("_log.err") for name in left)
+    assert not any(name.startswith("work-") for name in left)
+
+
+def test_what_a_job_refuses_comes_as_it_is_and_what_others_found_before_it(tmp_path: Path) -> None:
+    """A sentence for the user, as from a worker."""
+    found = []
+    with pytest.raises(UserError, match=r"^not two$"):
+        found.extend(executor.run(refused, [2, 1], cluster="local", folder=tmp_path))
+    failed: list[str] = []
+    options = {"cluster": "local", "folder": tmp_path, "on_error": lambda item, error: failed.append(str(error))}
+    assert dict(executor.run(refused, [2, 1], **options)) == {1: 1}
+    assert failed == ["not two"]
+
+
+def test_nothing_to_run_needs_no_cluster(tmp_path: Path) -> None:
+    assert list(executor.run(abs, [], cluster="cloud", folder=tmp_path)) == []
+
+
+def test_a_job_on_this_machine_may_take_as_long_as_it_needs(tmp_path: Path) -> None:
+    """submitit would end it after two minutes."""
+    assert executor._submitter("local", tmp_path)[0].parameters["timeout_min"] > 10_000
+    assert executor._submitter("local:timeout_min=7", tmp_path)[0].parameters["timeout_min"] == 7
+
+
+def test_closed_early_the_jobs_are_canceled(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    jobs = executor.run(partial(stay, pid), [1, 2], cluster="local", folder=tmp_path)
+    assert next(jobs) == (1, None)
+    process = int(pid.read_text())
+    os.kill(process, 0)
+    jobs.close()
+    while Path(f"/proc/{process}").exists():
+        time.sleep(0.1)
 
 
 def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +175,9 @@ def test_a_scheduler_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pyte
             list(executor.run(abs, [1], cluster=cluster, folder=tmp_path))
 
 
-def test_a_job_is_queued_again_as_it_is() -> None:
-    job = executor.ClusterJob(abs, -1)
+def test_a_job_is_queued_again_as_it_is(tmp_path: Path) -> None:
+    joblib.dump(abs, tmp_path / "work")
+    job = executor.ClusterJob(str(tmp_path / "work"), -1)
     assert job.checkpoint().function is job
     assert job() == 1
 

@@ -8,8 +8,8 @@ the caller's: it keeps results, and passes the items that are missing. A job may
 
 `processes=1` runs the jobs in this process. More are forked by a server that has imported PyTorch and has run nothing
 (multiprocessing's "forkserver"): a fork of the command itself could deadlock, since polars runs threads in it, and a new
-process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. Arrays in `work` lie once in a
-file that all workers map. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
+process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. `work` lies once in a file, whose
+arrays all workers map. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Generator, Iterator, MutableSequence, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -40,10 +40,15 @@ Progress = Callable[[int], None]  # called with the number of ticks by now
 
 _REFRESH = 0.2  # seconds between calls of a progress
 _POLL = 0.5  # seconds between looks at the jobs of a cluster
+_NO_LIMIT = 365 * 24 * 60  # minutes: submitit ends jobs on this machine after 2, unless it is told otherwise
 
 
 class WorkerDied(Exception):
     """A worker process ended before its work did, or found no memory for it."""
+
+
+class JobFailed(WorkerDied):
+    """A job of a cluster failed."""
 
 
 def run(
@@ -55,8 +60,8 @@ def run(
     folder: Path | None = None,
     on_progress: Progress = lambda ticks: None,
     on_error: Callable[[T, Exception], None] | None = None,
-) -> Iterator[tuple[T, R]]:
-    """Call `work` on every item, and yield (item, result) as calls finish.
+) -> Generator[tuple[T, R]]:
+    """Call `work` on every item, and yield (item, result) as calls finish; close it early, and the others end.
 
     Args:
         work: what is called; it must be picklable if it is to run elsewhere.
@@ -65,12 +70,13 @@ def run(
         cluster: `local`, with one job per core at a time; `slurm`; or `slurm:KEY=VALUE,...` with the parameters of
             submitit's `update_parameters`, as `slurm_partition=gpu,gpus_per_node=1,timeout_min=600`. Jobs are requeued
             on preemption. Instead of `processes`.
-        folder: where a cluster's jobs and their logs are kept.
+        folder: in its `jobs` a cluster's jobs and their logs are kept.
         on_progress: called with the ticks of all jobs, a few times per second; a cluster has none.
         on_error: called with a job of the cluster that failed; without it the first failure ends the others.
 
     Raises:
         WorkerDied: a process died or memory was short; what was finished has been yielded.
+        JobFailed: a job of the cluster failed; likewise.
         UserError: submitit is not installed, or refuses the cluster or a parameter.
 
     Example:
@@ -79,7 +85,7 @@ def run(
 
     """
     try:
-        if cluster is not None:
+        if cluster is not None and items:
             yield from _run_on_cluster(work, items, cluster, folder or Path(), on_error)
         elif min(processes, len(items)) < 2:
             yield from _run_here(work, items, on_progress)
@@ -263,15 +269,18 @@ def end_with_parent() -> None:
 
 
 @dataclass(frozen=True)
-class ClusterJob(Generic[T, R]):
+class ClusterJob(Generic[T]):
     """One call as a job, which is submitted again as it is where the scheduler takes its machine away."""
 
-    work: Callable[[T], R]
+    path: str  # of the work
     item: T
 
-    def __call__(self) -> R:
-        """Call it."""
-        return self.work(self.item)
+    def __call__(self) -> Any:
+        """Call it; a UserError is returned, so that it comes as it is."""
+        try:
+            return joblib.load(self.path, mmap_mode="c")(self.item)
+        except UserError as error:
+            return error
 
     def checkpoint(self) -> Any:
         """Return what submitit queues again before a time limit or a preemption."""
@@ -287,26 +296,60 @@ def _run_on_cluster(
     folder: Path,
     on_error: Callable[[T, Exception], None] | None,
 ) -> Iterator[tuple[T, R]]:
-    submitter, most = _submitter(cluster, folder)
+    jobs = folder.absolute() / "jobs"
+    submitter, most = _submitter(cluster, jobs)
+    jobs.mkdir(parents=True, exist_ok=True)
     waiting = list(items)
     running: dict[Any, T] = {}
+    with TemporaryDirectory(prefix="work-", dir=jobs) as shared:
+        path = os.path.join(shared, "work")
+        joblib.dump(work, path)
+        try:
+            while waiting or running:
+                while waiting and len(running) < most:
+                    item = waiting.pop(0)
+                    with _stderr_to(jobs / "submitit.log"):  # of what watches a job on this machine
+                        running[submitter.submit(ClusterJob(path, item))] = item
+                time.sleep(_POLL)
+                ended = [(job, _outcome(job)) for job in running if job.done()]
+                for job, result in sorted(ended, key=_is_error):  # what is done is yielded first
+                    item = running.pop(job)
+                    if not isinstance(result, Exception):
+                        yield item, result
+                    elif on_error is not None:
+                        on_error(item, result)
+                    elif isinstance(result, JobFailed):
+                        raise JobFailed(f"a job failed ({result}), whose log is in {folder / 'jobs'}") from result
+                    else:
+                        raise result
+        finally:
+            for job in running:
+                job.cancel(check=False)
+            while submitter.cluster == "local" and not all(job.done() for job in running):
+                time.sleep(_POLL / 10)
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """Send what processes that are started within write to stderr to a file."""
+    before = os.dup(2)
     try:
-        while waiting or running:
-            while waiting and len(running) < most:
-                item = waiting.pop(0)
-                running[submitter.submit(ClusterJob(work, item))] = item
-            time.sleep(_POLL)
-            for job in [job for job in running if job.done()]:
-                item, problem = running.pop(job), job.exception()
-                if problem is None:
-                    yield item, job.result()
-                elif on_error is None:
-                    raise WorkerDied(_reason(str(problem))) from problem
-                else:
-                    on_error(item, WorkerDied(_reason(str(problem))))
+        with open(path, "ab") as file:
+            os.dup2(file.fileno(), 2)
+        yield
     finally:
-        for job in running:
-            job.cancel(check=False)
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _outcome(job: Any) -> Any:
+    """Return what a job returned, or the error with which it failed."""
+    problem = job.exception()
+    return job.result() if problem is None else JobFailed(_reason(str(problem)))
+
+
+def _is_error(ended: tuple[Any, Any]) -> bool:
+    return isinstance(ended[1], Exception)
 
 
 def _reason(text: str) -> str:
@@ -316,7 +359,18 @@ def _reason(text: str) -> str:
     return lines[dashes[-1] - 1] if dashes else lines[-1]
 
 
-def _submitter(cluster: str, folder: Path) -> tuple[Any, int]:
+def check_cluster(cluster: str) -> None:
+    """Refuse a cluster that cannot be used, before anything is begun.
+
+    Raises:
+        UserError: submitit is not installed, or refuses the cluster or a parameter.
+
+    """
+    with TemporaryDirectory(prefix="vicinal-") as folder:
+        _submitter(cluster, Path(folder))
+
+
+def _submitter(cluster: str, jobs: Path) -> tuple[Any, int]:
     """Return submitit's executor, and how many jobs it is given at a time."""
     try:
         import submitit
@@ -326,8 +380,9 @@ def _submitter(cluster: str, folder: Path) -> tuple[Any, int]:
     if name not in ("local", "slurm"):
         raise UserError(f"a cluster is local or slurm, got {name!r}")
     try:
-        submitter = submitit.AutoExecutor(folder=folder / "jobs", cluster=name)
-        parameters = dict(part.split("=", 1) for part in text.split(",") if part)
+        submitter = submitit.AutoExecutor(folder=jobs, cluster=name)
+        parameters = {"timeout_min": str(_NO_LIMIT)} if name == "local" else {}
+        parameters |= dict(part.split("=", 1) for part in text.split(",") if part)
         submitter.update_parameters(**{k: int(v) if v.isdigit() else v for k, v in parameters.items()})
     except (ValueError, NameError, TypeError, AssertionError, RuntimeError) as error:
         problem = " ".join(str(error).split())[:200]

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-
-def now() -> str:
-    """Return the time in UTC, as 2026-01-31T12:00:00Z."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+import vicinal
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python and of packages."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What every record of results begins with."""
+
+    format: int
+    vicinal: str  # its version
+    command: str
+    created: str  # in UTC, as 2026-01-31T12:00:00Z
+    versions: dict[str, str]
+    machine: dict[str, Any]
 
 
-def machine() -> dict[str, Any]:
-    """Return the processor and the number of its cores."""
-    return {"processor": processor(), "cores": os.cpu_count()}
+def made_now(command: str, *packages: str) -> dict[str, Any]:
+    """Return the fields of a record made now and here, but for its format: with the versions of Python and of packages."""
+    return {
+        "vicinal": vicinal.__version__,
+        "command": command,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "machine": {"processor": processor(), "cores": os.cpu_count()},
+    }
 
 
 def processor() -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+_hints = functools.cache(get_type_hints)  # of a class, for its many records
 
 
 def to_json(value: Any) -> Any:
@@ -51,6 +54,6 @@ def from_json(kind: Any, value: Any) -> Any:
     if origin is dict:
         return {key: from_json(parts[1], part) for key, part in value.items()}
     if isinstance(kind, type) and (is_dataclass(kind) or hasattr(kind, "_fields")):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{name: from_json(hints.get(name, object), part) for name, part in value.items()})
     return math.nan if kind is float and value is None else value

@@ -391,6 +391,9 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "perturb": (("--perturb", "nan"), "input noise is a standard deviation and must be finite and >= 0, got nan"),
     "jobs": (("--jobs", "0"), "--jobs must be 1 or more, got 0"),
+    "cluster": (("--cluster", "sun"), "a cluster is local or slurm, got 'sun'"),
+    "cluster's parameters": (("--cluster", "local:wings=2"), "the cluster 'local:wings=2' is refused"),
+    "jobs and cluster": (("--jobs", "1", "--cluster", "local"), "runs jobs elsewhere; give one of them"),
     "learning rate": (("--learning-rate", "0"), "the learning rate must be a finite number > 0"),
     "patience": (("--patience", "0"), "patience counts epochs and must be 1 or more, got 0"),
     "out is a file": (("--out", "t.csv"), "the folder t.csv cannot be used (file exists); choose another --out"),
@@ -604,13 +607,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """`started()` begins the long comparison in the folder "run"; whatever is left of it is killed in the end."""
     processes: list[subprocess.Popen[str]] = []
     make_photos(Path())
 
-    def start() -> subprocess.Popen[str]:
-        processes.append(program(*LONG, "--out", "run"))
+    def start(*argv: str) -> subprocess.Popen[str]:
+        processes.append(program(*(argv or (*LONG, "--out", "run"))))
         return processes[-1]
 
     yield start
@@ -618,6 +621,54 @@ def started() -> Iterator[Callable[[], subprocess.Popen[str]]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.mark.slow
+def test_a_cluster_finds_what_one_process_finds_and_ctrl_c_cancels_its_jobs(
+    vicinal: Callable[..., tuple[int, str, str]],
+    started: Callable[..., subprocess.Popen[str]],
+    uninterrupted: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = (*LONG[:-2], "--cluster", "local", "--out", "run")
+    process = started(*cluster)
+    wait_for(lambda: runs_kept() > 0)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    kept = runs_kept()
+    assert (process.returncode, out) == (130, "")
+    said = err.splitlines()
+    assert said[0] == (
+        "vicinal: what is missing runs as jobs of submitit (local); logs in run/jobs; Ctrl-C cancels them"
+    )
+    assert said[-1] == (
+        f"vicinal: stopped, jobs canceled; {kept} of {RUNS} runs are kept in run; rerun the same command to resume"
+    )
+    assert all(line.startswith("compare photos: ") for line in said[1:-1])
+    wait_for(lambda: not group(process.pid), 10)
+
+    assert vicinal(*LONG, "--out", "run")[0] == 0
+    same_runs(results_of("run")["runs"], uninterrupted["runs"])
+    assert results_of("run")["verdict"] == uninterrupted["verdict"]
+    assert len(list(Path("run/jobs").glob("*_log.err"))) >= kept
+
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "submitit", None)
+        assert vicinal(*cluster[:-1], "other") == (
+            *(2, ""),
+            "vicinal: submitit, which a cluster needs, is not installed; pip install submitit\n",
+        )
+    assert not Path("other").exists()
+
+
+@pytest.mark.slow
+def test_a_table_on_a_cluster(vicinal: Callable[..., tuple[int, str, str]]) -> None:
+    assert vicinal("compare", "iris", *TINY, "--jobs", "1", "--out", "one")[0] == 0
+    assert vicinal("compare", "iris", *TINY, "--cluster", "local", "--out", "cluster")[0] == 0
+    one, cluster = results_of("one"), results_of("cluster")
+    same_runs(cluster["runs"], one["runs"])
+    for part in ("comparisons", "choice", "verdict", "protocol", "data"):
+        assert cluster[part] == one[part]
 
 
 def runs_kept() -> int:

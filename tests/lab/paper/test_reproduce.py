@@ -71,6 +71,25 @@ def test_many_processes_give_what_one_gives(tmp_path: Path, smoke: Callable[[str
     assert reproduce.run(folder, "command", 2, quiet) == smoke("toy")[0].done()
 
 
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_process_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], smoke: Callable[[str], SmokeRun]
+) -> None:
+    args = ["reproduce", "toy", "--scale", "smoke", "--cluster", "local", "--out", str(tmp_path)]
+    assert cli.main(args) == 0
+    path = tmp_path / "toy/smoke"
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == (
+        f"vicinal: what is missing runs as jobs of submitit (local); logs in {path}/jobs; Ctrl-C cancels them"
+    )
+    assert said[2].startswith("toy (smoke): 2 of 2 jobs, seed")
+    folder = JobFolder(tmp_path, reproduce.find("toy"), "smoke")
+    assert folder.done() == smoke("toy")[0].done()
+    assert (path / "table.json").read_bytes() == (smoke("toy")[0].path / "table.json").read_bytes()
+    assert cli.main(args) == 0
+    assert "2 of 2 jobs are there already" in capsys.readouterr().err
+
+
 def test_studies_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["reproduce", "--list"]) == 0
     said = capsys.readouterr().out
@@ -101,6 +120,7 @@ def test_a_study_is_run_and_said(
         (["reproduce"], "name a study"),
         (["reproduce", "ucl"], "did you mean uci?"),
         (["reproduce", "toy", "--jobs", "0"], "--jobs must be 1 or more"),
+        (["reproduce", "toy", "--jobs", "1", "--cluster", "local"], "runs jobs elsewhere; give one of them"),
         (["reproduce", "toy", "--report"], "--report is of all studies"),
         (["reproduce", "uci", "--jobs", "1"], "uci: the UCI set 'abalone' is not part of this program"),
         (["interpolate", "nowhere", "nowhere"], "is not a run of vicinal train"),

@@ -78,7 +78,7 @@ def test_what_was_trained_is_read_back(tmp_path: Path) -> None:
     data, test = loading.load(recipe)
     assert data.augment is None
     assert len(test) == 20
-    assert float(runs.misclassified(model, test).double().mean()) == pytest.approx(results["test_error"]["last"])
+    assert float(runs.misclassified(model, test).double().mean()) == pytest.approx(results.test_error.last)
     with pytest.raises(UserError, match="is not a run of vicinal train"):
         runs.load_recipe(tmp_path)
     (tmp_path / "run/weights.pt").unlink()

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import vicinal as v
-from vicinal.lab import atomic, models, parse
+from vicinal.lab import atomic, models, parse, records
 from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.transforms import CropFlip
@@ -174,26 +174,32 @@ def test_the_plainest_loop_trains_to_the_same_bits(
     for name, value in weights(tmp_path / "run").items():
         assert torch.equal(value, model.state_dict()[name]), name
     hits = plainest.outputs(model, test, torch.arange(len(test))).argmax(1) == test.labels
-    assert results["test_error"]["last"] == 1 - hits.sum().item() / len(test)
+    assert results.test_error.last == 1 - hits.sum().item() / len(test)
 
 
 def test_it_learns_and_reports(images: Path, tmp_path: Path) -> None:
     results = loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)
-    errors = [line["test_error"] for line in results["epochs"]]
-    assert results["test_error"]["last"] == errors[-1] < 0.2
-    assert results["test_error"]["best"] == min(errors)
-    assert results["test_error"]["median_of_last_10"] == sorted(errors[-10:])[4] / 2 + sorted(errors[-10:])[5] / 2
-    assert [line["epoch"] for line in results["epochs"]] == list(range(1, 13))
+    errors = [line["test_error"] for line in results.epochs]
+    assert results.test_error.last == errors[-1] < 0.2
+    assert results.test_error.best == min(errors)
+    assert results.test_error.median_of_last_10 == sorted(errors[-10:])[4] / 2 + sorted(errors[-10:])[5] / 2
+    assert [line["epoch"] for line in results.epochs] == list(range(1, 13))
     assert not list((tmp_path / "run").glob("*.ckpt"))
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    written = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert list(written) == ["recipe", "test_error", "epochs", "processes", "device", "versions"]
+    assert records.from_json(runs.RunResults, written) == results
     again = loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)  # done already
     assert again == results
+    for damaged in ("{", "[]", "{}", '{"recipe": 3}', json.dumps(written | {"device": [], "extra": 1})):
+        (tmp_path / "run" / "results.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"results.json is damaged; remove .* and run it again"):
+            loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)
 
 
 def test_the_test_error_is_that_of_the_weights(images: Path, tmp_path: Path) -> None:
     what = recipe(images, epochs=2)
     results = loop.train(what, tmp_path / "run", ALONE)
-    assert results["test_error"]["last"] == pytest.approx(error_of(what, tmp_path / "run"))
+    assert results.test_error.last == pytest.approx(error_of(what, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -407,8 +413,8 @@ def test_a_batch_too_small_for_its_parts_is_refused(images: Path, tmp_path: Path
 
 def test_steps_and_test_examples_are_at_most_so_many(images: Path, tmp_path: Path) -> None:
     results = loop.train(recipe(images, epochs=2, max_steps_per_epoch=3, max_test_examples=5), tmp_path / "run", ALONE)
-    assert [line["step"] for line in results["epochs"]] == [3, 6]
-    assert all(round(5 * line["test_error"], 6) % 1 == 0 for line in results["epochs"])
+    assert [line["step"] for line in results.epochs] == [3, 6]
+    assert all(round(5 * line["test_error"], 6) % 1 == 0 for line in results.epochs)
     everything, some = (loading.load(recipe(images, **some))[1] for some in ({}, {"max_test_examples": 5}))
     rows = [next(i for i in range(len(everything)) if torch.equal(x, everything.inputs[i])) for x in some.inputs]
     assert len(set(rows)) == len(some) == 5
@@ -457,7 +463,7 @@ def test_tensorboard_has_the_figures_once_resumed_or_not(images: Path, tmp_path:
     finally:
         loop._save = save
     for _ in range(2):  # the run goes on; and once more, of the finished one
-        lines = loop.train(what, tmp_path / "run", ALONE, RunSettings(tensorboard=True))["epochs"]
+        lines = loop.train(what, tmp_path / "run", ALONE, RunSettings(tensorboard=True)).epochs
         events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
         events.Reload()
         names = {"train/mixed_loss": "train_mixed_loss", "train/mixed_accuracy": "train_mixed_accuracy"}

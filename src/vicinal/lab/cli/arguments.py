@@ -77,8 +77,32 @@ def add_table(parser: ArgumentParser) -> None:
 
 
 def add_jobs(parser: ArgumentParser, default: str) -> None:
-    """Add the number of processes."""
+    """Add where jobs run: the number of processes, or a cluster."""
     parser.add_argument("--jobs", metavar="N", type=_jobs, help=f"processes (default: {default})")
+    add_cluster(parser, "instead of processes")
+
+
+def add_cluster(parser: ArgumentParser, what: str) -> None:
+    """Add the cluster that submitit's scheduler hands jobs to."""
+    about = f"{what}: local, or slurm:slurm_partition=gpu,timeout_min=600,... (submitit's parameters)"
+    parser.add_argument("--cluster", metavar="NAME[:KEY=VALUE,...]", help=about)
+
+
+def check_jobs(args: Namespace) -> None:
+    """Refuse processes and a cluster at once, and a cluster that cannot be used."""
+    if args.cluster is None:
+        return
+    if args.jobs is not None:
+        raise UserError("--jobs counts processes of this command, and --cluster runs jobs elsewhere; give one of them")
+    from vicinal.lab import executor
+
+    executor.check_cluster(args.cluster)
+
+
+def note_cluster(cluster: str, folder: Path) -> None:
+    """Print whose jobs are waited for."""
+    name = cluster.partition(":")[0]
+    note(f"vicinal: what is missing runs as jobs of submitit ({name}); logs in {folder / 'jobs'}; Ctrl-C cancels them")
 
 
 def _jobs(text: str) -> int:
@@ -101,19 +125,21 @@ def unwritten(error: OSError, folder: Path) -> str:
 
 
 @contextmanager
-def resumable(folder: Path, kept: Callable[[], str]) -> Iterator[None]:
+def resumable(folder: Path, kept: Callable[[], str], cluster: str | None = None) -> Iterator[None]:
     """End with a sentence about what is kept: at Ctrl-C, when a worker dies, or when the disk fails.
 
     Raises:
         Exit: one of these happened.
 
     """
-    from vicinal.lab.executor import WorkerDied
+    from vicinal.lab.executor import JobFailed, WorkerDied
 
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Exit(f"stopped; {kept()}; {RESUME}", 130) from error
+        raise Exit(f"stopped{', jobs canceled' if cluster else ''}; {kept()}; {RESUME}", 130) from error
+    except JobFailed as error:
+        raise Exit(f"{error}; {kept()}; {RESUME}", 1) from error
     except WorkerDied as error:
         raise Exit(f"{error}; {kept()}; {RESUME}, with fewer --jobs to need less memory", 1) from error
     except BrokenPipeError:  # of our output

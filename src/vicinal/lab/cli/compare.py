@@ -21,7 +21,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal.lab.cli.arguments import add_fields, add_jobs, add_table, counting, given, note, resumable
+from vicinal.lab.cli.arguments import (
+    add_fields,
+    add_jobs,
+    add_table,
+    check_jobs,
+    counting,
+    given,
+    note,
+    note_cluster,
+    resumable,
+)
 from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
@@ -68,6 +78,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the comparison."""
+    check_jobs(args)
     from vicinal.lab import executor
     from vicinal.lab.compare import runner
     from vicinal.lab.compare.console import ComparisonProgress, print_results
@@ -78,11 +89,14 @@ def run(args: Namespace) -> int:
     folder = runner.RunFolder(out)
     folder.open(comparison)
     jobs = args.jobs or executor.cores()
-    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.runs)} runs are kept in {out}"):
-        announce(comparison, len(comparison.runs) - len(folder.runs()), jobs)
+    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.runs)} runs are kept in {out}", args.cluster):
+        if args.cluster is None:
+            announce(comparison, len(comparison.runs) - len(folder.runs()), jobs)
+        else:
+            note_cluster(args.cluster, out)
         methods = [method.name for method in comparison.methods]
         with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure) as progress:
-            results = runner.run(comparison, folder, args.line, jobs, progress)
+            results = runner.run(comparison, folder, args.line, jobs, progress, args.cluster)
     print_results(results)
     kept = results.model.method if results.model else "none"
     print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({kept})")
@@ -102,10 +116,10 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
         settings = TableSettings(**given(args, TableSettings))
         return TableComparison(tables.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
 
-    from vicinal.lab import executor
+    if args.cluster is None:
+        from vicinal.lab import executor
 
-    # workers will be needed: their server imports PyTorch, and what an optimizer imports, while this reads files
-    executor.start("torch._dynamo")
+        executor.start()  # workers will be needed; their server imports PyTorch while this reads files
 
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vicinal.lab.cli.arguments import add_jobs, note, resumable, unwritten
+from vicinal.lab.cli.arguments import add_jobs, check_jobs, note, note_cluster, resumable, unwritten
 from vicinal.lab.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace) -> None:
+    check_jobs(args)
     if args.list:
         return
     if args.out and os.path.exists(args.out) and not os.path.isdir(args.out):
@@ -95,8 +96,10 @@ def _run_study(args: Namespace, folder: JobFolder, jobs: int) -> None:
     def kept() -> str:
         return f"{len(folder.done())} of {len(folder.study.jobs(folder.scale))} jobs are kept in {folder.path}"
 
-    with resumable(folder.path, kept):
-        rows = reproduce.conclude(folder, reproduce.run(folder, args.line, jobs, note))
+    with resumable(folder.path, kept, args.cluster):
+        if args.cluster is not None:
+            note_cluster(args.cluster, folder.path)
+        rows = reproduce.conclude(folder, reproduce.run(folder, args.line, jobs, note, args.cluster))
     print_table(folder.study, folder.scale, rows)
     print(f"\ntable   {folder.path / 'table.json'}")
     if any(folder.path.glob("*.svg")):

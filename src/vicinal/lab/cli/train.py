@@ -10,14 +10,15 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vicinal.lab.cli.arguments import RESUME, Exit, add_fields, given, note, resumable
+from vicinal.lab.cli.arguments import RESUME, add_cluster, add_fields, given, note, note_cluster, resumable
 from vicinal.lab.errors import UserError
 from vicinal.lab.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from vicinal.lab.recipe import Recipe
+    from vicinal.lab.training.runs import RunResults
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -36,9 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="one run per value; repeatable: one per combination",
     )
-    add(
-        "--cluster", metavar="NAME[:KEY=VALUE,...]", help="of a grid: local (default), or slurm:slurm_partition=gpu,..."
-    )
+    add_cluster(parser, "of a grid (default: local)")
 
 
 def run(args: Namespace) -> int:
@@ -88,16 +87,17 @@ def _run_one(args: Namespace, recipe: Recipe, settings: RunSettings) -> int:
     return 0
 
 
-def _print_results(name: str, results: dict[str, Any], out: Path) -> None:
-    error, last = results["test_error"], min(10, len(results["epochs"]))
+def _print_results(name: str, results: RunResults, out: Path) -> None:
+    error, last = results.test_error, min(10, len(results.epochs))
     median = f"median of the last {last} epochs; " if last > 1 else ""
     print(
-        f"{name}: test error {100 * error['median_of_last_10']:.2f} % ({median}"
-        f"best {100 * error['best']:.2f} %, last {100 * error['last']:.2f} %)\nfigures {out / 'results.json'}"
+        f"{name}: test error {100 * error.median_of_last_10:.2f} % ({median}"
+        f"best {100 * error.best:.2f} %, last {100 * error.last:.2f} %)\nfigures {out / 'results.json'}"
     )
 
 
 def _run_grid(args: Namespace, recipe: Recipe) -> int:
+    from vicinal.lab import executor
     from vicinal.lab.training import grid
 
     if not args.grid:
@@ -110,10 +110,11 @@ def _run_grid(args: Namespace, recipe: Recipe) -> int:
     ]
     if hasattr(args, "save_every"):
         words += ["--save-every", str(args.save_every)]
-    try:
-        rows = grid.run(points, words, args.cluster or "local", out, note)
-    except KeyboardInterrupt as error:
-        raise Exit(f"stopped, jobs canceled; the runs are in {out}; {RESUME}", 130) from error
+    cluster = args.cluster or "local"
+    executor.check_cluster(cluster)
+    with resumable(out, lambda: f"the runs are in {out}", cluster):
+        note_cluster(cluster, out)
+        rows = grid.run(points, words, cluster, out, note)
     for row in rows:
         error = row.get("test_error")
         figure = row["failed"] if error is None else f"{100 * error['median_of_last_10']:6.2f} %"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from vicinal.lab.drawing import (
     to_svg,
 )
 from vicinal.lab.format import is_finite
+from vicinal.lab.statistics import Interval
 
 _COLORS = {"erm": ERM, "mix": MIX, "other": OTHER}
 _STEPS = [1, 2, 2.5, 5, 10]  # between ticks
@@ -43,6 +46,7 @@ _DASHES = (5.0, 3.0)
 _FEW = 20  # predictions, fewer of which leave a bin hollow
 
 
+@style()
 def differences(view: View) -> str:
     """Draw paired differences to ERM: one dot per seed, with each method's mean and interval."""
     rows = view.differences
@@ -51,27 +55,26 @@ def differences(view: View) -> str:
     row_height, top, bottom = 58.0, 2.0, 46.0
     height = top + row_height * len(rows) + bottom
     ends = [end for row in rows for end in (row.low, row.high, *row.per_seed)]
-    with style():
-        figure = canvas(height)
-        axes = add_axes(figure, height, (4.0, top, WIDTH - 8.0, row_height * len(rows)))
-        axes.set_xlim(*_limits([0.0, *filter(is_finite, ends)], 0.03))
-        axes.set_ylim(row_height * len(rows), 0.0)
-        for number, row in enumerate(rows):
-            _strip(axes, number * row_height + 18.0, row, _COLORS[view.tone(row.method)])
-            line = top + number * row_height + 12.0
-            weight = "bold" if row.primary else "normal"
-            add_text(figure, height, 0.0, line, printable(row.method), fontweight=weight)
-            add_text(figure, height, WIDTH, line, _change(view, row), ha="right")
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
-        axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor, sign=True)))
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        add_text(figure, height, 0.0, height - 8.0, "\N{LEFTWARDS ARROW} better than ERM", color=MUTED)
-        worse = "worse than ERM \N{RIGHTWARDS ARROW}"
-        add_text(figure, height, WIDTH, height - 8.0, worse, ha="right", color=MUTED)
-        sentence = "; ".join(f"{row.method} {_change(view, row)}" for row in rows)
-        measure = "test error in percentage points" if view.is_error else "test RMSE"
-        return to_svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
+    figure = canvas(height)
+    axes = add_axes(figure, height, (4.0, top, WIDTH - 8.0, row_height * len(rows)))
+    axes.set_xlim(*_limits([0.0, *filter(is_finite, ends)], 0.03))
+    axes.set_ylim(row_height * len(rows), 0.0)
+    for number, row in enumerate(rows):
+        _strip(axes, number * row_height + 18.0, row, _COLORS[view.tone(row.method)])
+        line = top + number * row_height + 12.0
+        weight = "bold" if row.primary else "normal"
+        add_text(figure, height, 0.0, line, printable(row.method), fontweight=weight)
+        add_text(figure, height, WIDTH, line, _change(view, row), ha="right")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor, sign=True)))
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    add_text(figure, height, 0.0, height - 8.0, "\N{LEFTWARDS ARROW} better than ERM", color=MUTED)
+    worse = "worse than ERM \N{RIGHTWARDS ARROW}"
+    add_text(figure, height, WIDTH, height - 8.0, worse, ha="right", color=MUTED)
+    sentence = "; ".join(f"{row.method} {_change(view, row)}" for row in rows)
+    measure = "test error in percentage points" if view.is_error else "test RMSE"
+    return to_svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
 
 
 def _change(view: View, row: Difference) -> str:
@@ -107,7 +110,7 @@ def _dots(axes: Axes, values: Sequence[float], step: float) -> tuple[list[float]
     for own in bins.values():
         columns = math.ceil(len(own) / int(24.0 / step))
         for place, value in enumerate(own):
-            column, level = place % columns, place // columns
+            level, column = divmod(place, columns)
             xs.append(value + (column - (columns - 1) / 2.0) * step * unit)
             ys.append(24.0 - step * (level + 0.5))
     return xs, ys
@@ -119,57 +122,60 @@ def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - margin * span, high + margin * span
 
 
+@style()
 def by_alpha(view: View) -> str:
     """Draw test error by alpha on a logarithmic axis, with ERM as a band."""
-    summary, choice, erm = view.results.summary, view.results.choice, view.erm
-    swept = sorted((m.alpha, m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None)
-    points = [(alpha, summary[name].test[view.measure]) for alpha, name in swept]
-    points = [(alpha, own) for alpha, own in points if is_finite(own.mean)]
+    points = {
+        m.alpha: _test(view, m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None
+    }
+    points = {alpha: own for alpha, own in sorted(points.items()) if is_finite(own.mean)}
     if not points:
         return ""
     height = 344.0
-    alphas, means = [alpha for alpha, _ in points], [own.mean for _, own in points]
-    band = summary[erm].test[view.measure] if erm else None
-    edges = [end for own in [*(own for _, own in points), band] if own is not None for end in own]
-    with style():
-        figure = canvas(height)
-        add_text(figure, height, 0.0, 16.0, view.title("Test"), color=MUTED)
-        axes = add_axes(figure, height, (_LEFT, 30.0, WIDTH - _LEFT - 12.0, 232.0))
-        axes.set_xscale("log")
-        reach = max(1.25, (alphas[-1] / alphas[0]) ** 0.06)
-        axes.set_xlim(alphas[0] / reach, alphas[-1] * reach)
-        axes.set_ylim(*_limits(list(filter(is_finite, edges)), 0.12))
-        add_grid(axes, view.main.factor)
-        if band is not None and is_finite(band.mean):
-            if is_finite(band.low) and is_finite(band.high):
-                axes.axhspan(band.low, band.high, color=ERM, alpha=0.14, linewidth=0.0)
-            axes.axhline(band.mean, color=ERM, linewidth=1.4, dashes=_DASHES)
-        axes.plot(alphas, means, color=MIX, linewidth=1.0, alpha=0.6)
-        for alpha, own in points:
-            if is_finite(own.low) and is_finite(own.high):
-                axes.plot([alpha, alpha], [own.low, own.high], color=MIX, linewidth=2.0, solid_capstyle="butt")
-        axes.plot(alphas, means, "o", color=MIX, markersize=7.0, markeredgecolor=PAPER, markeredgewidth=1.2)
-        counts = {float(alpha): count for alpha, count in choice.counts.items()} if choice else {}
-        positions, labels = _alpha_labels(axes, alphas, counts)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(positions, labels)
-        add_text(figure, height, _LEFT, height - 24.0, "alpha, logarithmic scale", color=MUTED)
-        if counts:
-            below = f"beneath: in how many of {view.results.protocol.seeds} seeds validation chose it"
-            add_text(figure, height, _LEFT, height - 6.0, below, color=MUTED)
-        said = "; ".join(f"alpha {alpha:g}: {view.main.text(own.mean)}" for alpha, own in points)
-        unit = "percent" if view.is_error else "RMSE"
-        against = f"; ERM: {view.main.text(band.mean)}" if band is not None and is_finite(band.mean) else ""
-        return to_svg(figure, "alpha", f"Mean test error by alpha, in {unit}: {said}{against}.")
+    alphas, means = list(points), [own.mean for own in points.values()]
+    band = _test(view, view.erm) if view.erm else None
+    edges = [end for own in [*points.values(), band] if own is not None for end in own]
+    figure = canvas(height)
+    add_text(figure, height, 0.0, 16.0, view.title("Test"), color=MUTED)
+    axes = add_axes(figure, height, (_LEFT, 30.0, WIDTH - _LEFT - 12.0, 232.0))
+    axes.set_xscale("log")
+    reach = max(1.25, (alphas[-1] / alphas[0]) ** 0.06)
+    axes.set_xlim(alphas[0] / reach, alphas[-1] * reach)
+    axes.set_ylim(*_limits(list(filter(is_finite, edges)), 0.12))
+    add_grid(axes, view.main.factor)
+    if band is not None and is_finite(band.mean):
+        if is_finite(band.low) and is_finite(band.high):
+            axes.axhspan(band.low, band.high, color=ERM, alpha=0.14, linewidth=0.0)
+        axes.axhline(band.mean, color=ERM, linewidth=1.4, dashes=_DASHES)
+    axes.plot(alphas, means, color=MIX, linewidth=1.0, alpha=0.6)
+    for alpha, own in points.items():
+        if is_finite(own.low) and is_finite(own.high):
+            axes.plot([alpha, alpha], [own.low, own.high], color=MIX, linewidth=2.0, solid_capstyle="butt")
+    axes.plot(alphas, means, "o", color=MIX, markersize=7.0, markeredgecolor=PAPER, markeredgewidth=1.2)
+    choice = view.results.choice
+    counts = {float(alpha): count for alpha, count in choice.counts.items()} if choice else {}
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(*_alpha_labels(axes, alphas, counts))
+    add_text(figure, height, _LEFT, height - 24.0, "alpha, logarithmic scale", color=MUTED)
+    if counts:
+        below = f"beneath: in how many of {view.results.protocol.seeds} seeds validation chose it"
+        add_text(figure, height, _LEFT, height - 6.0, below, color=MUTED)
+    said = "; ".join(f"alpha {alpha:g}: {view.main.text(own.mean)}" for alpha, own in points.items())
+    unit = "percent" if view.is_error else "RMSE"
+    against = f"; ERM: {view.main.text(band.mean)}" if band is not None and is_finite(band.mean) else ""
+    return to_svg(figure, "alpha", f"Mean test error by alpha, in {unit}: {said}{against}.")
+
+
+def _test(view: View, method: str) -> Interval:
+    return view.results.summary[method].test[view.measure]
 
 
 def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int]) -> tuple[list[float], list[str]]:
     """Label as many alphas as have room, the ends and the most often chosen first."""
     low, high = (math.log(limit) for limit in axes.get_xlim())
     pixels = {alpha: (math.log(alpha) - low) / (high - low) * (WIDTH - 62.0) for alpha in alphas}
-    wanted = sorted(alphas, key=lambda alpha: (alpha not in (alphas[0], alphas[-1]), -counts.get(alpha, 0), alpha))
     placed: list[float] = []
-    for alpha in wanted:
+    for alpha in sorted(alphas, key=lambda alpha: (alpha not in (alphas[0], alphas[-1]), -counts.get(alpha, 0), alpha)):
         if all(abs(pixels[alpha] - pixels[other]) >= 30.0 for other in placed):
             placed.append(alpha)
     placed.sort()
@@ -184,13 +190,12 @@ def pooled(view: View, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     if not total.sum():
         return None
 
-    def mean(bins: list[list[float | None]]) -> np.ndarray:
-        values = np.array([[value or 0.0 for value in row] for row in bins])
-        return np.divide((counts * values).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
-
-    return total, mean([table.confidence for table in tables]), mean([table.accuracy for table in tables])
+    bins = np.array([[table.confidence, table.accuracy] for table in tables], dtype=float)  # None is nan
+    means = (counts[:, None] * np.nan_to_num(bins)).sum(axis=0) / np.maximum(total, 1)
+    return total, means[0], means[1]
 
 
+@style()
 def reliability(view: View, method: str) -> str:
     """Draw how often a method is right by how sure it is, above a histogram of how sure it is."""
     table = pooled(view, method)
@@ -200,37 +205,33 @@ def reliability(view: View, method: str) -> str:
     share = count / count.sum()
     height, side, color = 420.0, 280.0, _COLORS[view.tone(method)]
     percent, quarters = ["0", "25", "50", "75", "100"], [0.0, 0.25, 0.5, 0.75, 1.0]
-    with style():
-        figure = canvas(height)
-        add_text(figure, height, 0.0, 16.0, printable(method, 42), fontweight="bold")
-        add_text(figure, height, 0.0, 34.0, "Accuracy, %", color=MUTED)
-        axes = add_axes(figure, height, (_LEFT, 46.0, WIDTH - _LEFT - 16.0, side - 30.0))
-        axes.set_xlim(0.0, 1.0)
-        axes.set_ylim(0.0, 1.0)
-        axes.set_yticks(quarters, percent)
-        axes.set_xticks(quarters, [""] * 5)
-        axes.tick_params(axis="x", length=0.0)
-        axes.grid(axis="y", color=RULE, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.spines["left"].set_visible(False)
-        axes.plot([0.0, 1.0], [0.0, 1.0], color=MUTED, linewidth=1.0, dashes=_DASHES)
-        _calibration(axes, count, confidence, accuracy, color)
-        bars = add_axes(figure, height, (_LEFT, side + 36.0, WIDTH - _LEFT - 16.0, 54.0))
-        edges = np.linspace(0.0, 1.0, len(share) + 1)
-        bars.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=color, linewidth=0.0)
-        bars.set_xlim(0.0, 1.0)
-        bars.set_ylim(0.0, max(share) * 1.02)
-        bars.set_xticks(quarters, percent)
-        bars.set_yticks([])
-        bars.spines["left"].set_visible(False)
-        add_text(figure, height, _LEFT, height - 10.0, "Confidence, %", color=MUTED)
-        add_text(figure, height, _LEFT, side + 32.0, "Share of predictions", color=MUTED)
-        busiest = int(np.argmax(share))
-        sentence = (
-            f"Reliability of {method}: accuracy by confidence over {int(count.sum())} test predictions; the fullest bin "
-            f"holds {share[busiest]:.0%}, with confidence {confidence[busiest]:.1%} and accuracy {accuracy[busiest]:.1%}."
-        )
-        return to_svg(figure, f"reliability-{'erm' if method == view.erm else 'mix'}", sentence)
+    figure = canvas(height)
+    add_text(figure, height, 0.0, 16.0, printable(method, 42), fontweight="bold")
+    add_text(figure, height, 0.0, 34.0, "Accuracy, %", color=MUTED)
+    axes = add_axes(figure, height, (_LEFT, 46.0, WIDTH - _LEFT - 16.0, side - 30.0))
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0))
+    axes.set_yticks(quarters, percent)
+    axes.set_xticks(quarters, [""] * 5)
+    axes.tick_params(axis="x", length=0.0)
+    axes.grid(axis="y", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+    axes.plot([0.0, 1.0], [0.0, 1.0], color=MUTED, linewidth=1.0, dashes=_DASHES)
+    _calibration(axes, count, confidence, accuracy, color)
+    bars = add_axes(figure, height, (_LEFT, side + 36.0, WIDTH - _LEFT - 16.0, 54.0))
+    edges = np.linspace(0.0, 1.0, len(share) + 1)
+    bars.bar(edges[:-1], share, width=np.diff(edges) * 0.86, align="edge", color=color, linewidth=0.0)
+    bars.set(xlim=(0.0, 1.0), ylim=(0.0, max(share) * 1.02), yticks=[])
+    bars.set_xticks(quarters, percent)
+    bars.spines["left"].set_visible(False)
+    add_text(figure, height, _LEFT, height - 10.0, "Confidence, %", color=MUTED)
+    add_text(figure, height, _LEFT, side + 32.0, "Share of predictions", color=MUTED)
+    busiest = int(np.argmax(share))
+    sentence = (
+        f"Reliability of {method}: accuracy by confidence over {int(count.sum())} test predictions; the fullest bin "
+        f"holds {share[busiest]:.0%}, with confidence {confidence[busiest]:.1%} and accuracy {accuracy[busiest]:.1%}."
+    )
+    return to_svg(figure, f"reliability-{'erm' if method == view.erm else 'mix'}", sentence)
 
 
 def _calibration(axes: Axes, count: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray, color: str) -> None:
@@ -246,13 +247,12 @@ def _calibration(axes: Axes, count: np.ndarray, confidence: np.ndarray, accuracy
 
 def _quartiles(view: View, method: str, key: str) -> np.ndarray:
     """Return rows of epoch, lower quartile, median and upper quartile over a method's seeds."""
-    by_epoch: dict[float, list[float]] = {}
-    for run in view.results.runs:
-        if run.method == method and key in run.curve:
-            for epoch, value in zip(run.curve["epoch"], run.curve[key], strict=True):
-                if is_finite(value):
-                    by_epoch.setdefault(epoch, []).append(value)
-    rows = [(epoch, *np.percentile(values, (25, 50, 75))) for epoch, values in sorted(by_epoch.items())]
+    curves = [run.curve for run in view.results.runs if run.method == method and key in run.curve]
+    points = sorted(
+        point for curve in curves for point in zip(curve["epoch"], curve[key], strict=True) if is_finite(point[1])
+    )
+    by_epoch = groupby(points, key=itemgetter(0))
+    rows = [(epoch, *np.percentile([value for _, value in of], (25, 50, 75))) for epoch, of in by_epoch]
     return np.array(rows, dtype=float).reshape(-1, 4)
 
 
@@ -263,6 +263,7 @@ LEARNING = {
 }
 
 
+@style()
 def learning(view: View, key: str) -> str:
     """Draw one validation measure by epoch: median and quartiles over seeds, ERM and the shown method in front."""
     title, factor = LEARNING[key]
@@ -273,37 +274,35 @@ def learning(view: View, key: str) -> str:
     height = 300.0
     front = [name for name in view.front if name in curves]
     first, last = min(rows[0, 0] for rows in curves.values()), max(rows[-1, 0] for rows in curves.values())
-    with style():
-        figure = canvas(height)
-        add_text(figure, height, 0.0, 16.0, title, color=MUTED)
-        axes = add_axes(figure, height, (_LEFT, 30.0, WIDTH - _LEFT - 16.0, height - 30.0 - 44.0))
-        axes.set_xlim(first, last if last > first else first + 1.0)
-        axes.set_ylim(*_frame(list(curves.values()), [curves[name] for name in front], last))
-        add_grid(axes, factor)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(tick_format(1.0)))
-        alone: dict[str, Any] = {"marker": "o", "markersize": 6.0} if last == first else {}
-        for name, rows in curves.items():
-            if name not in front:
-                axes.plot(rows[:, 0], rows[:, 2], color=FAINT, linewidth=1.0, **alone)
-        for name in front:
-            rows, color = curves[name], _COLORS[view.tone(name)]
-            axes.fill_between(rows[:, 0], rows[:, 1], rows[:, 3], color=color, alpha=0.16, linewidth=0.0)
-        for name in front:
-            rows, color = curves[name], _COLORS[view.tone(name)]
-            line = axes.plot(rows[:, 0], rows[:, 2], color=color, linewidth=2.0, **alone)[0]
-            if name == view.erm:
-                line.set_dashes((5.0, 2.5))
-        add_text(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)
-        ends = "; ".join(f"{name} ends at {curves[name][-1, 2] * factor:.3g}" for name in front)
-        return to_svg(figure, key.replace("_", "-"), f"{title} by epoch, median over seeds: {ends}.")
+    figure = canvas(height)
+    add_text(figure, height, 0.0, 16.0, title, color=MUTED)
+    axes = add_axes(figure, height, (_LEFT, 30.0, WIDTH - _LEFT - 16.0, height - 30.0 - 44.0))
+    axes.set_xlim(first, last if last > first else first + 1.0)
+    axes.set_ylim(*_frame(list(curves.values()), [curves[name] for name in front], last))
+    add_grid(axes, factor)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_format(1.0)))
+    alone: dict[str, Any] = {"marker": "o", "markersize": 6.0} if last == first else {}
+    for name, rows in curves.items():
+        if name not in front:
+            axes.plot(rows[:, 0], rows[:, 2], color=FAINT, linewidth=1.0, **alone)
+    colors = {name: _COLORS[view.tone(name)] for name in front}
+    for name, color in colors.items():
+        rows = curves[name]
+        axes.fill_between(rows[:, 0], rows[:, 1], rows[:, 3], color=color, alpha=0.16, linewidth=0.0)
+    for name, color in colors.items():
+        rows = curves[name]
+        line = axes.plot(rows[:, 0], rows[:, 2], color=color, linewidth=2.0, **alone)[0]
+        if name == view.erm:
+            line.set_dashes((5.0, 2.5))
+    add_text(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)
+    ends = "; ".join(f"{name} ends at {curves[name][-1, 2] * factor:.3g}" for name in front)
+    return to_svg(figure, key.replace("_", "-"), f"{title} by epoch, median over seeds: {ends}.")
 
 
 def _frame(curves: Sequence[np.ndarray], front: Sequence[np.ndarray], last: float) -> tuple[float, float]:
     # the drop of the first epochs is tall and says little: where methods differ later would be flat beneath it
-    tops = [rows[rows[:, 0] >= min(0.05 * last, rows[-1, 0]), 3] for rows in (front or curves)]
-    bottoms = [rows[:, 1] for rows in (front or curves)] + [rows[:, 2] for rows in curves]
-    high = max(float(top.max()) for top in tops)
-    low = min(float(bottom.min()) for bottom in bottoms)
+    high = max(rows[rows[:, 0] >= min(0.05 * last, rows[-1, 0]), 3].max() for rows in (front or curves))
+    low = min(*(rows[:, 1].min() for rows in (front or curves)), *(rows[:, 2].min() for rows in curves))
     span = (high - low) or abs(high) or 1.0
     return max(0.0, low - 0.06 * span) if low >= 0.0 else low - 0.06 * span, high + 0.06 * span

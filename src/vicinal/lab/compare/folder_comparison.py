@@ -40,6 +40,7 @@ from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import simple
+from vicinal.lab.training.adamw import AdamW
 from vicinal.lab.training.scores import classification
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
@@ -299,10 +300,10 @@ def _step_seconds(
     """Take a few steps as a worker does, by one thread; return the seconds of all but the first, which is slower."""
     with executor.one_thread():
         model = simple.init_model(training, data, 0).train()
-        optimizer = torch.optim.AdamW(model.parameters(), 0.0)
+        optimizer = AdamW(model.parameters(), 0.0)
         times = [time.perf_counter()]
         for step in range(1 + _TIMED):
-            simple.train_step(model, optimizer, data, rows, vicinity, Key(0, 0, 0, step), 0)
+            simple.train_step(model, optimizer, 0.0, data, rows, vicinity, Key(0, 0, 0, step), 0)
             times.append(time.perf_counter())
     return [end - start for start, end in pairwise(times[1:])]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class FigureGroup:
     svgs: list[Markup]
     title: str
     caption: str
-    keys: list[tuple[str, str]]
+    keys: list[tuple[str, str]] = field(default_factory=list)
 
 
 def render(results: Results) -> str:
@@ -89,24 +89,26 @@ def _facts(view: View) -> list[Fact]:
 def _panels(view: View) -> list[FigureGroup]:
     """Return the figures that have something to show."""
     drawn = (_differences(view), _alphas(view), _calibration(view), _learning(view))
-    shown = [(panel, [svg for svg in panel.svgs if svg]) for panel in drawn]
-    return [FigureGroup(svgs, panel.title, panel.caption, panel.keys) for panel, svgs in shown if svgs]
+    return [panel for panel in drawn if panel.svgs]
+
+
+def _svgs(*drawn: str) -> list[Markup]:
+    return [Markup(svg) for svg in drawn if svg]
 
 
 def _differences(view: View) -> FigureGroup:
     return FigureGroup(
-        [Markup(figures.differences(view))],
+        _svgs(figures.differences(view)),
         "Does it differ from ERM?",
         f"Each dot is one seed: the method{_QUOTE}s test {'error' if view.is_error else 'RMSE'} minus ERM{_QUOTE}s, on the "
         f"same {view.results.data.noun}. The diamond is the mean over {view.results.protocol.seeds} seeds, the bar its "
         f"95{_SPACE}% interval. An interval across zero leaves the sign open.",
-        [],
     )
 
 
 def _alphas(view: View) -> FigureGroup:
     return FigureGroup(
-        [Markup(figures.by_alpha(view))],
+        _svgs(figures.by_alpha(view)),
         "Which alpha?",
         f"Mean over seeds with 95{_SPACE}% intervals. These intervals hold the spread between seeds that a paired "
         "difference removes, so they may overlap where the figure of differences is clear.",
@@ -116,18 +118,17 @@ def _alphas(view: View) -> FigureGroup:
 
 def _calibration(view: View) -> FigureGroup:
     return FigureGroup(
-        [Markup(figures.reliability(view, name)) for name in view.front],
+        _svgs(*(figures.reliability(view, name) for name in view.front)),
         "Can its confidence be believed?",
         f"Test predictions of all {view.results.protocol.seeds} seeds in 15 bins by confidence. On the dashed line a model "
         "is right as often as it claims; below it, it claims too much. Hollow: fewer than 20 predictions.",
-        [],
     )
 
 
 def _learning(view: View) -> FigureGroup:
     others = [("faint", "other methods")] if len(view.results.methods) > len(view.front) else []
     return FigureGroup(
-        [Markup(figures.learning(view, key)) for key in figures.LEARNING],
+        _svgs(*(figures.learning(view, key) for key in figures.LEARNING)),
         "How does it learn?",
         "Median over seeds; the shade spans the quartiles. The first epochs may leave the frame.",
         [(view.tone(name), name) for name in view.front] + others,
@@ -162,15 +163,10 @@ def _measured(results: Results) -> list[Fact]:
     if protocol.input_noise is not None:
         deviations = f"Gaussian noise of {protocol.input_noise:g} standard deviations on inputs"
         facts.append(Fact("Perturbed inputs", f"the test {noun} once more, with {deviations}"))
-    counts = results.choice.counts if results.choice else {}
-    if counts:
-        chosen = (f"{alpha} in {_count(n, 'seed')}" for alpha, n in sorted(counts.items(), key=_alpha) if n)
+    if results.choice and (counts := results.choice.counts):
+        chosen = (f"{alpha} in {_count(counts[alpha], 'seed')}" for alpha in sorted(counts, key=float) if counts[alpha])
         facts.append(Fact("Alpha chosen on validation", ", ".join(chosen)))
     return facts
-
-
-def _alpha(item: tuple[str, int]) -> float:
-    return float(item[0])
 
 
 def _size(data: DataInfo) -> list[Fact]:
@@ -209,12 +205,10 @@ def _training(protocol: Protocol) -> str:
 
 
 def _classes(data: DataInfo) -> str:
-    counts = data.class_counts
-    shown = list(zip(data.classes, counts, strict=True))[:CLASSES_SHOWN]
-    named = ", ".join(f"{name} ({count})" for name, count in shown)
-    more = len(data.classes) - CLASSES_SHOWN
-    of = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    rest = f" and {more} more, of {of} {data.noun}" if more > 0 else ""
+    low, high = min(data.class_counts), max(data.class_counts)
+    each = [f"{name} ({count})" for name, count in zip(data.classes, data.class_counts, strict=True)]
+    named, more = ", ".join(each[:CLASSES_SHOWN]), len(each) - CLASSES_SHOWN
+    rest = f" and {more} more, of {low if low == high else f'{low} to {high}'} {data.noun}" if more > 0 else ""
     return f"{_count(len(data.classes), 'class', 'classes')}: {named}{rest}"
 
 

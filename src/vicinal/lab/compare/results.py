@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from vicinal.lab import parse
+from vicinal.lab.provenance import Provenance
 from vicinal.lab.statistics import Interval
 from vicinal.vicinity import Vicinity
 
@@ -230,15 +231,10 @@ class MixedExamples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
+class Results(Provenance):
     """Everything that a comparison found."""
 
     format: int = FORMAT
-    vicinal: str
-    command: str
-    created: str
-    versions: dict[str, str]
-    machine: dict[str, Any]
     data: DataInfo
     protocol: Protocol
     methods: list[Method]

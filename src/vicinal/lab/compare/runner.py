@@ -7,18 +7,19 @@ The run folder:
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
     model.safetensors    the model that validation data recommend, with its preprocessing
+    jobs/                logs of a cluster's jobs
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import vicinal
 from vicinal.lab import atomic, executor, provenance, records
 from vicinal.lab.compare import verdict
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
@@ -95,7 +96,14 @@ class RunFolder:
             return None
 
 
-def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: int, on_progress: OnProgress) -> Results:
+def run(
+    comparison: AnyComparison,
+    folder: RunFolder,
+    command: str,
+    processes: int,
+    on_progress: OnProgress,
+    cluster: str | None = None,
+) -> Results:
     """Run what is not yet finished, conclude, and write results, report and model.
 
     Args:
@@ -103,7 +111,9 @@ def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: i
         folder: opened for it.
         command: that the user gave, for the record.
         processes: how many train at once; runs that are quick are trained in this one.
-        on_progress: called a few times per second with (run-epochs done, run-epochs in all, the runs finished).
+        on_progress: called a few times per second with (run-epochs done, run-epochs in all, the runs finished); with a
+            cluster when a job ends.
+        cluster: as of `executor.run`, instead of processes.
 
     Returns:
         What results.json holds.
@@ -118,18 +128,26 @@ def run(comparison: AnyComparison, folder: RunFolder, command: str, processes: i
     def advance(now: int) -> None:
         nonlocal ticks
         ticks = now
-        on_progress(before + ticks, total, done)
+        on_progress(max(before + ticks, len(done) * comparison.epochs), total, done)  # a cluster has no ticks
 
     advance(0)
     results = None if missing else folder.load_results()
     if results is None:
-        processes = 1 if comparison.is_quick(len(missing)) else processes
+        processes = 1 if cluster or comparison.is_quick(len(missing)) else processes
         chunks = comparison.chunks(missing, processes)
-        work = partial(_train, comparison)
-        for _, runs in executor.run(work, chunks, processes=processes, on_progress=advance):
-            folder.append(runs)
-            done.extend(runs)
-            advance(ticks)
+        jobs = executor.run(
+            partial(_train, comparison),
+            chunks,
+            processes=processes,
+            cluster=cluster,
+            folder=folder.path,
+            on_progress=advance,
+        )
+        with closing(jobs):
+            for _, runs in jobs:
+                folder.append(runs)
+                done.extend(runs)
+                advance(ticks)
         results = _conclude(comparison, done, folder, command)
         atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
 
@@ -162,37 +180,24 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
     examples = comparison.mixed_examples(shown)
     return Results(
-        vicinal=vicinal.__version__,
-        command=command,
-        created=provenance.now(),
-        versions=provenance.versions("torch", "numpy", "scikit-learn", "scipy", "polars"),
-        machine=provenance.machine(),
+        **provenance.made_now(command, "torch", "numpy", "scikit-learn", "scipy", "polars"),
         data=comparison.data_info(),
         protocol=_protocol(comparison),
         methods=comparison.methods,
         runs=runs,
-        summary=conclusion.summary,
-        comparisons=conclusion.comparisons,
-        choice=conclusion.choice,
-        verdict=conclusion.verdict,
+        **vars(conclusion),
         model=model,
         examples=MixedExamples(shown, examples) if examples else None,
     )
 
 
 def _protocol(comparison: AnyComparison) -> Protocol:
-    settings = comparison.settings
+    as_set = ("seeds", "batch_size", "learning_rate", "weight_decay", "patience", "label_noise", "input_noise")
     train, validation, test = comparison.sizes
     return Protocol(
-        seeds=settings.seeds,
+        **{name: getattr(comparison.settings, name) for name in as_set},
         epochs=comparison.epochs,
         steps=comparison.epochs * comparison.steps_per_epoch,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        patience=settings.patience,
-        label_noise=settings.label_noise,
-        input_noise=settings.input_noise,
         train_examples=train,
         validation_examples=validation,
         test_examples=test,

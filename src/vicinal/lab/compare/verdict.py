@@ -33,19 +33,14 @@ class Conclusion:
 
 def conclude(comparison: Comparison[Any, Any], runs: Sequence[RunRecord]) -> Conclusion:
     """Choose alphas on validation data, compare all methods with ERM on test data, and put it into words."""
-    by_method: dict[str, list[RunRecord]] = {
-        method.name: sorted((run for run in runs if run.method == method.name), key=lambda run: run.seed)
-        for method in comparison.methods
-    }
+    runs = sorted(runs, key=lambda run: run.seed)
+    by_method = {method.name: [run for run in runs if run.method == method.name] for method in comparison.methods}
     choices: dict[str, AlphaChoice] = {}
     for family in families(comparison.methods):
         choices[family], by_method[chosen_name(family)] = choose(comparison.methods, by_method, family)
     share, measure = comparison.test_share, comparison.measure
     summary = {name: _summarize(of, share) for name, of in by_method.items()}
-    primary = [
-        *map(chosen_name, choices),
-        *(method.name for method in comparison.methods if method.family == NAMED),
-    ]
+    primary = [*map(chosen_name, choices), *(one.name for one in comparison.methods if one.family == NAMED)]
     secondary = [method.name for method in comparison.methods if method.family in choices]
     differences = _compare(by_method, primary, measure, share, primary=True)
     differences += _compare(by_method, secondary, measure, share, primary=False)
@@ -101,14 +96,10 @@ def _summarize(runs: Sequence[RunRecord], share: float) -> Summary:
     def over_seeds(parts: Sequence[Scores]) -> dict[str, statistics.Interval]:
         return {name: statistics.interval([part[name] for part in parts], share) for name in parts[0]}
 
+    train, validation, test = (over_seeds([getattr(run, of) for run in runs]) for of in ("train", "validation", "test"))
     perturbed = [run.perturbed for run in runs if run.perturbed is not None]
-    return Summary(
-        over_seeds([run.train for run in runs]),
-        over_seeds([run.validation for run in runs]),
-        over_seeds([run.test for run in runs]),
-        over_seeds(perturbed) if perturbed else None,
-        float(np.mean([run.seconds for run in runs])),
-    )
+    seconds = float(np.mean([run.seconds for run in runs]))
+    return Summary(train, validation, test, over_seeds(perturbed) if perturbed else None, seconds)
 
 
 def _compare(by_method: Runs, names: Sequence[str], measure: str, share: float, primary: bool) -> list[Difference]:
@@ -150,8 +141,7 @@ class _Words:
         found = sorted((one for one in self.primary if one.p_holm < LEVEL), key=lambda one: one.difference)
         if found:
             return self._found(found[0], found, remark)
-        runaway = [one for one in self.primary if not math.isfinite(one.difference)]
-        if runaway:
+        if runaway := [one for one in self.primary if not math.isfinite(one.difference)]:
             return self._diverged(runaway[0], remark)
         return self._not_found(min(self.primary, key=lambda one: one.p), remark)
 
@@ -180,27 +170,21 @@ class _Words:
         return Verdict("no verdict", told.method, sentence, advice + remark)
 
     def _not_found(self, told: Difference, remark: str) -> Verdict:
-        name, subject, before = self.comparison.name, short_name(told.method), self._level(ERM)
+        many, subject, before = len(self.primary), short_name(told.method), self._level(ERM)
+        sentence, it = f"No difference found on {self.comparison.name}", subject
         if not any(any(one.per_seed) for one in self.primary):
-            sentence = (
-                f"No difference found on {name}: the {self.what} is {before} with {subject} and without, the same for "
-                "every seed."
-            )
-        elif len(self.primary) > 1:
-            sentence = (
-                f"No difference found on {name} between any of {len(self.primary)} methods and training without them. "
-                f"The clearest is {subject}: the {self.what} is {self._level(told.method)} with it and {before} without "
+            sentence += f": the {self.what} is {before} with {subject} and without, the same for every seed."
+        else:
+            if many > 1:
+                sentence += f" between any of {many} methods and training without them. The clearest is {subject}"
+                it = "it"
+            sentence += (
+                f": the {self.what} is {self._level(told.method)} with {it} and {before} without "
                 f"({self._evidence(told)}), which is within sampling noise."
             )
-        else:
-            sentence = (
-                f"No difference found on {name}: the {self.what} is {self._level(told.method)} with {subject} and "
-                f"{before} without ({self._evidence(told)}), which is within sampling noise."
-            )
-        table = self.comparison.kind == "table"
-        more = "rows of data" if table else self.comparison.noun
+        more = "rows of data" if self.comparison.kind == "table" else self.comparison.noun
         more = "seeds" if self.comparison.settings.seeds < _ENOUGH_SEEDS else more
-        these = subject if len(self.primary) == 1 else "any of them"
+        these = subject if many == 1 else "any of them"
         advice = f"Nothing here speaks for {these} or against it. More {more} would narrow the interval."
         return Verdict("no difference found", told.method, sentence, advice + remark)
 
@@ -212,8 +196,7 @@ class _Words:
         difference, low, high = (self.number.text(v, sign=True) for v in (told.difference, told.low, told.high))
         points = " points" if self.comparison.classes else ""
         many = f" after correction for {len(self.primary)} methods" if len(self.primary) > 1 else ""
-        p = p_value(told.p_holm, "= ")
-        return f"difference {difference}{points}, 95 % interval {low} to {high}; p {p}{many}"
+        return f"difference {difference}{points}, 95 % interval {low} to {high}; p {p_value(told.p_holm, '= ')}{many}"
 
     def _advised(self, told: str) -> str:
         """Return the vicinity to train with: the method itself, or the one its family chose over all seeds."""

@@ -85,16 +85,11 @@ class View:
         return next((name for name, family in self.families.items() if family == "erm"), None)
 
     @property
-    def shown(self) -> str | None:
-        """Method next to ERM in figures: the recommended one, else the first that is not ERM."""
-        names = [name for name, family in self.families.items() if family != "erm"]
-        recommended = self.results.choice.recommended if self.results.choice else None
-        return recommended if recommended in names else next(iter(names), None)
-
-    @property
     def front(self) -> list[str]:
-        """Methods in front in figures."""
-        return [name for name in (self.erm, self.shown) if name is not None]
+        """Methods in front in figures: ERM, and the recommended one, else the first that is not ERM."""
+        names = [name for name in self.families if name != self.erm]
+        recommended = self.results.choice.recommended if self.results.choice else None
+        return ([self.erm] if self.erm else []) + ([recommended] if recommended in names else names[:1])
 
     @property
     def differences(self) -> list[Difference]:
@@ -104,8 +99,7 @@ class View:
     @property
     def told(self) -> Difference | None:
         """Difference that the verdict is about."""
-        method = self.results.verdict.method
-        return next((one for one in self.results.comparisons if one.method == method), None)
+        return self._of(self.results.verdict.method)
 
     def name(self, method: str) -> str:
         """Return a method's name, short for the choice of alpha by validation data."""
@@ -117,8 +111,7 @@ class View:
     def rows(self) -> list[str]:
         """Methods in the order of the table: ERM, choices of alpha by validation data, and the others."""
         chosen = [name for name in self.results.summary if name not in self.families]
-        first = [name for name in self.families if name == self.erm]
-        return [*first, *chosen, *(name for name in self.families if name != self.erm)]
+        return sorted([*chosen, *self.families], key=lambda name: name != self.erm)
 
     def kind(self, method: str) -> str:
         """Return what a row is: erm, primary or plain."""
@@ -141,23 +134,20 @@ class View:
             listed.append(Column(noisy, f"perturbed {unit}", [self._main(of.perturbed) for of in self._summaries]))
         listed += [Column(_OTHERS[name], _OTHERS[name], self._other(name)) for name in others]
         train = [TableCell(self._main(of.train).text) for of in self._summaries]
-        return [
-            *listed,
-            Column(self.title("Training"), f"train {unit}", train),
-            Column("Seconds per run", "s/run", self._seconds()),
-        ]
+        listed.append(Column(self.title("Training"), f"train {unit}", train))
+        return [*listed, Column("Seconds per run", "s/run", self._seconds())]
 
     @property
     def _summaries(self) -> list[Summary]:
         return [self.results.summary[name] for name in self.rows]
 
-    def level(self, of: Interval) -> TableCell:
-        """Return a mean of the main measure with its interval, which for an error ends at 0 and 100 %."""
-        low, high = (max(0.0, of.low), min(1.0, of.high)) if self.is_error else (of.low, of.high)
-        return TableCell(self.main.text(of.mean), self.main.interval(low, high))
-
     def _main(self, part: Mapping[str, Interval] | None) -> TableCell:
-        return TableCell(ABSENT) if part is None else self.level(part[self.measure])
+        """Return a mean of the main measure with its interval, which for an error ends at 0 and 100 %."""
+        if part is None:
+            return TableCell(ABSENT)
+        mean, low, high = part[self.measure]
+        low, high = (max(0.0, low), min(1.0, high)) if self.is_error else (low, high)
+        return TableCell(self.main.text(mean), self.main.interval(low, high))
 
     def _of(self, method: str) -> Difference | None:
         return next((one for one in self.results.comparisons if one.method == method), None)
@@ -178,9 +168,10 @@ class View:
 
     def _other(self, name: str) -> list[TableCell]:
         values = [of.test[name] for of in self._summaries]
-        means = [of.test[name].mean for of in self.results.summary.values()]
-        written = {"ece": NumberFormat(100.0, 2, self.minus), "r2": NumberFormat(1.0, 3, self.minus)}.get(name)
-        written = written or significant(means, 4 if name == "mae" else 3, 0 if name == "mae" else 3, self.minus)
+        digits, least = (4, 0) if name == "mae" else (3, 3)
+        written = {"ece": NumberFormat(100.0, 2, self.minus), "r2": NumberFormat(1.0, 3, self.minus)}.get(
+            name, significant([of.mean for of in values], digits, least, self.minus)
+        )
         return [TableCell(written.text(of.mean), written.interval(of.low, of.high)) for of in values]
 
     def _seconds(self) -> list[TableCell]:

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -13,28 +14,28 @@ from torch import nn
 
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.densenet import DenseNet
-from vicinal.lab.models.preact_resnet import PreActResNet18, narrow_preact_resnet18
-from vicinal.lab.models.resnet import CifarResNet, resnet50, resnet101, resnext101_32x4d, resnext101_64x4d
+from vicinal.lab.models.preact_resnet import PreActResNet18
+from vicinal.lab.models.resnet import CifarResNet, ResNet
 from vicinal.lab.models.small import SmallCNN
-from vicinal.lab.models.speech import VGG11, LeNet, narrow_vgg11
+from vicinal.lab.models.speech import VGG11, LeNet
 from vicinal.lab.models.wide_resnet import WideResNet
 
 Factory = Callable[..., nn.Module]
 
 MODELS: dict[str, Factory] = {
     "preact-resnet-18": PreActResNet18,
-    "preact-resnet-18-narrow": narrow_preact_resnet18,
+    "preact-resnet-18-narrow": partial(PreActResNet18, width=8),  # for a CPU, as the other narrow one
     "wrn-28-10": WideResNet,
     "densenet-bc-190-40": DenseNet,
     "resnet-20": CifarResNet,
     "small": SmallCNN,
-    "resnet-50": resnet50,
-    "resnet-101": resnet101,
-    "resnext-101-32x4d": resnext101_32x4d,
-    "resnext-101-64x4d": resnext101_64x4d,
+    "resnet-50": ResNet,
+    "resnet-101": partial(ResNet, blocks=(3, 4, 23, 3)),
+    "resnext-101-32x4d": partial(ResNet, blocks=(3, 4, 23, 3), groups=32, group_width=4),
+    "resnext-101-64x4d": partial(ResNet, blocks=(3, 4, 23, 3), groups=64, group_width=4),
     "lenet": LeNet,
     "vgg-11": VGG11,
-    "vgg-11-narrow": narrow_vgg11,
+    "vgg-11-narrow": partial(VGG11, first=8),
 }
 
 

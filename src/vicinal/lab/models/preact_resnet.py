@@ -78,8 +78,3 @@ class PreActResNet18(nn.Module):
         x = self.layer3(x)  # [n, 256, 8, 8]
         x = self.layer4(x)  # [n, 512, 4, 4]
         return self.linear(x.mean((2, 3)))
-
-
-def narrow_preact_resnet18(num_classes: int = 10, dropout: float = 0.0) -> PreActResNet18:
-    """Build one of an eighth of the width."""
-    return PreActResNet18(num_classes, dropout, width=8)

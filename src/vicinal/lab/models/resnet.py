@@ -107,26 +107,6 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def resnet50(num_classes: int = 1000, zero_init: bool = True) -> ResNet:
-    """Build ResNet-50."""
-    return ResNet(num_classes, (3, 4, 6, 3), zero_init=zero_init)
-
-
-def resnet101(num_classes: int = 1000, zero_init: bool = True) -> ResNet:
-    """Build ResNet-101."""
-    return ResNet(num_classes, (3, 4, 23, 3), zero_init=zero_init)
-
-
-def resnext101_32x4d(num_classes: int = 1000, zero_init: bool = True) -> ResNet:
-    """Build ResNeXt-101 with 32 groups of 4 channels."""
-    return ResNet(num_classes, (3, 4, 23, 3), groups=32, group_width=4, zero_init=zero_init)
-
-
-def resnext101_64x4d(num_classes: int = 1000, zero_init: bool = True) -> ResNet:
-    """Build ResNeXt-101 with 64 groups of 4 channels."""
-    return ResNet(num_classes, (3, 4, 23, 3), groups=64, group_width=4, zero_init=zero_init)
-
-
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with BN, added to the shortcut before the last ReLU.
 

@@ -83,8 +83,3 @@ class VGG11(nn.Module):
         """Compute logits [n, num_classes] for spectrograms [n, 1, height, width]."""
         x = self.features(x)  # [n, 512, 5, 3] of 160 x 101
         return self.fc2(self.fc1(x.flatten(1)))
-
-
-def narrow_vgg11(num_classes: int = 30) -> VGG11:
-    """Build a VGG-11 of an eighth of the width, for a CPU; it is not in the paper."""
-    return VGG11(num_classes, first=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def find(name: str) -> Study:
     return known[name]
 
 
-def run(folder: JobFolder, command: str, processes: int, on_progress: Callable[[str], None]) -> Results:
+def run(
+    folder: JobFolder, command: str, processes: int, on_progress: Callable[[str], None], cluster: str | None = None
+) -> Results:
     """Run the jobs that are not done, and return the results of all.
 
     Args:
@@ -72,6 +75,7 @@ def run(folder: JobFolder, command: str, processes: int, on_progress: Callable[[
         command: that the user typed, for the record.
         processes: number of jobs at once; 1 runs them in this process.
         on_progress: called with one line per job.
+        cluster: as of `executor.run`, instead of processes.
 
     Raises:
         UserError: another command runs this study there; and what a job or a record raises.
@@ -81,10 +85,12 @@ def run(folder: JobFolder, command: str, processes: int, on_progress: Callable[[
     with atomic.locked(folder.path / ".lock") as mine:
         if not mine:
             raise UserError(f"another command runs this study in {folder.path}; wait for it, or end it")
-        return _run_missing(folder, command, processes, on_progress)
+        return _run_missing(folder, command, processes, on_progress, cluster)
 
 
-def _run_missing(folder: JobFolder, command: str, processes: int, on_progress: Callable[[str], None]) -> Results:
+def _run_missing(
+    folder: JobFolder, command: str, processes: int, on_progress: Callable[[str], None], cluster: str | None
+) -> Results:
     jobs = folder.study.jobs(folder.scale)
     records = folder.records()
     missing = [job.name for job in jobs if job.name not in records and job.ready]
@@ -93,15 +99,24 @@ def _run_missing(folder: JobFolder, command: str, processes: int, on_progress: C
         on_progress(f"{here}: {len(records)} of {len(jobs)} jobs are there already")
     if lacking := len(jobs) - len(records) - len(missing):
         on_progress(f"{here}: {lacking} of {len(jobs)} jobs are passed over, since their data are not there")
-    finished = executor.run(partial(_run_job, folder, command), missing, processes=processes)
-    for count, (name, record) in enumerate(finished, len(records) + 1):
-        on_progress(f"{here}: {count} of {len(jobs)} jobs, {name} in {record.seconds:.1f} s")
-    return folder.done()
+    work = partial(_run_alone if cluster else _run_job, folder, command)
+    finished = executor.run(work, missing, processes=processes, cluster=cluster, folder=folder.path)
+    with closing(finished):
+        for name, record in finished:
+            records[name] = record
+            on_progress(f"{here}: {len(records)} of {len(jobs)} jobs, {name} in {record.seconds:.1f} s")
+    return {job.name: records[job.name].results for job in jobs if job.name in records}
 
 
 def _run_job(folder: JobFolder, command: str, name: str) -> JobRecord:
     (job,) = (job for job in folder.study.jobs(folder.scale) if job.name == name)
     return folder.run(job, command)
+
+
+def _run_alone(folder: JobFolder, command: str, name: str) -> JobRecord:
+    """Run a job on one thread, as worker processes do."""
+    with executor.one_thread():
+        return _run_job(folder, command, name)
 
 
 def conclude(folder: JobFolder, done: Results) -> list[Row]:

@@ -4,6 +4,7 @@
     ROOT/STUDY/SCALE/JOB/        what a job keeps while it runs and after, as a training run with its checkpoints
     ROOT/STUDY/SCALE/*.svg       the figures
     ROOT/STUDY/SCALE/table.json  the table
+    ROOT/STUDY/SCALE/jobs/       logs of a cluster's jobs
     ROOT/STUDY/SCALE/.lock       held by the one command that works there
 
 A file of another version or of other settings is refused, never mixed with new results; so is one whose results are not
@@ -29,20 +30,14 @@ from vicinal.lab.paper.study import Job, Results, Scale, Study
 FORMAT = 2  # of a record
 
 
-@dataclass(frozen=True)
-class JobRecord:
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(provenance.Provenance):
     """A finished job, as its file holds it."""
 
-    format: int
     fingerprint: str
     study: str
     scale: Scale
     job: str
-    vicinal: str
-    command: str
-    created: str
-    versions: dict[str, str]
-    machine: dict[str, Any]
     seconds: float
     sha256: str  # of the results
     results: dict[str, Any]
@@ -104,17 +99,16 @@ class JobFolder:
                 own.rmdir()
         seconds = time.perf_counter() - start
         results = json.loads(json.dumps(results, allow_nan=False))  # as it is read back
+        made = provenance.made_now(command, "torch", "numpy", "scipy", "matplotlib")
+        if torch.cuda.is_available():
+            made["machine"]["gpu"] = torch.cuda.get_device_name()
         record = JobRecord(
+            **made,
             format=FORMAT,
             fingerprint=fingerprint(self.study, self.scale, job),
             study=self.study.name,
             scale=self.scale,
             job=job.name,
-            vicinal=vicinal.__version__,
-            command=command,
-            created=provenance.now(),
-            versions=provenance.versions("torch", "numpy", "scipy", "matplotlib"),
-            machine=_machine(),
             seconds=round(seconds, 3),
             sha256=digest(results),
             results=results,
@@ -148,8 +142,3 @@ def _read(path: Path) -> JobRecord | None:
         f"{path} has format {found['format']} of another version, and this one reads {FORMAT}; choose another --out, or "
         "remove it"
     )
-
-
-def _machine() -> dict[str, Any]:
-    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    return provenance.machine() | gpu

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from vicinal.lab.data.loading import Data
+from vicinal.lab.data.dataset import Data
 from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
@@ -24,20 +24,11 @@ from vicinal.lab.training import distributed, loop, runs
 
 
 @dataclass(frozen=True)
-class FinalErrors:
-    """Shares of the test examples that are missed."""
-
-    median_of_last_10: float  # epochs
-    best: float  # of all epochs
-    last: float
-
-
-@dataclass(frozen=True)
 class TrainedRun:
     """What a job returned: the recipe, the errors, and curves over the epochs; studies that measure more add it."""
 
     recipe: dict[str, Any]
-    test_error: FinalErrors
+    test_error: runs.ErrorSummary
     course: dict[str, list[float]]
     device: str
 
@@ -160,13 +151,13 @@ class TrainingStudy(Study):
         """Train in a folder, or resume there."""
         with distributed.job() as job:
             results = loop.train(recipe, folder, job)
-        epochs = results["epochs"]
+        epochs = results.epochs
         curves = ("test_error", "test_top5_error", "train_mixed_loss")
         run = self.record(
-            results["recipe"],
-            FinalErrors(**results["test_error"]),
+            to_json(results.recipe),
+            results.test_error,
             {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
-            results["device"],
+            results.device,
             **self.evaluate_run(recipe, folder),
         )
         return to_json(run)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -88,8 +89,9 @@ def run(
 
     missing = [point for point in grid if not (point.folder / "results.json").exists()]
     work = partial(_train, tuple(words))
-    for point, _ in executor.run(work, missing, cluster=cluster, folder=out, on_error=note_failure):
-        report(f"{' '.join(point.changes)}: done")
+    with closing(executor.run(work, missing, cluster=cluster, folder=out, on_error=note_failure)) as trained:
+        for point, _ in trained:
+            report(f"{' '.join(point.changes)}: done")
     rows = [_row(point, failed.get(point.folder)) for point in grid]
     atomic.write(out / "grid.json", json.dumps(rows, indent=1))
     return rows

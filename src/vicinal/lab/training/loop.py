@@ -46,7 +46,7 @@ _AGREE = 8  # steps after which several processes agree on whether a checkpoint 
 _EVALUATION_BATCH = 500
 
 
-def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | None = None) -> dict[str, Any]:
+def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | None = None) -> runs.RunResults:
     """Train by a recipe, from the start or from the last checkpoint in the folder.
 
     Args:
@@ -56,7 +56,7 @@ def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | 
         settings: when to write, and what.
 
     Returns:
-        What results.json holds.
+        The results of the run.
 
     Raises:
         UserError: the folder holds another recipe, or another process trains in it; the data are not there; TensorBoard
@@ -69,7 +69,7 @@ def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | 
     results = job.on_rank_zero(lambda: runs.read_results(folder, recipe))
     if results is not None:
         if settings.tensorboard and job.rank == 0:
-            _open_tensorboard(folder, results["epochs"]).close()
+            _open_tensorboard(folder, results.epochs).close()
         return results
     data, test = (part.to(job.device) for part in loading.load(recipe))
     run = _Run(recipe, data, test, job)
@@ -79,7 +79,7 @@ def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | 
         return _train(run, folder, settings)
 
 
-def _train(run: _Run, folder: Path, settings: RunSettings) -> dict[str, Any]:
+def _train(run: _Run, folder: Path, settings: RunSettings) -> runs.RunResults:
     recipe, job = run.recipe, run.job
     last = job.on_rank_zero(lambda: checkpoint.read_last(folder))
     if last is not None:
@@ -99,8 +99,7 @@ def _train(run: _Run, folder: Path, settings: RunSettings) -> dict[str, Any]:
                 log.write(line)
             _save(folder, run)
             saved = time.monotonic()
-    machine = {"processes": job.world_size, "device": job.device.type}
-    return job.on_rank_zero(lambda: runs.write_results(folder, recipe, run.model, machine))
+    return job.on_rank_zero(lambda: runs.write_results(folder, recipe, run.model, job.world_size, job.device.type))
 
 
 def _is_due(run: _Run, late: bool) -> bool:

@@ -15,7 +15,7 @@ import json
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import vicinal
-from vicinal.lab import atomic, models
+from vicinal.lab import atomic, models, records
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe, from_json
@@ -34,6 +34,28 @@ METRICS = "metrics.jsonl"
 _RECIPE, _RESULTS, _WEIGHTS, _LOCK = "recipe.json", "results.json", "weights.pt", ".lock"
 _LAST = 10  # epochs whose median test error is the paper's figure
 _BATCH = 500
+
+
+@dataclass(frozen=True)
+class ErrorSummary:
+    """Test errors of a run, as fractions."""
+
+    median_of_last_10: float
+    best: float
+    last: float
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What results.json holds: the figures of a finished run, with the lines of metrics.jsonl, and where it was trained."""
+
+    recipe: Recipe
+    test_error: ErrorSummary
+    epochs: list[dict[str, Any]]
+    processes: int
+    device: str
+    versions: dict[str, str]
+
 
 # -- while it is trained -----------------------------------------------------------------------------------------------
 
@@ -56,14 +78,14 @@ def holds_run(folder: Path, recipe: Recipe) -> bool:
     return False
 
 
-def read_results(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Return what results.json holds; None if this run is not done."""
+def read_results(folder: Path, recipe: Recipe) -> RunResults | None:
+    """Return the results of a run; None if it is not done."""
     path = folder / _RESULTS
     if not holds_run(folder, recipe) or not path.exists():
         return None
     try:
-        results = json.loads(path.read_text())
-    except ValueError as error:
+        results = records.from_json(RunResults, json.loads(path.read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; remove {folder} and run it again") from error
     checkpoint.remove_all(folder)
     return results
@@ -90,33 +112,26 @@ def acquired(folder: Path, recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def write_results(folder: Path, recipe: Recipe, model: nn.Module, machine: dict[str, Any]) -> dict[str, Any]:
+def write_results(folder: Path, recipe: Recipe, model: nn.Module, processes: int, device: str) -> RunResults:
     """Write the weights and the figures of a finished run; return the figures.
 
     Args:
         folder: of the run.
         recipe: of the run.
         model: as trained.
-        machine: where it was trained: number of processes and device.
+        processes: number of those that trained it.
+        device: that they used.
 
     """
     epochs = atomic.json_lines(folder / METRICS)
     errors = [line["test_error"] for line in epochs]
-    results = {
-        "recipe": json.loads(json.dumps(asdict(recipe))),  # as it is read back
-        "test_error": {
-            "median_of_last_10": statistics.median(errors[-_LAST:]),
-            "best": min(errors),
-            "last": errors[-1],
-        },
-        "epochs": epochs,
-        **machine,
-        "versions": {"vicinal": vicinal.__version__, "torch": torch.__version__},
-    }
+    summary = ErrorSummary(statistics.median(errors[-_LAST:]), min(errors), errors[-1])
+    versions = {"vicinal": vicinal.__version__, "torch": torch.__version__}
+    results = RunResults(recipe, summary, epochs, processes, device, versions)
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     atomic.write(folder / _WEIGHTS, buffer.getvalue())
-    atomic.write(folder / _RESULTS, json.dumps(results, indent=1))
+    atomic.write(folder / _RESULTS, json.dumps(records.to_json(results), indent=1, allow_nan=False))
     checkpoint.remove_all(folder)
     return results
 

@@ -19,6 +19,7 @@ from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.streams import Stream
+from vicinal.lab.training.adamw import AdamW
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.vicinity import Vicinity
 
@@ -79,7 +80,7 @@ def train(
 
     """
     model = init_model(training, data, seed)
-    optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = AdamW(model.parameters(), training.weight_decay)
     batches = training.batches(len(rows))
     best, best_epoch, best_state = math.inf, 0, None
     done = 0
@@ -88,9 +89,8 @@ def train(
         order = torch.from_numpy(Key(seed, 0, 0, epoch, Stream.ORDER).generator().permutation(len(rows)))
         for i, mine in enumerate(rows[order].split(training.batch_size)[:batches]):
             step = epoch * batches + i
-            for group in optimizer.param_groups:
-                group["lr"] = training.lr_at(step / (training.epochs * batches))
-            train_step(model, optimizer, data, mine, vicinity, Key(seed, 0, 0, step), epoch)
+            rate = training.lr_at(step / (training.epochs * batches))
+            train_step(model, optimizer, rate, data, mine, vicinity, Key(seed, 0, 0, step), epoch)
         done = epoch + 1
         if after_epoch is not None:
             after_epoch(done, model)
@@ -108,7 +108,8 @@ def train(
 
 def train_step(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
+    learning_rate: float,
     data: InMemoryDataset,
     rows: Tensor,
     vicinity: Vicinity,
@@ -121,9 +122,9 @@ def train_step(
     with fork_rng(key._replace(stream=Stream.DROPOUT)):
         out = model(plan(x))
     loss = F.cross_entropy(out, plan.target(y))
-    optimizer.zero_grad()
+    model.zero_grad()
     loss.backward()
-    optimizer.step()
+    optimizer.step([parameter.grad for parameter in model.parameters()], learning_rate)
 
 
 @torch.inference_mode()

@@ -28,15 +28,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.streams import Stream
+from vicinal.lab.training.adamw import AdamW
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
-
-# streams of a run's key beside those of its plans, which count up from 0
 
 
 @dataclass(frozen=True)
@@ -179,14 +177,14 @@ def train(
     models = StackedMLP.initial(
         [run.seed for run in runs], data.inputs.shape[2], training.hidden, classes or 1, data.inputs.dtype
     ).to(data.inputs.device)
-    optimizer = _AdamW(models, training)
+    optimizer = AdamW(models.parameters, training.weight_decay, fused=True)
     best = _Best(models)
     active = list(range(len(runs)))
     step = 0
     for epoch in range(training.epochs):
         mine = [runs[i] for i in active]
         for x_RBD, t_RBC in _batches(mine, data, classes, epoch, step, training.batch_size):
-            optimizer.step(step, _gradients(models, x_RBD, t_RBC, classes))
+            optimizer.step(_gradients(models, x_RBD, t_RBC, classes), training.learning_rate)
             step += 1
         if after_epoch is not None:
             after_epoch(epoch + 1, models, active)
@@ -197,7 +195,7 @@ def train(
                 break
             if len(keep) < len(active):
                 active, models = [active[i] for i in keep], models[keep]
-                optimizer = optimizer.select(keep, models)
+                optimizer = optimizer.select(keep, models.parameters)
     if score is not None:
         return TrainResult(best.models, best.epochs)
     return TrainResult(models, [training.epochs] * len(runs))
@@ -260,38 +258,6 @@ def _mix_one_by_one(
         inputs.append(plan(x))
         targets.append(target.dense(t.shape[1], x.dtype) if isinstance(target, MixedTarget) else target[:, None])
     return torch.stack(inputs), torch.stack(targets)
-
-
-class _AdamW:
-    """PyTorch's fused AdamW over stacked models.
-
-    The functional form, because the class brings PyTorch's compiler with it, a second at the start of each worker.
-    """
-
-    def __init__(
-        self, models: StackedMLP, training: MLPTraining, moments: tuple[list[Tensor], list[Tensor]] | None = None
-    ) -> None:
-        self._parameters, self._training = models.parameters, training
-        self._moments = moments or (_zeros(models), _zeros(models))
-
-    def step(self, number: int, gradients: Sequence[Tensor]) -> None:
-        """Take step `number` (from 0) along gradients, one per weight, then per bias."""
-        parameters, (first, second) = self._parameters, self._moments
-        counts = [torch.full((), float(number), device=p.device) for p in parameters]  # counted up by it
-        adamw(
-            parameters, list(gradients), first, second, [], counts,
-            lr=self._training.learning_rate, weight_decay=self._training.weight_decay, beta1=0.9, beta2=0.999, eps=1e-8,
-            fused=True, amsgrad=False, maximize=False, foreach=False, capturable=False, differentiable=False,
-        )  # fmt: skip
-
-    def select(self, keep: list[int], models: StackedMLP) -> _AdamW:
-        """Return the optimizer of `models`, those at positions `keep`, as if they had been alone."""
-        first, second = ([moment[keep] for moment in stack] for stack in self._moments)
-        return _AdamW(models, self._training, (first, second))
-
-
-def _zeros(models: StackedMLP) -> list[Tensor]:
-    return [torch.zeros_like(parameter) for parameter in models.parameters]
 
 
 class _Best:
