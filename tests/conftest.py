@@ -108,6 +108,7 @@ def run_fresh():
             return printed
 
         yield run
+        server.kill()  # workers that were forked meanwhile may hold its input open
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_an_alpha_given_twice_is_refused(mixed_table: Table):
 def test_three_rows_are_needed(mixed_table: Table):
     for n in (1, 2):
         table = replace(
-            mixed_table, numbers=mixed_table.numeric[:n], codes=mixed_table.codes[:n], target=mixed_table.target[:n]
+            mixed_table, numeric=mixed_table.numeric[:n], codes=mixed_table.codes[:n], target=mixed_table.target[:n]
         )
         with pytest.raises(UserError, match=f"3 are needed: made has {n}"):
             diagnose.diagnose(table, draws=20)

@@ -92,7 +92,7 @@ def test_by_hand() -> None:
     table = small()
     x = table.numeric.copy()
     x[1, 0] = np.nan
-    table = dataclasses.replace(table, numbers=x)
+    table = dataclasses.replace(table, numeric=x)
     encoding = TableEncoder.fit(table, np.array([0, 1, 2, 3]))
     # 1, missing, 3, 6: median 3, mean 13/4
     sd = float(np.std([1, 3, 3, 6]))
@@ -119,7 +119,7 @@ def test_fitted_rows_are_standardised_and_no_other_row_counts() -> None:
     np.testing.assert_allclose(inputs.std(axis=0)[varies], 1, atol=1e-6)
     changed = table.numeric.copy()
     changed[1::2] = np.where(np.isnan(changed[1::2]), np.nan, 5e5)
-    assert TableEncoder.fit(dataclasses.replace(table, numbers=changed), rows) == encoding
+    assert TableEncoder.fit(dataclasses.replace(table, numeric=changed), rows) == encoding
 
 
 def test_the_width_is_the_same_for_every_split() -> None:

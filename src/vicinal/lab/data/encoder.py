@@ -123,7 +123,7 @@ class TableEncoder:
         """Return the encoding that leaves numbers and indicators in their own units."""
         return replace(
             self,
-            numbers=tuple(
+            numeric=tuple(
                 replace(column, mean=0.0, std=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numeric
             ),
         )
@@ -234,9 +234,9 @@ class TableEncoder:
                 f": write it again with this program"
             )
         try:
-            encoding = from_json(cls, {key: value for key, value in data.items() if key != "version"})
-            moments = [(column.mean, column.std) for column in (*encoding.numbers, encoding.target)]
-            moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numbers)]
+            encoding: TableEncoder = from_json(cls, {key: value for key, value in data.items() if key != "version"})
+            moments = [(column.mean, column.std) for column in (*encoding.numeric, encoding.target)]
+            moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numeric)]
             centers, stds = np.array(moments).T
             valid = bool(np.isfinite([centers, stds]).all() and (stds > 0).all())
         except (AttributeError, TypeError, ValueError) as e:
