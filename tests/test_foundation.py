@@ -80,7 +80,7 @@ def test_options_change_only_on_purpose():
         "vicinal compare": {
             *("-h", "--help", "data", "--target", "--task", "--drop", "--model", "--size", "--augment"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
-            *("--label-noise", "--perturb", "--out", "--jobs", "--cluster"),
+            *("--label-noise", "--input-noise", "--out", "--jobs", "--cluster"),
         },
         "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
         "vicinal train": {

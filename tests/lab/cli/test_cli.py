@@ -183,7 +183,7 @@ def test_a_regression_with_noise_perturbation_and_methods_by_name(vicinal: Calla
         *(
             "--label-noise",
             "0.2",
-            "--perturb",
+            "--input-noise",
             "0.5",
             "--with",
             "InputMixup(alpha=0.4)",
@@ -389,7 +389,7 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
         ("--label-noise", "2"),
         "label noise is the share of labels replaced and must lie in [0, 1], got 2.0",
     ),
-    "perturb": (("--perturb", "nan"), "input noise is a standard deviation and must be finite and >= 0, got nan"),
+    "perturb": (("--input-noise", "nan"), "input noise is a standard deviation and must be finite and >= 0, got nan"),
     "jobs": (("--jobs", "0"), "--jobs must be 1 or more, got 0"),
     "cluster": (("--cluster", "sun"), "a cluster is local or slurm, got 'sun'"),
     "cluster's parameters": (("--cluster", "local:wings=2"), "the cluster 'local:wings=2' is refused"),

@@ -670,6 +670,6 @@ def test_no_minus_zero() -> None:
 def test_what_is_left_open_is_said() -> None:
     plain, full = verdicts.limitations(study_of()), verdicts.limitations(study_of(label_noise=0.2, input_noise=0.5))
     assert any("--label-noise" in line for line in plain)
-    assert any("--perturb" in line for line in plain)
+    assert any("--input-noise" in line for line in plain)
     assert not any("--" in line for line in full)
     assert "60 rows" in plain[1]

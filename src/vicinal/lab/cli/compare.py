@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         weight_decay="--weight-decay",
         patience="--patience",
         label_noise="--label-noise",
-        input_noise="--perturb",
+        input_noise="--input-noise",
     )
     folders = parser.add_argument_group("for a folder")
     add_fields(folders, FolderSettings, model="--model", augment="--augment")

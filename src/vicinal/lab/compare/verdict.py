@@ -251,5 +251,5 @@ def limitations(comparison: Comparison[Any, Any]) -> list[str]:
     if not settings.label_noise:
         lines.append("Labels were taken as they are; --label-noise 0.4 shows what mixup does against wrong ones.")
     if settings.input_noise is None:
-        lines.append("Inputs were not perturbed, so nothing is said about robustness; --perturb 0.5 would.")
+        lines.append("Inputs were not perturbed, so nothing is said about robustness; --input-noise 0.5 would.")
     return [*lines, *comparison.limitations()]
