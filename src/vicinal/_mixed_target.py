@@ -20,6 +20,9 @@ from torch import Tensor
 from vicinal import _refusals, _shapes
 from vicinal._shapes import unsqueeze_like
 from vicinal._tensor_like import TensorLike
+from vicinal.formula import check_kind
+
+_USUAL = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # dtypes of targets
 
 
 class MixedTarget(TensorLike):
@@ -407,6 +410,19 @@ class MixedTarget(TensorLike):
         if not hasattr(Tensor, name):
             raise AttributeError(f"a MixedTarget has no {name!r}")
         raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
+
+
+def check_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
+    """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
+    if leaf.dtype in _USUAL or not isinstance(leaf, Tensor):
+        return leaf
+    if leaf.dtype == torch.bool:
+        raise TypeError(
+            "a boolean target can mean two things: pass .float() for multi-label or binary targets (mixed as numbers), "
+            "or .long() for class indices"
+        )
+    check_kind(leaf)
+    return leaf
 
 
 def compose_smoothing(first: float, second: float) -> float:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vicinal import _tree
+from vicinal._mixed_target import check_target
 from vicinal._panel import Kind, Layout, Panel, layout_of
 from vicinal._shapes import spread
 from vicinal.target import MixedTarget
@@ -215,7 +216,7 @@ class _Shown:
             raise TypeError(f"class_names must be a list or a dict of names, got {class_names!r}")
         self.x = _one_tensor(x, n)
         self.layout = layout
-        self._y = y if y is None else _tree.check_target(y.detach())
+        self._y = y if y is None else check_target(y.detach())
         self._names = class_names
         self._is_soft = self._y is not None and _is_soft(self._y)
 

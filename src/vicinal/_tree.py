@@ -34,7 +34,6 @@ _BOXES = re.compile(
     r"\b(\w*boxes|\w*bbox|box|bndbox|boundingbox|xyxy|xywh|cxcywh|\w*key ?points?|kpts?|kps|\w*land ?marks?|polygons?)\b"
 )
 _MAYBE_BOXES = ("box", "xy", "key", "kp", "land", "polygon")  # one of them is in whatever `_BOXES` finds
-USUAL_TARGETS = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # the usual ones
 _IN_LIST = re.compile(r"\[\d")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of snake_case, camelCase and class names
 _NO_PLAIN_TENSOR = {"MaskedTensor": "fill it, x.to_tensor(0)", "DTensor": "mix each process's own rows, x.to_local()"}
@@ -416,19 +415,6 @@ def _warn_of_single(x: Tensor, y: Any) -> None:
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
-
-
-def check_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:
-    """Refuse kinds of tensors that cannot be mixed, and booleans, which could mean class indices or numbers."""
-    if leaf.dtype in USUAL_TARGETS or not isinstance(leaf, Tensor):
-        return leaf
-    if leaf.dtype == torch.bool:
-        raise TypeError(
-            "a boolean target can mean two things: pass .float() for multi-label or binary targets (mixed as numbers), "
-            "or .long() for class indices"
-        )
-    check_kind(leaf)
-    return leaf
 
 
 def _check_tensor(x: Tensor, name: str, ndim: int) -> None:

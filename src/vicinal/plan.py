@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vicinal import _show, _tree
-from vicinal._tree import USUAL_TARGETS, check_target
+from vicinal._mixed_target import check_target
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
 
@@ -183,7 +183,7 @@ class Plan(ABC):
             and (shape := y.shape)
             and shape[0] == len(self)
         ):
-            return mix(y if y.dtype in USUAL_TARGETS else check_target(y))
+            return mix(check_target(y))
         # beside numbers with unknown entries there may be class indices, whose unknown entries are the loss's to ignore
         return self._over(
             y,

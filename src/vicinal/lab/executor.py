@@ -191,18 +191,13 @@ def _failed(future: Future[Any]) -> bool:
     return future.exception() is not None
 
 
-def start(*modules: str) -> Literal["forkserver", "spawn"]:
-    """Start the server, which imports PyTorch while the command reads its data; return how to start workers.
-
-    Args:
-        modules: that it imports too, and its workers have.
-
-    """
+def start() -> Literal["forkserver", "spawn"]:
+    """Start the server, which imports PyTorch while the command reads its data; return how to start workers."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
     from multiprocessing import forkserver
 
-    multiprocessing.set_forkserver_preload(["torch", "vicinal", *modules])
+    multiprocessing.set_forkserver_preload(["torch", "vicinal"])
     try:
         with _interrupts_later():
             forkserver.ensure_running()

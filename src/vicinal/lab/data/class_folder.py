@@ -38,11 +38,11 @@ from torch import Tensor
 from vicinal.keyed import Key
 from vicinal.lab import executor
 from vicinal.lab.data import audio
+from vicinal.lab.data.audio import Progress
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.data.transforms import ChooseCrop, ImageError, Pixels, choose_center_crop, decode
 from vicinal.lab.errors import UserError
 
-Progress = Callable[[int, int], None]  # files read, of how many
 ImageFile = tuple[int, Path]  # row number, which decides its crop, and where it is
 Kind = Literal["images", "audio"]
 ARTICLES = {"images": "an image", "audio": "audio"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ Batches = Iterable[tuple[Tensor, Key | None]]  # rows and keys, as `batch` takes
 _FEW = 200  # images that are decoded sooner than worker processes start
 
 
-class _Examples:
+class _Examples(ABC):
     """What examples in memory and examples in files have in common: labels, and what is done to their images."""
 
     labels: Tensor  # int64 [n], on the device where batches come to lie
@@ -60,8 +61,9 @@ class _Examples:
         """Return inputs as they are held, of images uint8 [n, c, h, w], and labels int64 of some rows."""
         return self._inputs(rows, None), self._labels(rows)
 
+    @abstractmethod
     def _inputs(self, rows: Tensor, key: Key | None) -> Tensor:
-        raise NotImplementedError
+        """Return inputs of some rows as they are held or decoded, on the device."""
 
     def _labels(self, rows: Tensor) -> Tensor:
         return self.labels.index_select(0, rows.to(self.device))

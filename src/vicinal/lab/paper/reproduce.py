@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import Any
 
 from vicinal.lab import atomic, executor
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import closest
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.adversarial import AdversarialStudy
 from vicinal.lab.paper.cifar import CifarStudy
@@ -59,8 +59,8 @@ def find(name: str) -> Study:
     """
     known = {study.name: study for study in STUDIES}
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the studies are {', '.join(known)}"
+        close = closest(name, known)
+        hint = f"did you mean {close}?" if close else f"the studies are {', '.join(known)}"
         raise UserError(f"there is no study {name!r}; {hint}")
     return known[name]
 

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import closest
 from vicinal.lab.recipe import Recipe
 
 
@@ -206,8 +206,8 @@ def find(name: str) -> Recipe:
     """
     known = all_recipes()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
+        close = closest(name, known)
         raise UserError(
-            f"there is no recipe {name!r}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}")
+            f"there is no recipe {name!r}; " + (f"did you mean {close}?" if close else f"known: {', '.join(known)}")
         )
     return known[name]()
