@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from vicinal.lab.paper.claims import Claim
 from vicinal.lab.statistics import Interval, interval, paired
 
 Scale = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
@@ -134,6 +135,10 @@ class Study(ABC):
     @abstractmethod
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the table of the jobs that are done; rows of the others are there too, without values."""
+
+    def claims(self, scale: Scale, done: Results) -> Sequence[Claim]:
+        """Return what the paper claims in this section, with what the jobs that are done say about it."""
+        return ()
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the figures of the section as SVG files in `folder`, and return their paths."""
