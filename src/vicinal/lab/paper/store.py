@@ -1,7 +1,8 @@
 """The folder of a study's jobs: what is finished is kept, and never run again.
 
     ROOT/STUDY/SCALE/JOB.json    what a finished job returned, with the command, versions, machine and seconds
-    ROOT/STUDY/SCALE/JOB/        what a job keeps while it runs and after, as a training run with its checkpoints
+    ROOT/STUDY/SCALE/JOB/        what a job keeps while it runs and after
+    ROOT/runs/DIGEST/            a training run with its checkpoints; studies that train by the same recipe share it
     ROOT/STUDY/SCALE/*.svg       the figures
     ROOT/STUDY/SCALE/table.json  the table
     ROOT/STUDY/SCALE/jobs/       logs of a cluster's jobs

@@ -5,8 +5,10 @@ A study lists its cells with the paper's recipes; the scale turns these into wha
 
 from __future__ import annotations
 
+import contextlib
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from vicinal.lab import atomic
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
@@ -44,6 +47,7 @@ class Cell:
         published: the paper's numbers, one per measure.
         against: the name of the cell that the paper compares it with.
         note: what a reader must know, as why it is not run.
+        seeds: number of its seeds, if they are fewer than the scale's.
 
     """
 
@@ -53,6 +57,7 @@ class Cell:
     published: Sequence[Published | None] = ()
     against: str | None = None
     note: str = ""
+    seeds: int | None = None
 
 
 def quick(recipe: Recipe) -> Recipe:
@@ -78,6 +83,31 @@ def narrowed(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
     milestones = tuple(round(epochs * milestone / recipe.epochs) for milestone in recipe.milestones)
     small = {"model": "preact-resnet-18-narrow", "precision": "bfloat16", "epochs": epochs, "milestones": milestones}
     return replace(recipe, **small | changes)
+
+
+def train_once(recipe: Recipe, job_folder: Path, job: distributed.Processes) -> tuple[runs.RunResults, Path]:
+    """Train by a recipe, or take the run of another job or study that trained by the same one.
+
+    Returns:
+        The results and the folder of the run, ROOT/runs/DIGEST where the job's is ROOT/STUDY/SCALE/JOB.
+
+    """
+    folder = job_folder.parents[2] / "runs" / recipe.fingerprint()[:16]
+    with contextlib.ExitStack() as stack:
+        job.on_rank_zero(lambda: stack.enter_context(_waited_for(folder.with_suffix(".lock"))))
+        return loop.train(recipe, folder, job), folder
+
+
+@contextlib.contextmanager
+def _waited_for(lock: Path) -> Iterator[None]:
+    """Hold a lock; wait while another process holds it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with atomic.locked(lock) as ours:
+            if ours:
+                yield
+                return
+        time.sleep(1)
 
 
 def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
@@ -137,20 +167,25 @@ class TrainingStudy(Study):
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Train every cell with the first seed, then with the next."""
-        cells = [(cell.job, cell.recipe) for cell in self.cells(scale) if cell.recipe is not None]
+        cells = [(cell, cell.recipe) for cell in self.cells(scale) if cell.recipe is not None]
         return [
-            self._job(name, replace(recipe, seed=seed))
+            self._job(cell.job, replace(recipe, seed=seed))
             for seed in range(self.scales[scale].seeds)
-            for name, recipe in cells
+            for cell, recipe in cells
+            if seed < self.seeds_of(scale, cell)
         ]
+
+    def seeds_of(self, scale: Scale, cell: Cell) -> int:
+        """Return the number of seeds of a cell."""
+        return self.scales[scale].seeds if cell.seeds is None else cell.seeds
 
     def _job(self, name: str, recipe: Recipe) -> Job:
         return Job(f"{name}-seed{recipe.seed}", partial(self._train, recipe), digest(asdict(recipe)))
 
     def _train(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
-        """Train in a folder, or resume there."""
+        """Train, or resume; `folder` is the job's."""
         with distributed.job() as job:
-            results = loop.train(recipe, folder, job)
+            results, folder = train_once(recipe, folder, job)
         epochs = results.epochs
         curves = ("test_error", "test_top5_error", "train_mixed_loss")
         run = self.record(
@@ -167,7 +202,7 @@ class TrainingStudy(Study):
         return [row for cell in self.cells(scale) for row in self._rows(scale, done, cell)]
 
     def _rows(self, scale: Scale, done: Results, cell: Cell) -> list[Row]:
-        found, seeds = self.runs(scale, done, cell), self.scales[scale].seeds
+        found, seeds = self.runs(scale, done, cell), self.seeds_of(scale, cell)
         partly = f"{len(found)} of {seeds} seeds are run" if cell.recipe is not None and 0 < len(found) < seeds else ""
         return [
             Row(
@@ -183,7 +218,7 @@ class TrainingStudy(Study):
 
     def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
         """Return the finished runs of a cell, from the first seed on: those of two cells pair by their places."""
-        names = (f"{cell.job}-seed{seed}" for seed in range(self.scales[scale].seeds))
+        names = (f"{cell.job}-seed{seed}" for seed in range(self.seeds_of(scale, cell)))
         return first_done(self.record, done, names)
 
 
