@@ -362,6 +362,26 @@ def test_separable_data_have_none_by_erm_or_the_nearer_label(alpha: float):
 
 
 # T7
+@pytest.mark.parametrize("alpha", [0.4, 2.0])
+def test_on_a_segment_of_its_own_the_mean_label_is_linear(alpha: float):
+    x, y = torch.tensor([0.0, 1.0]).repeat(200), torch.tensor([0, 1]).repeat(200)
+    near_x, near_y = v.Mixup(v.Beta(alpha, per="example"), seed=1)(x, y)
+    assert torch.equal(near_y.dense(2)[:, 1], near_x)
+    near_x, near_y = v.InputMixup(v.Beta(alpha, per="example"), seed=1)(x, y)
+    assert torch.equal(near_y.dense(2)[:, 1], near_x.round())
+    assert ((near_x > 0.1) & (near_x < 0.9)).sum() > 50
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, lambda z, y: (z.softmax(1) - y).square().mean()])
+def test_the_mean_label_is_the_best_prediction(loss: Callable[[Tensor, Tensor], Tensor]):
+    y = v.Mixup(v.Beta(1.0, per="example"), seed=1).plan(60, step=0).target(torch.arange(60) % CLASSES).dense(CLASSES)
+    best = y.double().mean(0).log().requires_grad_()
+    least = loss(best.expand(60, -1), y.double())
+    assert torch.autograd.grad(least, best)[0].abs().max() < 1e-12
+    for direction in torch.eye(CLASSES):
+        assert loss((best + 0.1 * direction).expand(60, -1), y.double()) > least + 1e-5
+
+
 def middle_share(alpha: float, low: float, high: float) -> tuple[float, float]:
     """Return the probability of a mix in (low, high), 0 <= low, and its mean share of label 1: of 0, 1, 0 at -1, 0, 1."""
     side, across = beta(alpha, alpha), beta(alpha, alpha + 1)
