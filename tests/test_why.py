@@ -108,6 +108,9 @@ def test_the_quadrature_itself():
         assert (weight @ lam**3).item() == pytest.approx(beta(alpha + 1, alpha).moment(3), rel=1e-10)
         lam, weight = both_ways(of_folded(alpha))
         assert (weight @ lam**4).item() == pytest.approx(beta(alpha, alpha).moment(4), rel=1e-10)
+    lam, weight = of_folded(1.0)
+    assert (weight @ lam).item() == pytest.approx(3 / 4, rel=1e-12)
+    assert beta(2, 1).cdf(0.5) == pytest.approx(1 / 4, rel=1e-12)  # T2: farther than half of the way
 
 
 # T1
