@@ -15,7 +15,7 @@ from vicinal.lab.paper import corrupted_labels, reproduce, training
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.cifar import CifarStudy
 from vicinal.lab.paper.corrupted_labels import CorruptedLabelsStudy
-from vicinal.lab.paper.study import Published, Results, Scale
+from vicinal.lab.paper.study import Published, Scale
 from vicinal.lab.paper.training import TrainingStudy
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes, runs
@@ -215,3 +215,29 @@ def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
     assert speed.evidence[0].differences == (1, 1, 1)  # mixup's third epoch against ERM's second
     assert [each.differences[0] for each in alpha.evidence] == pytest.approx([2, -3, 8, -11])
     assert [each.expected for each in alpha.evidence] == ["higher", "lower"] * 2
+
+
+def test_the_claims_of_the_ablation_are_differences_of_its_lines() -> None:
+    study = AblationStudy()
+    cells = [cell for cell in study.cells("small") if cell.recipe is not None]
+    assert len(cells) == 22
+    assert {cell.recipe.weight_decay for cell in cells if cell.recipe is not None} == {1e-4}
+    errors = {cell.job: 0.5 + i / 100 for i, cell in enumerate(cells)}  # in the order of the table
+    done = {
+        f"{job}-seed{seed}": {
+            "recipe": {},
+            "test_error": {"median_of_last_10": error + seed / 10, "best": 0.0, "last": 0.0},
+            "course": {},
+            "device": "cpu",
+        }
+        for job, error in errors.items()
+        for seed in range(3)
+    }
+    neighbors, labels, layers, smote, others = study.claims("small", done)
+    assert neighbors.evidence[0].differences == pytest.approx((-1, -1, -1))
+    assert labels.evidence[0].differences == pytest.approx((-10, -10, -10))
+    assert layers.evidence[0].differences == pytest.approx((-5, -5, -5))  # of layers 3 to 5
+    assert smote.evidence[0].differences == pytest.approx((8, 8, 8))
+    assert (smote.evidence[0].expected, smote.evidence[0].tolerance) == ("equal", 1.0)
+    assert [each.differences[0] for each in others.evidence] == pytest.approx([-12, -19])
+    assert all(each.evidence[0].differences == () for each in study.claims("small", {}))
