@@ -192,8 +192,8 @@ def test_two_regimes_of_cifar_are_stated() -> None:
     assert cells["CIFAR-100, ERM overfits, ERM"].max_train_examples == 10_000
     assert all(recipe.model == "preact-resnet-18-narrow" for recipe in cells.values())
     jobs = CifarStudy().jobs("small")
-    assert len(jobs) == 30 + 6 + 6
-    assert len({job.name for job in jobs}) == 42
+    assert len(jobs) == 35 + 6 + 6
+    assert len({job.name for job in jobs}) == 47
 
 
 def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
@@ -207,12 +207,14 @@ def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
         base = "overfitting-cifar10-preact-resnet-18"
         done[f"{base}-erm-seed{seed}"] = run(0.45 + shift, 0.0, [0.9, 0.46 + shift, 0.45 + shift])
         done[f"{base}-mixup-seed{seed}"] = run(0.41 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
+        done[f"{base}-mixup-three-seed{seed}"] = run(0.415 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
         done[f"{base}-mixup-0.2-seed{seed}"] = run(0.44 + shift, 0.02, [0.9, 0.8, 0.44 + shift])
-    gain, gain_100, speed, alpha = CifarStudy().claims("small", done)
+    gain, gain_100, speed, three, alpha = CifarStudy().claims("small", done)
     assert gain.evidence[0].differences == pytest.approx((-4, -4, -4))
     assert gain.evidence[1].contrast
     assert gain_100.evidence[0].differences == ()
     assert speed.evidence[0].differences == (1, 1, 1)  # mixup's third epoch against ERM's second
+    assert three.evidence[0].differences == pytest.approx((0.5, 0.5, 0.5))
     assert [each.differences[0] for each in alpha.evidence] == pytest.approx([2, -3, 8, -11])
     assert [each.expected for each in alpha.evidence] == ["higher", "lower"] * 2
 
