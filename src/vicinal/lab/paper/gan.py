@@ -83,8 +83,8 @@ SCALES: Mapping[Scale, GanScale] = {
     ),
     "small": GanScale(
         data="none (synthetic points)",
-        minutes=13,
-        seeds=5,
+        minutes=25,
+        seeds=10,
         deviations=(
             "Hidden layers have 128 units, not 512.",
             "Training lasts 4,000 iterations of the generator, not 20,000.",

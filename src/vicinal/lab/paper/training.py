@@ -190,11 +190,15 @@ class TrainingStudy(Study):
         """Train every cell with the first seed, then with the next."""
         cells = [(cell, cell.recipe) for cell in self.cells(scale) if cell.recipe is not None]
         return [
-            self._job(cell.job, replace(recipe, seed=seed))
+            self._job(cell.job, self.seeded(recipe, seed))
             for seed in range(self.scales[scale].seeds)
             for cell, recipe in cells
             if seed < self.seeds_of(scale, cell)
         ]
+
+    def seeded(self, recipe: Recipe, seed: int) -> Recipe:
+        """Return the recipe of one seed of a cell."""
+        return replace(recipe, seed=seed)
 
     def seeds_of(self, scale: Scale, cell: Cell) -> int:
         """Return the number of seeds of a cell."""
