@@ -19,7 +19,7 @@ from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
 NAMES = ("speech-commands-v1", "speech-commands-v2", "speech-commands")
-FOLDS = tuple(f"speech-commands-fold-{k}" for k in range(5))  # of "speech-commands": see `load_fold`
+FOLDS = tuple(f"speech-commands-fold-{k}" for k in range(3))  # of "speech-commands": see `load_fold`
 PARTS = ("training", "validation", "testing")
 VALIDATION_LIST = "validation_list.txt"
 TESTING_LIST = "testing_list.txt"
@@ -134,7 +134,7 @@ def fold_files(name: str, root: str | os.PathLike[str] | None = None) -> tuple[C
 
 
 def fold_of(file: str) -> int:
-    """Return the fold that an utterance belongs to: the SHA-1 of its speaker, as a number, modulo 5."""
+    """Return the fold that an utterance belongs to: the SHA-1 of its speaker, as a number, modulo 3."""
     return int(hashlib.sha1(speaker_of(file).encode(), usedforsecurity=False).hexdigest(), 16) % len(FOLDS)
 
 

@@ -152,8 +152,10 @@ class TrainingScale(AtScale):
     not_run: str = ""
 
     def cell(self, cell: Cell) -> Cell:
-        """Return a cell of the paper at this scale."""
-        recipe = None if cell.recipe is None else self.recipe(cell.recipe)
+        """Return a cell of the paper at this scale; one that is run at none stays as it is."""
+        if cell.recipe is None:
+            return cell
+        recipe = self.recipe(cell.recipe)
         note = self.not_run if recipe is None else self.note.format(epochs=recipe.epochs)
         return replace(cell, recipe=recipe, note=_joined(cell.note, note))
 
