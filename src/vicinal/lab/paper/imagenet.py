@@ -149,7 +149,10 @@ class ImageNetStudy(TrainingStudy):
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
-        rows = [replace(row, name=row.name.replace("alpha = ", "")) for row in self.rows(scale, done)]
+        rows = [
+            replace(row, name=row.name.replace("alpha = ", "").replace(_HERE, "ERM here"))
+            for row in self.rows(scale, done)
+        ]
         label = "Top-1 error of ERM and of mixup next to the published numbers"
         return plots.write_dot_plot(folder / "table1.svg", label, rows, "top-1 error, %", ", top-1 error")
 
