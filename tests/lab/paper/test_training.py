@@ -203,12 +203,16 @@ def test_the_claim_on_speech_waits_for_every_fold() -> None:
         "device": "cpu",
     }
     missed = {"erm": [1, 1], "mixup-0.2": [0, 1]}
-    done = {
+    done: dict[str, dict[str, Any]] = {
         f"vgg-11-{method}-seed{fold}": run | {"missed": {f"speaker-{fold}": missed[method]}}
         for fold in range(3)
         for method in missed
     }
     assert study.claims("small", done)[0].evidence[0].differences == pytest.approx((-50.0,) * 3)
+    done["vgg-11-mixup-0.2-seed0"]["missed"] = {"speaker-0": [1, 1]}
+    claim = study.claims("small", done)[0]
+    assert claim.evidence[0].differences == pytest.approx((0.0, -50.0, -50.0))
+    assert f"of {detectable(50 / math.sqrt(3), 3):.1f} points is found" in claim.limits
     del done["vgg-11-erm-seed2"]
     assert study.claims("small", done)[0].evidence[0].differences == ()
 

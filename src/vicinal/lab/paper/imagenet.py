@@ -144,8 +144,8 @@ class ImageNetStudy(TrainingStudy):
 
     def _gains(self, scale: Scale, done: Results, epochs: int) -> tuple[float, ...]:
         erm = _HERE if ("ResNet-50", epochs, _HERE) in TABLE else "ERM"
-        cells = (_cell("ResNet-50", epochs, method) for method in ("mixup alpha = 0.2", erm))
-        return self.differences(scale, done, *cells, _top1)
+        mixup, other = (_cell("ResNet-50", epochs, method) for method in ("mixup alpha = 0.2", erm))
+        return self.differences(scale, done, mixup, other, _top1)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the top-1 errors of table 1."""
