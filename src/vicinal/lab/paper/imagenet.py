@@ -48,8 +48,9 @@ SCALES: Mapping[Scale, TrainingScale] = {
         recipe=small,
         note="PreAct ResNet-18 of an eighth of the width, {epochs} epochs",
         not_run="needs the paper's scale, on GPUs",
+        test_examples=1000,
     ),
-    "paper": TrainingScale("ImageNet-2012", 60 * 24 * 60, device="8 GPUs", full=True),
+    "paper": TrainingScale("ImageNet-2012", 60 * 24 * 60, device="8 GPUs", full=True, test_examples=50_000),
 }
 
 
