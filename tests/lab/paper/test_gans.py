@@ -370,7 +370,12 @@ def test_rows_show_the_end_of_training_and_compare_with_erm(smoke: dict):
     assert row.against == "ring, ERM: points in the window"
     assert all(r.against in by_name for r in rows if r.against)
     assert all(r.published is None for r in rows)
+    assert "the author's demo" in row.note
     assert "gives no number" in row.note
+    formula = by_name["ring, mixup by the formula: points in the window"]
+    assert formula.note.startswith("the formula as printed")
+    assert formula.values == (100 * smoke["ring-mixup-formula-0"]["inside"][-1],)
+    assert row.note != formula.note
 
 
 def test_rows_of_jobs_that_were_not_run_are_there_without_values():

@@ -46,6 +46,12 @@ _FIGURE = (
     "the paper gives no number; its figure shows mixup on all modes of the ring and most of the grid, while ERM's points "
     "have left the window by iteration 1,000"
 )
+# what a reader must know of a method's rows
+_NOTES = {
+    "mixup-demo": f"the variant of the author's demo, which made such figures; {_FIGURE}",
+    "mixup-formula": f"the formula as printed, by which the generator, too, maximizes the mixed loss; {_FIGURE}",
+    "mixup-discriminator": "neither the paper's formula nor the author's demo",
+}
 _WINDOW = "points in the window"
 _PERCENT = "% of the points"
 _LIMITS = (
@@ -145,8 +151,9 @@ class GanStudy(Study):
         runs, rows = _finished(scale, done), []
         for data, (measure, (key, factor)) in product(SETS, _MEASURES.items()):
             values = {TITLES[name]: [factor * getattr(run, key)[-1] for run in runs[data, name]] for name in METHODS}
-            rows += by_method(f"{data}, {{}}: {measure.removesuffix(', %')}", measure, values)
-        return [replace(row, note=_FIGURE if "mixup" in row.name else "") for row in rows]
+            of_methods = by_method(f"{data}, {{}}: {measure.removesuffix(', %')}", measure, values)
+            rows += [replace(row, note=_NOTES.get(name, "")) for name, row in zip(METHODS, of_methods, strict=True)]
+        return rows
 
     def claims(self, scale: Scale, done: Results) -> Sequence[Claim]:
         """Return what figure 5 shows, by the author's demo and by the paper's formula."""
