@@ -219,9 +219,9 @@ def test_the_claim_on_speech_waits_for_every_fold() -> None:
 
 def test_each_seed_of_speech_has_a_fold_of_its_own() -> None:
     jobs = {job.name: job.run.args[0] for job in speech.SpeechStudy().jobs("small")}  # type: ignore[attr-defined]
-    assert len(jobs) == 6
+    assert len(jobs) == 9
     for fold in range(3):
-        for method in ("erm", "mixup-0.2"):
+        for method in ("erm", "mixup-0.1", "mixup-0.2"):
             assert jobs[f"vgg-11-{method}-seed{fold}"].dataset == f"speech-commands-fold-{fold}"
 
 

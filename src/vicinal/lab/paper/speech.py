@@ -47,8 +47,8 @@ def quick(recipe: Recipe) -> Recipe | None:
 
 
 def small(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of the small scale: a narrow VGG-11, half of the epochs, ERM and the larger alpha."""
-    if recipe.model != "vgg-11" or "alpha=0.1" in recipe.vicinity:
+    """Return the recipe of the small scale: a narrow VGG-11, half of the epochs."""
+    if recipe.model != "vgg-11":
         return None
     return replace(
         recipe,
@@ -72,7 +72,7 @@ SCALES: Mapping[Scale, TrainingScale] = {
     ),
     "small": TrainingScale(
         data="a folder speech_commands of words",
-        minutes=30,
+        minutes=20,
         seeds=len(speech_commands.FOLDS),
         deviations=(
             "Whatever is in speech_commands (here 2,880 utterances of 12 classes in place of 65,000 of 30), by three-fold "
@@ -80,9 +80,9 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "utterance is tested once; no validation part. VGG-11 with an eighth of its width; 15 epochs instead of 30, "
             "with mixup from the third; bfloat16; Adam from 0.001, since from the paper's 0.003 LeNet does not learn from "
             "so few utterances (93 % test error after four epochs, where it has 44 % from 0.001). LeNet, which takes twice "
-            "as long, and alpha = 0.1 are not run.",
+            "as long, is not run.",
             "Stated before the runs: the claim is judged by speakers, whose utterances are alike; clips that nobody speaks "
-            "count for themselves.",
+            "count for themselves. The runs with alpha = 0.1 were added while the others ran.",
         ),
         recipe=small,
         note="an eighth of the width, {epochs} epochs",
@@ -140,9 +140,10 @@ class SpeechStudy(TrainingStudy):
         """Return the claims of section 3.3, by the speakers of all folds."""
         if scale != "small":
             return ()
-        vgg = self._evidence(done)
+        vgg = tuple(self._evidence(done, alpha) for alpha in (0.2, 0.1))
+        limits = _limits(vgg[0].differences)
         return (
-            Claim("mixup lowers the test error of VGG-11 on spoken commands", "3.3", (vgg,), _limits(vgg.differences)),
+            Claim("mixup lowers the test error of VGG-11 on spoken commands", "3.3", vgg, limits),
             Claim(
                 "mixup raises the test error of LeNet on spoken commands (by the printed table, not in the text)",
                 "3.3, figure 4",
@@ -151,12 +152,12 @@ class SpeechStudy(TrainingStudy):
             ),
         )
 
-    def _evidence(self, done: Results) -> Evidence:
-        folds = [self.runs("small", done, self._cell("vgg-11", alpha)) for alpha in (None, 0.2)]
+    def _evidence(self, done: Results, alpha: float) -> Evidence:
+        folds = [self.runs("small", done, self._cell("vgg-11", of)) for of in (None, alpha)]
         erm, mixup = ([run.missed for run in runs] for runs in folds)
         complete = len(erm) == len(mixup) == len(speech_commands.FOLDS)
         return Evidence(
-            "VGG-11 of an eighth of the width, three folds: mixup, alpha = 0.2, against ERM, by speaker",
+            f"VGG-11 of an eighth of the width, three folds: mixup, alpha = {alpha}, against ERM, by speaker",
             "points of test error",
             by_speaker(erm, mixup) if complete else (),
         )
