@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from vicinal.keyed import Key
-from vicinal.lab.statistics import holm, interval, paired
+from vicinal.lab.statistics import detectable, holm, interval, paired
 
 
 def normals(seed: int, *shape: int) -> np.ndarray:
@@ -143,3 +143,16 @@ def test_holm_keeps_the_chance_of_any_false_find_at_a_twentieth() -> None:
     p = stats.norm.sf(np.abs(normals(12, 4000, 5))) * 2
     any_found = np.mean([min(holm(row.tolist())) < 0.05 for row in p])
     assert any_found == pytest.approx(1 - 0.99**5, abs=3 * math.sqrt(0.05 * 0.95 / len(p)))
+
+
+@pytest.mark.parametrize(("n", "power"), [(2, 0.8), (3, 0.8), (10, 0.5), (20, 0.9), (500, 0.8)])
+def test_what_is_detectable_is_found_with_the_power(n: int, power: float) -> None:
+    shift = detectable(2.5, n, power) * math.sqrt(n) / 2.5
+    t = stats.t.ppf(0.975, n - 1)
+    assert stats.nct.sf(t, n - 1, shift) == pytest.approx(power, abs=1e-6)
+
+
+def test_what_is_detectable_is_found_in_simulation() -> None:
+    draws = 1.5 * normals(9, 4000, 6) + detectable(1.5, 6)
+    found = np.mean([paired(values.tolist(), 0.0).p < 0.05 for values in draws])
+    assert found == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / len(draws)))

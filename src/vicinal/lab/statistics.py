@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
+from scipy.special import nctdtrinc, stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 
 
 class Interval(NamedTuple):
@@ -74,6 +74,24 @@ def paired(differences: Sequence[float], test_share: float, level: float = 0.95)
         error = abs(mean) / -float(stdtrit(seeds - 1, p / 2))
     half = error * _t(level, seeds)
     return Paired(mean, mean - half, mean + half, p)
+
+
+def detectable(deviation: float, n: int, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the smallest mean difference that the t-test of `n` independent differences finds with this power.
+
+    Args:
+        deviation: standard deviation of the differences.
+        n: number of differences, 2 or more.
+        power: probability to find it.
+        level: of the two-sided test.
+
+    Example:
+        >>> round(detectable(1.0, 20), 2)
+        0.66
+
+    """
+    needed = nctdtrinc(n - 1, 1 - power, -stdtrit(n - 1, level / 2))  # noncentrality
+    return float(needed) * deviation / math.sqrt(n)
 
 
 def _resampled(values: np.ndarray, test_share: float) -> tuple[float, float]:

@@ -172,6 +172,28 @@ def test_parts_by_seed(tmp_path: Path) -> None:
     assert len(sizes) == 2
 
 
+def test_folds_test_every_utterance_once_and_no_speaker_twice(tmp_path: Path) -> None:
+    folder(tmp_path, speakers=30)
+    write(tmp_path / "speech_commands/no/yes_0000000a_nohash_1.wav", clip(16000) / 32767)  # a speaker of other files
+    write(tmp_path / "speech_commands/no/noise.wav", clip(16000) / 32767)
+    times = torch.zeros(62)
+    for fold, name in enumerate(speech_commands.FOLDS):
+        files, tested = speech_commands.fold_files(name, tmp_path)
+        speakers = [speech_commands.speaker_of(path) for path in files.paths]
+        by_hand = [int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 3 == fold for speaker in speakers]
+        assert tested.tolist() == by_hand
+        times += tested
+        train, test = speech_commands.load_fold(name, tmp_path, cache=tmp_path / "cache")
+        assert (len(train), len(test)) == (62 - sum(by_hand), sum(by_hand))
+        first = speech_commands.read_clip(files.path(int(tested.nonzero()[0])))
+        np.testing.assert_allclose(test.inputs[0, 0].numpy(), plain(first), atol=1e-4, rtol=0)
+        assert test.labels.tolist() == files.labels[tested].tolist()
+    assert times.tolist() == [1] * 62
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
+    assert speech_commands.speaker_of("no/yes_0000000a_nohash_1.wav") == "0000000a"
+    assert speech_commands.speaker_of("no/noise.wav") == "noise.wav"
+
+
 def test_real_utterances(published: Path, tmp_path: Path) -> None:
     root = published
     with pytest.raises(UserError, match=r"no utterance of 'down' in .* belongs to the training part: give a seed"):

@@ -34,3 +34,15 @@ def test_the_memory_of_a_step_does_not_depend_on_the_steps_before_it(
         monkeypatch.undo()
     assert found[0] == found[1]
     assert capfd.readouterr().err == ""
+
+
+def test_what_mixup_adds_is_judged_round_by_round() -> None:
+    seconds = {"ERM": [2.0, 4.0, 1.0], "mixup": [2.02, 4.0, 0.99]}
+    done = {"small": {"seconds": seconds, "bytes": {"ERM": 1, "mixup": 1}, "batch": [1], "device": "cpu"}}
+    (claim,) = cost.CostStudy().claims("small", done)
+    small, *others = claim.evidence
+    assert small.differences == pytest.approx((1.0, 0.0, -1.0))
+    assert (small.expected, small.tolerance) == ("equal", 2.0)
+    assert [each.differences for each in others] == [(), (), ()]
+    row = next(row for row in cost.CostStudy().rows("small", done) if row.name == "small, batch of 128, more time")
+    assert row.values == small.differences

@@ -370,7 +370,12 @@ def test_rows_show_the_end_of_training_and_compare_with_erm(smoke: dict):
     assert row.against == "ring, ERM: points in the window"
     assert all(r.against in by_name for r in rows if r.against)
     assert all(r.published is None for r in rows)
+    assert "the author's demo" in row.note
     assert "gives no number" in row.note
+    formula = by_name["ring, mixup by the formula: points in the window"]
+    assert formula.note.startswith("the formula as printed")
+    assert formula.values == (100 * smoke["ring-mixup-formula-0"]["inside"][-1],)
+    assert row.note != formula.note
 
 
 def test_rows_of_jobs_that_were_not_run_are_there_without_values():
@@ -417,3 +422,28 @@ def test_the_figures_are_drawn_with_what_is_there(smoke: dict, tmp_path: Path, l
     assert (text.count("<image"), text.count(">not run<")) == (panels - missing, missing)
     assert all(title in text for title in ("ERM", "mixup as in the author's demo"))
     assert not GanStudy().draw("smoke", {}, tmp_path)
+
+
+def test_claims_compare_seeds_with_erm_and_with_their_own_start():
+    def run(start: float, end: float, modes: int) -> dict:
+        nothing = [0.0, 0.0]
+        return {
+            "iterations": [10, 4000], "inside": [start, end], "modes_3": [0, modes], "share_3": nothing,
+            "modes_10": [0, 0], "share_10": nothing,
+        }  # fmt: skip
+
+    done = {
+        "ring-erm-0": run(0.9, 0.1, 1),
+        "ring-erm-1": run(0.9, 0.2, 0),
+        "ring-mixup-demo-0": run(0.9, 1.0, 4),
+        "ring-mixup-demo-1": run(0.8, 0.9, 5),
+        "ring-mixup-formula-0": run(0.9, 0.2, 0),
+        "ring-mixup-formula-1": run(0.8, 0.1, 0),
+    }
+    demo, formula, modes = GanStudy().claims("small", done)
+    assert [evidence.what[:4] for evidence in formula.evidence] == ["grid", "ring"] * 2
+    found = [claim.evidence[i].differences for claim, i in ((demo, 1), (formula, 1), (formula, 3), (modes, 1))]
+    by_hand = [(90.0, 70.0), (-70.0, -70.0), (10.0, -10.0), (3.0, 5.0)]
+    assert [pytest.approx(differences) for differences in found] == by_hand
+    assert demo.evidence[0].differences == ()
+    assert {evidence.expected for claim in (demo, formula, modes) for evidence in claim.evidence} == {"higher"}

@@ -49,7 +49,7 @@ def test_a_study_says_what_it_is_and_needs(study: Study) -> None:
 @pytest.mark.parametrize(
     ("name", "rows", "recalled"),
     [
-        ("imagenet", 15 + 12, 0),
+        ("imagenet", 15 + 12, 0),  # those of the lines that are run next to quoted ones have none
         ("cifar", 12, 0),
         ("speech", 12, 0),
         ("corrupted-labels", 48, 6),
@@ -78,6 +78,7 @@ def test_published_numbers_are_those_of_the_paper() -> None:
     assert number("cifar", "CIFAR-100, DenseNet-BC-190, ERM, test error") == 19.0
     assert number("imagenet", "ResNet-101, 200 epochs, mixup alpha = 0.2, top-5 error") == 5.4
     assert number("imagenet", "ResNeXt-101 64x4d, 100 epochs, ERM, top-1 error") == 20.4
+    assert number("imagenet", "ResNeXt-101 64x4d, 90 epochs, ERM, run here, top-1 error") is None
     assert number("speech", "LeNet, mixup alpha = 0.2, test error") == 11.3
     assert number("corrupted-labels", "80% random, mixup, last test error") == 30.9
     assert number("corrupted-labels", "20% random, ERM + dropout, training error on replaced labels") == 83.55

@@ -71,3 +71,17 @@ def test_a_surface_is_none_of_regression(tmp_path: Path) -> None:
     table = make_table(columns, "y", task="regression", name="line", source="test")
     with pytest.raises(UserError, match="line is regression"):
         toy.of_table(table, {"ERM": v.ERM()}, tmp_path / "x.svg")
+
+
+def test_smoothness_is_judged_by_the_steepest_fall_of_each_seed() -> None:
+    radii = np.linspace(0.0, 1.2, 61)  # 0.02 apart
+    sharp, smooth = np.where(radii < 0.6, 1.0, 0.0), 1 - radii / 1.2
+    nothing: list[list[float]] = []
+    run = {
+        "ERM": {"surface": nothing, "profile": sharp.tolist()},
+        "mixup": {"surface": nothing, "profile": smooth.tolist()},
+    }
+    (claim,) = toy.ToyStudy().claims("small", {"seed0": run, "seed1": run})
+    (evidence,) = claim.evidence
+    assert evidence.differences == pytest.approx((1 / 1.2 - 1 / 0.02,) * 2)
+    assert evidence.expected == "lower"

@@ -1,8 +1,9 @@
 """The studies that train: their recipes are the paper's, and what was trained is read back."""
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +12,217 @@ from studies import ALONE, quick_recipe, untrained
 
 from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
-from vicinal.lab.paper import corrupted_labels, reproduce, training
+from vicinal.lab.paper import adversarial, corrupted_labels, reproduce, speech, training
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.cifar import CifarStudy
 from vicinal.lab.paper.corrupted_labels import CorruptedLabelsStudy
+from vicinal.lab.paper.imagenet import ImageNetStudy
 from vicinal.lab.paper.study import Published, Scale
 from vicinal.lab.paper.training import TrainingStudy
 from vicinal.lab.recipe import Recipe
+from vicinal.lab.statistics import detectable
 from vicinal.lab.training import loop, recipes, runs
 
 STUDIES = [study for study in reproduce.STUDIES if isinstance(study, TrainingStudy)]
 
-# in what a cell at the paper's scale may differ from some recipe
-DIFFERENCES = {
-    "interpolation": set(),
-    "imagenet": {"epochs"},  # rows that the paper quotes, of 100 epochs
-    "cifar": {"dataset"},  # CIFAR-100 with the recipe of CIFAR-10
-    "speech": {"vicinity"},  # both alphas for both models
-    "corrupted-labels": {"vicinity", "label_noise", "dropout"},
-    "ablation": {"vicinity", "weight_decay", "mix_at", "knn", "knn_scope"},
+MIXUP = "Mixup(alpha=1.0)"
+INPUTS = "InputMixup(alpha=1.0)"
+NEAREST: dict[str, Any] = {"knn": 200}
+
+# the lines of each study at the paper's scale: the recipe's name, and what the line itself says
+CIFAR = {
+    f"{dataset}-{model}-{method}": (f"cifar10-{recipe}-{method}", {"dataset": dataset})
+    for dataset in ("cifar10", "cifar100")
+    for model, recipe in (
+        ("preact-resnet-18", "preact18"),
+        ("wrn-28-10", "wrn-28-10"),
+        ("densenet-bc-190-40", "densenet-190"),
+    )
+    for method in ("erm", "mixup")
+}
+IMAGENET = {
+    f"{model}-{epochs}-{method}": (f"imagenet-{recipe}{'-200' if epochs == 200 else ''}-{method}", {})
+    for model, recipe, lengths in (
+        ("resnet-50", "resnet50", (90, 200)),
+        ("resnet-101", "resnet101", (90, 200)),
+        ("resnext-101-32x4d", "resnext101-32x4d", (90, 200)),
+        ("resnext-101-64x4d", "resnext101-64x4d", (90,)),
+    )
+    for epochs in lengths
+    for method in ("erm", "mixup")
+}
+QUOTED = {"resnet-50-90", "resnet-101-90", "resnext-101-32x4d-100", "resnext-101-64x4d-100"}
+SPEECH = {
+    f"{model}-{method}": (recipe, {"vicinity": vicinity})
+    for model, recipe in (("lenet", "speech-lenet-erm"), ("vgg-11", "speech-vgg11-erm"))
+    for method, vicinity in (
+        ("erm", "ERM()"),
+        ("mixup-0.1", "Scheduled(Mixup(alpha=0.1), start=5)"),
+        ("mixup-0.2", "Scheduled(Mixup(alpha=0.2), start=5)"),
+    )
+}
+CORRUPTED = {
+    f"{noise}-{method}": ("cifar10-preact18-erm", {"label_noise": noise, "vicinity": vicinity, "dropout": dropout})
+    for noise in (0.2, 0.5, 0.8)
+    for method, vicinity, dropout in (
+        ("erm", "ERM()", 0.0),
+        *((f"erm-dropout-{dropout}", "ERM()", dropout) for dropout in (0.5, 0.7, 0.8, 0.9)),
+        *((f"mixup-{alpha}", f"Mixup(alpha={alpha}.0)", 0.0) for alpha in (1, 2, 8, 32)),
+        *(
+            (f"mixup-dropout-{alpha}-{dropout}", f"Mixup(alpha={alpha}.0)", dropout)
+            for alpha in (1, 2, 4, 8)
+            for dropout in (0.3, 0.5, 0.7)
+        ),
+    )
+}
+ABLATION: list[dict[str, Any]] = [
+    {},
+    {"vicinity": MIXUP},
+    {"vicinity": MIXUP} | NEAREST,
+    *({"vicinity": MIXUP, "mix_at": layer} for layer in ("layer1", "layer2", "layer3", "layer4", "linear")),
+    {"vicinity": INPUTS, "knn_scope": "class"} | NEAREST,
+    {"vicinity": INPUTS} | NEAREST,
+    {"vicinity": "InputMixup(alpha=1.0, pairing=SameClass())"},
+    {"vicinity": INPUTS},
+    *({"vicinity": f"LabelSmoothing(eps={eps})"} for eps in (0.05, 0.1, 0.2)),
+    *({"vicinity": f"Chain([{INPUTS}, LabelSmoothing(eps={eps})])"} for eps in (0.05, 0.1, 0.2, 0.4)),
+    *({"vicinity": f"GaussianNoise(sigma={sigma})"} for sigma in (0.05, 0.1, 0.2)),
+]
+LINES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+    "imagenet": IMAGENET,
+    "cifar": CIFAR,
+    "speech": SPEECH,
+    "corrupted-labels": CORRUPTED,
+    "ablation": {
+        f"{i:02d}-decay{name}": ("cifar10-preact18-erm", line | {"weight_decay": decay})
+        for i, line in enumerate(ABLATION)
+        for decay, name in ((1e-4, "1e-4"), (5e-4, "5e-4"))
+    },
 }
 
 
-def difference(a: Recipe, b: Recipe) -> set[str]:
-    return {field.name for field in fields(Recipe) if getattr(a, field.name) != getattr(b, field.name)}
+@pytest.mark.parametrize("name", LINES)
+def test_a_cell_at_the_papers_scale_is_the_recipe_of_its_line(name: str) -> None:
+    cells = {cell.job: cell.recipe for cell in reproduce_cells(name) if cell.recipe is not None}
+    assert cells == {job: replace(recipes.find(line), **says) for job, (line, says) in LINES[name].items()}
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_a_cell_at_the_papers_scale_is_its_recipe(study: TrainingStudy) -> None:
-    known = [make() for make in recipes.all_recipes().values()]
-    for cell in study.cells("paper"):
-        assert cell.recipe is not None
-        assert any(difference(cell.recipe, recipe) <= DIFFERENCES[study.name] for recipe in known), cell.name
+def test_every_study_that_trains_is_checked_here() -> None:
+    assert {study.name for study in STUDIES} == {*LINES, "interpolation"}
+    known = {recipes.find(name) for name in ("cifar10-preact18-erm", "cifar10-preact18-mixup")}
+    assert {cell.recipe for cell in reproduce_cells("interpolation")} == known
+
+
+def test_the_attacked_models_at_the_papers_scale_are_trained_by_their_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Recipe] = []
+    monkeypatch.setattr(adversarial.loop, "train", lambda recipe, *given: trained.append(recipe))
+    monkeypatch.setattr(adversarial.loading, "load", stop)
+    with pytest.raises(Stop):
+        reproduce.find("adversarial").jobs("paper")[0].run(tmp_path)
+    erm, mixup = recipes.imagenet_resnet101_erm(), recipes.imagenet_resnet101_mixup()
+    assert trained == [replace(erm, seed=0), replace(erm, seed=1), replace(mixup, seed=2)]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(*given: Any) -> None:
+    raise Stop
 
 
 def test_imagenet_at_the_papers_scale_is_the_papers() -> None:
-    by_name = {cell.job: cell.recipe for cell in reproduce_cells("imagenet")}
-    assert len(by_name) == 15
-    assert by_name["resnet-50-90-mixup"] == recipes.imagenet_resnet50_mixup()
-    assert by_name["resnext-101-32x4d-200-mixup"] == recipes.imagenet_resnext101_32x4d_200_mixup()
-    for recipe in by_name.values():
-        assert recipe is not None
+    cells = reproduce_cells("imagenet")
+    assert {cell.job for cell in cells if cell.recipe is None} == {f"{line}-quoted" for line in QUOTED}
+    assert all("the paper quotes" in cell.note and "not run" in cell.note for cell in cells if cell.recipe is None)
+    found = [cell.recipe for cell in cells if cell.recipe is not None]
+    assert len(found) == 14
+    for recipe in found:
         assert (recipe.image_size, recipe.crop, recipe.batch_size) == (224, "random_resized_crop", 1024)
+        assert recipe.milestones == ((30, 60, 80) if recipe.epochs == 90 else (60, 120, 180))
+
+
+def test_a_quoted_line_is_run_at_no_scale_and_its_erm_is() -> None:
+    study = ImageNetStudy()
+    for scale in ("smoke", "small", "paper"):
+        cells = {cell.job: cell for cell in study.cells(scale)}
+        assert all(cells[f"{line}-quoted"].recipe is None for line in QUOTED)
+        assert cells["resnet-50-90-erm"].recipe is not None
+        assert cells["resnet-50-90-mixup"].against == "ResNet-50, 90 epochs, ERM"  # the quoted one
+        assert cells["resnet-50-90-erm"].published == [None, None]
+
+
+def test_what_imagenet_can_resolve_at_the_small_scale() -> None:
+    spread = 100 * math.sqrt(2 * 0.6 * 0.4 / 1000)  # of the errors of two models that err independently
+    said = " ".join(ImageNetStudy.scales["small"].deviations)
+    assert f"up to {spread:.1f} points" in said
+    assert f"an effect of {detectable(spread, 3):.0f} points" in said
+
+
+def test_the_claims_on_imagenet_are_differences_per_seed() -> None:
+    errors = {
+        "resnet-50-90-erm": (0.50, 0.52),
+        "resnet-50-90-mixup": (0.49, 0.50),
+        "resnet-50-200-erm": (0.45, 0.46),
+        "resnet-50-200-mixup": (0.40, 0.43),
+    }
+    done = {
+        f"{job}-seed{seed}": {
+            "recipe": {},
+            "test_error": {"median_of_last_10": 1.0, "best": 1.0, "last": error},
+            "course": {},
+            "device": "cpu",
+        }
+        for job, values in errors.items()
+        for seed, error in enumerate(values)
+    }
+    gain, longer = ImageNetStudy().claims("small", done)
+    assert gain.evidence[0].differences == pytest.approx((-1.0, -2.0))
+    assert gain.evidence[1].differences == pytest.approx((-5.0, -3.0))
+    assert longer.evidence[0].differences == pytest.approx((-4.0, -1.0))
+    assert {evidence.expected for claim in (gain, longer) for evidence in claim.evidence} == {"lower"}
+
+
+def test_speakers_of_all_folds_carry_the_difference_of_the_errors() -> None:
+    erm = [{"a": [1, 0, 1], "b": [0]}, {"c": [1, 1]}]
+    mixup = [{"a": [0, 0, 1], "b": [1]}, {"c": [0, 0]}]
+    found = speech.by_speaker(erm, mixup)
+    # of six utterances ERM misses 4 and mixup 2
+    assert found == pytest.approx((100 * -1 * 3 / 6, 100 * 1 * 3 / 6, 100 * -2 * 3 / 6))
+    assert sum(found) / 3 == pytest.approx(100 * (2 - 4) / 6)
+
+
+def test_the_claim_on_speech_waits_for_every_fold() -> None:
+    study = speech.SpeechStudy()
+    run = {
+        "recipe": {},
+        "test_error": {"median_of_last_10": 1.0, "best": 1.0, "last": 0.5},
+        "course": {},
+        "device": "cpu",
+    }
+    missed = {"erm": [1, 1], "mixup-0.2": [0, 1]}
+    done: dict[str, dict[str, Any]] = {
+        f"vgg-11-{method}-seed{fold}": run | {"missed": {f"speaker-{fold}": missed[method]}}
+        for fold in range(3)
+        for method in missed
+    }
+    assert study.claims("small", done)[0].evidence[0].differences == pytest.approx((-50.0,) * 3)
+    done["vgg-11-mixup-0.2-seed0"]["missed"] = {"speaker-0": [1, 1]}
+    claim = study.claims("small", done)[0]
+    assert claim.evidence[0].differences == pytest.approx((0.0, -50.0, -50.0))
+    assert f"of {detectable(50 / math.sqrt(3), 3):.1f} points is found" in claim.limits
+    del done["vgg-11-erm-seed2"]
+    assert study.claims("small", done)[0].evidence[0].differences == ()
+
+
+def test_each_seed_of_speech_has_a_fold_of_its_own() -> None:
+    jobs = {job.name: job.run.args[0] for job in speech.SpeechStudy().jobs("small")}  # type: ignore[attr-defined]
+    assert len(jobs) == 9
+    for fold in range(3):
+        for method in ("erm", "mixup-0.1", "mixup-0.2"):
+            assert jobs[f"vgg-11-{method}-seed{fold}"].dataset == f"speech-commands-fold-{fold}"
 
 
 def reproduce_cells(name: str) -> Sequence[training.Cell]:

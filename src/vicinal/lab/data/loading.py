@@ -146,6 +146,7 @@ _DATASETS: dict[str, Callable[[Recipe], tuple[Data, Data]]] = {
     "cifar100": _cifar,
     "imagenet": _imagenet,
     **dict.fromkeys(speech_commands.NAMES, _speech),
+    **dict.fromkeys(speech_commands.FOLDS, lambda recipe: speech_commands.load_fold(recipe.dataset)),
     "synthetic-images": _synthetic_images,  # these two for quick runs
     "synthetic-audio": lambda recipe: (_synthetic_audio(80, seed=0), _synthetic_audio(40, seed=1)),
 }

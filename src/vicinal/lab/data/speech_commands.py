@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vicinal.lab.data import audio
 from vicinal.lab.data.class_folder import AUDIO, ClassFiles, class_files, class_names
@@ -18,6 +19,7 @@ from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
 NAMES = ("speech-commands-v1", "speech-commands-v2", "speech-commands")
+FOLDS = tuple(f"speech-commands-fold-{k}" for k in range(3))  # of "speech-commands": see `load_fold`
 PARTS = ("training", "validation", "testing")
 VALIDATION_LIST = "validation_list.txt"
 TESTING_LIST = "testing_list.txt"
@@ -54,23 +56,29 @@ def load(
     """
     if name not in NAMES:
         raise UserError(f"{name!r} is none of the speech sets: choose one of {', '.join(NAMES)}")
+    place = _place(name, root)
+    parts = utterances(place, seed=seed)
+    if untrained := set(range(len(parts[0].classes))) - set(parts[0].labels.tolist()):
+        raise UserError(
+            f"no utterance of {parts[0].classes[min(untrained)]!r} in '{place}' belongs to the training part"
+            f": give a seed, for parts that do not follow the published rule"
+        )
+    paths = [part.root / path for part in parts for path in part.paths]
+    features = audio.cached_spectrograms(paths, name, read_clip, cache or place.parent / "cache", progress)
+    shares = features.split([len(part) for part in parts])
+    train, validation, test = (InMemoryDataset(x, of.labels, of.classes) for x, of in zip(shares, parts, strict=True))
+    return train, validation, test
+
+
+def _place(name: str, root: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of a set."""
     source = DATASETS.get(name)
     title, where = ("Speech Commands", "speech_commands") if source is None else (source.title, source.folder)
     place = data_dir(root, title, f"the folder {where}")
     if not (place / where).is_dir():
         how = "put folders of .wav files" if source is None else f"unpack {source.archive}, from {source.url},"
         raise UserError(f"{title} is not in '{place}': {how} into '{place / where}'")
-    parts = utterances(place / where, seed=seed)
-    if untrained := set(range(len(parts[0].classes))) - set(parts[0].labels.tolist()):
-        raise UserError(
-            f"no utterance of {parts[0].classes[min(untrained)]!r} in '{place / where}' belongs to the training part"
-            f": give a seed, for parts that do not follow the published rule"
-        )
-    paths = [part.root / path for part in parts for path in part.paths]
-    features = audio.cached_spectrograms(paths, name, read_clip, cache or place / "cache", progress)
-    shares = features.split([len(part) for part in parts])
-    train, validation, test = (InMemoryDataset(x, of.labels, of.classes) for x, of in zip(shares, parts, strict=True))
-    return train, validation, test
+    return place / where
 
 
 def utterances(folder: Path, *, seed: int | None = None) -> tuple[ClassFiles, ClassFiles, ClassFiles]:
@@ -84,19 +92,72 @@ def utterances(folder: Path, *, seed: int | None = None) -> tuple[ClassFiles, Cl
 
     """
     listed = _lists(folder) if seed is None else None
-    words = tuple(class_names(folder))
-    found = sorted((path, label) for label, word in enumerate(words) for path in _audio_files(folder, word))
-    if not found:
-        raise UserError(f"'{folder}' holds no folders of .wav files: unpack the archive there")
-    absent = (listed or {}).keys() - {path for path, _ in found}
+    files = _all_files(folder)
+    absent = (listed or {}).keys() - set(files.paths)
     if absent:
         raise UserError(
             f"'{folder}' lacks {len(absent)} files of its lists, such as {min(absent)}: unpack the archive again"
         )
-    paths, labels = zip(*found, strict=True)
-    files = ClassFiles(folder, paths, torch.tensor(labels), words, folder.name, "audio")
-    parts = [split_of(path, seed) if listed is None else listed.get(path, "training") for path in paths]
+    parts = [split_of(path, seed) if listed is None else listed.get(path, "training") for path in files.paths]
     return _shared(files, parts)
+
+
+def load_fold(
+    name: str, root: str | os.PathLike[str] | None = None, *, cache: str | os.PathLike[str] | None = None
+) -> tuple[InMemoryDataset, InMemoryDataset]:
+    """Read the utterances of the folder ``speech_commands`` for a round of cross-validation by speaker.
+
+    Args:
+        name: one of `FOLDS`: the speakers of this fold are tested, those of the others are trained on.
+        root: as of `load`.
+        cache: as of `load`; all folds share it.
+
+    Returns:
+        The training and the test utterances, the latter as `fold_files` lists them.
+
+    Raises:
+        UserError: if the files are not there or cannot be read.
+
+    """
+    files, tested = fold_files(name, root)
+    features = audio.cached_spectrograms(
+        files.full_paths, "speech-commands", read_clip, cache or files.root.parent / "cache"
+    )
+    whole = InMemoryDataset(features, files.labels, files.classes)
+    return whole.select((~tested).nonzero().flatten()), whole.select(tested.nonzero().flatten())
+
+
+def fold_files(name: str, root: str | os.PathLike[str] | None = None) -> tuple[ClassFiles, Tensor]:
+    """List all utterances of the folder ``speech_commands``, and which of them a fold tests, bool [n]."""
+    files = _all_files(_place("speech-commands", root))
+    return files, torch.tensor([fold_of(path) == FOLDS.index(name) for path in files.paths])
+
+
+def fold_of(file: str) -> int:
+    """Return the fold that an utterance belongs to: the SHA-1 of its speaker, as a number, modulo 3."""
+    return int(hashlib.sha1(speaker_of(file).encode(), usedforsecurity=False).hexdigest(), 16) % len(FOLDS)
+
+
+def speaker_of(file: str) -> str:
+    """Return the speaker of an utterance: the eight digits before ``_nohash_``; a file without them stands for itself.
+
+    Example:
+        >>> speaker_of("yes/022cd682_nohash_0.wav"), speaker_of("_unknown_/backward_0c540988_nohash_0.wav.wav")
+        ('022cd682', '0c540988')
+
+    """
+    found = re.search(r"([0-9a-f]{8})_nohash_", Path(file).name)
+    return Path(file).name if found is None else found[1]
+
+
+def _all_files(folder: Path) -> ClassFiles:
+    """List the files of a folder of words, sorted."""
+    words = tuple(class_names(folder))
+    found = sorted((path, label) for label, word in enumerate(words) for path in _audio_files(folder, word))
+    if not found:
+        raise UserError(f"'{folder}' holds no folders of .wav files: unpack the archive there")
+    paths, labels = zip(*found, strict=True)
+    return ClassFiles(folder, paths, torch.tensor(labels), words, folder.name, "audio")
 
 
 def _shared(files: ClassFiles, parts: list[str]) -> tuple[ClassFiles, ClassFiles, ClassFiles]:

@@ -19,6 +19,7 @@ from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.claims import Claim, Evidence
 from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 from vicinal.lab.records import to_json
@@ -93,6 +94,22 @@ class ToyStudy(Study):
             rows += by_method(f"{{}}, {place}", "p of the inner class", values)
         falls = {method: [_steepest_fall(of) for of in found] for method, found in profiles.items()}
         return rows + by_method("{}, steepest fall", "of p, per outer radius", falls)
+
+    def claims(self, scale: Scale, done: Results) -> Sequence[Claim]:
+        """Return the claim of figure 1b."""
+        if scale == "smoke":
+            return ()
+        runs = first_done(dict[str, RingProbabilities], done, [job.name for job in self.jobs(scale)])
+        falls = tuple(_steepest_fall(run["mixup"].profile) - _steepest_fall(run["ERM"].profile) for run in runs)
+        steepest = "steepest fall of p along the radius, mixup against ERM"
+        return (
+            Claim(
+                "mixup makes the estimate of the class change smoothly from one class to the other",
+                "2, figure 1b",
+                (Evidence(steepest, "of p, per outer radius", falls),),
+                "two rings drawn anew by each seed; the paper describes neither its model nor its training",
+            ),
+        )
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw figure 1b by the first seed."""

@@ -152,8 +152,10 @@ class TrainingScale(AtScale):
     not_run: str = ""
 
     def cell(self, cell: Cell) -> Cell:
-        """Return a cell of the paper at this scale."""
-        recipe = None if cell.recipe is None else self.recipe(cell.recipe)
+        """Return a cell of the paper at this scale; one that is run at none stays as it is."""
+        if cell.recipe is None:
+            return cell
+        recipe = self.recipe(cell.recipe)
         note = self.not_run if recipe is None else self.note.format(epochs=recipe.epochs)
         return replace(cell, recipe=recipe, note=_joined(cell.note, note))
 
@@ -190,11 +192,15 @@ class TrainingStudy(Study):
         """Train every cell with the first seed, then with the next."""
         cells = [(cell, cell.recipe) for cell in self.cells(scale) if cell.recipe is not None]
         return [
-            self._job(cell.job, replace(recipe, seed=seed))
+            self._job(cell.job, self.seeded(recipe, seed))
             for seed in range(self.scales[scale].seeds)
             for cell, recipe in cells
             if seed < self.seeds_of(scale, cell)
         ]
+
+    def seeded(self, recipe: Recipe, seed: int) -> Recipe:
+        """Return the recipe of one seed of a cell."""
+        return replace(recipe, seed=seed)
 
     def seeds_of(self, scale: Scale, cell: Cell) -> int:
         """Return the number of seeds of a cell."""
