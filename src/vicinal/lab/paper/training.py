@@ -9,14 +9,16 @@ import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
 from vicinal.lab import atomic
+from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.paper.rows import first_done
 from vicinal.lab.paper.store import digest
@@ -28,12 +30,25 @@ from vicinal.lab.training import distributed, loop, runs
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a job returned: the recipe, the errors, and curves over the epochs; studies that measure more add it."""
+    """What a job returned; studies that measure more add it.
+
+    Args:
+        recipe: its fields.
+        test_error: as fractions.
+        course: curves over the epochs.
+        device: on which it was trained.
+        train_error: on the training examples as they are, unmixed and not augmented, against the labels trained on.
+        test_nll: mean negative log-likelihood of the test labels after the last epoch, in nats.
+
+    `train_error` and `test_nll` are None in results from before they were measured.
+    """
 
     recipe: dict[str, Any]
     test_error: runs.ErrorSummary
     course: dict[str, list[float]]
     device: str
+    train_error: float | None = field(default=None, kw_only=True)
+    test_nll: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class Cell:
         name: of its rows, unique within the study.
         job: of its jobs' names: letters, digits, dots and hyphens, unique within the study.
         recipe: how it is trained; the seed is filled in. None: it is not run at this scale.
-        published: the paper's numbers, one per measure.
+        published: the paper's numbers, of the first measures.
         against: the name of the cell that the paper compares it with.
         note: what a reader must know, as why it is not run.
         seeds: number of its seeds, if they are fewer than the scale's.
@@ -116,6 +131,11 @@ def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
     return runs.load_model(folder, len(data.classes), data.device), data
 
 
+def _train_error(recipe: Recipe, folder: Path) -> float:
+    """Return the share of its own training examples that the model of a finished run misses."""
+    return float(runs.misclassified(*load_trained(folder, loading.load(recipe)[0])).double().mean())
+
+
 @dataclass(frozen=True)
 class TrainingScale(AtScale):
     """A scale of a study that trains.
@@ -150,7 +170,8 @@ class TrainingStudy(Study):
     """A study whose jobs are training runs."""
 
     record: ClassVar[type[TrainedRun]] = TrainedRun
-    measures: ClassVar[Sequence[tuple[str, Callable[[Any], float]]]] = ()  # names with the unit, %, and shares of a run
+    # names with their units; functions of a run: a share where the unit is %, None where it was not measured
+    measures: ClassVar[Sequence[tuple[str, Callable[[Any], float | None]]]] = ()
     scales: ClassVar[Mapping[Scale, TrainingScale]]  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
 
     @abstractmethod
@@ -193,6 +214,8 @@ class TrainingStudy(Study):
             results.test_error,
             {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
             results.device,
+            train_error=_train_error(recipe, folder),
+            test_nll=epochs[-1]["test_nll"],
             **self.evaluate_run(recipe, folder),
         )
         return to_json(run)
@@ -209,12 +232,18 @@ class TrainingStudy(Study):
                 row_name(cell.name, measure),
                 measure,
                 published,
-                tuple(100 * share(run) for run in found),
+                _values(found, measure, of),
                 None if cell.against is None else row_name(cell.against, measure),
                 _joined(cell.note, partly),
             )
-            for (measure, share), published in zip(self.measures, cell.published, strict=True)
+            for (measure, of), published in zip_longest(self.measures, cell.published)
         ]
+
+    def differences(
+        self, scale: Scale, done: Results, cell: Cell, other: Cell, of: Callable[[Any], float]
+    ) -> tuple[float, ...]:
+        """Return how much a cell's runs exceed those of another in a measure, one number per seed that both have."""
+        return tuple(of(a) - of(b) for a, b in zip(*(self.runs(scale, done, c) for c in (cell, other)), strict=False))
 
     def runs(self, scale: Scale, done: Results, cell: Cell) -> list[Any]:
         """Return the finished runs of a cell, from the first seed on: those of two cells pair by their places."""
@@ -222,9 +251,16 @@ class TrainingStudy(Study):
         return first_done(self.record, done, names)
 
 
+def _values(runs: Sequence[Any], measure: str, of: Callable[[Any], float | None]) -> tuple[float, ...]:
+    """Return a measure of each run; none if it was not measured for all of them."""
+    values = [of(run) for run in runs]
+    factor = 100 if measure.endswith("%") else 1
+    return () if None in values else tuple(factor * value for value in values if value is not None)
+
+
 def row_name(cell: str, measure: str) -> str:
     """Return the name of the row of a cell's measure."""
-    return f"{cell}, {measure.removesuffix(', %')}"
+    return f"{cell}, {measure.rpartition(',')[0]}"
 
 
 def _joined(*notes: str) -> str:
