@@ -19,10 +19,11 @@ from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
+from vicinal.lab.paper.cifar import overfitting
 from vicinal.lab.paper.claims import Claim, Evidence
 from vicinal.lab.paper.rows import by_method
 from vicinal.lab.paper.study import Published, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, narrowed, quick
+from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, quick
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import recipes, runs
@@ -309,7 +310,7 @@ SCALES: Mapping[Scale, TrainingScale] = {
             "PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, bfloat16. Test images: the first "
             "4,000. Gradients depend on the model and cannot be compared in size.",
         ),
-        recipe=lambda recipe: narrowed(recipe, 40, max_train_examples=5000, max_test_examples=4000, augment=False),
+        recipe=overfitting,
     ),
     "paper": TrainingScale("CIFAR-10", 60 * 9, seeds=3, device="1 GPU", full=True),
 }
@@ -383,41 +384,43 @@ class InterpolationStudy(TrainingStudy):
         def evidence(points: str, measure: str) -> Evidence:
             return _evidence(runs, points, measure)
 
-        small = "" if self.scales[scale].full else "A small model of few images, which are not augmented."
+        small = "" if self.scales[scale].full else "a small model of few images, which are not augmented"
         return (
             Claim(
-                "Mixup makes models behave linearly in between training examples.",
+                "mixup makes models behave linearly in between training examples",
                 "1",
                 (evidence("pairs", "departure"), evidence("pairs", "label_distance")),
-                f"The paper has no measure of it. {small}".strip(),
+                _joined("the paper has no measure of it", small),
             ),
             Claim(
-                "Between training points, mixup predicts less often what is the class of neither.",
+                "between training points, mixup predicts less often what is the class of neither",
                 "2, figure 2a",
                 (evidence("pairs", "misses"),),
                 small,
             ),
             Claim(
-                "Between training points, mixup has shorter gradients.",
+                "between training points, mixup has shorter gradients",
                 "2, figure 2b",
                 (evidence("pairs", "gradient"),),
                 small,
             ),
             Claim(
-                "The linear behavior reduces oscillations outside of the training examples.",
+                "its linear behavior reduces oscillations outside of the training examples",
                 "2",
                 tuple(evidence("held_out_pairs", measure) for measure in ("departure", "misses", "gradient")),
-                f"Between test examples, which is how it is read here. {small}".strip(),
+                _joined("read here as between test examples", small),
             ),
             Claim(
-                "Trained on pairs, mixup is linear inside triangles, too.",
+                "trained on pairs, mixup is linear inside triangles, too",
                 "2",
                 tuple(
                     evidence(points, measure)
                     for points in ("triangles", "held_out_triangles")
                     for measure in ("departure", "misses")
                 ),
-                f"The paper mentions mixing three examples, not what models of pairs predict there. {small}".strip(),
+                _joined(
+                    "the paper mixes three examples, but does not look at what models of pairs predict there", small
+                ),
             ),
         )
 
@@ -443,6 +446,10 @@ _POINTS = {
     "held_out_pairs": "between test examples",
     "held_out_triangles": "inside triangles of test examples",
 }
+
+
+def _joined(*limits: str) -> str:
+    return "; ".join(filter(None, limits))
 
 
 def _values(runs: Sequence[InterpolatedRun], points: str, measure: str, share: float | None) -> list[float]:
