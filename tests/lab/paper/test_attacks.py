@@ -23,10 +23,11 @@ from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import adversarial
 from vicinal.lab.paper.adversarial import AdversarialStudy
+from vicinal.lab.paper.agreement import agreements
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
 from vicinal.lab.paper.attacks.gradient import input_gradient, linf_ball
 from vicinal.lab.paper.claims import judge
-from vicinal.lab.paper.study import Scale, agreement
+from vicinal.lab.paper.study import Scale
 from vicinal.lab.recipe import Recipe
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -608,10 +609,12 @@ def test_the_table_is_the_papers():
     assert lost.values == pytest.approx([100 * (90 - right) / 90 for right in (40, 39, 38)])
     assert lost.against == "white box, ERM, FGSM, right answers lost"
     assert "says little" in by_name["white box, top-5, ERM, FGSM"].note
-    assert agreement(by_name["white box, top-1, mixup, PGD"], table) == "nothing published"
+    at = AdversarialStudy.scales["small"]
+    levels = dict(zip([row.name for row in table], agreements(table, at), strict=True))
+    assert levels["white box, top-1, mixup, PGD"] == ("none published", "nothing published")
     nothing = study.rows("small", {})
     assert [row.name for row in nothing] == names
-    assert all(agreement(row, nothing) == "not run" for row in nothing)
+    assert all(each.level == "not run" for each in agreements(nothing, at))
 
 
 def test_claims_are_judged_at_the_papers_strength_by_errors_and_by_right_answers_lost():
