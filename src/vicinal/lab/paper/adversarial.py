@@ -145,6 +145,7 @@ SCALES: Mapping[Scale, AdversarialScale] = {
         ),
         device="1 H100 GPU, by arithmetic: never run",
         full=True,
+        test_examples=50_000,
         strong=5000,
     ),
 }
