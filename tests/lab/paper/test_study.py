@@ -80,7 +80,7 @@ def test_published_numbers_are_those_of_the_paper() -> None:
     assert number("imagenet", "ResNeXt-101 64x4d, 100 epochs, ERM, top-1 error") == 20.4
     assert number("speech", "LeNet, mixup alpha = 0.2, test error") == 11.3
     assert number("corrupted-labels", "80% random, mixup, last test error") == 30.9
-    assert number("corrupted-labels", "20% random, ERM + dropout, on replaced labels") == 83.55
+    assert number("corrupted-labels", "20% random, ERM + dropout, training error on replaced labels") == 83.55
     assert number("ablation", "mixup (AC + RP), weight decay 5e-4, median test error") == 4.68
     assert number("interpolation", "ERM, misses at lambda = 0.50") == 16.54
     table4 = {row.name: row.published for row in reproduce.find("uci").rows("paper", {})}
