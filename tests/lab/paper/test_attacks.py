@@ -595,6 +595,8 @@ def test_the_table_is_the_papers():
         if "AutoAttack" in row.name:
             assert row.values == ()
             assert "not run at this scale" in row.note
+            in_full = {each.name: each for each in study.rows("paper", done)}
+            assert "pip install pyautoattack" in in_full[row.name].note
         else:
             assert len(row.values) == 3
     by_name = {row.name: row for row in table}

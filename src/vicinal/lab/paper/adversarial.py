@@ -124,8 +124,7 @@ SCALES: Mapping[Scale, AdversarialScale] = {
             "Each model of ERM crafts for one seed and is measured in the black box of another: the seeds of the black box "
             "are not quite independent.",
             _CHOSEN,
-            "Attacks that are not in the paper are tried on the first 200 images; AutoAttack, which takes longer than all "
-            "others together, is not run.",
+            "Attacks that are not in the paper are tried on the first 200 images; AutoAttack is not run, for its time.",
         ),
         recipe=lambda method: overfitting(_cifar(method)),
         images=2000,
@@ -243,9 +242,12 @@ def _rows(runs: Sequence[AttackedRun], setting: str, answers: str, attack: str, 
 
 
 def _lost(runs: Sequence[AttackedRun], attack: str, pair: tuple[str, str]) -> tuple[float, ...]:
-    """Return the share of the right answers that an attack costs, in %."""
+    """Return the share of the right answers that an attack costs, in %; 0 where no answer is right to begin with."""
     clean, attacked = (_values(runs, attack, pair, measure) for measure in ("clean_top1", "top1"))
-    return tuple(100 * (1 - (100 - under) / (100 - without)) for without, under in zip(clean, attacked, strict=True))
+    return tuple(
+        100 * (1 - (100 - under) / (100 - without)) if without < 100 else 0.0
+        for without, under in zip(clean, attacked, strict=True)
+    )
 
 
 def _lost_rows(runs: Sequence[AttackedRun], setting: str, attack: str) -> list[Row]:
