@@ -110,7 +110,7 @@ SCALES: Mapping[Scale, AdversarialScale] = {
     ),
     "small": AdversarialScale(
         data="CIFAR-10",
-        minutes=110,
+        minutes=70,
         seeds=10,
         deviations=(
             "CIFAR-10 in place of ImageNet, and in place of ResNet-101 the models of the study cifar by which ERM overfits: "
