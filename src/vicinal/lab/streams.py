@@ -27,7 +27,6 @@ class Stream(IntEnum):
     WEIGHTS = 2**63 + 5  # initial weights of one model
     SUBSET = 2**63 + 6  # which training examples a recipe takes
     AUTOATTACK = 2**63 + 7
-    SYNTHETIC_ATTACKED = 2**63 + 8  # images of the smallest adversarial study
     PGD_START = 2**63 + 2**32  # first points, by restart
     SPLIT = int.from_bytes(b"split")
     CROP = 0x70696374757265

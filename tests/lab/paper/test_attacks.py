@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +26,12 @@ from vicinal.lab.paper.adversarial import AdversarialStudy
 from vicinal.lab.paper.agreement import agreements
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
 from vicinal.lab.paper.attacks.gradient import input_gradient, linf_ball
+from vicinal.lab.paper.claims import judge
 from vicinal.lab.paper.study import Scale
 from vicinal.lab.recipe import Recipe
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+MODELS = ("erm-1", "erm-2", "mixup")
 ATTACKS = [FGSM(), FGSM(label="predicted"), IteratedFGSM(), IteratedFGSM(steps=3, step=2.0), PGD(steps=3)]
 
 
@@ -523,14 +526,21 @@ def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(
     assert by_name["black box, top-1, mixup, I-FGSM"].values == (100 * errors["erm-1"]["mixup"]["top1"],)
     assert by_name["not attacked, top-1, mixup"].values == (100 * errors["mixup"]["mixup"]["clean_top1"],)
     assert "not run at this scale" in by_name["white box, top-1, ERM, AutoAttack"].note
-    assert errors["erm-1"]["erm-1"]["examples"] == 40
-    recipes = [
-        json.loads((folder / name / "recipe.json").read_text())["recipe"] for name in ("erm-1", "erm-2", "mixup")
-    ]
-    assert [(r["vicinity"], r["seed"]) for r in recipes] == [("ERM()", 0), ("ERM()", 1), ("Mixup(alpha=0.2)", 2)]
+    assert errors["erm-1"]["erm-1"]["examples"] == 20
+    weak = result["attacks"]["FGSM, epsilon = 1"]["erm-1"]
+    assert by_name["black box, top-1, mixup, FGSM, epsilon = 1"].values == (100 * weak["mixup"]["top1"],)
+
+    # two seeds, two models of ERM and two of mixup: both seeds attack the same two of ERM
+    root = folder.parents[2] / "runs"
+    trained = {name: root / adversarial._recipe("smoke", name, 0).fingerprint()[:16] for name in MODELS}
+    recipes = [json.loads((run / "recipe.json").read_text())["recipe"] for run in trained.values()]
+    assert [(r["vicinity"], r["seed"]) for r in recipes] == [("ERM()", 0), ("ERM()", 1), ("Mixup(alpha=1.0)", 0)]
+    other = [adversarial._recipe("smoke", name, 1).fingerprint()[:16] for name in MODELS]
+    assert other[:2] == [trained["erm-2"].name, trained["erm-1"].name]
+    assert sorted(run.name for run in root.iterdir() if run.is_dir()) == sorted({trained["mixup"].name, *other})
 
     # what the model that was loaded gets wrong is what the loop measured of it
-    trained = json.loads((folder / "mixup" / "results.json").read_text())
+    trained = json.loads((trained["mixup"] / "results.json").read_text())
     assert errors["mixup"]["mixup"]["clean_top1"] == pytest.approx(trained["test_error"]["last"])
 
     # again: nothing is attacked twice, but what another attack measured is not taken for it
@@ -549,19 +559,20 @@ def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(
     assert asked == [repr(FGSM())]
 
 
-def invented(seed: int) -> dict[str, object]:
+def invented(seed: int) -> dict[str, Any]:
     """Results as a job gives them, with other numbers for each cell."""
 
     def errors(at: float) -> dict[str, float]:
         return {"examples": 10, "clean_top1": 0.1, "clean_top5": 0.05, "top1": at + seed / 100, "top5": at / 2}
 
-    def attack(at: float) -> dict[str, object]:
+    def attack(at: float) -> dict[str, Any]:
         return {
             "erm-1": {"erm-1": errors(at), "erm-2": errors(at - 0.1), "mixup": errors(at - 0.2)},
             "mixup": {"mixup": errors(at - 0.3)},
         }
 
     attacks = {"FGSM": attack(0.9), "I-FGSM": attack(0.8), "PGD": attack(0.95)}
+    attacks |= {"FGSM, epsilon = 1": attack(0.7), "I-FGSM, epsilon = 1": attack(0.6)}
     return {"attacks": attacks, "torch": "2", "device": "cpu"}
 
 
@@ -583,7 +594,9 @@ def test_the_table_is_the_papers():
         assert ("top-5" in row.name) == ("top-5" in row.measure)
         if "AutoAttack" in row.name:
             assert row.values == ()
-            assert "pip install pyautoattack" in row.note
+            assert "not run at this scale" in row.note
+            in_full = {each.name: each for each in study.rows("paper", done)}
+            assert "pip install pyautoattack" in in_full[row.name].note
         else:
             assert len(row.values) == 3
     by_name = {row.name: row for row in table}
@@ -592,6 +605,11 @@ def test_the_table_is_the_papers():
     assert by_name["black box, top-1, mixup, I-FGSM"].values == pytest.approx((60, 61, 62))
     assert by_name["white box, top-1, mixup, PGD"].values == pytest.approx((65, 66, 67))
     assert by_name["not attacked, top-5, ERM, the second"].values == pytest.approx((5, 5, 5))
+    assert by_name["black box, top-1, mixup, I-FGSM, epsilon = 1"].values == pytest.approx((40, 41, 42))
+    # of 90 % that are right, 60, 61 and 62 % of all are not after the attack
+    lost = by_name["white box, mixup, FGSM, right answers lost"]
+    assert lost.values == pytest.approx([100 * (90 - right) / 90 for right in (40, 39, 38)])
+    assert lost.against == "white box, ERM, FGSM, right answers lost"
     assert "says little" in by_name["white box, top-5, ERM, FGSM"].note
     at = AdversarialStudy.scales["small"]
     levels = dict(zip([row.name for row in table], agreements(table, at), strict=True))
@@ -601,13 +619,47 @@ def test_the_table_is_the_papers():
     assert all(each.level == "not run" for each in agreements(nothing, at))
 
 
+def test_claims_are_judged_at_the_papers_strength_by_errors_and_by_right_answers_lost():
+    study = AdversarialStudy()
+    done = {f"seed-{seed}": invented(seed) for seed in range(4)}
+    for seed in range(4):
+        attacks = done[f"seed-{seed}"]["attacks"]
+        attacks["FGSM"]["mixup"]["mixup"] |= {"top1": 0.6 + seed / 50}
+        # errs less under attack because it errs less without: of its right answers, it loses more
+        attacks["I-FGSM"]["mixup"]["mixup"] |= {"clean_top1": 0.02, "top1": 0.79 + seed / 200}
+        attacks["I-FGSM"]["erm-1"]["erm-1"] |= {"clean_top1": 0.5, "top1": 0.85 + seed / 200}
+        attacks["FGSM"]["erm-1"]["mixup"] |= {"top1": 0.81 + seed / 50}
+    judged = judge(study.claims("small", done))
+    by_text = {each.claim.text: each for each in judged}
+    assert list(by_text) == [
+        f"mixup is more robust to {attack} in the {setting} box"
+        for setting in ("white", "black")
+        for attack in ("FGSM", "I-FGSM")
+    ]
+    white, iterated, black, _ = judged
+    assert [evidence.contrast for evidence in white.claim.evidence] == [False, False, True, True]
+    error, lost, *_ = white.claim.evidence
+    assert "epsilon = 4, top-1 error" in error.what
+    assert error.differences == pytest.approx([100 * (0.6 + s / 50 - 0.9 - s / 100) for s in range(4)])
+    assert lost.differences == pytest.approx([100 * (0.6 + s / 50 - 0.9 - s / 100) / 0.9 for s in range(4)])
+    assert white.verdict == "shown"
+    assert iterated.claim.evidence[0].differences == pytest.approx([-6.0] * 4)
+    assert iterated.claim.evidence[1].differences == pytest.approx(
+        [100 * ((0.77 + s / 200) / 0.98 - (0.35 + s / 200) / 0.5) for s in range(4)]
+    )
+    assert iterated.findings[1].result == "otherwise"
+    assert black.claim.evidence[0].differences == pytest.approx([1.0 + s for s in range(4)])
+    assert all(each.verdict == "not run" for each in judge(study.claims("small", {})))
+
+
 @pytest.mark.parametrize(("scale", "at"), adversarial.SCALES.items())
 def test_every_scale_says_what_it_is(scale: Scale, at: adversarial.AdversarialScale):
     assert any("Not stated in the paper" in sentence for sentence in at.deviations)
     if at.images is not None:
-        assert f"The first {at.images} test images are attacked." in at.deviations
+        assert f"The first {at.images} test images are attacked, by I-FGSM the first {at.iterated}." in at.deviations
+    assert 4 in at.epsilons
     assert any(f"tried on the first {at.strong} images" in sentence for sentence in at.deviations)
-    assert len(AdversarialStudy().jobs(scale)) == at.seeds == {"smoke": 2, "small": 3, "paper": 1}[scale]
+    assert len(AdversarialStudy().jobs(scale)) == at.seeds == {"smoke": 2, "small": 10, "paper": 1}[scale]
 
 
 def test_audio_are_not_attacked(tmp_path: Path):

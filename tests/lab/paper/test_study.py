@@ -110,7 +110,7 @@ def test_the_quick_run_fills_every_row_and_draws_every_figure(study: Study, smok
     assert all(math.isfinite(value) for row in rows for value in row.values)
     figures = {
         "toy": 1,
-        "interpolation": 2,
+        "interpolation": 3,
         "imagenet": 1,
         "cifar": 1,
         "speech": 1,

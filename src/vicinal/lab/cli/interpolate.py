@@ -1,7 +1,8 @@
 """what two trained models predict between their training points (the paper's figure 2)
 
 Evaluate two models, trained on the same examples, on interpolations of pairs of these: how often is the prediction neither
-of the two labels, and how large is the gradient? Writes a folder with interpolation.json and two figures.
+of the two labels, how long is the gradient, and how far is the prediction from the line between those at the two examples?
+Writes a folder with interpolation.json and three figures.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from vicinal.lab.cli.arguments import note, unwritten
@@ -40,22 +42,21 @@ def run(args: Namespace) -> int:
         "vicinal": vicinal.__version__,
         "pairs": interpolation.PAIRS,
         "lambda": interpolation.LAMBDAS,
-        "models": {
-            letter: {"folder": str(folders[letter]), "misses": curve.misses, "gradient": curve.gradient}
-            for letter, curve in curves.items()
-        },
+        "models": {letter: {"folder": str(folders[letter]), **asdict(curve)} for letter, curve in curves.items()},
     }
     colors = {"A": "erm", "B": "mix"}
     named = [(f"{letter}: {folders[letter].resolve().name}", colors[letter], curves[letter]) for letter in "AB"]
     with _writing(out):
         atomic.write(out / "interpolation.json", json.dumps(record, indent=1))
-        for letter, svg in zip("ab", interpolation.figure(named).values(), strict=True):
+        for letter, svg in interpolation.figure(named).items():
             atomic.write(out / f"figure2{letter}.svg", svg)
     print(f"A: {args.a}\nB: {args.b}\n{interpolation.PAIRS} pairs of training points\n")
-    print("lambda  misses A, %  misses B, %  gradient A  gradient B")
+    print("lambda  misses A, %  misses B, %  gradient A  gradient B  departure A  departure B")
     for i, share in enumerate(interpolation.LAMBDAS):
         misses = "".join(f"{100 * curve.misses[i]:13.2f}" for curve in curves.values())
-        print(f"{share:6.2f}{misses}" + "".join(f"{curve.gradient[i]:12.4f}" for curve in curves.values()))
+        gradients = "".join(f"{curve.gradient[i]:12.4f}" for curve in curves.values())
+        print(f"{share:6.2f}{misses}{gradients}" + "".join(f"{curve.departure[i]:13.4f}" for curve in curves.values()))
+    print("\ndeparture from linearity: |f(x) - (lambda f(x_i) + (1 - lambda) f(x_j))|_1, where f is the softmax")
     print(f"\nfigures {out}")
     return 0
 
