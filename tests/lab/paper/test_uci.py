@@ -174,7 +174,7 @@ def test_the_verdict_follows_from_the_sets_that_can_be_compared(gain: float, ver
     assert [each.expected for each in claim.evidence] == ["lower", "equal", "lower", "lower", "lower", "lower"]
     assert {each.test_share for each in claim.evidence} == {1.0}
     for each in claim.evidence:
-        assert len(each.differences) == (10 if each.what.startswith(("Abalone", "Arcene", "Htru2")) else 20)
+        assert len(each.differences) == uci.SCALES["small"].seeds_of(each.what.split(",")[0].lower().replace(" ", "-"))
         assert np.mean(each.differences) == pytest.approx(-100 * gain * (not each.what.startswith("Htru2")), abs=0.01)
     assert judge([claim])[0].verdict == verdict
 

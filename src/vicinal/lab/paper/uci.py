@@ -67,7 +67,7 @@ class UciScale(AtScale):
 
 
 _DATA = "the UCI sets abalone, arcene, arrhythmia, htru2, iris, website-phishing and phishing"
-_FEWER = {"abalone": 10, "arcene": 10, "htru2": 10, "phishing": 5}  # of many rows, or of 10,000 inputs
+_FEWER = {"abalone": 10, "arcene": 5, "htru2": 5, "phishing": 5}  # of many rows, or of 10,000 inputs
 SCALES: Mapping[Scale, UciScale] = {
     "smoke": UciScale(
         data="none (synthetic tables)",
@@ -228,12 +228,12 @@ class UciStudy(Study):
     scales = SCALES
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
-        """Cut the seeds of each set and reading into jobs: the first seeds of all come before more seeds of one."""
+        """Cut the seeds of each set and reading into jobs: the reading that the claim is judged by comes first."""
         at = SCALES[scale]
         return [
             Job(_job_name(name, reading, start), partial(run, name, reading, scale, _seeds(at, name, start)))
-            for start in range(0, at.seeds, STACKED)
             for reading in READINGS
+            for start in range(0, at.seeds, STACKED)
             for name in TITLES
             if start < at.seeds_of(name) and reading in readings(name)
         ]
@@ -255,7 +255,7 @@ class UciStudy(Study):
         table = self.rows(scale, done)
         nearest = [row for row in table if NEAREST.name in row.name or COMMONEST in row.name]
         label = f"Test error of ERM and of mixup on UCI tables ({NEAREST.name}) next to the published numbers"
-        short = [replace(row, name=row.name.replace(f", {NEAREST.name}", "")) for row in nearest]
+        short = [replace(row, name=_short(row.name)) for row in nearest]
         paths = plots.write_dot_plot(folder / "table4.svg", label, short, "test error, %", kind=_color)
         printed = {TITLES[name]: Published(erm) for name, (erm, _) in PUBLISHED.items()}
         levels = [replace(row, published=printed.get(row.name.split(",")[0])) for row in table if row.against is None]
@@ -265,8 +265,15 @@ class UciStudy(Study):
         )
 
 
+def _short(name: str) -> str:
+    """Return a row's name as it fits into the figure of one reading."""
+    for long, short in ((f", {NEAREST.name}", ""), ("alpha = ", ""), ("always the ", "")):
+        name = name.replace(long, short)
+    return name
+
+
 def _color(name: str) -> str:
-    return "other" if COMMONEST in name else plots.color_of(name)
+    return "other" if "commonest" in name else plots.color_of(name)
 
 
 # -- from jobs to rows and claims --------------------------------------------------------------------------------------
