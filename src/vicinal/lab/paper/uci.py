@@ -78,8 +78,8 @@ SCALES: Mapping[Scale, UciScale] = {
         ),
         epochs=2,
     ),
-    "small": UciScale(_DATA, 15, seeds=20, full=True, fewer=_FEWER),  # fewer seeds, and nothing else
-    "paper": UciScale(_DATA, 110, seeds=100, full=True),
+    "small": UciScale(_DATA, 10, seeds=20, full=True, fewer=_FEWER),  # fewer seeds, and nothing else
+    "paper": UciScale(_DATA, 90, seeds=100, full=True),
 }
 
 
