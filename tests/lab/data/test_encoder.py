@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vicinal.lab.data.columns import Numbers
-from vicinal.lab.data.encoder import NumericColumn, TableEncoder
+from vicinal.lab.data.encoder import NumericColumn, Scaling, TableEncoder
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.data.tables import load
@@ -419,3 +419,20 @@ def test_real_tables() -> None:
         inputs = encoding.transform(table)
         assert inputs.shape == (len(table), width)
         np.testing.assert_allclose(inputs[parts.train].mean(axis=0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        # fitted on the first three rows: a = 1, 3, missing (median 2); b = 7, 7, 7; their indicators 0, 0, 1 of a
+        ("min-max", [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.5, 0.0, 1.0], [2.0, 2.0, 0.0]]),
+        ("raw", [[1.0, 7.0, 0.0], [3.0, 7.0, 0.0], [2.0, 7.0, 1.0], [5.0, 9.0, 0.0]]),
+    ],
+)
+def test_other_scalings_by_hand(scaling: Scaling, expected: list[list[float]]) -> None:
+    columns = {"a": [1.0, 3.0, None, 5.0], "b": [7.0, 7.0, 7.0, 9.0], "c": ["x", "y", "x", "x"], "y": list("nmnm")}
+    table = make_table({name: 3 * column for name, column in columns.items()}, "y", name="t", source="t")
+    encoder = TableEncoder.fit(table, np.arange(3), scaling)
+    one_hot = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]
+    np.testing.assert_array_equal(encoder.transform(table), np.tile(np.hstack([expected, one_hot]), (3, 1)))
+    assert TableEncoder.from_json(json.loads(json.dumps(encoder.to_json()))) == encoder

@@ -21,6 +21,7 @@ FACTS = {
     "htru2": ((17898, 8, 0), [16259, 1639]),
     "iris": ((150, 4, 0), [50, 50, 50]),
     "phishing": ((11055, 0, 30), [4898, 6157]),
+    "website-phishing": ((1353, 9, 0), [702, 103, 548]),
 }
 
 
@@ -78,6 +79,17 @@ def test_phishing(real_data: Data) -> None:
     assert sum(map(len, table.categories)) == 68
 
 
+def test_website_phishing_is_graded_by_numbers(real_data: Data) -> None:
+    table = uci.load("website-phishing", root=real_data("uci"))
+    assert table.classes == ("-1", "0", "1")
+    assert table.numeric[0].tolist() == [1, -1, 1, -1, -1, 1, 1, 1, 0]
+    assert {frozenset(column.tolist()) for column in table.numeric.T} == {
+        frozenset({-1, 0, 1}),
+        frozenset({-1, 1}),
+        frozenset({0, 1}),
+    }
+
+
 def test_iris_is_scikit_learns_but_for_two_rows(real_data: Data) -> None:
     published, corrected = uci.load("iris", root=real_data("uci")), load("iris")
     assert published.classes == ("Iris-setosa", "Iris-versicolor", "Iris-virginica")
@@ -88,7 +100,7 @@ def test_iris_is_scikit_learns_but_for_two_rows(real_data: Data) -> None:
 
 def test_names(real_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VICINAL_DATA", str(real_data("uci")))
-    assert uci.NAMES == ("abalone", "arcene", "arrhythmia", "htru2", "uci-iris", "phishing")
+    assert uci.NAMES == ("abalone", "arcene", "arrhythmia", "htru2", "uci-iris", "phishing", "website-phishing")
     assert load("HTRU2").name == load("uci-htru2").name == "htru2"
     assert load("UCI-Abalone").fingerprint() == load("Abalone").fingerprint()
     assert load("uci-iris").source == "UCI: iris.data"

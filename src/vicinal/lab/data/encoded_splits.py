@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.encoder import Scaling, TableEncoder
 from vicinal.lab.data.splits import Split, split
 from vicinal.lab.data.table import Table
 
@@ -35,12 +35,11 @@ class StackedSplit:
 
 
 def encode_split(
-    table: Table, seed: int, *, validation: float = 0.2, test: float = 0.2, scaled: bool = True
+    table: Table, seed: int, *, validation: float = 0.2, test: float = 0.2, scaling: Scaling = "standardized"
 ) -> EncodedSplit:
-    """Return the split of a seed, encoded; inputs stay in their own units unless `scaled`."""
+    """Return the split of a seed, encoded by its training rows."""
     rows = split(table, seed, validation=validation, test=test)
-    encoder = TableEncoder.fit(table, rows.train)
-    encoder = encoder if scaled else encoder.unscaled()
+    encoder = TableEncoder.fit(table, rows.train, scaling)
     return EncodedSplit(rows, encoder, encoder.transform(table), encoder.transform_target(table))
 
 

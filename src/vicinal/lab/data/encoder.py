@@ -2,20 +2,20 @@
 
 The columns of the inputs, in this order:
 
-1. every numeric column: missing cells take the median, then standardized;
-2. for each numeric column with missing cells anywhere in the table: 1 where missing, else 0, then standardized;
+1. every numeric column: missing cells take the median, then standardized (or scaled to [0, 1], or left as it is);
+2. for each numeric column with missing cells anywhere in the table: 1 where missing, else 0, then scaled alike;
 3. every categorical column: one-hot over its categories, all zeros where missing.
 
-Medians, means and standard deviations are those of the fitted rows; categories and the choice of indicators are the whole
-table's, so that the width is the same for every split.
+Medians, means and standard deviations (or least values and ranges) are those of the fitted rows; categories and the choice
+of indicators are the whole table's, so that the width is the same for every split.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -29,10 +29,21 @@ from vicinal.lab.records import from_json, to_json
 
 VERSION = 2  # of the JSON form
 
+Scaling = Literal["standardized", "min-max", "raw"]
+
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers; `indicator` is the mean and standard deviation of its missing-indicator, where it has one."""
+    """A column of numbers.
+
+    Args:
+        name: of the column.
+        median: takes the place of missing cells.
+        mean: is subtracted; of "min-max" the least value, of "raw" 0.
+        std: then divides; of "min-max" the range, of "raw" 1.
+        indicator: mean and std of the column's missing-indicator, where it has one.
+
+    """
 
     name: str
     median: float
@@ -68,14 +79,16 @@ class TableEncoder:
     target: TargetColumn
 
     @classmethod
-    def fit(cls, table: Table, rows: NDArray[np.int64]) -> TableEncoder:
+    def fit(cls, table: Table, rows: NDArray[np.int64], scaling: Scaling = "standardized") -> TableEncoder:
         """Measure the encoding on some rows.
 
         Args:
             table: gives names, categories and the choice of indicators.
             rows: int64, not empty: the rows whose medians, means and standard deviations count, usually the training
                 rows. A column with nothing in these rows has median 0; one that does not vary in them has standard
-                deviation 1.
+                deviation 1, and so has its range.
+            scaling: of numbers and missing-indicators: to mean 0 and standard deviation 1, to [0, 1], or none. A
+                numeric target is always standardized.
 
         Raises:
             ValueError: if `rows` is empty.
@@ -90,8 +103,9 @@ class TableEncoder:
         filled = ~missing.all(axis=0)
         medians[filled] = np.nanmedian(numbers[:, filled], axis=0)
         indicated = np.flatnonzero(np.isnan(table.numeric).any(axis=0))
-        indicators = dict(zip(indicated.tolist(), _moments(missing[:, indicated].astype(np.float64)), strict=True))
-        moments = _moments(np.where(missing, medians, numbers))
+        measure = _MEASURES[scaling]
+        indicators = dict(zip(indicated.tolist(), measure(missing[:, indicated].astype(np.float64)), strict=True))
+        moments = measure(np.where(missing, medians, numbers))
         ((mean, std),) = [(0.0, 1.0)] if table.classes else _moments(table.target[rows, None].astype(np.float64))
         return cls(
             tuple(
@@ -118,15 +132,6 @@ class TableEncoder:
     def _indicators(self) -> dict[int, tuple[float, ...]]:
         """Mean and standard deviation of each missing-indicator, by the position of its column."""
         return {i: column.indicator for i, column in enumerate(self.numeric) if column.indicator is not None}
-
-    def unscaled(self) -> TableEncoder:
-        """Return the encoding that leaves numbers and indicators in their own units."""
-        return replace(
-            self,
-            numeric=tuple(
-                replace(column, mean=0.0, std=1.0, indicator=column.indicator and (0.0, 1.0)) for column in self.numeric
-            ),
-        )
 
     def transform(self, table: Table) -> NDArray[np.float32]:
         """Encode all rows of the table it was fitted on, or of one with the same columns and categories.
@@ -274,6 +279,23 @@ def _moments(x: Numbers) -> list[tuple[float, float]]:
     means = np.where(constant, x[0], x.mean(axis=0))
     stds = x.std(axis=0)
     return list(zip(means.tolist(), np.where(constant | (stds == 0), 1.0, stds).tolist(), strict=True))
+
+
+def _extents(x: Numbers) -> list[tuple[float, float]]:
+    """Least value and range of each column; the range of a column that does not vary is taken as 1."""
+    least, ranges = x.min(axis=0), np.ptp(x, axis=0)
+    return list(zip(least.tolist(), np.where(ranges == 0, 1.0, ranges).tolist(), strict=True))
+
+
+def _own_units(x: Numbers) -> list[tuple[float, float]]:
+    return [(0.0, 1.0)] * x.shape[1]
+
+
+_MEASURES: Mapping[Scaling, Callable[[Numbers], list[tuple[float, float]]]] = {
+    "standardized": _moments,
+    "min-max": _extents,
+    "raw": _own_units,
+}
 
 
 def _series(name: str, values: Any) -> pl.Series:
