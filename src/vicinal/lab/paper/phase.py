@@ -60,7 +60,8 @@ class Grid:
     @property
     def vicinities(self) -> dict[str, vicinal.Vicinity]:
         """ERM and mixup with each alpha, by their names."""
-        return {ERM: vicinal.ERM()} | {mixup(alpha): vicinal.Mixup(alpha) for alpha in self.alphas}
+        found: dict[str, vicinal.Vicinity] = {ERM: vicinal.ERM()}
+        return found | {mixup(alpha): vicinal.Mixup(alpha) for alpha in self.alphas}
 
 
 @dataclass(frozen=True)
