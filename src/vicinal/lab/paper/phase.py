@@ -220,12 +220,11 @@ class PhaseStudy(Study):
     scales = SCALES
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
-        """Return the jobs of the tables, all seeds at once, and those of the images, seed by seed."""
+        """Return the jobs of the tables, all seeds at once, then those of the images, seed by seed; few examples first."""
         return [
             Job(_job_name(data, width, rows, start), partial(_RUNS[family], scale, data, width, rows, start))
             for family, grid in reversed(SCALES[scale].grids.items())
-            for start in _starts(family, grid)
-            for data, width, rows in product(grid.data, grid.widths, grid.rows)
+            for rows, start, data, width in product(grid.rows, _starts(family, grid), grid.data, grid.widths)
         ]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
