@@ -3,65 +3,39 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
-import vicinal
 from vicinal.lab import atomic
-from vicinal.lab.data import loading, synthetic, tables
-from vicinal.lab.data.dataset import InMemoryDataset
-from vicinal.lab.data.encoded_splits import StackedSplit, encode_split, stack
-from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.splits import split_targets
+from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.table import Table
-from vicinal.lab.paper.claims import Claim, Evidence, Expected
+from vicinal.lab.paper import phase_claims
+from vicinal.lab.paper.claims import Claim
+from vicinal.lab.paper.phase_conditions import (
+    FACTORS,
+    MEASURES,
+    TRAIN_ERROR,
+    Condition,
+    Measured,
+    Of,
+    effects,
+    is_clear,
+    mean_by_seed,
+)
 from vicinal.lab.paper.phase_rule import Case, RuleTest, assess, binomial_interval
+from vicinal.lab.paper.phase_runs import Grid, MethodScores, PhaseResult, mixup, run_images, run_tables
 from vicinal.lab.paper.rows import ERM, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
-from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
-from vicinal.lab.statistics import paired
-from vicinal.lab.training import simple, stacked_mlp
-from vicinal.lab.training.scores import classification, evaluate
 
-MODELS = {4: "small-eighth", 16: "small-half"}  # by the channels of the first convolution
-TEST = 2000  # test examples, fewer where a table has fewer left
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The conditions of one family of data sets: every combination.
-
-    Args:
-        data: names of the data sets.
-        widths: of the network.
-        rows: training examples.
-        epochs: passes over them.
-        noises: shares of the training labels that are replaced by random ones.
-        alphas: of mixup.
-        seeds: number of repeats.
-
-    """
-
-    data: tuple[str, ...]
-    widths: tuple[int, int]
-    rows: tuple[int, int]
-    epochs: tuple[int, ...]
-    noises: tuple[float, ...]
-    alphas: tuple[float, ...]
-    seeds: int
-
-    @property
-    def vicinities(self) -> dict[str, vicinal.Vicinity]:
-        """ERM and mixup with each alpha, by their names."""
-        found: dict[str, vicinal.Vicinity] = {ERM: vicinal.ERM()}
-        return found | {mixup(alpha): vicinal.Mixup(alpha) for alpha in self.alphas}
+IMAGES = Grid(("cifar10",), (4, 16), (200, 800), (5, 20), (0.0, 0.4), (1.0,), 20)
+TABLES = Grid(
+    ("abalone", "digits", "htru2", "phishing"), (16, 128), (100, 400), (5, 15, 50), (0.0, 0.2, 0.4), (0.2, 1.0), 40
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +48,8 @@ class PhaseScale(AtScale):
 
     """
 
-    images: Grid = Grid(("cifar10",), (4, 16), (200, 800), (5, 20), (0.0, 0.4), (1.0,), 5)
-    tables: Grid = Grid(
-        ("abalone", "digits", "htru2", "phishing"), (16, 128), (100, 400), (5, 15, 50), (0.0, 0.2, 0.4), (0.2, 1.0), 10
-    )
+    images: Grid = IMAGES
+    tables: Grid = TABLES
 
     @property
     def grids(self) -> dict[str, Grid]:
@@ -99,82 +71,19 @@ SCALES: Mapping[Scale, PhaseScale] = {
     ),
     "small": PhaseScale(
         data=_DATA,
-        minutes=15,
+        minutes=5,
         seeds=10,
-        deviations=("5 seeds of each condition of the images and 10 of the tables, instead of 20 and 40.",),
+        deviations=(
+            "The wider network of the tables has layers of 64 instead of 128, and all images are 200; 10 seeds of each "
+            "condition of the tables instead of 40, and 5 of the images instead of 20.",
+        ),
+        images=replace(IMAGES, rows=(200,), seeds=5),
+        tables=replace(TABLES, widths=(16, 64), seeds=10),
     ),
-    "paper": PhaseScale(
-        data=_DATA,
-        minutes=60,
-        seeds=40,
-        full=True,
-        images=replace(PhaseScale.images, seeds=20),
-        tables=replace(PhaseScale.tables, seeds=40),
-    ),
+    "paper": PhaseScale(data=_DATA, minutes=90, seeds=40, full=True),
 }
 
 
-@dataclass(frozen=True)
-class MethodScores:
-    """What one method reached, one number per seed: errors as fractions, likelihoods in nats.
-
-    The training error is on the training examples as they are, unmixed, against the labels they were trained on.
-    """
-
-    train_error: list[float]
-    test_error: list[float]
-    test_nll: list[float]
-
-    @property
-    def gap(self) -> list[float]:
-        """Test error less training error."""
-        return [test - train for test, train in zip(self.test_error, self.train_error, strict=True)]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What all methods reached after some epochs with some label noise."""
-
-    epochs: int
-    noise: float
-    methods: dict[str, MethodScores]
-
-
-@dataclass(frozen=True)
-class PhaseResult:
-    """What a job returned: all outcomes of one network on so many examples of a data set, for some seeds."""
-
-    seeds: list[int]
-    test_rows: int
-    outcomes: list[Outcome]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One point of the diagram."""
-
-    family: str  # images or tables
-    data: str
-    width: int
-    rows: int
-    epochs: int
-    noise: float
-
-    @property
-    def setting(self) -> str:
-        """What the conditions share that have the same examples and the same network."""
-        return f"{self.data}, width {self.width}, {self.rows} examples"
-
-
-Measured = Mapping[Condition, Mapping[str, MethodScores]]
-Of = Callable[[MethodScores], list[float]]
-
-# name -> its unit, what is measured, and the factor to the unit
-MEASURES: dict[str, tuple[str, Of, float]] = {
-    "test error": ("points of test error", lambda scores: scores.test_error, 100.0),
-    "test NLL": ("nats", lambda scores: scores.test_nll, 1.0),
-}
-TRAIN_ERROR: Of = lambda scores: scores.train_error  # noqa: E731
 # what the rule looks at: mixup is to help where this number of ERM is at most the threshold
 SCORES: dict[str, Of] = {
     "training error": TRAIN_ERROR,
@@ -192,9 +101,9 @@ class PhaseStudy(Study):
     Here: every combination of two widths, of training examples, epochs and label noise, on CIFAR-10 and on four tables
     (abalone, digits, htru2, phishing). The network of the images has three-by-three convolutions, 4 or 16 channels wide at
     first; it is trained on 200 or 800 images, not augmented, for 5 or 20 epochs in batches of 32 by Adam from 0.003 along
-    a half cosine, with 0 or 40 % of the labels replaced by random ones, by ERM and by mixup with alpha = 1, for 5 seeds. The
+    a half cosine, with 0 or 40 % of the labels replaced by random ones, by ERM and by mixup with alpha = 1. The
     network of the tables has two hidden layers of 16 or 128; it is trained on 100 or 400 rows in batches of 16 by Adam at
-    0.001, with 0, 20 or 40 % of the labels replaced, by ERM and by mixup with alpha = 0.2 and 1, for 10 seeds, and measured
+    0.001, with 0, 20 or 40 % of the labels replaced, by ERM and by mixup with alpha = 0.2 and 1, and measured
     after 5, 15 and 50 epochs of one run. A seed draws the training examples (stratified), the noise, the first weights and
     the order, which all methods share; tables also draw the test rows. Nothing is stopped early or chosen: a gain here may
     be one that early stopping would give too. Up to 2,000 test examples with their true labels.
@@ -220,14 +129,15 @@ class PhaseStudy(Study):
     scales = SCALES
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
-        """Return the jobs of the tables, all seeds at once, then those of the images, seed by seed; few examples first."""
+        """Return the jobs of the tables, all seeds at once, then those of the images, seed by seed."""
         return [
             Job(
                 _job_name(data, width, grid.rows[i], start),
-                partial(_RUNS[family], scale, data, width, grid.rows[i], start),
+                partial(run, scale, family, data, width, grid.rows[i], start),
             )
-            for i in range(2)
+            for i in range(2)  # few examples first
             for family, grid in reversed(SCALES[scale].grids.items())
+            if i < len(grid.rows)
             for start, data, width in product(_starts(family, grid), grid.data, grid.widths)
         ]
 
@@ -240,7 +150,7 @@ class PhaseStudy(Study):
         """Return what the paper says of capacity, of training time and of alpha."""
         if scale == "smoke":
             return ()
-        return _claims(scale, collect(scale, done))
+        return phase_claims.make(SCALES[scale].grids, collect(scale, done))
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw every condition: the effect of mixup by ERM's training error."""
@@ -254,90 +164,21 @@ class PhaseStudy(Study):
         return (path,)
 
 
-def mixup(alpha: float) -> str:
-    """Return the name of mixup with an alpha."""
-    return f"mixup, alpha = {alpha:g}"
-
-
 def _job_name(data: str, width: int, rows: int, start: int) -> str:
     return f"{data}-width{width}-rows{rows}-seed{start}"
 
 
 def _starts(family: str, grid: Grid) -> range:
     """Return the first seed of each job: one seed a job of images, all seeds of tables, which are trained at once."""
-    return range(0, grid.seeds, _seeds_of_job(family, grid))
+    return range(0, grid.seeds, 1 if family == "images" else grid.seeds)
 
 
-def _seeds_of_job(family: str, grid: Grid) -> int:
-    return 1 if family == "images" else grid.seeds
-
-
-# -- jobs --------------------------------------------------------------------------------------------------------------
-
-
-def _run_images(scale: Scale, data: str, width: int, rows: int, seed: int, folder: Path) -> dict[str, Any]:
-    grid = SCALES[scale].images
-    train, test = loading.load(Recipe(data, MODELS[width], max_test_examples=TEST, augment=False, channels_last=False))
-    assert isinstance(train, InMemoryDataset)
-    assert isinstance(test, InMemoryDataset)
-    test = _channels_last(test)
-    labels = train.labels.numpy()
-    left = (len(labels) - rows) / len(labels)
-    mine = split_targets(labels, len(train.classes), seed, validation=left, test=0.0).train
-    outcomes = []
-    for noise, epochs in product(grid.noises, grid.epochs):
-        noisy = corrupt_labels(labels, len(train.classes), noise, seed, rows=mine)
-        own = _channels_last(replace(train, labels=torch.from_numpy(noisy)).select(torch.from_numpy(mine)))
-        training = simple.SimpleTraining(MODELS[width], epochs, batch_size=32, learning_rate=3e-3)
-        methods = {
-            name: _image_scores(training, own, test, vicinity, seed) for name, vicinity in grid.vicinities.items()
-        }
-        outcomes.append(Outcome(epochs, noise, methods))
-    return to_json(PhaseResult([seed], len(test), outcomes))
-
-
-def _channels_last(data: InMemoryDataset) -> InMemoryDataset:
-    """Return the same images in the memory format that is fast on a CPU; it takes a second for a whole set."""
-    return replace(data, inputs=data.inputs.contiguous(memory_format=torch.channels_last))
-
-
-def _image_scores(
-    training: simple.SimpleTraining,
-    train: InMemoryDataset,
-    test: InMemoryDataset,
-    vicinity: vicinal.Vicinity,
-    seed: int,
-) -> MethodScores:
-    """Train one network and measure it."""
-    model, _ = simple.train(training, train, torch.arange(len(train)), vicinity, seed)
-    first, second = (
-        classification(simple.outputs(model, part, torch.arange(len(part)))[None], part.labels)[0]
-        for part in (train, test)
-    )
-    return MethodScores([first["error"]], [second["error"]], [second["nll"]])
-
-
-def _run_tables(scale: Scale, data: str, width: int, rows: int, start: int, folder: Path) -> dict[str, Any]:
-    """Train all seeds, noises and methods at once, and measure them after each number of epochs."""
-    grid = SCALES[scale].tables
-    table = load_table(scale, data)
-    seeds = range(start, start + _seeds_of_job("tables", grid))
-    train, test = _stack(table, grid, rows, seeds)
-    runs = [
-        stacked_mlp.MLPRun(i, seed, vicinity)
-        for vicinity in grid.vicinities.values()
-        for i, seed in enumerate([*seeds] * len(grid.noises))
-    ]
-    outcomes: list[Outcome] = []
-
-    def measure(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:
-        if epoch in grid.epochs:
-            parts = [evaluate(models, runs, part, len(table.classes), ()) for part in (train, test)]
-            outcomes.extend(_outcomes(grid, epoch, *parts))
-
-    training = stacked_mlp.MLPTraining(epochs=max(grid.epochs), hidden=(width, width))
-    stacked_mlp.train(runs, train, len(table.classes), training, measure)
-    return to_json(PhaseResult([*seeds], test.targets.shape[1], outcomes))
+def run(scale: Scale, family: str, data: str, width: int, rows: int, start: int, folder: Path) -> dict[str, Any]:
+    """Run a job."""
+    grid = SCALES[scale].grids[family]
+    if family == "images":
+        return to_json(run_images(grid, data, width, rows, start))
+    return to_json(run_tables(grid, load_table(scale, data), width, rows))
 
 
 def load_table(scale: Scale, data: str) -> Table:
@@ -345,41 +186,6 @@ def load_table(scale: Scale, data: str) -> Table:
     if scale == "smoke":
         return synthetic.table(data, classes=3, seed=SCALES[scale].tables.data.index(data))
     return tables.load(data)
-
-
-def _stack(table: Table, grid: Grid, rows: int, seeds: Sequence[int]) -> tuple[StackedSplit, StackedSplit]:
-    """Return training and test rows, seed by seed for each label noise; the test rows hang on the seed alone."""
-    n = len(table)
-    test = min(TEST, n - max(grid.rows))
-    splits = [encode_split(table, seed, validation=(n - test - rows) / n, test=test / n) for seed in seeds]
-    noisy = [
-        replace(of, targets=corrupt_labels(of.targets, len(table.classes), noise, seed, rows=of.rows.train))
-        for noise in grid.noises
-        for seed, of in zip(seeds, splits, strict=True)
-    ]
-    # test labels stay: only training rows were changed
-    return stack(noisy, "train"), stack(noisy, "test")
-
-
-def _outcomes(
-    grid: Grid, epochs: int, train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
-) -> Iterator[Outcome]:
-    """Yield the outcome of each label noise; scores are method by method, noise by noise, seed by seed."""
-    seeds = len(train) // (len(grid.vicinities) * len(grid.noises))
-    for i, noise in enumerate(grid.noises):
-        methods = {}
-        for k, name in enumerate(grid.vicinities):
-            first = (k * len(grid.noises) + i) * seeds
-            mine = slice(first, first + seeds)
-            methods[name] = MethodScores(
-                [score["error"] for score in train[mine]],
-                [score["error"] for score in test[mine]],
-                [score["nll"] for score in test[mine]],
-            )
-        yield Outcome(epochs, noise, methods)
-
-
-_RUNS: dict[str, Callable[..., dict[str, Any]]] = {"images": _run_images, "tables": _run_tables}
 
 
 # -- from jobs to conditions -------------------------------------------------------------------------------------------
@@ -412,41 +218,7 @@ def _joined(first: Mapping[str, MethodScores], second: Mapping[str, MethodScores
     }
 
 
-def differences(of: Of, factor: float, method: MethodScores, other: MethodScores) -> list[float]:
-    """Return how much a method exceeds another, one number per seed."""
-    return [factor * (a - b) for a, b in zip(of(method), of(other), strict=True)]
-
-
-def effects(measured: Measured, alpha: float, measure: str) -> dict[Condition, list[float]]:
-    """Return mixup minus ERM per seed, for each condition that has this alpha and two seeds or more."""
-    _, of, factor = MEASURES[measure]
-    return {
-        condition: differences(of, factor, methods[mixup(alpha)], methods[ERM])
-        for condition, methods in measured.items()
-        if mixup(alpha) in methods and len(methods[ERM].test_error) > 1
-    }
-
-
-def mean_by_seed(values: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return the mean over conditions, one number per seed that all of them have."""
-    return tuple(statistics.fmean(of) for of in zip(*values, strict=False))
-
-
-def is_clear(effect: Sequence[float]) -> bool:
-    """Return whether the 95 % interval of an effect excludes 0."""
-    found = paired(effect, 0.0)
-    return found.low > 0 or found.high < 0
-
-
 # -- rows --------------------------------------------------------------------------------------------------------------
-
-FACTORS: dict[str, tuple[Callable[[Condition], float | str], Callable[[Grid], Sequence[float | str]], str]] = {
-    "data": (lambda condition: condition.data, lambda grid: grid.data, "{}"),
-    "width": (lambda condition: condition.width, lambda grid: grid.widths, "width {}"),
-    "rows": (lambda condition: condition.rows, lambda grid: grid.rows, "{} training examples"),
-    "epochs": (lambda condition: condition.epochs, lambda grid: grid.epochs, "{} epochs"),
-    "noise": (lambda condition: condition.noise, lambda grid: grid.noises, "{:.0%} label noise"),
-}
 
 
 def _factor_rows(scale: Scale, measured: Measured) -> Iterator[Row]:
@@ -544,102 +316,3 @@ def _note_on_rule(score: str, test: RuleTest) -> str:
         f"helps where it is {limit} %, fitted on {test.fitted}; against the commoner sign better in {test.better} "
         f"settings, worse in {test.worse}"
     )
-
-
-# -- claims ------------------------------------------------------------------------------------------------------------
-
-
-def _claims(scale: Scale, measured: Measured) -> tuple[Claim, ...]:
-    limits = "networks that a CPU trains in seconds, without early stopping"
-    families = SCALES[scale].grids
-    return (
-        Claim(
-            "in a larger model the training error is less sensitive to a large alpha, so that mixup gains more",
-            "5",
-            tuple(
-                _contrasted(measured, family, noisy, "width", grid.widths, what)
-                for family, grid in families.items()
-                for noisy in (False, True)
-                for what in ("training error", "test error")
-            ),
-            limits,
-        ),
-        Claim(
-            "mixup gains more with longer training",
-            "3.1",
-            tuple(
-                _contrasted(measured, family, noisy, "epochs", grid.epochs, "test error")
-                for family, grid in families.items()
-                for noisy in (False, True)
-            ),
-            limits,
-        ),
-        Claim(
-            "as alpha grows, the training error on real data rises, and the gap to the test error falls",
-            "5",
-            tuple(
-                _along_alpha(measured, family, noisy, smaller, larger, what)
-                for family, grid in families.items()
-                for noisy in (False, True)
-                for smaller, larger in _neighbors(grid)
-                for what in ("training error", "gap")
-            ),
-            limits,
-        ),
-    )
-
-
-_OF: dict[str, tuple[Of, Expected]] = {  # what is measured, and which way alpha is to move it
-    "training error": (TRAIN_ERROR, "higher"),
-    "test error": (MEASURES["test error"][1], "lower"),
-    "gap": (lambda scores: scores.gap, "lower"),
-}
-
-
-def _contrasted(
-    measured: Measured, family: str, noisy: bool, factor: str, levels: Sequence[float], what: str
-) -> Evidence:
-    """Return how much lower what alpha = 1 adds to an error is at the highest level of a factor than at the lowest."""
-    low, high = (
-        mean_by_seed(
-            [
-                differences(_OF[what][0], 100.0, methods[mixup(1.0)], methods[ERM])
-                for condition, methods in _some(measured, family, noisy).items()
-                if FACTORS[factor][0](condition) == level
-            ]
-        )
-        for level in (levels[0], levels[-1])
-    )
-    title = FACTORS[factor][2]
-    return Evidence(
-        f"{_regime(family, noisy)}: what {mixup(1.0)} adds to the {what}, {title.format(levels[-1])} against "
-        f"{title.format(levels[0])}",
-        "points",
-        tuple(b - a for a, b in zip(low, high, strict=False)),
-        "lower",
-        contrast=noisy,
-    )
-
-
-def _along_alpha(measured: Measured, family: str, noisy: bool, smaller: str, larger: str, what: str) -> Evidence:
-    """Return how much an error grows from one method to the next."""
-    of, expected = _OF[what]
-    found = [
-        differences(of, 100.0, methods[larger], methods[smaller]) for methods in _some(measured, family, noisy).values()
-    ]
-    about = f"{_regime(family, noisy)}: {what}, {larger} against {smaller}"
-    return Evidence(about, "points", mean_by_seed(found), expected, contrast=noisy)
-
-
-def _neighbors(grid: Grid) -> list[tuple[str, str]]:
-    """Return pairs of methods whose alphas follow each other; ERM is alpha = 0."""
-    methods = [ERM, *(mixup(alpha) for alpha in sorted(grid.alphas))]
-    return list(pairwise(methods))
-
-
-def _some(measured: Measured, family: str, noisy: bool) -> Measured:
-    return {c: methods for c, methods in measured.items() if c.family == family and (c.noise > 0) == noisy}
-
-
-def _regime(family: str, noisy: bool) -> str:
-    return f"{family}, {'label noise' if noisy else 'clean labels'}"
