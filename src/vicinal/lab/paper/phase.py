@@ -71,13 +71,13 @@ SCALES: Mapping[Scale, PhaseScale] = {
     ),
     "small": PhaseScale(
         data=_DATA,
-        minutes=5,
+        minutes=10,
         seeds=10,
         deviations=(
-            "The wider network of the tables has layers of 64 instead of 128, and all images are 200; 10 seeds of each "
-            "condition of the tables instead of 40, and 5 of the images instead of 20.",
+            "The wider network of the tables has layers of 64 instead of 128; 10 seeds of each condition of the tables "
+            "instead of 40, and 5 of the images instead of 20.",
         ),
-        images=replace(IMAGES, rows=(200,), seeds=5),
+        images=replace(IMAGES, seeds=5),
         tables=replace(TABLES, widths=(16, 64), seeds=10),
     ),
     "paper": PhaseScale(data=_DATA, minutes=90, seeds=40, full=True),
