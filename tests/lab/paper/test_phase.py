@@ -123,11 +123,11 @@ def test_a_rule_is_assessed_on_what_it_was_not_fitted_on() -> None:
     fitted = [Case("a", 1.0, -1.0), Case("a", 3.0, 2.0), Case("b", 5.0, 0.5)]  # threshold 2; commoner: does not help
     held_out = [
         Case("c", 0.0, -0.1),  # the rule alone is right
-        Case("c", 9.0, 0.0),  # both: no effect is no help
+        Case("c", 9.0, 0.0, noisy=True),  # both: no effect is no help
         Case("d", 1.5, 1.0),  # the commoner sign alone
         Case("e", 2.5, -1.0),  # neither
     ]
-    assert assess(fitted, held_out) == RuleTest(2.0, 3, 2, 2, 4, better=1, worse=1)
+    assert assess(fitted, held_out) == RuleTest(2.0, 3, 2, 2, 4, better=1, worse=1, clean=(1, 1, 3))
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (7, 7), (3, 10), (60, 72)])
@@ -228,7 +228,7 @@ def test_the_rows_of_the_rule_are_those_of_its_cases() -> None:
         at = (done, condition.data, condition.width, condition.rows, condition.epochs, condition.noise)
         erm, mixed = (scores(*at, method) for method in ("ERM", "mixup, alpha = 1"))
         gap = erm[1].mean() - erm[0].mean()
-        case = Case(condition.setting, -100 * gap, float((mixed[1] - erm[1]).mean()))
+        case = Case(condition.setting, -100 * gap, float((mixed[1] - erm[1]).mean()), condition.noise > 0)
         (fitted if phase.is_for_fitting("small", condition) else held_out).append(case)
     expected = assess(fitted, held_out)
     rows: dict[str, Row] = {row.name: row for row in reproduce.find("phase").rows("small", done)}
@@ -236,6 +236,8 @@ def test_the_rows_of_the_rule_are_those_of_its_cases() -> None:
     assert row.values == pytest.approx((100 * expected.right / 80,))
     assert f"{expected.right} of 80" in row.note
     assert f"helps where it is at least {-expected.threshold:.1f} %" in row.note
+    clean, by_sign, total = expected.clean
+    assert f"with clean labels {clean} of {total} right (commoner sign {by_sign})" in row.note
     trivial = rows["always the commoner sign, mixup, alpha = 1, test error, all held-out conditions"]
     assert trivial.values == pytest.approx((100 * expected.trivial / 80,))
 

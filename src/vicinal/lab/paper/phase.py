@@ -118,7 +118,8 @@ class PhaseStudy(Study):
     and numbers of examples are numbered from 0 in the order above, and a condition is for fitting if the sum of its three
     numbers is even, so that conditions with the same examples and network, which are alike, lie on one side. The share
     of signs that are right has the exact binomial interval, which takes conditions for independent, and stands beside the
-    share that has the sign that is commoner among the fitted ones. Once over all conditions, and once over the clear ones.
+    share that has the sign that is commoner among the fitted ones. Once over all conditions, and once over the clear ones;
+    clean labels and label noise are counted apart, too, for noise may break the rule.
 
     The grids were chosen after a look at ERM's training error alone, so that both regimes occur.
     """
@@ -272,7 +273,7 @@ def cases(
     for condition, effect in effects(measured, alpha, measure).items():
         if not clear or is_clear(effect):
             of_erm = 100 * statistics.fmean(SCORES[score](measured[condition][ERM]))
-            case = Case(condition.setting, of_erm, statistics.fmean(effect))
+            case = Case(condition.setting, of_erm, statistics.fmean(effect), condition.noise > 0)
             sides[not is_for_fitting(scale, condition)].append(case)
     return sides
 
@@ -312,7 +313,9 @@ def _rule_row(name: str, test: RuleTest | None, right: int | None, note: str = "
 
 def _note_on_rule(score: str, test: RuleTest) -> str:
     limit = f"at most {test.threshold:.1f}" if score == "training error" else f"at least {-test.threshold:.1f}"
+    right, trivial, total = test.clean
     return (
         f"helps where it is {limit} %, fitted on {test.fitted}; against the commoner sign better in {test.better} "
-        f"settings, worse in {test.worse}"
+        f"settings, worse in {test.worse}; with clean labels {right} of {total} right (commoner sign {trivial}), with label "
+        f"noise {test.right - right} of {test.total - total} ({test.trivial - trivial})"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
 from vicinal.lab import drawing
 from vicinal.lab.drawing import INK, MIX, MUTED, OTHER, WIDTH
@@ -26,14 +28,14 @@ def draw(measured: Measured, threshold: float | None) -> str:
     """Draw the effect of mixup, alpha = 1, on the test error, with its interval, and the threshold of the rule, in %."""
     found = effects(measured, 1.0, "test error")
     height, top, tall = 336.0, 62.0, 216.0
-    wide = (WIDTH - _LEFT - 22.0) / 2
+    wide = (WIDTH - _LEFT - 38.0) / 2
     with drawing.style():
         figure = drawing.canvas(height)
         drawing.add_text(figure, height, 0.0, 15.0, "Test error, mixup (alpha = 1) minus ERM, points", color=MUTED)
         _add_key(figure, height, 33.0)
         first: Axes | None = None
         for i, (title, noisy) in enumerate(_PANELS):
-            left = _LEFT + i * (wide + 14.0)
+            left = _LEFT + i * (wide + 24.0)
             axes = drawing.add_axes(figure, height, (left, top, wide, tall))
             mine = {c: effect for c, effect in found.items() if (c.noise > 0) == noisy}
             _add_marks(axes, measured, mine)
@@ -41,7 +43,7 @@ def draw(measured: Measured, threshold: float | None) -> str:
             drawing.add_text(figure, height, left, top - 8.0, title)
             first = first or axes
         drawing.add_text(
-            figure, height, WIDTH - 8.0, height - 26.0, "training error of ERM, %", ha="right", color=MUTED
+            figure, height, WIDTH - 8.0, height - 26.0, "training error of ERM, % (root scale)", ha="right", color=MUTED
         )
         below = "below 0 mixup helps; dashed: the threshold of the rule"
         drawing.add_text(figure, height, 0.0, height - 6.0, below, color=MUTED)
@@ -63,14 +65,24 @@ def _finish(axes: Axes, threshold: float | None, first: Axes | None) -> None:
     axes.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
     if threshold is not None:
         axes.axvline(threshold, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2.5)), zorder=0)
-    axes.set_xlim(-4.0, 100.0)
-    axes.xaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
+    axes.set_xscale("function", functions=(_root, _square))  # most conditions lie near 0
+    axes.set_xlim(-0.2, 100.0)
+    axes.xaxis.set_major_locator(FixedLocator([0, 1, 5, 20, 50, 100]))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(drawing.tick_format(1.0)))
     drawing.add_grid(axes, 1.0, 6)
     if first is not None:
         axes.sharey(first)
         axes.autoscale(axis="y")
         axes.tick_params(labelleft=False)
+
+
+def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _square(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return x * np.abs(x)
 
 
 def _add_key(figure: Figure, height: float, y: float) -> None:

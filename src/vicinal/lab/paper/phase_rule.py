@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from scipy.special import betaincinv
@@ -19,12 +20,14 @@ class Case:
         setting: conditions of one setting share their examples, and lie on one side of the split.
         score: the figure of ERM; the rule says that mixup helps where it is at most the threshold.
         effect: mixup minus ERM, mean over the seeds; mixup helps where it is below 0.
+        noisy: some of the training labels are random.
 
     """
 
     setting: str
     score: float
     effect: float
+    noisy: bool = False
 
     @property
     def helps(self) -> bool:
@@ -44,6 +47,7 @@ class RuleTest:
         total: number of held-out conditions.
         better: number of held-out settings in which the rule is right more often than the commoner sign.
         worse: and less often.
+        clean: right, trivial and total of those with clean labels alone.
 
     """
 
@@ -54,6 +58,7 @@ class RuleTest:
     total: int
     better: int
     worse: int
+    clean: tuple[int, int, int]
 
 
 def fit_threshold(cases: Sequence[Case]) -> float:
@@ -78,14 +83,22 @@ def assess(fitted: Sequence[Case], held_out: Sequence[Case]) -> RuleTest:
     """Fit the rule on some conditions and count its successes on others, beside those of the commoner sign."""
     threshold = fit_threshold(fitted)
     common = 2 * sum(case.helps for case in fitted) > len(fitted)
+    rule = [(case.score <= threshold) == case.helps for case in held_out]
+    sign = [common == case.helps for case in held_out]
+    clean = [not case.noisy for case in held_out]
     leads: dict[str, int] = {}
-    right = trivial = 0
-    for case in held_out:
-        by_rule, by_sign = (case.score <= threshold) == case.helps, common == case.helps
-        right, trivial = right + by_rule, trivial + by_sign
+    for case, by_rule, by_sign in zip(held_out, rule, sign, strict=True):
         leads[case.setting] = leads.get(case.setting, 0) + by_rule - by_sign
-    better, worse = (sum(sign * lead > 0 for lead in leads.values()) for sign in (1, -1))
-    return RuleTest(threshold, len(fitted), right, trivial, len(held_out), better, worse)
+    return RuleTest(
+        threshold,
+        len(fitted),
+        sum(rule),
+        sum(sign),
+        len(held_out),
+        sum(lead > 0 for lead in leads.values()),
+        sum(lead < 0 for lead in leads.values()),
+        (sum(compress(rule, clean)), sum(compress(sign, clean)), sum(clean)),
+    )
 
 
 def binomial_interval(successes: int, n: int) -> Interval:
