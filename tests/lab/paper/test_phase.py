@@ -242,6 +242,16 @@ def test_the_rows_of_the_rule_are_those_of_its_cases() -> None:
     assert trivial.values == pytest.approx((100 * expected.trivial / 80,))
 
 
+def test_wrong_labels_are_those_that_noise_changes() -> None:
+    """Against labels that are replaced, of which the true one comes back in 1 of C cases."""
+    for data, classes in (("digits", 10), ("htru2", 2)):
+        labels = np.arange(200_000) % classes
+        changed = float((corrupt_labels(labels, classes, 0.4, 0) != labels).mean())
+        condition = phase_conditions.Condition("tables", data, 16, 100, 5, 0.4)
+        assert phase.wrong_labels(condition) == pytest.approx(changed, abs=0.005)
+    assert phase.wrong_labels(phase_conditions.Condition("tables", "abalone", 16, 100, 5, 0.0)) == 0.0
+
+
 def test_claims_rest_on_differences_by_seed() -> None:
     done = made_up()
     claims = reproduce.find("phase").claims("small", done)
