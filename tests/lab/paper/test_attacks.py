@@ -22,9 +22,10 @@ from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import adversarial
 from vicinal.lab.paper.adversarial import AdversarialStudy
+from vicinal.lab.paper.agreement import agreements
 from vicinal.lab.paper.attacks import FGSM, PGD, Attack, AutoAttack, IteratedFGSM, NormalizedModel, evaluate
 from vicinal.lab.paper.attacks.gradient import input_gradient, linf_ball
-from vicinal.lab.paper.study import Scale, agreement
+from vicinal.lab.paper.study import Scale
 from vicinal.lab.recipe import Recipe
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -592,10 +593,12 @@ def test_the_table_is_the_papers():
     assert by_name["white box, top-1, mixup, PGD"].values == pytest.approx((65, 66, 67))
     assert by_name["not attacked, top-5, ERM, the second"].values == pytest.approx((5, 5, 5))
     assert "says little" in by_name["white box, top-5, ERM, FGSM"].note
-    assert agreement(by_name["white box, top-1, mixup, PGD"], table) == "nothing published"
+    at = AdversarialStudy.scales["small"]
+    levels = dict(zip([row.name for row in table], agreements(table, at), strict=True))
+    assert levels["white box, top-1, mixup, PGD"] == ("none published", "nothing published")
     nothing = study.rows("small", {})
     assert [row.name for row in nothing] == names
-    assert all(agreement(row, nothing) == "not run" for row in nothing)
+    assert all(each.level == "not run" for each in agreements(nothing, at))
 
 
 @pytest.mark.parametrize(("scale", "at"), adversarial.SCALES.items())

@@ -18,8 +18,9 @@ from vicinal.lab import intrusion as measured
 from vicinal.lab.compare import diagnose
 from vicinal.lab.data import synthetic
 from vicinal.lab.paper import intrusion, reproduce
+from vicinal.lab.paper.agreement import agreements
 from vicinal.lab.paper.store import JobFolder
-from vicinal.lab.paper.study import agreement
+from vicinal.lab.paper.study import AtScale
 
 SMALL = Path(__file__).parents[3] / "results" / "reproduce" / "intrusion" / "small"
 FAMILIES = {family.name: family for family in synthetic.FAMILIES}
@@ -223,7 +224,8 @@ def test_a_smoke_run_writes_results_rows_and_images(
     assert len(rows) == 9
     assert rows["rings 1, ERM"].values == tuple(100 * e for e in kept["methods"]["ERM"]["test_error"])
     assert rows["rings 1, mixup 1"].note == f"conflict {kept['indicator']['1']['conflict'][0]:+.3f}"
-    assert agreement(rows["rings 1, mixup 1"], list(rows.values())) == "nothing published"
+    by_name = dict(zip(rows, agreements(list(rows.values()), AtScale("none", 1.0)), strict=True))
+    assert by_name["rings 1, mixup 1"] == ("none published", "nothing published")
     for path in study.draw("smoke", done, tmp_path):
         root = ElementTree.fromstring(path.read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

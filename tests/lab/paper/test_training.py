@@ -11,8 +11,11 @@ from studies import ALONE, quick_recipe, untrained
 
 from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
-from vicinal.lab.paper import reproduce, training
+from vicinal.lab.paper import corrupted_labels, reproduce, training
 from vicinal.lab.paper.ablation import AblationStudy
+from vicinal.lab.paper.cifar import CifarStudy
+from vicinal.lab.paper.corrupted_labels import CorruptedLabelsStudy
+from vicinal.lab.paper.study import Published, Scale
 from vicinal.lab.paper.training import TrainingStudy
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.training import loop, recipes, runs
@@ -116,3 +119,127 @@ def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path)
         runs.load_recipe(run)
     assert str(path) in str(refused.value)
     assert words in str(refused.value)
+
+
+def noisy(
+    scale: Scale, noise: float, method: str, last: dict[tuple[float | None, float], list[float]]
+) -> dict[str, dict[str, Any]]:
+    """Draw results of a method's cells: their last test errors by seed, from which the others follow."""
+    return {
+        f"{corrupted_labels._cell(noise, method, *setting).job}-seed{seed}": {
+            "recipe": {},
+            "test_error": {"median_of_last_10": error, "best": error / 2, "last": error},
+            "course": {},
+            "device": "cpu",
+            "replaced": 10,
+            "train_error_true": error / 4,
+            "train_error_replaced": 1 - error,
+            "train_error": None,
+            "test_nll": None,
+        }
+        for setting, errors in last.items()
+        for seed, error in enumerate(errors)
+    }
+
+
+def test_the_best_cell_of_a_grid_is_chosen_by_the_other_seeds() -> None:
+    study = CorruptedLabelsStudy()
+    alphas: dict[tuple[float | None, float], list[float]] = {
+        (1.0, 0.0): [0.10, 0.50],  # best on the first seed, so the one of the second
+        (2.0, 0.0): [0.30, 0.20],  # best on the second seed, so the one of the first
+        (8.0, 0.0): [0.60, 0.60],
+        (32.0, 0.0): [0.60, 0.60],
+    }
+    done = noisy("small", 0.5, "mixup", alphas) | noisy("small", 0.5, "ERM", {(None, 0.0): [0.7, 0.8]})
+    assert [(note, run.test_error.last) for note, run in study.best("small", done, 0.5, "mixup")] == [
+        ("alpha = 2", 0.30),
+        ("alpha = 1", 0.50),
+    ]
+    rows = {row.name: row for row in study.rows("small", done)}
+    row = rows["50% random, mixup, last test error"]
+    assert row.values == pytest.approx((30, 50))
+    assert row.published == Published(12.7)
+    assert row.note == "the best of 4 settings: alpha = 1, alpha = 2"
+    assert rows["50% random, mixup, alpha = 8, last test error"].values == pytest.approx((60, 60))
+    gain = study.claims("small", done)[0]
+    last, best = gain.evidence
+    assert last.differences == pytest.approx((-40, -30))
+    assert best.differences == pytest.approx((-20, -15))
+    more = (
+        done
+        | noisy("small", 0.8, "mixup", {(a, d): [0.5, 0.5] for a, d in alphas})
+        | noisy("small", 0.8, "ERM", {(None, 0.0): [0.9, 0.8]})
+    )
+    assert study.claims("small", more)[0].evidence[0].differences == pytest.approx((-40, -30, -40, -30))
+    assert "10 % with 50% random" in gain.limits
+    missing = {name: result for name, result in done.items() if "mixup-32-seed1" not in name}
+    assert len(study.best("small", missing, 0.5, "mixup")) == 1  # seeds that all cells have
+
+
+def test_the_grids_of_corrupted_labels_are_the_papers() -> None:
+    cells = CorruptedLabelsStudy().cells("paper")
+    assert len(cells) == 3 * (1 + 4 + 4 + 12)
+    assert len({cell.job for cell in cells}) == len(cells)
+    mixup = {cell.recipe.vicinity for cell in cells if cell.recipe is not None and cell.recipe.dropout == 0}
+    assert mixup == {"ERM()", *(f"Mixup(alpha={alpha})" for alpha in (1.0, 2.0, 8.0, 32.0))}
+
+
+def test_two_regimes_of_cifar_are_stated() -> None:
+    cells = {cell.name: cell.recipe for cell in CifarStudy().cells("small") if cell.recipe is not None}
+    over, under = cells["CIFAR-10, ERM overfits, mixup, alpha = 1"], cells["CIFAR-10, ERM underfits, mixup, alpha = 1"]
+    assert (over.max_train_examples, over.augment, over.epochs, over.milestones) == (5000, False, 40, (20, 30))
+    assert (under.max_train_examples, under.augment, under.epochs, under.milestones) == (None, True, 20, (10, 15))
+    assert cells["CIFAR-100, ERM overfits, ERM"].max_train_examples == 10_000
+    assert all(recipe.model == "preact-resnet-18-narrow" for recipe in cells.values())
+    jobs = CifarStudy().jobs("small")
+    assert len(jobs) == 35 + 6 + 6
+    assert len({job.name for job in jobs}) == 47
+
+
+def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
+    def run(error: float, train: float, course: list[float]) -> dict[str, object]:
+        summary = {"median_of_last_10": error, "best": error, "last": error}
+        return {"recipe": {}, "test_error": summary, "course": {"test_error": course}, "device": "cpu",
+                "train_error": train, "test_nll": 1.0}  # fmt: skip
+
+    done: dict[str, Any] = {}
+    for seed, shift in enumerate((0.0, 0.01, 0.02)):
+        base = "overfitting-cifar10-preact-resnet-18"
+        done[f"{base}-erm-seed{seed}"] = run(0.45 + shift, 0.0, [0.9, 0.46 + shift, 0.45 + shift])
+        done[f"{base}-mixup-seed{seed}"] = run(0.41 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
+        done[f"{base}-mixup-three-seed{seed}"] = run(0.415 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
+        done[f"{base}-mixup-0.2-seed{seed}"] = run(0.44 + shift, 0.02, [0.9, 0.8, 0.44 + shift])
+    gain, gain_100, speed, three, alpha = CifarStudy().claims("small", done)
+    assert gain.evidence[0].differences == pytest.approx((-4, -4, -4))
+    assert gain.evidence[1].contrast
+    assert gain_100.evidence[0].differences == ()
+    assert speed.evidence[0].differences == (1, 1, 1)  # mixup's third epoch against ERM's second
+    assert three.evidence[0].differences == pytest.approx((0.5, 0.5, 0.5))
+    assert [each.differences[0] for each in alpha.evidence] == pytest.approx([2, -3, 8, -11])
+    assert [each.expected for each in alpha.evidence] == ["higher", "lower"] * 2
+
+
+def test_the_claims_of_the_ablation_are_differences_of_its_lines() -> None:
+    study = AblationStudy()
+    cells = [cell for cell in study.cells("small") if cell.recipe is not None]
+    assert len(cells) == 22
+    assert {cell.recipe.weight_decay for cell in cells if cell.recipe is not None} == {1e-4}
+    errors = {cell.job: 0.5 + i / 100 for i, cell in enumerate(cells)}  # in the order of the table
+    done = {
+        f"{job}-seed{seed}": {
+            "recipe": {},
+            "test_error": {"median_of_last_10": error + seed / 10, "best": 0.0, "last": 0.0},
+            "course": {},
+            "device": "cpu",
+        }
+        for job, error in errors.items()
+        for seed in range(3)
+    }
+    neighbors, labels, layers, smote, others = study.claims("small", done)
+    assert neighbors.evidence[0].differences == pytest.approx((-1, -1, -1))
+    assert labels.evidence[0].differences == pytest.approx((-10, -10, -10))
+    assert layers.evidence[0].differences == pytest.approx((-5, -5, -5))  # of layers 3 to 5
+    assert smote.evidence[0].differences == pytest.approx((8, 8, 8))
+    assert (smote.evidence[0].expected, smote.evidence[0].tolerance) == ("equal", 1.0)
+    assert [each.differences[0] for each in others.evidence] == pytest.approx([-12, -19])
+    assert all(each.evidence[0].differences == () for each in study.claims("small", {}))

@@ -91,7 +91,8 @@ def _studies(args: Namespace, root: Path) -> int:
 
 def _run_study(args: Namespace, folder: JobFolder, jobs: int) -> None:
     from vicinal.lab.paper import reproduce
-    from vicinal.lab.paper.console import print_table
+    from vicinal.lab.paper.claims import judge
+    from vicinal.lab.paper.console import print_claims, print_table
 
     def kept() -> str:
         return f"{len(folder.done())} of {len(folder.study.jobs(folder.scale))} jobs are kept in {folder.path}"
@@ -99,8 +100,11 @@ def _run_study(args: Namespace, folder: JobFolder, jobs: int) -> None:
     with resumable(folder.path, kept, args.cluster):
         if args.cluster is not None:
             note_cluster(args.cluster, folder.path)
-        rows = reproduce.conclude(folder, reproduce.run(folder, args.line, jobs, note, args.cluster))
+        done = reproduce.run(folder, args.line, jobs, note, args.cluster)
+        rows = reproduce.conclude(folder, done)
     print_table(folder.study, folder.scale, rows)
+    if folder.scale != "smoke":  # whose figures mean nothing
+        print_claims(judge(folder.study.claims(folder.scale, done)))
     print(f"\ntable   {folder.path / 'table.json'}")
     if any(folder.path.glob("*.svg")):
         print(f"figures {folder.path}")

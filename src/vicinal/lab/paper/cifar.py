@@ -47,7 +47,17 @@ DRAWN: dict[Scale, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
+ONE, LITTLE, THREE = "mixup, alpha = 1", "mixup, alpha = 0.2", "mixup of three, alpha = 1"
+# of a regime: the vicinity, and the ending of its jobs' names
+METHODS = {
+    "ERM": ("ERM()", "erm"),
+    ONE: ("Mixup(alpha=1.0)", "mixup"),
+    LITTLE: ("Mixup(alpha=0.2)", "mixup-0.2"),
+    THREE: ("Mixup(alpha=Dirichlet(alpha=1.0, k=3))", "mixup-three"),
+}
+
+
+@dataclass(frozen=True, eq=False)
 class Regime:
     """A way to train a narrow PreAct ResNet-18, chosen for what ERM does to its training images, before any run.
 
@@ -55,8 +65,7 @@ class Regime:
         title: what ERM does.
         job: in its jobs' names.
         dataset: of the recipe.
-        alphas: of mixup.
-        seeds: number of them.
+        seeds: number of them, by method.
         recipe: turns the paper's recipe into that of the regime.
 
     """
@@ -64,8 +73,7 @@ class Regime:
     title: str
     job: str
     dataset: str
-    alphas: tuple[float, ...]
-    seeds: int
+    seeds: Mapping[str, int]
     recipe: Callable[[Recipe], Recipe]
 
 
@@ -79,9 +87,11 @@ def underfitting(recipe: Recipe) -> Recipe:
     return narrowed(recipe, 20)
 
 
-OVERFITS = Regime("ERM overfits", "overfitting-", "cifar10", (1.0, 0.2), 10, overfitting)
-OVERFITS_100 = Regime("ERM overfits", "overfitting-", "cifar100", (1.0,), 3, partial(overfitting, images=10_000))
-UNDERFITS = Regime("ERM underfits", "", "cifar10", (1.0,), 3, underfitting)
+OVERFITS = Regime("ERM overfits", "overfitting-", "cifar10", {"ERM": 10, ONE: 10, LITTLE: 10, THREE: 5}, overfitting)
+OVERFITS_100 = Regime(
+    "ERM overfits", "overfitting-", "cifar100", {"ERM": 3, ONE: 3}, partial(overfitting, images=10_000)
+)
+UNDERFITS = Regime("ERM underfits", "", "cifar10", {"ERM": 3, ONE: 3}, underfitting)
 REGIMES = (OVERFITS, OVERFITS_100, UNDERFITS)
 
 SCALES: Mapping[Scale, TrainingScale] = {
@@ -141,7 +151,7 @@ class CifarStudy(TrainingStudy):
             regime: Evidence(
                 gain.format(DATASETS[regime.dataset], regime.title),
                 "points of test error",
-                self._differences(done, regime, "mixup, alpha = 1", "ERM", _error),
+                self._differences(done, regime, ONE, "ERM", _error),
                 contrast=regime is UNDERFITS,
             )
             for regime in REGIMES
@@ -158,9 +168,23 @@ class CifarStudy(TrainingStudy):
                         "CIFAR-10, ERM overfits: epochs until the test error stays within a point of its final one, mixup "
                         "against ERM",
                         "epochs of 40",
-                        self._differences(done, OVERFITS, "mixup, alpha = 1", "ERM", _epochs_to_converge),
+                        self._differences(done, OVERFITS, ONE, "ERM", _epochs_to_converge),
                         "equal",
                         tolerance=4.0,
+                    ),
+                ),
+                limits,
+            ),
+            Claim(
+                "mixing three examples or more gains no more than mixing two",
+                "2",
+                (
+                    Evidence(
+                        "CIFAR-10, ERM overfits: three examples, Dirichlet weights, against two",
+                        "points of test error",
+                        self._differences(done, OVERFITS, THREE, ONE, _error),
+                        "equal",
+                        tolerance=1.0,
                     ),
                 ),
                 limits,
@@ -175,7 +199,7 @@ class CifarStudy(TrainingStudy):
                         self._differences(done, OVERFITS, larger, smaller, of),
                         expected,
                     )
-                    for smaller, larger in (("ERM", "mixup, alpha = 0.2"), ("mixup, alpha = 0.2", "mixup, alpha = 1"))
+                    for smaller, larger in (("ERM", LITTLE), (LITTLE, ONE))
                     for what, of, expected in ALPHA_GROWS
                 ),
                 limits,
@@ -225,7 +249,7 @@ class CifarStudy(TrainingStudy):
 
     def _curves(self, scale: Scale, done: Results, cell: Cell) -> Iterator[plots.Curve]:
         runs = self.runs(scale, done, cell)
-        if not runs or "0.2" in cell.name:
+        if not runs or not cell.job.endswith(("-erm", "-mixup")):
             return
         method, kind = ("ERM", "erm") if cell.against is None else ("mixup", "mix")
         curves = zip(*(run.course["test_error"] for run in runs), strict=True)
@@ -236,26 +260,22 @@ class CifarStudy(TrainingStudy):
 
 
 def _cells(regime: Regime) -> list[Cell]:
-    """Return the cells of a regime: ERM and mixup with each alpha."""
-    return [_cell(regime, name) for name in ("ERM", *(f"mixup, alpha = {alpha:g}" for alpha in regime.alphas))]
+    """Return the cells of a regime."""
+    return [_cell(regime, method) for method in regime.seeds]
 
 
 def _cell(regime: Regime, method: str) -> Cell:
     """Return a method's cell; the paper's numbers are those of ERM and of alpha = 1."""
-    base = f"{DATASETS[regime.dataset]}, {regime.title}"
-    kind, _, alpha = method.partition(", alpha = ")
-    vicinity = f"Mixup(alpha={float(alpha)})" if alpha else "ERM()"
+    base, (vicinity, kind) = f"{DATASETS[regime.dataset]}, {regime.title}", METHODS[method]
     paper = replace(recipes.cifar10_preact18_erm(), dataset=regime.dataset, vicinity=vicinity)
-    printed = PUBLISHED[regime.dataset, "preact-resnet-18"]
-    published = None if alpha not in ("", "1") else Published(printed[bool(alpha)])
-    other_alpha = f"-{alpha}" if published is None else ""
+    printed = dict(zip(("ERM", ONE), PUBLISHED[regime.dataset, "preact-resnet-18"], strict=True))
     return Cell(
         f"{base}, {method}",
-        f"{regime.job}{regime.dataset}-preact-resnet-18-{kind.lower()}{other_alpha}",
+        f"{regime.job}{regime.dataset}-preact-resnet-18-{kind}",
         regime.recipe(paper),
-        [published],
-        f"{base}, ERM" if alpha else None,
-        seeds=regime.seeds,
+        [Published(printed[method])] if method in printed else [],
+        None if method == "ERM" else f"{base}, ERM",
+        seeds=regime.seeds[method],
     )
 
 

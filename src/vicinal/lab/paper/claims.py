@@ -157,3 +157,21 @@ def _p(evidence: Evidence) -> float:
     n = len(evidence.differences)
     error = half / -float(stdtrit(n - 1, 0.025))  # that of the interval
     return float(stdtr(n - 1, -away / error))
+
+
+def format_finding(finding: Finding) -> str:
+    """Write a finding's difference with its interval, its unit and the number of differences.
+
+    Example:
+        >>> (judged,) = judge([Claim("mixup gains", "3.2", (Evidence("", "points", (-3.1, -2.9, -3.3, -3.0)),))])
+        >>> format_finding(judged.findings[0])
+        '-3.08 [-3.35, -2.8] points, n = 4, p < 0.0001'
+
+    """
+    evidence, mean = finding.evidence, finding.mean
+    if mean is None:
+        return f"n = {len(evidence.differences)}" if evidence.differences else "not run"
+    within = f" (equal: within {evidence.tolerance:g})" if evidence.expected == "equal" else ""
+    p = "p < 0.0001" if finding.p < 1e-4 else f"p = {finding.p:.2g}"
+    interval = f"{mean.difference:+.3g} [{mean.low:.3g}, {mean.high:.3g}]"
+    return f"{interval} {evidence.unit}{within}, n = {len(evidence.differences)}, {p}"

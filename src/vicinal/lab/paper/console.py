@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vicinal.lab.console import duration, stdout
-from vicinal.lab.paper.study import Row, Scale, Study, format_agreement, format_ours, format_published
+from vicinal.lab.paper.agreement import format_agreements
+from vicinal.lab.paper.claims import JudgedClaim, format_finding
+from vicinal.lab.paper.study import Row, Scale, Study, format_ours, format_published
 
 
 def print_requirements(studies: Sequence[Study]) -> None:
@@ -34,7 +36,8 @@ class FormattedRow(NamedTuple):
     published: str
     ours: str
     n: str
-    agreement: str
+    difference: str
+    level: str
     note: str
 
 
@@ -47,11 +50,24 @@ def format_rows(study: Study, scale: Scale, rows: Sequence[Row]) -> list[Formatt
             format_published(row),
             format_ours(row),
             str(len(row.values) or ""),
-            format_agreement(study, scale, row, rows),
+            each.difference,
+            each.level,
             row.note,
         )
-        for row in rows
+        for row, each in zip(rows, format_agreements(study, scale, rows), strict=True)
     ]
+
+
+def print_claims(judged: Sequence[JudgedClaim]) -> None:
+    """Print the verdict on each claim, with the differences that it rests on."""
+    console = stdout()
+    for each in judged:
+        console.print(Text(f"\n{each.verdict}: {each.claim.text} (section {each.claim.section})", style="bold"))
+        for finding in each.findings:
+            beside = ", beside the verdict" if finding.evidence.contrast else ""
+            console.print(f"  {finding.evidence.what}: {format_finding(finding)}; {finding.result}{beside}")
+        if each.claim.limits:
+            console.print(f"  Limits: {each.claim.limits}.")
 
 
 def print_table(study: Study, scale: Scale, rows: Sequence[Row]) -> None:
@@ -60,7 +76,7 @@ def print_table(study: Study, scale: Scale, rows: Sequence[Row]) -> None:
     console.print(Text(f"{study.title} ({study.section_title}), scale {scale}", style="bold"))
     console.print(f"\n{inspect.getdoc(study)}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("", "measure", "published", "ours", "n", "agreement", "note"):
+    for title in ("", "measure", "published", "ours", "n", "difference", "level", "note"):
         justify = "right" if title in ("published", "ours", "n") else "left"
         table.add_column(title, justify=justify, overflow="fold")
     for row in format_rows(study, scale, rows):

@@ -15,35 +15,27 @@ from markupsafe import Markup
 import vicinal
 from vicinal.lab import atomic, drawing, pages
 from vicinal.lab.paper import reproduce
+from vicinal.lab.paper.claims import Finding, JudgedClaim, Verdict, format_finding, judge
 from vicinal.lab.paper.console import FormattedRow, format_rows
 from vicinal.lab.paper.store import JobFolder, JobRecord
-from vicinal.lab.paper.study import Agreement, Scale, Study
+from vicinal.lab.paper.study import Scale, Study
 
 # mark and meaning
-_AGREEMENTS: dict[Agreement, tuple[str, str]] = {
-    "inside the interval": ("\N{CHECK MARK}", "the published number lies in our 95 % interval over seeds"),
-    "direction only": (
-        "\N{NORTH EAST ARROW}",
-        "the difference to the row it is compared with has the published sign, and its interval excludes 0",
-    ),
-    "contradicts": (
-        "\N{MULTIPLICATION X}",
-        "the difference to the row it is compared with has the other sign, and its interval excludes 0",
-    ),
-    "unclear": (
-        "?",
-        "the difference to the row it is compared with may be noise, or the paper shows none, or seeds are too few",
-    ),
-    "differs": (
-        "\N{NOT EQUAL TO}",
-        "the published number lies outside our interval, and the paper compares the row with no other",
-    ),
-    "scaled down": (
-        "\N{MIDDLE DOT}",
-        "smaller than in the paper, which compares the row with no other: nothing to compare",
-    ),
-    "not run": ("\N{EN DASH}", "no result yet"),
+_VERDICTS: dict[Verdict, tuple[str, str]] = {
+    "shown": ("\N{CHECK MARK}", "every difference is as the paper says, beyond chance"),
+    "shown in part": ("\N{NORTH EAST ARROW}", "some are, and the others are open"),
+    "mixed": ("\N{PLUS-MINUS SIGN}", "some are as the paper says, some the other way"),
+    "contradicted": ("\N{MULTIPLICATION X}", "some are the other way, beyond chance, and none is as the paper says"),
+    "not resolved": ("?", "no difference is beyond chance"),
+    "not run": ("\N{EN DASH}", "no figures"),
 }
+_EXPLAINED = (
+    "A verdict follows from differences alone: paired by seed, with a p-value corrected for all differences of its study "
+    "(Holm 1979). Differences marked as beside the verdict are of a regime in which the claim is not expected to hold. "
+    "In the tables, *difference* says whether the difference to the row that the paper compares with has the published "
+    "sign, corrected likewise; *level* whether the number itself lies within a tenth of the published one, where the study "
+    "was run in full."
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ class Section:
     study: Study
     scale: Scale
     rows: list[FormattedRow]
+    claims: list[JudgedClaim]
     figures: Sequence[Path]
     records: Mapping[str, JobRecord]
 
@@ -98,9 +91,9 @@ class Section:
 
     @property
     def summary(self) -> str:
-        """Count of the rows by agreement, in words."""
+        """Count of its claims by verdict, in words."""
         counts = [f"{count} {name}" for name, count in _count([self]).items() if count]
-        return ", ".join(counts) or "nothing published to compare with"
+        return ", ".join(counts) or "none"
 
     @property
     def about(self) -> list[tuple[str, str]]:
@@ -131,7 +124,13 @@ def write(root: Path, scale: Scale | None, command: str, into: Path | None = Non
     }
     counts = _count(sections)
     html = pages.template(__package__ or "vicinal.lab.paper", "report.html.j2").render(
-        style=pages.style(), sections=sections, counts=counts, agreements=_AGREEMENTS, about=about
+        style=pages.style(),
+        sections=sections,
+        counts=counts,
+        verdicts=_VERDICTS,
+        explained=_EXPLAINED,
+        about=about,
+        format_finding=format_finding,
     )
     written = [into / "report.html", into / "report.md"]
     atomic.write(written[0], html)
@@ -151,7 +150,8 @@ def _section(folder: JobFolder) -> Section:
     done = {name: record.results for name, record in records.items()}
     rows = study.rows(scale, done)
     figures = study.draw(scale, done, folder.path) if done else ()
-    return Section(study, scale, format_rows(study, scale, rows), figures, records)
+    claims = judge(study.claims(scale, done))
+    return Section(study, scale, format_rows(study, scale, rows), claims, figures, records)
 
 
 def _distinct(values: Iterable[str]) -> str:
@@ -167,24 +167,30 @@ def _versions(record: JobRecord) -> str:
     return ", ".join(f"{name} {version}" for name, version in ({"vicinal": record.vicinal} | record.versions).items())
 
 
-def _count(sections: Sequence[Section]) -> dict[Agreement, int]:
-    """Count the rows with a published number by agreement."""
-    agreements = [row.agreement for section in sections for row in section.rows if row.published]
-    return {name: agreements.count(name) for name in _AGREEMENTS}
+def _count(sections: Sequence[Section]) -> dict[Verdict, int]:
+    """Count the claims by verdict."""
+    verdicts = [judged.verdict for section in sections for judged in section.claims]
+    return {name: verdicts.count(name) for name in _VERDICTS}
 
 
-def markdown(sections: Sequence[Section], counts: dict[Agreement, int], about: dict[str, str], into: Path) -> str:
+def markdown(sections: Sequence[Section], counts: dict[Verdict, int], about: dict[str, str], into: Path) -> str:
     """Return the report as Markdown; figures are referred to by their place as seen from `into`."""
     lines = [
         "# The paper, run again",
         "",
-        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of the rows with a published number: "
-        + ", ".join(f"{count} {name}" for name, count in counts.items())
+        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of {sum(counts.values())} claims: "
+        + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         + ".",
         "",
-        *(f"- **{name}**: {text}." for name, (_, text) in _AGREEMENTS.items()),
+        *(f"- **{name}**: {text}." for name, (_, text) in _VERDICTS.items()),
         "",
-        "| study | of the paper | scale | jobs run | rows with a published number |",
+        _EXPLAINED,
+        "",
+        "| claim | section | verdict | what was measured |",
+        "|---|---|---|---|",
+        *(_markdown_claim(judged) for section in sections for judged in section.claims),
+        "",
+        "| study | of the paper | scale | jobs run | claims |",
         "|---|---|---|---|---|",
         *(
             f"| {section.study.title} | {section.study.section} | {section.scale} | {section.state} | {section.summary} |"
@@ -195,13 +201,26 @@ def markdown(sections: Sequence[Section], counts: dict[Agreement, int], about: d
     return "\n".join(lines) + "\n"
 
 
+def _markdown_claim(judged: JudgedClaim) -> str:
+    findings = "<br>".join(f"{_named(finding)}: {format_finding(finding)}" for finding in judged.findings)
+    limits = f"<br>Limits: {judged.claim.limits}" if judged.claim.limits else ""
+    cells = (judged.claim.text, judged.claim.section, f"**{judged.verdict}**", findings + limits)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _named(finding: Finding) -> str:
+    """Return what was measured; beside the verdict, if it is."""
+    return f"{finding.evidence.what} (beside the verdict)" if finding.evidence.contrast else finding.evidence.what
+
+
 def _markdown_section(section: Section, into: Path) -> Iterator[str]:
     yield from ("", f"## {section.study.title} ({section.study.section_title}), scale {section.scale}", "")
     for paragraph in section.protocol:
         yield from (paragraph, "")
     yield f"Needs at this scale: {section.requirements}."
     yield from (f"Scaled down: {line}" for line in section.deviations)
-    yield from ("", "| | measure | published | ours | n | agreement | note |", "|---|---|---:|---:|---:|---|---|")
+    yield from ("", "| | measure | published | ours | n | difference | level | note |")
+    yield "|---|---|---:|---:|---:|---|---|---|"
     for row in section.rows:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
     for path in section.figures:

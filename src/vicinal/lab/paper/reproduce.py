@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.format import closest
 from vicinal.lab.paper.ablation import AblationStudy
 from vicinal.lab.paper.adversarial import AdversarialStudy
+from vicinal.lab.paper.agreement import Agreement, format_agreements
 from vicinal.lab.paper.cifar import CifarStudy
+from vicinal.lab.paper.claims import JudgedClaim, format_finding, judge
 from vicinal.lab.paper.corrupted_labels import CorruptedLabelsStudy
 from vicinal.lab.paper.cost import CostStudy
 from vicinal.lab.paper.gan import GanStudy
@@ -24,7 +26,7 @@ from vicinal.lab.paper.intrusion import IntrusionStudy
 from vicinal.lab.paper.phase import PhaseStudy
 from vicinal.lab.paper.speech import SpeechStudy
 from vicinal.lab.paper.store import JobFolder, JobRecord
-from vicinal.lab.paper.study import Results, Row, Study, format_agreement
+from vicinal.lab.paper.study import Results, Row, Study
 from vicinal.lab.paper.toy import ToyStudy
 from vicinal.lab.paper.uci import UciStudy
 
@@ -123,20 +125,22 @@ def _run_alone(folder: JobFolder, command: str, name: str) -> JobRecord:
 
 def conclude(folder: JobFolder, done: Results) -> list[Row]:
     """Return the table, and write it and the figures into the folder."""
-    rows = list(folder.study.rows(folder.scale, done))
+    study, scale = folder.study, folder.scale
+    rows = list(study.rows(scale, done))
     if done:
         table = {
-            "study": folder.study.name,
-            "scale": folder.scale,
-            "deviations": list(folder.study.scales[folder.scale].deviations),
-            "rows": [_row(folder, row, rows) for row in rows],
+            "study": study.name,
+            "scale": scale,
+            "deviations": list(study.scales[scale].deviations),
+            "claims": [_claim(each) for each in judge(study.claims(scale, done))],
+            "rows": [_row(row, each) for row, each in zip(rows, format_agreements(study, scale, rows), strict=True)],
         }
         atomic.write(folder.path / "table.json", json.dumps(table, indent=1, allow_nan=False))
-        folder.study.draw(folder.scale, done, folder.path)
+        study.draw(scale, done, folder.path)
     return rows
 
 
-def _row(folder: JobFolder, row: Row, table: Sequence[Row]) -> dict[str, Any]:
+def _row(row: Row, agreement: Agreement) -> dict[str, Any]:
     own = row.interval
     return {
         "name": row.name,
@@ -145,6 +149,26 @@ def _row(folder: JobFolder, row: Row, table: Sequence[Row]) -> dict[str, Any]:
         "confirmed": None if row.published is None else row.published.confirmed,
         "values": list(row.values),
         "interval": None if own is None else own._asdict(),
-        "agreement": format_agreement(folder.study, folder.scale, row, table),
+        "difference": agreement.difference,
+        "level": agreement.level,
         "note": row.note,
+    }
+
+
+def _claim(judged: JudgedClaim) -> dict[str, Any]:
+    return {
+        "claim": judged.claim.text,
+        "section": judged.claim.section,
+        "verdict": judged.verdict,
+        "limits": judged.claim.limits,
+        "findings": [
+            {
+                "what": finding.evidence.what,
+                "contrast": finding.evidence.contrast,
+                "expected": finding.evidence.expected,
+                "found": format_finding(finding),
+                "result": finding.result,
+            }
+            for finding in judged.findings
+        ],
     }

@@ -15,19 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from vicinal.lab.paper.claims import Claim
-from vicinal.lab.statistics import Interval, interval, paired
+from vicinal.lab.statistics import Interval, interval
 
 Scale = Literal["smoke", "small", "paper"]  # seconds; minutes to an hour on two cores; the protocol in full
-Agreement = Literal[
-    "inside the interval",
-    "direction only",
-    "unclear",
-    "contradicts",
-    "differs",
-    "scaled down",
-    "nothing published",
-    "not run",
-]
 Results = Mapping[str, dict[str, Any]]  # of finished jobs, by their names
 
 
@@ -85,6 +75,7 @@ class AtScale:
         deviations: sentences on what is smaller or otherwise than in the paper.
         device: on which the minutes were measured or reckoned.
         full: the numbers themselves compare with the published ones, and not only their differences.
+        test_examples: on which errors are measured, for the tolerance of single runs.
 
     """
 
@@ -94,6 +85,7 @@ class AtScale:
     deviations: tuple[str, ...] = ()
     device: str = "2 CPU cores"
     full: bool = False
+    test_examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,54 +135,6 @@ class Study(ABC):
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the figures of the section as SVG files in `folder`, and return their paths."""
         return ()
-
-
-def agreement(row: Row, table: Sequence[Row], full: bool = True) -> Agreement:
-    """Return how a row's result compares with the published one.
-
-    "inside the interval": the published number lies in our 95 % interval. Otherwise the difference to the row that the
-    paper compares it with decides: "direction only" if it has the sign of the paper's difference and its interval
-    excludes 0, "contradicts" if it has the other sign and excludes 0, "unclear" if the interval holds 0 or there are
-    fewer than two seeds of both. "differs": the number lies outside the interval, and the paper compares the row with no
-    other.
-
-    Where the study was not run in `full`, a number that lies in our interval lies there by chance: differences alone
-    decide, and a row that is compared with no other is "scaled down".
-
-    Example:
-        >>> erm = Row("ERM", "error, %", Published(21.0), (19.8, 20.1, 20.2))
-        >>> mixup = Row("mixup", "error, %", Published(18.0), (15.1, 14.9, 15.3), against="ERM")
-        >>> agreement(erm, [erm, mixup]), agreement(mixup, [erm, mixup])
-        ('differs', 'direction only')
-
-    """
-    if not row.values:
-        return "not run"
-    if row.published is None:
-        return "nothing published"
-    own = row.interval
-    if full and own is not None and own.low <= row.published.value <= own.high:
-        return "inside the interval"
-    other = next((r for r in table if r.name == row.against), None)
-    if other is None:
-        return "scaled down" if not full else "unclear" if own is None else "differs"
-    return "unclear" if other.published is None else _direction(row, other, row.published.value - other.published.value)
-
-
-def _direction(row: Row, other: Row, published: float) -> Agreement:
-    """Compare the difference of two rows with the published one."""
-    differences = [a - b for a, b in zip(row.values, other.values, strict=False)]
-    if len(differences) < 2 or published == 0:
-        return "unclear"
-    ours = paired(differences, row.test_share)
-    if ours.low <= 0 <= ours.high:
-        return "unclear"
-    return "direction only" if (ours.difference > 0) == (published > 0) else "contradicts"
-
-
-def format_agreement(study: Study, scale: Scale, row: Row, table: Sequence[Row]) -> str:
-    """Write how a row compares with the published number; nothing for the quick run, whose figures mean nothing."""
-    return "" if scale == "smoke" else agreement(row, table, study.scales[scale].full)
 
 
 def format_value(value: float) -> str:
