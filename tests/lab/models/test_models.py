@@ -103,7 +103,8 @@ PUBLISHED = {
 @cache
 def size(name: str) -> tuple[int, int]:
     """Return the parameters and multiply-adds of a model of the paper."""
-    classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if name in ("small", "preact-resnet-18-narrow") else 30
+    cifar = name.startswith("small") or name == "preact-resnet-18-narrow"
+    classes = PUBLISHED[name][0] if name in PUBLISHED else 10 if cifar else 30
     with torch.device("meta"):
         net = build(name, classes)
     return parameters(net), multiply_adds(net, {10: CIFAR, 30: SPEECH, 1000: IMAGENET}[classes])

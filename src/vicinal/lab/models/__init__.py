@@ -29,6 +29,8 @@ MODELS: dict[str, Factory] = {
     "densenet-bc-190-40": DenseNet,
     "resnet-20": CifarResNet,
     "small": SmallCNN,
+    "small-half": partial(SmallCNN, width=16),
+    "small-eighth": partial(SmallCNN, width=4),
     "resnet-50": ResNet,
     "resnet-101": partial(ResNet, blocks=(3, 4, 23, 3)),
     "resnext-101-32x4d": partial(ResNet, blocks=(3, 4, 23, 3), groups=32, group_width=4),
