@@ -21,6 +21,7 @@ from vicinal.lab.paper.gan import GanStudy
 from vicinal.lab.paper.imagenet import ImageNetStudy
 from vicinal.lab.paper.interpolation import InterpolationStudy
 from vicinal.lab.paper.intrusion import IntrusionStudy
+from vicinal.lab.paper.sequence import SequenceStudy
 from vicinal.lab.paper.speech import SpeechStudy
 from vicinal.lab.paper.store import JobFolder, JobRecord
 from vicinal.lab.paper.study import Results, Row, Study, format_agreement
@@ -42,6 +43,7 @@ STUDIES: tuple[Study, ...] = (
     GanStudy(),  # 3.7
     AblationStudy(),  # 3.8
     CostStudy(),  # 5
+    SequenceStudy(),
     IntrusionStudy(),
 )
 
