@@ -22,7 +22,6 @@ from vicinal.lab.streams import Stream
 SERIES = {
     "japanese-vowels": "JapaneseVowels",
     "italy-power-demand": "ItalyPowerDemand",
-    "gun-point": "GunPoint",
 }
 FIRST_NAMES = "first-names"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -4,46 +4,42 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-BLOCKS = ("block1", "block2", "block3")
+BLOCKS = ("block1", "block2")
 
 
 class MaskedBlock(nn.Module):
-    """A convolution about each step, or each `stride`-th, layer normalization and ReLU; padded steps count as 0."""
+    """A convolution over 5 steps, layer normalization and ReLU; padded steps count as 0."""
 
-    def __init__(self, width: int, stride: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(width, width, 5, stride=stride, padding=2)
+        self.conv = nn.Conv1d(width, width, 5, padding=2)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
-        """Compute hidden states of the steps 0, stride, ... from hidden states [n, t, width]; `valid` is bool [n, t]."""
+        """Compute hidden states from hidden states, [n, t, width]; `valid` is bool [n, t]."""
         hidden = hidden * valid[..., None]
         return self.norm(self.conv(hidden.transpose(1, 2)).transpose(1, 2)).relu()
 
 
 class SequenceClassifier(nn.Module):
-    """An embedding or a linear map of each step, three blocks, the mean over time, a linear layer.
+    """An embedding or a linear map of each step, two blocks, the mean over time, a linear layer.
 
     Args:
         inputs: number of channels, or of tokens with that of padding (0).
         classes: number of classes.
         tokens: the inputs are tokens.
-        stride: of each block.
         width: of the hidden states.
 
     """
 
-    def __init__(self, inputs: int, classes: int, tokens: bool = False, stride: int = 1, width: int = 32) -> None:
+    def __init__(self, inputs: int, classes: int, tokens: bool = False, width: int = 32) -> None:
         super().__init__()
         self.entry = nn.Embedding(inputs, width, padding_idx=0) if tokens else nn.Linear(inputs, width)
-        self.block1, self.block2, self.block3 = (MaskedBlock(width, stride) for _ in range(3))
+        self.block1, self.block2 = MaskedBlock(width), MaskedBlock(width)
         self.head = nn.Linear(width, classes)
-        self.stride = stride
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """Compute logits [n, classes] for channels [n, t, inputs] or tokens [n, t]; `valid` is False where padded."""
-        hidden = self.entry(x)
-        for block in (self.block1, self.block2, self.block3):
-            hidden, valid = block(hidden, valid), valid[:, :: self.stride]
+        hidden = self.block2(self.block1(self.entry(x), valid), valid)
         kept = valid[..., None]
         return self.head((hidden * kept).sum(1) / kept.sum(1))
