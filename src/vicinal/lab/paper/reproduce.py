@@ -24,6 +24,7 @@ from vicinal.lab.paper.imagenet import ImageNetStudy
 from vicinal.lab.paper.interpolation import InterpolationStudy
 from vicinal.lab.paper.intrusion import IntrusionStudy
 from vicinal.lab.paper.phase import PhaseStudy
+from vicinal.lab.paper.sequence import SequenceStudy
 from vicinal.lab.paper.speech import SpeechStudy
 from vicinal.lab.paper.store import JobFolder, JobRecord
 from vicinal.lab.paper.study import Results, Row, Study
@@ -45,8 +46,9 @@ STUDIES: tuple[Study, ...] = (
     GanStudy(),  # 3.7
     AblationStudy(),  # 3.8
     CostStudy(),  # 5
-    IntrusionStudy(),
     PhaseStudy(),  # 5, discussion
+    SequenceStudy(),  # 5, discussion
+    IntrusionStudy(),
 )
 
 
