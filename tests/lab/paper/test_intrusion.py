@@ -182,7 +182,7 @@ def test_jobs_have_names_of_their_own_and_absent_tables_stay_in_the_table(monkey
     monkeypatch.delenv("VICINAL_DATA", raising=False)
     study = intrusion.IntrusionStudy()
     jobs = [job.name for job in study.jobs("paper")]
-    assert len(set(jobs)) == len(jobs) == 36 + 9
+    assert len(set(jobs)) == len(jobs) == 36 + 9 + 43
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_") for name in jobs)
     rows = {row.name: row for row in study.rows("paper", {})}
     assert len(rows) == 3 * (36 + 9)
