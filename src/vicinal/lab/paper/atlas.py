@@ -50,7 +50,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import vicinal
 from vicinal.keyed import Key
@@ -207,10 +207,14 @@ class _RunScores(NamedTuple):
 
 
 def _collect(runs: Sequence[_RunScores]) -> Scores:
+    test, validation = [run.test for run in runs], [run.validation for run in runs]
     return Scores(
-        *([run.test[measure] for run in runs] for measure in MEASURES),
-        *([run.validation[measure] for run in runs] for measure in ("error", "nll")),
-        [run.epochs for run in runs],
+        error=[one["error"] for one in test],
+        nll=[one["nll"] for one in test],
+        ece=[one["ece"] for one in test],
+        validation_error=[one["error"] for one in validation],
+        validation_nll=[one["nll"] for one in validation],
+        epochs=[run.epochs for run in runs],
     )
 
 
@@ -296,7 +300,10 @@ def signed_rank(differences: Sequence[float]) -> float:
     """Return the p-value of Wilcoxon's signed-rank test; ranks of zeros are split evenly, as Demsar (2006) does."""
     from scipy.stats import wilcoxon  # scipy.stats takes a second to import
 
-    return float(wilcoxon(differences, zero_method="zsplit").pvalue) if any(differences) else 1.0
+    if not any(differences):
+        return 1.0
+    found: Any = wilcoxon(differences, zero_method="zsplit")
+    return float(found.pvalue)
 
 
 def _pool(tables: Sequence[TableEffects], outcome: Outcome, p: float) -> PooledEffect:
@@ -354,7 +361,7 @@ class Area(NamedTuple):
     negative: int
 
 
-def area(conflict: Sequence[float], positive: Sequence[bool], negative: Sequence[bool]) -> Area:
+def area(conflict: ArrayLike, positive: ArrayLike, negative: ArrayLike) -> Area:
     """Return how well the conflict tells positive tables from negative ones; those of neither kind do not count."""
     x, yes, no = np.asarray(conflict), np.asarray(positive, dtype=bool), np.asarray(negative, dtype=bool)
 
@@ -475,7 +482,7 @@ def evidence(tables: Sequence[TableEffects]) -> dict[str, Any]:
 def all_held_out(tables: Sequence[TableEffects], conflict: Sequence[float]) -> list[HeldOut]:
     """Return the held-out tests of every harm, method and mode, the primary outcome first."""
     modes: tuple[Mode, ...] = ("early", "end")
-    return [held_out(tables, conflict, *of) for of in ((m, mode, h) for h, m, mode in product(HARMS, MIXUPS, modes))]
+    return [held_out(tables, conflict, method, mode, harm) for harm in HARMS for method in MIXUPS for mode in modes]
 
 
 def is_harmed(table: TableEffects, method: str, mode: Mode, harm: str) -> bool:

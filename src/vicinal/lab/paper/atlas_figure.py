@@ -9,15 +9,16 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from vicinal.lab import drawing
 from vicinal.lab.drawing import INK, MIX, MUTED, OTHER, RULE, WIDTH
-from vicinal.lab.paper.atlas import FIXED, Mode, Outcome, PooledEffect, TableEffects
+from vicinal.lab.paper.atlas import FIXED, MODES, Mode, Outcome, PooledEffect, TableEffects
 from vicinal.lab.paper.intrusion_figures import standalone
 
 _LINE = 12.0  # height of a table
 _NAMES = 122.0  # width of their names, with the conflict
 _GAP = 16.0
 _TOP = 74.0
-_COLORS: dict[Mode, str] = {"end": OTHER, "early": MIX}
-_SHIFTS: dict[Mode, float] = {"end": -0.17, "early": 0.17}
+_COLORS = {"end": OTHER, "early": MIX}
+_SHIFTS = {"end": -0.17, "early": 0.17}
+_KEY = {"end": "trained to the end", "early": "stopped early"}
 # of a symmetric logarithmic axis: factor of the unit, where it begins, ticks
 _AXES = {
     "error": ("error, points", 100.0, 1.0, (-10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0)),
@@ -35,9 +36,9 @@ def forest(tables: Sequence[TableEffects], means: dict[Outcome, PooledEffect]) -
         figure = drawing.canvas(height)
         title = "Mixup at alpha 1 minus ERM on the test rows"
         drawing.add_text(figure, height, 0.0, 15.0, title, fontweight="bold")
-        for x, mode, text in ((0.0, "end", "trained to the end"), (150.0, "early", "stopped early")):
+        for x, mode in ((0.0, "end"), (150.0, "early")):
             drawing.add_text(figure, height, x, 36.0, "\N{BLACK CIRCLE}", color=_COLORS[mode])
-            drawing.add_text(figure, height, x + 13.0, 36.0, text, color=MUTED)
+            drawing.add_text(figure, height, x + 13.0, 36.0, _KEY[mode], color=MUTED)
         drawing.add_text(figure, height, 0.0, _TOP - 8.0, "table, conflict", color=MUTED, fontsize=10.0)
         for i, measure in enumerate(_AXES):
             left = _NAMES + i * (wide + _GAP)
@@ -64,7 +65,8 @@ def _panel(axes: Axes, order: Sequence[TableEffects], means: dict[Outcome, Poole
     axes.spines["left"].set_visible(False)
     for tick in ticks:
         axes.axvline(tick, color=INK if tick == 0 else RULE, linewidth=0.9 if tick == 0 else 0.6)
-    for mode, color in _COLORS.items():
+    for mode in MODES:
+        color = _COLORS[mode]
         outcome = Outcome(FIXED, mode, measure)
         for line, one in enumerate(order):
             mean, low, high, _ = (factor * value for value in one.effects[outcome])

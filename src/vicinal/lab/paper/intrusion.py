@@ -375,7 +375,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(
             f"not run: {', '.join(missing)}; run vicinal reproduce intrusion --scale {args.scale} --out {args.root}"
         )
-    newest = max(records.values(), key=lambda record: record.created)
+    of_atlas = [name for name in records if name.startswith(atlas.PREFIX)]
+    newest = max((record for name, record in records.items() if name not in of_atlas), key=lambda one: one.created)
     done = {name: record.results for name, record in records.items()}
     sets = summarize(done)
     evidence = {
@@ -386,7 +387,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "rank": ranks(sets),
         "rank_of_parts": {part: ranks(sets, part) for part in ("third", "distance", "unmixed")},
         "rank_with_chosen_alpha": ranks(sets, effect="chosen"),
-        "atlas": atlas.evidence(atlas.read(done)),
+        "atlas": {"date": max(records[name].created for name in of_atlas)[:10]} | atlas.evidence(atlas.read(done)),
         "sets": sets,
         "command": newest.command,
         "versions": {"vicinal": newest.vicinal, **newest.versions},
