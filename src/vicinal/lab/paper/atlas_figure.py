@@ -13,7 +13,7 @@ from vicinal.lab.paper.atlas import FIXED, MODES, Mode, Outcome, PooledEffect, T
 from vicinal.lab.paper.intrusion_figures import standalone
 
 _LINE = 12.0  # height of a table
-_NAMES = 122.0  # width of their names, with the conflict
+_NAMES = 132.0  # width of their names, with the conflict
 _GAP = 16.0
 _TOP = 74.0
 _COLORS = {"end": OTHER, "early": MIX}
@@ -21,8 +21,8 @@ _SHIFTS = {"end": -0.17, "early": 0.17}
 _KEY = {"end": "trained to the end", "early": "stopped early"}
 # of a symmetric logarithmic axis: factor of the unit, where it begins, ticks
 _AXES = {
-    "error": ("error, points", 100.0, 1.0, (-10.0, -3.0, -1.0, 0.0, 1.0, 3.0, 10.0)),
-    "nll": ("likelihood, nats", 1.0, 0.1, (-1.0, -0.3, -0.1, 0.0, 0.1, 0.3, 1.0)),
+    "error": ("error, points", 100.0, 1.0, (-10.0, -1.0, 0.0, 1.0, 10.0)),
+    "nll": ("NLL, nats", 1.0, 0.1, (-1.0, -0.1, 0.0, 0.1, 1.0)),
 }
 
 

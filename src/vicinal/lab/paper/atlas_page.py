@@ -25,7 +25,7 @@ from vicinal.lab.paper.study import Scale
 from vicinal.lab.statistics import Interval, Paired
 
 _UNITS = {"error": 100.0, "nll": 1.0, "ece": 100.0}
-_NAMES = {"error": "error, points", "nll": "likelihood, nats", "ece": "calibration error, points"}
+_NAMES = {"error": "Error, points", "nll": "NLL, nats", "ece": "ECE, points"}
 _DIGITS = {"error": 2, "nll": 3, "ece": 2}
 _MODES = {"end": "to the end", "early": "stopped early"}
 _METHODS = {FIXED: "alpha 1", atlas.CHOSEN: "alpha chosen"}
@@ -101,7 +101,7 @@ def _gains(tables: Sequence[TableEffects]) -> str:
     for method, measure in product(MIXUPS, MEASURES):
         end, early = (pooled[Outcome(method, mode, measure)] for mode in MODES)
         lines.append(
-            f"- {_NAMES[measure].split(',')[0].capitalize()}, {_METHODS[method]}, tables whose interval excludes 0: to the "
+            f"- {_NAMES[measure].partition(',')[0]}, {_METHODS[method]}, tables whose interval excludes 0: to the "
             f"end {end.below} better and {end.above} worse; stopped early {early.below} better and {early.above} worse."
         )
     return "\n".join(lines)
@@ -128,7 +128,7 @@ def _pooled(tables: Sequence[TableEffects]) -> str:
     return f"""## Over all tables
 
 Better and worse: significant after Holm's correction over the tables. Below and above 0: the uncorrected interval excludes
-it. Mean effect over tables with its bootstrap interval; p of Wilcoxon's signed-rank test over tables, corrected over the
+it. NLL: negative log-likelihood; ECE: expected calibration error. Mean effect over tables with its bootstrap interval; p of Wilcoxon's signed-rank test over tables, corrected over the
 {len(OUTCOMES)} rows. Below 0 mixup is better.
 
 {_table(head, rows)}"""
