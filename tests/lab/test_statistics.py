@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from vicinal.keyed import Key
-from vicinal.lab.statistics import detectable, holm, interval, paired
+from vicinal.lab.statistics import auroc, detectable, holm, interval, paired
 
 
 def normals(seed: int, *shape: int) -> np.ndarray:
@@ -156,3 +156,20 @@ def test_what_is_detectable_is_found_in_simulation() -> None:
     draws = 1.5 * normals(9, 4000, 6) + detectable(1.5, 6)
     found = np.mean([paired(values.tolist(), 0.0).p < 0.05 for values in draws])
     assert found == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / len(draws)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_is_how_often_a_positive_score_is_above_a_negative_one(seed: int) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores = np.round(normals(seed, 30), 1)  # with ties
+    kinds = scores + normals(seed + 100, 30) > 0.3
+    positive, negative = scores[kinds].tolist(), scores[~kinds].tolist()
+    wins = sum((a > b) + 0.5 * (a == b) for a in positive for b in negative)
+    assert auroc(positive, negative) == pytest.approx(wins / len(positive) / len(negative))
+    assert auroc(positive, negative) == pytest.approx(roc_auc_score(kinds, scores))
+
+
+def test_auroc_needs_scores_of_both_kinds() -> None:
+    assert math.isnan(auroc([], [0.1]))
+    assert math.isnan(auroc([0.1], []))

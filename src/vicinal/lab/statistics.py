@@ -125,3 +125,19 @@ def holm(p: Sequence[float]) -> list[float]:
     scaled = np.minimum(1.0, np.arange(len(p), 0, -1) * np.asarray(p)[order])
     adjusted[order] = np.maximum.accumulate(scaled)
     return adjusted.tolist()
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Return the area under the ROC curve: how often a positive score is above a negative one, ties counting one half.
+
+    nan without scores of both kinds.
+
+    Example:
+        >>> auroc([0.9, 0.4], [0.1, 0.4])
+        0.875
+
+    """
+    if not len(positive) or not len(negative):
+        return math.nan
+    gaps = np.asarray(positive, dtype=float)[:, None] - np.asarray(negative, dtype=float)
+    return float(((gaps > 0) + 0.5 * (gaps == 0)).mean())

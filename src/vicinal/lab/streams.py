@@ -36,4 +36,5 @@ class Stream(IntEnum):
     DIAGNOSE = int.from_bytes(b"diag")
     INTRUSION = int.from_bytes(b"prem")  # bootstrap of the study of manifold intrusion
     INTERPOLATION = int.from_bytes(b"between")  # pairs of training points
+    KEEL_ROWS = int.from_bytes(b"keel")  # which rows of a large table
     COST = int.from_bytes(b"cost")

@@ -16,8 +16,8 @@ from scipy.stats import spearmanr
 
 from vicinal.lab import intrusion as measured
 from vicinal.lab.compare import diagnose
-from vicinal.lab.data import synthetic
-from vicinal.lab.paper import intrusion, reproduce
+from vicinal.lab.data import keel, synthetic, tables
+from vicinal.lab.paper import atlas, intrusion, reproduce
 from vicinal.lab.paper.agreement import agreements
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale
@@ -183,10 +183,10 @@ def test_jobs_have_names_of_their_own_and_absent_tables_stay_in_the_table(monkey
     monkeypatch.delenv("VICINAL_DATA", raising=False)
     study = intrusion.IntrusionStudy()
     jobs = [job.name for job in study.jobs("paper")]
-    assert len(set(jobs)) == len(jobs) == 36 + 9
+    assert len(set(jobs)) == len(jobs) == 36 + 9 + 43
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_") for name in jobs)
     rows = {row.name: row for row in study.rows("paper", {})}
-    assert len(rows) == 3 * (36 + 9)
+    assert len(rows) == 3 * (36 + 9 + 43)
     assert "VICINAL_DATA" in rows["abalone, mixup 1"].note
     assert rows["iris, mixup 1"].note == ""
     assert rows["iris, mixup 1"].against == "iris, ERM"
@@ -205,13 +205,16 @@ def test_a_smoke_run_writes_results_rows_and_images(
     monkeypatch.setattr(intrusion.synthetic, "FAMILIES", (FAMILIES["rings"],))
     monkeypatch.setitem(intrusion.SCALES, "smoke", replace(intrusion.SCALES["smoke"], seeds=2))
     monkeypatch.setattr(intrusion, "RESAMPLED", 50)  # of 2000, which take seconds
+    monkeypatch.setattr(atlas, "RESAMPLED", 50)
+    monkeypatch.setattr(keel, "is_installed", lambda: True)  # scikit-learn's iris and wine in their place
+    monkeypatch.setattr(keel, "load", lambda name, most: tables.load(name))
     study = intrusion.IntrusionStudy()
     folder = JobFolder(tmp_path, study, "smoke")
     with pytest.raises(SystemExit):
         intrusion.main([str(tmp_path), "smoke", str(tmp_path / "intrusion.json")])
-    assert "without data or not run: rings 0.1, rings 1, iris;" in capsys.readouterr().err
+    assert "not run: rings-0.1, rings-1, table-iris, keel-iris, keel-wine;" in capsys.readouterr().err
     done = dict(reproduce.run(folder, "the command", 1, lambda line: None))
-    assert list(done) == ["rings-0.1", "rings-1", "table-iris"]
+    assert list(done) == ["rings-0.1", "rings-1", "table-iris", "keel-iris", "keel-wine"]
     kept = done["rings-1"]
     seen = FAMILIES["rings"].table(1.0, intrusion.TOY_ROWS, 2)
     assert kept["indicator"]["1"]["conflict"] == list(diagnose.diagnose(seen, intrusion.ALPHAS).at(1.0).conflict)
@@ -219,9 +222,12 @@ def test_a_smoke_run_writes_results_rows_and_images(
     told = json.loads((tmp_path / "intrusion.json").read_text())
     assert told["command"] == "the command"
     assert told["sets"] == intrusion.summarize(done)
+    date = told["atlas"].pop("date")
+    assert date == max(folder.records()[name].created for name in ("keel-iris", "keel-wine"))[:10]
+    assert told["atlas"] == json.loads(json.dumps(atlas.evidence(atlas.read(done))))
 
     rows = {row.name: row for row in study.rows("smoke", done)}
-    assert len(rows) == 9
+    assert len(rows) == 9 + 2 * 3
     assert rows["rings 1, ERM"].values == tuple(100 * e for e in kept["methods"]["ERM"]["test_error"])
     assert rows["rings 1, mixup 1"].note == f"conflict {kept['indicator']['1']['conflict'][0]:+.3f}"
     by_name = dict(zip(rows, agreements(list(rows.values()), AtScale("none", 1.0)), strict=True))
@@ -231,7 +237,11 @@ def test_a_smoke_run_writes_results_rows_and_images(
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "var(--" not in path.read_text()
         assert "effect" in root.attrib["aria-label"].lower()
-    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["intrusion-all.svg", "intrusion-rings.svg"]
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == [
+        "atlas.svg",
+        "intrusion-all.svg",
+        "intrusion-rings.svg",
+    ]
 
 
 def test_tables_whose_files_are_gone_are_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +255,8 @@ def test_tables_whose_files_are_gone_are_not_ready(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_diagnose_quotes_is_what_the_kept_results_say():
-    records = [json.loads(path.read_text()) for path in SMALL.glob("*.json") if path.stem != "table"]
+    paths = [path for path in SMALL.glob("*.json") if path.stem != "table" and not path.stem.startswith(atlas.PREFIX)]
+    records = [json.loads(path.read_text()) for path in paths]
     kept = {record["job"]: record["results"] for record in records}
     quoted = measured.evidence()
     by_name = {one["set"]: one for one in intrusion.summarize(kept)}

@@ -34,7 +34,7 @@ _CLASSES = (MIX, OTHER, FAINT)
 _MARKERS = ("o", "s", "^", "D", "v", "P")  # one per family
 
 
-def _standalone(image: str) -> str:
+def standalone(image: str) -> str:
     """Return a file of an inline figure: its namespaces, its typeface, and colors in place of the page's variables."""
     for name, color in LIGHT.items():
         image = image.replace(f"var(--{name})", color)
@@ -79,7 +79,7 @@ def family_figure(family: Family, sets: Sequence[Mapping[str, Any]]) -> str:
             for one in sets
         )
         label = f"{family.title}, by {family.parameter}. {said}."
-        return _standalone(drawing.to_svg(figure, f"intrusion-{family.name}", label))
+        return standalone(drawing.to_svg(figure, f"intrusion-{family.name}", label))
 
 
 def scatter(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
@@ -109,7 +109,7 @@ def scatter(sets: Sequence[Mapping[str, Any]], rank: Mapping[str, Any]) -> str:
         _legend(figure, height, names)
         said = "; ".join(f"{one['set']} {one['conflict']:+.3f}, {100 * one['effect'][0]:+.1f}" for one in sets)
         label = f"{title}. Conflict and effect in points of each: {said}."
-        return _standalone(drawing.to_svg(figure, "intrusion-all", label))
+        return standalone(drawing.to_svg(figure, "intrusion-all", label))
 
 
 def _thumbnails(
