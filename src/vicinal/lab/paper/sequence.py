@@ -221,9 +221,9 @@ class SequenceStudy(Study):
             for family in (INPUT, MANIFOLD)
         ]
         limits = (
-            "Three small sets, one small convolutional model and about 250 steps; longer training was not tried. Seeds "
-            "share the test rows of the published splits, so that the intervals are about training alone; what few test rows "
-            "say of others, the table's notes tell."
+            "Three small sets, one small convolutional model and about 250 steps; longer training was not tried. "
+            "Seeds share the test rows of the published splits, so that the intervals are about training alone; what "
+            "few test rows say of others, the table's notes tell."
         )
         return (Claim("Mixup may extend to sequences.", self.section, tuple(evidence), limits),)
 
