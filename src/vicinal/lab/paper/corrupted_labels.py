@@ -51,7 +51,7 @@ METHODS = ("ERM", "ERM + dropout", "mixup", "mixup + dropout")
 
 
 @dataclass(frozen=True)
-class Grid:
+class MethodGrid:
     """The settings tried of each method: alphas, dropouts, and alphas with dropouts."""
 
     alphas: tuple[float, ...]
@@ -70,14 +70,14 @@ class Grid:
 
 
 ALPHAS = (1.0, 2.0, 8.0, 32.0)
-PAPER = Grid(ALPHAS, (0.5, 0.7, 0.8, 0.9), tuple(product((1.0, 2.0, 4.0, 8.0), (0.3, 0.5, 0.7))))
+PAPER = MethodGrid(ALPHAS, (0.5, 0.7, 0.8, 0.9), tuple(product((1.0, 2.0, 4.0, 8.0), (0.3, 0.5, 0.7))))
 
 
 @dataclass(frozen=True)
 class NoisyScale(TrainingScale):
     """A scale with its grid."""
 
-    grid: Grid = PAPER
+    grid: MethodGrid = PAPER
 
 
 SCALES: Mapping[Scale, NoisyScale] = {
@@ -86,7 +86,7 @@ SCALES: Mapping[Scale, NoisyScale] = {
         0.1,
         deviations=("Synthetic images, one epoch, one setting of each method: the figures mean nothing.",),
         recipe=lambda recipe: replace(quick(recipe), model="preact-resnet-18-narrow"),  # with and without dropout
-        grid=Grid((8.0,), (0.5,), ((8.0, 0.3),)),
+        grid=MethodGrid((8.0,), (0.5,), ((8.0, 0.3),)),
     ),
     "small": NoisyScale(
         data="CIFAR-10",
@@ -98,7 +98,7 @@ SCALES: Mapping[Scale, NoisyScale] = {
             "are the paper's; dropout, which a model an eighth as wide stands less of, is 0.3 or 0.5.",
         ),
         recipe=lambda recipe: narrowed(recipe, 40, max_train_examples=10_000, max_test_examples=4000, augment=False),
-        grid=Grid(ALPHAS, (0.3, 0.5), ((2.0, 0.3),)),
+        grid=MethodGrid(ALPHAS, (0.3, 0.5), ((2.0, 0.3),)),
     ),
     "paper": NoisyScale("CIFAR-10", 60 * 24 * 15, seeds=3, device="1 GPU", full=True),
 }
@@ -262,7 +262,7 @@ class CorruptedLabelsStudy(TrainingStudy):
         return plots.write_dot_plot(folder / "table2.svg", label, rows, title, ", last test error")
 
 
-def _grid_cells(grid: Grid) -> list[Cell]:
+def _grid_cells(grid: MethodGrid) -> list[Cell]:
     return [
         _cell(noise, method, *setting) for noise in NOISES for method in METHODS for setting in grid.settings(method)
     ]

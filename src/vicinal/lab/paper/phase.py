@@ -24,7 +24,7 @@ from vicinal.lab.paper.phase_conditions import (
     is_clear,
     mean_by_seed,
 )
-from vicinal.lab.paper.phase_rule import Case, RuleTest, assess, binomial_interval
+from vicinal.lab.paper.phase_rule import RuleCase, RuleTest, assess, binomial_interval
 from vicinal.lab.paper.phase_runs import Grid, MethodScores, PhaseResult, mixup, run_images, run_tables
 from vicinal.lab.paper.rows import ERM, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
@@ -124,7 +124,7 @@ class PhaseStudy(Study):
     The rule: mixup helps (the effect is below 0) where ERM fits its training set, that is where its training error on the
     examples as they are, against the labels it was trained on, is at most a threshold. Beside it the same with the gap
     of ERM, test error less training error, at least a threshold; luck favors this one, for ERM's test error is in the
-    gap and in the effect. Thresholds are fitted on one half of the conditions and tested on the other: data sets, widths
+    gap and in the effect. Thresholds are fitted on one half of the conditions and tested on the other: datasets, widths
     and numbers of examples are numbered from 0 in the order above, and a condition is for fitting if the sum of its three
     numbers is even, so that conditions with the same examples and network, which are alike, lie on one side. The share
     of signs that are right has the exact binomial interval, which takes conditions for independent, and stands beside the
@@ -270,7 +270,7 @@ def is_for_fitting(scale: Scale, condition: Condition) -> bool:
 
 def cases(
     scale: Scale, measured: Measured, score: str, alpha: float, measure: str, clear: bool
-) -> tuple[list[Case], list[Case]]:
+) -> tuple[list[RuleCase], list[RuleCase]]:
     """Return the conditions to fit the rule on, and those to test it on.
 
     Args:
@@ -282,11 +282,11 @@ def cases(
         clear: only those whose effect is clear.
 
     """
-    sides: tuple[list[Case], list[Case]] = [], []
+    sides: tuple[list[RuleCase], list[RuleCase]] = [], []
     for condition, effect in effects(measured, alpha, measure).items():
         if not clear or is_clear(effect):
             of_erm = SCORES[score](condition, measured[condition][ERM])
-            case = Case(condition.setting, of_erm, statistics.fmean(effect), condition.noise > 0)
+            case = RuleCase(condition.setting, of_erm, statistics.fmean(effect), condition.noise > 0)
             sides[not is_for_fitting(scale, condition)].append(case)
     return sides
 

@@ -13,7 +13,7 @@ from vicinal.lab.statistics import Interval
 
 
 @dataclass(frozen=True)
-class Case:
+class RuleCase:
     """A condition as the rule sees it.
 
     Args:
@@ -31,7 +31,7 @@ class Case:
 
     @property
     def helps(self) -> bool:
-        """Whether mixup helps."""
+        """True if mixup is to help."""
         return self.effect < 0
 
 
@@ -61,13 +61,13 @@ class RuleTest:
     clean: tuple[int, int, int]
 
 
-def fit_threshold(cases: Sequence[Case]) -> float:
+def fit_threshold(cases: Sequence[RuleCase]) -> float:
     """Return the threshold that gets most signs right, of equals the smallest.
 
     Tried are the middles between neighboring scores, and one below and one above all of them.
 
     Example:
-        >>> fit_threshold([Case("a", 0.0, -1.0), Case("a", 2.0, -0.5), Case("b", 4.0, 1.0)])
+        >>> fit_threshold([RuleCase("a", 0.0, -1.0), RuleCase("a", 2.0, -0.5), RuleCase("b", 4.0, 1.0)])
         3.0
 
     """
@@ -79,7 +79,7 @@ def fit_threshold(cases: Sequence[Case]) -> float:
     return float(tried[int(np.argmax(right))])
 
 
-def assess(fitted: Sequence[Case], held_out: Sequence[Case]) -> RuleTest:
+def assess(fitted: Sequence[RuleCase], held_out: Sequence[RuleCase]) -> RuleTest:
     """Fit the rule on some conditions and count its successes on others, beside those of the commoner sign."""
     threshold = fit_threshold(fitted)
     common = 2 * sum(case.helps for case in fitted) > len(fitted)

@@ -1,4 +1,4 @@
-"""The training runs of the study of when mixup helps: every condition of one network on so many examples of a data set."""
+"""The training runs of the study of when mixup helps: every condition of one network on some examples of a dataset."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def mixup(alpha: float) -> str:
 
 @dataclass(frozen=True)
 class Grid:
-    """The conditions of one family of data sets: every combination.
+    """The conditions of one family of datasets: every combination.
 
     Args:
-        data: names of the data sets.
+        data: names of the datasets.
         widths: of the network.
         rows: training examples.
         epochs: passes over them.
@@ -78,7 +78,7 @@ class MethodScores:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConditionScores:
     """What all methods reached after some epochs with some label noise."""
 
     epochs: int
@@ -88,11 +88,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What a job returned: all outcomes of one network on so many examples of a data set, for some seeds."""
+    """What a job returned: all outcomes of one network on some examples of a dataset, for some seeds."""
 
     seeds: list[int]
     test_rows: int
-    outcomes: list[Outcome]
+    outcomes: list[ConditionScores]
 
 
 def run_images(grid: Grid, data: str, width: int, rows: int, seed: int) -> PhaseResult:
@@ -112,7 +112,7 @@ def run_images(grid: Grid, data: str, width: int, rows: int, seed: int) -> Phase
         methods = {
             name: _image_scores(training, own, test, vicinity, seed) for name, vicinity in grid.vicinities.items()
         }
-        outcomes.append(Outcome(epochs, noise, methods))
+        outcomes.append(ConditionScores(epochs, noise, methods))
     return PhaseResult([seed], len(test), outcomes)
 
 
@@ -146,7 +146,7 @@ def run_tables(grid: Grid, table: Table, width: int, rows: int) -> PhaseResult:
         for vicinity in grid.vicinities.values()
         for i, seed in enumerate([*seeds] * len(grid.noises))
     ]
-    outcomes: list[Outcome] = []
+    outcomes: list[ConditionScores] = []
 
     def measure(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:
         if epoch in grid.epochs:
@@ -174,7 +174,7 @@ def _stack(table: Table, grid: Grid, rows: int, seeds: Sequence[int]) -> tuple[S
 
 def _outcomes(
     grid: Grid, epochs: int, train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
-) -> Iterator[Outcome]:
+) -> Iterator[ConditionScores]:
     """Yield the outcome of each label noise; scores are method by method, noise by noise, seed by seed."""
     seeds = len(train) // (len(grid.vicinities) * len(grid.noises))
     for i, noise in enumerate(grid.noises):
@@ -187,4 +187,4 @@ def _outcomes(
                 [score["error"] for score in test[mine]],
                 [score["nll"] for score in test[mine]],
             )
-        yield Outcome(epochs, noise, methods)
+        yield ConditionScores(epochs, noise, methods)

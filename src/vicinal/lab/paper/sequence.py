@@ -169,7 +169,7 @@ class SequenceStudy(Study):
     """Does mixup help on sequences, of one length and of many?
 
     Paper: nothing was measured. Its discussion asks whether the idea works on other kinds of supervised learning; spoken
-    commands (section 3.3) are pictures of sound there.
+    commands (section 3.3) are images of audio there.
 
     Here: sets that Python packages bring with them. JapaneseVowels: 7 to 29 steps of 12 numbers, 9 speakers, 270 training
     and 370 test rows. First names: 2 to 10 letters, borne by women or by men in the census of the United States of 1990,
@@ -188,7 +188,7 @@ class SequenceStudy(Study):
     alphas. Each of the three families chooses one of its three on the validation rows of each seed, so that ERM has as
     many tries as mixup. The claim is judged by the test errors of the chosen ones, trained to the end. A second regime
     takes the epoch that is best of 12 on validation rows, for every method: what of the gain early stopping gives as well.
-    There the claim is not expected to hold, and it is no part of the verdict.
+    There the claim is not expected to hold; the verdict does not count it.
     """
 
     name = "sequence"

@@ -344,7 +344,7 @@ def _evidence(measured: Measured) -> Evidence:
 
 
 def _incomparable(every: Sequence[Measured]) -> str:
-    """Name the sets whose printed ERM error lies above that of a constant answer."""
+    """Return the names of the sets whose printed ERM error lies above that of a constant answer."""
     above = [
         f"{TITLES[of.name]} ({PUBLISHED[of.name][0]:g} against {statistics.fmean(of.commonest):.1f})"
         for of in every
@@ -356,7 +356,7 @@ def _incomparable(every: Sequence[Measured]) -> str:
 
 
 def _levels(scale: Scale, done: Results) -> str:
-    """Say for each reading on how many sets ERM's error is near the printed one."""
+    """Return for each reading on how many sets ERM's error is near the printed one."""
     counts = []
     for reading in READINGS:
         every = [_measured(scale, done, name, reading) for name in PUBLISHED]
