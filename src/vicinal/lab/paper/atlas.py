@@ -473,10 +473,16 @@ def held_out(
 
 
 def evidence(tables: Sequence[TableEffects]) -> dict[str, Any]:
-    """Return what `vicinal diagnose` quotes: the held-out tests, the primary outcome first, and whether it was reached."""
+    """Return what `vicinal diagnose` quotes: the held-out tests, the primary outcome first, and whether it was reached.
+
+    "all_rows" is the primary outcome by the conflict of all rows, which is what the command measures: the threshold that
+    training rows fitted is not for that.
+    """
     found = all_held_out(tables, [one.conflict for one in tables])
     tests = [to_json(one) | {"kept": one.is_kept} for one in found]
-    return {"tables": len(tables), "splits": len(tables[0].result.conflict), "asked": ASKED, "held_out": tests}
+    whole = to_json(held_out(tables, [one.result.whole[0] for one in tables]))
+    of = {"tables": len(tables), "splits": len(tables[0].result.conflict), "asked": ASKED}
+    return of | {"held_out": tests, "all_rows": whole}
 
 
 def all_held_out(tables: Sequence[TableEffects], conflict: Sequence[float]) -> list[HeldOut]:
