@@ -272,8 +272,8 @@ def test_the_command_says_what_held_on_tables_that_were_held_out(command: Callab
         "On real tables it foretold harm: of 13 real tables held out of 27, mixup at alpha 1 harmed the error or likelihood "
         "of 5 when training was stopped early, and the conflict told these from the others with an area under the ROC "
         "curve of 0.91 [0.71, 0.98]. Measured on all rows, as here, a threshold of +0.040, fitted on the other tables, had "
-        "3 of the 5 harmed above it and 7 of the 8 others; this table is above it. With alpha chosen on validation rows it is "
-        "not shown to: 2 of the 13 were harmed, area 0.91 [0.71, 0.98]."
+        "3 of the 5 harmed above it and 7 of the 8 others; this table is above it. With alpha chosen on validation rows it "
+        "is not shown to: 2 of the 13 were harmed, area 0.91 [0.71, 0.98]."
     ) in out
     below = ATLAS | {"all_rows": WHOLE | {"threshold": 0.05}, "held_out": [HELD_OUT, CHOSEN | {"kept": True}]}
     monkeypatch.setattr(intrusion, "evidence", lambda: EVIDENCE | {"atlas": below})

@@ -119,8 +119,8 @@ def in_words_of_the_atlas(atlas: dict[str, Any], conflict: float | None = None) 
     side = "" if conflict is None else f"; this table is {'above' if conflict > whole['threshold'] else 'not above'} it"
     return (
         f"On real tables it foretold harm: {told}. Measured on all rows, as here, a threshold of {whole['threshold']:+.3f}, "
-        f"fitted on the other tables, had {whole['hits']} of the {harmed} harmed above it and {whole['alarms']} of the {others} "
-        f"others{side}. {_at_chosen_alpha(atlas)}"
+        f"fitted on the other tables, had {whole['hits']} of the {harmed} harmed above it and {whole['alarms']} of the "
+        f"{others} others{side}. {_at_chosen_alpha(atlas)}"
     )
 
 
@@ -128,7 +128,8 @@ def _at_chosen_alpha(atlas: dict[str, Any]) -> str:
     test = next(one for one in atlas["held_out"] if one["mode"] == "early" and one["method"] != f"mixup {HEADLINE:g}")
     harmed, others = test["hits"] + test["missed"], test["alarms"] + test["quiet"]
     found = "it foretold harm too" if test["kept"] else "it is not shown to"
-    return f"With alpha chosen on validation rows {found}: {harmed} of the {harmed + others} were harmed, area {_area(test['area'])}."
+    of = f"{harmed} of the {harmed + others} were harmed, area {_area(test['area'])}"
+    return f"With alpha chosen on validation rows {found}: {of}."
 
 
 def _area(area: dict[str, float]) -> str:
