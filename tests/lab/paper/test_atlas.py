@@ -19,7 +19,7 @@ from vicinal.lab import statistics
 from vicinal.lab.data import keel, tables
 from vicinal.lab.data.encoded_splits import encode_split, stack_all
 from vicinal.lab.paper import atlas, atlas_page, intrusion
-from vicinal.lab.paper.atlas import CHOSEN, FIXED, OUTCOMES, AtlasResult, Outcome, Scores, TableEffects
+from vicinal.lab.paper.atlas import CHOSEN, FIXED, OUTCOMES, AtlasOutcome, AtlasResult, Scores, TableEffects
 from vicinal.lab.records import to_json
 from vicinal.lab.statistics import Paired
 from vicinal.lab.training import stacked_mlp
@@ -72,9 +72,9 @@ def test_effects_are_paired_and_alpha_is_chosen_for_each_split_and_mode():
             candidates = [result.methods[method][mode] for method in ("mixup 0.1", "mixup 0.4", "mixup 1")]
             best = min(candidates, key=lambda one: (one.validation_error[i], one.validation_nll[i]))
             differences.append(getattr(best, measure)[i] - erm[i])
-        assert found.effects[Outcome(CHOSEN, mode, measure)] == statistics.paired(differences, 1 / 3)
+        assert found.effects[AtlasOutcome(CHOSEN, mode, measure)] == statistics.paired(differences, 1 / 3)
         fixed = [a - b for a, b in zip(getattr(result.methods[FIXED][mode], measure), erm, strict=True)]
-        assert found.effects[Outcome(FIXED, mode, measure)] == statistics.paired(fixed, 1 / 3)
+        assert found.effects[AtlasOutcome(FIXED, mode, measure)] == statistics.paired(fixed, 1 / 3)
     assert found.conflict == pytest.approx(math.fsum(result.conflict) / 4)
 
 
@@ -187,7 +187,7 @@ def test_the_threshold_never_sees_the_tables_that_test_it():
 def test_harm_is_an_interval_above_0_of_any_of_its_measures():
     one = made("a", 0.0, -0.2, 0.1)
     worse = TableEffects(
-        one.result, 0.0, dict(one.effects) | {Outcome(FIXED, "early", "nll"): Paired(0.2, 0.1, 0.3, 0.01)}
+        one.result, 0.0, dict(one.effects) | {AtlasOutcome(FIXED, "early", "nll"): Paired(0.2, 0.1, 0.3, 0.01)}
     )
     assert atlas.is_harmed(worse, FIXED, "early", "error or likelihood")
     assert not atlas.is_harmed(worse, FIXED, "end", "error or likelihood")
@@ -284,10 +284,10 @@ def test_the_page_shows_each_table_with_its_effects(many: list[TableEffects]):
     (fixed, chosen) = (line for line in page.splitlines() if line.startswith(f"| {one.table} | "))
     for line, method in ((fixed, FIXED), (chosen, CHOSEN)):
         cells = [outcome.strip(" *").replace("\N{MINUS SIGN}", "-") for outcome in line.strip("|").split("|")]
-        effect = one.effects[Outcome(method, "end", "error")]
+        effect = one.effects[AtlasOutcome(method, "end", "error")]
         mean, low, high = (f"{100 * value:+.2f}" for value in effect[:3])
         assert cells[5].replace("*", "") == f"{mean} [{low}, {high}]"
-        nll = one.effects[Outcome(method, "early", "nll")]
+        nll = one.effects[AtlasOutcome(method, "early", "nll")]
         assert cells[8].replace("*", "") == f"{nll.difference:+.3f} [{nll.low:+.3f}, {nll.high:+.3f}]"
     assert "2001-02-03" in page
 
@@ -299,6 +299,6 @@ def test_the_figure_shows_every_table(many: list[TableEffects]):
     root = ElementTree.fromstring(svg)
     assert "var(--" not in svg
     for one in many:
-        effect = 100 * one.effects[Outcome(FIXED, "end", "error")].difference
+        effect = 100 * one.effects[AtlasOutcome(FIXED, "end", "error")].difference
         assert f"{one.table} {one.conflict:+.3f}: end {effect:+.1f} points" in root.attrib["aria-label"]
         assert f">{one.table}</text>" in svg

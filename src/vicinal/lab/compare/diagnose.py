@@ -94,12 +94,18 @@ def _believed(conflict: float) -> list[str]:
         f"Of the {len(alike)} sets whose conflict is nearest to this one ({low:+.3f} to {high:+.3f}), mixup at alpha "
         f"{HEADLINE:g} clearly harmed {counts['harm']}, clearly helped {counts['help']}, and the rest was within sampling "
         "noise.",
-        f"{_on_real_tables(record['atlas'], conflict)} vicinal compare finds out for this table.",
+        f"{in_words_of_the_atlas(record['atlas'], conflict)} vicinal compare finds out for this table.",
     ]
 
 
-def _on_real_tables(atlas: dict[str, Any], conflict: float) -> str:
-    """Write what the conflict foretold on tables that had no part in its threshold; the claim itself only if it held."""
+def in_words_of_the_atlas(atlas: dict[str, Any], conflict: float | None = None) -> str:
+    """Write what the conflict foretold on tables that had no part in its threshold; the claim itself only if it held.
+
+    Args:
+        atlas: as `intrusion.evidence` has it.
+        conflict: of a table, to say on which side of the threshold it lies.
+
+    """
     test = atlas["held_out"][0]
     harmed, others = test["hits"] + test["missed"], test["alarms"] + test["quiet"]
     told = (
@@ -109,11 +115,21 @@ def _on_real_tables(atlas: dict[str, Any], conflict: float) -> str:
     )
     if not test["kept"]:
         return f"On real tables it is not shown to foretell harm: {told}, where {atlas['asked']:g} was asked for beforehand."
-    side = "above" if conflict > test["threshold"] else "not above"
+    whole = atlas["all_rows"]
+    side = "" if conflict is None else f"; this table is {'above' if conflict > whole['threshold'] else 'not above'} it"
     return (
-        f"On real tables it foretold harm: {told}. Above {test['threshold']:+.3f} lay {test['hits']} of the {harmed} harmed "
-        f"and {test['alarms']} of the {others} others; this table is {side} it."
+        f"On real tables it foretold harm: {told}. Measured on all rows, as here, a threshold of {whole['threshold']:+.3f}, "
+        f"fitted on the other tables, had {whole['hits']} of the {harmed} harmed above it and {whole['alarms']} of the "
+        f"{others} others{side}. {_at_chosen_alpha(atlas)}"
     )
+
+
+def _at_chosen_alpha(atlas: dict[str, Any]) -> str:
+    test = next(one for one in atlas["held_out"] if one["mode"] == "early" and one["method"] != f"mixup {HEADLINE:g}")
+    harmed, others = test["hits"] + test["missed"], test["alarms"] + test["quiet"]
+    found = "it foretold harm too" if test["kept"] else "it is not shown to"
+    of = f"{harmed} of the {harmed + others} were harmed, area {_area(test['area'])}"
+    return f"With alpha chosen on validation rows {found}: {of}."
 
 
 def _area(area: dict[str, float]) -> str:

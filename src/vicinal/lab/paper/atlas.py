@@ -221,7 +221,7 @@ def _collect(runs: Sequence[_RunScores]) -> Scores:
 # -- effects -----------------------------------------------------------------------------------------------------------
 
 
-class Outcome(NamedTuple):
+class AtlasOutcome(NamedTuple):
     """What an effect is of."""
 
     method: str
@@ -230,7 +230,7 @@ class Outcome(NamedTuple):
 
 
 MIXUPS = (FIXED, CHOSEN)
-OUTCOMES = tuple(Outcome(*of) for of in product(MIXUPS, MODES, MEASURES))
+OUTCOMES = tuple(AtlasOutcome(*of) for of in product(MIXUPS, MODES, MEASURES))
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class TableEffects:
 
     result: AtlasResult
     conflict: float
-    effects: Mapping[Outcome, Paired]
+    effects: Mapping[AtlasOutcome, Paired]
 
     @property
     def table(self) -> str:
@@ -262,7 +262,7 @@ def table_effects(result: AtlasResult) -> TableEffects:
     return TableEffects(result, float(np.mean(result.conflict)), effects)
 
 
-def _effect(result: AtlasResult, outcome: Outcome) -> Paired:
+def _effect(result: AtlasResult, outcome: AtlasOutcome) -> Paired:
     of = values(result, outcome.mode, outcome.measure)
     differences = [mine - erm for mine, erm in zip(of[outcome.method], of["ERM"], strict=True)]
     return statistics.paired(differences, result.test_share)
@@ -273,7 +273,7 @@ def read(done: Mapping[str, Any]) -> list[TableEffects]:
     return [table_effects(from_json(AtlasResult, result)) for job, result in done.items() if job.startswith(PREFIX)]
 
 
-def significant(tables: Sequence[TableEffects], outcome: Outcome) -> list[bool]:
+def significant(tables: Sequence[TableEffects], outcome: AtlasOutcome) -> list[bool]:
     """Return for which tables the effect is significant after Holm's correction over them."""
     return [p < LEVEL for p in statistics.holm([one.effects[outcome].p for one in tables])]
 
@@ -290,7 +290,7 @@ class PooledEffect:
     p: float  # Wilcoxon's, Holm's correction over the outcomes
 
 
-def pooled(tables: Sequence[TableEffects]) -> dict[Outcome, PooledEffect]:
+def pooled(tables: Sequence[TableEffects]) -> dict[AtlasOutcome, PooledEffect]:
     """Return the pooled effect of each outcome."""
     p = statistics.holm([signed_rank([one.effects[outcome].difference for one in tables]) for outcome in OUTCOMES])
     return {outcome: _pool(tables, outcome, adjusted) for outcome, adjusted in zip(OUTCOMES, p, strict=True)}
@@ -306,7 +306,7 @@ def signed_rank(differences: Sequence[float]) -> float:
     return float(found.pvalue)
 
 
-def _pool(tables: Sequence[TableEffects], outcome: Outcome, p: float) -> PooledEffect:
+def _pool(tables: Sequence[TableEffects], outcome: AtlasOutcome, p: float) -> PooledEffect:
     effects = [one.effects[outcome] for one in tables]
     found = [effect.difference for effect, is_one in zip(effects, significant(tables, outcome), strict=True) if is_one]
     means = np.array([effect.difference for effect in effects])
@@ -381,12 +381,12 @@ class Foretold:
     rank: Interval
 
 
-def foretold(tables: Sequence[TableEffects], conflict: Sequence[float]) -> dict[Outcome, Foretold]:
+def foretold(tables: Sequence[TableEffects], conflict: Sequence[float]) -> dict[AtlasOutcome, Foretold]:
     """Return how a conflict, one number per table, goes with each outcome's effect."""
     return {outcome: _foretell(tables, conflict, outcome) for outcome in OUTCOMES}
 
 
-def _foretell(tables: Sequence[TableEffects], conflict: Sequence[float], outcome: Outcome) -> Foretold:
+def _foretell(tables: Sequence[TableEffects], conflict: Sequence[float], outcome: AtlasOutcome) -> Foretold:
     effects = [one.effects[outcome] for one in tables]
     found = significant(tables, outcome)
     means = np.array([effect.difference for effect in effects])
@@ -473,10 +473,16 @@ def held_out(
 
 
 def evidence(tables: Sequence[TableEffects]) -> dict[str, Any]:
-    """Return what `vicinal diagnose` quotes: the held-out tests, the primary outcome first, and whether it was reached."""
+    """Return what `vicinal diagnose` quotes: the held-out tests, the primary outcome first, and whether it was reached.
+
+    "all_rows" is the primary outcome by the conflict of all rows, which is what the command measures: the threshold that
+    training rows fitted is not for that.
+    """
     found = all_held_out(tables, [one.conflict for one in tables])
     tests = [to_json(one) | {"kept": one.is_kept} for one in found]
-    return {"tables": len(tables), "splits": len(tables[0].result.conflict), "asked": ASKED, "held_out": tests}
+    whole = to_json(held_out(tables, [one.result.whole[0] for one in tables]))
+    of = {"tables": len(tables), "splits": len(tables[0].result.conflict), "asked": ASKED}
+    return of | {"held_out": tests, "all_rows": whole}
 
 
 def all_held_out(tables: Sequence[TableEffects], conflict: Sequence[float]) -> list[HeldOut]:
@@ -487,7 +493,7 @@ def all_held_out(tables: Sequence[TableEffects], conflict: Sequence[float]) -> l
 
 def is_harmed(table: TableEffects, method: str, mode: Mode, harm: str) -> bool:
     """Return whether the interval of one of the measures lies above 0."""
-    return any(table.effects[Outcome(method, mode, measure)].low > 0 for measure in HARMS[harm])
+    return any(table.effects[AtlasOutcome(method, mode, measure)].low > 0 for measure in HARMS[harm])
 
 
 def best_threshold(conflict: NDArray[np.float64], harmed: NDArray[np.bool_]) -> float:

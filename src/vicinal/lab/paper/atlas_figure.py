@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from vicinal.lab import drawing
 from vicinal.lab.drawing import INK, MIX, MUTED, OTHER, RULE, WIDTH
-from vicinal.lab.paper.atlas import FIXED, MODES, Mode, Outcome, PooledEffect, TableEffects
+from vicinal.lab.paper.atlas import FIXED, MODES, AtlasOutcome, Mode, PooledEffect, TableEffects
 from vicinal.lab.paper.intrusion_figures import standalone
 
 _LINE = 12.0  # height of a table
@@ -26,7 +26,7 @@ _AXES = {
 }
 
 
-def forest(tables: Sequence[TableEffects], means: dict[Outcome, PooledEffect]) -> str:
+def forest(tables: Sequence[TableEffects], means: dict[AtlasOutcome, PooledEffect]) -> str:
     """Draw the effects with their intervals, tables with the greatest conflict first, and the means of all below."""
     order = sorted(tables, key=lambda one: -one.conflict)
     tall = _LINE * (len(order) + 2)
@@ -57,7 +57,7 @@ def forest(tables: Sequence[TableEffects], means: dict[Outcome, PooledEffect]) -
         return standalone(drawing.to_svg(figure, "atlas", _label(order)))
 
 
-def _panel(axes: Axes, order: Sequence[TableEffects], means: dict[Outcome, PooledEffect], measure: str) -> None:
+def _panel(axes: Axes, order: Sequence[TableEffects], means: dict[AtlasOutcome, PooledEffect], measure: str) -> None:
     _, factor, linear, ticks = _AXES[measure]
     axes.set_xscale("symlog", linthresh=linear, linscale=1.0)
     axes.set_ylim(len(order) + 2, 0.0)
@@ -67,7 +67,7 @@ def _panel(axes: Axes, order: Sequence[TableEffects], means: dict[Outcome, Poole
         axes.axvline(tick, color=INK if tick == 0 else RULE, linewidth=0.9 if tick == 0 else 0.6)
     for mode in MODES:
         color = _COLORS[mode]
-        outcome = Outcome(FIXED, mode, measure)
+        outcome = AtlasOutcome(FIXED, mode, measure)
         for line, one in enumerate(order):
             mean, low, high, _ = (factor * value for value in one.effects[outcome])
             y = line + 0.5 + _SHIFTS[mode]
@@ -89,7 +89,7 @@ def _signed(value: float) -> str:
 
 def _label(order: Sequence[TableEffects]) -> str:
     def said(one: TableEffects, mode: Mode) -> str:
-        error, nll = (one.effects[Outcome(FIXED, mode, measure)].difference for measure in _AXES)
+        error, nll = (one.effects[AtlasOutcome(FIXED, mode, measure)].difference for measure in _AXES)
         return f"{100 * error:+.1f} points and {nll:+.2f} nats"
 
     lines = (f"{one.table} {one.conflict:+.3f}: end {said(one, 'end')}, early {said(one, 'early')}" for one in order)

@@ -18,7 +18,7 @@ from vicinal.lab import atomic
 from vicinal.lab.data import keel
 from vicinal.lab.format import MINUS
 from vicinal.lab.paper import atlas
-from vicinal.lab.paper.atlas import FIXED, MEASURES, MIXUPS, MODES, OUTCOMES, Area, HeldOut, Outcome, TableEffects
+from vicinal.lab.paper.atlas import FIXED, MEASURES, MIXUPS, MODES, OUTCOMES, Area, AtlasOutcome, HeldOut, TableEffects
 from vicinal.lab.paper.intrusion import IntrusionStudy
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import Scale
@@ -80,7 +80,8 @@ def _protocol() -> str:
 def _found(tables: Sequence[TableEffects], conflict: Sequence[float]) -> str:
     primary = atlas.held_out(tables, conflict)
     first = {
-        measure: atlas.foretold(tables, conflict)[Outcome(atlas.CHOSEN, "end", measure)] for measure in ("nll", "ece")
+        measure: atlas.foretold(tables, conflict)[AtlasOutcome(atlas.CHOSEN, "end", measure)]
+        for measure in ("nll", "ece")
     }
     verdict = "kept" if primary.is_kept else "withdrawn"
     return f"""## What was found
@@ -99,7 +100,7 @@ def _gains(tables: Sequence[TableEffects]) -> str:
     pooled = atlas.pooled(tables)
     lines = []
     for method, measure in product(MIXUPS, MEASURES):
-        end, early = (pooled[Outcome(method, mode, measure)] for mode in MODES)
+        end, early = (pooled[AtlasOutcome(method, mode, measure)] for mode in MODES)
         lines.append(
             f"- {_NAMES[measure].partition(',')[0]}, {_METHODS[method]}, tables whose interval excludes 0: to the "
             f"end {end.below} better and {end.above} worse; stopped early {early.below} better and {early.above} worse."
@@ -128,7 +129,8 @@ def _pooled(tables: Sequence[TableEffects]) -> str:
     return f"""## Over all tables
 
 Better and worse: significant after Holm's correction over the tables. Below and above 0: the uncorrected interval excludes
-it. NLL: negative log-likelihood; ECE: expected calibration error. Mean effect over tables with its bootstrap interval; p of Wilcoxon's signed-rank test over tables, corrected over the
+it. NLL: negative log-likelihood; ECE: expected calibration error. Mean effect over tables with its bootstrap interval; p of
+Wilcoxon's signed-rank test over tables, corrected over the
 {len(OUTCOMES)} rows. Below 0 mixup is better.
 
 {_table(head, rows)}"""
@@ -190,7 +192,7 @@ Without the {len(tables) - len(rest)} tables that are simulated or have lost dec
 
 
 def _tables(tables: Sequence[TableEffects], method: str) -> str:
-    outcomes = [Outcome(method, mode, measure) for measure in MEASURES for mode in MODES]
+    outcomes = [AtlasOutcome(method, mode, measure) for measure in MEASURES for mode in MODES]
     found = {of: atlas.significant(tables, of) for of in outcomes}
     head = (
         "table",
@@ -244,11 +246,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _outcome(outcome: Outcome) -> tuple[str, str, str]:
+def _outcome(outcome: AtlasOutcome) -> tuple[str, str, str]:
     return _METHODS[outcome.method], _MODES[outcome.mode], _NAMES[outcome.measure]
 
 
-def _short(outcome: Outcome) -> str:
+def _short(outcome: AtlasOutcome) -> str:
     return {"error": "error", "nll": "NLL", "ece": "ECE"}[outcome.measure]
 
 
@@ -256,7 +258,7 @@ def _number(value: float, digits: int, sign: str = "") -> str:
     return "none" if math.isnan(value) else f"{value:{sign}.{digits}f}".replace("-", MINUS)
 
 
-def _effect(effect: Paired, outcome: Outcome, significant: bool) -> str:
+def _effect(effect: Paired, outcome: AtlasOutcome, significant: bool) -> str:
     mean, low, high = (_number(_UNITS[outcome.measure] * v, _DIGITS[outcome.measure], "+") for v in effect[:3])
     return f"**{mean}** [{low}, {high}]" if significant else f"{mean} [{low}, {high}]"
 
