@@ -6,6 +6,7 @@ image follows light and dark modes.
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import re
@@ -18,6 +19,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
 
 from vicinal.lab.format import MINUS
 
@@ -116,15 +118,45 @@ def inline(svg: str, key: str, label: str = "") -> str:
     box = attributes.get("viewBox") or f"0 0 {' '.join(size)}"
     said = html.escape(label) or attributes.get("aria-label", key)
     body = re.sub(r"<(metadata|style)\b.*?</\1>|\s+(?=<)", "", body, flags=re.DOTALL)
-    body = re.sub(r"<[^>]*>", lambda tag: _tidy(tag[0], key), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _tidy(tag[0]), body)
+    body = _with_own_ids(_ALIKE.sub(_grouped, body), key)
     plain = "" if "var(--" in body else ' class="plain"'
     return f'<svg viewBox="{box}" role="img" aria-label="{said}" stroke-linejoin="round"{plain}>{body}'
 
 
-def _tidy(tag: str, key: str) -> str:
-    """Write a tag in the page's terms: its colors, its typeface, ids of its own; and round coordinates."""
+_ALIKE = re.compile(r'<use [^>]*?( style="[^"]*")/>(?:<use [^>]*?\1/>)+')  # marks in a row of one style
+
+
+def _grouped(marks: re.Match[str]) -> str:
+    """Return marks of one style with the style once, on a group around them."""
+    style = marks[1]
+    return f"<g{style}>{marks[0].replace(style, '')}</g>"
+
+
+def _with_own_ids(body: str, key: str) -> str:
+    """Return a figure with short ids that begin with its key, so that none meets another's."""
+    names = {name: f"{key}-{i}" for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]*)"', body)))}
+    return re.sub(
+        r'( id="|href="#|url\(#)([^")]+)', lambda found: found[1] + names.get(found[2], f"{key}-{found[2]}"), body
+    )
+
+
+def _tidy(tag: str) -> str:
+    """Write a tag in the page's terms, its colors and typeface; round coordinates, and write images with few colors."""
     tag = " ".join(tag.replace("base64,\n", "base64,").split())
     tag = re.sub(r' id="[^"]*_\d+"|font-family: [^;"]*;? ?|(?<=[:;]) | transform="rotate\(-0 [^"]*"', "", tag)
-    tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{key}-", tag.replace("xlink:href", "href"))
+    tag = re.sub(
+        r"(?<=data:image/png;base64,)[^\"]+", lambda png: _with_few_colors(png[0]), tag.replace("xlink:href", "href")
+    )
     tag = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
     return re.sub(r"#0a0b0(\d)", lambda marker: f"var(--{NAMES[int(marker[1])]})", tag)
+
+
+def _with_few_colors(png: str) -> str:
+    """Return a PNG image in base64 with a palette of 32 colors, which takes a fraction of its bytes."""
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    if image.mode == "P":
+        return png
+    buffer = io.BytesIO()
+    image.quantize(32, method=Image.Quantize.FASTOCTREE).save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

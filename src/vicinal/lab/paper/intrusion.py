@@ -195,7 +195,7 @@ class IntrusionStudy(Study):
         ] + atlas.rows(SCALES[scale].keel, done)
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
-        """Draw where each family turns from help to harm, all sets in one figure, and the tables of the atlas."""
+        """Draw the families, all sets in one figure, and the tables of the atlas; return the last two, for the page."""
         from vicinal.lab.paper import atlas_figure  # brings matplotlib, which takes a second
         from vicinal.lab.paper import intrusion_figures as figures
 
@@ -211,7 +211,8 @@ class IntrusionStudy(Study):
             drawn[folder / "atlas.svg"] = atlas_figure.forest(seen, atlas.pooled(seen))
         for path, svg in drawn.items():
             atomic.write(path, svg)
-        return list(drawn)
+        families = {folder / f"intrusion-{family.name}.svg" for family in synthetic.FAMILIES}
+        return [path for path in drawn if path not in families]  # docs/diagnose.md shows the families
 
 
 def _sets(at: IntrusionScale) -> list[tuple[Job, str]]:
