@@ -119,18 +119,15 @@ def judge(claims: Sequence[Claim]) -> list[JudgedClaim]:
 
     """
     every = [evidence for claim in claims for evidence in claim.evidence]
-    tested = [evidence for evidence in every if len(evidence.differences) > 1]
-    adjusted = iter(holm([_p(evidence) for evidence in tested]))
-    findings = iter([_finding(each, next(adjusted) if len(each.differences) > 1 else 1.0) for each in every])
+    tested = {i: paired(of.differences, of.test_share) for i, of in enumerate(every) if len(of.differences) > 1}
+    adjusted = dict(zip(tested, holm([_p(every[i], mean) for i, mean in tested.items()]), strict=True))
+    findings = iter([_finding(of, tested.get(i), adjusted.get(i, 1.0)) for i, of in enumerate(every)])
     return [JudgedClaim(claim, tuple(next(findings) for _ in claim.evidence)) for claim in claims]
 
 
-def _finding(evidence: Evidence, p: float) -> Finding:
-    if not evidence.differences:
-        return Finding(evidence, None, 1.0, "not run")
-    if len(evidence.differences) == 1:
-        return Finding(evidence, None, 1.0, "open")
-    mean = paired(evidence.differences, evidence.test_share)
+def _finding(evidence: Evidence, mean: Paired | None, p: float) -> Finding:
+    if mean is None:
+        return Finding(evidence, None, p, "open" if evidence.differences else "not run")
     if evidence.expected == "equal":
         result: Result = "as claimed" if p < LEVEL else "otherwise" if _is_beyond(mean, evidence.tolerance) else "open"
         return Finding(evidence, mean, p, result)
@@ -145,9 +142,8 @@ def _is_beyond(mean: Paired, tolerance: float) -> bool:
     return mean.low > tolerance or mean.high < -tolerance
 
 
-def _p(evidence: Evidence) -> float:
+def _p(evidence: Evidence, mean: Paired) -> float:
     """Return the p-value of no difference; of "equal", that of the two one-sided tests of Schuirmann (1987)."""
-    mean = paired(evidence.differences, evidence.test_share)
     if evidence.expected != "equal":
         return mean.p
     half = (mean.high - mean.low) / 2

@@ -12,23 +12,21 @@ from typing import Any
 
 import torch
 
-from vicinal.lab.data import loading
 from vicinal.lab.data.label_noise import chosen_rows
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.claims import Claim, Evidence, Expected
 from vicinal.lab.paper.study import Published, Results, Row, Scale
 from vicinal.lab.paper.training import (
     Cell,
+    FinishedRun,
     TrainedRun,
     TrainingScale,
     TrainingStudy,
-    load_trained,
     narrowed,
     quick,
     row_name,
 )
-from vicinal.lab.recipe import Recipe
-from vicinal.lab.training import recipes, runs
+from vicinal.lab.training import recipes
 
 # label noise, method: test error best and last, training error on the true and on the replaced labels, %; with what settings
 PUBLISHED = {
@@ -243,11 +241,10 @@ class CorruptedLabelsStudy(TrainingStudy):
         size = "a model of an eighth of the width on 10,000 images" if scale == "small" else ""
         return "; ".join(filter(None, (size, learned and f"mixup's training error on the true labels is {learned}")))
 
-    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    def evaluate_run(self, run: FinishedRun) -> dict[str, Any]:
         """Measure the training error on the labels left alone and on those replaced."""
-        model, data = load_trained(folder, loading.load(recipe)[0])
-        wrong = runs.misclassified(model, data).double()
-        replaced = torch.from_numpy(chosen_rows(len(data), recipe.label_noise, recipe.seed))
+        wrong = run.missed.double()
+        replaced = torch.from_numpy(chosen_rows(len(wrong), run.recipe.label_noise, run.recipe.seed))
         return {
             "replaced": int(replaced.sum()),
             "train_error_true": float(wrong[~replaced].mean()),

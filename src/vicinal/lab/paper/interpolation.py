@@ -23,8 +23,15 @@ from vicinal.lab.paper.cifar import overfitting
 from vicinal.lab.paper.claims import Claim, Evidence
 from vicinal.lab.paper.rows import by_method
 from vicinal.lab.paper.study import Published, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained, quick
-from vicinal.lab.recipe import Recipe
+from vicinal.lab.paper.training import (
+    Cell,
+    FinishedRun,
+    TrainedRun,
+    TrainingScale,
+    TrainingStudy,
+    load_trained,
+    quick,
+)
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import recipes, runs
 
@@ -350,17 +357,15 @@ class InterpolationStudy(TrainingStudy):
             Cell("mixup", "mixup", recipes.cifar10_preact18_mixup()),
         ]
 
-    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    def evaluate_run(self, run: FinishedRun) -> dict[str, Any]:
         """Evaluate the model between its training examples and between test examples."""
-        training, test = loading.load(recipe)
-        model, training = load_trained(folder, training)
-        quick = recipe.dataset == "synthetic-images"
+        quick = run.recipe.dataset == "synthetic-images"
         measured: dict[str, Any] = {}
-        for name, data, count in (("", training, PAIRS), ("held_out_", test.to(training.device), HELD_OUT_PAIRS)):
-            n, seed = len(data), recipe.seed
-            measured[f"{name}pairs"] = interpolate(model, data, *pairs(n, seed, 20 if quick else count))
+        for name, data, count in (("", run.training, PAIRS), ("held_out_", run.test, HELD_OUT_PAIRS)):
+            n, seed = len(data), run.recipe.seed
+            measured[f"{name}pairs"] = interpolate(run.model, data, *pairs(n, seed, 20 if quick else count))
             measured[f"{name}triangles"] = inside_triangles(
-                model, data, *triangles(n, seed, 20 if quick else TRIANGLES)
+                run.model, data, *triangles(n, seed, 20 if quick else TRIANGLES)
             )
         return measured
 

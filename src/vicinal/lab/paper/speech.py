@@ -17,7 +17,7 @@ from vicinal.lab.models import LeNet
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.claims import Claim, Evidence
 from vicinal.lab.paper.study import Published, Results, Row, Scale
-from vicinal.lab.paper.training import Cell, TrainedRun, TrainingScale, TrainingStudy, load_trained
+from vicinal.lab.paper.training import Cell, FinishedRun, TrainedRun, TrainingScale, TrainingStudy
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.statistics import detectable
 from vicinal.lab.training import recipes, runs
@@ -173,12 +173,13 @@ class SpeechStudy(TrainingStudy):
         share = 1 / (len(speech_commands.FOLDS) - 1)
         return rows if scale != "small" else [replace(row, test_share=share) for row in rows]
 
-    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    def evaluate_run(self, run: FinishedRun) -> dict[str, Any]:
         """Measure the error on the validation utterances; of a fold, which utterances are missed."""
+        recipe = run.recipe
         if recipe.dataset not in speech_commands.FOLDS:
-            wrong = runs.misclassified(*load_trained(folder, loading.validation(recipe)))
+            wrong = runs.misclassified(run.model, loading.validation(recipe).to(run.training.device))
             return {"validation_error": float(wrong.double().mean())}
-        wrong = runs.misclassified(*load_trained(folder, loading.load(recipe)[1]))
+        wrong = runs.misclassified(run.model, run.test)
         files, tested = speech_commands.fold_files(recipe.dataset)
         missed = defaultdict[str, list[int]](list)
         for path, miss in zip(files.select(tested.nonzero().flatten()).paths, wrong.tolist(), strict=True):

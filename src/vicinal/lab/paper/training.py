@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from vicinal.lab import atomic
 from vicinal.lab.data import loading
@@ -131,9 +131,31 @@ def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
     return runs.load_model(folder, len(data.classes), data.device), data
 
 
-def _train_error(recipe: Recipe, folder: Path) -> float:
-    """Return the share of its own training examples that the model of a finished run misses."""
-    return float(runs.misclassified(*load_trained(folder, loading.load(recipe)[0])).double().mean())
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A trained model and its data, on this process's device.
+
+    Args:
+        recipe: by which it was trained.
+        model: in evaluation mode.
+        training: the examples that it was trained on.
+        test: the test examples.
+        missed: bool, one per training example as it is: the prediction differs from the label trained on.
+
+    """
+
+    recipe: Recipe
+    model: nn.Module
+    training: Data
+    test: Data
+    missed: Tensor
+
+
+def load_finished(recipe: Recipe, folder: Path) -> FinishedRun:
+    """Return the finished run in a folder."""
+    training, test = loading.load(recipe)
+    model, training = load_trained(folder, training)
+    return FinishedRun(recipe, model, training, test.to(training.device), runs.misclassified(model, training))
 
 
 @dataclass(frozen=True)
@@ -180,7 +202,7 @@ class TrainingStudy(Study):
     def paper_cells(self) -> Sequence[Cell]:
         """Return the table's cells, with the paper's recipes."""
 
-    def evaluate_run(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    def evaluate_run(self, run: FinishedRun) -> dict[str, Any]:
         """Return what else is measured of a finished run: what `record` adds to a `TrainedRun`."""
         return {}
 
@@ -213,16 +235,16 @@ class TrainingStudy(Study):
         """Train, or resume; `folder` is the job's."""
         with distributed.job() as job:
             results, folder = train_once(recipe, folder, job)
-        epochs = results.epochs
+        epochs, finished = results.epochs, load_finished(recipe, folder)
         curves = ("test_error", "test_top5_error", "train_mixed_loss")
         run = self.record(
             to_json(results.recipe),
             results.test_error,
             {name: [line[name] for line in epochs] for name in curves if name in epochs[0]},
             results.device,
-            train_error=_train_error(recipe, folder),
+            train_error=float(finished.missed.double().mean()),
             test_nll=epochs[-1]["test_nll"],
-            **self.evaluate_run(recipe, folder),
+            **self.evaluate_run(finished),
         )
         return to_json(run)
 
