@@ -153,10 +153,10 @@ def _tidy(tag: str) -> str:
 
 
 def _with_few_colors(png: str) -> str:
-    """Return a PNG image in base64 with a palette of 32 colors, which takes a fraction of its bytes."""
+    """Return a PNG image in base64 with a palette of 8 colors, which takes a fraction of its bytes."""
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if image.mode == "P":
         return png
     buffer = io.BytesIO()
-    image.quantize(32, method=Image.Quantize.FASTOCTREE).save(buffer, "png", optimize=True)
+    image.quantize(8, method=Image.Quantize.FASTOCTREE).save(buffer, "png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -613,7 +613,7 @@ def test_the_table_is_the_papers():
     assert "says little" in by_name["white box, top-5, ERM, FGSM"].note
     at = AdversarialStudy.scales["small"]
     levels = dict(zip([row.name for row in table], agreements(table, at), strict=True))
-    assert levels["white box, top-1, mixup, PGD"] == ("none published", "nothing published")
+    assert levels["white box, top-1, mixup, PGD"] == ("", "")
     nothing = study.rows("small", {})
     assert [row.name for row in nothing] == names
     assert all(each.level == "not run" for each in agreements(nothing, at))

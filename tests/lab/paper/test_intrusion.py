@@ -231,7 +231,7 @@ def test_a_smoke_run_writes_results_rows_and_images(
     assert rows["rings 1, ERM"].values == tuple(100 * e for e in kept["methods"]["ERM"]["test_error"])
     assert rows["rings 1, mixup 1"].note == f"conflict {kept['indicator']['1']['conflict'][0]:+.3f}"
     by_name = dict(zip(rows, agreements(list(rows.values()), AtScale("none", 1.0)), strict=True))
-    assert by_name["rings 1, mixup 1"] == ("none published", "nothing published")
+    assert by_name["rings 1, mixup 1"] == ("", "")
     for path in study.draw("smoke", done, tmp_path):
         root = ElementTree.fromstring(path.read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 from vicinal.lab.paper.study import AtScale, Row, Scale, Study
 from vicinal.lab.statistics import Interval, holm, paired
 
-Difference = Literal["as published", "opposite", "unclear", "none published", "", "not run"]
-Level = Literal["agrees", "differs", "unclear", "scaled down", "nothing published", "", "not run"]
+Difference = Literal["as published", "opposite", "unclear", "equal in print", "", "not run"]
+Level = Literal["agrees", "differs", "unclear", "scaled down", "", "not run"]
 
 SIGNIFICANT = 0.05  # of all differences of a table together (Holm, 1979)
 TOLERANCE = 0.1  # a level agrees if its whole interval lies within this share of the published number
@@ -22,11 +22,12 @@ class Agreement(NamedTuple):
 
     difference: to the row that the paper compares it with, taken within seeds. "as published": it has the published sign,
     and its p-value is below 0.05 after Holm's correction for all differences of the table; "opposite": likewise, with the
-    other sign; "unclear": else; "none published": the paper's numbers are equal, or one is missing; empty: the paper
-    compares it with no other row.
+    other sign; "unclear": else; "equal in print": the paper's numbers are equal; empty: the paper compares it with no
+    other row, or gives no number.
 
     level: "agrees": the whole 95 % interval lies within a tenth of the published number; "differs": the whole interval
-    lies beyond; "unclear": else; "scaled down": so is the study, and levels do not compare.
+    lies beyond; "unclear": else; "scaled down": so is the study, and levels do not compare; empty: the paper gives no
+    number.
     """
 
     difference: Difference
@@ -67,8 +68,10 @@ def _difference(row: Row, by_name: dict[str, Row], p: dict[str, float]) -> Diffe
         return ""
     if not (row.values and other.values):
         return "not run"
-    if row.published is None or other.published is None or row.published.value == other.published.value:
-        return "none published"
+    if row.published is None or other.published is None:
+        return ""
+    if row.published.value == other.published.value:
+        return "equal in print"
     if p.get(row.name, 1.0) >= SIGNIFICANT:
         return "unclear"
     ours = sum(a - b for a, b in zip(row.values, other.values, strict=False))
@@ -99,7 +102,7 @@ def _level(row: Row, at: AtScale) -> Level:
     if not row.values:
         return "not run"
     if row.published is None:
-        return "nothing published"
+        return ""
     if not at.full:
         return "scaled down"
     own, tolerance = _interval(row, at), TOLERANCE * abs(row.published.value)

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 import vicinal
 from vicinal.lab import atomic, drawing, pages
+from vicinal.lab.compact_svg import compact
 from vicinal.lab.paper import reproduce
 from vicinal.lab.paper.claims import Finding, JudgedClaim, Verdict, format_finding, judge
 from vicinal.lab.paper.console import FormattedRow, format_rows
@@ -55,6 +56,12 @@ class Section:
         return f"{self.study.name}-{self.scale}"
 
     @property
+    def initials(self) -> str:
+        """Begin the ids within its figures: short, for there are hundreds, and its own."""
+        place = reproduce.STUDIES.index(self.study)
+        return f"{self.scale[0]}{chr(ord('a') + place)}"
+
+    @property
     def protocol(self) -> list[str]:
         """Paragraphs of the study's docstring."""
         return [" ".join(text.split()) for text in (inspect.getdoc(self.study) or "").split("\n\n")]
@@ -76,7 +83,8 @@ class Section:
     @cached_property
     def svgs(self) -> list[Markup]:
         """The figures, as they stand in the page."""
-        return [Markup(drawing.inline(path.read_text(), f"{self.key}-{i}")) for i, path in enumerate(self.figures)]
+        keys = ((path, f"{self.initials}{i}") for i, path in enumerate(self.figures))
+        return [Markup(compact(drawing.inline(path.read_text(), key), key)) for path, key in keys]
 
     @property
     def is_run(self) -> bool:

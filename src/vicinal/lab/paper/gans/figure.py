@@ -34,7 +34,7 @@ def points(
     window by iteration; one that is not there was not run.
     """
     with _style("gan-points"):
-        fig = Figure(figsize=(1.1 * len(iterations) * len(methods) + 0.4, 1.1 * len(sets) + 0.45), dpi=150)
+        fig = Figure(figsize=(1.1 * len(iterations) * len(methods) + 0.4, 1.1 * len(sets) + 0.45))
         blocks = fig.subfigures(1, len(methods), squeeze=False)[0]
         for block, method in zip(blocks, methods, strict=True):
             block.suptitle(method, y=0.98, va="top", fontsize=9, fontweight="bold")
@@ -65,7 +65,7 @@ def measures(
     methods: Sequence[str],
     curves: Mapping[tuple[str, str], Sequence[GanRun]],
 ) -> None:
-    """Draw modes covered, points near a mode and points in the window by iteration: the mean over seeds, and each seed.
+    """Draw modes covered, points near a mode and points in the window by iteration: the mean over seeds, and their range.
 
     Dotted is what points spread evenly over the window would have. `curves` holds the seeds of each (set, method).
     """
@@ -82,15 +82,15 @@ def measures(
             for ax, (title, (key, factor, radius)) in zip(row, columns.items(), strict=True):
                 for color, method in zip(_COLORS, methods, strict=True):
                     results = curves.get((name, method), ())
-                    for result in results:
-                        values = factor * np.array(getattr(result, key))
-                        ax.plot(result.iterations, values, color=color, lw=0.6, alpha=0.35)
                     if results:
-                        mean = factor * np.mean([getattr(result, key) for result in results], axis=0)
-                        ax.plot(results[0].iterations, mean, color=color, lw=1.8, label=method)
+                        values = factor * np.array([getattr(result, key) for result in results])
+                        x = results[0].iterations
+                        ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, lw=0, alpha=0.13)
+                        ax.plot(x, values.mean(axis=0), color=color, lw=1.8, label=method)
                 if radius is not None:
                     ax.axhline(100 * modes.uniform_baseline(radius), color="black", lw=0.8, ls=":")
                 ax.set_xscale("log")
+                ax.minorticks_off()
                 ax.set_ylim(0, len(modes.centers) * 1.04 if key.startswith("modes") else None)
                 ax.set_title(f"{name}: {title}", loc="left", fontsize=8)
                 ax.spines[["top", "right"]].set_visible(False)
@@ -109,6 +109,6 @@ def _style(salt: str):
 def _save(fig: Figure, path: Path, label: str) -> None:
     """Write a figure, with what it shows in words, for those who do not see it."""
     content = io.StringIO()
-    fig.savefig(content, format="svg", metadata={"Date": None}, dpi=150)
+    fig.savefig(content, format="svg", metadata={"Date": None}, dpi=80)
     said = f'<svg role="img" aria-label={quoteattr(label)} '
     atomic.write(path, content.getvalue().replace("<svg ", said, 1))
