@@ -18,8 +18,9 @@ from vicinal.lab import intrusion as indicator
 from vicinal.lab import statistics
 from vicinal.lab.data import keel, tables
 from vicinal.lab.data.encoded_splits import encode_split, stack_all
-from vicinal.lab.paper import atlas, atlas_page, intrusion
-from vicinal.lab.paper.atlas import CHOSEN, FIXED, OUTCOMES, AtlasOutcome, AtlasResult, Scores, TableEffects
+from vicinal.lab.paper import intrusion
+from vicinal.lab.paper.intrusions import atlas, atlas_page
+from vicinal.lab.paper.intrusions.atlas import CHOSEN, FIXED, OUTCOMES, AtlasOutcome, AtlasResult, Scores, TableEffects
 from vicinal.lab.records import to_json
 from vicinal.lab.statistics import Paired
 from vicinal.lab.training import stacked_mlp
@@ -293,9 +294,9 @@ def test_the_page_shows_each_table_with_its_effects(many: list[TableEffects]):
 
 
 def test_the_figure_shows_every_table(many: list[TableEffects]):
-    from vicinal.lab.paper import atlas_figure
+    from vicinal.lab.paper.intrusions import forest
 
-    svg = atlas_figure.forest(many, atlas.pooled(many))
+    svg = forest.draw(many, atlas.pooled(many))
     root = ElementTree.fromstring(svg)
     assert "var(--" not in svg
     for one in many:

@@ -11,7 +11,7 @@ import pytest
 from vicinal.lab import intrusion as indicator
 from vicinal.lab.compare import diagnose
 from vicinal.lab.data import keel
-from vicinal.lab.paper import atlas, atlas_page
+from vicinal.lab.paper.intrusions import atlas, atlas_page
 
 ROOT = Path(__file__).parents[3]
 SMALL = ROOT / "results" / "reproduce" / "intrusion" / "small"

@@ -17,8 +17,9 @@ from scipy.stats import spearmanr
 from vicinal.lab import intrusion as measured
 from vicinal.lab.compare import diagnose
 from vicinal.lab.data import keel, synthetic, tables
-from vicinal.lab.paper import atlas, intrusion, reproduce
+from vicinal.lab.paper import intrusion, reproduce
 from vicinal.lab.paper.agreement import agreements
+from vicinal.lab.paper.intrusions import atlas
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale
 

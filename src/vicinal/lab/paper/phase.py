@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from vicinal.lab import atomic
 from vicinal.lab.data import synthetic, tables
 from vicinal.lab.data.table import Table
-from vicinal.lab.paper import phase_claims
 from vicinal.lab.paper.claims import Claim
-from vicinal.lab.paper.phase_conditions import (
+from vicinal.lab.paper.phases import claims as claims_of_phases
+from vicinal.lab.paper.phases.conditions import (
     FACTORS,
     MEASURES,
     Condition,
@@ -24,8 +24,8 @@ from vicinal.lab.paper.phase_conditions import (
     is_clear,
     mean_by_seed,
 )
-from vicinal.lab.paper.phase_rule import RuleCase, RuleTest, assess, binomial_interval
-from vicinal.lab.paper.phase_runs import Grid, MethodScores, PhaseResult, mixup, run_images, run_tables
+from vicinal.lab.paper.phases.rule import RuleCase, RuleTest, assess, binomial_interval
+from vicinal.lab.paper.phases.runs import Grid, MethodScores, PhaseResult, mixup, run_images, run_tables
 from vicinal.lab.paper.rows import ERM, first_done
 from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 from vicinal.lab.records import to_json
@@ -164,17 +164,17 @@ class PhaseStudy(Study):
         """Return what the paper says of capacity, of training time and of alpha."""
         if scale == "smoke":
             return ()
-        return phase_claims.make(SCALES[scale].grids, collect(scale, done))
+        return claims_of_phases.make(SCALES[scale].grids, collect(scale, done))
 
     def draw(self, scale: Scale, done: Results, folder: Path) -> Sequence[Path]:
         """Draw every condition: the effect of mixup by ERM's training error."""
-        from vicinal.lab.paper import phase_figure  # brings matplotlib, which takes a second
+        from vicinal.lab.paper.phases import figure  # brings matplotlib, which takes a second
 
         measured = collect(scale, done)
         if not measured:
             return ()
         path = folder / "phase.svg"
-        atomic.write(path, phase_figure.draw(measured, rule_threshold(scale, measured)))
+        atomic.write(path, figure.draw(measured, rule_threshold(scale, measured)))
         return (path,)
 
 

