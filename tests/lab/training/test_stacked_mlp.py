@@ -44,7 +44,7 @@ def plain_loop(run: stacked_mlp.MLPRun, data: StackedSplit, classes: int, traini
     model = MLP(WIDTH, training.hidden, classes or 1).to(x.dtype)
     start = stacked_mlp.StackedMLP.initial([run.seed], WIDTH, training.hidden, classes or 1, x.dtype)
     model.load_state_dict(start.state_dict(0))
-    adam = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    adam = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=run.weight_decay)
     best, best_epoch, best_state = math.inf, 0, model.state_dict()
     step = 0
     for epoch in range(training.epochs):
@@ -117,8 +117,8 @@ def test_regression_equals_the_plain_loop() -> None:
 
 def test_learning_rate_and_weight_decay_are_those_of_adamw() -> None:
     data = table(1, CLASSES)
-    training = stacked_mlp.MLPTraining(epochs=3, hidden=(16, 8), learning_rate=1e-2, weight_decay=0.1)
-    runs = [stacked_mlp.MLPRun(0, 1, vicinity) for vicinity in (v.ERM(), v.Mixup(1.0))]
+    training = stacked_mlp.MLPTraining(epochs=3, hidden=(16, 8), learning_rate=1e-2)
+    runs = [stacked_mlp.MLPRun(0, 1, vicinity, decay) for vicinity in (v.ERM(), v.Mixup(1.0)) for decay in (0.0, 0.1, 5.0)]
     models = stacked_mlp.train(runs, data, CLASSES, training).models
     for i, run in enumerate(runs):
         assert largest_difference(models, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run
@@ -127,7 +127,7 @@ def test_learning_rate_and_weight_decay_are_those_of_adamw() -> None:
 def test_early_stopping_equals_the_plain_loop_though_runs_leave_at_different_epochs() -> None:
     data = table(2, CLASSES)
     training = stacked_mlp.MLPTraining(epochs=12, hidden=(16, 8), learning_rate=5e-3, patience=2)
-    runs = [stacked_mlp.MLPRun(s % 2, s, vicinity) for s in range(6) for vicinity in (v.ERM(), v.Mixup(1.0))]
+    runs = [stacked_mlp.MLPRun(s % 2, s, vicinity, s / 2) for s in range(6) for vicinity in (v.ERM(), v.Mixup(1.0))]
     lengths: dict[int, int] = {}
 
     def after(epoch: int, models: stacked_mlp.StackedMLP, active: list[int]) -> None:

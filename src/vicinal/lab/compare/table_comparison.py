@@ -59,7 +59,7 @@ class TableComparison(Comparison[Table, TableSettings]):
     def training(self) -> stacked_mlp.MLPTraining:
         """How every run is trained."""
         s = self.settings
-        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, s.weight_decay, s.patience)
+        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, s.patience)
 
     @cached_property
     def _inputs(self) -> int:

@@ -45,7 +45,6 @@ class MLPTraining:
     batch_size: int = 16
     hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 1e-3  # Adam's default, with betas (0.9, 0.999) and eps 1e-8
-    weight_decay: float = 0.0  # decoupled from the gradient (AdamW); 0 is Adam
     patience: int | None = None  # stop a run after this many epochs without a better validation score; None: never
 
     def steps(self, rows: int) -> int:
@@ -55,11 +54,15 @@ class MLPTraining:
 
 @dataclass(frozen=True)
 class MLPRun:
-    """One model: the number of the split that it trains on, its seed and its vicinity."""
+    """One model: the number of the split that it trains on, its seed, its vicinity and its weight decay.
+
+    The decay is decoupled from the gradient, as AdamW's; 0 is Adam.
+    """
 
     split: int
     seed: int
     vicinity: Vicinity
+    weight_decay: float = 0.0
 
 
 class TrainResult(NamedTuple):
@@ -177,14 +180,19 @@ def train(
     models = StackedMLP.initial(
         [run.seed for run in runs], data.inputs.shape[2], training.hidden, classes or 1, data.inputs.dtype
     ).to(data.inputs.device)
-    optimizer = AdamW(models.parameters, training.weight_decay, fused=True)
+    optimizer = AdamW(models.parameters, 0.0, fused=True)
+    kept = _kept(runs, training.learning_rate, data.inputs)
     best = _Best(models)
     active = list(range(len(runs)))
     step = 0
     for epoch in range(training.epochs):
         mine = [runs[i] for i in active]
         for x_RBD, t_RBC in _batches(mine, data, classes, epoch, step, training.batch_size):
-            optimizer.step(_gradients(models, x_RBD, t_RBC, classes), training.learning_rate)
+            gradients = _gradients(models, x_RBD, t_RBC, classes)
+            if kept is not None:  # each run its own decay, before Adam's step
+                for parameter in models.parameters:
+                    parameter.mul_(kept)
+            optimizer.step(gradients, training.learning_rate)
             step += 1
         if after_epoch is not None:
             after_epoch(epoch + 1, models, active)
@@ -196,9 +204,16 @@ def train(
             if len(keep) < len(active):
                 active, models = [active[i] for i in keep], models[keep]
                 optimizer = optimizer.select(keep, models.parameters)
+                kept = None if kept is None else kept[keep]
     if score is not None:
         return TrainResult(best.models, best.epochs)
     return TrainResult(models, [training.epochs] * len(runs))
+
+
+def _kept(runs: Sequence[MLPRun], learning_rate: float, like: Tensor) -> Tensor | None:
+    """Return the share of its weights [R, 1, 1] that each run keeps in a step; None where no weight decays."""
+    decays = [run.weight_decay for run in runs]
+    return 1 - learning_rate * like.new_tensor(decays)[:, None, None] if any(decays) else None
 
 
 def _batches(
