@@ -29,6 +29,7 @@ class Stream(IntEnum):
     AUTOATTACK = 2**63 + 7
     PGD_START = 2**63 + 2**32  # first points, by restart
     SPLIT = int.from_bytes(b"split")
+    FOLDS = int.from_bytes(b"folds")
     CROP = 0x70696374757265
     AUGMENT = int.from_bytes(b"augment")
     SYNTHETIC = int.from_bytes(b"drawn")

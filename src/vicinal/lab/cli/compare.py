@@ -60,7 +60,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         epochs="--epochs",
         learning_rate="--learning-rate",
         weight_decay="--weight-decay",
+        erm_decays="--erm-decays",
+        metric="--metric",
         patience="--patience",
+        to_the_end="--to-the-end",
         label_noise="--label-noise",
         input_noise="--input-noise",
     )
@@ -95,7 +98,7 @@ def run(args: Namespace) -> int:
         else:
             note_cluster(args.cluster, out)
         methods = [method.name for method in comparison.methods]
-        with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure) as progress:
+        with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure.name) as progress:
             results = runner.run(comparison, folder, args.line, jobs, progress, args.cluster)
     print_results(results)
     kept = results.model.method if results.model else "none"

@@ -1,9 +1,10 @@
 """What is compared, and how runs are trained: a `Comparison` of methods on one dataset.
 
-The protocol. Each seed draws a split of the data (training, validation, test), initial weights and an order of data, the
-same for every method, and trains each method on them with equal budgets: the methods differ in nothing but their
-vicinity, and their differences are paired. alpha is chosen for each seed on that seed's validation examples; the verdict
-is spoken over the seeds' test examples, which took no part in the choice (`verdict.py`).
+The protocol. Each seed has a split of the data (training, validation, test: `lab/data/folds.py`), initial weights and an
+order of data, the same for every method, and trains each method on them: the methods differ in nothing but their vicinity
+and their weight decay, and their differences are paired. Every run takes its weights from the epoch that was best on its
+validation examples. ERM chooses its weight decay there, among as many as mixup has alphas, as mixup chooses alpha; the
+verdict is spoken over the test examples, which took no part in any choice (`verdict.py`).
 
 `table_comparison.py` trains many small models at once, `folder_comparison.py` one model at a time.
 """
@@ -23,6 +24,10 @@ import numpy as np
 from torch import Tensor
 
 import vicinal
+from vicinal.lab.compare import baselines, measures
+from vicinal.lab.compare.baselines import BASELINE
+from vicinal.lab.compare.measures import Measure
+from vicinal.lab.compare.predictions import MeasuredRun
 from vicinal.lab.compare.results import (
     ERM,
     NOUNS,
@@ -32,12 +37,12 @@ from vicinal.lab.compare.results import (
     Method,
     MixedExample,
     ModelInfo,
-    RunRecord,
     Scores,
 )
 from vicinal.lab.compare.settings import Settings
 from vicinal.lab.data.class_folder import FolderDataset
-from vicinal.lab.data.splits import split
+from vicinal.lab.data.folds import Splitting
+from vicinal.lab.data.splits import Split
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 
@@ -53,15 +58,20 @@ OnEpoch = Callable[[int], None]  # called with the number of runs that have fini
 
 
 def methods(settings: Settings, task: str) -> list[Method]:
-    """Return the methods: ERM, mixup at each alpha, for regression also pairing by label distance, and those named."""
-    listed = [Method(ERM, "ERM()", ERM_FAMILY)]
-    listed += [Method(f"mixup {spelled(a)}", f"Mixup(alpha={a!r})", MIXUP, a) for a in settings.alphas]
+    """Return the methods: ERM with each of its weight decays, mixup at each alpha, for regression also by label distance,
+    and those named.
+    """
+    decays = settings.decays
+    names = [ERM] if len(decays) == 1 else [f"{ERM}, decay {spelled(decay)}" for decay in decays]
+    listed = [Method(name, "ERM()", ERM_FAMILY, weight_decay=w) for name, w in zip(names, decays, strict=True)]
+    own = settings.weight_decay
+    listed += [Method(f"mixup {spelled(a)}", f"Mixup(alpha={a!r})", MIXUP, a, own) for a in settings.alphas]
     if task == "regression":
         listed += [
-            Method(f"by label distance {spelled(a)}", f"Mixup(alpha={a!r}, pairing=LabelDistance(0.5))", BY_LABEL, a)
+            Method(f"by label distance {spelled(a)}", f"Mixup(alpha={a!r}, pairing=LabelDistance(0.5))", BY_LABEL, a, own)
             for a in settings.alphas
         ]
-    return listed + [Method(text.strip(), text.strip(), NAMED) for text in settings.named]
+    return listed + [Method(text.strip(), text.strip(), NAMED, weight_decay=own) for text in settings.named]
 
 
 def spelled(alpha: float) -> str:
@@ -104,21 +114,25 @@ class Comparison(ABC, Generic[D, S]):
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return a batch of training inputs and targets, to try the methods on."""
 
+    def baselines(self) -> list[Method]:
+        """Return what the networks must beat."""
+        return baselines.methods((baselines.CONSTANT,))
+
     @abstractmethod
     def chunks(self, missing: Sequence[RunId], processes: int) -> list[list[RunId]]:
         """Cut the runs that are missing into what one process trains and returns at once."""
 
     @abstractmethod
-    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
+    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs."""
 
     @abstractmethod
-    def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone for `epochs` of its epochs, and return the state of its model."""
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
+        """Train a method on all rows for `epochs` epochs, and return the state of its model."""
 
     @abstractmethod
-    def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
-        """Write a trained model with its preprocessing, and return the lines of Python that use it."""
+    def save_model(self, path: Path, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+        """Write a model trained on all rows with its preprocessing, and return the lines of Python that use it."""
 
     def is_quick(self, runs: int) -> bool:
         """Return True if training `runs` runs takes less time than starting worker processes."""
@@ -153,10 +167,10 @@ class Comparison(ABC, Generic[D, S]):
         """Classification or regression."""
         return "classification" if self.classes else "regression"
 
-    @property
-    def measure(self) -> str:
+    @cached_property
+    def measure(self) -> Measure:
         """Measure that the verdict is about."""
-        return "error" if self.classes else "rmse"
+        return measures.find(self.settings.metric, self.classes)
 
     @property
     def noun(self) -> str:
@@ -164,9 +178,20 @@ class Comparison(ABC, Generic[D, S]):
         return NOUNS[self.kind]
 
     @cached_property
+    def splitting(self) -> Splitting:
+        """How the examples are split."""
+        data = self.data
+        given = (getattr(data, name, None) for name in ("groups", "times", "fixed_test"))  # folders have none
+        return Splitting(data.target, self.classes, *given)
+
+    def split(self, seed: int) -> Split:
+        """Return the split of a seed."""
+        return self.splitting.split(seed)
+
+    @cached_property
     def sizes(self) -> tuple[int, int, int]:
-        """Numbers of training, validation and test examples, the same for every seed."""
-        rows = split(self.data, 0)
+        """Numbers of training, validation and test examples of the first seed; of others the same, but for groups."""
+        rows = self.split(0)
         return len(rows.train), len(rows.validation), len(rows.test)
 
     @property
@@ -181,8 +206,13 @@ class Comparison(ABC, Generic[D, S]):
 
     @cached_property
     def methods(self) -> list[Method]:
-        """Methods compared."""
-        return methods(self.settings, self.task)
+        """Methods compared, and the baselines."""
+        return [*methods(self.settings, self.task), *self.baselines()]
+
+    @property
+    def networks(self) -> list[Method]:
+        """The methods that train a network: all but the baselines."""
+        return [method for method in self.methods if method.family != BASELINE]
 
     def method(self, name: str) -> Method:
         """Return the method of a name."""
@@ -199,8 +229,9 @@ class Comparison(ABC, Generic[D, S]):
         return self.data.fingerprint()
 
     def fingerprint(self) -> str:
-        """Return a digest of everything that decides the results: settings, data, version."""
-        content = json.dumps([vicinal.__version__, asdict(self.settings), self.data_digest])
+        """Return a digest of everything that decides the result of a run: settings, data, version."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name != "seeds"}  # more may follow
+        content = json.dumps([vicinal.__version__, settings, self.data_digest])
         return hashlib.sha256(content.encode()).hexdigest()
 
     def check(self) -> None:
@@ -212,7 +243,7 @@ class Comparison(ABC, Generic[D, S]):
         """
         self._check_repeats()
         x, y = self.sample_batch()
-        for method in self.methods:
+        for method in self.networks:
             try:
                 for part in _parts(method.parsed):
                     self._try(part, x, y)
@@ -222,12 +253,14 @@ class Comparison(ABC, Generic[D, S]):
 
     def _check_repeats(self) -> None:
         seen: list[vicinal.Vicinity] = []
-        for method in self.methods:
+        for method in self.networks:
             if method.parsed.seed is not None:
                 raise UserError(
                     f"{method.vicinity} has a seed of its own; leave it out: all methods have the seeds of --seeds"
                 )
-            if method.family in (ERM_FAMILY, NAMED):
+            if method.family == ERM_FAMILY:
+                seen = [method.parsed]
+            if method.family == NAMED:
                 if method.parsed in seen:
                     raise UserError(f"{method.vicinity} is compared already; give each method once (and ERM never)")
                 seen.append(method.parsed)

@@ -6,7 +6,7 @@ import base64
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
 from vicinal.lab.compare import comparison
+from vicinal.lab.compare.baselines import CONSTANT, constant
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.results import (
     Curve,
     DataInfo,
@@ -35,7 +37,7 @@ from vicinal.lab.compare.settings import FolderSettings
 from vicinal.lab.data.class_folder import FolderDataset
 from vicinal.lab.data.dataset import InMemoryDataset, channel_mean_std
 from vicinal.lab.data.label_noise import corrupt_labels
-from vicinal.lab.data.splits import split
+from vicinal.lab.data.splits import Split
 from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
@@ -83,7 +85,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     def training(self) -> simple.SimpleTraining:
         """How every run is trained."""
         s = self.settings
-        return simple.SimpleTraining(s.model, self.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.patience)
+        patience = None if s.to_the_end else s.patience or self.epochs  # the best epoch of all, if none is given
+        return simple.SimpleTraining(s.model, self.epochs, s.batch_size, s.learning_rate, s.weight_decay, patience)
 
     @property
     def _augment(self) -> CropFlip | None:
@@ -94,7 +97,9 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
 
     def seed_data(self, seed: int) -> SeedData:
         """Split the examples and, where asked, corrupt their labels."""
-        rows = split(self.data, seed)
+        return self._prepared(self.split(seed), seed)
+
+    def _prepared(self, rows: Split, seed: int) -> SeedData:
         labels = self.data.target
         if self.settings.label_noise:
             known = np.concatenate([rows.train, rows.validation])
@@ -125,9 +130,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         """Return what results.json says of the model and its training."""
         name = self.settings.model
         parameters = sum(p.numel() for p in models.build(name, self.classes, self.data.shape).parameters())
-        optimizer = "AdamW" if self.settings.weight_decay else "Adam"
         augment = None if self._augment is None else self.settings.augment
-        return ModelInfo(name, [], parameters, optimizer, "cosine", augment)
+        return ModelInfo(name, [], parameters, "AdamW", "cosine", augment)
 
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return a batch of seed 0's training examples."""
@@ -163,22 +167,31 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         """Return each run on its own: what is finished is kept at once."""
         return [[run] for run in missing]
 
-    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
+    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs, one after the other."""
-        return [_FolderRun(self, seed, on_epoch).train(method) for method, seed in runs]
+        return [
+            _constant(self, seed) if name == CONSTANT else _FolderRun(self, seed, on_epoch).train(name) for name, seed in runs
+        ]
 
-    def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run again for `epochs` of its epochs, and return the state of its model."""
-        of, vicinity = self.seed_data(seed), self.method(method).parsed
-        model, _ = simple.train(self.training, of.noisy, of.train, vicinity, seed, stop_epoch=epochs)
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
+        """Train a method on all examples for `epochs` of the epochs of its runs, and return the state of its model."""
+        of, method_ = self._prepared(self._whole, 0), self.method(method)
+        training = replace(self.training, weight_decay=method_.weight_decay, patience=None)
+        model, _ = simple.train(training, of.noisy, of.train, method_.parsed, 0, stop_epoch=epochs)
         return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
-    def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
+    @property
+    def _whole(self) -> Split:
+        """All examples, for training."""
+        rows = np.arange(len(self.data))
+        return Split(rows, rows[:0], rows[:0])
+
+    def save_model(self, path: Path, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
         """Write a `Classifier`, and return the lines of Python that use it."""
         data, name = self.data, self.settings.model
         model = models.build(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
-        scales = _scales(data, split(data, seed).train)
+        scales = _scales(data, self._whole.train)
         Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
         module, _, factory = name.partition(":")
         own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
@@ -209,7 +222,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         """Measure the first steps, and estimate how long `runs` runs take."""
         seed, training = self.seed_data(0), self.training
         rows = seed.train[: training.batch_size]
-        step = min(_step_seconds(training, seed.noisy, rows, self.methods[-1].parsed))
+        step = min(_step_seconds(training, seed.noisy, rows, self.networks[-1].parsed))
         measured = len(comparison.curve_points(training.epochs)) * (_CURVE_ROWS + len(seed.validation)) + len(self.data)
         # evaluating an example takes about a third of training on it
         steps = training.epochs * self.steps_per_epoch + measured / len(rows) / 3
@@ -250,19 +263,26 @@ class _FolderRun:
         self.curve: Curve = {}
         self.measuring = 0.0  # seconds
 
-    def train(self, method: str) -> RunRecord:
-        """Train with a method; return the record."""
-        data, start = self.data, time.perf_counter()
-        vicinity = self.study.method(method).parsed
+    def train(self, method: str) -> MeasuredRun:
+        """Train with a method; return the record, and its predictions."""
+        data, start, of = self.data, time.perf_counter(), self.study.method(method)
+        training = replace(self.study.training, weight_decay=of.weight_decay)
         model, epoch = simple.train(
-            self.study.training, data.noisy, data.train, vicinity, self.seed, self._after_epoch, self._score
+            training, data.noisy, data.train, of.parsed, self.seed, self._after_epoch, self._score
         )
         seconds = time.perf_counter() - start - self.measuring
         test = _measure(model, data.clean, data.test, detail=True)
         bins = ReliabilityBins(**test.pop("reliability"))
         train, validation = _measure(model, data.clean, data.train), self._validate(model)
         perturbed = self._perturbed(model)
-        return RunRecord(method, self.seed, seconds, epoch, train, validation, test, perturbed, self.curve, bins)
+        record = RunRecord(method, self.seed, seconds, epoch, train, validation, test, perturbed, self.curve, bins)
+        return MeasuredRun(record, self._predict(model))
+
+    def _predict(self, model: nn.Module) -> RunPredictions:
+        rows = self.data.test
+        log_p = simple.outputs(model, self.data.clean, rows).double().log_softmax(-1)
+        nll = -log_p.gather(-1, self.data.clean.labels[rows][:, None])[:, 0]
+        return RunPredictions(rows.numpy(), log_p.exp().float().numpy(), nll.float().numpy())
 
     def _validate(self, model: nn.Module) -> Scores:
         return _measure(model, self.data.noisy, self.data.validation)
@@ -286,6 +306,29 @@ class _FolderRun:
         generator = Key(self.seed, 0, 0, 0, Stream.INPUT_NOISE).generator()
         noise = generator.standard_normal((len(data.test), *self.study.data.shape), dtype=np.float32)
         return _measure(model, data.clean, data.test, torch.from_numpy(noise) * deviation)
+
+
+def _constant(study: FolderComparison, seed: int) -> MeasuredRun:
+    """Return the constant answer by the shares of the training examples, with its scores."""
+    of = study.seed_data(seed)
+    known = of.noisy.labels[of.train].numpy()
+
+    def predict(rows: Tensor) -> np.ndarray:
+        return constant(known, study.classes, len(rows))
+
+    def scores(data: InMemoryDataset, rows: Tensor) -> dict[str, Any]:
+        return classification(torch.from_numpy(predict(rows)).log()[None], data.labels[rows], True)[0]
+
+    train, validation = scores(of.clean, of.train), scores(of.noisy, of.validation)
+    test = scores(of.clean, of.test)
+    perturbed = None if study.settings.input_noise is None else scores(of.clean, of.test)
+    for part in (train, validation, *([] if perturbed is None else [perturbed])):
+        part.pop("reliability")
+    bins = ReliabilityBins(**test.pop("reliability"))
+    p, labels = predict(of.test), of.clean.labels[of.test].numpy()
+    nll = -np.log(np.take_along_axis(p, labels[:, None], 1)[:, 0])
+    record = RunRecord(CONSTANT, seed, 0.0, 0, train, validation, test, perturbed, {}, bins)
+    return MeasuredRun(record, RunPredictions(of.test.numpy(), p.astype(np.float32), nll.astype(np.float32)))
 
 
 def _measure(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from vicinal.lab import parse
 from vicinal.lab.provenance import Provenance
-from vicinal.lab.statistics import Interval
+from vicinal.lab.statistics import Interval, Posterior
 from vicinal.vicinity import Vicinity
 
-FORMAT = 2  # of results.json and of the run folder
+FORMAT = 3  # of results.json and of the run folder
 
 ERM = "ERM"
 Kind = Literal["table", "images", "audio"]
@@ -29,6 +29,7 @@ class Method:
         vicinity: as text.
         family: "erm", "named", or the family in which validation data choose alpha.
         alpha: within that family.
+        weight_decay: of its training.
 
     """
 
@@ -36,6 +37,7 @@ class Method:
     vicinity: str
     family: str
     alpha: float | None = None
+    weight_decay: float = 0.0
 
     @cached_property
     def parsed(self) -> Vicinity:
@@ -148,6 +150,9 @@ class Protocol:
     learning_rate: float
     weight_decay: float
     patience: int | None
+    to_the_end: bool
+    decays: list[float]  # that ERM chose among
+    splits: str  # what decides which examples are for testing
     label_noise: float
     input_noise: float | None
     train_examples: int
@@ -172,7 +177,22 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """One method minus ERM on test data, paired by seed; the verdict is about a primary one."""
+    """One method minus ERM on test data; the verdict is about primary ones.
+
+    Args:
+        method: its name.
+        primary: True where the verdict is about it.
+        difference, low, high: with its 95 % interval, in the measure's own direction.
+        p: of no difference; rows, or groups of them, are the units.
+        p_holm: corrected for all that was tested together.
+        per_seed: differences of the seeds.
+        measure: its name.
+        chances: that the method is better, practically the same, and worse.
+        same: half the width of what counts as practically the same.
+        detectable: the smallest true difference that this comparison finds in 80 % of cases.
+        p_strict: of the corrected resampled t-test, for which seeds are the units; None where all seeds test the same rows.
+
+    """
 
     method: str
     primary: bool
@@ -182,6 +202,15 @@ class Difference:
     p: float
     p_holm: float
     per_seed: list[float]
+    measure: str
+    chances: Posterior
+    same: float
+    detectable: float
+    p_strict: float | None
+
+    def corrected(self, p: float) -> Difference:
+        """Return it with its corrected p-value."""
+        return replace(self, p_holm=p)
 
 
 @dataclass(frozen=True)
@@ -206,11 +235,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The model kept: its file, the run it is of, and the Python that uses it."""
+    """The model kept, trained on all examples: its file, its method and epochs, and the Python that uses it."""
 
     file: str
     method: str
-    seed: int
+    epochs: int
     usage: str
 
 
@@ -241,6 +270,7 @@ class Results(Provenance):
     runs: list[RunRecord]
     summary: dict[str, Summary]
     comparisons: list[Difference]
+    beside: list[Difference]  # likelihood and calibration of the primary methods
     choice: AlphaChoice | None
     verdict: Verdict
     model: SavedModel | None = None

@@ -13,19 +13,21 @@ The run folder:
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from vicinal.lab import atomic, executor, provenance, records
-from vicinal.lab.compare import verdict
+from vicinal.lab.compare import verdict, words
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
+from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder
 from vicinal.lab.compare.results import FORMAT, MixedExamples, Protocol, Results, RunRecord, SavedModel
 from vicinal.lab.errors import UserError
-from vicinal.lab.selection import validation_order
 
 AnyComparison = Comparison[Any, Any]
 OnProgress = Callable[[int, int, list[RunRecord]], None]
@@ -41,6 +43,7 @@ class RunFolder:
         self.model = path / "model.safetensors"
         self._config = path / "config.json"
         self._runs = path / "runs.jsonl"
+        self.predictions = PredictionFolder(path / "predictions")
 
     def open(self, comparison: AnyComparison) -> None:
         """Make the folder, or take up the same comparison in it.
@@ -82,16 +85,18 @@ class RunFolder:
         found = records.from_json(list[list[RunRecord]], atomic.json_lines(self._runs))
         return list({run.key: run for line in found for run in line}.values())
 
-    def append(self, runs: Sequence[RunRecord]) -> None:
-        """Keep finished runs."""
-        atomic.append_line(self._runs, json.dumps(records.to_json(runs), allow_nan=False))
+    def append(self, comparison: AnyComparison, runs: Sequence[MeasuredRun]) -> None:
+        """Keep finished runs: their predictions first, so that no record is without."""
+        self.predictions.write(runs, comparison.data.target, comparison.data.classes)
+        atomic.append_line(self._runs, json.dumps(records.to_json([run.record for run in runs]), allow_nan=False))
 
-    def load_results(self) -> Results | None:
-        """Return what results.json holds, if the comparison was finished and its model is there."""
+    def load_results(self, seeds: int) -> Results | None:
+        """Return what results.json holds, if the comparison was finished with these seeds and its model is there."""
         if not self.model.exists():
             return None
         try:
-            return records.from_json(Results, json.loads(self.results.read_text()))
+            results = records.from_json(Results, json.loads(self.results.read_text()))
+            return results if results.protocol.seeds == seeds else None
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
@@ -119,7 +124,8 @@ def run(
         What results.json holds.
 
     """
-    done = folder.runs()
+    asked = set(comparison.runs)  # there may be more seeds from another time
+    done = [run for run in folder.runs() if run.key in asked]
     finished = {run.key for run in done}
     missing = [run for run in comparison.runs if run not in finished]
     total, before = len(comparison.runs) * comparison.epochs, len(finished) * comparison.epochs
@@ -131,7 +137,7 @@ def run(
         on_progress(max(before + ticks, len(done) * comparison.epochs), total, done)  # a cluster has no ticks
 
     advance(0)
-    results = None if missing else folder.load_results()
+    results = None if missing else folder.load_results(comparison.settings.seeds)
     if results is None:
         processes = 1 if cluster or comparison.is_quick(len(missing)) else processes
         chunks = comparison.chunks(missing, processes)
@@ -145,8 +151,8 @@ def run(
         )
         with closing(jobs):
             for _, runs in jobs:
-                folder.append(runs)
-                done.extend(runs)
+                folder.append(comparison, runs)
+                done.extend(run.record for run in runs)
                 advance(ticks)
         results = _conclude(comparison, done, folder, command)
         atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
@@ -157,7 +163,7 @@ def run(
     return results
 
 
-def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[RunRecord]:
+def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[MeasuredRun]:
     ticks = 0
 
     def count(runs: int) -> None:
@@ -174,9 +180,9 @@ def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[RunRecord]
 def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder, command: str) -> Results:
     names = [method.name for method in comparison.methods]
     runs = sorted(runs, key=lambda run: (run.seed, names.index(run.method)))
-    conclusion = verdict.conclude(comparison, runs)
+    conclusion = verdict.conclude(comparison, runs, folder.predictions.read())
     model = _save_model(comparison, runs, folder)
-    mixing = [method.name for method in comparison.methods if method.family != ERM_FAMILY]
+    mixing = [method.name for method in comparison.networks if method.family != ERM_FAMILY]
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
     examples = comparison.mixed_examples(shown)
     return Results(
@@ -192,7 +198,7 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
 
 
 def _protocol(comparison: AnyComparison) -> Protocol:
-    as_set = ("seeds", "batch_size", "learning_rate", "weight_decay", "patience", "label_noise", "input_noise")
+    as_set = ("seeds", "batch_size", "learning_rate", "weight_decay", "patience", "to_the_end", "label_noise", "input_noise")
     train, validation, test = comparison.sizes
     return Protocol(
         **{name: getattr(comparison.settings, name) for name in as_set},
@@ -201,20 +207,23 @@ def _protocol(comparison: AnyComparison) -> Protocol:
         train_examples=train,
         validation_examples=validation,
         test_examples=test,
-        measure=comparison.measure,
+        measure=comparison.measure.name,
+        decays=list(comparison.settings.decays),
+        splits=comparison.splitting.how,
         model=comparison.model_info(),
-        statistics=verdict.statistics_in_words(comparison),
-        limitations=verdict.limitations(comparison),
+        statistics=words.statistics_in_words(comparison),
+        limitations=words.limitations(comparison),
     )
 
 
 def _save_model(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder) -> SavedModel:
-    """Train the model to keep: the method best on validation data over all seeds, at the seed where it is best there."""
-    by_method = {m.name: [run for run in runs if run.method == m.name] for m in comparison.methods}
-    method = verdict.best_method(comparison.methods, by_method)
-    best = min(by_method[method.name], key=lambda run: validation_order(run.validation))
-    with executor.one_thread():  # the same run again, to where its weights were taken
-        state = comparison.train_model(method.name, best.seed, best.epochs)
-    about = {"data": comparison.name, "vicinity": method.vicinity, "seed": best.seed, "test": best.test}
-    usage = comparison.save_model(folder.model, state, best.seed, about)
-    return SavedModel(folder.model.name, method.name, best.seed, usage)
+    """Train the model to keep on all examples: the method best on validation data, for as long as was best there."""
+    by_method = {one.name: [run for run in runs if run.method == one.name] for one in comparison.networks}
+    method = verdict.best_method(comparison.networks, by_method, comparison.measure.name)
+    epochs = max(1, round(statistics.median(run.epochs for run in by_method[method.name])))
+    with executor.one_thread():
+        state = comparison.refit(method.name, epochs)
+    test = {name: fmean(run.test[name] for run in by_method[method.name]) for name in by_method[method.name][0].test}
+    about = {"data": comparison.name, "vicinity": method.vicinity, "epochs": epochs, "test": test}
+    usage = comparison.save_model(folder.model, state, about)
+    return SavedModel(folder.model.name, method.name, epochs, usage)

@@ -10,6 +10,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.option import option
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
+DECAYS = (0.0, 0.1, 1.0, 0.01, 10.0, 0.001, 0.3, 3.0, 0.03)  # of ERM: the first so many as mixup has alphas
 Augment = Literal["flip", "shift", "none"]
 
 _MOST_SEEDS = 10_000
@@ -30,9 +31,22 @@ class Settings:
     )
     batch_size: int = option(16, "examples per step")
     learning_rate: float = option(1e-3, "Adam's", "RATE")
-    weight_decay: float = option(0.0, "decoupled, as AdamW's, the same for all methods; 0 is Adam", "DECAY")
-    patience: int | None = option(
-        None, "stop a run after N epochs without a better validation score, and take its best weights"
+    weight_decay: float = option(0.0, "of mixup and the other vicinities: decoupled, as AdamW's; 0 is Adam", "DECAY")
+    erm_decays: tuple[float, ...] | None = option(
+        None,
+        "weight decays that ERM, training without mixing, may choose among on validation data (default: as many as mixup "
+        "has alphas: that of --weight-decay, 0, 0.1, 1, ...)",
+        "DECAY[,...]",
+    )
+    patience: int | None = option(None, "stop a run after N epochs without a better validation score, to save time")
+    metric: str | None = option(
+        None,
+        "what the verdict is about: error (the default), balanced_error, auroc, f1, nll, brier or ece; for numbers rmse (the "
+        "default), mae or r2",
+        "NAME",
+    )
+    to_the_end: bool = option(
+        False, "take the weights after the last epoch, as the paper does, and not those of the best on validation data"
     )
 
     steps: ClassVar[int] = 3000
@@ -54,16 +68,31 @@ class Settings:
             raise UserError(f"epochs must be 1 or more, got {self.epochs}")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"patience counts epochs and must be 1 or more, got {self.patience}")
+        if self.patience is not None and self.to_the_end:
+            raise UserError("--patience stops a run early and --to-the-end does not; give one of them")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise UserError(f"the learning rate must be a finite number > 0, got {self.learning_rate}")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise UserError(f"the weight decay must be a finite number >= 0, got {self.weight_decay}")
+        for decay in self.erm_decays or ():
+            if not (decay >= 0 and math.isfinite(decay)):
+                raise UserError(f"a weight decay must be a finite number >= 0, got {decay}")
+        if self.erm_decays is not None and not len(set(self.erm_decays)) == len(self.erm_decays) > 0:
+            raise UserError("--erm-decays takes one weight decay or more, each once")
         if not 0 <= self.label_noise <= 1:
             raise UserError(
                 f"label noise is the share of labels replaced and must lie in [0, 1], got {self.label_noise}"
             )
         if self.input_noise is not None and not (self.input_noise >= 0 and math.isfinite(self.input_noise)):
             raise UserError(f"input noise is a standard deviation and must be finite and >= 0, got {self.input_noise}")
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Weight decays of ERM's candidates: as given, or as many as mixup has alphas, its own first."""
+        if self.erm_decays is not None:
+            return self.erm_decays
+        ladder = dict.fromkeys((self.weight_decay, *DECAYS))
+        return tuple(sorted(list(ladder)[: max(1, len(self.alphas))]))
 
     def budget(self, steps_per_epoch: int) -> int:
         """Return the number of epochs: as given, or enough for about `steps` steps, 10 to `most_epochs`."""

@@ -18,19 +18,32 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.compare import comparison
+from vicinal.lab.compare import baselines, comparison
+from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.compare.results import Curve, DataInfo, Kind, ModelInfo, ReliabilityBins, RunRecord, Scores, TableInfo
+from vicinal.lab.compare.results import (
+    Curve,
+    DataInfo,
+    Kind,
+    Method,
+    ModelInfo,
+    ReliabilityBins,
+    RunRecord,
+    Scores,
+    TableInfo,
+)
 from vicinal.lab.compare.settings import TableSettings
-from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode_split, stack
+from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode, stack
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.label_noise import corrupt_labels
+from vicinal.lab.data.splits import Split
 from vicinal.lab.data.table import Table
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
-from vicinal.lab.training.scores import evaluate
+from vicinal.lab.training.scores import classification, evaluate, outputs, regression
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
@@ -59,11 +72,12 @@ class TableComparison(Comparison[Table, TableSettings]):
     def training(self) -> stacked_mlp.MLPTraining:
         """How every run is trained."""
         s = self.settings
-        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, s.patience)
+        patience = None if s.to_the_end else s.patience or self.epochs  # the best epoch of all, if none is given
+        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, patience)
 
     @cached_property
     def _inputs(self) -> int:
-        return encode_split(self.data, 0).encoder.width
+        return encode(self.data, self.split(0)).encoder.width
 
     @property
     def _parameters(self) -> int:
@@ -89,8 +103,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     def model_info(self) -> ModelInfo:
         """Return what results.json says of the model and its training."""
-        optimizer = "AdamW" if self.settings.weight_decay else "Adam"
-        return ModelInfo("mlp", list(self.settings.hidden), self._parameters, optimizer, "constant")
+        return ModelInfo("mlp", list(self.settings.hidden), self._parameters, "AdamW", "constant")
 
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return the first batch of seed 0's training rows."""
@@ -105,25 +118,43 @@ class TableComparison(Comparison[Table, TableSettings]):
     def chunks(self, missing: Sequence[RunId], processes: int) -> list[list[RunId]]:
         """Cut the runs into stacks of whole seeds."""
         seeds = list(dict.fromkeys(seed for _, seed in missing))
-        chunks = _chunks(seeds, len(self.methods), processes)
+        alike: dict[tuple[int, ...], list[int]] = {}  # groups of rows make splits of several sizes
+        for seed in seeds:
+            rows = self.split(seed) if self.splitting.how == "groups" else None
+            alike.setdefault(() if rows is None else (len(rows.train), len(rows.test), len(rows.validation)), []).append(seed)
+        chunks = [chunk for of in alike.values() for chunk in _chunks(of, len(self.methods), processes)]
         return [[run for run in missing if run[1] in chunk] for chunk in chunks]
 
-    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[RunRecord]:
+    def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs, all as one stack."""
-        return _Stack(self, runs, on_epoch).train()
+        baseline = [run for run in runs if self.method(run[0]).family == BASELINE]
+        networks = [run for run in runs if run not in baseline]
+        found = _Stack(self, networks, on_epoch).train() if networks else []
+        return [*found, *(_baseline(self, name, seed) for name, seed in baseline)]
 
-    def train_model(self, method: str, seed: int, epochs: int) -> dict[str, np.ndarray]:
-        """Train one run alone for `epochs` epochs, and return the state of its `MLP`."""
-        training = replace(self.training, epochs=epochs, patience=None)
-        splits = SeedSplits.of(self, [seed])
+    def baselines(self) -> list[Method]:
+        """Return what the networks must beat."""
+        return baselines.methods()
+
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
+        """Train a method on all rows for `epochs` epochs, and return the state of its `MLP`."""
+        of = self.method(method)
+        run = MLPRun(0, 0, of.parsed, of.weight_decay)
         with _last_row_may_be_alone():
-            run = MLPRun(0, seed, self.method(method).parsed)
-            models = stacked_mlp.train([run], splits.train, self.classes, training).models
+            training = replace(self.training, epochs=epochs, patience=None)
+            models = stacked_mlp.train([run], stack([self._whole()], "train"), self.classes, training).models
         return {name: tensor.numpy() for name, tensor in models.state_dict(0).items()}
 
-    def save_model(self, path: Path, state: dict[str, np.ndarray], seed: int, about: dict[str, Any]) -> str:
+    def _whole(self) -> EncodedSplit:
+        """Return all rows for training, with label noise where it is asked for."""
+        rows = np.arange(len(self.data))
+        whole = encode(self.data, Split(rows, rows[:0], rows[:0]))
+        noise = self.settings.label_noise
+        return _with_label_noise(self.data, whole, noise, 0) if noise else whole
+
+    def save_model(self, path: Path, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
         """Write a `Predictor`, and return the lines of Python that use it."""
-        encoding = encode_split(self.data, seed).encoder
+        encoding = self._whole().encoder
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
@@ -156,12 +187,13 @@ class SeedSplits:
     test: StackedSplit  # without
     perturbed: StackedSplit | None  # the test rows with noise on their inputs, where asked for
     encodings: list[TableEncoder]  # one per seed
+    test_rows: list[np.ndarray]  # of the table, one per seed
 
     @staticmethod
     def of(comparison: TableComparison, seeds: Sequence[int]) -> SeedSplits:
         """Split, encode and, where asked, corrupt the table for each seed."""
         settings = comparison.settings
-        clean = [encode_split(comparison.data, seed) for seed in seeds]
+        clean = [encode(comparison.data, comparison.split(seed)) for seed in seeds]
         noisy = clean
         if settings.label_noise:
             pairs = zip(clean, seeds, strict=True)
@@ -174,6 +206,7 @@ class SeedSplits:
             test=test,
             perturbed=None if settings.input_noise is None else _perturbed(test, settings.input_noise, seeds),
             encodings=[of.encoder for of in clean],
+            test_rows=[of.rows.test for of in clean],
         )
 
     @property
@@ -201,15 +234,18 @@ class _Stack:
         seeds = list(dict.fromkeys(seed for _, seed in names))
         self.study, self.names, self.on_epoch = study, names, on_epoch
         self.splits, self.training = SeedSplits.of(study, seeds), study.training
-        self.runs = [MLPRun(seeds.index(seed), seed, study.method(method).parsed) for method, seed in names]
+        methods = {method.name: method for method in study.methods}
+        self.runs = [
+            MLPRun(seeds.index(seed), seed, methods[name].parsed, methods[name].weight_decay) for name, seed in names
+        ]
         self.points = comparison.curve_points(self.training.epochs)
         self.curves: list[Curve] = [{} for _ in names]
         train = self.splits.train
         self.curve_rows = StackedSplit(train.inputs[:, :_CURVE_ROWS], train.targets[:, :_CURVE_ROWS])
         self.measuring = 0.0  # seconds
 
-    def train(self) -> list[RunRecord]:
-        """Train all runs; return a record of each."""
+    def train(self) -> list[MeasuredRun]:
+        """Train all runs; return a record of each, and its predictions."""
         splits, training = self.splits, self.training
         start = time.perf_counter()
         score = None if training.patience is None else self._score
@@ -223,7 +259,21 @@ class _Stack:
         noisy = splits.perturbed
         perturbed = [None] * len(self.runs) if noisy is None else self._measure(models, self.runs, noisy)
         columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, strict=True)
-        return [RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)]
+        records = [RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)]
+        return [MeasuredRun(record, of) for record, of in zip(records, self._predict(models), strict=True)]
+
+    def _predict(self, models: StackedMLP) -> Iterator[RunPredictions]:
+        """Yield the test predictions of each run."""
+        for i, run in enumerate(self.runs):
+            out = outputs(models[[i]], self.splits.test.inputs[run.split])[0]
+            rows = self.splits.test_rows[run.split]
+            if self.study.classes:
+                log_p = out.double().log_softmax(-1)
+                nll = -log_p.gather(-1, self.splits.test.targets[run.split][:, None])[:, 0]
+                yield RunPredictions(rows, log_p.exp().float().numpy(), nll.float().numpy())
+            else:
+                values = self.splits.encodings[run.split].inverse_transform(out[:, 0].numpy())
+                yield RunPredictions(rows, values.astype(np.float32), None)
 
     def _measure(self, models: StackedMLP, runs: Sequence[MLPRun], part: StackedSplit) -> list[Scores]:
         return evaluate(models, runs, part, self.study.classes, self.splits.scales)
@@ -244,8 +294,46 @@ class _Stack:
         self.on_epoch(len(active))
 
     def _score(self, models: StackedMLP, runs: Sequence[MLPRun]) -> list[float]:
-        measure = "nll" if self.study.classes else "rmse"
-        return [scores[measure] for scores in self._measure(models, runs, self.splits.validation)]
+        """Return what the best epoch is chosen by: the negative log-likelihood, or the mean squared error."""
+        part, scores = self.splits.validation, torch.empty(len(runs), dtype=torch.float64)
+        for split in dict.fromkeys(run.split for run in runs):
+            mine = [i for i, run in enumerate(runs) if run.split == split]
+            out, y = outputs(models[mine], part.inputs[split]).double(), part.targets[split]
+            if self.study.classes:
+                own = out.gather(-1, y.expand(out.shape[:-1])[..., None])[..., 0]
+                scores[mine] = (out.logsumexp(-1) - own).mean(-1)
+            else:
+                scores[mine] = (out[..., 0] - y).square().mean(-1)
+        return scores.tolist()
+
+
+def _baseline(comparison: TableComparison, name: str, seed: int) -> MeasuredRun:
+    """Train and measure a baseline."""
+    of = SeedSplits.of(comparison, [seed])
+    classes, target = comparison.classes, of.encodings[0].target
+    parts = {"train": of.clean, "validation": of.validation, "test": of.test}
+    parts |= {} if of.perturbed is None else {"perturbed": of.perturbed}
+    inputs = {part: stacked.inputs[0].numpy() for part, stacked in parts.items()}
+    training = inputs["train"], of.train.targets[0].numpy()
+    found, seconds = baselines.fit_predict(name, classes, training, inputs)
+    scores: dict[str, Any] = {}
+    for part, values in found.items():
+        out, y = torch.from_numpy(values)[None], parts[part].targets[0]
+        if classes:
+            (scores[part],) = classification(out.log(), y, part == "test")
+        else:
+            (scores[part],) = regression(out, y, target.std)
+    bins = scores["test"].pop("reliability", None)
+    record = RunRecord(
+        name, seed, seconds, 0, scores["train"], scores["validation"], scores["test"], scores.get("perturbed"), {},
+        None if bins is None else ReliabilityBins(**bins),
+    )  # fmt: skip
+    if classes:
+        p = found["test"]
+        nll = -np.log(np.take_along_axis(p, of.test.targets[0].numpy()[:, None], 1)[:, 0])
+        return MeasuredRun(record, RunPredictions(of.test_rows[0], p.astype(np.float32), nll.astype(np.float32)))
+    values = of.encodings[0].inverse_transform(found["test"]).astype(np.float32)
+    return MeasuredRun(record, RunPredictions(of.test_rows[0], values, None))
 
 
 @contextmanager

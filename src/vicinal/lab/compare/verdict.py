@@ -1,4 +1,10 @@
-"""From the runs of a comparison to its answer: does a method help, with which alpha, and is it more than sampling noise?"""
+"""From the runs of a comparison to its answer: does a method help, with which alpha, and is it more than sampling noise?
+
+Three differences to ERM are tested for each primary method, and corrected together (Holm 1979): of the main measure, and
+for classes of likelihood and calibration. Their intervals take test rows (or groups of them) for the units, as
+`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds, stands beside them as the
+strictest reading.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vicinal.lab import parse, statistics
-from vicinal.lab.compare.comparison import BY_LABEL, MIXUP, NAMED, Comparison, spelled
+from vicinal.lab import statistics
+from vicinal.lab.compare import measures
+from vicinal.lab.compare.baselines import BASELINE, CONSTANT
+from vicinal.lab.compare.comparison import BY_LABEL, ERM_FAMILY, MIXUP, NAMED, Comparison, RunId, spelled
+from vicinal.lab.compare.measures import Measure, Tested, Values
+from vicinal.lab.compare.predictions import RunPredictions
 from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Method, RunRecord, Scores, Summary, Verdict
-from vicinal.lab.format import NumberFormat, p_value, significant
 from vicinal.lab.selection import best_on_validation, validation_order
+from vicinal.lab.statistics import Effect, Interval
 
 LEVEL = 0.05  # of a corrected p-value below which a difference counts as found
-_ENOUGH_SEEDS = 15  # fewer leave the interval more than a fifth wider than any number of them would
+POLICY = "mixup or ERM, chosen on validation"
+_SAME = {"rmse": 0.05, "mae": 0.05}  # shares of ERM's level within which a method is practically the same; others:
+_TENTH = 0.1
 
 Runs = Mapping[str, Sequence[RunRecord]]  # by method, in the order of the seeds
 
@@ -27,26 +40,44 @@ class Conclusion:
 
     summary: dict[str, Summary]
     comparisons: list[Difference]
+    beside: list[Difference]
     choice: AlphaChoice | None
     verdict: Verdict
 
 
-def conclude(comparison: Comparison[Any, Any], runs: Sequence[RunRecord]) -> Conclusion:
-    """Choose alphas on validation data, compare all methods with ERM on test data, and put it into words."""
+def conclude(
+    comparison: Comparison[Any, Any], runs: Sequence[RunRecord], predictions: Mapping[RunId, RunPredictions]
+) -> Conclusion:
+    """Choose on validation data, compare all methods with ERM on test data, and put it into words.
+
+    Args:
+        comparison: what was compared.
+        runs: of all methods and seeds.
+        predictions: of each run, by method and seed.
+
+    """
+    from vicinal.lab.compare.words import Words
+
     runs = sorted(runs, key=lambda run: run.seed)
     by_method = {method.name: [run for run in runs if run.method == method.name] for method in comparison.methods}
-    choices: dict[str, AlphaChoice] = {}
-    for family in families(comparison.methods):
-        choices[family], by_method[chosen_name(family)] = choose(comparison.methods, by_method, family)
-    share, measure = comparison.test_share, comparison.measure
-    summary = {name: _summarize(of, share) for name, of in by_method.items()}
+    choices, chosen = _choose_all(comparison, by_method)
+    found = _Found(comparison, by_method | chosen, predictions)
     primary = [*map(chosen_name, choices), *(one.name for one in comparison.methods if one.family == NAMED)]
-    secondary = [method.name for method in comparison.methods if method.family in choices]
-    differences = _compare(by_method, primary, measure, share, primary=True)
-    differences += _compare(by_method, secondary, measure, share, primary=False)
-    words = _Words(comparison, summary, [one for one in differences if one.primary], choices)
-    verdict = words.verdict(_overtrained(comparison, by_method[ERM], words.number))
-    return Conclusion(summary, differences, choices.get(MIXUP), verdict)
+    secondary = [one.name for one in comparison.methods if one.family in choices]
+    secondary += [one.name for one in comparison.methods if one.family == ERM_FAMILY and one.name != ERM]
+    secondary += [POLICY] if POLICY in chosen else []
+    secondary += [one.name for one in comparison.methods if one.family == BASELINE]
+    tested = found.differences(primary, measures.claims(comparison.measure, comparison.classes), primary=True)
+    main = [one for one in tested if one.measure == comparison.measure.name]
+    beside = [one for one in tested if one.measure != comparison.measure.name]
+    differences = main + found.differences(secondary, [comparison.measure], primary=False)
+    summary = {name: found.summary(name) for name in (*by_method, *chosen)}
+    no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
+    verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
+    return Conclusion(summary, differences, beside, choices.get(MIXUP), verdict)
+
+
+# -- choices on validation data ------------------------------------------------------------------------------------------
 
 
 def families(methods: Sequence[Method]) -> list[str]:
@@ -56,200 +87,134 @@ def families(methods: Sequence[Method]) -> list[str]:
 
 def chosen_name(family: str) -> str:
     """Return the name under which a family's choice by validation data is reported."""
-    return f"{family}, alpha chosen on validation"
+    return ERM if family == ERM_FAMILY else f"{family}, alpha chosen on validation"
 
 
 def short_name(method: str) -> str:
     """Return a method's name, or the family's for its choice by validation data."""
-    return method.removesuffix(chosen_name(""))
+    return method.removesuffix(", alpha chosen on validation")
 
 
-def choose(methods: Sequence[Method], by_method: Runs, family: str) -> tuple[AlphaChoice, list[RunRecord]]:
-    """Choose a family's alpha for each seed on its validation data; return the choice and the runs chosen."""
-    members = [method for method in methods if method.family == family]
-    alphas = [method.alpha for method in members if method.alpha is not None]
-    runs, per_seed = [], []
-    for candidates in zip(*(by_method[method.name] for method in members), strict=True):
-        best = best_on_validation([run.validation for run in candidates])
-        runs.append(candidates[best])
-        per_seed.append(alphas[best])
-    counts = {spelled(alpha): per_seed.count(alpha) for alpha in alphas}
-    return AlphaChoice(family, per_seed, counts, best_method(members, by_method).name), runs
+def _choose_all(
+    comparison: Comparison[Any, Any], by_method: Runs
+) -> tuple[dict[str, AlphaChoice], dict[str, list[RunRecord]]]:
+    """Choose among ERM's weight decays, each family's alphas, and both together; return choices and the runs chosen."""
+    listed, by = comparison.methods, comparison.measure.name
+    choices: dict[str, AlphaChoice] = {}
+    chosen: dict[str, list[RunRecord]] = {}
+    erm = [one for one in listed if one.family == ERM_FAMILY]
+    if len(erm) > 1:
+        chosen[ERM] = _best_runs(erm, by_method, by)
+    for family in families(listed):
+        members = [one for one in listed if one.family == family]
+        chosen[chosen_name(family)] = runs = _best_runs(members, by_method, by)
+        alpha = {one.name: one.alpha for one in members}
+        per_seed = [found for run in runs if (found := alpha[run.method]) is not None]
+        counts = {spelled(of): per_seed.count(of) for of in alpha.values() if of is not None}
+        choices[family] = AlphaChoice(family, per_seed, counts, best_method(members, by_method, by).name)
+    if MIXUP in choices:
+        chosen[POLICY] = _best_runs([*erm, *(one for one in listed if one.family == MIXUP)], by_method, by)
+    return choices, chosen
 
 
-def best_method(methods: Sequence[Method], by_method: Runs) -> Method:
+def _best_runs(members: Sequence[Method], by_method: Runs, by: str) -> list[RunRecord]:
+    """Return the run of each seed that is best on its validation data."""
+    seeds = zip(*(by_method[one.name] for one in members), strict=True)
+    return [runs[best_on_validation([run.validation for run in runs], by)] for runs in seeds]
+
+
+def best_method(methods: Sequence[Method], by_method: Runs, by: str) -> Method:
     """Return the method that is best on validation data over all seeds."""
     return min(
         methods,
-        key=lambda method: tuple(np.mean([validation_order(run.validation) for run in by_method[method.name]], axis=0)),
+        key=lambda one: tuple(np.mean([validation_order(run.validation, by) for run in by_method[one.name]], axis=0)),
     )
 
 
-def main_format(measure: str, summary: Mapping[str, Summary], minus: str = "-") -> NumberFormat:
-    """Return how the measure that methods are compared by is written."""
-    if measure == "error":
-        return NumberFormat(100.0, 2, minus)
-    return significant((of.test["rmse"].mean for of in summary.values()), 4, minus=minus)
-
-
-def _summarize(runs: Sequence[RunRecord], share: float) -> Summary:
-    def over_seeds(parts: Sequence[Scores]) -> dict[str, statistics.Interval]:
-        return {name: statistics.interval([part[name] for part in parts], share) for name in parts[0]}
-
-    train, validation, test = (over_seeds([getattr(run, of) for run in runs]) for of in ("train", "validation", "test"))
-    perturbed = [run.perturbed for run in runs if run.perturbed is not None]
-    seconds = float(np.mean([run.seconds for run in runs]))
-    return Summary(train, validation, test, over_seeds(perturbed) if perturbed else None, seconds)
-
-
-def _compare(by_method: Runs, names: Sequence[str], measure: str, share: float, primary: bool) -> list[Difference]:
-    """Compare methods with ERM on test data; p-values are corrected for the number of these methods."""
-    per_seed = [
-        [mine.test[measure] - erm.test[measure] for mine, erm in zip(by_method[name], by_method[ERM], strict=True)]
-        for name in names
-    ]
-    paired = [statistics.paired(values, share) for values in per_seed]
-    corrected = statistics.holm([one.p for one in paired])
-    return [
-        Difference(name, primary, *one, p_holm=p, per_seed=values)
-        for name, one, p, values in zip(names, paired, corrected, per_seed, strict=True)
-    ]
-
-
-# -- in words ----------------------------------------------------------------------------------------------------------
+# -- differences -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Words:
-    """The verdict on the primary differences."""
+class _Found:
+    """Runs of all methods, chosen ones among them, with their predictions."""
 
     comparison: Comparison[Any, Any]
-    summary: Mapping[str, Summary]
-    primary: Sequence[Difference]
-    choices: Mapping[str, AlphaChoice]
+    runs: Runs
+    predictions: Mapping[RunId, RunPredictions]
+
+    def _tested(self, method: str) -> list[Tested]:
+        data = self.comparison.data
+        of = [self.predictions[run.key] for run in self.runs[method]]
+        return [Tested(one, data.target[one.rows], self.comparison.classes) for one in of]
 
     @property
-    def number(self) -> NumberFormat:
-        return main_format(self.comparison.measure, self.summary)
+    def _units(self) -> list[NDArray[np.int64]]:
+        """What is drawn independently: the test rows of each seed, or the groups they belong to."""
+        rows = [self.predictions[run.key].rows for run in self.runs[ERM]]
+        groups = self.comparison.splitting.groups
+        return rows if groups is None else [groups[of] for of in rows]
 
-    @property
-    def what(self) -> str:
-        return "test error" if self.comparison.classes else "test RMSE"
+    def differences(self, names: Sequence[str], of: Sequence[Measure], primary: bool) -> list[Difference]:
+        """Compare methods with ERM on test data; p-values are corrected for all of them together."""
+        found = [self._difference(name, measure, primary) for measure in of for name in names]
+        corrected = statistics.holm([one.p for one in found]) if found else []
+        return [one.corrected(p) for one, p in zip(found, corrected, strict=True)]
 
-    def verdict(self, remark: str) -> Verdict:
-        """Return the verdict on the primary difference that is clearest; a help goes before a harm."""
-        found = sorted((one for one in self.primary if one.p_holm < LEVEL), key=lambda one: one.difference)
-        if found:
-            return self._found(found[0], found, remark)
-        if runaway := [one for one in self.primary if not math.isfinite(one.difference)]:
-            return self._diverged(runaway[0], remark)
-        return self._not_found(min(self.primary, key=lambda one: one.p), remark)
+    def beats_constant(self, method: str) -> bool:
+        """Return True where a method is shown to be better than the constant answer."""
+        mine, constant = (self.comparison.measure.values(self._tested(name)) for name in (method, CONSTANT))
+        effect = self._effect(self.comparison.measure, mine, constant)
+        return effect.difference < 0 and effect.p < LEVEL
 
-    def _found(self, told: Difference, found: Sequence[Difference], remark: str) -> Verdict:
-        helps, subject = told.difference < 0, short_name(told.method)
-        kind, moves = ("helps", "falls") if helps else ("harms", "rises")
-        sentence = (
-            f"{subject[0].upper()}{subject[1:]} {kind} on {self.comparison.name}: the {self.what} {moves} from "
-            f"{self._level(ERM)} to {self._level(told.method)} ({self._evidence(told)})."
-        )
-        advice = f"Train with {parse.qualified(self._advised(told.method))}." if helps else f"Train without {subject}."
-        if len(found) > 1:
-            helping = sum(one.difference < 0 for one in found)
-            advice += (
-                f" Of {len(self.primary)} methods, {helping} clearly help and {len(found) - helping} clearly harm."
-            )
-        return Verdict(kind, told.method, sentence, advice + remark)
+    def _effect(self, measure: Measure, mine: Sequence[Values], other: Sequence[Values]) -> Effect:
+        """Return by how much one method is worse than another: below 0 it is better."""
+        sign = -1.0 if measure.higher else 1.0
+        return statistics.rows_paired(self._units, [sign * (a - b) for a, b in zip(mine, other, strict=True)])
 
-    def _diverged(self, told: Difference, remark: str) -> Verdict:
-        seeds = sum(not math.isfinite(value) for value in told.per_seed)
-        sentence = (
-            f"No verdict on {self.comparison.name}: with {told.method} or without, training diverged for {seeds} of "
-            f"{self.comparison.settings.seeds} seeds."
-        )
-        advice = "Train with a lower --learning-rate, or leave that method out."
-        return Verdict("no verdict", told.method, sentence, advice + remark)
+    def _difference(self, method: str, measure: Measure, primary: bool) -> Difference:
+        mine, erm = (measure.values(self._tested(name)) for name in (method, ERM))
+        effect = self._effect(measure, mine, erm)
+        per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
+        level = float(np.mean([values.mean() for values in erm]))
+        rope = _SAME.get(measure.name, _TENTH) * abs(1 - level if measure.higher else level)
+        strict = None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
+        return _as_difference(method, measure, primary, effect, per_seed, rope, strict)
 
-    def _not_found(self, told: Difference, remark: str) -> Verdict:
-        many, subject, before = len(self.primary), short_name(told.method), self._level(ERM)
-        sentence, it = f"No difference found on {self.comparison.name}", subject
-        if not any(any(one.per_seed) for one in self.primary):
-            sentence += f": the {self.what} is {before} with {subject} and without, the same for every seed."
-        else:
-            if many > 1:
-                sentence += f" between any of {many} methods and training without them. The clearest is {subject}"
-                it = "it"
-            sentence += (
-                f": the {self.what} is {self._level(told.method)} with {it} and {before} without "
-                f"({self._evidence(told)}), which is within sampling noise."
-            )
-        more = "rows of data" if self.comparison.kind == "table" else self.comparison.noun
-        more = "seeds" if self.comparison.settings.seeds < _ENOUGH_SEEDS else more
-        these = subject if many == 1 else "any of them"
-        advice = f"Nothing here speaks for {these} or against it. More {more} would narrow the interval."
-        return Verdict("no difference found", told.method, sentence, advice + remark)
+    def summary(self, method: str) -> Summary:
+        """Return the means of a method's scores: on test data with intervals over rows, else over seeds."""
+        runs, share = self.runs[method], self.comparison.test_share
 
-    def _level(self, method: str) -> str:
-        value = self.number.text(self.summary[method].test[self.comparison.measure].mean)
-        return f"{value} %" if self.comparison.classes else value
+        def over_seeds(parts: Sequence[Scores]) -> dict[str, Interval]:
+            return {name: statistics.interval([part[name] for part in parts], share) for name in parts[0]}
 
-    def _evidence(self, told: Difference) -> str:
-        difference, low, high = (self.number.text(v, sign=True) for v in (told.difference, told.low, told.high))
-        points = " points" if self.comparison.classes else ""
-        many = f" after correction for {len(self.primary)} methods" if len(self.primary) > 1 else ""
-        return f"difference {difference}{points}, 95 % interval {low} to {high}; p {p_value(told.p_holm, '= ')}{many}"
+        perturbed = [run.perturbed for run in runs if run.perturbed is not None]
+        train, validation = (over_seeds([getattr(run, of) for run in runs]) for of in ("train", "validation"))
+        names = dict.fromkeys([*runs[0].test, self.comparison.measure.name])
+        test = {name: self._level(method, measures.find(name, self.comparison.classes)) for name in names}
+        seconds = float(np.mean([run.seconds for run in runs]))
+        return Summary(train, validation, test, over_seeds(perturbed) if perturbed else None, seconds)
 
-    def _advised(self, told: str) -> str:
-        """Return the vicinity to train with: the method itself, or the one its family chose over all seeds."""
-        choice = self.choices.get(short_name(told))
-        return self.comparison.method(choice.recommended if choice else told).vicinity
+    def _level(self, method: str, measure: Measure) -> Interval:
+        values = measure.values(self._tested(method))
+        found = statistics.rows_paired(self._units, values).paired()
+        mean = float(np.mean([of.mean() for of in values]))  # of calibration: over all seeds together
+        return Interval(mean, found.low, found.high)
 
 
-def _overtrained(comparison: Comparison[Any, Any], erm: Sequence[RunRecord], number: NumberFormat) -> str:
-    """Remark that ERM was clearly better before the end of its training: a method may help for no more than that."""
-    if comparison.settings.patience is not None:
-        return ""
-    epochs = erm[0].curve["epoch"]
-    course = np.array([run.curve[f"validation_{comparison.measure}"] for run in erm])  # [seeds, points]
-    best = int(course.mean(0).argmin())
-    earlier = statistics.paired((course[:, best] - course[:, -1]).tolist(), comparison.test_share)
-    if not (earlier.difference < 0 and earlier.p < LEVEL / len(epochs)):  # the best of as many points
-        return ""
-    unit, what = (" %", "error") if comparison.classes else ("", "RMSE")
-    then, now = (number.text(float(course[:, i].mean())) + unit for i in (best, -1))
-    return (
-        f" But training went on too long: without mixing, the validation {what} was {then} after epoch {epochs[best]:g} "
-        f"and is {now} at the end. Compare again with --patience 10, which ends each run at its best epoch."
+def _as_difference(
+    method: str,
+    measure: Measure,
+    primary: bool,
+    effect: Effect,
+    per_seed: list[float],
+    rope: float,
+    strict: float | None,
+) -> Difference:
+    """Return an effect (below 0 is better) as a difference in the measure's own direction."""
+    mean, low, high, p = effect.paired()
+    if measure.higher:
+        mean, low, high = -mean, -high, -low
+    chances = effect.posterior(rope) if math.isfinite(rope) else statistics.Posterior(math.nan, math.nan, math.nan)
+    return Difference(
+        method, primary, mean, low, high, p, p, per_seed, measure.name, chances, rope, effect.detectable(), strict
     )
-
-
-def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
-    """Describe how a difference is told from sampling noise, for the report."""
-    noun, chosen = comparison.noun, families(comparison.methods)
-    count = len(chosen) + sum(method.family == NAMED for method in comparison.methods)
-    choice = f"alpha is chosen for each seed on its validation {noun}; test {noun} took no part. " if chosen else ""
-    return (
-        f"A seed fixes all that is random in a run (which {noun} are for training, validation and testing, the first "
-        "weights, the order of the data), and every method ran with the same seeds, so that differences are taken within "
-        f"seeds. {choice}Test {noun} of different seeds overlap, which a plain t-test would take for independence: "
-        "intervals and p-values are by the corrected resampled t-test (Nadeau and Bengio 2003). The verdict's p-value is "
-        f"corrected for {count} {'comparison' if count == 1 else 'comparisons'} by Holm's method, those of the single "
-        "alphas for their number."
-    )
-
-
-def limitations(comparison: Comparison[Any, Any]) -> list[str]:
-    """Return what a comparison leaves open, for the report."""
-    settings = comparison.settings
-    length = "length of training" if settings.patience is None else "the rule that ends training"
-    lines = [
-        f"Nothing but alpha was tuned: width, depth, learning rate, weight decay and {length} are the same for all "
-        "methods, and mixup often wants longer training.",
-        f"The {sum(comparison.sizes)} {comparison.noun} are shared out anew for each seed, so the intervals speak for "
-        f"{'this table' if comparison.kind == 'table' else 'this folder'} and not for new data from elsewhere.",
-        "Only the first measure is tested; the others stand without a p-value.",
-    ]
-    if not settings.label_noise:
-        lines.append("Labels were taken as they are; --label-noise 0.4 shows what mixup does against wrong ones.")
-    if settings.input_noise is None:
-        lines.append("Inputs were not perturbed, so nothing is said about robustness; --input-noise 0.5 would.")
-    return [*lines, *comparison.limitations()]

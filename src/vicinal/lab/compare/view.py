@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vicinal.lab.compare.results import Difference, Results, Summary
-from vicinal.lab.compare.verdict import LEVEL, main_format, short_name
+from vicinal.lab.compare import measures
+from vicinal.lab.compare.verdict import LEVEL, short_name
+from vicinal.lab.compare.words import format_of
 from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value, significant
 from vicinal.lab.statistics import Interval
 
@@ -59,7 +61,8 @@ class View:
     @cached_property
     def main(self) -> NumberFormat:
         """Format of that measure."""
-        return main_format(self.measure, self.results.summary, self.minus)
+        of = measures.find(self.measure, len(self.results.data.classes))
+        return format_of(of, self.results.summary, self.minus)
 
     def title(self, part: str) -> str:
         """Return that measure's name on one part of the data, with its unit."""

@@ -38,7 +38,11 @@ def encode_split(
     table: Table, seed: int, *, validation: float = 0.2, test: float = 0.2, scaling: Scaling = "standardized"
 ) -> EncodedSplit:
     """Return the split of a seed, encoded by its training rows."""
-    rows = split(table, seed, validation=validation, test=test)
+    return encode(table, split(table, seed, validation=validation, test=test), scaling)
+
+
+def encode(table: Table, rows: Split, scaling: Scaling = "standardized") -> EncodedSplit:
+    """Return a split encoded by its training rows."""
     encoder = TableEncoder.fit(table, rows.train, scaling)
     return EncodedSplit(rows, encoder, encoder.transform(table), encoder.transform_target(table))
 

@@ -50,6 +50,9 @@ class Table:
     target: NDArray[np.int64] | Numbers  # int64 [n] positions in `classes`, or float64 [n] for regression
     target_name: str  # its name
     classes: tuple[str, ...]  # names of the classes, sorted (as numbers where all are numbers); empty for regression
+    groups: NDArray[np.int64] | None = None  # int64 [n]: rows of one group are never split apart
+    times: Numbers | None = None  # float64 [n]: the latest rows are for testing
+    fixed_test: NDArray[np.bool_] | None = None  # bool [n]: the rows for testing
 
     @property
     def task(self) -> str:

@@ -49,7 +49,7 @@ def evaluate(
     for split in dict.fromkeys(run.split for run in runs):
         mine = [i for i, run in enumerate(runs) if run.split == split]
         out, y = outputs(models[mine], part.inputs[split]), part.targets[split]
-        scores = classification(out, y, detail) if classes else _regression(out[..., 0], y, scales[split])
+        scores = classification(out, y, detail) if classes else regression(out[..., 0], y, scales[split])
         for i, score in zip(mine, scores, strict=True):
             measured[i] = score
     return measured
@@ -84,7 +84,8 @@ def _or_none(values: Tensor) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
-def _regression(out: Tensor, y: Tensor, scale: float) -> list[dict[str, Any]]:
+def regression(out: Tensor, y: Tensor, scale: float) -> list[dict[str, Any]]:
+    """Measure R models by their outputs [R, n] for standardized targets [n]; `scale` is the target's unit."""
     residual = (out - y).to(torch.float64)
     squared = residual.square().mean(-1)
     variance = y.to(torch.float64).var(correction=0)

@@ -1,0 +1,162 @@
+"""Measures of test predictions, each as values of single rows whose mean it is, so that differences can be judged by row.
+
+Of measures that are no means over rows (balanced error, the area under the ROC curve, F1, RMSE, R squared, calibration)
+the values are those of the linear approximation (`vicinal.lab.statistics.influence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vicinal.lab.compare.predictions import RunPredictions
+from vicinal.lab.errors import UserError
+from vicinal.lab.format import did_you_mean
+from vicinal.lab.statistics import influence
+
+Values = NDArray[np.float64]
+_BINS = 15  # of confidence, as in `vicinal.metrics.ece`
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Test predictions of one run beside the truth.
+
+    Args:
+        predictions: of the run.
+        target: of its test rows: class indices int64 [n], or numbers [n] in the target's unit.
+        classes: number of classes; 0 for regression.
+
+    """
+
+    predictions: RunPredictions
+    target: NDArray[np.int64] | NDArray[np.float64]
+    classes: int
+
+    @property
+    def p(self) -> Values:
+        """Probabilities float64 [n, classes]."""
+        return self.predictions.outputs.astype(np.float64)
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """The most probable class, int64 [n]."""
+        return self.predictions.outputs.argmax(1)
+
+    @property
+    def wrong(self) -> Values:
+        """1 where the most probable class is not the true one, float64 [n]."""
+        return (self.answers != self.target).astype(np.float64)
+
+    @property
+    def residuals(self) -> Values:
+        """Prediction minus target, float64 [n]."""
+        return self.predictions.outputs.astype(np.float64) - self.target
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A measure.
+
+    Args:
+        name: as an option spells it.
+        title: as sentences call it.
+        percent: True for shares, which are written in percent and whose differences are points.
+        higher: True where more is better.
+        values: of the test rows of all seeds of a method, one array per seed.
+
+    """
+
+    name: str
+    title: str
+    percent: bool
+    higher: bool
+    values: Callable[[Sequence[Tested]], list[Values]]
+
+
+def _by_seed(values: Callable[[Tested], Values]) -> Callable[[Sequence[Tested]], list[Values]]:
+    return lambda runs: [values(run) for run in runs]
+
+
+def _nll(run: Tested) -> Values:
+    assert run.predictions.nll is not None
+    return run.predictions.nll.astype(np.float64)
+
+
+def _brier(run: Tested) -> Values:
+    return np.square(run.p - np.eye(run.classes)[run.target]).sum(1)
+
+
+def _rare(run: Tested) -> list[int]:
+    """Return the classes that a measure of one class against the rest is taken of: of two the rarer, else all."""
+    counts = np.bincount(run.target, minlength=run.classes)
+    return [int(counts.argmin())] if run.classes == 2 else [i for i in range(run.classes) if counts[i]]
+
+
+def _auroc(run: Tested) -> Values:
+    p = run.p
+    return np.mean([influence.auroc_values(p[:, i], run.target == i) for i in _rare(run)], axis=0)
+
+
+def _f1(run: Tested) -> Values:
+    return np.mean([influence.f1_values(run.answers == i, run.target == i) for i in _rare(run)], axis=0)
+
+
+def _calibration(runs: Sequence[Tested]) -> list[Values]:
+    """Return by how much each answer's confidence is off, in the direction in which its bin is off over all seeds.
+
+    Their mean over all seeds is the expected calibration error of all predictions together.
+    """
+    confidence = [run.p.max(1) for run in runs]
+    gaps = [sure - (1 - run.wrong) for sure, run in zip(confidence, runs, strict=True)]
+    bins = [np.minimum((sure * _BINS).astype(np.int64), _BINS - 1) for sure in confidence]
+    signs = np.sign(np.bincount(np.concatenate(bins), np.concatenate(gaps), minlength=_BINS))
+    return [signs[of] * gap for of, gap in zip(bins, gaps, strict=True)]
+
+
+_CLASSES = (
+    Measure("error", "test error", True, False, _by_seed(lambda run: run.wrong)),
+    Measure("nll", "negative log-likelihood", False, False, _by_seed(_nll)),
+    Measure("ece", "calibration error", True, False, _calibration),
+    Measure("brier", "Brier score", False, False, _by_seed(_brier)),
+    Measure(
+        "balanced_error",
+        "balanced error",
+        True,
+        False,
+        _by_seed(lambda run: influence.balanced_error_values(run.wrong, run.target)),
+    ),
+    Measure("auroc", "area under the ROC curve", False, True, _by_seed(_auroc)),
+    Measure("f1", "F1", False, True, _by_seed(_f1)),
+)
+_NUMBERS = (
+    Measure("rmse", "test RMSE", False, False, _by_seed(lambda run: influence.rmse_values(run.residuals))),
+    Measure("mae", "mean absolute error", False, False, _by_seed(lambda run: np.abs(run.residuals))),
+    Measure("r2", "R\N{SUPERSCRIPT TWO}", False, True, _by_seed(lambda run: influence.r2_values(run.residuals, run.target))),
+)
+NAMES = tuple(measure.name for measure in (*_CLASSES, *_NUMBERS))
+
+
+def find(name: str | None, classes: int) -> Measure:
+    """Return a measure by its name; by default the error, or the RMSE for regression.
+
+    Raises:
+        UserError: it is not a measure of this task.
+
+    """
+    known = _CLASSES if classes else _NUMBERS
+    for measure in known:
+        if name in (None, measure.name):
+            return measure
+    task = "classification" if classes else "regression"
+    names = [measure.name for measure in known]
+    raise UserError(f"--metric {name} is not one of {task}: {', '.join(names)}{did_you_mean(str(name), names)}")
+
+
+def claims(main: Measure, classes: int) -> list[Measure]:
+    """Return what a verdict is about: the main measure, and for classes likelihood and calibration beside it."""
+    beside = [name for name in ("nll", "ece", "error") if name != main.name][:2] if classes else []
+    return [main, *(find(name, classes) for name in beside)]

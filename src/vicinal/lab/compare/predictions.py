@@ -1,0 +1,99 @@
+"""What every run says of every test example: kept as Parquet, and what differences are judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from vicinal.lab import atomic
+from vicinal.lab.compare.results import RunRecord
+
+P, NLL, PREDICTION = "p_", "nll", "prediction"  # columns: p_CLASS and nll, or prediction
+
+
+@dataclass(frozen=True, eq=False)
+class RunPredictions:
+    """Predictions of one run for its test examples.
+
+    Args:
+        rows: of the dataset, int64 [n].
+        outputs: probabilities float32 [n, classes], or predictions [n] in the unit of a regression target.
+        nll: -log p of the true class, float32 [n], from logits: no probability underflows; None for regression.
+
+    """
+
+    rows: NDArray[np.int64]
+    outputs: NDArray[np.float32]
+    nll: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRun:
+    """A run that has been trained: its record, and its test predictions."""
+
+    record: RunRecord
+    predictions: RunPredictions
+
+
+class PredictionFolder:
+    """Parquet files of predictions: one for each chunk of runs, named by them, so that a chunk run twice is there once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, runs: Sequence[MeasuredRun], target: Sequence[object], classes: Sequence[str]) -> None:
+        """Write a chunk.
+
+        Args:
+            runs: of the chunk.
+            target: of every example, as the user wrote it.
+            classes: names; none for regression.
+
+        """
+        self.path.mkdir(exist_ok=True)
+        frame = pl.concat([self._frame(run, target, classes) for run in runs])
+        keys = "\n".join(sorted(f"{run.record.method}\t{run.record.seed}" for run in runs))
+        name = hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet"
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd")
+        atomic.write(self.path / name, buffer.getvalue())
+
+    def _frame(self, run: MeasuredRun, target: Sequence[object], classes: Sequence[str]) -> pl.DataFrame:
+        of = run.predictions
+        columns: dict[str, object] = {
+            "method": pl.Series([run.record.method], dtype=pl.String).new_from_index(0, len(of.rows)),
+            "seed": np.full(len(of.rows), run.record.seed, dtype=np.int32),
+            "row": of.rows,
+            "target": [target[row] for row in of.rows],
+        }
+        if classes:
+            columns |= {f"{P}{name}": of.outputs[:, i] for i, name in enumerate(classes)} | {NLL: of.nll}
+        else:
+            columns[PREDICTION] = of.outputs
+        return pl.DataFrame(columns)
+
+    def read(self) -> dict[tuple[str, int], RunPredictions]:
+        """Return the predictions of every run by method and seed."""
+        found: dict[tuple[str, int], RunPredictions] = {}
+        for path in sorted(self.path.glob("*.parquet")):
+            for (method, seed), part in _by_run(pl.read_parquet(path)):
+                outputs = [name for name in part.columns if name.startswith(P)] or [PREDICTION]
+                values = part.select(outputs).to_numpy().astype(np.float32)
+                nll = part[NLL].to_numpy() if NLL in part.columns else None
+                found[method, seed] = RunPredictions(
+                    part["row"].to_numpy(), values if nll is not None else values[:, 0], nll
+                )
+        return found
+
+
+def _by_run(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, int], pl.DataFrame]]:
+    for part in frame.partition_by("method", "seed", maintain_order=True):
+        yield (part["method"][0], part["seed"][0]), part
+
