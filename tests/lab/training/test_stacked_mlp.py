@@ -118,7 +118,9 @@ def test_regression_equals_the_plain_loop() -> None:
 def test_learning_rate_and_weight_decay_are_those_of_adamw() -> None:
     data = table(1, CLASSES)
     training = stacked_mlp.MLPTraining(epochs=3, hidden=(16, 8), learning_rate=1e-2)
-    runs = [stacked_mlp.MLPRun(0, 1, vicinity, decay) for vicinity in (v.ERM(), v.Mixup(1.0)) for decay in (0.0, 0.1, 5.0)]
+    runs = [
+        stacked_mlp.MLPRun(0, 1, vicinity, decay) for vicinity in (v.ERM(), v.Mixup(1.0)) for decay in (0.0, 0.1, 5.0)
+    ]
     models = stacked_mlp.train(runs, data, CLASSES, training).models
     for i, run in enumerate(runs):
         assert largest_difference(models, i, plain_loop(run, data, CLASSES, training)) < 1e-12, run

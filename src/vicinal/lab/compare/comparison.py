@@ -68,7 +68,9 @@ def methods(settings: Settings, task: str) -> list[Method]:
     listed += [Method(f"mixup {spelled(a)}", f"Mixup(alpha={a!r})", MIXUP, a, own) for a in settings.alphas]
     if task == "regression":
         listed += [
-            Method(f"by label distance {spelled(a)}", f"Mixup(alpha={a!r}, pairing=LabelDistance(0.5))", BY_LABEL, a, own)
+            Method(
+                f"by label distance {spelled(a)}", f"Mixup(alpha={a!r}, pairing=LabelDistance(0.5))", BY_LABEL, a, own
+            )
             for a in settings.alphas
         ]
     return listed + [Method(text.strip(), text.strip(), NAMED, weight_decay=own) for text in settings.named]

@@ -9,7 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vicinal.lab.compare.results import DataInfo, Results, RunRecord
+from vicinal.lab.compare.comparison import ERM_FAMILY
+from vicinal.lab.compare.results import ERM, DataInfo, Results, RunRecord
 from vicinal.lab.compare.view import View
 from vicinal.lab.console import LiveProgress, stdout
 
@@ -36,7 +37,7 @@ class ComparisonProgress(LiveProgress):
         """Yield the table of what is finished, and the bar."""
         table = Table("method", "seeds done", f"test {self._measure} so far", box=None)
         for name in self._methods:
-            values = [run.test[self._measure] for run in self._runs if run.method == name]
+            values = [run.test[self._measure] for run in self._runs if run.method == name and self._measure in run.test]
             table.add_row(name, str(len(values)), self._mean(values) if values else "")
         yield table
         yield from super().get_renderables()
@@ -72,10 +73,11 @@ def _size(data: DataInfo) -> str:
 
 def _columns(view: View) -> dict[str, list[str]]:
     """Return the cells of the table under the titles of its columns; the first two numbers with their intervals."""
-    columns = {"method": view.rows}
-    for i, column in enumerate(view.columns()):
-        cells = [f"{cell.text} {cell.interval}" if cell.interval and i < 2 else cell.text for cell in column.cells]
-        columns[column.short] = cells
+    shown = [i for i, name in enumerate(view.rows) if view.families.get(name) != ERM_FAMILY or name == ERM]
+    columns = {"method": [view.rows[i] for i in shown]}  # ERM's single weight decays are in the report
+    for place, column in enumerate(view.columns()):
+        cells = [f"{cell.text} {cell.interval}" if cell.interval and place < 2 else cell.text for cell in column.cells]
+        columns[column.short] = [cells[i] for i in shown]
     return columns
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from vicinal.lab.compare.results import ERM as ERM_NAME
 from vicinal.lab.compare.results import Difference
 from vicinal.lab.compare.view import View
 from vicinal.lab.drawing import (
@@ -69,11 +70,12 @@ def differences(view: View) -> str:
     axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor, sign=True)))
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    add_text(figure, height, 0.0, height - 8.0, "\N{LEFTWARDS ARROW} better than ERM", color=MUTED)
-    worse = "worse than ERM \N{RIGHTWARDS ARROW}"
+    low, high = ("worse", "better") if view.measure.higher else ("better", "worse")
+    add_text(figure, height, 0.0, height - 8.0, f"\N{LEFTWARDS ARROW} {low} than ERM", color=MUTED)
+    worse = f"{high} than ERM \N{RIGHTWARDS ARROW}"
     add_text(figure, height, WIDTH, height - 8.0, worse, ha="right", color=MUTED)
     sentence = "; ".join(f"{row.method} {_change(view, row)}" for row in rows)
-    measure = "test error in percentage points" if view.is_error else "test RMSE"
+    measure = f"{view.measure.title}{' in percentage points' if view.measure.percent else ''}"
     return to_svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
 
 
@@ -133,8 +135,8 @@ def by_alpha(view: View) -> str:
         return ""
     height = 344.0
     alphas, means = list(points), [own.mean for own in points.values()]
-    band = _test(view, view.erm) if view.erm else None
-    edges = [end for own in [*points.values(), band] if own is not None for end in own]
+    band = _test(view, ERM_NAME)
+    edges = [end for own in [*points.values(), band] for end in own]
     figure = canvas(height)
     add_text(figure, height, 0.0, 16.0, view.title("Test"), color=MUTED)
     axes = add_axes(figure, height, (_LEFT, 30.0, WIDTH - _LEFT - 12.0, 232.0))
@@ -143,7 +145,7 @@ def by_alpha(view: View) -> str:
     axes.set_xlim(alphas[0] / reach, alphas[-1] * reach)
     axes.set_ylim(*_limits(list(filter(is_finite, edges)), 0.12))
     add_grid(axes, view.main.factor)
-    if band is not None and is_finite(band.mean):
+    if is_finite(band.mean):
         if is_finite(band.low) and is_finite(band.high):
             axes.axhspan(band.low, band.high, color=ERM, alpha=0.14, linewidth=0.0)
         axes.axhline(band.mean, color=ERM, linewidth=1.4, dashes=_DASHES)
@@ -161,13 +163,13 @@ def by_alpha(view: View) -> str:
         below = f"beneath: in how many of {view.results.protocol.seeds} seeds validation chose it"
         add_text(figure, height, _LEFT, height - 6.0, below, color=MUTED)
     said = "; ".join(f"alpha {alpha:g}: {view.main.text(own.mean)}" for alpha, own in points.items())
-    unit = "percent" if view.is_error else "RMSE"
-    against = f"; ERM: {view.main.text(band.mean)}" if band is not None and is_finite(band.mean) else ""
-    return to_svg(figure, "alpha", f"Mean test error by alpha, in {unit}: {said}{against}.")
+    unit = ", in percent" if view.measure.percent else ""
+    against = f"; ERM: {view.main.text(band.mean)}" if is_finite(band.mean) else ""
+    return to_svg(figure, "alpha", f"Mean {view.measure.title} by alpha{unit}: {said}{against}.")
 
 
 def _test(view: View, method: str) -> Interval:
-    return view.results.summary[method].test[view.measure]
+    return view.results.summary[method].test[view.measure.name]
 
 
 def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int]) -> tuple[list[float], list[str]]:
@@ -184,7 +186,7 @@ def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int])
 
 def pooled(view: View, method: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return count, confidence and accuracy by bin of a method's predictions, all seeds pooled; None without any."""
-    tables = [run.reliability for run in view.results.runs if run.method == method and run.reliability is not None]
+    tables = [run.reliability for run in view.runs(method) if run.reliability is not None]
     counts = np.array([table.count for table in tables], dtype=float)
     total = counts.sum(axis=0)
     if not total.sum():
@@ -231,7 +233,7 @@ def reliability(view: View, method: str) -> str:
         f"Reliability of {method}: accuracy by confidence over {int(count.sum())} test predictions; the fullest bin "
         f"holds {share[busiest]:.0%}, with confidence {confidence[busiest]:.1%} and accuracy {accuracy[busiest]:.1%}."
     )
-    return to_svg(figure, f"reliability-{'erm' if method == view.erm else 'mix'}", sentence)
+    return to_svg(figure, f"reliability-{'erm' if method == ERM_NAME else 'mix'}", sentence)
 
 
 def _calibration(axes: Axes, count: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray, color: str) -> None:
@@ -247,7 +249,7 @@ def _calibration(axes: Axes, count: np.ndarray, confidence: np.ndarray, accuracy
 
 def _quartiles(view: View, method: str, key: str) -> np.ndarray:
     """Return rows of epoch, lower quartile, median and upper quartile over a method's seeds."""
-    curves = [run.curve for run in view.results.runs if run.method == method and key in run.curve]
+    curves = [run.curve for run in view.runs(method) if key in run.curve]
     points = sorted(
         point for curve in curves for point in zip(curve["epoch"], curve[key], strict=True) if is_finite(point[1])
     )
@@ -267,7 +269,7 @@ LEARNING = {
 def learning(view: View, key: str) -> str:
     """Draw one validation measure by epoch: median and quartiles over seeds, ERM and the shown method in front."""
     title, factor = LEARNING[key]
-    curves = {method.name: _quartiles(view, method.name, key) for method in view.results.methods}
+    curves = {name: _quartiles(view, name, key) for name in dict.fromkeys([*view.front, *view.networks])}
     curves = {name: rows for name, rows in curves.items() if len(rows)}
     if not curves:
         return ""
@@ -293,7 +295,7 @@ def learning(view: View, key: str) -> str:
     for name, color in colors.items():
         rows = curves[name]
         line = axes.plot(rows[:, 0], rows[:, 2], color=color, linewidth=2.0, **alone)[0]
-        if name == view.erm:
+        if name == ERM_NAME:
             line.set_dashes((5.0, 2.5))
     add_text(figure, height, WIDTH - 16.0, height - 6.0, "epoch", ha="right", color=MUTED)
     ends = "; ".join(f"{name} ends at {curves[name][-1, 2] * factor:.3g}" for name in front)

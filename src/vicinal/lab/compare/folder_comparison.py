@@ -170,7 +170,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs, one after the other."""
         return [
-            _constant(self, seed) if name == CONSTANT else _FolderRun(self, seed, on_epoch).train(name) for name, seed in runs
+            _constant(self, seed) if name == CONSTANT else _FolderRun(self, seed, on_epoch).train(name)
+            for name, seed in runs
         ]
 
     def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:

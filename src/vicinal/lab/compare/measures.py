@@ -64,6 +64,7 @@ class Measure:
     Args:
         name: as an option spells it.
         title: as sentences call it.
+        short: as tables call it.
         percent: True for shares, which are written in percent and whose differences are points.
         higher: True where more is better.
         values: of the test rows of all seeds of a method, one array per seed.
@@ -72,6 +73,7 @@ class Measure:
 
     name: str
     title: str
+    short: str
     percent: bool
     higher: bool
     values: Callable[[Sequence[Tested]], list[Values]]
@@ -118,24 +120,32 @@ def _calibration(runs: Sequence[Tested]) -> list[Values]:
 
 
 _CLASSES = (
-    Measure("error", "test error", True, False, _by_seed(lambda run: run.wrong)),
-    Measure("nll", "negative log-likelihood", False, False, _by_seed(_nll)),
-    Measure("ece", "calibration error", True, False, _calibration),
-    Measure("brier", "Brier score", False, False, _by_seed(_brier)),
+    Measure("error", "test error", "error", True, False, _by_seed(lambda run: run.wrong)),
+    Measure("nll", "negative log-likelihood", "NLL", False, False, _by_seed(_nll)),
+    Measure("ece", "calibration error", "ECE", True, False, _calibration),
+    Measure("brier", "Brier score", "Brier", False, False, _by_seed(_brier)),
     Measure(
         "balanced_error",
+        "balanced error",
         "balanced error",
         True,
         False,
         _by_seed(lambda run: influence.balanced_error_values(run.wrong, run.target)),
     ),
-    Measure("auroc", "area under the ROC curve", False, True, _by_seed(_auroc)),
-    Measure("f1", "F1", False, True, _by_seed(_f1)),
+    Measure("auroc", "area under the ROC curve", "AUROC", False, True, _by_seed(_auroc)),
+    Measure("f1", "F1", "F1", False, True, _by_seed(_f1)),
 )
 _NUMBERS = (
-    Measure("rmse", "test RMSE", False, False, _by_seed(lambda run: influence.rmse_values(run.residuals))),
-    Measure("mae", "mean absolute error", False, False, _by_seed(lambda run: np.abs(run.residuals))),
-    Measure("r2", "R\N{SUPERSCRIPT TWO}", False, True, _by_seed(lambda run: influence.r2_values(run.residuals, run.target))),
+    Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(lambda run: influence.rmse_values(run.residuals))),
+    Measure("mae", "mean absolute error", "MAE", False, False, _by_seed(lambda run: np.abs(run.residuals))),
+    Measure(
+        "r2",
+        "R\N{SUPERSCRIPT TWO}",
+        "R\N{SUPERSCRIPT TWO}",
+        False,
+        True,
+        _by_seed(lambda run: influence.r2_values(run.residuals, run.target)),
+    ),
 )
 NAMES = tuple(measure.name for measure in (*_CLASSES, *_NUMBERS))
 

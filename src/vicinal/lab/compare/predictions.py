@@ -96,4 +96,3 @@ class PredictionFolder:
 def _by_run(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, int], pl.DataFrame]]:
     for part in frame.partition_by("method", "seed", maintain_order=True):
         yield (part["method"][0], part["seed"][0]), part
-

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from vicinal.lab import atomic, pages
 from vicinal.lab.compare import figures
-from vicinal.lab.compare.results import DataInfo, Protocol, Results
+from vicinal.lab.compare.results import ERM, DataInfo, Protocol, Results
 from vicinal.lab.compare.view import View
 from vicinal.lab.format import MINUS, p_value
 
@@ -67,17 +67,17 @@ def write(results: Results, path: Path) -> None:
 def _facts(view: View) -> list[Fact]:
     """Return the verdict's numbers."""
     told, seeds, number = view.told, view.results.protocol.seeds, view.main
-    unit, points = (f"{_SPACE}%", " points") if view.is_error else ("", "")
+    unit, points = f"{_SPACE}%" if view.measure.percent else "", view.points
     facts: list[Fact] = []
     if told:
         low, high = (number.text(end, sign=True) for end in (told.low, told.high))
         value = f"{number.text(told.difference, sign=True)}{points}"
         facts.append(Fact("Difference to ERM", value, f"95{_SPACE}% interval {low} to {high}"))
         facts.append(Fact("p value, Holm", p_value(told.p_holm), f"paired over {_count(seeds, 'seed')}"))
-    for name in (view.erm, told.method if told else None):
+    for name in (ERM, told.method if told else None):
         if name is not None and name in view.results.summary:
-            own = view.results.summary[name].test[view.measure]
-            title = f"Test {'error' if view.is_error else 'RMSE'}, {view.name(name)}"
+            own = view.results.summary[name].test[view.measure.name]
+            title = f"Test {view.measure.short}, {view.name(name)}"
             ends = f"{number.text(own.low)} to {number.text(own.high)}"
             facts.append(Fact(title, f"{number.text(own.mean)}{unit}", ends))
     return facts
@@ -100,7 +100,7 @@ def _differences(view: View) -> FigureGroup:
     return FigureGroup(
         _svgs(figures.differences(view)),
         "Does it differ from ERM?",
-        f"Each dot is one seed: the method{_QUOTE}s test {'error' if view.is_error else 'RMSE'} minus ERM{_QUOTE}s, on the "
+        f"Each dot is one seed: the method{_QUOTE}s test {view.measure.short} minus ERM{_QUOTE}s, on the "
         f"same {view.results.data.noun}. The diamond is the mean over {view.results.protocol.seeds} seeds, the bar its "
         f"95{_SPACE}% interval. An interval across zero leaves the sign open.",
     )
@@ -112,7 +112,7 @@ def _alphas(view: View) -> FigureGroup:
         "Which alpha?",
         f"Mean over seeds with 95{_SPACE}% intervals. These intervals hold the spread between seeds that a paired "
         "difference removes, so they may overlap where the figure of differences is clear.",
-        [("mix", view.family), *([("band", view.erm)] if view.erm else [])],
+        [("mix", view.family), ("band", ERM)],
     )
 
 
@@ -126,7 +126,7 @@ def _calibration(view: View) -> FigureGroup:
 
 
 def _learning(view: View) -> FigureGroup:
-    others = [("faint", "other methods")] if len(view.results.methods) > len(view.front) else []
+    others = [("faint", "other methods")] if len(view.networks) > len(view.front) else []
     return FigureGroup(
         _svgs(*(figures.learning(view, key) for key in figures.LEARNING)),
         "How does it learn?",

@@ -271,6 +271,7 @@ class Results(Provenance):
     summary: dict[str, Summary]
     comparisons: list[Difference]
     beside: list[Difference]  # likelihood and calibration of the primary methods
+    chosen: dict[str, list[str]]  # of a choice by validation data: the method of each seed
     choice: AlphaChoice | None
     verdict: Verdict
     model: SavedModel | None = None

@@ -198,7 +198,16 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
 
 
 def _protocol(comparison: AnyComparison) -> Protocol:
-    as_set = ("seeds", "batch_size", "learning_rate", "weight_decay", "patience", "to_the_end", "label_noise", "input_noise")
+    as_set = (
+        "seeds",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "patience",
+        "to_the_end",
+        "label_noise",
+        "input_noise",
+    )
     train, validation, test = comparison.sizes
     return Protocol(
         **{name: getattr(comparison.settings, name) for name in as_set},

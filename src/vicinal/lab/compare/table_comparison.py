@@ -121,7 +121,9 @@ class TableComparison(Comparison[Table, TableSettings]):
         alike: dict[tuple[int, ...], list[int]] = {}  # groups of rows make splits of several sizes
         for seed in seeds:
             rows = self.split(seed) if self.splitting.how == "groups" else None
-            alike.setdefault(() if rows is None else (len(rows.train), len(rows.test), len(rows.validation)), []).append(seed)
+            alike.setdefault(
+                () if rows is None else (len(rows.train), len(rows.test), len(rows.validation)), []
+            ).append(seed)
         chunks = [chunk for of in alike.values() for chunk in _chunks(of, len(self.methods), processes)]
         return [[run for run in missing if run[1] in chunk] for chunk in chunks]
 
@@ -259,7 +261,9 @@ class _Stack:
         noisy = splits.perturbed
         perturbed = [None] * len(self.runs) if noisy is None else self._measure(models, self.runs, noisy)
         columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, strict=True)
-        records = [RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)]
+        records = [
+            RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)
+        ]
         return [MeasuredRun(record, of) for record, of in zip(records, self._predict(models), strict=True)]
 
     def _predict(self, models: StackedMLP) -> Iterator[RunPredictions]:

@@ -41,6 +41,7 @@ class Conclusion:
     summary: dict[str, Summary]
     comparisons: list[Difference]
     beside: list[Difference]
+    chosen: dict[str, list[str]]
     choice: AlphaChoice | None
     verdict: Verdict
 
@@ -74,7 +75,8 @@ def conclude(
     summary = {name: found.summary(name) for name in (*by_method, *chosen)}
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
     verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
-    return Conclusion(summary, differences, beside, choices.get(MIXUP), verdict)
+    names = {name: [run.method for run in of] for name, of in chosen.items()}
+    return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict)
 
 
 # -- choices on validation data ------------------------------------------------------------------------------------------
@@ -177,7 +179,9 @@ class _Found:
         per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
         level = float(np.mean([values.mean() for values in erm]))
         rope = _SAME.get(measure.name, _TENTH) * abs(1 - level if measure.higher else level)
-        strict = None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
+        strict = (
+            None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
+        )
         return _as_difference(method, measure, primary, effect, per_seed, rope, strict)
 
     def summary(self, method: str) -> Summary:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from vicinal.lab.compare.results import Difference, Results, Summary
 from vicinal.lab.compare import measures
+from vicinal.lab.compare.baselines import BASELINE
+from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED
+from vicinal.lab.compare.measures import Measure
+from vicinal.lab.compare.results import ERM, Difference, Results, RunRecord, Summary
 from vicinal.lab.compare.verdict import LEVEL, short_name
 from vicinal.lab.compare.words import format_of
 from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value, significant
 from vicinal.lab.statistics import Interval
 
 _SPACE = "\N{NO-BREAK SPACE}"
-_OTHERS = {"nll": "NLL", "brier": "Brier", "ece": "ECE, %", "mae": "MAE", "r2": "R\N{SUPERSCRIPT TWO}"}
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,31 @@ class View:
     minus: str = "-"
 
     @property
-    def measure(self) -> str:
+    def measure(self) -> Measure:
         """Measure that methods are compared by."""
-        return self.results.protocol.measure
+        return self._measure(self.results.protocol.measure)
+
+    def _measure(self, name: str) -> Measure:
+        return measures.find(name, len(self.results.data.classes))
 
     @property
-    def is_error(self) -> bool:
-        """True for classification, which is compared by the error."""
-        return self.measure == "error"
+    def is_classification(self) -> bool:
+        """True for classes, False for regression."""
+        return bool(self.results.data.classes)
 
     @cached_property
     def main(self) -> NumberFormat:
-        """Format of that measure."""
-        of = measures.find(self.measure, len(self.results.data.classes))
-        return format_of(of, self.results.summary, self.minus)
+        """Format of the main measure."""
+        return format_of(self.measure, self.results.summary, self.minus)
+
+    @property
+    def points(self) -> str:
+        """Unit of a difference, as it stands behind it."""
+        return " points" if self.measure.percent else ""
 
     def title(self, part: str) -> str:
-        """Return that measure's name on one part of the data, with its unit."""
-        return f"{part} error,{_SPACE}%" if self.is_error else f"{part} RMSE"
+        """Return the main measure's name on one part of the data, with its unit."""
+        return f"{part} {self.measure.short}" + (f",{_SPACE}%" if self.measure.percent else "")
 
     @cached_property
     def families(self) -> dict[str, str]:
@@ -80,24 +90,34 @@ class View:
 
     def tone(self, method: str) -> str:
         """Return the color of a method: erm, mix or other."""
-        return {"erm": "erm", "named": "other"}.get(self.families.get(method, self.family), "mix")
+        family = ERM_FAMILY if method == ERM else self.families.get(method, self.family)
+        return {ERM_FAMILY: "erm", NAMED: "other", BASELINE: "other"}.get(family, "mix")
 
     @property
-    def erm(self) -> str | None:
-        """Method without any mixing."""
-        return next((name for name, family in self.families.items() if family == "erm"), None)
+    def networks(self) -> list[str]:
+        """Methods that trained a network."""
+        return [name for name, family in self.families.items() if family != BASELINE]
 
     @property
     def front(self) -> list[str]:
         """Methods in front in figures: ERM, and the recommended one, else the first that is not ERM."""
-        names = [name for name in self.families if name != self.erm]
+        names = [name for name in self.networks if self.families[name] != ERM_FAMILY]
         recommended = self.results.choice.recommended if self.results.choice else None
-        return ([self.erm] if self.erm else []) + ([recommended] if recommended in names else names[:1])
+        return [ERM] + ([recommended] if recommended in names else names[:1])
+
+    def runs(self, method: str) -> list[RunRecord]:
+        """Return a method's runs; of a choice by validation data, the runs chosen."""
+        seeds = self.results.chosen.get(method)
+        of = {seed: name for seed, name in enumerate(seeds)} if seeds else {}
+        return [run for run in self.results.runs if run.method == of.get(run.seed, method)]
 
     @property
     def differences(self) -> list[Difference]:
-        """Differences to ERM, primary ones first."""
-        return sorted(self.results.comparisons, key=lambda one: not one.primary)
+        """Differences of mixing methods to ERM, primary ones first."""
+        mixing = [
+            one for one in self.results.comparisons if self.families.get(one.method) not in (ERM_FAMILY, BASELINE)
+        ]
+        return sorted(mixing, key=lambda one: not one.primary)
 
     @property
     def told(self) -> Difference | None:
@@ -112,32 +132,41 @@ class View:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Methods in the order of the table: ERM, choices of alpha by validation data, and the others."""
+        """Methods in the order of the table: ERM, choices by validation data, the others, and the baselines."""
         chosen = [name for name in self.results.summary if name not in self.families]
-        return sorted([*chosen, *self.families], key=lambda name: name != self.erm)
+        last = [BASELINE, ERM_FAMILY]  # ERM's single weight decays at the end
+        return sorted(
+            dict.fromkeys([*chosen, *self.families]),
+            key=lambda name: (
+                -1 if name == ERM else last.index(family) + 1 if (family := self.families.get(name)) in last else 0
+            ),
+        )
 
     def kind(self, method: str) -> str:
         """Return what a row is: erm, primary or plain."""
-        if method == self.erm:
+        if method == ERM:
             return "erm"
         return "primary" if self.told and method == self.told.method else "plain"
 
     def columns(self) -> list[Column]:
         """Return the columns of the table, the most wanted first."""
-        unit = "error %" if self.is_error else "RMSE"
-        noisy = f"Error on perturbed inputs,{_SPACE}%" if self.is_error else "RMSE on perturbed inputs"
-        points = ", points" if self.is_error else ""
-        others = ("nll", "brier", "ece") if self.is_error else ("mae", "r2")
+        short = self.measure.short + (" %" if self.measure.percent else "")
         listed = [
-            Column(self.title("Test"), f"test {unit}", [self._main(of.test) for of in self._summaries]),
-            Column(f"Difference to ERM{points}", "minus ERM", [self._difference(name) for name in self.rows]),
+            Column(self.title("Test"), f"test {short}", [self._main(of.test) for of in self._summaries]),
+            Column(
+                f"Difference to ERM{self.points and ', points'}",
+                "minus ERM",
+                [self._difference(name) for name in self.rows],
+            ),
             Column(f"p,{_SPACE}Holm", "p (Holm)", [self._p(name) for name in self.rows]),
         ]
         if self.results.protocol.input_noise is not None:
-            listed.append(Column(noisy, f"perturbed {unit}", [self._main(of.perturbed) for of in self._summaries]))
-        listed += [Column(_OTHERS[name], _OTHERS[name], self._other(name)) for name in others]
+            cells = [self._main(of.perturbed) for of in self._summaries]
+            listed.append(Column(self.title("Perturbed test"), f"perturbed {short}", cells))
+        beside = [name for name in self.results.summary[ERM].test if name != self.measure.name]
+        listed += [self._other(self._measure(name)) for name in beside]
         train = [TableCell(self._main(of.train).text) for of in self._summaries]
-        listed.append(Column(self.title("Training"), f"train {unit}", train))
+        listed.append(Column(self.title("Training"), f"train {short}", train))
         return [*listed, Column("Seconds per run", "s/run", self._seconds())]
 
     @property
@@ -145,11 +174,10 @@ class View:
         return [self.results.summary[name] for name in self.rows]
 
     def _main(self, part: Mapping[str, Interval] | None) -> TableCell:
-        """Return a mean of the main measure with its interval, which for an error ends at 0 and 100 %."""
-        if part is None:
+        """Return a mean of the main measure with its interval; a dash where it was not measured."""
+        if part is None or self.measure.name not in part:
             return TableCell(ABSENT)
-        mean, low, high = part[self.measure]
-        low, high = (max(0.0, low), min(1.0, high)) if self.is_error else (low, high)
+        mean, low, high = _possible(self.measure, part[self.measure.name])
         return TableCell(self.main.text(mean), self.main.interval(low, high))
 
     def _of(self, method: str) -> Difference | None:
@@ -169,16 +197,27 @@ class View:
     def _is_found(self, of: Difference) -> bool:
         return is_finite(of.p_holm) and of.p_holm < LEVEL
 
-    def _other(self, name: str) -> list[TableCell]:
-        values = [of.test[name] for of in self._summaries]
-        digits, least = (4, 0) if name == "mae" else (3, 3)
-        written = {"ece": NumberFormat(100.0, 2, self.minus), "r2": NumberFormat(1.0, 3, self.minus)}.get(
-            name, significant([of.mean for of in values], digits, least, self.minus)
-        )
-        return [TableCell(written.text(of.mean), written.interval(of.low, of.high)) for of in values]
+    def _other(self, measure: Measure) -> Column:
+        values = [_possible(measure, of.test[measure.name]) for of in self._summaries]
+        digits, least = (4, 0) if measure.name in ("rmse", "mae") else (3, 3)
+        written = significant([of.mean for of in values], digits, least, self.minus)
+        if measure.percent:
+            written = NumberFormat(100.0, 2, self.minus)
+        elif measure.name == "r2":
+            written = NumberFormat(1.0, 3, self.minus)
+        cells = [TableCell(written.text(of.mean), written.interval(of.low, of.high)) for of in values]
+        title = measure.short + (f",{_SPACE}%" if measure.percent else "")
+        return Column(title, title.replace(_SPACE, " "), cells)
 
     def _seconds(self) -> list[TableCell]:
         seconds = [of.seconds for of in self._summaries]
         largest = max(filter(is_finite, seconds), default=0.0)
         written = NumberFormat(1.0, 2 if largest < 10.0 else 1 if largest < 100.0 else 0)
         return [TableCell(written.text(value)) for value in seconds]
+
+
+def _possible(measure: Measure, of: Interval) -> Interval:
+    """Return an interval cut to the values that a measure can take."""
+    highest = 1.0 if measure.percent or measure.higher else math.inf
+    lowest = -math.inf if measure.name == "r2" else 0.0
+    return Interval(of.mean, max(lowest, of.low), min(highest, of.high))

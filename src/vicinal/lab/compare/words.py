@@ -124,7 +124,9 @@ class Words:
     # -- parts
 
     def _advice(self, parts: Sequence[str], told: Difference) -> str:
-        return " ".join(part for part in (*parts, self._beside(), self._harming(), self._strict(told), self._rivals()) if part)
+        return " ".join(
+            part for part in (*parts, self._beside(), self._harming(), self._strict(told), self._rivals()) if part
+        )
 
     def _level(self, method: str) -> str:
         measure = self.comparison.measure
@@ -144,7 +146,9 @@ class Words:
         points = " points" if measure.percent else ""
         many = len(self.primary) + len(self.beside)
         corrected = f" after correction for {many} tests" if many > 1 else ""
-        return f"difference {difference}{points}, 95 % interval {low} to {high}; p {p_value(told.p_holm, '= ')}{corrected}"
+        return (
+            f"difference {difference}{points}, 95 % interval {low} to {high}; p {p_value(told.p_holm, '= ')}{corrected}"
+        )
 
     def _advised(self, told: str) -> str:
         """Return the vicinity to train with: the method itself, or the one its family chose over all seeds."""
@@ -155,9 +159,7 @@ class Words:
         if not math.isfinite(told.same):
             return ""
         better, same, worse = (f"{100 * of:.0f} %" for of in told.chances)
-        return (
-            f"Better with probability {better}, practically the same (within {self._number(told.same)}) {same}, worse {worse}."
-        )
+        return f"Better with probability {better}, practically the same (within {self._number(told.same)}) {same}, worse {worse}."
 
     def _beside(self) -> str:
         """Return what likelihood and calibration say."""
@@ -167,19 +169,31 @@ class Words:
                 measure = measures.find(one.measure, self.comparison.classes)
                 number, unit = format_of(measure, self.summary), " points" if measure.percent else ""
                 way = "better" if _is_better(one) else "worse"
-                told.append(f"{measure.title} with {short_name(one.method)} is {way} ({number.text(one.difference, sign=True)}{unit})")
+                told.append(
+                    f"{measure.title} with {short_name(one.method)} is {way} ({number.text(one.difference, sign=True)}{unit})"
+                )
         if told:
             text = ", and ".join(told)
             return f"{text[0].upper()}{text[1:]}."
-        return "Likelihood and calibration show no clear difference either." if self.beside and not any(
-            one.p_holm < LEVEL for one in self.primary
-        ) else ""
+        return (
+            "Likelihood and calibration show no clear difference either."
+            if self.beside and not any(one.p_holm < LEVEL for one in self.primary)
+            else ""
+        )
 
     def _harming(self) -> str:
         """Return the single alphas that clearly harm."""
         mixing = [one.name for one in self.comparison.methods if one.family in self.choices]
-        harm = [one.method for one in self.differences if one.method in mixing and one.p_holm < LEVEL and not _is_better(one)]
-        return f"Without a choice by validation data, {' and '.join(harm)} clearly {'harm' if len(harm) > 1 else 'harms'}." if harm else ""
+        harm = [
+            one.method
+            for one in self.differences
+            if one.method in mixing and one.p_holm < LEVEL and not _is_better(one)
+        ]
+        return (
+            f"Without a choice by validation data, {' and '.join(harm)} clearly {'harm' if len(harm) > 1 else 'harms'}."
+            if harm
+            else ""
+        )
 
     def _strict(self, told: Difference) -> str:
         """Return what the strictest reading says, where it disagrees."""
@@ -194,7 +208,9 @@ class Words:
             for one in self.differences
             if self._family(one.method) == BASELINE and one.p_holm < LEVEL and _is_better(one)
         ]
-        named = [f"{'a' if name != 'gradient-boosted trees' else ''} {name} ({self._level(name)})".strip() for name in better]
+        named = [
+            f"{'a' if name != 'gradient-boosted trees' else ''} {name} ({self._level(name)})".strip() for name in better
+        ]
         return f"Better than ERM on these data: {' and '.join(named)}." if named else ""
 
     def _family(self, method: str) -> str:
@@ -225,7 +241,11 @@ def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     tests = count * len(measures.claims(comparison.measure, comparison.classes))
     decays = len([one for one in comparison.methods if one.family == ERM_FAMILY])
     own = f"alpha is chosen for each seed on its validation {noun}, and " if chosen else ""
-    erm = f"ERM's weight decay among {decays} likewise; test {noun} took no part. " if decays > 1 else f"test {noun} took no part. "
+    erm = (
+        f"ERM's weight decay among {decays} likewise; test {noun} took no part. "
+        if decays > 1
+        else f"test {noun} took no part. "
+    )
     epoch = (
         "Every run has the weights of its last epoch. "
         if comparison.settings.to_the_end
@@ -265,4 +285,3 @@ def limitations(comparison: Comparison[Any, Any]) -> list[str]:
     if settings.input_noise is None:
         lines.append("Inputs were not perturbed, so nothing is said about robustness; --input-noise 0.5 would.")
     return [*lines, *comparison.limitations()]
-

@@ -83,7 +83,9 @@ class Splitting:
                 f"{self.how}: leave those classes out, or split otherwise"
             )
         shuffle = np.random.Generator(np.random.Philox(key=np.array([seed, Stream.FOLDS], dtype=np.uint64)))
-        return Split(*(shuffle.permutation(part).astype(np.int64) for part in (found.train, found.validation, found.test)))
+        return Split(
+            *(shuffle.permutation(part).astype(np.int64) for part in (found.train, found.validation, found.test))
+        )
 
     def _of(self, rows: NDArray[np.int64]) -> Splitting:
         return Splitting(self.target[rows], self.classes, None if self.groups is None else self.groups[rows])
@@ -114,14 +116,19 @@ class Splitting:
         """Put each group into the fold that then departs least from the shares of classes and of rows, large ones first."""
         names, codes = np.unique(groups, return_inverse=True)
         if len(names) < FOLDS:
-            raise UserError(f"rows of {len(names)} groups cannot be split into {FOLDS} folds: a column of more groups is needed")
+            raise UserError(
+                f"rows of {len(names)} groups cannot be split into {FOLDS} folds: a column of more groups is needed"
+            )
         kinds = self.target if self.classes else np.zeros(len(codes), dtype=np.int64)
         counts = np.zeros((len(names), max(1, self.classes)))
         np.add.at(counts, (codes, kinds), 1)
         totals = np.maximum(counts.sum(0), 1)
         load, fold_of = np.zeros((FOLDS, counts.shape[1])), np.empty(len(names), dtype=np.int64)
         for group in sorted(rng.permutation(len(names)), key=lambda g: -counts[g].sum()):
-            cost = [((load[i] + counts[group]) / totals).max() + (load[i] + counts[group]).sum() / len(codes) for i in range(FOLDS)]
+            cost = [
+                ((load[i] + counts[group]) / totals).max() + (load[i] + counts[group]).sum() / len(codes)
+                for i in range(FOLDS)
+            ]
             fold_of[group] = int(np.argmin(cost))
             load[fold_of[group]] += counts[group]
         return [np.flatnonzero(fold_of[codes] == i) for i in range(FOLDS)]
