@@ -159,7 +159,8 @@ class Words:
         if not math.isfinite(told.same):
             return ""
         better, same, worse = (f"{100 * of:.0f} %" for of in told.chances)
-        return f"Better with probability {better}, practically the same (within {self._number(told.same)}) {same}, worse {worse}."
+        within = self._number(told.same)
+        return f"Better with probability {better}, practically the same (within {within}) {same}, worse {worse}."
 
     def _beside(self) -> str:
         """Return what likelihood and calibration say."""
