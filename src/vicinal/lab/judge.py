@@ -126,7 +126,7 @@ def judge(
     effects = [_effect(table, name, base, test, test_share) for name in others]
     corrected = holm([effect.p for effect in effects])
     level = table.mean(base)
-    words = _Words(base, level, higher_is_better, rope, len(others), table.number)
+    words = _Sentences(base, level, higher_is_better, rope, len(others), table.number)
     return Judgement(
         baseline=base,
         baseline_score=level,
@@ -346,7 +346,7 @@ def _effect(table: _Scores, name: str, base: str, test: Test, test_share: float 
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Sentences:
     """What an effect is called."""
 
     baseline: str
