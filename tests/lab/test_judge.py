@@ -256,7 +256,7 @@ def test_files_of_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["judge", name, "--test-share", "0.25", "--out", "o.json"]) == 0
     printed = capsys.readouterr().out
     record = json.loads(Path("o.json").read_text())
-    (mine,) = record["judgement"]["methods"]
+    (mine,) = record["judgment"]["methods"]
     expected = paired([m - e for m, e in zip(BETTER, BASE, strict=True)], 0.25)
     assert (mine["difference"], mine["low"], mine["high"], mine["p"]) == pytest.approx(tuple(expected))
     assert record["command"] == f"vicinal judge {name} --test-share 0.25 --out o.json"

@@ -121,6 +121,21 @@ def test_hits_without_a_difference_leave_room_for_a_row_that_differs() -> None:
     assert rows_paired(rows, one).error == pytest.approx(1 / 50, rel=0.02)
 
 
+@pytest.mark.parametrize("rate", [0.001, 0.01])
+def test_a_difference_that_few_rows_show_is_covered_nonetheless(rate: float) -> None:
+    """150 rows by 5 seeds of 30: most tables show no difference at all, and an interval without width would miss."""
+    draw = generator(8)
+    covered, without = [], 0
+    for _ in range(400):
+        rows = draw.permuted(np.tile(np.arange(150), (5, 1)), axis=1)[:, :30]
+        differs = draw.random(150) < rate
+        found = rows_paired(rows, differs[rows].astype(float)).paired()
+        covered.append(found.low <= rate <= found.high)
+        without += not differs[rows].any()
+    assert np.mean(covered) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 400)
+    assert without > 60
+
+
 def test_one_and_the_same_difference_is_judged_by_the_sign_test_of_the_rows() -> None:
     found = rows_paired([[0, 1, 2], [1, 2, 3]], [[-1, -1, -1], [-1, -1, -1]])
     assert found.p == pytest.approx(2.0**-3)
