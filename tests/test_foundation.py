@@ -49,6 +49,7 @@ def loaded(code: str) -> list[str]:
         *(
             ["compare", "a.csv", "--jobs", "0"],
             ["diagnose", "a.csv", "--alpha", "a"],
+            ["judge", "a.csv", "--rope", "a"],
             ["train", "x", "--timeout", "-1"],
         ),
         *(["reproduce"], ["reproduce", "--report", "toy"], ["reproduce", "toy", "--report-dir", "a"]),
@@ -83,6 +84,10 @@ def test_options_change_only_on_purpose():
             *("--label-noise", "--input-noise", "--out", "--jobs", "--cluster"),
         },
         "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
+        "vicinal judge": {
+            *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
+            *("--rope", "--out"),
+        },
         "vicinal train": {
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--timeout", "--tensorboard", "--grid", "--cluster"),
