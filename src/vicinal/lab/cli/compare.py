@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vicinal.lab.compare.comparison import Comparison
 
 _LONG = 600  # seconds
+_LARGE, _FEW_SEEDS = 50_000, 5  # a table of more rows is compared with fewer seeds: its rows suffice
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -116,8 +117,12 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
 
         if wrong := [name for name in ("model", "size", "augment") if getattr(args, name, None) is not None]:
             raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
-        settings = TableSettings(**given(args, TableSettings))
-        return TableComparison(tables.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+        table = tables.load(args.data, target=args.target, task=args.task, drop=args.drop)
+        chosen = given(args, TableSettings)
+        if len(table) > _LARGE and "seeds" not in chosen:
+            chosen["seeds"] = _FEW_SEEDS
+            note(f"vicinal: {_FEW_SEEDS} seeds, for the table has {len(table)} rows; --seeds asks for more")
+        return TableComparison(table, TableSettings(**chosen))
 
     if args.cluster is None:
         from vicinal.lab import executor

@@ -202,6 +202,11 @@ class Comparison(ABC, Generic[D, S]):
         return self.sizes[2] / self.sizes[0]
 
     @property
+    def batch_size(self) -> int:
+        """Examples per step."""
+        return self.settings.batch(self.sizes[0])
+
+    @property
     def epochs(self) -> int:
         """Number of epochs per run."""
         return self.settings.budget(self.steps_per_epoch)

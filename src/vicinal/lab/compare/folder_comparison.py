@@ -79,14 +79,14 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps per epoch."""
-        return simple.SimpleTraining("", 1, self.settings.batch_size).batches(self.sizes[0])
+        return simple.SimpleTraining("", 1, self.batch_size).batches(self.sizes[0])
 
     @property
     def training(self) -> simple.SimpleTraining:
         """How every run is trained."""
         s = self.settings
         patience = None if s.to_the_end else s.patience or self.epochs  # the best epoch of all, if none is given
-        return simple.SimpleTraining(s.model, self.epochs, s.batch_size, s.learning_rate, s.weight_decay, patience)
+        return simple.SimpleTraining(s.model, self.epochs, self.batch_size, s.learning_rate, s.weight_decay, patience)
 
     @property
     def _augment(self) -> CropFlip | None:
@@ -136,7 +136,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return a batch of seed 0's training examples."""
         seed = self.seed_data(0)
-        return seed.noisy.batch(seed.train[: self.settings.batch_size], None)
+        return seed.noisy.batch(seed.train[: self.batch_size], None)
 
     def check(self) -> None:
         """Refuse a model or methods that cannot be used on these data, before anything is trained.
@@ -146,7 +146,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
 
         """
         seed, name = self.seed_data(0), self.settings.model
-        rows = seed.train[: self.settings.batch_size]
+        rows = seed.train[: self.batch_size]
         try:
             model = simple.init_model(self.training, seed.noisy, 0)
             found = list(simple.outputs(model, seed.noisy, rows).shape)
@@ -234,7 +234,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         seed, vicinity = self.seed_data(0), self.method(method).parsed
         std = torch.tensor(seed.clean.std or [1]).view(-1, 1, 1)
         mean = torch.tensor(seed.clean.mean or [0]).view(-1, 1, 1)
-        size, shown = self.settings.batch_size, []
+        size, shown = self.batch_size, []
         for step in range(_SHOWN):
             rows = seed.train[step * size :][:size]
             x, y = seed.clean.batch(rows if len(rows) > 1 else seed.train[:size], None)

@@ -93,7 +93,7 @@ def _nll(run: Tested) -> Values:
 
 
 def _brier(run: Tested) -> Values:
-    return np.square(run.p - np.eye(run.classes)[run.target]).sum(1)
+    return np.square(run.p - np.eye(run.classes)[run.target.astype(np.int64)]).sum(1)
 
 
 def _rare(run: Tested) -> list[int]:

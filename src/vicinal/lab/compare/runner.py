@@ -200,7 +200,6 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
 def _protocol(comparison: AnyComparison) -> Protocol:
     as_set = (
         "seeds",
-        "batch_size",
         "learning_rate",
         "weight_decay",
         "patience",
@@ -211,6 +210,7 @@ def _protocol(comparison: AnyComparison) -> Protocol:
     train, validation, test = comparison.sizes
     return Protocol(
         **{name: getattr(comparison.settings, name) for name in as_set},
+        batch_size=comparison.batch_size,
         epochs=comparison.epochs,
         steps=comparison.epochs * comparison.steps_per_epoch,
         train_examples=train,

@@ -10,10 +10,12 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.option import option
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
-DECAYS = (0.0, 0.1, 1.0, 0.01, 10.0, 0.001, 0.3, 3.0, 0.03)  # of ERM: the first so many as mixup has alphas
+# of ERM: as many as mixup has alphas, the first first
+DECAYS = (0.0, 0.1, 1.0, 0.01, 10.0, 0.001, 0.3, 3.0, 0.03)
 Augment = Literal["flip", "shift", "none"]
 
 _MOST_SEEDS = 10_000
+_SMALL_BATCH = 16
 _FEWEST_EPOCHS = 10  # unless asked for fewer
 
 
@@ -29,20 +31,20 @@ class Settings:
     input_noise: float | None = option(
         None, "also test with noise of this standard deviation on the standardized inputs", "SD"
     )
-    batch_size: int = option(16, "examples per step")
+    batch_size: int | None = option(None, "examples per step; without it 16, and more where that makes too many steps")
     learning_rate: float = option(1e-3, "Adam's", "RATE")
     weight_decay: float = option(0.0, "of mixup and the other vicinities: decoupled, as AdamW's; 0 is Adam", "DECAY")
     erm_decays: tuple[float, ...] | None = option(
         None,
-        "weight decays that ERM, training without mixing, may choose among on validation data (default: as many as mixup "
-        "has alphas: that of --weight-decay, 0, 0.1, 1, ...)",
+        "weight decays that ERM may choose among on validation data (default: as many as mixup has alphas: that of "
+        "--weight-decay, 0, 0.1, 1, ...)",
         "DECAY[,...]",
     )
     patience: int | None = option(None, "stop a run after N epochs without a better validation score, to save time")
     metric: str | None = option(
         None,
-        "what the verdict is about: error (the default), balanced_error, auroc, f1, nll, brier or ece; for numbers rmse (the "
-        "default), mae or r2",
+        "what the verdict is about: error (the default), balanced_error, auroc, f1, nll, brier or ece; for numbers rmse "
+        "(the default), mae or r2",
         "NAME",
     )
     to_the_end: bool = option(
@@ -86,6 +88,15 @@ class Settings:
         if self.input_noise is not None and not (self.input_noise >= 0 and math.isfinite(self.input_noise)):
             raise UserError(f"input noise is a standard deviation and must be finite and >= 0, got {self.input_noise}")
 
+    def batch(self, rows: int) -> int:
+        """Return the batch size for a number of training rows: as given, or 16, doubled until 10 epochs fit the steps."""
+        if self.batch_size is not None:
+            return self.batch_size
+        size = _SMALL_BATCH
+        while _FEWEST_EPOCHS * rows > size * self.steps:
+            size *= 2
+        return size
+
     @property
     def decays(self) -> tuple[float, ...]:
         """Weight decays of ERM's candidates: as given, or as many as mixup has alphas, its own first."""
@@ -113,7 +124,7 @@ class FolderSettings(Settings):
     """What is compared on a folder."""
 
     seeds: int = option(5, "runs per method, 2 or more; seeds count from 0")
-    batch_size: int = option(64, "examples per step")
+    batch_size: int | None = option(64, "examples per step")
     model: str = option("small", "a model of vicinal, or package.module:factory", "NAME")
     augment: Augment = option("flip", "random changes of training images; flip: shift and mirror", "HOW")
 

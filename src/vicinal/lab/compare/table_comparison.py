@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab import executor
 from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
@@ -48,6 +49,7 @@ from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
+_TIMED = 20  # steps
 _QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
 
@@ -66,14 +68,14 @@ class TableComparison(Comparison[Table, TableSettings]):
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps per epoch; the last batch may be short."""
-        return math.ceil(self.sizes[0] / self.settings.batch_size)
+        return math.ceil(self.sizes[0] / self.batch_size)
 
     @property
     def training(self) -> stacked_mlp.MLPTraining:
         """How every run is trained."""
         s = self.settings
         patience = None if s.to_the_end else s.patience or self.epochs  # the best epoch of all, if none is given
-        return stacked_mlp.MLPTraining(self.epochs, s.batch_size, s.hidden, s.learning_rate, patience)
+        return stacked_mlp.MLPTraining(self.epochs, self.batch_size, s.hidden, s.learning_rate, patience)
 
     @cached_property
     def _inputs(self) -> int:
@@ -108,12 +110,28 @@ class TableComparison(Comparison[Table, TableSettings]):
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return the first batch of seed 0's training rows."""
         train = SeedSplits.of(self, [0]).train
-        return train.inputs[0, : self.settings.batch_size], train.targets[0, : self.settings.batch_size]
+        return train.inputs[0, : self.batch_size], train.targets[0, : self.batch_size]
 
     def is_quick(self, runs: int) -> bool:
         """Return True if training `runs` runs takes less time than starting worker processes."""
         steps = runs * self.epochs * self.steps_per_epoch
-        return steps * self.settings.batch_size * self._parameters < _QUICK
+        return steps * self.batch_size * self._parameters < _QUICK
+
+    def estimate_seconds(self, runs: int, processes: int) -> float | None:
+        """Estimate how long `runs` runs take by the first steps of one seed; None where that is not long."""
+        if self.is_quick(runs):
+            return None
+        rows, training = _TIMED * self.batch_size, replace(self.training, epochs=1, patience=None)
+        train = SeedSplits.of(self, [0]).train
+        few = StackedSplit(train.inputs[:, :rows], train.targets[:, :rows])
+        stack_ = [MLPRun(0, 0, of.parsed, of.weight_decay) for of in self.networks]
+        with executor.one_thread():
+            stacked_mlp.train(stack_, few, self.classes, training)  # the first is slower
+            start = time.perf_counter()
+            stacked_mlp.train(stack_, few, self.classes, training)
+            seconds = (time.perf_counter() - start) / training.steps(few.inputs.shape[1])
+        seeds = runs / len(self.methods)
+        return seconds * self.epochs * self.steps_per_epoch * seeds / min(processes, math.ceil(seeds))
 
     def chunks(self, missing: Sequence[RunId], processes: int) -> list[list[RunId]]:
         """Cut the runs into stacks of whole seeds."""

@@ -159,7 +159,8 @@ class Words:
         if not math.isfinite(told.same):
             return ""
         better, same, worse = (f"{100 * of:.0f} %" for of in told.chances)
-        return f"Better with probability {better}, practically the same (within {self._number(told.same)}) {same}, worse {worse}."
+        within = self._number(told.same)
+        return f"Better with probability {better}, practically the same (within {within}) {same}, worse {worse}."
 
     def _beside(self) -> str:
         """Return what likelihood and calibration say."""
@@ -169,9 +170,8 @@ class Words:
                 measure = measures.find(one.measure, self.comparison.classes)
                 number, unit = format_of(measure, self.summary), " points" if measure.percent else ""
                 way = "better" if _is_better(one) else "worse"
-                told.append(
-                    f"{measure.title} with {short_name(one.method)} is {way} ({number.text(one.difference, sign=True)}{unit})"
-                )
+                change = f"{number.text(one.difference, sign=True)}{unit}"
+                told.append(f"{measure.title} with {short_name(one.method)} is {way} ({change})")
         if told:
             text = ", and ".join(told)
             return f"{text[0].upper()}{text[1:]}."
@@ -260,10 +260,11 @@ def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     unit = "groups" if comparison.splitting.groups is not None else noun
     return (
         f"{units}; a seed also fixes first weights and the order of the data, the same for every method. {epoch}{own}{erm}"
-        f"The loss of each of the {unit} is averaged over the seeds that tested it, and the {unit} are the units of intervals "
-        f"and p-values, whose standard error is raised by a tenth, since training sets overlap. The {counted(tests, 'test')} of the verdict "
-        "are corrected together by Holm's method, and likewise those of all other methods. The strictest reading beside it "
-        "is the corrected resampled t-test (Nadeau and Bengio 2003), for which seeds are the units."
+        f"The loss of each of the {unit} is averaged over the seeds that tested it, and the {unit} are the units of "
+        "intervals and p-values, whose standard error is raised by a tenth, since training sets overlap. The "
+        f"{counted(tests, 'test')} of the verdict are corrected together by Holm's method, and likewise those of all other "
+        "methods. The strictest reading beside it is the corrected resampled t-test (Nadeau and Bengio 2003), for which "
+        "seeds are the units."
     )
 
 
