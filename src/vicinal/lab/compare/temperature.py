@@ -158,7 +158,7 @@ def _sentence(subject: str, found: Mapping[str, Paired]) -> str:
     alone, both = _in_numbers(found["erm_scaled"]), _in_numbers(found["both_scaled"])
     if was == left != "":
         text = (
-            f"A temperature does not explain the difference in likelihood: {subject} is {was} with both scaled, too {both}."
+            f"A temperature does not explain that: with both scaled the likelihood of {subject} is {was}, too {both}."
         )
     elif left:
         text = f"With a temperature for both, the likelihood of {subject} is clearly {left} than ERM's {both}."
