@@ -51,7 +51,7 @@ def rivals(view: View) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimRow:
     """One of the differences that the verdict is about."""
 
     method: str
@@ -63,14 +63,14 @@ class Claim:
     p: str
 
 
-def claims(view: View) -> list[Claim]:
+def claims(view: View) -> list[ClaimRow]:
     """Return the differences of the main measure, of likelihood and of calibration, by method."""
     primary = [one for one in view.results.comparisons if one.primary]
     beside = view.results.beside
     return [_claim(view, one) for main in primary for one in (main, *(b for b in beside if b.method == main.method))]
 
 
-def _claim(view: View, one: Difference) -> Claim:
+def _claim(view: View, one: Difference) -> ClaimRow:
     measure = measures.find(one.measure, len(view.results.data.classes))
     summary = view.results.summary
     number = format_of(measure, summary, view.minus)
@@ -82,7 +82,7 @@ def _claim(view: View, one: Difference) -> Claim:
     )
     erm, mine = (number.text(summary[name].test[one.measure].mean) for name in (ERM, one.method))
     title = f"{measure.title}, {'%' if measure.percent else ''}".removesuffix(", ")
-    return Claim(view.name(one.method), title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
+    return ClaimRow(view.name(one.method), title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
 
 
 # -- classes -------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     Example:
         >>> import numpy as np
         >>> logits = np.tile([2.0, 0.0], (9, 1))  # right in 6 of 9, which smoothing by 1/10 makes 65 %
-        >>> round(fitted(logits, [0, 0, 0, 0, 0, 0, 1, 1, 1]), 3), round(2 / np.log(0.65 / 0.35), 3)
+        >>> round(fitted(logits, [0, 0, 0, 0, 0, 0, 1, 1, 1]), 3), round(2 / math.log(0.65 / 0.35), 3)
         (3.231, 3.231)
 
     """
@@ -56,7 +56,7 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     z = z - ((1 - smoothing) * z[np.arange(len(z)), y] + smoothing * z.mean(1))[:, None]
 
     def loss(log_t: float) -> float:
-        return float(logsumexp(z / math.exp(log_t), axis=1).mean())
+        return float(np.mean(logsumexp(z / math.exp(log_t), axis=1)))
 
     ends = math.log(LOWEST), math.log(HIGHEST)
     found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
