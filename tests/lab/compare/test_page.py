@@ -125,6 +125,11 @@ def diabetes(made: dict[str, Made]) -> Made:
     return made["diabetes"]
 
 
+def labels() -> list[int]:
+    """Return the classes of iris, as scikit-learn has them."""
+    return [int(y) for y in np.asarray(load_iris(return_X_y=True)[1])]
+
+
 # -- classes -------------------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +137,7 @@ def test_answers_are_those_of_the_predictions(iris: Made):
     answers = iris.results.answers
     assert answers is not None
     assert answers.methods == [ERM, iris.results.verdict.method]
-    names, truth = iris.results.data.classes, load_iris(return_X_y=True)[1]
+    names, truth = iris.results.data.classes, labels()
     for method in answers.methods:
         expected = [[0] * 3 for _ in range(3)]
         frame = iris.rows(method)
@@ -283,7 +288,7 @@ def test_a_true_class_whose_probability_is_zero_in_float32_keeps_its_logarithm()
 
 
 def test_levels_before_are_those_of_the_table_and_after_those_of_the_predictions(iris: Made):
-    results, names, truth = iris.results, iris.results.data.classes, load_iris(return_X_y=True)[1]
+    results, names, truth = iris.results, iris.results.data.classes, labels()
     scaling = results.scaling
     assert scaling is not None
     for method in (ERM, results.verdict.method):

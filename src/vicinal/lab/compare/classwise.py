@@ -65,5 +65,5 @@ def _most_confused(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[st
         if total[true, answer]:
             own = {name: int(of[true, answer]) for name, of in counts.items()}
             tested = int(next(iter(counts.values()))[true].sum())
-            found.append(ConfusedPair(classes[true], classes[answer], tested, own))
+            found.append(ConfusedPair(str(classes[true]), str(classes[answer]), tested, own))
     return found

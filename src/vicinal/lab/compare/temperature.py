@@ -30,8 +30,8 @@ _LEVEL = 0.05
 def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     """Return the temperature whose scaled logits have the best likelihood.
 
-    The labels are smoothed by 1 / (n + 1), as if one more example had a label of its own chance: where all n examples
-    are right the best temperature would be 0 without it, and say nothing of new ones (Platt 1999 smooths them likewise).
+    The labels are smoothed by 1 / (n + 1), as if one more example had a label drawn at random: without it the best
+    temperature would be 0 where all n examples are right (Platt 1999 smooths targets for the same reason).
 
     Args:
         logits: float [n, classes], of validation examples.
