@@ -437,7 +437,11 @@ def test_where_all_seeds_test_the_same_rows_there_is_no_strictest_p(iris: Made):
 @pytest.mark.parametrize("name", ["iris", "diabetes"])
 def test_claims_are_the_primary_differences_and_those_beside(made: dict[str, Made], name: str):
     results = made[name].results
-    table = made[name].page.table("Measure")
+    head, *rows = made[name].page.table("Measure")
+    table = [head, *(row for row in rows if len(row) > 1)]  # not the rows that are a method's name
+    assert [row[0] for row in rows if len(row) == 1] == [
+        one.method.split(",")[0] for one in results.comparisons if one.primary
+    ]
     primary = [one for one in results.comparisons if one.primary]
     expected = [one for main in primary for one in (main, *(b for b in results.beside if b.method == main.method))]
     assert len(table) - 1 == len(expected) == {"iris": 3, "diabetes": 2}[name]
@@ -450,6 +454,12 @@ def test_claims_are_the_primary_differences_and_those_beside(made: dict[str, Mad
         assert numbers == pytest.approx(wanted, abs=0.006)
         assert float(row[at["ERM"]]) == pytest.approx(factor * results.summary[ERM].test[one.measure].mean, abs=0.006)
         assert row[at[word]] == direction(one)
+
+
+def test_intervals_are_cut_to_what_a_measure_can_be(iris: Made):
+    results = _with_levels(iris.results, {ERM: 0.002})
+    text = Page(report.render(results)).text.replace("\xa0", " ")
+    assert "Test error, ERM 0.20 % 0.00 to 0.70" in text
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,6 @@ def render(results: Results) -> str:
         chances=sections.chances(view),
         rivals=_rivals(view),
         claims=sections.claims(view),
-        several=len({one.method for one in sections.claims(view)}) > 1,
         sections=sections,
         count=_count,
         cut=_cut,
@@ -93,7 +92,7 @@ def _facts(view: View) -> list[Fact]:
 
 
 def _level(view: View, method: str) -> Fact:
-    own, number = view.results.summary[method].test[view.measure.name], view.main
+    own, number = view.level(method), view.main
     unit = f"{_SPACE}%" if view.measure.percent else ""
     ends = f"{number.text(own.low)} to {number.text(own.high)}" if is_finite(own.low) else ""
     return Fact(f"Test {view.measure.short}, {view.name(method)}", f"{number.text(own.mean)}{unit}", ends)

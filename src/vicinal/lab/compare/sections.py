@@ -54,7 +54,6 @@ def rivals(view: View) -> list[str]:
 class ClaimRow:
     """One of the differences that the verdict is about."""
 
-    method: str
     measure: str
     erm: str
     mine: str
@@ -63,11 +62,12 @@ class ClaimRow:
     p: str
 
 
-def claims(view: View) -> list[ClaimRow]:
+def claims(view: View) -> dict[str, list[ClaimRow]]:
     """Return the differences of the main measure, of likelihood and of calibration, by method."""
     primary = [one for one in view.results.comparisons if one.primary]
     beside = view.results.beside
-    return [_claim(view, one) for main in primary for one in (main, *(b for b in beside if b.method == main.method))]
+    by_method = {main.method: (main, *(b for b in beside if b.method == main.method)) for main in primary}
+    return {view.name(method): [_claim(view, one) for one in of] for method, of in by_method.items()}
 
 
 def _claim(view: View, one: Difference) -> ClaimRow:
@@ -82,7 +82,7 @@ def _claim(view: View, one: Difference) -> ClaimRow:
     )
     erm, mine = (number.text(summary[name].test[one.measure].mean) for name in (ERM, one.method))
     title = f"{measure.title}, {'%' if measure.percent else ''}".removesuffix(", ")
-    return ClaimRow(view.name(one.method), title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
+    return ClaimRow(title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
 
 
 # -- classes -------------------------------------------------------------------------------------------------------------
