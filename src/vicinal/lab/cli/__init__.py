@@ -10,13 +10,14 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from vicinal import __version__
-from vicinal.lab.cli import compare, data, diagnose, interpolate, reproduce, train
+from vicinal.lab.cli import compare, data, diagnose, interpolate, judge, reproduce, train
 from vicinal.lab.cli.arguments import Exit
 from vicinal.lab.errors import UserError
 
 COMMANDS = {
     "compare": compare,
     "diagnose": diagnose,
+    "judge": judge,
     "train": train,
     "reproduce": reproduce,
     "interpolate": interpolate,

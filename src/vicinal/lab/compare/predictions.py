@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -48,30 +49,31 @@ class PredictionFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, runs: Sequence[MeasuredRun], target: Sequence[object], classes: Sequence[str]) -> None:
+    def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> None:
         """Write a chunk.
 
         Args:
             runs: of the chunk.
-            target: of every example, as the user wrote it.
+            target: of every example of the dataset: class indices, or numbers.
             classes: names; none for regression.
 
         """
         self.path.mkdir(exist_ok=True)
-        frame = pl.concat([self._frame(run, target, classes) for run in runs])
+        truth = np.array(classes)[target] if classes else target
+        frame = pl.concat([self._frame(run, truth, classes) for run in runs])
         keys = "\n".join(sorted(f"{run.record.method}\t{run.record.seed}" for run in runs))
         name = hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet"
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
         atomic.write(self.path / name, buffer.getvalue())
 
-    def _frame(self, run: MeasuredRun, target: Sequence[object], classes: Sequence[str]) -> pl.DataFrame:
+    def _frame(self, run: MeasuredRun, truth: NDArray[Any], classes: Sequence[str]) -> pl.DataFrame:
         of = run.predictions
         columns: dict[str, object] = {
             "method": pl.Series([run.record.method], dtype=pl.String).new_from_index(0, len(of.rows)),
             "seed": np.full(len(of.rows), run.record.seed, dtype=np.int32),
             "row": of.rows,
-            "target": [target[row] for row in of.rows],
+            "target": truth[of.rows],
         }
         if classes:
             columns |= {f"{P}{name}": of.outputs[:, i] for i, name in enumerate(classes)} | {NLL: of.nll}

@@ -50,6 +50,7 @@ from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
 _TIMED = 20  # steps
+_MOST_NUMBERS = 2**25  # inputs of all seeds of a stack, 128 MiB
 _QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
 
@@ -142,8 +143,14 @@ class TableComparison(Comparison[Table, TableSettings]):
             alike.setdefault(
                 () if rows is None else (len(rows.train), len(rows.test), len(rows.validation)), []
             ).append(seed)
-        chunks = [chunk for of in alike.values() for chunk in _chunks(of, len(self.methods), processes)]
+        chunks = [chunk for of in alike.values() for chunk in _chunks(of, self._abreast, processes)]
         return [[run for run in missing if run[1] in chunk] for chunk in chunks]
+
+    @property
+    def _abreast(self) -> int:
+        """Number of seeds that are trained together: as many as stay in the cache, and of a large table one."""
+        numbers = len(self.data) * self._inputs
+        return max(1, min(FLEET // len(self.methods), _MOST_NUMBERS // max(1, numbers)))
 
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs, all as one stack."""
@@ -187,11 +194,11 @@ class TableComparison(Comparison[Table, TableSettings]):
         )
 
 
-def _chunks(seeds: Sequence[int], methods: int, processes: int) -> list[list[int]]:
-    """Cut the seeds into stacks of about equal size, as many as fill the processes evenly."""
+def _chunks(seeds: Sequence[int], abreast: int, processes: int) -> list[list[int]]:
+    """Cut the seeds into stacks of about equal size, `abreast` or fewer, as many as fill the processes evenly."""
     if not seeds:
         return []
-    count = math.ceil(len(seeds) * methods / FLEET)
+    count = math.ceil(len(seeds) / abreast)
     count = min(len(seeds), math.ceil(count / processes) * processes)
     bounds = [round(i * len(seeds) / count) for i in range(count + 1)]
     return [list(seeds[a:b]) for a, b in pairwise(bounds)]

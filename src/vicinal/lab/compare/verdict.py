@@ -1,9 +1,9 @@
 """From the runs of a comparison to its answer: does a method help, with which alpha, and is it more than sampling noise?
 
 Three differences to ERM are tested for each primary method, and corrected together (Holm 1979): of the main measure, and
-for classes of likelihood and calibration. Their intervals take test rows (or groups of them) for the units, as
-`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds, stands beside them as the
-strictest reading.
+for classes of likelihood and calibration. Their intervals take test rows (or groups of them) and seeds for the units, as
+`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds alone, stands beside them as
+the strictest reading.
 """
 
 from __future__ import annotations
