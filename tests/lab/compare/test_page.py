@@ -316,6 +316,9 @@ def test_temperatures_before_and_after_are_on_the_page(iris: Made):
     scaling, page = iris.results.scaling, iris.page
     assert scaling is not None
     assert scaling.sentence in page.text
+    claim = next(one for one in iris.results.beside if one.measure == "nll")
+    raw = scaling.changes["raw"]
+    assert (raw.difference, raw.low, raw.high, raw.p) == (claim.difference, claim.low, claim.high, claim.p_holm)
     nll = View(iris.results, MINUS)
     for row, method in zip(page.table("Method")[1:], nll.rows, strict=True):
         assert row[0] == method
@@ -383,8 +386,10 @@ def test_overconfident_erm_is_what_a_temperature_mends():
         {ERM: tested(3.0), "mixup": tested(1.0)},
         {name: [fit, fit] for name, fit in fits.items()},
         "mixup",
+        0.001,
     )
     assert found is not None
+    assert found.changes["raw"].p == 0.001
     assert found.sentence.startswith("Temperature scaling does to likelihood what mixup does")
     assert found.changes["both_scaled"].difference == pytest.approx(0.0, abs=1e-4)
     assert found.after[ERM]["nll"].mean < found.before[ERM]["nll"].mean - 0.1
@@ -422,7 +427,7 @@ def test_facts_are_the_told_difference(made: dict[str, Made], name: str):
         "\xa0", " "
     )
     assert f"Smallest it could have shown {view.main.text(told.detectable)}{points} in 4 of 5 cases" in text
-    assert f"p value, strictest {told.p_strict:.2g} 5 seeds are the units; uncorrected" in text
+    assert f"p value, strictest {told.p_strict:.2g} 5 seeds alone are the units; uncorrected" in text
     for one, part in zip(sections.chances(view), told.chances, strict=True):
         assert one.share == pytest.approx(100 * part)
         assert f"{100 * part:.0f} % {one.name}" in text.replace("\xa0", " ")

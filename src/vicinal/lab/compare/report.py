@@ -101,13 +101,13 @@ def _level(view: View, method: str) -> Fact:
 def _units(view: View) -> str:
     tests = len([one for one in view.results.comparisons if one.primary]) + len(view.results.beside)
     unit = "groups" if view.results.protocol.splits == "groups" else view.results.data.noun
-    return f"{unit} are the units; " + (f"corrected for {tests} tests" if tests > 1 else "one test")
+    return f"{unit} and seeds are the units; " + (f"corrected for {tests} tests" if tests > 1 else "one test")
 
 
 def _strict(view: View, told: Difference) -> str:
     if told.p_strict is None:
         return f"none: all seeds test the same {view.results.data.noun}"
-    return f"{_count(view.results.protocol.seeds, 'seed')} are the units; uncorrected"
+    return f"{_count(view.results.protocol.seeds, 'seed')} alone are the units; uncorrected"
 
 
 def _cut(name: str, longest: int = 34) -> Markup:

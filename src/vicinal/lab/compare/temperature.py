@@ -88,6 +88,7 @@ def compare(
     tested: Mapping[str, Sequence[Tested]],
     temperatures: Mapping[str, Sequence[float]],
     subject: str,
+    raw_p: float,
 ) -> TemperatureScaling | None:
     """Compare a method with ERM, each with its temperatures.
 
@@ -96,6 +97,7 @@ def compare(
         tested: test predictions of each seed, of ERM and of the method.
         temperatures: of each seed, of the same.
         subject: the method as a sentence calls it.
+        raw_p: of the difference in likelihood before scaling, as the verdict corrected it.
 
     Returns:
         None where a temperature is missing: training diverged.
@@ -112,14 +114,14 @@ def compare(
     }
     used = [measures.find(name, 2) for name in MEASURES]
     told = next(name for name in tested if name != ERM)
+    raw = _paired(units, used[0], tested[told], tested[ERM])._replace(p=raw_p)
     pairs = {
-        "raw": (tested[told], tested[ERM]),
         "erm_scaled": (tested[told], after[ERM]),
         "both_scaled": (after[told], after[ERM]),
         "erm_gain": (after[ERM], tested[ERM]),
         "gain": (after[told], tested[told]),
     }
-    found = _corrected({name: _paired(units, used[0], *pair) for name, pair in pairs.items()})
+    found = {"raw": raw, **_corrected({name: _paired(units, used[0], *pair) for name, pair in pairs.items()})}
     before, levels = ({name: _levels(units, used, runs) for name, runs in of.items()} for of in (tested, after))
     return TemperatureScaling(
         temperatures={name: list(of) for name, of in temperatures.items()},

@@ -89,7 +89,7 @@ def conclude(
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
     verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
     names = {name: [run.method for run in of] for name, of in chosen.items()}
-    detail = found.answers(verdict.method), found.scaling(verdict.method)
+    detail = found.answers(verdict.method), found.scaling(verdict.method, tested)
     return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict, *detail)
 
 
@@ -204,13 +204,14 @@ class _Found:
             return None
         return classwise.answers({name: self._tested(name) for name in (ERM, method)}, self.comparison.data.classes)
 
-    def scaling(self, method: str) -> TemperatureScaling | None:
+    def scaling(self, method: str, claims: Sequence[Difference]) -> TemperatureScaling | None:
         """Compare a method with ERM after temperature scaling; None for regression, and where training diverged."""
         if not self.comparison.classes:
             return None
         tested = {name: self._tested(name) for name in (ERM, method)}
         temperatures = {name: [run.temperature for run in self.runs[name]] for name in tested}
-        return temperature.compare(self._units, tested, temperatures, short_name(method))
+        raw = next(one.p_holm for one in claims if one.method == method and one.measure == "nll")
+        return temperature.compare(self._units, tested, temperatures, short_name(method), raw)
 
     def summary(self, method: str) -> Summary:
         """Return the means of a method's scores: on test data with intervals over rows, else over seeds."""
