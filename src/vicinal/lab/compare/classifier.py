@@ -34,6 +34,7 @@ class Classifier:
         mean: per channel of images in [0, 1]; empty for audio.
         std: likewise.
         about: what it was trained on and how, plain JSON values.
+        seconds: of each clip of audio that are used.
 
     """
 
@@ -47,16 +48,18 @@ class Classifier:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         about: dict[str, Any] | None = None,
+        seconds: float = 1.0,
     ) -> None:
         self.model = model.eval()
         self.name, self.shape, self.classes = name, shape, classes
         self.kind: Kind = kind
         self.mean, self.std = mean, std
         self.about = about or {}
+        self.seconds = seconds
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
-        names = ("kind", "shape", "classes", "mean", "std", "about")
+        names = ("kind", "shape", "classes", "mean", "std", "about", "seconds")
         write_model(path, self.model, {"model": self.name, **{name: getattr(self, name) for name in names}})
 
     @classmethod
@@ -84,22 +87,23 @@ class Classifier:
             mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
             if len(mean) not in (0, channels) or len(mean) != len(std):
                 raise ValueError("mean and std do not fit the channels")
-            about = dict(header["about"])
+            about, seconds = dict(header["about"]), float(header.get("seconds", 1.0))
             kind: Kind = "audio" if header["kind"] == "audio" else "images"
         except UserError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
-        return cls(built, name, kind, (channels, height, width), classes, mean, std, about)
+        return cls(built, name, kind, (channels, height, width), classes, mean, std, about, seconds)
 
     def outputs(self, paths: Paths) -> Tensor:
         """Return the model's outputs float32 [n, C] for some files.
 
         Raises:
-            UserError: naming the first that cannot be read.
+            UserError: naming those that cannot be read.
 
         """
-        inputs, _ = class_folder.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
+        read = class_folder.read_files(self.kind, [Path(path) for path in paths], self.shape[1], seconds=self.seconds)
+        inputs = read.whole(self.kind)
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)

@@ -179,7 +179,7 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         model = models.build(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, split(data, seed).train)
-        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
+        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about, data.seconds).save(path)
         module, _, factory = name.partition(":")
         own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
         file = "new.jpg" if data.kind == "images" else "new.wav"
