@@ -687,3 +687,33 @@ def test_real_photographs(real_data: Callable[[str], Path]) -> None:
     study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])
     assert record.test["error"] < 0.85  # chance is 0.95
+
+
+def test_options_of_folders_reach_the_reader_and_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "tones"
+    for day in ("day1", "day2"):
+        audio(root / day, each=5, seconds=1.0)
+    (root / "day1" / "low" / "0.wav").write_bytes(b"")
+    options = ["--seconds", "0.7", "--classes", "inner", "--skip-broken", *OPTIONS[:6], "--jobs", "1"]
+    assert cli.main(["compare", str(root), *options, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert "vicinal: 1 of 20 audio cannot be read and is left out: day1/low/0.wav (it is empty, 0 bytes)." in said
+    assert "vicinal: day1 and day2 were read as one set: each seed draws parts of its own." in said
+    assert cli.main(["compare", str(root / "day2"), "--seconds", "0.5", "--out", str(tmp_path / "short")]) == 2
+    assert "more --seconds or a larger --size make them larger" in capsys.readouterr().err
+    classifier = Classifier.load(tmp_path / "out" / "model.safetensors")
+    assert (classifier.seconds, classifier.shape, classifier.classes) == (0.7, (1, 40, 17), ("high", "low"))
+    path = root / "day2" / "high" / "1.wav"
+    clip = audio_files.read_any(path, 0.7)
+    features = audio_files.standardized(F.avg_pool2d(audio_files.spectrograms([clip], 0.7), 4))
+    with torch.no_grad():
+        assert torch.equal(classifier.outputs([path]), classifier.model(features))
+
+
+@pytest.mark.parametrize("option", [("--seconds", "2"), ("--classes", "inner"), ("--skip-broken",), ("--size", "20")])
+def test_options_of_folders_are_refused_for_a_table(
+    option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", "iris", *option]) == 2
+    said = f"vicinal: {option[0]} is for folders of images or audio; leave it out for a table\n"
+    assert capsys.readouterr().err == said

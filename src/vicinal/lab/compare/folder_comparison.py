@@ -151,7 +151,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         except Exception as error:  # a model's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             shape = ", ".join(map(str, self.data.shape))
-            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason})") from error
+            advice = ": more --seconds or a larger --size make them larger" if self.kind == "audio" else ""
+            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason}){advice}") from error
         if found != [len(rows), self.classes]:
             raise UserError(
                 f"the model {name!r} gives {found} for {len(rows)} {self.noun} of {self.classes} classes; it must give "
