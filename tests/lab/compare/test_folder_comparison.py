@@ -624,9 +624,10 @@ def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> N
     study, path = study_of(), tmp_path / "m.safetensors"
     usage = study.save_model(path, study.train_model("ERM", 0, 1), 0, {})
     assert f"from {__name__} import Tiny\n" in usage
-    with pytest.raises(UserError, match=r"was built by '.*:Tiny': import that and give it as model="):
+    with pytest.raises(UserError, match=r"was built by '.*:Tiny': give it as model=, or --model"):
         Classifier.load(path)
     assert isinstance(Classifier.load(path, model=Tiny).model, Tiny)
+    assert type(Classifier.load(path, model=f"{__name__}:Tiny").model).__name__ == "Tiny"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from vicinal import __version__
-from vicinal.lab.cli import compare, data, diagnose, interpolate, reproduce, train
+from vicinal.lab.cli import compare, data, diagnose, interpolate, predict, reproduce, train
 from vicinal.lab.cli.arguments import Exit
 from vicinal.lab.errors import UserError
 
 COMMANDS = {
     "compare": compare,
+    "predict": predict,
     "diagnose": diagnose,
     "train": train,
     "reproduce": reproduce,
