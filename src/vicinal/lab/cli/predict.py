@@ -45,10 +45,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Predict and write."""
-    from vicinal.lab.compare import predictions
+    from vicinal.lab.compare import prediction_table
 
-    model = predictions.model_file(args.model)
-    out = None if args.out is None else predictions.check_out(args.out, [model, *map(Path, args.data)])
+    model = prediction_table.model_file(args.model)
+    out = None if args.out is None else prediction_table.check_out(args.out, [model, *map(Path, args.data)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         frame = _predicted(model, args.data, args.factory)
@@ -59,14 +59,14 @@ def run(args: Namespace) -> int:
         sys.stdout.flush()
         return 0
     try:
-        predictions.write(frame, out)
+        prediction_table.write(frame, out)
     except OSError as error:
         raise UserError(f"'{out}' cannot be written ({(error.strerror or str(error)).lower()})") from error
     return 0
 
 
 def _predicted(model: Path, data: list[str], factory: str | None) -> pl.DataFrame:
-    from vicinal.lab.compare import predictions
+    from vicinal.lab.compare import prediction_table
     from vicinal.lab.compare.classifier import Classifier
     from vicinal.lab.compare.predictor import Predictor, kind_of
 
@@ -75,10 +75,10 @@ def _predicted(model: Path, data: list[str], factory: str | None) -> pl.DataFram
             raise UserError("--model is for models of images or audio; leave it out for a table")
         if len(data) > 1:
             raise UserError(f"the model is for the rows of a table: give one file, got {len(data)}")
-        return predictions.of_table(Predictor.load(model), Path(data[0]).expanduser())
+        return prediction_table.of_table(Predictor.load(model), Path(data[0]).expanduser())
     classifier = Classifier.load(model, factory)
-    files, left = predictions.media_files(data, classifier.kind)
+    files, left = prediction_table.media_files(data, classifier.kind)
     if left:
         are = "files are" if len(left) > 1 else "file is"
         note(f"vicinal: {len(left)} other {are} left out, such as '{left[0]}'")
-    return predictions.of_files(classifier, files)
+    return prediction_table.of_files(classifier, files)
