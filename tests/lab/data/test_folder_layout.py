@@ -127,7 +127,11 @@ UNCLEAR = {
     ),
     "steam and diesel": (
         ["train/steam", "train/diesel", "car/sedan", "car/van"],
-        r"holds the folder 'train', which may be a part of a dataset, beside 'car', which hold other folders: give '.*tr",
+        r"holds the folder 'train', which may be a part of a dataset, beside 'car', which may be classes: give '.*train', o",
+    ),
+    "the classes once more": (
+        ["cat", "dog", *two("Train", "Train")],
+        r"holds the folder 'Train', which may be a part of a dataset, beside 'cat' and 'dog', which may be classes: give",
     ),
     "a flat test part": ([*two("train", "val"), "test"], r"set/test' holds images, but no folder for each class as '.*tra"),
 }  # fmt: skip

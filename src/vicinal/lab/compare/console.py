@@ -52,8 +52,8 @@ def print_results(results: Results) -> None:
     console, data, protocol = stdout(), results.data, results.protocol
     of = f"{len(data.classes)} classes" if data.classes else f"regression of {data.target}"
     console.print(
-        f"{data.name}: {_size(data)}, {of}; {protocol.seeds} seeds, {counted(protocol.epochs, 'epoch')}. ERM is training without "
-        "mixing; [...] are 95 % intervals."
+        f"{data.name}: {_size(data)}, {of}; {protocol.seeds} seeds, {counted(protocol.epochs, 'epoch')}. ERM is training "
+        "without mixing; [...] are 95 % intervals."
     )
     columns = _columns(View(results))
     while len(columns) > _FEWEST and _width(columns) > console.width:  # the report has them all

@@ -48,8 +48,8 @@ def in_words(table: Table, found: Diagnosis) -> str:
 def _table(table: Table, found: Diagnosis) -> list[str]:
     used = f"{found.rows} of {len(table)} rows, drawn at random" if found.rows < len(table) else f"{len(table)} rows"
     lines = [
-        f"{table.name}: {used}; {counted(found.inputs, 'input')}, {len(table.classes)} classes; {found.draws} mixed points per alpha. "
-        "[...] are 95 % intervals over the draws. Nothing was trained.",
+        f"{table.name}: {used}; {counted(found.inputs, 'input')}, {len(table.classes)} classes; {found.draws} mixed points "
+        "per alpha. [...] are 95 % intervals over the draws. Nothing was trained.",
         "",
         f"{'alpha':8s}{'conflict':>26s}{'third class, %':>24s}{'distance':>11s}{'floor':>8s}",
     ]

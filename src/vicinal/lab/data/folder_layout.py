@@ -202,7 +202,7 @@ def _parts(root: Path, tops: Sequence[_Top], advice: str) -> list[_Top]:
     if exact and len(tops) == 1:
         return exact if is_training(exact[0].name) else []
     if exact and is_training(exact[0].name) and exact[0].folders:
-        _check_others(root, exact[0], nested, advice)
+        _check_others(root, exact[0], tops, advice)
         return exact
     if alike:
         if all(may_be_part(top.name) for top in alike):
@@ -232,14 +232,29 @@ def _alike(nested: Sequence[_Top]) -> list[_Top]:
     return max((group for group in groups if len(group) > 1), key=len, default=[])
 
 
-def _check_others(root: Path, train: _Top, nested: Sequence[_Top], advice: str) -> None:
-    """Refuse `train` with folders of its own beside others with folders of their own, which may all be classes."""
-    others = [top for top in nested if top is not train and not top.folders & train.folders]
-    if others and any(has_files(root / top.path / folder) for top in others for folder in top.folders):
+def _check_others(root: Path, train: _Top, tops: Sequence[_Top], advice: str) -> None:
+    """Refuse `train` with folders of its own beside others that may be classes as well.
+
+    Those are folders that hold other folders of files, and folders of files that are named like its own.
+    """
+    others = [
+        top
+        for top in tops
+        if top is not train
+        and (
+            (top.flat and top.name in train.folders)
+            or (top.nested and not top.folders & train.folders and _any_files(root / top.path, top.folders))
+        )
+    ]
+    if others:
         raise UserError(
             f"'{root}' holds the folder {train.name!r}, which may be a part of a dataset, beside {_and(_names(others))}, "
-            f"which hold other folders: give '{root / train.path}', or move the others away{advice}"
+            f"which may be classes: give '{root / train.path}', or move {'it' if len(others) == 1 else 'them'} away{advice}"
         )
+
+
+def _any_files(place: Path, folders: Iterable[str]) -> bool:
+    return any(has_files(place / folder) for folder in folders)
 
 
 def _check_names(root: Path, tops: Sequence[_Top], exact: Sequence[_Top], advice: str) -> None:
