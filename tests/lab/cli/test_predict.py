@@ -119,7 +119,10 @@ def test_what_is_refused(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
     for argv, says in (
         ((tmp_path, table), f"there is no model.safetensors in '{tmp_path}': give a folder that compare wrote"),
         ((tmp_path / "begun", table), "the comparison is not finished: rerun its command"),
-        ((tmp_path / "absent", table), f"there is no file '{tmp_path / 'absent'}'"),
+        (
+            (tmp_path / "absent", table),
+            f"there is no file or folder '{tmp_path / 'absent'}': give a folder that compare wrote",
+        ),
         ((table, table), f"'{table}' is not a whole safetensors file"),
         ((model, tmp_path / "t.txt"), "is not a table that is read here: give a file ending in .csv, .tsv"),
         ((model, compared / "patient.csv"), "patient.csv': check the path; did you mean 'patients.csv'?"),

@@ -36,6 +36,7 @@ def parser() -> ArgumentParser:
             name, help=about.splitlines()[0], description=about, formatter_class=RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
+        command.set_defaults(fail=command.error)  # with the usage of this command
     return top
 
 
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     top = parser()
     args, rest = top.parse_known_args(argv)
     if rest and (args.command != "train" or any(word.startswith("-") for word in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        getattr(args, "fail", top.error)(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         args.changes += rest
     args.line = shlex.join(["vicinal", *argv])

@@ -40,6 +40,8 @@ def model_file(place: str | os.PathLike[str]) -> Path:
             begun = (path.parent / "config.json").exists()
             why = "the comparison is not finished: rerun its command" if begun else "give a folder that compare wrote"
             raise UserError(f"there is no {MODEL} in {os.fspath(place)!r}: {why}")
+    if not path.exists():
+        raise UserError(f"there is no file or folder {os.fspath(place)!r}: give a folder that compare wrote")
     return path
 
 

@@ -194,7 +194,9 @@ def _reason(content: bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return _what_it_is(content)
     text = " ".join(re.sub(r"<[^>]* at 0x[0-9a-f]+>", "it", str(error)).split())
-    if re.search("truncated|unexpected end|broken data stream|not enough (image )?data|decoder|reached eof", text, re.IGNORECASE):
+    if re.search(
+        "truncated|unexpected end|broken data stream|not enough (image )?data|decoder|reached eof", text, re.IGNORECASE
+    ):
         return "it is cut off or damaged"
     return text or type(error).__name__
 
