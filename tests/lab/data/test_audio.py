@@ -229,6 +229,29 @@ def test_lossy_forms_hold_the_same_tone(tmp_path: Path, ending: str, form: str, 
 
 
 @pytest.mark.parametrize(
+    ("ending", "form", "subtype"),
+    [("ogg", "OGG", "VORBIS"), ("opus", "OGG", "OPUS"), ("mp3", "MP3", "MPEG_LAYER_III"), ("flac", "FLAC", "PCM_16")],
+)
+def test_what_was_cut_off_where_it_is_read_is_refused(tmp_path: Path, ending: str, form: str, subtype: str) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, tone(48000, 48000, 700), 48000, format=form, subtype=subtype)
+    content = path.read_bytes()
+    whole = audio.read_any(path)
+    assert abs(len(whole) - 16000) < 500
+    for share in (0.9, 0.6, 0.4, 0.2, 0.05):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(
+            UserError, match=r"a\.\w+' (ends too early: get it again|is not an audio file that can be re)"
+        ):
+            audio.read_any(path)
+    soundfile.write(path, tone(30 * 48000, 48000, 700), 48000, format=form, subtype=subtype)
+    content, whole = path.read_bytes(), audio.read_any(path)
+    path.write_bytes(content[: int(0.5 * len(content))])  # far behind what is read
+    assert np.array_equal(audio.read_any(path), whole)
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", r"is not an audio file that can be read \(it is empty, 0 bytes\)"),

@@ -51,6 +51,9 @@ LEAST = WINDOW // 2 + 1  # samples that can be mirrored
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
 _FRACTIONS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # what is decoded to fractions of full scale
 _LOUDEST = 10.0  # of such: above full scale is common, far above it other units
+_OGG_PAGE = 65307  # bytes, at most
+_MP3_FRAMES = 2 * 1152  # samples of two
+_TAGGED = 65536  # first bytes of an MP3 file in which its tag is looked for
 _STREAMED = 0x7FF00000  # bytes and more: in a header that was written before the length was known
 _RATES = (8_000, 192_000)  # that are resampled
 _MARGIN = 0.01  # seconds: more than the filter reaches, 10 samples of the slower rate
@@ -159,18 +162,40 @@ def _read_by_soundfile(path: Path, seconds: float | None) -> Waveform:
         raise UserError(f"'{path}' is a {path.suffix.lower()} {what}: install the package soundfile to read it") from e
     try:
         about = soundfile.info(path)
-        n = about.frames if seconds is None else min(about.frames, math.ceil(seconds * about.samplerate))
+        wanted = about.frames if seconds is None else math.ceil(seconds * about.samplerate)
+        n = min(about.frames, wanted)
         fractions = about.subtype.startswith(_FRACTIONS)
         samples, rate = soundfile.read(path, frames=n, dtype="float64" if fractions else "int32", always_2d=True)
     except RuntimeError as e:  # soundfile's own errors are such
         reason = str(e).removeprefix(f"Error opening {str(path)!r}: ").removeprefix("Error : ").rstrip(". ")
+        if "does not exist" in reason:  # it does
+            reason = "it is cut off, damaged or of another form"
         raise _unreadable(path, reason[:1].lower() + reason[1:]) from e
-    if about.format not in ("OGG", "MP3") and len(samples) < n:  # these two only estimate their lengths
+    if len(samples) < max(n, wanted) and _is_cut_off(path, about.format, n - len(samples)):
         raise UnreadableFile(str(path), "it ends too early", "ends too early", "get it again")
     if fractions:
         _check_fractions(path, samples)
         samples = samples * 2.0**31
     return Waveform(samples, _BITS.get(about.subtype, 0), rate)
+
+
+def _is_cut_off(path: Path, form: str, lacking: int) -> bool:
+    """Return True for a file that ended while it was read, and is shorter than it should be.
+
+    An Ogg file does not state its length, but flags its last page. An MP3 file states it in a tag (`Xing`, `Info`), to a
+    frame or two; without one, the length is an estimate that tells nothing.
+    """
+    if form not in ("OGG", "MP3"):
+        return lacking > 0
+    with open(path, "rb") as file:
+        if form == "MP3":
+            start = file.read(_TAGGED)
+            return lacking > _MP3_FRAMES and (b"Xing" in start or b"Info" in start)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
+        end = file.read()
+    page = end[max(0, end.rfind(b"OggS")) :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""  # of its segments (RFC 3533, section 6)
+    return not sizes or not page[5] & 4 or len(page) < 27 + len(sizes) + sum(sizes)
 
 
 def _check_fractions(path: Path, samples: NDArray[np.float64]) -> None:
