@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,7 +185,9 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         module, _, factory = name.partition(":")
         own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
         file = "new.jpg" if data.kind == "images" else "new.wav"
+        option = f" --model {name}" if factory else ""
         return (
+            f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} {file}{option}\n"
             f"from vicinal.lab.compare.classifier import Classifier\n{own}"
             f"classifier = Classifier.load({path.as_posix()!r}{argument})\n"
             f'print(classifier.predict(["{file}"]))'
