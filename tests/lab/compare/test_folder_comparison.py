@@ -575,7 +575,12 @@ def test_the_model_can_be_loaded_and_used(
     monkeypatch.chdir(place)
     (place / "new.jpg").write_bytes(paths[0].read_bytes())
     exec(results["model"]["usage"], {})
-    assert capsys.readouterr().out.strip() in ("['blue']", "['red']")
+    answer = capsys.readouterr().out.strip()
+    assert answer in ("['blue']", "['red']")
+    shell = results["model"]["usage"].splitlines()[0]
+    assert shell == f"# in a shell: vicinal predict {place / 'out'} new.jpg"
+    assert cli.main(shell.split()[5:]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"new.jpg,{answer[2:-2]},0.")
 
 
 def test_the_same_command_goes_on_with_what_is_missing(

@@ -170,6 +170,16 @@ def test_the_inner_folder_is_named(tmp_path: Path, outer: str) -> None:
     assert class_folder.read(inner, size=16).classes == ("Cat", "Dog")
 
 
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    root = filled(tmp_path / "set", ["cat", "dog", "train/"])
+    (root / "train" / "again").symlink_to("../train")
+    with pytest.raises(UserError, match="set/train' holds 1 folder"):
+        class_folder.read(root, size=16)
+    (root / "all").symlink_to(".")
+    with pytest.raises(UserError, match="beside .all., which may be classes: give"):
+        class_folder.read(root, size=16)
+
+
 def test_vicinal_train_finds_the_same_parts(tmp_path: Path) -> None:
     root = filled(tmp_path / "set", two("Train", "Val"))
     assert folder_layout.parts(root) == ("Train", "Val")

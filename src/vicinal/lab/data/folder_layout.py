@@ -128,7 +128,8 @@ class _Top:
         """Where its classes are, relative to `root`: within a folder that is all that it holds, as in `train/train`."""
         path = self.name
         while not has_files(self.root / path) and len(inside := class_names(self.root / path)) == 1:
-            if not class_names(self.root / path / inside[0]):
+            within = self.root / path / inside[0]
+            if within.is_symlink() or not class_names(within):  # a link may lead in a circle
                 break
             path = f"{path}/{inside[0]}"
         return path
