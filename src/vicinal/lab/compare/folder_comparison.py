@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
-from vicinal.lab.compare import comparison
+from vicinal.lab.compare import comparison, temperature
 from vicinal.lab.compare.baselines import CONSTANT, constant
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
@@ -276,7 +276,8 @@ class _FolderRun:
         bins = ReliabilityBins(**test.pop("reliability"))
         train, validation = _measure(model, data.clean, data.train), self._validate(model)
         perturbed = self._perturbed(model)
-        record = RunRecord(method, self.seed, seconds, epoch, train, validation, test, perturbed, self.curve, bins)
+        scores, of_it = (train, validation, test, perturbed), (self.curve, bins, self._temperature(model))
+        record = RunRecord(method, self.seed, seconds, epoch, *scores, *of_it)
         return MeasuredRun(record, self._predict(model))
 
     def _predict(self, model: nn.Module) -> RunPredictions:
@@ -284,6 +285,11 @@ class _FolderRun:
         log_p = simple.outputs(model, self.data.clean, rows).double().log_softmax(-1)
         nll = -log_p.gather(-1, self.data.clean.labels[rows][:, None])[:, 0]
         return RunPredictions(rows.numpy(), log_p.exp().float().numpy(), nll.float().numpy())
+
+    def _temperature(self, model: nn.Module) -> float:
+        rows = self.data.validation
+        logits = simple.outputs(model, self.data.noisy, rows)
+        return temperature.fitted(logits.numpy(), self.data.noisy.labels[rows].numpy())
 
     def _validate(self, model: nn.Module) -> Scores:
         return _measure(model, self.data.noisy, self.data.validation)

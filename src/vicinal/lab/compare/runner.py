@@ -6,6 +6,8 @@ The run folder:
     runs.jsonl           one line for what a process finished at once (a stack of small models, or one model)
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
+    table.md, table.tex  its table of methods, for a text
+    predictions/         what every run answers to every test example
     model.safetensors    the model that validation data recommend, with its preprocessing
     jobs/                logs of a cluster's jobs
 """
@@ -157,9 +159,10 @@ def run(
         results = _conclude(comparison, done, folder, command)
         atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
 
-    from vicinal.lab.compare import report  # brings matplotlib, which takes a second
+    from vicinal.lab.compare import export, report  # brings matplotlib, which takes a second
 
     report.write(results, folder.report)
+    export.write(results, folder.path)
     return results
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab import executor
-from vicinal.lab.compare import baselines, comparison
+from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
@@ -285,7 +285,8 @@ class _Stack:
         test, bins = self._measure_test(models)
         noisy = splits.perturbed
         perturbed = [None] * len(self.runs) if noisy is None else self._measure(models, self.runs, noisy)
-        columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, strict=True)
+        temperatures = self._temperatures(models)
+        columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, temperatures, strict=True)
         records = [
             RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)
         ]
@@ -303,6 +304,16 @@ class _Stack:
             else:
                 values = self.splits.encodings[run.split].inverse_transform(out[:, 0].numpy())
                 yield RunPredictions(rows, values.astype(np.float32), None)
+
+    def _temperatures(self, models: StackedMLP) -> list[float]:
+        """Return the temperature of each run, fitted on its validation rows; nan for regression."""
+        if not self.study.classes:
+            return [math.nan] * len(self.runs)
+        part, found = self.splits.validation, []
+        for i, run in enumerate(self.runs):
+            logits = outputs(models[[i]], part.inputs[run.split])[0]
+            found.append(temperature.fitted(logits.numpy(), part.targets[run.split].numpy()))
+        return found
 
     def _measure(self, models: StackedMLP, runs: Sequence[MLPRun], part: StackedSplit) -> list[Scores]:
         return evaluate(models, runs, part, self.study.classes, self.splits.scales)

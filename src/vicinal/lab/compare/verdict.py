@@ -17,12 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.lab import statistics
-from vicinal.lab.compare import measures
+from vicinal.lab.compare import classwise, measures, temperature
 from vicinal.lab.compare.baselines import BASELINE, CONSTANT
 from vicinal.lab.compare.comparison import BY_LABEL, ERM_FAMILY, MIXUP, NAMED, Comparison, RunId, spelled
 from vicinal.lab.compare.measures import Measure, Tested, Values
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Method, RunRecord, Scores, Summary, Verdict
+from vicinal.lab.compare.results import (
+    ERM,
+    AlphaChoice,
+    Answers,
+    Difference,
+    Method,
+    RunRecord,
+    Scores,
+    Summary,
+    TemperatureScaling,
+    Verdict,
+)
 from vicinal.lab.selection import best_on_validation, validation_order
 from vicinal.lab.statistics import Effect, Interval
 
@@ -44,6 +55,8 @@ class Conclusion:
     chosen: dict[str, list[str]]
     choice: AlphaChoice | None
     verdict: Verdict
+    answers: Answers | None
+    scaling: TemperatureScaling | None
 
 
 def conclude(
@@ -76,7 +89,8 @@ def conclude(
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
     verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
     names = {name: [run.method for run in of] for name, of in chosen.items()}
-    return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict)
+    detail = found.answers(verdict.method), found.scaling(verdict.method)
+    return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict, *detail)
 
 
 # -- choices on validation data ------------------------------------------------------------------------------------------
@@ -183,6 +197,20 @@ class _Found:
             None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
         )
         return _as_difference(method, measure, primary, effect, per_seed, rope, strict)
+
+    def answers(self, method: str) -> Answers | None:
+        """Count the answers of ERM and of a method by class; None for regression."""
+        if not self.comparison.classes:
+            return None
+        return classwise.answers({name: self._tested(name) for name in (ERM, method)}, self.comparison.data.classes)
+
+    def scaling(self, method: str) -> TemperatureScaling | None:
+        """Compare a method with ERM after temperature scaling; None for regression, and where training diverged."""
+        if not self.comparison.classes:
+            return None
+        tested = {name: self._tested(name) for name in (ERM, method)}
+        temperatures = {name: [run.temperature for run in self.runs[name]] for name in tested}
+        return temperature.compare(self._units, tested, temperatures, short_name(method))
 
     def summary(self, method: str) -> Summary:
         """Return the means of a method's scores: on test data with intervals over rows, else over seeds."""

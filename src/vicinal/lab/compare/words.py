@@ -229,6 +229,18 @@ class Words:
         return "seeds" if self.comparison.settings.seeds < _ENOUGH_SEEDS else rows
 
 
+def direction(one: Difference) -> str:
+    """Return the direction of a difference in words: better or worse where it is found, else how near the two are.
+
+    Returns:
+        "better", "worse", "practically the same", or "not clear".
+
+    """
+    if one.p_holm < LEVEL:
+        return "better" if _is_better(one) else "worse"
+    return "practically the same" if one.chances.same > _SURE else "not clear"
+
+
 def _is_better(one: Difference) -> bool:
     """Return True where the more probable direction is the better one."""
     return one.chances.better > one.chances.worse
