@@ -107,9 +107,14 @@ def run(args: Namespace) -> int:
     folder = runner.RunFolder(out)
     folder.open(comparison)
     jobs = args.jobs or executor.cores()
-    with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.runs)} runs are kept in {out}", args.cluster):
+    total = len(comparison.runs)
+
+    def kept() -> str:
+        return f"{total - len(folder.missing(comparison))} of {total} runs are kept in {out}"
+
+    with resumable(out, kept, args.cluster):
         if args.cluster is None:
-            announce(comparison, len(comparison.runs) - len(folder.runs()), jobs)
+            announce(comparison, len(folder.missing(comparison)), jobs)
         else:
             note_cluster(args.cluster, out)
         methods = [method.name for method in comparison.methods]
