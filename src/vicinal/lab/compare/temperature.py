@@ -53,13 +53,16 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     if not np.isfinite(z).all():
         return math.nan
     smoothing = 1 / (len(z) + 1)
-    z = z - ((1 - smoothing) * z[np.arange(len(z)), y] + smoothing * z.mean(1))[:, None]
+    answer = z.max(1)
+    wanted = (1 - smoothing) * z[np.arange(len(z)), y] + smoothing * np.mean(z, axis=1)
+    below, missing = z - answer[:, None], float(np.mean(answer - wanted))
 
     def loss(log_t: float) -> float:
-        return float(np.mean(logsumexp(z / math.exp(log_t), axis=1)))
+        scale = math.exp(-log_t)
+        return float(np.mean(np.log(np.exp(below * scale).sum(1)))) + missing * scale
 
     ends = math.log(LOWEST), math.log(HIGHEST)
-    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
     return math.exp(float(found.x))
 
 
