@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.statistics import Effect, five_by_two, resampled, rows_paired
+from vicinal.lab.statistics import Effect, five_by_two, resampled
 
 Rows = NDArray[np.int64]
 Losses = NDArray[np.float64]
@@ -47,6 +47,12 @@ def sums(rows: Rows, differences: Losses) -> Sums:
     )
 
 
+def rows_alone(rows: Rows, differences: Losses) -> Effect:
+    """Take rows for the units: d_i is the mean over the seeds that tested row i, weighted by their number."""
+    of = sums(rows, differences)
+    return Effect(of.mean, math.sqrt(of.rows), of.units - 1)
+
+
 def two_way(rows: Rows, differences: Losses) -> Effect:
     """Take both rows and seeds for units (Cameron, Gelbach and Miller 2011), but never less than rows alone."""
     of = sums(rows, differences)
@@ -71,7 +77,7 @@ def candidates(rows: Rows, differences: Losses, test_share: float, train_share: 
     """Return the effect by each candidate, for test rows and differences in loss [seeds, m]."""
     by_seed = differences.mean(1).tolist()
     found = {PLAIN: resampled(by_seed, 0.0), CORRECTED: resampled(by_seed, test_share)}
-    one_way, both = rows_paired(rows, differences, factor=1.0), two_way(rows, differences)
+    one_way, both = rows_alone(rows, differences), two_way(rows, differences)
     for factor in FACTORS:
         for kind, of in ((ROWS, one_way), (TWO_WAY, both)):
             found[f"{kind} x {factor:g}"] = Effect(of.difference, factor * of.error, of.degrees)

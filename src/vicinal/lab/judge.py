@@ -1,6 +1,6 @@
 """Is one method better than another, by anybody's scores? The statistics of `vicinal compare` for scores made elsewhere.
 
-`judge` takes one score per method and seed, or one loss per method, seed and test row, and returns a `Judgement`: for each
+`judge` takes one score per method and seed, or one loss per method, seed and test row, and returns a `Judgment`: for each
 method the difference to the baseline, its interval and p-value, what the difference may be in practice, and a sentence.
 
 Example:
@@ -9,8 +9,8 @@ Example:
     ...     "seed": [0, 1, 2, 3] * 2,
     ...     "score": [0.30, 0.32, 0.29, 0.31, 0.27, 0.30, 0.26, 0.29],
     ... }
-    >>> judgement = judge(scores, test_share=1 / 3)
-    >>> mixup = judgement.methods[0]
+    >>> judgment = judge(scores, test_share=1 / 3)
+    >>> mixup = judgment.methods[0]
     >>> round(mixup.difference, 4), round(mixup.low, 4), round(mixup.high, 4)
     (-0.025, -0.039, -0.011)
     >>> print(mixup.sentence)
@@ -40,7 +40,7 @@ JudgedAs = Literal["better", "worse", "no difference found", "practically the sa
 
 
 @dataclass(frozen=True)
-class MethodJudgement:
+class MethodJudgment:
     """One method against the baseline. Differences are method minus baseline, in the unit of the scores."""
 
     method: str
@@ -60,7 +60,7 @@ class MethodJudgement:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What scores say of methods.
 
     Args:
@@ -84,7 +84,7 @@ class Judgement:
     test_share: float | None
     higher_is_better: bool
     rope: float | None
-    methods: list[MethodJudgement]
+    methods: list[MethodJudgment]
 
 
 def judge(
@@ -95,7 +95,7 @@ def judge(
     independent: bool = False,
     higher_is_better: bool = False,
     rope: float | None = None,
-) -> Judgement:
+) -> Judgment:
     """Judge methods by their scores.
 
     Args:
@@ -111,7 +111,7 @@ def judge(
         rope: half-width of the region of practical equivalence, in the unit of the scores.
 
     Returns:
-        The judgement.
+        The judgment.
 
     Raises:
         UserError: the scores cannot be judged; the message says what was found and what to do.
@@ -126,8 +126,8 @@ def judge(
     effects = [_effect(table, name, base, test, test_share) for name in others]
     corrected = holm([effect.p for effect in effects])
     level = table.mean(base)
-    words = _Words(base, level, higher_is_better, rope, len(others), table.number)
-    return Judgement(
+    words = _Sentences(base, level, higher_is_better, rope, len(others), table.number)
+    return Judgment(
         baseline=base,
         baseline_score=level,
         test=test,
@@ -346,7 +346,7 @@ def _effect(table: _Scores, name: str, base: str, test: Test, test_share: float 
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Sentences:
     """What an effect is called."""
 
     baseline: str
@@ -356,8 +356,8 @@ class _Words:
     methods: int
     number: Any
 
-    def judged(self, name: str, score: float, effect: Effect, p_holm: float) -> MethodJudgement:
-        """Return the judgement on one method."""
+    def judged(self, name: str, score: float, effect: Effect, p_holm: float) -> MethodJudgment:
+        """Return the judgment on one method."""
         interval = effect.paired()
         better = same = worse = equivalence = None
         if self.rope is not None:
@@ -366,7 +366,7 @@ class _Words:
             equivalence = effect.equivalence(self.rope)
         verdict = self._verdict(effect, p_holm, equivalence)
         least = effect.detectable(level=LEVEL / self.methods)  # Holm's first step
-        return MethodJudgement(
+        return MethodJudgment(
             method=name,
             score=score,
             difference=interval.difference,

@@ -28,7 +28,7 @@ from vicinal.lab.option import read
 if TYPE_CHECKING:
     import polars as pl
 
-    from vicinal.lab.judge import Judgement
+    from vicinal.lab.judge import Judgment
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--rope", metavar="R", type=number("--rope"), help="differences up to R are practically the same"
     )
-    parser.add_argument("--out", metavar="FILE", help="write the judgement as JSON too")
+    parser.add_argument("--out", metavar="FILE", help="write the judgment as JSON too")
 
 
 def run(args: Namespace) -> int:
@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
     from vicinal.lab import atomic, judge, provenance
     from vicinal.lab.records import to_json
 
-    judgement = judge.judge(
+    judgment = judge.judge(
         _read(args.scores).to_dict(as_series=False),
         baseline=args.baseline,
         test_share=args.test_share,
@@ -66,13 +66,13 @@ def run(args: Namespace) -> int:
         rope=args.rope,
     )
     if args.out:
-        record = {**provenance.made_now(args.line, "numpy", "scipy"), "judgement": to_json(judgement)}
+        record = {**provenance.made_now(args.line, "numpy", "scipy"), "judgment": to_json(judgment)}
         try:
             atomic.write(Path(args.out), json.dumps(record, indent=1) + "\n")
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UserError(f"{args.out} cannot be written ({reason}); choose another --out") from error
-    _print(judgement)
+    _print(judgment)
     return 0
 
 
@@ -113,14 +113,14 @@ def _read(path: str) -> pl.DataFrame:
 # -- printing ----------------------------------------------------------------------------------------------------------
 
 
-def _print(judgement: Judgement) -> None:
-    number = significant([judgement.baseline_score, *(of.score for of in judgement.methods)], 4)
-    head = ["", "score", f"minus {judgement.baseline}", "95 % interval", "p"]
-    head += ["p (Holm)"] if len(judgement.methods) > 1 else []
-    head += ["better", "same", "worse"] if judgement.rope is not None else []
+def _print(judgment: Judgment) -> None:
+    number = significant([judgment.baseline_score, *(of.score for of in judgment.methods)], 4)
+    head = ["", "score", f"minus {judgment.baseline}", "95 % interval", "p"]
+    head += ["p (Holm)"] if len(judgment.methods) > 1 else []
+    head += ["better", "same", "worse"] if judgment.rope is not None else []
     head += ["detectable"]
-    lines = [head, [judgement.baseline, number.text(judgement.baseline_score), *[""] * (len(head) - 2)]]
-    for of in judgement.methods:
+    lines = [head, [judgment.baseline, number.text(judgment.baseline_score), *[""] * (len(head) - 2)]]
+    for of in judgment.methods:
         line = [
             of.method,
             number.text(of.score),
@@ -128,8 +128,8 @@ def _print(judgement: Judgement) -> None:
             number.interval(of.low, of.high, sign=True),
             p_value(of.p),
         ]
-        line += [p_value(of.p_holm)] if len(judgement.methods) > 1 else []
-        shares: list[Any] = [of.better, of.same, of.worse] if judgement.rope is not None else []
+        line += [p_value(of.p_holm)] if len(judgment.methods) > 1 else []
+        shares: list[Any] = [of.better, of.same, of.worse] if judgment.rope is not None else []
         line += [NumberFormat(100.0, 1).text(share) + " %" for share in shares]
         lines.append([*line, number.text(of.detectable)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
@@ -140,19 +140,19 @@ def _print(judgement: Judgement) -> None:
         )
         print("  ".join(cells).rstrip())
     print()
-    for of in judgement.methods:
+    for of in judgment.methods:
         print(of.sentence)
     print()
-    print(_how(judgement))
+    print(_how(judgment))
 
 
-def _how(judgement: Judgement) -> str:
+def _how(judgment: Judgment) -> str:
     tests = {
-        "rows and seeds": f"{judgement.seeds} seeds and {judgement.units} rows or groups as units (two-way clustering)",
-        "corrected resampled t": f"corrected resampled t-test over {judgement.seeds} seeds, n_test / n_train "
-        f"{judgement.test_share or 0:.3g} (Nadeau and Bengio 2003); losses of single rows would find more",
-        "t": f"paired t-test over {judgement.seeds} seeds, which are taken to be independent",
+        "rows and seeds": f"{judgment.seeds} seeds and {judgment.units} rows or groups as units (two-way clustering)",
+        "corrected resampled t": f"corrected resampled t-test over {judgment.seeds} seeds, n_test / n_train "
+        f"{judgment.test_share or 0:.3g} (Nadeau and Bengio 2003); losses of single rows would find more",
+        "t": f"paired t-test over {judgment.seeds} seeds, which are taken to be independent",
     }
-    better = "higher" if judgement.higher_is_better else "lower"
-    rope = "" if judgement.rope is None else f" Practically the same: within {judgement.rope:g}."
-    return f"Test: {tests[judgement.test]}. Scores: {better} is better.{rope}"
+    better = "higher" if judgment.higher_is_better else "lower"
+    rope = "" if judgment.rope is None else f" Practically the same: within {judgment.rope:g}."
+    return f"Test: {tests[judgment.test]}. Scores: {better} is better.{rope}"

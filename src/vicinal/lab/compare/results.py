@@ -15,6 +15,7 @@ from vicinal.vicinity import Vicinity
 FORMAT = 3  # of results.json and of the run folder
 
 ERM = "ERM"
+LEVEL = 0.05  # of a corrected p-value below which a difference counts as found
 Kind = Literal["table", "images", "audio"]
 NOUNS: dict[str, str] = {"table": "rows", "images": "images", "audio": "clips"}  # what examples are called
 Scores = dict[str, float]  # error, nll, brier, ece; or rmse, mae, r2

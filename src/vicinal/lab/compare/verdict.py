@@ -19,11 +19,22 @@ from numpy.typing import NDArray
 from vicinal.lab import statistics
 from vicinal.lab.compare import classwise, measures, temperature
 from vicinal.lab.compare.baselines import BASELINE, CONSTANT
-from vicinal.lab.compare.comparison import BY_LABEL, ERM_FAMILY, MIXUP, NAMED, Comparison, RunId, spelled
+from vicinal.lab.compare.comparison import (
+    ERM_FAMILY,
+    MIXUP,
+    NAMED,
+    Comparison,
+    RunId,
+    chosen_name,
+    families,
+    short_name,
+    spelled,
+)
 from vicinal.lab.compare.measures import Measure, Tested, Values
 from vicinal.lab.compare.predictions import RunPredictions
 from vicinal.lab.compare.results import (
     ERM,
+    LEVEL,
     AlphaChoice,
     Answers,
     Difference,
@@ -34,10 +45,10 @@ from vicinal.lab.compare.results import (
     TemperatureScaling,
     Verdict,
 )
+from vicinal.lab.compare.words import Words
 from vicinal.lab.selection import best_on_validation, validation_order
 from vicinal.lab.statistics import Effect, Interval
 
-LEVEL = 0.05  # of a corrected p-value below which a difference counts as found
 POLICY = "mixup or ERM, chosen on validation"
 _SAME = {"rmse": 0.05, "mae": 0.05}  # shares of ERM's level within which a method is practically the same; others:
 _TENTH = 0.1
@@ -70,8 +81,6 @@ def conclude(
         predictions: of each run, by method and seed.
 
     """
-    from vicinal.lab.compare.words import Words
-
     runs = sorted(runs, key=lambda run: run.seed)
     by_method = {method.name: [run for run in runs if run.method == method.name] for method in comparison.methods}
     choices, chosen = _choose_all(comparison, by_method)
@@ -94,21 +103,6 @@ def conclude(
 
 
 # -- choices on validation data ------------------------------------------------------------------------------------------
-
-
-def families(methods: Sequence[Method]) -> list[str]:
-    """Return the families in which validation data choose alpha."""
-    return [family for family in (MIXUP, BY_LABEL) if any(method.family == family for method in methods)]
-
-
-def chosen_name(family: str) -> str:
-    """Return the name under which a family's choice by validation data is reported."""
-    return ERM if family == ERM_FAMILY else f"{family}, alpha chosen on validation"
-
-
-def short_name(method: str) -> str:
-    """Return a method's name, or the family's for its choice by validation data."""
-    return method.removesuffix(", alpha chosen on validation")
 
 
 def _choose_all(

@@ -10,10 +10,9 @@ from typing import Any
 from vicinal.lab import parse
 from vicinal.lab.compare import measures
 from vicinal.lab.compare.baselines import BASELINE, CONSTANT
-from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED, Comparison
+from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED, Comparison, families, short_name
 from vicinal.lab.compare.measures import Measure
-from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Summary, Verdict
-from vicinal.lab.compare.verdict import LEVEL, families, short_name
+from vicinal.lab.compare.results import ERM, LEVEL, AlphaChoice, Difference, Summary, Verdict
 from vicinal.lab.format import NumberFormat, counted, p_value, significant
 
 _SURE = 0.95  # probability from which on "practically the same" is said

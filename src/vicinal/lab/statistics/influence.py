@@ -19,6 +19,8 @@ Values = NDArray[np.float64]
 def rmse_values(residuals: ArrayLike) -> Values:
     """Return the values of the root mean squared error: rmse + (e**2 - mse) / (2 rmse).
 
+    They are nan where a residual is.
+
     Raises:
         ValueError: all residuals are 0, where the root has no slope.
 
@@ -29,7 +31,7 @@ def rmse_values(residuals: ArrayLike) -> Values:
     """
     squares = _one_row("residuals", residuals) ** 2
     mse = squares.mean()
-    if not mse > 0:
+    if mse == 0:
         raise ValueError("the RMSE has no slope where every residual is 0: compare squared errors instead")
     rmse = np.sqrt(mse)
     return rmse + (squares - mse) / (2 * rmse)
