@@ -18,13 +18,12 @@ from vicinal.lab import statistics
 from vicinal.lab.compare import measures
 from vicinal.lab.compare.measures import Measure, Tested
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, TemperatureScaling
+from vicinal.lab.compare.results import ERM, LEVEL, TemperatureScaling
 from vicinal.lab.format import NumberFormat, is_finite, p_value
 from vicinal.lab.statistics import Interval, Paired
 
 LOWEST, HIGHEST = 0.01, 100.0
 MEASURES = ("nll", "ece")
-_LEVEL = 0.05
 
 
 def fitted(logits: ArrayLike, target: ArrayLike) -> float:
@@ -195,6 +194,6 @@ def _in_numbers(of: Paired) -> str:
 
 
 def _way(of: Paired) -> str:
-    if not (is_finite(of.difference) and of.p < _LEVEL):
+    if not (is_finite(of.difference) and of.p < LEVEL):
         return ""
     return "better" if of.difference < 0 else "worse"
