@@ -28,8 +28,10 @@ from vicinal.lab.cli.arguments import (
     check_jobs,
     counting,
     given,
+    load_table,
     note,
     note_cluster,
+    refuse_table_options,
     resumable,
 )
 from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
@@ -114,7 +116,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
         if wrong := [name for name in ("model", "size", "augment") if getattr(args, name, None) is not None]:
             raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
         settings = TableSettings(**given(args, TableSettings))
-        return TableComparison(tables.load(args.data, target=args.target, task=args.task, drop=args.drop), settings)
+        return TableComparison(load_table(args), settings)
 
     if args.cluster is None:
         from vicinal.lab import executor
@@ -124,8 +126,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder
 
-    if wrong := [name for name in ("target", "task", "drop") if getattr(args, name)]:
-        raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
+    refuse_table_options(args, "the classes of a folder are its sub-folders")
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
         data = class_folder.read(args.data, size=args.size, progress=progress)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from vicinal.lab import parse
+from vicinal.lab.data.column_reading import ColumnSummary
 from vicinal.lab.provenance import Provenance
 from vicinal.lab.statistics import Interval
 from vicinal.vicinity import Vicinity
@@ -93,6 +94,7 @@ class TableInfo:
     categorical_columns: int
     inputs: int
     missing_cells: int
+    columns: list[ColumnSummary] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

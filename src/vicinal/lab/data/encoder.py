@@ -21,7 +21,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import Numbers, check_size, is_plain, side_by_side, to_codes, to_numbers, to_strings
+from vicinal.lab.data.columns import (
+    MISSING,
+    Numbers,
+    check_size,
+    is_plain,
+    is_text,
+    side_by_side,
+    to_codes,
+    to_numbers,
+    to_strings,
+)
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
@@ -330,7 +340,10 @@ def _numbers(column: pl.Series) -> Numbers:
 def _codes(column: pl.Series, fitted: CategoricalColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts, known = to_strings(column), {None, *fitted.categories}
+    known = {None, *fitted.categories}
+    # a word such as "None" is a category where it was one in training, and missing elsewhere
+    raw = column.cast(pl.String).str.strip_chars().to_list() if is_text(column) else to_strings(column)
+    texts = [text if text in known or text not in MISSING else None for text in raw]
     new = [text for text in texts if text not in known]
     if new:
         found = quoted(sorted(filter(None, set(new))))

@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import MISSING, Decimal
+from vicinal.lab.data.columns import MISSING
+from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.data.table import MIN_ROWS
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, quoted
@@ -29,7 +30,7 @@ _ARFF_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 _SAVE_AS_CSV = "save the table as CSV instead"
 
 
-def read(path: Path) -> tuple[pl.DataFrame, Decimal | None]:
+def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Decimal | None]:
     """Read a file whose name ends in one of `SUFFIXES`.
 
     Returns:
@@ -44,25 +45,39 @@ def read(path: Path) -> tuple[pl.DataFrame, Decimal | None]:
         return _read_parquet(path), None
     if name.endswith(".arff"):
         return read_arff(path), None
-    text = read_text(path)
-    separator = "\t" if name.endswith((".tsv", ".tsv.gz")) else _separator(text)
-    return read_delimited(text, path.name, separator), "," if separator == ";" else "."
+    text = read_text(path, options.encoding)
+    separator = options.separator or ("\t" if name.endswith((".tsv", ".tsv.gz")) else _separator(text))
+    decimal = options.decimal or ("," if separator == ";" else ".")
+    names = None if options.header else _numbered(text, separator)
+    return read_delimited(text, path.name, separator, names), decimal
 
 
-def read_text(path: Path) -> str:
-    """Read UTF-8, decompressed where the name ends in .gz; a byte-order mark is skipped."""
+def _numbered(text: str, separator: str) -> list[str]:
+    """Return names for the columns of a text without a header line: as many as its first row has values."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    first = next((row for row in rows if len(row) > 1 or "".join(row).strip()), [])
+    return [f"column {i}" for i in range(1, len(first) + 1)]
+
+
+def read_text(path: Path, encoding: str | None = None) -> str:
+    """Read UTF-8, UTF-16 with a byte-order mark or the encoding given; decompressed where the name ends in .gz."""
     raw = _read_bytes(path)
     if path.name.lower().endswith(".gz"):
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as e:
             raise UserError(f"{path.name!r} is not a whole gzip file ({e}): compress or copy it again") from e
+    if encoding is None and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as e:
+        return raw.decode(encoding or "utf-8").removeprefix("\ufeff")
+    except LookupError as e:
+        raise UserError(f"the encoding {encoding!r} is unknown: give one such as cp1252, latin-1 or utf-16") from e
+    except UnicodeError as e:
+        where = f" (byte {raw[e.start]:#04x} at position {e.start})" if isinstance(e, UnicodeDecodeError) else ""
         raise UserError(
-            f"{path.name!r} is not UTF-8 text (byte {raw[e.start]:#04x} at position {e.start})"
-            f": convert it, for example with iconv -f LATIN1 -t UTF-8"
+            f"{path.name!r} is not {(encoding or 'UTF-8').upper()} text{where}"
+            f": give its --encoding, such as cp1252 (Windows, western Europe)"
         ) from e
 
 
