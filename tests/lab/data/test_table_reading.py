@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from vicinal.lab import records
 from vicinal.lab.data.column_reading import ColumnSummary, lines
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.read_options import ReadOptions
+from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
@@ -249,3 +253,43 @@ def test_summaries_are_json_and_lines(tmp_path: Path) -> None:
     assert lines(table.columns * 10)[-1] == "and 20 more columns"
     options = ReadOptions(missing=("-",), parse=("a",), dates="dmy")
     assert records.from_json(ReadOptions, json.loads(json.dumps(records.to_json(options)))) == options
+
+
+@pytest.mark.parametrize("ending", ["feather", "arrow", "jsonl", "json", "txt", "data", "csv.bz2", "csv.xz", "tsv.gz"])
+def test_formats_give_the_table_of_the_csv(tmp_path: Path, ending: str) -> None:
+    frame = pl.DataFrame({"n": [None, *range(1, ROWS)], "color": ["red", "green"] * 30, "y": LABEL})
+    path = tmp_path / f"t.{ending}"
+    frame.write_csv(tmp_path / "t.csv")
+    text = (tmp_path / "t.csv").read_bytes()
+    {
+        "feather": lambda: frame.write_ipc(path),
+        "arrow": lambda: frame.write_ipc(path),
+        "jsonl": lambda: frame.write_ndjson(path),
+        "json": lambda: frame.write_json(path),
+        "txt": lambda: path.write_bytes(text.replace(b",", b"|")),
+        "data": lambda: path.write_bytes(gzip.compress(text)),  # by its first bytes, whatever the name
+        "csv.bz2": lambda: path.write_bytes(bz2.compress(text)),
+        "csv.xz": lambda: path.write_bytes(lzma.compress(text)),
+        "tsv.gz": lambda: path.write_bytes(gzip.compress(text.replace(b",", b"\t"))),
+    }[ending]()
+    assert load(str(path), target="y").fingerprint() == load(str(tmp_path / "t.csv"), target="y").fingerprint()
+    path.write_bytes(path.read_bytes()[:40])
+    assert "\n" not in refusal(str(path))
+
+
+def test_duplicate_rows_and_columns_that_name_rows_are_noted(tmp_path: Path) -> None:
+    x = [0.5 + i // 3 for i in range(ROWS)]
+    path = write(tmp_path, x=x, y=["no"] * 30 + ["yes"] * 30)
+    assert load(path, target="y").notes == (
+        "40 rows equal an earlier row in every input and the target: copies of training rows may be tested",
+    )
+    path = write(tmp_path, PassengerId=range(1, ROWS + 1), patient=[i // 6 for i in range(ROWS)], age=AGES)
+    first, second = load(path, target="y").notes
+    assert first.startswith("column 'PassengerId' has another whole number in every row")
+    assert second.startswith("column 'patient' has 10 values in 60 rows, and may name persons or groups")
+
+
+def test_random_splits_refuse_groups(tmp_path: Path) -> None:
+    table = load(write(tmp_path, person=[f"p{i // 6}" for i in range(ROWS)]), target="y", group="person")
+    with pytest.raises(UserError, match="at random here, not by --group or --time"):
+        split(table, 0)

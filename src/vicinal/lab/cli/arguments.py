@@ -78,6 +78,8 @@ def add_table(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--drop", metavar="COLUMN[,COLUMN]", action="append", default=[], help="columns to leave out; repeatable"
     )
+    parser.add_argument("--group", metavar="COLUMN", help="rows of one value belong together; no input")
+    parser.add_argument("--time", metavar="COLUMN", help="numbers or dates that order the rows; no input")
     files = parser.add_argument_group("how a table's file is read")
     for name, (metavar, about) in _LISTS.items():
         files.add_argument(f"--{name}", metavar=f"{metavar}[,{metavar}]", action="append", default=[], help=about)
@@ -103,7 +105,7 @@ _LISTS = {
     "parse": ("COLUMN", "columns of percents, money, thousands, units or dates to read as numbers; repeatable"),
 }
 _TABLE_FLAGS = ("target", "task", "drop", *_LISTS, "dates", "decimal", "separator", "encoding", "no_header")
-_TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class")
+_TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "time")
 
 
 def load_table(args: Namespace) -> Table:
@@ -133,6 +135,8 @@ def load_table(args: Namespace) -> Table:
         reading=reading,
         drop_missing_target=args.drop_missing_target,
         min_class=args.min_class,
+        group=args.group,
+        time=args.time,
     )
     for line in (*lines(table.columns), *table.notes):
         note(f"vicinal: {line}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vicinal.lab.data import table_notes
 from vicinal.lab.data.column_reading import ColumnSummary, Role, read_column
 from vicinal.lab.data.columns import (
     Numbers,
@@ -191,7 +192,17 @@ def make_table(
     problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
     if problems:
         raise UserError(_told(name, problems))
-    return table
+    return replace(table, notes=(*table.notes, *_found(table)))
+
+
+def _found(table: Table) -> list[str]:
+    notes = table_notes.duplicates(table.numeric, table.codes, table.target)
+    for name, values in zip(table.numeric_columns, table.numeric.T, strict=True):
+        notes += table_notes.numbered(name, values)
+    if table.groups is None:
+        for name, codes in zip(table.categorical_columns, table.codes.T, strict=True):
+            notes += table_notes.numbered(name, np.where(codes < 0, np.nan, codes))
+    return notes
 
 
 def _roles(target: str, group: str | None, time: str | None, drop: Sequence[str]) -> dict[str, Role]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +24,23 @@ from vicinal.lab.data.table import MIN_ROWS
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, quoted
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arff")
+_TEXTS = (".csv", ".tsv", ".txt", ".data")
+_PACKED = ("", ".gz", ".bz2", ".xz")
+_FRAMES: Mapping[str, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
+    ".parquet": ("Parquet", pl.read_parquet),
+    ".feather": ("Feather (version 2)", pl.read_ipc),
+    ".arrow": ("Arrow", pl.read_ipc),
+    ".ipc": ("Arrow", pl.read_ipc),
+    ".jsonl": ("JSON-lines", pl.read_ndjson),
+    ".ndjson": ("JSON-lines", pl.read_ndjson),
+    ".json": ("JSON (a list of records)", pl.read_json),
+}
+_MAGIC: Mapping[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    b"\x1f\x8b": ("gzip", gzip.decompress),
+    b"BZh": ("bzip2", bz2.decompress),
+    b"\xfd7zXZ\x00": ("xz", lzma.decompress),
+}
+SUFFIXES = (*(text + packed for packed in _PACKED for text in _TEXTS), *_FRAMES, ".arff")
 
 _CSV_QUOTED = re.compile(r'"[^"]*"')
 _ARFF_DATA = re.compile(r"^([ \t]*@data\b[^\n]*\n?)", re.IGNORECASE | re.MULTILINE)
@@ -41,12 +59,13 @@ def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Dec
 
     """
     name = path.name.lower()
-    if name.endswith(".parquet"):
-        return _read_parquet(path), None
+    for suffix, (kind, reader) in _FRAMES.items():
+        if name.endswith(suffix):
+            return _read_frame(path, kind, reader), None
     if name.endswith(".arff"):
         return read_arff(path), None
     text = read_text(path, options.encoding)
-    separator = options.separator or ("\t" if name.endswith((".tsv", ".tsv.gz")) else _separator(text))
+    separator = options.separator or ("\t" if ".tsv" in Path(name).suffixes else _separator(text))
     decimal = options.decimal or ("," if separator == ";" else ".")
     names = None if options.header else _numbered(text, separator)
     return read_delimited(text, path.name, separator, names), decimal
@@ -61,12 +80,7 @@ def _numbered(text: str, separator: str) -> list[str]:
 
 def read_text(path: Path, encoding: str | None = None) -> str:
     """Read UTF-8, UTF-16 with a byte-order mark or the encoding given; decompressed where the name ends in .gz."""
-    raw = _read_bytes(path)
-    if path.name.lower().endswith(".gz"):
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as e:
-            raise UserError(f"{path.name!r} is not a whole gzip file ({e}): compress or copy it again") from e
+    raw = _unpacked(_read_bytes(path), path.name)
     if encoding is None and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
     try:
@@ -89,12 +103,24 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"{path.name!r} cannot be read ({(e.strerror or str(e)).lower()}): check the file") from e
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _unpacked(raw: bytes, label: str) -> bytes:
+    """Decompress what its first bytes, or else the name, call compressed."""
+    ending = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(Path(label).suffix.lower())
+    for magic, (kind, unpack) in _MAGIC.items():
+        if raw.startswith(magic) or kind == ending:
+            try:
+                return unpack(raw)
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
+                raise UserError(f"{label!r} is not a whole {kind} file ({e}): compress or copy it again") from e
+    return raw
+
+
+def _read_frame(path: Path, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
     try:
-        return pl.read_parquet(io.BytesIO(_read_bytes(path)))
+        return reader(io.BytesIO(_read_bytes(path)))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:  # damage can reach code that panics
         reason = " ".join(str(e).split())
-        raise UserError(f"{path.name!r} is not a readable Parquet file ({reason}): write it again") from e
+        raise UserError(f"{path.name!r} is not a readable {kind} file ({reason}): write it again") from e
 
 
 # ---- delimited text
@@ -138,11 +164,11 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
 
 
 def _separator(text: str) -> str:
-    """Find the separator: a comma, unless the header then is one column with semicolons or tabs in it."""
+    """Find the separator: a comma, unless the header then is one column with semicolons, tabs or bars in it."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     if "," in _CSV_QUOTED.sub("", header):
         return ","
-    return next((c for c in (";", "\t") if c in header), ",")
+    return next((c for c in (";", "\t", "|") if c in header), ",")
 
 
 def _check_header(header: Sequence[str], label: str) -> None:

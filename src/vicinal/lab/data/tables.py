@@ -19,7 +19,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 
 EMBEDDED = ("iris", "wine", "breast_cancer", "digits", "diabetes")
-_ENDINGS = f"{', '.join(table_files.SUFFIXES[:-1])} or {table_files.SUFFIXES[-1]}"
+_ENDINGS = ".csv, .tsv, .txt or .data (also .gz, .bz2 or .xz), .parquet, .feather, .arrow, .jsonl, .json or .arff"
 _ROW_INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+|)")  # the names pandas gives to a saved row index
 
 
@@ -39,7 +39,7 @@ def load(
 
     Args:
         data: a set of scikit-learn's (`EMBEDDED`), one of the paper's UCI sets (``abalone``, ``uci-iris``, ...: see
-            `vicinal.lab.data.uci`), or the path of a .csv, .tsv, .parquet or .arff file (.csv.gz and .tsv.gz too).
+            `vicinal.lab.data.uci`), or the path of a file whose name ends in one of `table_files.SUFFIXES`.
             A name wins over a file of that name; upper and lower case are the same.
         target: the column to predict. Files need it; named sets have their own and take none.
         task: "classification" or "regression"; by default as `vicinal.lab.data.table.assemble` decides.
