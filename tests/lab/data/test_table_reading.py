@@ -293,3 +293,27 @@ def test_random_splits_refuse_groups(tmp_path: Path) -> None:
     table = load(write(tmp_path, person=[f"p{i // 6}" for i in range(ROWS)]), target="y", group="person")
     with pytest.raises(UserError, match="at random here, not by --group or --time"):
         split(table, 0)
+
+
+def test_arff_with_spaces_tabs_and_commas_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "t.arff"
+    head = "@relation t\n@attribute a numeric\n@attribute y {8,9}\n@data\n"
+    for row in ("{}, 8", " {} ,8 ,", "{} 8", "{}\t8", "{},\t 8,"):
+        path.write_text(head + "".join(row.replace("8", str(8 + i % 2)).format(i) + "\n" for i in range(12)))
+        table = load(str(path), target="y")
+        assert table.numeric[:, 0].tolist() == [*range(12)]
+        assert table.target.tolist() == [0, 1] * 6
+    path.write_text(head + "1,,8\n" * 12)
+    assert "line 5 of 't.arff' has 3 values" in refusal(str(path))
+
+
+def test_first_lines_that_are_no_names(tmp_path: Path) -> None:
+    path, rows = tmp_path / "t.csv", "x,z,y\n" + "1,2,a\n2,3,b\n" * 6
+    path.write_text("sep=;\n" + rows.replace(",", ";"))
+    assert load(str(path), target="y").numeric_columns == ("x", "z")
+    for first in ("# made by hand", "Sales 2020"):
+        path.write_text(f"{first}\n{rows}")
+        assert f"the first line of 't.csv' is {first!r}, one value, and line 2 has 3" in refusal(str(path))
+    path.write_text(rows.replace(",", " "))
+    assert refusal(str(path)).endswith("give the right one, as --separator space")
+    assert load(str(path), target="y", reading=ReadOptions(separator=" ")).numeric_columns == ("x", "z")

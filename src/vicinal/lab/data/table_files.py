@@ -64,11 +64,17 @@ def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Dec
             return _read_frame(path, kind, reader), None
     if name.endswith(".arff"):
         return read_arff(path), None
-    text = read_text(path, options.encoding)
-    separator = options.separator or ("\t" if ".tsv" in Path(name).suffixes else _separator(text))
+    text, declared = _declared_separator(read_text(path, options.encoding))
+    separator = options.separator or declared or ("\t" if ".tsv" in Path(name).suffixes else _separator(text))
     decimal = options.decimal or ("," if separator == ";" else ".")
     names = None if options.header else _numbered(text, separator)
     return read_delimited(text, path.name, separator, names), decimal
+
+
+def _declared_separator(text: str) -> tuple[str, str | None]:
+    """Cut off a first line `sep=;`, which spreadsheets write and read, and return what it says."""
+    found = re.match(r'"?sep=([^\r\n"])"?(\r\n|\r|\n)', text)
+    return (text[found.end() :], found[1]) if found else (text, None)
 
 
 def _numbered(text: str, separator: str) -> list[str]:
@@ -149,6 +155,11 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
             if header is None:
                 header = [name.strip() for name in record]
                 _check_header(header, label)
+            elif len(header) == 1 < len(record) and names is None and not rows:
+                raise UserError(
+                    f"the first line of {label!r} is {header[0]!r}, one value, and line {reader.line_num} has {len(record)}"
+                    f": remove a title or comment above the names, or give the --separator"
+                )
             elif len(record) != len(header):
                 raise UserError(
                     f"line {reader.line_num} of {label!r} has {counted(len(record), 'value')}"
@@ -160,6 +171,11 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
         raise UserError(f"line {reader.line_num} of {label!r} is not valid CSV ({e}): correct that line") from e
     if header is None:
         raise UserError(f"{label!r} is empty: give a table with a header line and at least {MIN_ROWS} rows")
+    if len(header) == 1 and rows and re.search(r"\S[ :]+\S", header[0]) and all(" " in row[0].strip() for row in rows):
+        raise UserError(
+            f"{label!r} has one column, {header[0]!r}, by its separator {separator!r}: give the right one, as"
+            f" --separator space"
+        )
     return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
 
 
@@ -203,6 +219,7 @@ def read_arff(path: Path) -> pl.DataFrame:
     from scipy.io import arff
 
     label, text = path.name, read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    text = _as_weka_splits(text)
     _check_arff(text, label)
     try:
         data, meta = arff.loadarff(io.StringIO(text))
@@ -213,6 +230,18 @@ def read_arff(path: Path) -> pl.DataFrame:
         reason = " ".join(str(e).split())
         raise UserError(f"{label!r} cannot be read by SciPy's ARFF reader ({reason}): {_SAVE_AS_CSV}") from e
     return pl.DataFrame([_attribute(name, data[name], *meta[name]) for name in meta.names()])
+
+
+def _as_weka_splits(text: str) -> str:
+    """Return the text with one comma between values: Weka skips spaces around them, and a comma at the end."""
+    head, *rest = _ARFF_DATA.split(text, maxsplit=1)
+    if not rest:
+        return text
+    mark, body = rest
+    lines = [line.strip() for line in body.split("\n")]
+    plain = ["'" not in line and '"' not in line and not line.startswith(("%", "{")) for line in lines]
+    split = [re.sub(r"\s*,\s*|\s+", ",", re.sub(r"\s*,$", "", line)) for line in lines]
+    return head + mark + "\n".join(new if at else old for old, new, at in zip(lines, split, plain, strict=True))
 
 
 def _attribute(name: str, values: NDArray[Any], kind: str, declared: Sequence[str] | None) -> pl.Series:
