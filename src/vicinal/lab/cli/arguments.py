@@ -109,9 +109,8 @@ _TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "tim
 
 
 def load_table(args: Namespace) -> Table:
-    """Read the table that the arguments of `add_table` describe, and print on stderr how its columns were read."""
+    """Read the table that the arguments of `add_table` describe."""
     from vicinal.lab.data import tables
-    from vicinal.lab.data.column_reading import lines
     from vicinal.lab.data.read_options import ReadOptions
 
     separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(args.separator, args.separator)
@@ -127,7 +126,7 @@ def load_table(args: Namespace) -> Table:
         header=not args.no_header,
         encoding=args.encoding,
     )
-    table = tables.load(
+    return tables.load(
         args.data,
         target=args.target,
         task=args.task,
@@ -138,9 +137,14 @@ def load_table(args: Namespace) -> Table:
         group=args.group,
         time=args.time,
     )
+
+
+def note_columns(table: Table) -> None:
+    """Print on stderr how the columns of a file were read, and what was noted."""
+    from vicinal.lab.data.column_reading import lines
+
     for line in (*lines(table.columns), *table.notes):
         note(f"vicinal: {line}")
-    return table
 
 
 def refuse_table_options(args: Namespace, what: str) -> None:

@@ -31,6 +31,7 @@ from vicinal.lab.cli.arguments import (
     load_table,
     note,
     note_cluster,
+    note_columns,
     refuse_table_options,
     resumable,
 )
@@ -90,6 +91,8 @@ def run(args: Namespace) -> int:
     out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
     folder = runner.RunFolder(out)
     folder.open(comparison)
+    if comparison.kind == "table":
+        note_columns(comparison.data)
     jobs = args.jobs or executor.cores()
     with resumable(out, lambda: f"{len(folder.runs())} of {len(comparison.runs)} runs are kept in {out}", args.cluster):
         if args.cluster is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
-from vicinal.lab.cli.arguments import add_table, load_table
+from vicinal.lab.cli.arguments import add_table, load_table, note_columns
 from vicinal.lab.option import read
 
 
@@ -31,5 +31,7 @@ def run(args: Namespace) -> int:
 
     data = load_table(args)
     alphas = diagnose.ALPHAS if args.alpha is None else args.alpha
-    print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
+    found = diagnose.diagnose(data, alphas)
+    note_columns(data)
+    print(diagnose.in_words(data, found))
     return 0
