@@ -317,3 +317,10 @@ def test_first_lines_that_are_no_names(tmp_path: Path) -> None:
     path.write_text(rows.replace(",", " "))
     assert refusal(str(path)).endswith("give the right one, as --separator space")
     assert load(str(path), target="y", reading=ReadOptions(separator=" ")).numeric_columns == ("x", "z")
+
+
+def test_a_target_of_few_integers_is_listed_as_classes(tmp_path: Path) -> None:
+    table = load(write(tmp_path, y=[0, 1, 1] * 20), target="y")
+    assert summary(table, "y").line() == "y (target): 2 categories: 1, 0"
+    table = load(write(tmp_path, y=[0, 1, 1] * 20), target="y", task="regression")
+    assert summary(table, "y").line() == "y (target): number, 0 to 1"

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vicinal.lab.data import table_notes
-from vicinal.lab.data.column_reading import ColumnSummary, Role, read_column
+from vicinal.lab.data.column_reading import SHOWN, ColumnSummary, Role, read_column
 from vicinal.lab.data.columns import (
     Numbers,
     categories_of,
@@ -155,6 +155,13 @@ def make_table(
         except UserError as error:
             problems.append(str(error))
             target_read = False
+    if classes:  # numbers too are categories then
+        sizes = np.bincount(goal[goal >= 0].astype(np.int64), minlength=len(classes))
+        frequent = [classes[i] for i in np.argsort(-sizes, kind="stable")[:SHOWN]]
+        as_classes = ColumnSummary(
+            target, "target", "categories", read[target].summary.missing, levels=len(classes), frequent=frequent
+        )
+        read[target] = replace(read[target], summary=replace(as_classes, spelled=read[target].summary.spelled))
     kept = {key: of.cells for key, of in read.items() if of.problem is None and key not in roles}
     texts = {key: kept.pop(key).cast(pl.String).to_list() for key in [*kept] if is_text(kept[key])}
     numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
