@@ -80,6 +80,7 @@ def add_table(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--group", metavar="COLUMN", help="rows of one value belong together; no input")
     parser.add_argument("--time", metavar="COLUMN", help="numbers or dates that order the rows; no input")
+    parser.add_argument("--test", metavar="FILE", help="another file with the same columns: its rows are for testing")
     files = parser.add_argument_group("how a table's file is read")
     for name, (metavar, about) in _LISTS.items():
         files.add_argument(f"--{name}", metavar=f"{metavar}[,{metavar}]", action="append", default=[], help=about)
@@ -105,7 +106,7 @@ _LISTS = {
     "parse": ("COLUMN", "columns of percents, money, thousands, units or dates to read as numbers; repeatable"),
 }
 _TABLE_FLAGS = ("target", "task", "drop", *_LISTS, "dates", "decimal", "separator", "encoding", "no_header")
-_TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "time")
+_TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "time", "test")
 
 
 def load_table(args: Namespace) -> Table:
@@ -136,6 +137,7 @@ def load_table(args: Namespace) -> Table:
         min_class=args.min_class,
         group=args.group,
         time=args.time,
+        test=args.test,
     )
 
 

@@ -33,6 +33,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, did_you_mean, quoted
 
 MIN_ROWS = 10
+_ROW = "\0row"  # a column of the rows' numbers, while some are left out
 MAX_CATEGORIES = 1000  # more values than this in a text column are identifiers or prose
 TargetType = Literal["text", "number", "boolean"]
 FEW_VALUES = 20  # an integer target with at most this many values is a class
@@ -89,7 +90,7 @@ class Table:
         # one nan only: a nan has many bit patterns
         for array in (np.where(np.isnan(self.numeric), np.nan, self.numeric), self.codes, self.target):
             digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
-        for name, extra in ((self.group_name, self.groups), (self.time_name, self.times)):
+        for name, extra in ((self.group_name, self.groups), (self.time_name, self.times), ("test", self.fixed_test)):
             if extra is not None:
                 digest.update(f"{name}".encode() + np.ascontiguousarray(extra, extra.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
@@ -110,6 +111,7 @@ def make_table(
     min_class: int = 0,
     group: str | None = None,
     time: str | None = None,
+    tested_from: int | None = None,
 ) -> Table:
     """Build and check a table.
 
@@ -128,6 +130,7 @@ def make_table(
         min_class: leave out classes of fewer rows, with a note.
         group: a column whose equal values belong together; no input.
         time: a column of numbers or dates that orders the rows; no input.
+        tested_from: number of the row from which on all are for testing; None where splits decide.
 
     Raises:
         UserError: one sentence, or a line for each of several problems.
@@ -145,7 +148,11 @@ def make_table(
     if target in drop:
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     roles = _roles(target, group, time, drop)
-    frame, notes = _rows_with_target(frame, target, decimal, reading, drop_missing_target, min_class)
+    frame, notes = _rows_with_target(
+        frame.with_row_index(_ROW), target, decimal, reading, drop_missing_target, min_class
+    )
+    fixed_test = None if tested_from is None else frame[_ROW].to_numpy() >= tested_from
+    frame = frame.drop(_ROW)
     read = {
         column.name: read_column(column, decimal, reading, roles.get(column.name, "input"))
         for column in frame.get_columns()
@@ -201,6 +208,7 @@ def make_table(
         group_name=group,
         times=times,
         time_name=time,
+        fixed_test=fixed_test,
     )
     problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
     if problems:
