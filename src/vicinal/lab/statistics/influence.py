@@ -29,7 +29,7 @@ def rmse_values(residuals: ArrayLike) -> Values:
     """
     squares = _one_row("residuals", residuals) ** 2
     mse = squares.mean()
-    if not mse > 0:
+    if mse == 0:
         raise ValueError("the RMSE has no slope where every residual is 0: compare squared errors instead")
     rmse = np.sqrt(mse)
     return rmse + (squares - mse) / (2 * rmse)
