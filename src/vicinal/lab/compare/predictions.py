@@ -53,7 +53,7 @@ class PredictionFolder:
 
         Args:
             runs: of the chunk.
-            target: of every example, as the user wrote it.
+            target: of every example: the position of its class, or a number in the target's unit.
             classes: names; none for regression.
 
         """
@@ -74,7 +74,7 @@ class PredictionFolder:
             "target": [target[row] for row in of.rows],
         }
         if classes:
-            columns |= {f"{P}{name}": of.outputs[:, i] for i, name in enumerate(classes)} | {NLL: of.nll}
+            columns |= {name: of.outputs[:, i] for i, name in enumerate(_columns(classes))} | {NLL: of.nll}
         else:
             columns[PREDICTION] = of.outputs
         return pl.DataFrame(columns)
@@ -91,6 +91,17 @@ class PredictionFolder:
                     part["row"].to_numpy(), values if nll is not None else values[:, 0], nll
                 )
         return found
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    """Return a name for the column of each class: names of folders that are no UTF-8 are escaped, and kept apart."""
+    found: list[str] = []
+    for name in classes:
+        column = P + name.encode("utf-8", "backslashreplace").decode()
+        while column in found:
+            column += "_"
+        found.append(column)
+    return found
 
 
 def _by_run(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, int], pl.DataFrame]]:
