@@ -11,6 +11,7 @@ from scipy import stats
 
 from vicinal.keyed import Key
 from vicinal.lab.statistics import auroc, detectable, holm, interval, paired
+from vicinal.lab.statistics.influence import rmse_values
 
 
 def normals(seed: int, *shape: int) -> np.ndarray:
@@ -173,3 +174,9 @@ def test_auroc_is_how_often_a_positive_score_is_above_a_negative_one(seed: int) 
 def test_auroc_needs_scores_of_both_kinds() -> None:
     assert math.isnan(auroc([], [0.1]))
     assert math.isnan(auroc([0.1], []))
+
+
+def test_an_rmse_of_what_diverged_is_not_known() -> None:
+    assert np.isnan(rmse_values([1.0, float("nan"), 2.0])).all()
+    with pytest.raises(ValueError, match="no slope where every residual is 0"):
+        rmse_values([0.0, 0.0])

@@ -12,7 +12,7 @@ from vicinal.keyed import Key
 from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder, RunPredictions
 from vicinal.lab.compare.results import RunRecord
 
-TARGET = (np.arange(30) % 3).tolist()
+TARGET = np.arange(30) % 3
 
 
 def run_of(method: str, seed: int, classes: int = 3, rows: int = 8, draw: int = 0) -> MeasuredRun:
@@ -44,7 +44,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, classes: tuple[str, ..
         for seed in (0, 11, 2)
         for method in ("ERM", "mixup 0.4", "Chain([Mixup(0.4), ERM()])")
     ]
-    target = TARGET if classes else (0.5 + np.arange(30.0)).tolist()
+    target = TARGET if classes else 0.5 + np.arange(30.0)
     folder.write(runs[:4], target, classes)
     folder.write(runs[4:], target, classes)
     found = folder.read()

@@ -6,9 +6,13 @@ import json
 import math
 import multiprocessing
 import os
+import pickle
 import re
+import shutil
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,19 +21,24 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
+import torch.nn.functional as F
 
 from vicinal.keyed import Key
 from vicinal.lab import atomic, executor, records
 from vicinal.lab.compare import report, runner, table_comparison
+from vicinal.lab.compare.comparison import RunId
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import Results, RunRecord
 from vicinal.lab.compare.runner import AnyComparison, RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
-from vicinal.lab.data.encoder import TableEncoder
-from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import make_table
 from vicinal.lab.errors import UserError
+from vicinal.lab.models.mlp import MLP
+from vicinal.lab.training import stacked_mlp
+from vicinal.lab.training.adamw import AdamW
 
 
 def study_of(regression: bool = False, name: str = "made", **settings: Any) -> TableComparison:
@@ -65,9 +74,12 @@ def run(
         return records.to_json(runner.run(study, folder, "vicinal compare made", jobs, progress or Progress()))
 
 
-def typed(runs: list[dict[str, Any]]) -> list[RunRecord]:
-    """Records as they are in a program."""
-    return records.from_json(list[RunRecord], runs)
+def keep(path: Path, folder: RunFolder, runs: Sequence[RunId]) -> None:
+    """Keep some runs of a finished folder in another."""
+    source = RunFolder(path)
+    predictions = source.predicted()
+    found = {run.key: MeasuredRun(run, predictions[run.key]) for run in source.runs()}
+    folder.append(study_of(), [found[key] for key in runs])
 
 
 def kept(path: Path) -> list[dict[str, Any]]:
@@ -80,6 +92,11 @@ def without_seconds(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_seconds(part) for key, part in value.items() if key not in ("seconds", "created")}
     return [without_seconds(part) for part in value] if isinstance(value, list) else value
+
+
+def without_usage(results: dict[str, Any]) -> dict[str, Any]:
+    """Results without what a clock says, and without the path of the model."""
+    return without_seconds(results) | {"model": results["model"] | {"usage": None}}
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------------
@@ -97,11 +114,17 @@ def test_a_folder_is_made_and_taken_up_again(tmp_path: Path) -> None:
 
 def test_another_comparison_is_refused_the_folder(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a").open(study_of())
-    for other in (study_of(seeds=5), study_of(regression=True)):
+    for other in (study_of(epochs=3), study_of(erm_decays=(0.1,)), study_of(metric="nll"), study_of(regression=True)):
         with pytest.raises(
             UserError, match=r"a holds another comparison \(other data, options or version\); choose ano"
         ):
             RunFolder(tmp_path / "a").open(other)
+
+
+def test_a_folder_takes_the_same_comparison_with_any_number_of_seeds(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "a").open(study_of())
+    for seeds in (2, 5, 10_000):
+        RunFolder(tmp_path / "a").open(study_of(seeds=seeds))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -137,38 +160,114 @@ def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def measured(seed: int, rmse: float = 0.5, method: str = "ERM") -> MeasuredRun:
+    """A run that nobody trained, which predicts its score for two rows."""
+    record = RunRecord(method, seed, 0.1, 1, {}, {}, {"rmse": rmse}, None, {})
+    return MeasuredRun(record, RunPredictions(np.array([seed, 7]), np.full(2, rmse, dtype=np.float32), None))
+
+
+def records_of(*runs: MeasuredRun) -> list[RunRecord]:
+    return [run.record for run in runs]
+
+
 def test_kept_runs_are_those_of_whole_lines_each_once(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    study, folder = study_of(regression=True), RunFolder(tmp_path)
     assert folder.runs() == []
-    one, two, three = (RunRecord("ERM", seed, 0.1, 1, {}, {}, {"rmse": 0.5}, None, {}) for seed in (0, 1, 2))
-    folder.append([one])
-    folder.append([one, two])  # another process of the same command
+    one, two, three = map(measured, (0, 1, 2))
+    folder.append(study, [one])
+    folder.append(study, [one, two])  # another process of the same command
     with open(tmp_path / "runs.jsonl", "a") as file:
         file.write('[{"method": "ERM", "se')
-    assert folder.runs() == [one, two]
-    folder.append([three])
+    assert folder.runs() == records_of(one, two)
+    folder.append(study, [three])
     assert [run.seed for run in folder.runs()] == [0, 1, 2]
+    assert folder.missing(study)[:2] == [("mixup 0.4", 0), ("by label distance 0.4", 0)]
+    assert len(folder.missing(study)) == 4 * 6 - 3
+    assert folder.missing(replace(study, settings=replace(study.settings, seeds=2)))[0] == ("mixup 0.4", 0)
+
+
+@pytest.mark.parametrize("others", [[1], [1, 2, 3], [1, 2], [1, 4], [0, 1, 2, 3, 4, 5, 6]])
+def test_predictions_are_those_of_the_records_and_no_orphans(tmp_path: Path, others: list[int]) -> None:
+    """A kill before the line of a chunk leaves its predictions; the runs may then be cut into other chunks."""
+    study, folder = study_of(regression=True), RunFolder(tmp_path)
+    folder.predictions.write([measured(seed, 9.0) for seed in others], study.data.target, [])
+    folder.append(study, [measured(0, 0.25), measured(1, 0.5)])
+    folder.append(study, [measured(1, 0.75), measured(2, 1.0)])
+    for (method, seed), of in (predicted := folder.predicted()).items():
+        record = next(run for run in folder.runs() if run.key == (method, seed))
+        assert of.outputs.tolist() == [record.test["rmse"]] * 2
+        assert of.rows.tolist() == [seed, 7]
+        assert of.nll is None
+    assert list(predicted) == [("ERM", 0), ("ERM", 1), ("ERM", 2)]
+
+
+def test_a_run_whose_predictions_are_lost_is_not_finished(tmp_path: Path) -> None:
+    study, folder = study_of(regression=True), RunFolder(tmp_path / "a [b] *")
+    folder.open(study)
+    folder.append(study, [measured(0)])
+    (file,) = folder.predictions.path.iterdir()
+    folder.append(study, [measured(1)])
+    file.unlink()
+    assert [run.seed for run in folder.runs()] == [1]
+    assert list(folder.predicted()) == [("ERM", 1)]
+    assert ("ERM", 0) in folder.missing(study)
+
+
+def test_predictions_on_disk_stand_beside_row_and_truth(tmp_path: Path) -> None:
+    study, folder = study_of(), RunFolder(tmp_path)
+    runs = study.train([("ERM", 0), ("mixup 0.4", 0)])
+    folder.append(study, runs)
+    (file,) = folder.predictions.path.iterdir()
+    frame = pl.read_parquet(file)
+    assert frame.columns == ["method", "seed", "row", "target", "p_high", "p_low", "nll"]
+    assert frame["method"].to_list() == ["ERM"] * 12 + ["mixup 0.4"] * 12
+    data, p = study.data, frame[["p_high", "p_low"]].to_numpy().astype(np.float64)
+    assert frame["target"].to_list() == [data.classes[data.target[row]] for row in frame["row"]]
+    assert p.sum(1) == pytest.approx(np.ones(24), abs=1e-6)
+    truth = data.target[frame["row"].to_numpy()]
+    assert frame["nll"].to_numpy() == pytest.approx(-np.log(p[range(24), truth]), rel=1e-4)
+    for i, run in enumerate(runs):
+        own = slice(12 * i, 12 * i + 12)
+        assert run.record.test["error"] == pytest.approx((p[own].argmax(1) != truth[own]).mean())
+        assert run.record.test["nll"] == pytest.approx(frame["nll"].to_numpy()[own].mean(), rel=1e-5)
+        assert folder.predicted()[run.record.key].outputs.tolist() == run.predictions.outputs.tolist()
 
 
 # -- fleets --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, 64])
-@pytest.mark.parametrize("methods", [2, 6, 25])
+@pytest.mark.parametrize("abreast", [1, 3, 10])
 @pytest.mark.parametrize("seeds", [1, 2, 7, 20, 100])
-def test_chunks_cover_the_seeds_and_fill_the_processes(seeds: int, methods: int, jobs: int) -> None:
+def test_chunks_cover_the_seeds_and_fill_the_processes(seeds: int, abreast: int, jobs: int) -> None:
     numbers = [3 * seed for seed in range(seeds)]
-    chunks = table_comparison._chunks(numbers, methods, jobs)
+    chunks = table_comparison._chunks(numbers, abreast, jobs)
     assert [seed for chunk in chunks for seed in chunk] == numbers
     sizes = [len(chunk) for chunk in chunks]
     assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) >= 1
-    assert all(size == 1 or size * methods <= 20 + methods for size in sizes)
+    assert 1 <= min(sizes) <= max(sizes) <= abreast
     assert len(chunks) % jobs == 0 or len(chunks) == seeds
+
+
+def test_seeds_abreast_are_few_where_methods_are_many_or_the_table_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sizes(**settings: Any) -> list[int]:
+        study = study_of(seeds=8, **settings)
+        return [len({seed for _, seed in chunk}) for chunk in study.chunks(study.runs, 1)]
+
+    assert sizes() == [4, 4]  # 5 methods
+    assert sizes(alphas=(0.1, 0.2, 0.4, 1.0)) == [1] * 8  # 11 methods
+    monkeypatch.setattr(table_comparison, "_MOST_NUMBERS", 60 * 2 * 2)
+    assert sizes() == [2, 2, 2, 2]
+    monkeypatch.setattr(table_comparison, "_MOST_NUMBERS", 1)
+    assert sizes() == [1] * 8
 
 
 def test_nothing_missing_needs_no_chunk() -> None:
     assert table_comparison._chunks([], 5, 2) == []
+
+
+NETWORKS = ("ERM", "mixup 0.4")
+METHODS = (*NETWORKS, "constant answer", "linear model", "gradient-boosted trees")
 
 
 # -- a whole run ---------------------------------------------------------------------------------------------------------
@@ -177,13 +276,16 @@ def test_nothing_missing_needs_no_chunk() -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
     """A comparison that ran through, in two fleets at once."""
-    path, progress = tmp_path_factory.mktemp("runner") / "made", Progress()
+    path, progress = tmp_path_factory.mktemp("runner") / "made [1]", Progress()
     return path, run(study_of(), path, progress=progress, images=True), progress
 
 
 def test_it_leaves_the_files_that_it_says(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     path, results, _ = finished
-    assert sorted(os.listdir(path)) == ["config.json", "model.safetensors", "report.html", "results.json", "runs.jsonl"]
+    assert {"config.json", "model.safetensors", "predictions", "report.html", "results.json", "runs.jsonl"} <= set(
+        os.listdir(path)
+    )
+    assert len(os.listdir(path / "predictions")) == 2
     assert json.loads((path / "results.json").read_text()) == results
     assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert len(atomic.json_lines(path / "runs.jsonl")) == 2
@@ -191,10 +293,11 @@ def test_it_leaves_the_files_that_it_says(finished: tuple[Path, dict[str, Any], 
 
 def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     results = finished[1]
-    assert set(results) == {
+    assert set(results) >= {
         *("format", "vicinal", "command", "created", "versions", "machine", "data", "protocol", "methods", "runs"),
-        *("summary", "comparisons", "choice", "verdict", "model", "examples"),
+        *("summary", "comparisons", "beside", "chosen", "choice", "verdict", "model", "examples"),
     }
+    assert results["format"] == 3
     assert results["command"] == "vicinal compare made"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["created"])
     assert results["data"] == {
@@ -220,38 +323,49 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
             "name": "mlp",
             "hidden": [128, 128],
             "parameters": 3 * 128 + 129 * 128 + 129 * 2,
-            "optimizer": "Adam",
+            "optimizer": "AdamW",
             "schedule": "constant",
             "augment": None,
         },
     }
     assert [protocol[f"{part}_examples"] for part in ("train", "validation", "test")] == [36, 12, 12]
-    assert [(r["seed"], r["method"]) for r in results["runs"]] == [
-        (s, m) for s in range(4) for m in ("ERM", "mixup 0.4")
-    ]
+    assert (protocol["measure"], protocol["decays"], protocol["splits"]) == ("error", [0.0], "folds")
+    assert (protocol["to_the_end"], protocol["patience"], protocol["weight_decay"]) == (False, None, 0.0)
+    assert [(r["seed"], r["method"]) for r in results["runs"]] == [(s, m) for s in range(4) for m in METHODS]
     for record in results["runs"]:
-        assert set(record) == {
+        assert set(record) >= {
             *("method", "seed", "seconds", "epochs", "train", "validation", "test", "perturbed", "curve", "reliability")
         }
         for part in ("train", "validation", "test"):
             assert set(record[part]) == {"error", "nll", "brier", "ece"}
         assert sum(record["reliability"]["count"]) == 12
-        assert set(record["curve"]) == {"epoch", "train_nll", "validation_nll", "validation_error"}
-    chosen = "mixup, alpha chosen on validation"
-    assert list(results["summary"]) == ["ERM", "mixup 0.4", chosen]
-    for name in results["summary"]:
-        of = [r["test"]["error"] for r in results["runs"] if r["method"] == ("ERM" if name == "ERM" else "mixup 0.4")]
-        assert results["summary"][name]["test"]["error"]["mean"] == pytest.approx(np.mean(of))
-    assert [c["method"] for c in results["comparisons"]] == [chosen, "mixup 0.4"]
+        if record["method"] in NETWORKS:
+            assert set(record["curve"]) == {"epoch", "train_nll", "validation_nll", "validation_error"}
+            assert record["epochs"] in (1, 2)
+        else:
+            assert (record["curve"], record["epochs"]) == ({}, 0)
+    chosen, policy = "mixup, alpha chosen on validation", "mixup or ERM, chosen on validation"
+    assert list(results["summary"]) == [*METHODS, chosen, policy]
+    assert results["chosen"][chosen] == ["mixup 0.4"] * 4
+    assert set(results["chosen"][policy]) <= set(NETWORKS)
+    error = {(r["method"], r["seed"]): r["test"]["error"] for r in results["runs"]}
+    for name, entry in results["summary"].items():
+        of = [error[method, seed] for seed, method in enumerate(results["chosen"].get(name, [name] * 4))]
+        assert entry["test"]["error"]["mean"] == pytest.approx(np.mean(of))
+    assert [c["method"] for c in results["comparisons"]] == [chosen, "mixup 0.4", policy, *METHODS[2:]]
+    assert [c["method"] for c in results["comparisons"] if c["primary"]] == [chosen]
+    assert [(c["method"], c["measure"]) for c in results["beside"]] == [(chosen, "nll"), (chosen, "ece")]
     assert set(results["verdict"]) == {"kind", "method", "sentence", "advice"}
-    assert set(results["model"]) == {"file", "method", "seed", "usage"}
+    assert set(results["model"]) >= {"file", "method", "epochs", "usage"}
 
 
 def test_the_runs_are_those_of_one_fleet_alone(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     """However the seeds are cut and spread over processes."""
     study, results = study_of(), finished[1]
-    for record, same in zip(results["runs"], records.to_json(study.train(study.runs)), strict=True):
-        assert (record["method"], record["seed"]) == (same["method"], same["seed"])
+    again = {run.record.key: records.to_json(run.record) for run in study.train(study.runs)}
+    assert len(again) == 20
+    for record in results["runs"]:
+        same = again[record["method"], record["seed"]]
         for part in ("train", "validation"):
             assert record[part] == pytest.approx(same[part], rel=1e-4)
 
@@ -260,11 +374,11 @@ def test_a_quick_comparison_is_trained_in_this_process(
     finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "start", None)  # no worker can be started
-    assert study_of().is_quick(8)
+    assert study_of().is_quick(20)
     assert not study_of().is_quick(10**6)
     progress = Progress()
     results = run(study_of(), tmp_path, jobs=64, progress=progress, quick=True)
-    assert progress.told[-1] == (16, 16, 8)
+    assert progress.told[-1] == (40, 40, 20)
     for one, same in zip(results["runs"], finished[1]["runs"], strict=True):
         assert one["test"]["nll"] == pytest.approx(same["test"]["nll"], rel=1e-4)
 
@@ -273,45 +387,83 @@ def test_a_folder_of_another_format_is_refused(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a").open(study_of())
     config = tmp_path / "a" / "config.json"
     old = json.loads(config.read_text())
-    for written in (1, 3):
+    for written in (1, 2, 4):
         config.write_text(json.dumps(old | {"format": written}))
-        with pytest.raises(UserError, match=rf"written by another version \(format {written}, and this one writes 2\)"):
+        with pytest.raises(UserError) as refused:
             RunFolder(tmp_path / "a").open(study_of())
+        assert str(refused.value) == (
+            f"{tmp_path / 'a'} was written by another version (format {written}, and this one writes 3); choose another "
+            "--out, or remove that folder"
+        )
     del old["format"]
     config.write_text(json.dumps(old))
-    with pytest.raises(UserError, match=r"\(format 1, and this one writes 2\); choose another --out, or remove"):
+    with pytest.raises(UserError, match=r"\(format 1, and this one writes 3\); choose another --out, or remove"):
         RunFolder(tmp_path / "a").open(study_of())
 
 
 def test_progress_goes_up_to_the_end(finished: tuple[Path, dict[str, Any], Progress]) -> None:
     told = finished[2].told
-    assert told[0] == (0, 16, 0)
-    assert told[-1] == (16, 16, 8)
+    assert told[0] == (0, 40, 0)
+    assert told[-1] == (40, 40, 20)
     assert all(a[0] <= b[0] and a[2] <= b[2] for a, b in pairwise(told))
 
 
-def test_the_model_is_the_run_best_on_validation(finished: tuple[Path, dict[str, Any], Progress]) -> None:
+def by_hand(study: TableComparison, method: str, epochs: int) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    """A method trained on all rows by a plain loop in float64; return the weights, and the outputs for all rows."""
+    table, of = study.data, study.method(method)
+    x = torch.from_numpy((table.numeric - table.numeric.mean(0)) / table.numeric.std(0))
+    y = torch.from_numpy(table.target)
+    if not study.classes:
+        y = (y - y.mean()) / y.std(correction=0)
+    model = MLP(2, (128, 128), study.classes or 1).double()
+    first = stacked_mlp.StackedMLP.initial([0], 2, (128, 128), study.classes or 1, torch.float32)
+    model.load_state_dict({name: value.double() for name, value in first.state_dict(0).items()})
+    optimizer = torch.optim.AdamW(model.parameters(), study.settings.learning_rate, weight_decay=of.weight_decay)
+    step = 0
+    for epoch in range(epochs):
+        for rows in torch.from_numpy(Key(0, 0, 0, epoch, 2**63).generator().permutation(60)).split(16):
+            plan = of.parsed.plan(len(rows), y[rows], x[rows], step=step, epoch=epoch, seed=0, rank=0, worker=0)
+            out, target = model(plan(x[rows])), plan.target(y[rows])
+            loss = F.cross_entropy(out, target) if study.classes else F.mse_loss(out[:, 0], target)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    return model.state_dict(), model(x).detach().numpy()
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("method", ["ERM, decay 0.1", "mixup 0.4"])
+def test_a_refitted_model_is_trained_on_all_rows_as_by_hand(method: str, regression: bool) -> None:
+    study = study_of(regression, alphas=(0.4, 1.0), erm_decays=(0.0, 0.1), weight_decay=0.5, epochs=9)
+    state, (expected, _) = study.refit(method, 3), by_hand(study, method, 3)
+    assert set(state) == set(expected)
+    for name, value in expected.items():
+        assert state[name] == pytest.approx(value.numpy(), rel=1e-4, abs=1e-5)
+
+
+def test_the_model_is_the_method_best_on_validation_for_the_median_of_its_epochs(
+    finished: tuple[Path, dict[str, Any], Progress],
+) -> None:
     path, results, _ = finished
     study = study_of()
 
     def score(record: dict[str, Any]) -> tuple[float, float]:
         return record["validation"]["error"], record["validation"]["nll"]
 
-    of = {name: [score(r) for r in results["runs"] if r["method"] == name] for name in ("ERM", "mixup 0.4")}
-    method = min(of, key=lambda name: np.mean(of[name], axis=0).tolist())
-    assert results["model"]["method"] == method
-    assert results["model"]["seed"] == of[method].index(min(of[method]))
-    seed = results["model"]["seed"]
+    of = {name: [r for r in results["runs"] if r["method"] == name] for name in NETWORKS}
+    method = min(of, key=lambda name: np.mean([score(r) for r in of[name]], axis=0).tolist())
+    epochs = round(float(np.median([r["epochs"] for r in of[method]])))
+    assert (results["model"]["method"], results["model"]["epochs"]) == (method, epochs)
 
     predictor = Predictor.load(path / "model.safetensors")
-    rows = split(study.data, seed)
-    assert predictor.encoding == TableEncoder.fit(study.data, rows.train)
-    columns = {"a": study.data.numeric[rows.test, 0], "b": study.data.numeric[rows.test, 1]}
-    truth = np.array(study.data.classes)[study.data.target[rows.test]]
-    record = next(r for r in results["runs"] if (r["method"], r["seed"]) == (method, seed))
-    assert float((predictor.predict(columns) != truth).mean()) == pytest.approx(record["test"]["error"])
-    assert predictor.about["seed"] == seed
-    assert predictor.about["test"]["error"] == record["test"]["error"]
+    columns = {"a": study.data.numeric[:, 0], "b": study.data.numeric[:, 1]}
+    _, out = by_hand(study, method, epochs)
+    p = np.exp(out) / np.exp(out).sum(1, keepdims=True)
+    assert predictor.probabilities(columns) == pytest.approx(p, abs=1e-4)
+    assert predictor.about["vicinity"] == study.method(method).vicinity
+    assert predictor.about["epochs"] == epochs
+    assert predictor.about["test"]["error"] == pytest.approx(np.mean([r["test"]["error"] for r in of[method]]))
 
 
 def test_the_printed_usage_runs(
@@ -345,7 +497,7 @@ def test_the_same_again_only_renders(
     before = (path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()
     progress = Progress()
     again = run(study_of(), path, progress=progress, images=True)
-    assert progress.told == [(16, 16, 8)]
+    assert progress.told == [(40, 40, 20)]
     assert json.dumps(again) == json.dumps(results)
     assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert ((path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()) == before
@@ -372,16 +524,17 @@ def test_only_missing_seeds_are_run(
     lines = (path / "runs.jsonl").read_bytes().splitlines(keepends=True)
     RunFolder(tmp_path).open(study_of())
     (tmp_path / "runs.jsonl").write_bytes(lines[0] + lines[1][:200])
+    shutil.copytree(path / "predictions", tmp_path / "predictions")
     if results_text is not None:
         (tmp_path / "results.json").write_text(results_text)
     progress = Progress()
     again = run(study_of(), tmp_path, progress=progress)
-    assert progress.told[0] == (8, 16, 4)
-    assert progress.told[-1] == (16, 16, 8)
-    assert without_seconds(again) | {"model": None} == without_seconds(results) | {"model": None}
-    before = kept(path)[:4]
+    assert progress.told[0] == (20, 40, 10)
+    assert progress.told[-1] == (40, 40, 20)
+    assert without_usage(again) == without_usage(results)
+    before = kept(path)[:10]
     assert [r for r in again["runs"] if r["seed"] in {k["seed"] for k in before}] == sorted(
-        before, key=lambda r: (r["seed"], r["method"])
+        before, key=lambda r: (r["seed"], METHODS.index(r["method"]))
     )  # these were not trained again: even their seconds are the same
 
 
@@ -390,11 +543,11 @@ def test_of_a_seed_kept_in_part_only_the_rest_is_run(
 ) -> None:
     folder = RunFolder(tmp_path)
     folder.open(study_of())
-    folder.append([r for r in typed(finished[1]["runs"]) if r.key != ("ERM", 3)])
+    keep(finished[0], folder, [run for run in study_of().runs if run != ("ERM", 3)])
     progress = Progress()
     again = run(study_of(), tmp_path, progress=progress)
-    assert progress.told[0] == (14, 16, 7)
-    assert progress.told[-1] == (16, 16, 8)
+    assert progress.told[0] == (38, 40, 19)
+    assert progress.told[-1] == (40, 40, 20)
     for one, same in zip(again["runs"], finished[1]["runs"], strict=True):
         assert (one["method"], one["seed"]) == (same["method"], same["seed"])
         assert one["test"]["nll"] == pytest.approx(same["test"]["nll"], rel=1e-4)
@@ -405,7 +558,7 @@ def test_runs_that_stop_early_are_counted_to_the_end(tmp_path: Path) -> None:
     study = study_of(epochs=40, patience=1, learning_rate=0.1, seeds=2)
     results = run(study, tmp_path / "a", progress=progress)
     assert all(r["epochs"] < 40 for r in results["runs"])
-    assert progress.told[-1] == (160, 160, 4)
+    assert progress.told[-1] == (400, 400, 10)
     assert results["protocol"]["patience"] == 1
 
 
@@ -415,6 +568,9 @@ def test_regression_runs_through(tmp_path: Path) -> None:
     assert results["data"]["class_counts"] == []
     assert set(results["runs"][0]["test"]) == {"rmse", "mae", "r2"}
     assert set(results["runs"][0]["curve"]) == {"epoch", "train_rmse", "validation_rmse"}
+    assert [r["method"] for r in results["runs"][:4]] == [*NETWORKS, "by label distance 0.4", "constant answer"]
+    assert results["protocol"]["measure"] == "rmse"
+    assert results["beside"] == []
     assert results["summary"]["ERM"]["perturbed"]["rmse"]["mean"] > 0
     assert results["protocol"]["label_noise"] == 0.2
     predicted = Predictor.load(tmp_path / "a" / "model.safetensors").predict({"a": [1.0], "b": [-1.0]})
@@ -431,10 +587,164 @@ def test_measures_that_are_no_numbers_are_null_in_results(tmp_path: Path) -> Non
         raise AssertionError(f"{word} is no JSON")
 
     read = json.loads((tmp_path / "a" / "results.json").read_text(), parse_constant=strict)
-    broken = [r for r in read["runs"] if r["method"] != "ERM"]
-    assert all(r["test"]["rmse"] is None for r in broken)
+    broken = {r["method"] for r in read["runs"] if r["test"]["rmse"] is None}
+    assert broken == {"GaussianNoise(1e36)"}
+    assert "training diverged for 2 of 2 seeds" in results["verdict"]["sentence"]
     again = run(study, tmp_path / "a")
     assert again["verdict"] == results["verdict"]
+
+
+# -- more seeds, fewer seeds, and kills ----------------------------------------------------------------------------------
+
+NUMBERS = ("runs", "summary", "comparisons", "beside", "chosen", "choice", "verdict")
+
+
+def numbers(results: dict[str, Any]) -> str:
+    """What runs, summary and verdict hold, digit for digit."""
+    return json.dumps({name: without_seconds(results[name]) for name in NUMBERS}, indent=1)
+
+
+@pytest.fixture(scope="module")
+def five_seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A comparison of five seeds with two weight decays and two alphas, from scratch."""
+    path = tmp_path_factory.mktemp("five") / "fresh"
+    return path, run(chosen_study(5), path, quick=True)
+
+
+def chosen_study(seeds: int) -> TableComparison:
+    return study_of(seeds=seeds, alphas=(0.2, 1.0), epochs=4)
+
+
+def test_more_seeds_train_what_is_new_and_find_what_they_find_at_once(
+    five_seeds: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(chosen_study(3), tmp_path, quick=True)
+    model = (tmp_path / "model.safetensors").read_bytes()
+    trained: list[RunId] = []
+    real = TableComparison.train
+
+    def train(self: TableComparison, runs: Sequence[RunId], *rest: Any) -> Any:
+        trained.extend(runs)
+        return real(self, runs, *rest)
+
+    monkeypatch.setattr(TableComparison, "train", train)
+    progress = Progress()
+    more = run(chosen_study(5), tmp_path, progress=progress, quick=True)
+    assert sorted(trained) == sorted(run for run in chosen_study(5).runs if run[1] >= 3)
+    assert progress.told[0] == (3 * 7 * 4, 5 * 7 * 4, 3 * 7)
+    assert progress.told[-1] == (5 * 7 * 4, 5 * 7 * 4, 5 * 7)
+    assert numbers(more) == numbers(five_seeds[1])
+    assert (tmp_path / "model.safetensors").read_bytes() == (five_seeds[0] / "model.safetensors").read_bytes()
+
+    monkeypatch.setattr(TableComparison, "train", None)  # nothing can be trained
+    fewer = run(chosen_study(3), tmp_path, quick=True)
+    assert numbers(fewer) == numbers(first)
+    assert fewer["protocol"]["seeds"] == 3
+    assert (tmp_path / "model.safetensors").read_bytes() == model
+    assert len(RunFolder(tmp_path).runs()) == 5 * 7  # the others are kept
+    assert numbers(run(chosen_study(5), tmp_path, quick=True)) == numbers(five_seeds[1])
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize(
+    ("name", "calls", "runs", "files"),
+    [
+        pytest.param(
+            "write", 3, 14, 1, id="before the predictions of the second of three stacks"
+        ),  # config, first, second
+        pytest.param("append_line", 2, 14, 2, id="between predictions and line"),
+        pytest.param("results", 1, 35, 3, id="between model and results"),
+    ],
+)
+def test_a_killed_comparison_goes_on_to_the_same_results(
+    five_seeds: tuple[Path, dict[str, Any]], tmp_path: Path, name: str, calls: int, runs: int, files: int
+) -> None:
+    count, function = 0, "append_line" if name == "append_line" else "write"
+    real = getattr(atomic, function)
+
+    def dies(path: Path, content: Any) -> None:
+        nonlocal count
+        count += name != "results" or path.name == "results.json"
+        if count == calls:
+            raise Killed
+        real(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, function, dies)
+        with pytest.raises(Killed):
+            run(chosen_study(5), tmp_path, quick=True)
+    assert not (tmp_path / "results.json").exists()
+    assert len(RunFolder(tmp_path).runs()) == runs
+    assert len(list((tmp_path / "predictions").iterdir())) == files
+    assert numbers(run(chosen_study(5), tmp_path, quick=True)) == numbers(five_seeds[1])
+
+
+def test_results_of_other_seeds_do_not_outlive_their_model(
+    five_seeds: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """A kill after the model of five seeds was written, and before their results."""
+    first = run(chosen_study(3), tmp_path, quick=True)
+    model, real = (tmp_path / "model.safetensors").read_bytes(), atomic.write
+
+    def dies(path: Path, content: Any) -> None:
+        if path.name == "results.json":
+            raise Killed
+        real(path, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "write", dies)
+        with pytest.raises(Killed):
+            run(chosen_study(5), tmp_path, quick=True)
+    again = run(chosen_study(3), tmp_path, quick=True)
+    assert numbers(again) == numbers(first)
+    assert (tmp_path / "model.safetensors").read_bytes() == model
+
+
+def test_a_comparison_travels_to_workers_after_its_measure_was_asked_for() -> None:
+    for metric in ("error", "nll", "ece", "brier", "balanced_error", "auroc", "f1"):
+        study = study_of(metric=metric)
+        assert study.measure.name == metric
+        assert pickle.loads(pickle.dumps(study)).measure is study.measure
+
+
+# -- the estimate --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_estimate_of_a_large_table_is_its_steps_by_their_speed(
+    monkeypatch: pytest.MonkeyPatch, seeds: int, processes: int
+) -> None:
+    """By a clock that a step of a stack moves on by 10 ms, and nothing else."""
+    generator = Key(23, 0, 0, 0).generator()
+    x = generator.normal(size=(100_000, 6))
+    columns = {f"x{i}": x[:, i] for i in range(6)} | {"y": x.sum(1)}
+    table = make_table(columns, "y", name="large", source="made")
+    study = TableComparison(table, TableSettings(seeds=seeds))
+    now, step = 0.0, AdamW.step
+
+    def slow(self: AdamW, *rest: Any) -> None:
+        nonlocal now
+        now += 0.01
+        step(self, *rest)
+
+    monkeypatch.setattr(AdamW, "step", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    assert (study.batch_size, study.epochs, study.steps_per_epoch) == (256, 13, 235)
+    stacks = math.ceil(seeds / processes)  # of a large table each seed is one
+    steps = stacks * study.epochs * study.steps_per_epoch
+    chunks = study.chunks(study.runs, processes)
+    assert len(chunks) == seeds
+    estimate = study.estimate_seconds(len(study.runs), processes)
+    assert estimate is not None
+    assert 0.01 * steps / 3 < estimate < 0.01 * steps * 3
+
+
+def test_no_estimate_where_it_is_not_long() -> None:
+    assert study_of().estimate_seconds(20, 2) is None
 
 
 # -- processes -----------------------------------------------------------------------------------------------------------
@@ -454,7 +764,7 @@ def test_workers_can_be_spawned_and_give_the_same(
     """Where there is no forkserver."""
     monkeypatch.setattr(executor, "start", lambda: "spawn")
     RunFolder(tmp_path).open(study_of())
-    RunFolder(tmp_path).append([r for r in typed(finished[1]["runs"]) if r.seed < 2])
+    keep(finished[0], RunFolder(tmp_path), [run for run in study_of().runs if run[1] < 2])
     results = run(study_of(), tmp_path, jobs=2)
     assert without_seconds(results["runs"]) == without_seconds(finished[1]["runs"])
     assert results["model"]["method"] == finished[1]["model"]["method"]
@@ -465,7 +775,7 @@ def test_a_comparison_runs_in_a_thread_too(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: results.append(run(study_of(seeds=2, epochs=1), tmp_path / "a")))
     thread.start()
     thread.join()
-    assert len(results[0]["runs"]) == 4
+    assert len(results[0]["runs"]) == 10
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -486,7 +796,7 @@ def test_an_error_stops_the_workers_at_once_and_keeps_what_is_done(tmp_path: Pat
     assert not any(alive(pid) for pid in seen)
     assert not multiprocessing.active_children()
     runs = kept(tmp_path / "a")
-    assert 0 < len(runs) < 120
+    assert 0 < len(runs) < 300
     assert all(math.isfinite(r["test"]["error"]) for r in runs)
 
 
@@ -501,7 +811,7 @@ def test_a_worker_that_dies_is_told_and_what_is_done_is_kept(tmp_path: Path) -> 
     with pytest.raises(executor.WorkerDied, match="a worker process died, probably for want of memory"):
         run(study, tmp_path / "a", progress=kill)
     assert not multiprocessing.active_children()
-    assert 0 < len(RunFolder(tmp_path / "a").runs()) < 120
+    assert 0 < len(RunFolder(tmp_path / "a").runs()) < 300
 
 
 def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:

@@ -220,3 +220,17 @@ def test_training_leaves_its_data_alone() -> None:
     stacked_mlp.train([stacked_mlp.MLPRun(0, 1, v.Mixup(1.0))], data, CLASSES, stacked_mlp.MLPTraining(epochs=1))
     assert torch.equal(data.inputs, x)
     assert torch.equal(data.targets, y)
+
+
+def test_a_run_that_diverges_at_once_keeps_its_last_weights_and_stops() -> None:
+    """Not its first ones, which would hide that it diverged."""
+    data, training = table(1, 0), stacked_mlp.MLPTraining(epochs=5, hidden=(8,), patience=2)
+    runs = [stacked_mlp.MLPRun(0, 1, v.GaussianNoise(1e200)), stacked_mlp.MLPRun(0, 1, v.ERM())]
+
+    def score(models: stacked_mlp.StackedMLP, mine: object) -> list[float]:
+        return models.weights[0].sum((1, 2)).mul(0).sub(1).div(len(models)).tolist()  # nan, or less with fewer models
+
+    models, epochs = stacked_mlp.train(runs, data, 0, training, score=score)
+    assert epochs[0] == 2
+    assert not models.weights[0][0].isfinite().all()
+    assert models.weights[0][1].isfinite().all()

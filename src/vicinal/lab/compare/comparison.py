@@ -82,6 +82,21 @@ def spelled(alpha: float) -> str:
     return short if float(short) == alpha else repr(alpha)
 
 
+def families(methods: Sequence[Method]) -> list[str]:
+    """Return the families in which validation data choose alpha."""
+    return [family for family in (MIXUP, BY_LABEL) if any(method.family == family for method in methods)]
+
+
+def chosen_name(family: str) -> str:
+    """Return the name under which a family's choice by validation data is reported."""
+    return ERM if family == ERM_FAMILY else f"{family}, alpha chosen on validation"
+
+
+def short_name(method: str) -> str:
+    """Return a method's name, or the family's for its choice by validation data."""
+    return method.removesuffix(", alpha chosen on validation")
+
+
 S = TypeVar("S", bound=Settings)
 D = TypeVar("D", Table, FolderDataset)
 

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from vicinal.lab.compare.baselines import BASELINE, CONSTANT
 from vicinal.lab.compare.results import ERM as ERM_NAME
 from vicinal.lab.compare.results import Difference
 from vicinal.lab.compare.view import View
@@ -43,6 +44,7 @@ from vicinal.lab.statistics import Interval
 _COLORS = {"erm": ERM, "mix": MIX, "other": OTHER}
 _STEPS = [1, 2, 2.5, 5, 10]  # between ticks
 _LEFT = 50.0  # of axes, for their numbers
+_LINE = 54  # characters of a name and the numbers behind it
 _DASHES = (5.0, 3.0)
 _FEW = 20  # predictions, fewer of which leave a bin hollow
 
@@ -64,8 +66,9 @@ def differences(view: View) -> str:
         _strip(axes, number * row_height + 18.0, row, _COLORS[view.tone(row.method)])
         line = top + number * row_height + 12.0
         weight = "bold" if row.primary else "normal"
-        add_text(figure, height, 0.0, line, printable(row.method), fontweight=weight)
-        add_text(figure, height, WIDTH, line, _change(view, row), ha="right")
+        change = _change(view, row)
+        add_text(figure, height, 0.0, line, printable(row.method, _LINE - len(change)), fontweight=weight)
+        add_text(figure, height, WIDTH, line, change, ha="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor, sign=True)))
     axes.set_yticks([])
@@ -77,6 +80,54 @@ def differences(view: View) -> str:
     sentence = "; ".join(f"{row.method} {_change(view, row)}" for row in rows)
     measure = f"{view.measure.title}{' in percentage points' if view.measure.percent else ''}"
     return to_svg(figure, "differences", f"Difference to ERM in {measure}, one dot per seed: {sentence}.")
+
+
+@style()
+def rivals(view: View, names: Sequence[str]) -> str:
+    """Draw the mean and interval of each method on one axis; one that is far off is an arrow at the edge."""
+    levels = {name: view.level(name) for name in names}
+    levels = {name: of for name, of in levels.items() if is_finite(of.mean)}
+    near = [of for name, of in levels.items() if name != CONSTANT] or list(levels.values())
+    if not near:
+        return ""
+    low, high = _limits([end for of in near for end in of if is_finite(end)], 0.06)
+    if CONSTANT in levels and low - (high - low) <= levels[CONSTANT].mean <= high + (high - low):
+        low, high = _limits([low, high, levels[CONSTANT].mean], 0.04)
+    row, left, right, bottom = 27.0, 158.0, 66.0, 42.0
+    height = row * len(levels) + bottom
+    figure = canvas(height)
+    axes = add_axes(figure, height, (left, 0.0, WIDTH - left - right, row * len(levels)))
+    axes.set_xlim(low, high)
+    axes.set_ylim(row * len(levels), 0.0)
+    for number, (name, of) in enumerate(levels.items()):
+        middle = (number + 0.5) * row
+        color = MUTED if view.families.get(name) == BASELINE else _COLORS[view.tone(name)]
+        _level(axes, middle, of, color)
+        add_text(figure, height, 0.0, middle + 4.5, printable(view.name(name), 22))
+        add_text(figure, height, WIDTH, middle + 4.5, view.main.text(of.mean), ha="right")
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor)))
+    axes.grid(axis="x", color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    better = "more" if view.measure.higher else "less"
+    add_text(figure, height, left, height - 6.0, f"{view.title('Test')}, {better} is better", color=MUTED)
+    said = "; ".join(f"{name} {view.main.text(of.mean)}" for name, of in levels.items())
+    return to_svg(figure, "rivals", f"Mean {view.measure.title} of each method with its interval: {said}.")
+
+
+def _level(axes: Axes, middle: float, of: Interval, color: str) -> None:
+    """Draw a mean with its interval, or an arrow at the edge beyond which it is."""
+    low, high = axes.get_xlim()
+    if not low <= of.mean <= high:
+        end, marker = (high, ">") if of.mean > high else (low, "<")
+        axes.plot([end], [middle], marker=marker, color=color, markersize=8.0, markeredgewidth=0.0, clip_on=False)
+        return
+    if is_finite(of.low) and is_finite(of.high):
+        ends = [max(low, of.low), min(high, of.high)]
+        axes.plot(ends, [middle, middle], color=color, linewidth=2.0, solid_capstyle="butt")
+    axes.plot([of.mean], [middle], "o", color=color, markersize=7.0, markeredgecolor=PAPER, markeredgewidth=1.2)
 
 
 def _change(view: View, row: Difference) -> str:
@@ -128,14 +179,14 @@ def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
 def by_alpha(view: View) -> str:
     """Draw test error by alpha on a logarithmic axis, with ERM as a band."""
     points = {
-        m.alpha: _test(view, m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None
+        m.alpha: view.level(m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None
     }
     points = {alpha: own for alpha, own in sorted(points.items()) if is_finite(own.mean)}
     if not points:
         return ""
     height = 344.0
     alphas, means = list(points), [own.mean for own in points.values()]
-    band = _test(view, ERM_NAME)
+    band = view.level(ERM_NAME)
     edges = [end for own in [*points.values(), band] for end in own]
     figure = canvas(height)
     add_text(figure, height, 0.0, 16.0, view.title("Test"), color=MUTED)
@@ -166,10 +217,6 @@ def by_alpha(view: View) -> str:
     unit = ", in percent" if view.measure.percent else ""
     against = f"; ERM: {view.main.text(band.mean)}" if is_finite(band.mean) else ""
     return to_svg(figure, "alpha", f"Mean {view.measure.title} by alpha{unit}: {said}{against}.")
-
-
-def _test(view: View, method: str) -> Interval:
-    return view.results.summary[method].test[view.measure.name]
 
 
 def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int]) -> tuple[list[float], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
-from vicinal.lab.compare import comparison
+from vicinal.lab.compare import comparison, temperature
 from vicinal.lab.compare.baselines import CONSTANT, constant
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
@@ -155,7 +156,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         except Exception as error:  # a model's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             shape = ", ".join(map(str, self.data.shape))
-            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason})") from error
+            advice = ": more --seconds or a larger --size make them larger" if self.kind == "audio" else ""
+            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason}){advice}") from error
         if found != [len(rows), self.classes]:
             raise UserError(
                 f"the model {name!r} gives {found} for {len(rows)} {self.noun} of {self.classes} classes; it must give "
@@ -193,11 +195,13 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         model = models.build(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, self._whole.train)
-        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
+        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about, data.seconds).save(path)
         module, _, factory = name.partition(":")
         own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
         file = "new.jpg" if data.kind == "images" else "new.wav"
+        option = f" --model {name}" if factory else ""
         return (
+            f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} {file}{option}\n"
             f"from vicinal.lab.compare.classifier import Classifier\n{own}"
             f"classifier = Classifier.load({path.as_posix()!r}{argument})\n"
             f'print(classifier.predict(["{file}"]))'
@@ -276,7 +280,8 @@ class _FolderRun:
         bins = ReliabilityBins(**test.pop("reliability"))
         train, validation = _measure(model, data.clean, data.train), self._validate(model)
         perturbed = self._perturbed(model)
-        record = RunRecord(method, self.seed, seconds, epoch, train, validation, test, perturbed, self.curve, bins)
+        scores, of_it = (train, validation, test, perturbed), (self.curve, bins, self._temperature(model))
+        record = RunRecord(method, self.seed, seconds, epoch, *scores, *of_it)
         return MeasuredRun(record, self._predict(model))
 
     def _predict(self, model: nn.Module) -> RunPredictions:
@@ -284,6 +289,11 @@ class _FolderRun:
         log_p = simple.outputs(model, self.data.clean, rows).double().log_softmax(-1)
         nll = -log_p.gather(-1, self.data.clean.labels[rows][:, None])[:, 0]
         return RunPredictions(rows.numpy(), log_p.exp().float().numpy(), nll.float().numpy())
+
+    def _temperature(self, model: nn.Module) -> float:
+        rows = self.data.validation
+        logits = simple.outputs(model, self.data.noisy, rows)
+        return temperature.fitted(logits.numpy(), self.data.noisy.labels[rows].numpy())
 
     def _validate(self, model: nn.Module) -> Scores:
         return _measure(model, self.data.noisy, self.data.validation)

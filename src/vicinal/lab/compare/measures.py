@@ -79,6 +79,10 @@ class Measure:
     higher: bool
     values: Callable[[Sequence[Tested]], list[Values]]
 
+    def __reduce__(self) -> tuple[Callable[[str], Measure], tuple[str]]:
+        """Pickle it by its name: worker processes get a copy of a comparison, and functions made here have no name."""
+        return _named, (self.name,)
+
 
 def _by_seed(values: Callable[[Tested], Values]) -> Callable[[Sequence[Tested]], list[Values]]:
     return lambda runs: [values(run) for run in runs]
@@ -172,7 +176,12 @@ _NUMBERS = (
         _by_seed(_r2),
     ),
 )
-NAMES = tuple(measure.name for measure in (*_CLASSES, *_NUMBERS))
+_ALL = {measure.name: measure for measure in (*_CLASSES, *_NUMBERS)}
+NAMES = tuple(_ALL)
+
+
+def _named(name: str) -> Measure:
+    return _ALL[name]
 
 
 def find(name: str | None, classes: int) -> Measure:

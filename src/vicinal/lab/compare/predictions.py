@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from vicinal.lab import atomic
 from vicinal.lab.compare.results import RunRecord
 
+RunKey = tuple[str, int]  # method and seed
 P, NLL, PREDICTION = "p_", "nll", "prediction"  # columns: p_CLASS and nll, or prediction
 
 
@@ -48,30 +50,37 @@ class PredictionFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, runs: Sequence[MeasuredRun], target: Sequence[object], classes: Sequence[str]) -> None:
+    def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> None:
         """Write a chunk.
 
         Args:
             runs: of the chunk.
-            target: of every example: the position of its class, or a number in the target's unit.
+            target: of every example of the dataset: class indices, or numbers.
             classes: names; none for regression.
 
         """
         self.path.mkdir(exist_ok=True)
-        frame = pl.concat([self._frame(run, target, classes) for run in runs])
-        keys = "\n".join(sorted(f"{run.record.method}\t{run.record.seed}" for run in runs))
-        name = hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet"
+        truth = np.array([_text(name) for name in classes], dtype=object)[target] if classes else target
+        frame = pl.concat([self._frame(run, truth, classes) for run in runs])
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
-        atomic.write(self.path / name, buffer.getvalue())
+        atomic.write(self._file([run.record.key for run in runs]), buffer.getvalue())
 
-    def _frame(self, run: MeasuredRun, target: Sequence[object], classes: Sequence[str]) -> pl.DataFrame:
+    def holds(self, chunk: Sequence[RunKey]) -> bool:
+        """Return True if the predictions of a chunk are there."""
+        return self._file(chunk).exists()
+
+    def _file(self, chunk: Sequence[RunKey]) -> Path:
+        keys = "\n".join(sorted(f"{method}\t{seed}" for method, seed in chunk))
+        return self.path / (hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet")
+
+    def _frame(self, run: MeasuredRun, truth: NDArray[Any], classes: Sequence[str]) -> pl.DataFrame:
         of = run.predictions
         columns: dict[str, object] = {
             "method": pl.Series([run.record.method], dtype=pl.String).new_from_index(0, len(of.rows)),
             "seed": np.full(len(of.rows), run.record.seed, dtype=np.int32),
             "row": of.rows,
-            "target": [target[row] for row in of.rows],
+            "target": truth[of.rows],
         }
         if classes:
             columns |= {name: of.outputs[:, i] for i, name in enumerate(_columns(classes))} | {NLL: of.nll}
@@ -79,11 +88,12 @@ class PredictionFolder:
             columns[PREDICTION] = of.outputs
         return pl.DataFrame(columns)
 
-    def read(self) -> dict[tuple[str, int], RunPredictions]:
-        """Return the predictions of every run by method and seed."""
-        found: dict[tuple[str, int], RunPredictions] = {}
-        for path in sorted(self.path.glob("*.parquet")):
-            for (method, seed), part in _by_run(pl.read_parquet(path)):
+    def read(self, chunks: Iterable[Sequence[RunKey]]) -> dict[RunKey, RunPredictions]:
+        """Return the predictions of some chunks by method and seed; of a run in two of them those of the later."""
+        found: dict[RunKey, RunPredictions] = {}
+        for chunk in chunks:
+            content = self._file(chunk).read_bytes()  # polars would take a path with brackets for a pattern
+            for (method, seed), part in _by_run(pl.read_parquet(content)):
                 outputs = [name for name in part.columns if name.startswith(P)] or [PREDICTION]
                 values = part.select(outputs).to_numpy().astype(np.float32)
                 nll = part[NLL].to_numpy() if NLL in part.columns else None
@@ -93,17 +103,22 @@ class PredictionFolder:
         return found
 
 
+def _text(name: str) -> str:
+    """Return a name as UTF-8 can hold it: those of folders may be no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _columns(classes: Sequence[str]) -> list[str]:
-    """Return a name for the column of each class: names of folders that are no UTF-8 are escaped, and kept apart."""
+    """Return a name for the column of each class, no two alike."""
     found: list[str] = []
     for name in classes:
-        column = P + name.encode("utf-8", "backslashreplace").decode()
+        column = P + _text(name)
         while column in found:
             column += "_"
         found.append(column)
     return found
 
 
-def _by_run(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, int], pl.DataFrame]]:
+def _by_run(frame: pl.DataFrame) -> Iterator[tuple[RunKey, pl.DataFrame]]:
     for part in frame.partition_by("method", "seed", maintain_order=True):
         yield (part["method"][0], part["seed"][0]), part

@@ -7,13 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from vicinal.lab import atomic, pages
-from vicinal.lab.compare import figures
-from vicinal.lab.compare.results import ERM, DataInfo, Protocol, Results
+from vicinal.lab.compare import figures, sections
+from vicinal.lab.compare.results import ERM, DataInfo, Difference, Protocol, Results
 from vicinal.lab.compare.view import View
-from vicinal.lab.format import MINUS, p_value
+from vicinal.lab.drawing import printable
+from vicinal.lab.format import ABSENT, MINUS, is_finite, p_value
 
 CLASSES_SHOWN = 12
 _QUOTE, _SPACE = "\N{RIGHT SINGLE QUOTATION MARK}", "\N{NO-BREAK SPACE}"
@@ -50,6 +51,12 @@ def render(results: Results) -> str:
         tone={"helps": "good", "harms": "bad"}.get(verdict.kind, "open"),
         created=_date(results.created),
         facts=_facts(view),
+        chances=sections.chances(view),
+        rivals=_rivals(view),
+        claims=sections.claims(view),
+        sections=sections,
+        count=_count,
+        cut=_cut,
         view=view,
         columns=view.columns(),
         panels=_panels(view),
@@ -66,21 +73,47 @@ def write(results: Results, path: Path) -> None:
 
 def _facts(view: View) -> list[Fact]:
     """Return the verdict's numbers."""
-    told, seeds, number = view.told, view.results.protocol.seeds, view.main
-    unit, points = f"{_SPACE}%" if view.measure.percent else "", view.points
-    facts: list[Fact] = []
-    if told:
-        low, high = (number.text(end, sign=True) for end in (told.low, told.high))
-        value = f"{number.text(told.difference, sign=True)}{points}"
-        facts.append(Fact("Difference to ERM", value, f"95{_SPACE}% interval {low} to {high}"))
-        facts.append(Fact("p value, Holm", p_value(told.p_holm), f"paired over {_count(seeds, 'seed')}"))
-    for name in (ERM, told.method if told else None):
-        if name is not None and name in view.results.summary:
-            own = view.results.summary[name].test[view.measure.name]
-            title = f"Test {view.measure.short}, {view.name(name)}"
-            ends = f"{number.text(own.low)} to {number.text(own.high)}"
-            facts.append(Fact(title, f"{number.text(own.mean)}{unit}", ends))
-    return facts
+    told, number = view.told, view.main
+    if told is None:
+        return [_level(view, ERM)]
+    points = view.points
+    low, high = (number.text(end, sign=True) for end in (told.low, told.high))
+    size = f"{number.text(told.difference, sign=True)}{points}"
+    same = f"within {number.text(told.same)}{points} is practically the same"
+    detectable = f"{number.text(told.detectable)}{points}" if is_finite(told.detectable) else ABSENT
+    return [
+        Fact("Difference to ERM", size, f"95{_SPACE}% interval {low} to {high}" if is_finite(told.low) else ""),
+        Fact("Smallest it could have shown", detectable, f"in 4 of 5 cases; {same}" if is_finite(told.same) else ""),
+        Fact("p value, Holm", p_value(told.p_holm), _units(view)),
+        Fact("p value, strictest", p_value(told.p_strict), _strict(view, told)),
+        _level(view, ERM),
+        _level(view, told.method),
+    ]
+
+
+def _level(view: View, method: str) -> Fact:
+    own, number = view.level(method), view.main
+    unit = f"{_SPACE}%" if view.measure.percent else ""
+    ends = f"{number.text(own.low)} to {number.text(own.high)}" if is_finite(own.low) else ""
+    return Fact(f"Test {view.measure.short}, {view.name(method)}", f"{number.text(own.mean)}{unit}", ends)
+
+
+def _units(view: View) -> str:
+    tests = len([one for one in view.results.comparisons if one.primary]) + len(view.results.beside)
+    unit = "groups" if view.results.protocol.splits == "groups" else view.results.data.noun
+    return f"{unit} and seeds are the units; " + (f"corrected for {tests} tests" if tests > 1 else "one test")
+
+
+def _strict(view: View, told: Difference) -> str:
+    if told.p_strict is None:
+        return f"none: all seeds test the same {view.results.data.noun}"
+    return f"{_count(view.results.protocol.seeds, 'seed')} alone are the units; uncorrected"
+
+
+def _cut(name: str, longest: int = 34) -> Markup:
+    """Return a name that fits its place, with the whole one as its title where it is shortened."""
+    short = printable(name, longest)
+    return escape(short) if short == name else Markup('<span title="{}">{}</span>').format(name, short)
 
 
 # -- figures and what stands beneath them ------------------------------------------------------------------------------
@@ -90,6 +123,10 @@ def _panels(view: View) -> list[FigureGroup]:
     """Return the figures that have something to show."""
     drawn = (_differences(view), _alphas(view), _calibration(view), _learning(view))
     return [panel for panel in drawn if panel.svgs]
+
+
+def _rivals(view: View) -> Markup:
+    return Markup(figures.rivals(view, sections.rivals(view)))
 
 
 def _svgs(*drawn: str) -> list[Markup]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from vicinal.lab import parse
 from vicinal.lab.provenance import Provenance
-from vicinal.lab.statistics import Interval, Posterior
+from vicinal.lab.statistics import Interval, Paired, Posterior
 from vicinal.vicinity import Vicinity
 
 FORMAT = 3  # of results.json and of the run folder
 
 ERM = "ERM"
+LEVEL = 0.05  # of a corrected p-value below which a difference counts as found
 Kind = Literal["table", "images", "audio"]
 NOUNS: dict[str, str] = {"table": "rows", "images": "images", "audio": "clips"}  # what examples are called
 Scores = dict[str, float]  # error, nll, brier, ece; or rmse, mae, r2
@@ -67,6 +69,7 @@ class RunRecord:
         perturbed: scores on the test examples with noise added to their inputs.
         curve: the course over epochs.
         reliability: of the test predictions; None for regression.
+        temperature: fitted on the validation examples; nan for regression, for baselines, and where training diverged.
 
     """
 
@@ -80,6 +83,7 @@ class RunRecord:
     perturbed: Scores | None
     curve: Curve
     reliability: ReliabilityBins | None = None
+    temperature: float = math.nan
 
     @property
     def key(self) -> tuple[str, int]:
@@ -234,6 +238,65 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class ClassScores:
+    """One class: how often it was tested over all seeds, and recall and precision by method; nan where undefined."""
+
+    name: str
+    tested: int
+    recall: dict[str, float]
+    precision: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """A class taken for another: how often it was tested over all seeds, and how often so answered, by method."""
+
+    true: str
+    answer: str
+    tested: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Test predictions of all seeds by class, of ERM and the method of the verdict.
+
+    Args:
+        methods: their names.
+        classes: of the dataset.
+        confusion: by method, how often each true class (rows) got each answer (columns); empty for many classes.
+        confused: the pairs confused most; empty where there is a matrix.
+
+    """
+
+    methods: list[str]
+    classes: list[ClassScores]
+    confusion: dict[str, list[list[int]]]
+    confused: list[ConfusedPair]
+
+
+@dataclass(frozen=True)
+class TemperatureScaling:
+    """Likelihood and calibration of ERM and the method of the verdict, before and after a temperature.
+
+    Args:
+        temperatures: by method, of each seed, fitted on its validation examples.
+        before, after: by method and measure, on test data.
+        changes: differences of negative log-likelihood: of the method to ERM "raw", with the verdict's p-value; with ERM
+            scaled ("erm_scaled"), with both scaled ("both_scaled"), and of scaling itself "erm_gain" and "gain", with
+            p-values corrected for these four.
+        sentence: what follows.
+
+    """
+
+    temperatures: dict[str, list[float]]
+    before: dict[str, dict[str, Interval]]
+    after: dict[str, dict[str, Interval]]
+    changes: dict[str, Paired]
+    sentence: str
+
+
+@dataclass(frozen=True)
 class SavedModel:
     """The model kept, trained on all examples: its file, its method and epochs, and the Python that uses it."""
 
@@ -274,5 +337,7 @@ class Results(Provenance):
     chosen: dict[str, list[str]]  # of a choice by validation data: the method of each seed
     choice: AlphaChoice | None
     verdict: Verdict
+    answers: Answers | None = None  # none for regression
+    scaling: TemperatureScaling | None = None  # none for regression, and where training diverged
     model: SavedModel | None = None
     examples: MixedExamples | None = None

@@ -6,6 +6,8 @@ The run folder:
     runs.jsonl           one line for what a process finished at once (a stack of small models, or one model)
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
+    table.md, table.tex  its table of methods, for a text
+    predictions/         what every run answers to every test example
     model.safetensors    the model that validation data recommend, with its preprocessing
     jobs/                logs of a cluster's jobs
 """
@@ -25,7 +27,7 @@ from typing import Any
 from vicinal.lab import atomic, executor, provenance, records
 from vicinal.lab.compare import verdict, words
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
-from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder
+from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder, RunPredictions
 from vicinal.lab.compare.results import FORMAT, MixedExamples, Protocol, Results, RunRecord, SavedModel
 from vicinal.lab.errors import UserError
 
@@ -80,10 +82,23 @@ class RunFolder:
         config = {"format": FORMAT, "fingerprint": comparison.fingerprint(), "data": comparison.name}
         atomic.write(self._config, json.dumps(config | {"settings": asdict(comparison.settings)}, indent=1))
 
+    def chunks(self) -> list[list[RunRecord]]:
+        """Return what was finished at once, in that order; what lost its predictions is not there."""
+        found = records.from_json(list[list[RunRecord]], atomic.json_lines(self._runs))
+        return [chunk for chunk in found if self.predictions.holds([run.key for run in chunk])]
+
     def runs(self) -> list[RunRecord]:
         """Return the runs that are finished; each once, should two commands have worked here at the same time."""
-        found = records.from_json(list[list[RunRecord]], atomic.json_lines(self._runs))
-        return list({run.key: run for line in found for run in line}.values())
+        return list({run.key: run for chunk in self.chunks() for run in chunk}.values())
+
+    def missing(self, comparison: AnyComparison) -> list[RunId]:
+        """Return the runs of a comparison that are not finished; there may be more seeds from another time."""
+        finished = {run.key for run in self.runs()}
+        return [run for run in comparison.runs if run not in finished]
+
+    def predicted(self) -> dict[RunId, RunPredictions]:
+        """Return the predictions of the runs that are finished, each beside its record in `runs`."""
+        return self.predictions.read([run.key for run in chunk] for chunk in self.chunks())
 
     def append(self, comparison: AnyComparison, runs: Sequence[MeasuredRun]) -> None:
         """Keep finished runs: their predictions first, so that no record is without."""
@@ -124,11 +139,9 @@ def run(
         What results.json holds.
 
     """
-    asked = set(comparison.runs)  # there may be more seeds from another time
+    asked, missing = set(comparison.runs), folder.missing(comparison)
     done = [run for run in folder.runs() if run.key in asked]
-    finished = {run.key for run in done}
-    missing = [run for run in comparison.runs if run not in finished]
-    total, before = len(comparison.runs) * comparison.epochs, len(finished) * comparison.epochs
+    total, before = len(asked) * comparison.epochs, len(done) * comparison.epochs
     ticks = 0
 
     def advance(now: int) -> None:
@@ -157,9 +170,10 @@ def run(
         results = _conclude(comparison, done, folder, command)
         atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
 
-    from vicinal.lab.compare import report  # brings matplotlib, which takes a second
+    from vicinal.lab.compare import export, report  # brings matplotlib, which takes a second
 
     report.write(results, folder.report)
+    export.write(results, folder.path)
     return results
 
 
@@ -180,7 +194,7 @@ def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[MeasuredRu
 def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder, command: str) -> Results:
     names = [method.name for method in comparison.methods]
     runs = sorted(runs, key=lambda run: (run.seed, names.index(run.method)))
-    conclusion = verdict.conclude(comparison, runs, folder.predictions.read())
+    conclusion = verdict.conclude(comparison, runs, folder.predicted())
     model = _save_model(comparison, runs, folder)
     mixing = [method.name for method in comparison.networks if method.family != ERM_FAMILY]
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
@@ -234,5 +248,6 @@ def _save_model(comparison: AnyComparison, runs: Sequence[RunRecord], folder: Ru
         state = comparison.refit(method.name, epochs)
     test = {name: fmean(run.test[name] for run in by_method[method.name]) for name in by_method[method.name][0].test}
     about = {"data": comparison.name, "vicinity": method.vicinity, "epochs": epochs, "test": test}
+    folder.results.unlink(missing_ok=True)  # of other seeds; they tell of the model that is replaced here
     usage = comparison.save_model(folder.model, state, about)
     return SavedModel(folder.model.name, method.name, epochs, usage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab import executor
-from vicinal.lab.compare import baselines, comparison
+from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
@@ -50,6 +51,7 @@ from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
 _TIMED = 20  # steps
+_MOST_NUMBERS = 2**25  # inputs of all seeds of a stack, 128 MiB
 _QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
 
@@ -142,8 +144,14 @@ class TableComparison(Comparison[Table, TableSettings]):
             alike.setdefault(
                 () if rows is None else (len(rows.train), len(rows.test), len(rows.validation)), []
             ).append(seed)
-        chunks = [chunk for of in alike.values() for chunk in _chunks(of, len(self.methods), processes)]
+        chunks = [chunk for of in alike.values() for chunk in _chunks(of, self._abreast, processes)]
         return [[run for run in missing if run[1] in chunk] for chunk in chunks]
+
+    @property
+    def _abreast(self) -> int:
+        """Number of seeds that are trained together: as many as stay in the cache, and of a large table one."""
+        numbers = len(self.data) * self._inputs
+        return max(1, min(FLEET // len(self.methods), _MOST_NUMBERS // max(1, numbers)))
 
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
         """Train and measure some runs, all as one stack."""
@@ -179,6 +187,7 @@ class TableComparison(Comparison[Table, TableSettings]):
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
         return (
+            f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} new_rows.csv\n"
             "import polars\n"
             "from vicinal.lab.compare.predictor import Predictor\n"
             f"predictor = Predictor.load({path.as_posix()!r})\n"
@@ -187,11 +196,11 @@ class TableComparison(Comparison[Table, TableSettings]):
         )
 
 
-def _chunks(seeds: Sequence[int], methods: int, processes: int) -> list[list[int]]:
-    """Cut the seeds into stacks of about equal size, as many as fill the processes evenly."""
+def _chunks(seeds: Sequence[int], abreast: int, processes: int) -> list[list[int]]:
+    """Cut the seeds into stacks of about equal size, `abreast` or fewer, as many as fill the processes evenly."""
     if not seeds:
         return []
-    count = math.ceil(len(seeds) * methods / FLEET)
+    count = math.ceil(len(seeds) / abreast)
     count = min(len(seeds), math.ceil(count / processes) * processes)
     bounds = [round(i * len(seeds) / count) for i in range(count + 1)]
     return [list(seeds[a:b]) for a, b in pairwise(bounds)]
@@ -278,7 +287,8 @@ class _Stack:
         test, bins = self._measure_test(models)
         noisy = splits.perturbed
         perturbed = [None] * len(self.runs) if noisy is None else self._measure(models, self.runs, noisy)
-        columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, strict=True)
+        temperatures = self._temperatures(models)
+        columns = zip(epochs, train, validation, test, perturbed, self.curves, bins, temperatures, strict=True)
         records = [
             RunRecord(method, seed, seconds, *of) for (method, seed), of in zip(self.names, columns, strict=True)
         ]
@@ -296,6 +306,16 @@ class _Stack:
             else:
                 values = self.splits.encodings[run.split].inverse_transform(out[:, 0].numpy())
                 yield RunPredictions(rows, values.astype(np.float32), None)
+
+    def _temperatures(self, models: StackedMLP) -> list[float]:
+        """Return the temperature of each run, fitted on its validation rows; nan for regression."""
+        if not self.study.classes:
+            return [math.nan] * len(self.runs)
+        part, found = self.splits.validation, []
+        for i, run in enumerate(self.runs):
+            logits = outputs(models[[i]], part.inputs[run.split])[0]
+            found.append(temperature.fitted(logits.numpy(), part.targets[run.split].numpy()))
+        return found
 
     def _measure(self, models: StackedMLP, runs: Sequence[MLPRun], part: StackedSplit) -> list[Scores]:
         return evaluate(models, runs, part, self.study.classes, self.splits.scales)

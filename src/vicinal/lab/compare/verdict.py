@@ -1,9 +1,9 @@
 """From the runs of a comparison to its answer: does a method help, with which alpha, and is it more than sampling noise?
 
 Three differences to ERM are tested for each primary method, and corrected together (Holm 1979): of the main measure, and
-for classes of likelihood and calibration. Their intervals take test rows (or groups of them) for the units, as
-`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds, stands beside them as the
-strictest reading.
+for classes of likelihood and calibration. Their intervals take test rows (or groups of them) and seeds for the units, as
+`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds alone, stands beside them as
+the strictest reading.
 """
 
 from __future__ import annotations
@@ -17,16 +17,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.lab import statistics
-from vicinal.lab.compare import measures
+from vicinal.lab.compare import classwise, measures, temperature
 from vicinal.lab.compare.baselines import BASELINE, CONSTANT
-from vicinal.lab.compare.comparison import BY_LABEL, ERM_FAMILY, MIXUP, NAMED, Comparison, RunId, spelled
+from vicinal.lab.compare.comparison import (
+    ERM_FAMILY,
+    MIXUP,
+    NAMED,
+    Comparison,
+    RunId,
+    chosen_name,
+    families,
+    short_name,
+    spelled,
+)
 from vicinal.lab.compare.measures import Measure, Tested, Values
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Method, RunRecord, Scores, Summary, Verdict
+from vicinal.lab.compare.results import (
+    ERM,
+    LEVEL,
+    AlphaChoice,
+    Answers,
+    Difference,
+    Method,
+    RunRecord,
+    Scores,
+    Summary,
+    TemperatureScaling,
+    Verdict,
+)
+from vicinal.lab.compare.words import Words
 from vicinal.lab.selection import best_on_validation, validation_order
 from vicinal.lab.statistics import Effect, Interval
 
-LEVEL = 0.05  # of a corrected p-value below which a difference counts as found
 POLICY = "mixup or ERM, chosen on validation"
 _SAME = {"rmse": 0.05, "mae": 0.05}  # shares of ERM's level within which a method is practically the same; others:
 _TENTH = 0.1
@@ -44,6 +66,8 @@ class Conclusion:
     chosen: dict[str, list[str]]
     choice: AlphaChoice | None
     verdict: Verdict
+    answers: Answers | None
+    scaling: TemperatureScaling | None
 
 
 def conclude(
@@ -57,8 +81,6 @@ def conclude(
         predictions: of each run, by method and seed.
 
     """
-    from vicinal.lab.compare.words import Words
-
     runs = sorted(runs, key=lambda run: run.seed)
     by_method = {method.name: [run for run in runs if run.method == method.name] for method in comparison.methods}
     choices, chosen = _choose_all(comparison, by_method)
@@ -76,25 +98,11 @@ def conclude(
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
     verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
     names = {name: [run.method for run in of] for name, of in chosen.items()}
-    return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict)
+    detail = found.answers(verdict.method), found.scaling(verdict.method, tested)
+    return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict, *detail)
 
 
 # -- choices on validation data ------------------------------------------------------------------------------------------
-
-
-def families(methods: Sequence[Method]) -> list[str]:
-    """Return the families in which validation data choose alpha."""
-    return [family for family in (MIXUP, BY_LABEL) if any(method.family == family for method in methods)]
-
-
-def chosen_name(family: str) -> str:
-    """Return the name under which a family's choice by validation data is reported."""
-    return ERM if family == ERM_FAMILY else f"{family}, alpha chosen on validation"
-
-
-def short_name(method: str) -> str:
-    """Return a method's name, or the family's for its choice by validation data."""
-    return method.removesuffix(", alpha chosen on validation")
 
 
 def _choose_all(
@@ -191,6 +199,21 @@ class _Found:
             None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
         )
         return _as_difference(method, measure, primary, effect, per_seed, rope, strict)
+
+    def answers(self, method: str) -> Answers | None:
+        """Count the answers of ERM and of a method by class; None for regression."""
+        if not self.comparison.classes:
+            return None
+        return classwise.answers({name: self._tested(name) for name in (ERM, method)}, self.comparison.data.classes)
+
+    def scaling(self, method: str, claims: Sequence[Difference]) -> TemperatureScaling | None:
+        """Compare a method with ERM after temperature scaling; None for regression, and where training diverged."""
+        if not self.comparison.classes:
+            return None
+        tested = {name: self._tested(name) for name in (ERM, method)}
+        temperatures = {name: [run.temperature for run in self.runs[name]] for name in tested}
+        raw = next(one.p_holm for one in claims if one.method == method and one.measure == "nll")
+        return temperature.compare(self._units, tested, temperatures, short_name(method), raw)
 
     def summary(self, method: str) -> Summary:
         """Return the means of a method's scores: on test data with intervals over rows, else over seeds."""

@@ -10,10 +10,9 @@ from typing import Any
 from vicinal.lab import parse
 from vicinal.lab.compare import measures
 from vicinal.lab.compare.baselines import BASELINE, CONSTANT
-from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED, Comparison
+from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED, Comparison, families, short_name
 from vicinal.lab.compare.measures import Measure
-from vicinal.lab.compare.results import ERM, AlphaChoice, Difference, Summary, Verdict
-from vicinal.lab.compare.verdict import LEVEL, families, short_name
+from vicinal.lab.compare.results import ERM, LEVEL, AlphaChoice, Difference, Summary, Verdict
 from vicinal.lab.format import NumberFormat, counted, p_value, significant
 
 _SURE = 0.95  # probability from which on "practically the same" is said
@@ -57,7 +56,7 @@ class Words:
     def verdict(self) -> Verdict:
         """Return the verdict on the primary difference that is clearest; a help goes before a harm."""
         found = sorted((one for one in self.primary if one.p_holm < LEVEL), key=lambda one: one.p_holm)
-        helping = [one for one in found if self._is_better(one)]
+        helping = [one for one in found if _is_better(one)]
         if found:
             return self._found((helping or found)[0], found, helping)
         if runaway := [one for one in self.primary if not math.isfinite(one.difference)]:
@@ -157,7 +156,8 @@ class Words:
         if not math.isfinite(told.same) or not told.detectable > 0:  # without spread every probability is 0 or 1
             return ""
         better, same, worse = (f"{100 * of:.0f} %" for of in told.chances)
-        return f"Better with probability {better}, practically the same (within {self._number(told.same)}) {same}, worse {worse}."
+        within = self._number(told.same)
+        return f"Better with probability {better}, practically the same (within {within}) {same}, worse {worse}."
 
     def _beside(self) -> str:
         """Return what likelihood and calibration say."""
@@ -166,7 +166,7 @@ class Words:
             if one.p_holm < LEVEL:
                 measure = measures.find(one.measure, self.comparison.classes)
                 number, unit = format_of(measure, self.summary), " points" if measure.percent else ""
-                way = "better" if self._is_better(one) else "worse"
+                way = "better" if _is_better(one) else "worse"
                 change = f"{number.text(one.difference, sign=True)}{unit}"
                 told.append(f"{measure.title} with {short_name(one.method)} is {way} ({change})")
         if told:
@@ -184,7 +184,7 @@ class Words:
         harm = [
             one.method
             for one in self.differences
-            if one.method in mixing and one.p_holm < LEVEL and not self._is_better(one)
+            if one.method in mixing and one.p_holm < LEVEL and not _is_better(one)
         ]
         return (
             f"Without a choice by validation data, {' and '.join(harm)} clearly {'harm' if len(harm) > 1 else 'harms'}."
@@ -203,16 +203,12 @@ class Words:
         better = [
             one.method
             for one in self.differences
-            if self._family(one.method) == BASELINE and one.p_holm < LEVEL and self._is_better(one)
+            if self._family(one.method) == BASELINE and one.p_holm < LEVEL and _is_better(one)
         ]
         named = [
             f"{'a' if name != 'gradient-boosted trees' else ''} {name} ({self._level(name)})".strip() for name in better
         ]
         return f"Better than ERM on these data: {' and '.join(named)}." if named else ""
-
-    def _is_better(self, one: Difference) -> bool:
-        """Return True where a difference is in the measure's better direction, however small."""
-        return (one.difference > 0) == measures.find(one.measure, self.comparison.classes).higher
 
     def _family(self, method: str) -> str:
         return next((one.family for one in self.comparison.methods if one.name == method), "")
@@ -244,6 +240,23 @@ class Words:
         return "seeds" if self.comparison.settings.seeds < _ENOUGH_SEEDS else rows
 
 
+def direction(one: Difference) -> str:
+    """Return the direction of a difference in words: better or worse where it is found, else how near the two are.
+
+    Returns:
+        "better", "worse", "practically the same", or "not clear".
+
+    """
+    if one.p_holm < LEVEL:
+        return "better" if _is_better(one) else "worse"
+    return "practically the same" if one.chances.same > _SURE else "not clear"
+
+
+def _is_better(one: Difference) -> bool:
+    """Return True where a difference is in its measure's better direction, however small it is."""
+    return (one.difference > 0) == measures.named(one.measure).higher
+
+
 def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     """Describe how a difference is told from sampling noise, for the report."""
     noun, chosen = comparison.noun, families(comparison.methods)
@@ -270,11 +283,10 @@ def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     unit = "groups" if comparison.splitting.groups is not None else noun
     return (
         f"{units}; a seed also fixes first weights and the order of the data, the same for every method. {epoch}{own}{erm}"
-        f"The loss of each of the {unit} is averaged over the seeds that tested it, and the {unit} are the units of "
-        "intervals and p-values, whose standard error is raised by a tenth, since training sets overlap. The "
-        f"{counted(tests, 'test')} of the verdict are corrected together by Holm's method, and likewise those of all other "
-        "methods. The strictest reading beside it is the corrected resampled t-test (Nadeau and Bengio 2003), for which "
-        "seeds are the units."
+        f"Intervals and p-values take both the {unit} and the seeds for the units: the variance of the mean difference by "
+        f"{unit}, and what seeds add to it (two-way clustering). The {counted(tests, 'test')} of the verdict are corrected "
+        "together by Holm's method, and likewise those of all other methods. The strictest reading beside it is the "
+        "corrected resampled t-test (Nadeau and Bengio 2003), for which seeds are the units."
     )
 
 

@@ -19,6 +19,8 @@ Values = NDArray[np.float64]
 def rmse_values(residuals: ArrayLike) -> Values:
     """Return the values of the root mean squared error: rmse + (e**2 - mse) / (2 rmse).
 
+    They are nan where a residual is.
+
     Raises:
         ValueError: all residuals are 0, where the root has no slope.
 

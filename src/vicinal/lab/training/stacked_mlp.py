@@ -276,21 +276,25 @@ def _mix_one_by_one(
 
 
 class _Best:
-    """The best weights of each run so far, and their epochs."""
+    """The best weights of each run so far, and their epochs; the last ones until a score is a finite number."""
 
     def __init__(self, models: StackedMLP) -> None:
         self.models = models.map(Tensor.clone)
         self.epochs = [0] * len(models)
+        self._improved = [0] * len(models)
         self._scores = [math.inf] * len(models)
 
     def update(self, epoch: int, active: list[int], models: StackedMLP, scores: Sequence[float]) -> list[int]:
         """Keep the weights of runs that improved; return the epochs since each active run improved."""
         for position, (i, score) in enumerate(zip(active, scores, strict=True)):
             if score < self._scores[i]:
-                self._scores[i], self.epochs[i] = score, epoch
+                self._scores[i] = score
+                self._improved[i] = epoch
+            if self._improved[i] in (0, epoch):  # one that diverges at once stays as it is, and is seen to have diverged
+                self.epochs[i] = epoch
                 for mine, now in zip(self.models.parameters, models.parameters, strict=True):
                     mine[i].copy_(now[position])
-        return [epoch - self.epochs[i] for i in active]
+        return [epoch - self._improved[i] for i in active]
 
 
 def _gradients(models: StackedMLP, x_RBD: Tensor, t_RBC: Tensor, classes: int) -> list[Tensor]:
