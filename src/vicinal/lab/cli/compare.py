@@ -121,8 +121,8 @@ def run(args: Namespace) -> int:
         with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure.name) as progress:
             results = runner.run(comparison, folder, args.line, jobs, progress, args.cluster)
     print_results(results)
-    kept = results.model.method if results.model else "none"
-    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({kept})")
+    saved = results.model.method if results.model else "none"
+    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({saved})")
     sys.stdout.flush()
     return 0
 
