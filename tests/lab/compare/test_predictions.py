@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ def run_of(method: str, seed: int, classes: int = 3, rows: int = 8, draw: int = 
     outputs = generator.random(shape).astype(np.float32)
     nll = generator.random(rows).astype(np.float32) if classes else None
     return MeasuredRun(RunRecord(method, seed, 1.0, 1, {}, {}, {}, None, {}), RunPredictions(tested, outputs, nll))
+
+
+def keys(runs: Sequence[MeasuredRun]) -> list[tuple[str, int]]:
+    return [run.record.key for run in runs]
 
 
 def same(found: RunPredictions, wanted: RunPredictions) -> bool:
@@ -47,14 +52,14 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, classes: tuple[str, ..
     target = TARGET if classes else 0.5 + np.arange(30.0)
     folder.write(runs[:4], target, classes)
     folder.write(runs[4:], target, classes)
-    found = folder.read()
+    found = folder.read([keys(runs[:4]), keys(runs[4:])])
     assert set(found) == {run.record.key for run in runs}
     for run in runs:
         assert same(found[run.record.key], run.predictions)
 
 
 def test_nothing_is_read_where_nothing_was_written(tmp_path: Path) -> None:
-    assert PredictionFolder(tmp_path / "predictions").read() == {}
+    assert PredictionFolder(tmp_path / "predictions").read([]) == {}
 
 
 def test_a_chunk_written_twice_is_there_once(tmp_path: Path) -> None:
@@ -63,11 +68,25 @@ def test_a_chunk_written_twice_is_there_once(tmp_path: Path) -> None:
     folder.write(chunk, TARGET, "abc")
     again = [run_of("mixup 1", 0, draw=1), run_of("ERM", 0, draw=1)]  # in another order too
     folder.write(again, TARGET, "abc")
-    folder.write([run_of("ERM", 1)], TARGET, "abc")
+    later = [run_of("ERM", 1)]
+    folder.write(later, TARGET, "abc")
     assert len(list(folder.path.iterdir())) == 2
-    found = folder.read()
+    assert folder.holds(keys(chunk))
+    assert folder.holds(keys(later))
+    assert not folder.holds(keys(chunk + later))
+    found = folder.read([keys(again), keys(later)])
     assert len(found) == 3
     assert all(same(found[run.record.key], run.predictions) for run in again)
+
+
+def test_of_a_run_in_two_chunks_the_later_is_read(tmp_path: Path) -> None:
+    folder = PredictionFolder(tmp_path / "predictions")
+    first, second = [run_of("ERM", 0)], [run_of("ERM", 0, draw=1), run_of("ERM", 1)]
+    folder.write(first, TARGET, "abc")
+    folder.write(second, TARGET, "abc")
+    assert same(folder.read([keys(first), keys(second)])["ERM", 0], second[0].predictions)
+    assert same(folder.read([keys(second), keys(first)])["ERM", 0], first[0].predictions)
+    assert set(folder.read([keys(first)])) == {("ERM", 0)}
 
 
 def test_runs_that_diverged_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -75,7 +94,7 @@ def test_runs_that_diverged_are_kept_as_they_are(tmp_path: Path) -> None:
     rows = np.array([3, 1], dtype=np.int64)
     bad = RunPredictions(rows, np.full((2, 3), np.nan, dtype=np.float32), np.array([np.inf, np.nan], dtype=np.float32))
     folder.write([MeasuredRun(run_of("ERM", 0).record, bad)], TARGET, "abc")
-    found = folder.read()["ERM", 0]
+    found = folder.read([[("ERM", 0)]])["ERM", 0]
     assert np.isnan(found.outputs).all()
     assert found.nll is not None
     assert np.isinf(found.nll[0])
@@ -102,11 +121,16 @@ def test_runs_that_diverged_are_kept_as_they_are(tmp_path: Path) -> None:
 def test_classes_of_any_name(tmp_path: Path, classes: tuple[str, ...]) -> None:
     folder = PredictionFolder(tmp_path / "predictions")
     runs = [run_of("ERM", seed, len(classes)) for seed in range(2)]
-    folder.write(runs, TARGET, classes)
-    found = folder.read()
+    folder.write(runs, np.arange(30) % len(classes), classes)
+    found = folder.read([keys(runs)])
     assert len(found) == 2
     for run in runs:
         assert same(found[run.record.key], run.predictions)
+    (path,) = folder.path.iterdir()
+    plain = [name.encode("utf-8", "backslashreplace").decode() for name in classes]
+    tested = np.concatenate([run.predictions.rows for run in runs])
+    told = pl.read_parquet(path.read_bytes())["target"].to_list()
+    assert told == [plain[row % len(classes)] for row in tested.tolist()]
 
 
 def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
@@ -119,5 +143,5 @@ def test_the_file_is_a_plain_table(tmp_path: Path) -> None:
     assert frame["method"].to_list() == ["mixup 0.4"] * 8
     assert frame["seed"].to_list() == [7] * 8
     assert frame["row"].to_list() == run.predictions.rows.tolist()
-    assert frame["target"].to_list() == [TARGET[row] for row in run.predictions.rows]
+    assert frame["target"].to_list() == ["abc"[TARGET[row]] for row in run.predictions.rows]
     assert frame["p_b"].to_list() == run.predictions.outputs[:, 1].tolist()
