@@ -81,7 +81,7 @@ class Measure:
 
     def __reduce__(self) -> tuple[Callable[[str], Measure], tuple[str]]:
         """Pickle it by its name: worker processes get a copy of a comparison, and functions made here have no name."""
-        return _named, (self.name,)
+        return named, (self.name,)
 
 
 def _by_seed(values: Callable[[Tested], Values]) -> Callable[[Sequence[Tested]], list[Values]]:
@@ -180,7 +180,8 @@ _ALL = {measure.name: measure for measure in (*_CLASSES, *_NUMBERS)}
 NAMES = tuple(_ALL)
 
 
-def _named(name: str) -> Measure:
+def named(name: str) -> Measure:
+    """Return the measure of a name, whatever the task."""
     return _ALL[name]
 
 
