@@ -1227,10 +1227,9 @@ def test_alphas_that_harm_are_told() -> None:
 
 def test_the_strictest_test_is_told_where_it_disagrees() -> None:
     study = study_of(alphas=(0.4,), rows=200, seeds=5)
-    place = {int(row): seed for seed in range(5) for row in study.split(seed).test}
 
-    def helped(rows: np.ndarray) -> np.ndarray:  # in two seeds much, in the others not at all
-        return np.array([row % 4 == 0 and place[int(row)] > 2 for row in rows])
+    def helped(rows: np.ndarray) -> np.ndarray:  # 13 of 50 errors are mended, by chance few of them in some seeds
+        return (rows % 4 == 0) & (rows % 16 != 0)
 
     told, one = told_of(study, answers(study, {"ERM": every(4), "mixup 0.4": helped}))
     assert one["p_holm"] < 0.05 <= one["p_strict"]
