@@ -18,7 +18,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from vicinal.keyed import Key
-from vicinal.lab import records
+from vicinal.lab import pages, records
 from vicinal.lab.cli import main
 from vicinal.lab.compare import classwise, export, figures, measures, report, sections, temperature
 from vicinal.lab.compare.predictions import RunPredictions
@@ -177,6 +177,36 @@ def test_the_matrices_and_the_classes_are_on_the_page(iris: Made):
 
     rows = page.table("Class")[2:]
     assert rows == [[one.name, "50", *change(one.recall), *change(one.precision)] for one in answers.classes]
+
+
+def palettes() -> list[dict[str, tuple[float, ...]]]:
+    """Return the colors of the light and of the dark mode."""
+    found: list[dict[str, tuple[float, ...]]] = []
+    for block in re.findall(r":root \{(.*?)\}", pages.style(), re.DOTALL):
+        pairs = re.findall(r"--(\w+): #([0-9a-f]{6})", block)
+        found.append({name: tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)) for name, code in pairs})
+    return found
+
+
+def contrast(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Return the contrast of two colors as WCAG 2 defines it."""
+
+    def luminance(color: tuple[float, ...]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize(("right", "color"), [(True, "mix"), (False, "other")])
+def test_numbers_are_legible_on_every_cell_of_a_matrix(mode: int, right: bool, color: str):
+    of = palettes()[mode]
+    for share in np.linspace(0, 1, 11).tolist():
+        tint = sections.MatrixCell(1, share, "", right).tint / 100
+        ground = tuple(tint * a + (1 - tint) * b for a, b in zip(of[color], of["paper"], strict=True))
+        assert contrast(of["ink"], ground) >= 4.5
 
 
 def many(seeds: int = 2, classes: int = 40) -> tuple[dict[str, list[measures.Tested]], list[str]]:

@@ -97,6 +97,11 @@ class MatrixCell:
     text: str
     right: bool
 
+    @property
+    def tint(self) -> float:
+        """How much of its color a cell has, in percent; text stays legible on it in both modes."""
+        return 45 * self.share if self.right else 8 + 37 * self.share
+
 
 @dataclass(frozen=True)
 class Matrix:

@@ -18,13 +18,12 @@ from vicinal.lab import statistics
 from vicinal.lab.compare import measures
 from vicinal.lab.compare.measures import Measure, Tested
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, TemperatureScaling
+from vicinal.lab.compare.results import ERM, LEVEL, TemperatureScaling
 from vicinal.lab.format import NumberFormat, is_finite, p_value
 from vicinal.lab.statistics import Interval, Paired
 
 LOWEST, HIGHEST = 0.01, 100.0
 MEASURES = ("nll", "ece")
-_LEVEL = 0.05
 
 
 def fitted(logits: ArrayLike, target: ArrayLike) -> float:
@@ -53,13 +52,16 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     if not np.isfinite(z).all():
         return math.nan
     smoothing = 1 / (len(z) + 1)
-    z = z - ((1 - smoothing) * z[np.arange(len(z)), y] + smoothing * z.mean(1))[:, None]
+    answer = z.max(1)
+    wanted = (1 - smoothing) * z[np.arange(len(z)), y] + smoothing * np.mean(z, axis=1)
+    below, missing = z - answer[:, None], float(np.mean(answer - wanted))
 
     def loss(log_t: float) -> float:
-        return float(np.mean(logsumexp(z / math.exp(log_t), axis=1)))
+        scale = math.exp(-log_t)
+        return float(np.mean(np.log(np.exp(below * scale).sum(1)))) + missing * scale
 
     ends = math.log(LOWEST), math.log(HIGHEST)
-    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
     return math.exp(float(found.x))
 
 
@@ -192,6 +194,6 @@ def _in_numbers(of: Paired) -> str:
 
 
 def _way(of: Paired) -> str:
-    if not (is_finite(of.difference) and of.p < _LEVEL):
+    if not (is_finite(of.difference) and of.p < LEVEL):
         return ""
     return "better" if of.difference < 0 else "worse"

@@ -1,0 +1,80 @@
+"""A file of test rows beside a file of training rows: `--test`."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vicinal.lab.data import tables
+from vicinal.lab.data.folds import Splitting
+from vicinal.lab.errors import UserError
+
+TRAIN = "a,kind,y\n" + "".join(f"{i},{'uv'[i % 2]},{'no' if i < 15 else 'yes'}\n" for i in range(30))
+TEST = "kind,y,a\n" + "".join(f"{'uw'[i % 2]},{'yes' if i % 3 else 'no'},{100 + i}\n" for i in range(12))
+
+
+def files(folder: Path, train: str = TRAIN, test: str = TEST) -> tuple[str, str]:
+    (folder / "train.csv").write_text(train)
+    (folder / "test.csv").write_text(test)
+    return str(folder / "train.csv"), str(folder / "test.csv")
+
+
+def test_its_rows_are_tested_by_every_seed_and_never_trained_on(tmp_path: Path) -> None:
+    train, test = files(tmp_path)
+    table = tables.load(train, target="y", test=test)
+    assert table.source == "train.csv, tested on test.csv"
+    assert table.numeric[30:, 0].tolist() == [100.0 + i for i in range(12)]  # whatever the order of its columns
+    assert table.categories == (("u", "v", "w"),)
+    assert table.fixed_test is not None
+    assert table.fixed_test.tolist() == [False] * 30 + [True] * 12
+    splitting = Splitting(table.target, 2, fixed_test=table.fixed_test)
+    for seed in range(6):
+        parts = splitting.split(seed)
+        assert sorted(parts.test.tolist()) == list(range(30, 42))
+        assert sorted([*parts.train, *parts.validation]) == list(range(30))
+    assert splitting.is_fixed
+
+
+def test_rows_that_are_left_out_do_not_move_the_border(tmp_path: Path) -> None:
+    train, test = files(tmp_path, TRAIN + "7,u,\n", TEST + "u,,3\n")
+    table = tables.load(train, target="y", test=test, drop_missing_target=True)
+    assert table.fixed_test is not None
+    assert np.flatnonzero(table.fixed_test).tolist() == list(range(30, 42))
+
+
+def test_it_is_part_of_what_is_compared(tmp_path: Path) -> None:
+    train, test = files(tmp_path)
+    both = tables.load(train, target="y", test=test)
+    (tmp_path / "all.csv").write_text(
+        TRAIN + "".join(f"{100 + i},{'uw'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in range(12))
+    )
+    joined = tables.load(str(tmp_path / "all.csv"), target="y")
+    assert (both.numeric == joined.numeric).all()
+    assert both.fingerprint() != joined.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("test", "says"),
+    [
+        ("a,y\n1,no\n", "'test.csv' lacks 'kind': the files of --test need the same columns as 'train.csv'"),
+        ("a,kind,y,more\n1,u,no,2\n", "'test.csv' has also 'more': the files of --test need the same columns"),
+        ("a,kind,y\nmuch,u,no\n", "column 'a' is numbers but for 'much'"),
+    ],
+)
+def test_other_columns_are_refused(tmp_path: Path, test: str, says: str) -> None:
+    train, file = files(tmp_path, test=test)
+    with pytest.raises(UserError, match=re.escape(says)):
+        tables.load(train, target="y", test=file)
+
+
+def test_a_class_that_is_tested_alone_is_refused(tmp_path: Path) -> None:
+    train, test = files(tmp_path, test=TEST + "u,maybe,4\nu,maybe,5\n")
+    table = tables.load(train, target="y", test=test)
+    with pytest.raises(UserError, match=re.escape("1 of 3 classes have no row to train on")):
+        Splitting(table.target, 3, fixed_test=table.fixed_test).split(0)
+
+
+def test_a_dataset_by_name_takes_none() -> None:
+    with pytest.raises(UserError, match="is read as it was published"):
+        tables.load("iris", test="test.csv")
