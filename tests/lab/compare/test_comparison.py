@@ -1226,10 +1226,12 @@ def test_alphas_that_harm_are_told() -> None:
 
 
 def test_the_strictest_test_is_told_where_it_disagrees() -> None:
-    study = study_of(alphas=(0.4,), rows=200, seeds=5)
+    study = study_of(alphas=(0.4,), rows=200, seeds=3)
 
-    def helped(rows: np.ndarray) -> np.ndarray:  # 13 of 50 errors are mended, by chance few of them in some seeds
-        return (rows % 4 == 0) & (rows % 16 != 0)
+    def helped(
+        rows: np.ndarray,
+    ) -> np.ndarray:  # half of the errors are mended, of which a test with 3 seeds is not sure
+        return (rows % 4 == 0) & (rows // 4 % 12 >= 6)
 
     told, one = told_of(study, answers(study, {"ERM": every(4), "mixup 0.4": helped}))
     assert one["p_holm"] < 0.05 <= one["p_strict"]
