@@ -41,7 +41,8 @@ def made(rows: int = 60, regression: bool = False, classes: tuple[str, ...] = ("
 
 def study_of(regression: bool = False, rows: int = 60, **settings: Any) -> TableComparison:
     """A comparison on such a table."""
-    return TableComparison(made(rows, regression), TableSettings(**{"seeds": 5, "epochs": 1} | settings))
+    given: dict[str, Any] = {"seeds": 5, "epochs": 1}
+    return TableComparison(made(rows, regression), TableSettings(**given | settings))
 
 
 def predictions_of(study: TableComparison, outputs: Outputs) -> dict[RunId, RunPredictions]:
@@ -52,7 +53,9 @@ def predictions_of(study: TableComparison, outputs: Outputs) -> dict[RunId, RunP
         out = np.asarray(outputs(method, seed, rows), dtype=np.float32)
         nll = None
         if study.classes:
-            nll = -np.log(out[np.arange(len(rows)), study.data.target[rows]].astype(np.float64)).astype(np.float32)
+            nll = -np.log(
+                out[np.arange(len(rows)), study.data.target[rows].astype(np.int64)].astype(np.float64)
+            ).astype(np.float32)
         found[method, seed] = RunPredictions(rows, out, nll)
     return found
 

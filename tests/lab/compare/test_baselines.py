@@ -115,7 +115,7 @@ def test_a_comparison_trains_them_on_its_rows_and_measures_them_on_its_test_rows
                 else model.fit(x[split.train], y[split.train]).predict_proba(x[test])
             )
             assert run.predictions.outputs == pytest.approx(wanted, rel=1e-5)
-            nll = -np.log(wanted[np.arange(len(test)), y[test]])
+            nll = -np.log(wanted[np.arange(len(test)), y[test].astype(np.int64)])
             assert run.predictions.nll == pytest.approx(nll, rel=1e-5)
             assert run.record.test["nll"] == pytest.approx(nll.mean(), rel=1e-5)
             assert run.record.test["error"] == pytest.approx((wanted.argmax(1) != y[test]).mean())
@@ -123,5 +123,5 @@ def test_a_comparison_trains_them_on_its_rows_and_measures_them_on_its_test_rows
 
 def test_a_linear_model_that_does_not_converge_is_no_news(recwarn: pytest.WarningsRecorder) -> None:
     x, y = rows(60, 2)
-    fit_predict(LINEAR, 2, (1e6 * x, y), {"test": x})
+    fit_predict(LINEAR, 2, ((1e6 * x).astype(np.float32), y), {"test": x})
     assert not [w for w in recwarn if re.search("converge", str(w.message))]

@@ -402,7 +402,7 @@ def test_predictions_are_what_the_record_measures(regression: bool) -> None:
         else:
             assert of.nll is not None
             assert of.outputs.sum(1) == pytest.approx(1.0, rel=1e-6)
-            assert of.nll == pytest.approx(-np.log(of.outputs[np.arange(12), y]), rel=1e-4, abs=1e-6)
+            assert of.nll == pytest.approx(-np.log(of.outputs[np.arange(12), y.astype(np.int64)]), rel=1e-4, abs=1e-6)
             assert float(of.nll.mean()) == pytest.approx(test["nll"], rel=1e-5)
             assert float((of.outputs.argmax(1) != y).mean()) == pytest.approx(test["error"])
 
@@ -968,8 +968,8 @@ def test_a_help_that_is_found_however_small_is_no_harm() -> None:
     assert words.direction(replace(one, difference=1e-3)) == "worse"
     assert words.direction(replace(one, difference=1e-3, measure="auroc")) == "better"
     level = Interval(0.3, 0.29, 0.31)
-    parts = dict.fromkeys(("error", "nll", "ece"), level)
-    summary = dict.fromkeys(("ERM", CHOSEN, CONSTANT), Summary(parts, parts, parts, None, 0.1))
+    parts = {name: level for name in ("error", "nll", "ece")}
+    summary = {name: Summary(parts, parts, parts, None, 0.1) for name in ("ERM", CHOSEN, CONSTANT)}
     choice = {"mixup": AlphaChoice("mixup", [0.4, 0.4], {"0.4": 2}, "mixup 0.4")}
     mine = replace(one, method=CHOSEN)
     told = words.Words(study, summary, [mine], [], choice).verdict()

@@ -109,7 +109,7 @@ def _one_against_rest(
         counts = [np.bincount(run.target, minlength=run.classes) for run in runs]
         rarer = int(np.sum(counts, axis=0).argmin())
         return [
-            values(run, rarer) if run.classes == 2 else np.mean([values(run, i) for i in np.flatnonzero(own)], axis=0)
+            values(run, rarer) if run.classes == 2 else np.mean([values(run, i) for i in np.flatnonzero(own).tolist()], axis=0)
             for run, own in zip(runs, counts, strict=True)
         ]
 
