@@ -6,82 +6,49 @@ import itertools
 import math
 import re
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made_runs import (
+    BY_LABEL,
+    CHOSEN,
+    CONSTANT,
+    answers,
+    conclude,
+    made,
+    numbers,
+    predictions_of,
+    records_of,
+    study_of,
+)
 from scipy import stats
+from sklearn import metrics as sk
 
 from vicinal import ERM, Mixup
 from vicinal.keyed import Key
 from vicinal.lab import parse, records
-from vicinal.lab.compare import verdict as verdicts
+from vicinal.lab.compare import verdict, words
 from vicinal.lab.compare.comparison import methods
-from vicinal.lab.compare.results import RunRecord
+from vicinal.lab.compare.predictions import RunPredictions
+from vicinal.lab.compare.results import AlphaChoice, Difference, Summary
 from vicinal.lab.compare.settings import Settings, TableSettings
 from vicinal.lab.compare.table_comparison import SeedSplits, TableComparison
-from vicinal.lab.data.columns import Numbers
+from vicinal.lab.compare.verdict import POLICY
 from vicinal.lab.data.encoder import TableEncoder
-from vicinal.lab.data.splits import split
-from vicinal.lab.data.table import Table, make_table
+from vicinal.lab.data.table import make_table
 from vicinal.lab.errors import UserError
+from vicinal.lab.statistics import Interval, Posterior
 from vicinal.lab.training import stacked_mlp
-
-CHOSEN = "mixup, alpha chosen on validation"
-BY_LABEL = "mixup by label distance, alpha chosen on validation"
-
-
-def made(rows: int = 60, regression: bool = False) -> Table:
-    """Two columns that tell the target, with noise."""
-    generator = Key(21, 0, 0, 0).generator()
-    x = generator.normal(0.0, 2.0, (rows, 2))
-    columns: dict[str, Numbers | list[str | None]] = {"a": x[:, 0], "b": x[:, 1]}
-    score = x[:, 0] - x[:, 1] + generator.normal(0.0, 1.0, rows)
-    if regression:
-        return make_table(columns | {"y": 50 + 10 * score}, "y", name="made", source="made")
-    return make_table(columns | {"y": ["low" if s < 0 else "high" for s in score]}, "y", name="made", source="made")
-
-
-def study_of(regression: bool = False, **settings: Any) -> TableComparison:
-    return TableComparison(made(regression=regression), TableSettings(**{"seeds": 4, "epochs": 1} | settings))
-
-
-def runs_of(
-    study: TableComparison, test: dict[str, list[float]], validation: dict[str, list[float]] | None = None
-) -> list[dict[str, Any]]:
-    """Runs with these test measures; and these on validation rows, or else the same for all."""
-    measure = study.measure
-    others = ("nll", "brier", "ece") if study.classes else ("mae", "r2")
-
-    def part(value: float) -> dict[str, Any]:
-        return {measure: value, **dict.fromkeys(others, 0.5)}
-
-    return [
-        {
-            "method": method.name,
-            "seed": seed,
-            "seconds": 0.25,
-            "epochs": 1,
-            "train": part(0.0),
-            "validation": part((validation or {}).get(method.name, [0.5] * 99)[seed]),
-            "test": part(test[method.name][seed]),
-            "perturbed": None,
-            "curve": {"epoch": [1], f"validation_{measure}": [0.5]},
-        }
-        for method in study.methods
-        for seed in range(study.settings.seeds)
-    ]
 
 
 def run_seeds(study: TableComparison, seeds: list[int], on_epoch: Any = lambda runs: None) -> list[dict[str, Any]]:
-    """Train every method with these seeds, as one stack; return records as JSON holds them."""
-    return records.to_json(study.train([(m.name, seed) for seed in seeds for m in study.methods], on_epoch))
-
-
-def conclude(study: TableComparison, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What follows from some runs, as JSON holds it."""
-    return records.to_json(verdicts.conclude(study, [RunRecord(**run) for run in runs]))
+    """Train every network with these seeds, as one stack; return records as JSON holds them."""
+    found = study.train([(m.name, seed) for seed in seeds for m in study.networks], on_epoch)
+    return records.to_json([run.record for run in found])
 
 
 # -- settings and methods ------------------------------------------------------------------------------------------------
@@ -101,6 +68,10 @@ def conclude(study: TableComparison, runs: list[dict[str, Any]]) -> dict[str, An
         ({"seeds": 10**9}, "more than 10000 seeds tell nothing that fewer do not, got 1000000000"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"patience": 0}, "patience counts epochs and must be 1 or more, got 0"),
+        (
+            {"patience": 5, "to_the_end": True},
+            "--patience stops a run early and --to-the-end does not; give one of them",
+        ),
         ({"label_noise": 2.0}, "label noise is the share of labels replaced and must lie in [0, 1], got 2.0"),
         ({"label_noise": math.nan}, "got nan"),
         ({"label_noise": -0.1}, "got -0.1"),
@@ -110,6 +81,10 @@ def conclude(study: TableComparison, runs: list[dict[str, Any]]) -> dict[str, An
         ({"learning_rate": math.nan}, "the learning rate must be a finite number > 0, got nan"),
         ({"weight_decay": -1.0}, "the weight decay must be a finite number >= 0, got -1.0"),
         ({"weight_decay": math.inf}, "the weight decay must be a finite number >= 0, got inf"),
+        ({"erm_decays": (0.0, -0.5)}, "a weight decay must be a finite number >= 0, got -0.5"),
+        ({"erm_decays": (math.nan,)}, "a weight decay must be a finite number >= 0, got nan"),
+        ({"erm_decays": (0.1, 0.1)}, "--erm-decays takes one weight decay or more, each once"),
+        ({"erm_decays": ()}, "--erm-decays takes one weight decay or more, each once"),
     ],
 )
 def test_settings_without_sense_are_refused(settings: dict[str, Any], says: str) -> None:
@@ -118,14 +93,15 @@ def test_settings_without_sense_are_refused(settings: dict[str, Any], says: str)
 
 
 def test_methods_of_a_classification() -> None:
-    listed = methods(Settings(alphas=(0.1, 1.0), named=("InputMixup(0.4)",)), "classification")
-    assert [(m.name, m.vicinity, m.family, m.alpha) for m in listed] == [
-        ("ERM", "ERM()", "erm", None),
-        ("mixup 0.1", "Mixup(alpha=0.1)", "mixup", 0.1),
-        ("mixup 1", "Mixup(alpha=1.0)", "mixup", 1.0),
-        ("InputMixup(0.4)", "InputMixup(0.4)", "named", None),
+    listed = methods(Settings(alphas=(0.1, 1.0), named=("InputMixup(0.4)",), weight_decay=0.01), "classification")
+    assert [(m.name, m.vicinity, m.family, m.alpha, m.weight_decay) for m in listed] == [
+        ("ERM, decay 0", "ERM()", "erm", None, 0.0),
+        ("ERM, decay 0.01", "ERM()", "erm", None, 0.01),
+        ("mixup 0.1", "Mixup(alpha=0.1)", "mixup", 0.1, 0.01),
+        ("mixup 1", "Mixup(alpha=1.0)", "mixup", 1.0, 0.01),
+        ("InputMixup(0.4)", "InputMixup(0.4)", "named", None, 0.01),
     ]
-    assert listed[1].parsed == Mixup(0.1)
+    assert listed[2].parsed == Mixup(0.1)
 
 
 def test_methods_of_a_regression() -> None:
@@ -138,10 +114,41 @@ def test_methods_of_a_regression() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("settings", "decays"),
+    [
+        ({}, (0.0, 0.01, 0.1, 1.0)),  # as many as there are alphas
+        ({"alphas": (0.4,)}, (0.0,)),
+        ({"alphas": (0.4,), "weight_decay": 0.1}, (0.1,)),  # its own first
+        ({"alphas": (0.2, 0.4), "weight_decay": 0.1}, (0.0, 0.1)),
+        ({"alphas": (0.2, 0.4), "weight_decay": 0.02}, (0.0, 0.02)),
+        ({"alphas": (0.1, 0.2, 0.4, 1.0, 2.0)}, (0.0, 0.01, 0.1, 1.0, 10.0)),
+        ({"alphas": (), "named": ("InputMixup()",)}, (0.0,)),
+        ({"erm_decays": (1.0, 0.0)}, (1.0, 0.0)),
+        ({"alphas": (0.4,), "erm_decays": (0.0, 0.3, 3.0)}, (0.0, 0.3, 3.0)),
+    ],
+)
+def test_erm_may_choose_among_as_many_weight_decays_as_mixup_among_alphas(
+    settings: dict[str, Any], decays: tuple[float, ...]
+) -> None:
+    listed = methods(Settings(**settings), "classification")
+    erm = [m for m in listed if m.family == "erm"]
+    assert tuple(m.weight_decay for m in erm) == decays
+    assert len({m.name for m in erm}) == len(decays)
+    assert [m.name for m in erm] == (["ERM"] if len(decays) == 1 else [f"ERM, decay {w:g}" for w in decays])
+
+
+def test_baselines_stand_after_the_methods() -> None:
+    study = study_of(alphas=(0.4,))
+    assert [m.name for m in study.methods] == ["ERM", "mixup 0.4", CONSTANT, "linear model", "gradient-boosted trees"]
+    assert [m.name for m in study.networks] == ["ERM", "mixup 0.4"]
+    assert study.runs[:6] == [(m.name, 0) for m in study.methods] + [("ERM", 1)]
+
+
 def test_alphas_that_look_alike_keep_names_of_their_own() -> None:
     """Six digits would call both of them 0.1, and one would be taken for the other."""
     alphas = (0.1, 0.1 + 1e-12, 1e-9, 8.0, 1 / 3)
-    listed = methods(Settings(alphas=alphas), "classification")
+    listed = methods(Settings(alphas=alphas, erm_decays=(0.0,)), "classification")
     assert len({m.name for m in listed}) == 6
     assert [m.parsed for m in listed] == [ERM(), *map(Mixup, alphas)]
     assert [m.name for m in listed[3:5]] == ["mixup 1e-09", "mixup 8"]
@@ -206,7 +213,7 @@ def test_everything_else_can_be_used_and_trained(regression: bool) -> None:
     study.check()
     runs = run_seeds(study, [0])
     assert [run["method"] for run in runs] == ["ERM", *named]
-    assert all(math.isfinite(run["test"][study.measure]) for run in runs)
+    assert all(math.isfinite(run["test"][study.measure.name]) for run in runs)
     scheduled = next(run for run in runs if run["method"].startswith("Scheduled"))
     assert scheduled["curve"]["epoch"] == [1, 2]
     name = "train_rmse" if regression else "train_nll"
@@ -217,8 +224,8 @@ def test_everything_else_can_be_used_and_trained(regression: bool) -> None:
 def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
     base = study_of()
     assert base.fingerprint() == study_of().fingerprint()
+    assert base.fingerprint() == study_of(seeds=7).fingerprint()  # more seeds extend a comparison
     others = [
-        study_of(seeds=5),
         study_of(epochs=2),
         study_of(alphas=(0.1,)),
         study_of(named=("InputMixup()",)),
@@ -226,7 +233,11 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
         study_of(input_noise=0.1),
         study_of(learning_rate=0.01),
         study_of(weight_decay=0.1),
+        study_of(erm_decays=(0.0,)),
         study_of(patience=3),
+        study_of(to_the_end=True),
+        study_of(metric="nll"),
+        study_of(hidden=(8,)),
         study_of(regression=True),
         TableComparison(made(61), base.settings),
     ]
@@ -234,12 +245,50 @@ def test_the_fingerprint_is_of_everything_that_decides_the_results() -> None:
     assert len(set(prints)) == len(prints)
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(20, 200), (400, 200), (4000, 20), (100_000, 10)])
-def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int) -> None:
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch"),
+    [(20, 200, 16), (400, 200, 16), (4000, 20, 16), (8000, 10, 16), (8005, 20, 32), (100_000, 13, 256)],
+)
+def test_the_budget_is_about_3000_steps_within_reason(rows: int, epochs: int, batch: int) -> None:
     table = make_table({"x": np.arange(float(rows)), "y": np.arange(float(rows)) + 0.5}, "y", name="t", source="t")
     training = TableComparison(table, TableSettings()).training
-    assert training.epochs == epochs
-    assert training.steps(round(0.6 * rows)) == epochs * math.ceil(round(0.6 * rows) / 16)
+    train = rows - 2 * (rows // 5)
+    assert (training.epochs, training.batch_size) == (epochs, batch)
+    assert training.steps(train) == epochs * math.ceil(train / batch)
+    given = TableComparison(table, TableSettings(batch_size=7, epochs=3)).training
+    assert (given.epochs, given.batch_size) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    ("metric", "regression", "says"),
+    [
+        (
+            "rmse",
+            False,
+            "--metric rmse is not one of classification: error, nll, ece, brier, balanced_error, auroc, f1",
+        ),
+        ("auroc", True, "--metric auroc is not one of regression: rmse, mae, r2"),
+        ("brierr", False, "did you mean 'brier'?"),
+    ],
+)
+def test_a_metric_of_another_task_is_refused(metric: str, regression: bool, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)):
+        study_of(regression, metric=metric).check()
+
+
+def test_test_sets_that_have_no_measure_are_refused_before_training() -> None:
+    table = made(60)
+    rare = replace(table, target=(np.arange(60) < 3).astype(np.int64))  # 12 test rows, of a class of 3 rows
+    settings = TableSettings(seeds=5, epochs=1, metric="auroc")
+    says = "--metric auroc needs several classes among the test rows of every seed, and seed"
+    with pytest.raises(UserError, match=says):
+        TableComparison(rare, settings).check()
+    TableComparison(rare, replace(settings, metric="error")).check()
+    one = replace(made(60, regression=True), fixed_test=np.arange(60) == 7)
+    with pytest.raises(
+        UserError, match="an interval needs rows to test on, 2 or more, and all seeds test the same one"
+    ):
+        TableComparison(one, TableSettings(seeds=5, epochs=1)).check()
 
 
 # -- splits and pairing --------------------------------------------------------------------------------------------------
@@ -249,7 +298,7 @@ def test_prepared_parts_are_the_rows_of_the_split() -> None:
     study = study_of()
     prepared = SeedSplits.of(study, [3, 1])
     for i, seed in enumerate((3, 1)):
-        rows = split(study.data, seed)
+        rows = study.split(seed)
         encoding = TableEncoder.fit(study.data, rows.train)
         assert prepared.encodings[i] == encoding
         for part, of in (
@@ -261,6 +310,7 @@ def test_prepared_parts_are_the_rows_of_the_split() -> None:
             assert np.array_equal(part.targets[i].numpy(), study.data.target[of])
         everything = np.concatenate([rows.train, rows.validation, rows.test])
         assert np.array_equal(np.sort(everything), np.arange(60))
+        assert np.array_equal(prepared.test_rows[i], rows.test)
     assert prepared.perturbed is None
     assert prepared.scales == [1.0, 1.0]
 
@@ -304,7 +354,8 @@ def test_every_method_of_a_seed_has_the_same_rows_weights_and_order(monkeypatch:
     drawn = stacked_mlp.StackedMLP.initial
     monkeypatch.setattr("vicinal.vicinity.Vicinity.plan", spy)
     monkeypatch.setattr(stacked_mlp.StackedMLP, "initial", staticmethod(initial))
-    run_seeds(study_of(alphas=(1.0,), named=("InputMixup(1.0)",), epochs=2), [0, 5])
+    study = study_of(alphas=(1.0,), named=("InputMixup(1.0)",), epochs=2)
+    study.train([(m.name, seed) for seed in (0, 5) for m in study.networks])
 
     steps = 2 * math.ceil(36 / 16)
     assert len(shown) == 2 * steps * 3
@@ -329,26 +380,74 @@ def test_the_company_of_other_methods_and_seeds_changes_no_run(regression: bool)
     together = run_seeds(study_of(regression, alphas=(0.2, 1.0), named=("GaussianNoise(0.1)",), epochs=3), [0, 1, 2])
     alone = run_seeds(study_of(regression, alphas=(1.0,), epochs=3), [1])
     for run in alone:
-        same = next(r for r in together if (r["method"], r["seed"]) == (run["method"], 1))
+        name = run["method"].replace("ERM", "ERM, decay 0")  # that of the one which does not choose
+        same = next(r for r in together if (r["method"], r["seed"]) == (name, 1))
         for part in ("train", "validation", "test"):
             assert run[part] == pytest.approx(same[part], rel=1e-4, abs=1e-6)
         for name, course in run["curve"].items():
             assert course == pytest.approx(same["curve"][name], rel=1e-4, abs=1e-6)
 
 
-def test_the_run_trained_once_more_is_the_run() -> None:
+@pytest.mark.parametrize("regression", [False, True])
+def test_predictions_are_what_the_record_measures(regression: bool) -> None:
+    study = study_of(regression, alphas=(0.4,), epochs=3)
+    for run in study.train([(m.name, seed) for seed in (0, 2) for m in study.methods]):
+        of, test = run.predictions, run.record.test
+        y = study.data.target[of.rows]
+        assert np.array_equal(of.rows, study.split(run.record.seed).test)
+        if regression:
+            assert of.nll is None
+            assert math.sqrt(np.square(of.outputs - y).mean()) == pytest.approx(test["rmse"], rel=1e-4)
+            assert np.abs(of.outputs - y).mean() == pytest.approx(test["mae"], rel=1e-4)
+        else:
+            assert of.nll is not None
+            assert of.outputs.sum(1) == pytest.approx(1.0, rel=1e-6)
+            assert of.nll == pytest.approx(-np.log(of.outputs[np.arange(12), y.astype(np.int64)]), rel=1e-4, abs=1e-6)
+            assert float(of.nll.mean()) == pytest.approx(test["nll"], rel=1e-5)
+            assert float((of.outputs.argmax(1) != y).mean()) == pytest.approx(test["error"])
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_every_run_has_the_weights_of_its_best_validation_epoch(regression: bool) -> None:
+    name = "rmse" if regression else "nll"
+    shared = {"alphas": (1.0,), "epochs": 20, "learning_rate": 0.05}
+    study = study_of(regression, **shared)
+    ends = []
+    for run in study.train([(m.name, seed) for seed in (0, 1) for m in study.networks]):
+        course = run.record.curve[f"validation_{name}"]
+        assert run.record.curve["epoch"] == list(range(1, 21))
+        assert run.record.epochs == 1 + int(np.argmin(course))
+        assert run.record.validation[name] == pytest.approx(min(course), rel=1e-4)
+        ends.append(run.record.epochs)
+    assert min(ends) < 20  # else nothing was chosen
+    last = study_of(regression, **shared, to_the_end=True)
+    for run in last.train([(m.name, 0) for m in last.networks]):
+        assert run.record.epochs == 20
+        assert run.record.validation[name] == pytest.approx(run.record.curve[f"validation_{name}"][-1], rel=1e-4)
+
+
+def test_each_run_has_its_own_weight_decay() -> None:
+    study = study_of(alphas=(0.4,), erm_decays=(0.0, 10.0), epochs=5, to_the_end=True)
+    runs = {run.record.method: run.record for run in study.train([(m.name, 0) for m in study.networks])}
+    assert list(runs) == ["ERM, decay 0", "ERM, decay 10", "mixup 0.4"]
+    alone = study_of(alphas=(0.4,), erm_decays=(10.0,), epochs=5, to_the_end=True)
+    (single,) = alone.train([("ERM", 0)])
+    assert single.record.test["nll"] == pytest.approx(runs["ERM, decay 10"].test["nll"], rel=1e-4)
+    assert runs["ERM, decay 10"].train["nll"] > runs["ERM, decay 0"].train["nll"]
+
+
+def test_the_model_kept_is_trained_on_all_rows() -> None:
     study = study_of(alphas=(0.4,), epochs=3)
-    record = next(r for r in run_seeds(study, [0, 2]) if (r["method"], r["seed"]) == ("mixup 0.4", 2))
-    state = study.train_model("mixup 0.4", 2, record["epochs"])
-    prepared = SeedSplits.of(study, [2])
-    x = prepared.test.inputs[0].double().numpy()
+    state, again = study.refit("mixup 0.4", 30), study.refit("mixup 0.4", 30)
+    assert all(np.array_equal(state[name], again[name]) for name in state)
+    everything = np.arange(60)
+    x = TableEncoder.fit(study.data, everything).transform(study.data)
     for layer in range(3):
         x = x @ state[f"layers.{layer}.weight"].T + state[f"layers.{layer}.bias"]
         x = np.maximum(x, 0) if layer < 2 else x
-    y = prepared.test.targets[0].numpy()
-    nll = float(np.mean(np.log(np.exp(x).sum(1)) - x[np.arange(len(y)), y]))
-    assert nll == pytest.approx(record["test"]["nll"], rel=1e-5)
-    assert float((x.argmax(1) != y).mean()) == record["test"]["error"]
+    error = float((x.argmax(1) != study.data.target).mean())
+    assert error < 0.2
+    assert not np.array_equal(study.refit("mixup 0.4", 1)["layers.0.weight"], state["layers.0.weight"])
 
 
 def test_patience_stops_a_run_at_its_best_weights() -> None:
@@ -359,8 +458,6 @@ def test_patience_stops_a_run_at_its_best_weights() -> None:
         best = min(run["curve"]["validation_nll"])
         assert run["validation"]["nll"] <= best + 1e-6
         assert max(run["curve"]["epoch"]) <= run["epochs"] + 2
-    state = study.train_model(runs[0]["method"], runs[0]["seed"], runs[0]["epochs"])
-    assert all(np.isfinite(array).all() for array in state.values())
 
 
 def test_ticks_count_run_epochs_and_curves_have_twenty_points() -> None:
@@ -376,300 +473,847 @@ def test_ticks_count_run_epochs_and_curves_have_twenty_points() -> None:
 
 
 def test_a_last_batch_of_one_row_is_no_news() -> None:
-    table = made(rows=55)
-    assert len(split(table, 0).train) % 16 == 1
+    study = study_of(rows=55, alphas=(0.4,), seeds=2)
+    assert len(study.split(0).train) % 16 == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        run_seeds(TableComparison(table, TableSettings(alphas=(0.4,), seeds=2, epochs=1)), [0])
+        run_seeds(study, [0])
 
 
 # -- choice --------------------------------------------------------------------------------------------------------------
 
 
+def drawn(study: TableComparison, seed: int = 0) -> dict[Any, RunPredictions]:
+    """Predictions at random with something right in them, other ones for each method and seed."""
+    generator = Key(seed, 0, 0, 0).generator()
+
+    def outputs(method: str, run: int, rows: np.ndarray) -> np.ndarray:
+        target = study.data.target[rows]
+        if not study.classes:
+            return target + generator.normal(1.0, 20.0, len(rows))
+        first = 1 / (1 + np.exp(-generator.normal(np.where(target == 0, 0.8, -0.8), 1.0)))
+        return np.stack([first, 1 - first], 1)
+
+    return predictions_of(study, outputs)
+
+
 def test_alpha_is_chosen_on_validation_where_the_test_would_choose_otherwise() -> None:
-    study = study_of(alphas=(0.1, 0.4, 1.0))
-    test = {"ERM": [0.5] * 4, "mixup 0.1": [0.0] * 4, "mixup 0.4": [0.2] * 4, "mixup 1": [0.9] * 4}
+    study = study_of(alphas=(0.1, 0.4, 1.0), erm_decays=(0.0,), seeds=4)
+    wrong = {"ERM": half, "mixup 0.1": no_row, "mixup 0.4": every(4), "mixup 1": every(1)}
     validation = {
         "ERM": [0.0] * 4,  # not to be chosen, however good
         "mixup 0.1": [0.9, 0.9, 0.3, 0.9],
         "mixup 0.4": [0.2, 0.2, 0.4, 0.5],
         "mixup 1": [0.1, 0.3, 0.5, 0.6],
     }
-    results = conclude(study, runs_of(study, test, validation))
+    results = conclude(study, answers(study, wrong), validation)
     choice = results["choice"]
     assert choice["per_seed"] == [1.0, 0.4, 0.1, 0.4]
     assert choice["counts"] == {"0.1": 1, "0.4": 2, "1": 1}
     assert choice["recommended"] == "mixup 0.4"  # the least mean: 0.325, beside 0.75 and 0.375
     assert choice["family"] == "mixup"
+    assert results["chosen"][CHOSEN] == ["mixup 1", "mixup 0.4", "mixup 0.1", "mixup 0.4"]
+    level = [wrong[name](study.split(seed).test).mean() for seed, name in enumerate(results["chosen"][CHOSEN])]
+    erm = [half(study.split(seed).test).mean() for seed in range(4)]
     chosen = next(c for c in results["comparisons"] if c["method"] == CHOSEN)
-    assert chosen["per_seed"] == pytest.approx([0.9 - 0.5, 0.2 - 0.5, 0.0 - 0.5, 0.2 - 0.5])
-    assert results["summary"][CHOSEN]["test"]["error"]["mean"] == pytest.approx((0.9 + 0.2 + 0.0 + 0.2) / 4)
+    assert chosen["per_seed"] == pytest.approx([a - b for a, b in zip(level, erm, strict=True)])
+    assert results["summary"][CHOSEN]["test"]["error"]["mean"] == pytest.approx(np.mean(level))
+
+
+def test_erm_chooses_its_weight_decay_and_its_choice_is_called_erm() -> None:
+    study = study_of(alphas=(0.1, 0.4), seeds=4)
+    decays = ["ERM, decay 0", "ERM, decay 0.1"]
+    wrong = {decays[0]: every(2), decays[1]: every(3), "ERM": every(5)}
+    validation = {decays[0]: [0.3, 0.1, 0.3, 0.1], decays[1]: [0.2, 0.2, 0.1, 0.2], "mixup 0.4": [0.4] * 4}
+    results = conclude(study, answers(study, wrong), validation)
+    assert results["chosen"]["ERM"] == [decays[1], decays[0], decays[1], decays[0]]
+    rows = [study.split(seed).test for seed in range(4)]
+    level = np.mean([wrong[name](of).mean() for name, of in zip(results["chosen"]["ERM"], rows, strict=True)])
+    assert results["summary"]["ERM"]["test"]["error"]["mean"] == pytest.approx(level)
+    assert {c["method"] for c in results["comparisons"] if not c["primary"]} >= set(decays)
+    assert not any(c["primary"] for c in results["comparisons"] if c["method"] in decays)
+
+
+def test_the_policy_takes_mixup_or_erm_as_validation_says() -> None:
+    study = study_of(alphas=(0.1, 0.4), seeds=4)
+    validation = {
+        "ERM, decay 0": [0.1, 0.9, 0.9, 0.9],
+        "ERM, decay 0.1": [0.9, 0.1, 0.9, 0.3],
+        "mixup 0.1": [0.5, 0.5, 0.1, 0.3],  # a tie goes to ERM
+        "mixup 0.4": [0.6, 0.6, 0.6, 0.6],
+    }
+    predictions = drawn(study)
+    results = conclude(study, predictions, validation)
+    runs = ["ERM, decay 0", "ERM, decay 0.1", "mixup 0.1", "ERM, decay 0.1"]
+    assert results["chosen"][POLICY] == runs
+    error = [
+        float((of.outputs.argmax(1) != study.data.target[of.rows]).mean())
+        for seed, name in enumerate(runs)
+        for of in [predictions[name, seed]]
+    ]
+    assert results["summary"][POLICY]["test"]["error"]["mean"] == pytest.approx(np.mean(error))
+    row = next(c for c in results["comparisons"] if c["method"] == POLICY)
+    assert not row["primary"]
+    assert row["per_seed"][0] == row["per_seed"][1] == 0  # ERM's own choice there
+    assert (
+        conclude(study_of(alphas=(), named=("InputMixup()",)), drawn(study_of(alphas=(), named=("InputMixup()",))))[
+            "chosen"
+        ]
+        == {}
+    )
 
 
 def test_the_choice_does_not_look_at_the_test_rows() -> None:
     study = study_of(alphas=(0.1, 0.4, 1.0), seeds=6)
     generator = Key(2, 0, 0, 0).generator()
-    names = [m.name for m in study.methods]
+    names = [m.name for m in study.networks]
     validation = {name: generator.random(6).tolist() for name in names}
-    choices = []
-    for _ in range(5):
-        test = {name: generator.random(6).tolist() for name in names}
-        choices.append(conclude(study, runs_of(study, test, validation))["choice"])
-    assert all(choice == choices[0] for choice in choices)
-    assert choices[0]["per_seed"] == [
-        (0.1, 0.4, 1.0)[int(np.argmin([validation[name][seed] for name in names[1:]]))] for seed in range(6)
+    found = [conclude(study, drawn(study, seed), validation) for seed in range(3)]
+    assert all((of["choice"], of["chosen"]) == (found[0]["choice"], found[0]["chosen"]) for of in found)
+    mixup = [name for name in names if name.startswith("mixup")]
+    assert found[0]["choice"]["per_seed"] == [
+        (0.1, 0.4, 1.0)[int(np.argmin([validation[name][seed] for name in mixup]))] for seed in range(6)
     ]
 
 
 def test_ties_on_validation_go_by_likelihood_then_to_the_first() -> None:
     study = study_of(alphas=(0.1, 0.4), seeds=2)
-    runs = runs_of(study, {"ERM": [0.1] * 2, "mixup 0.1": [0.1] * 2, "mixup 0.4": [0.1] * 2})
-    for run in runs:
-        if (run["method"], run["seed"]) == ("mixup 0.4", 1):
-            run["validation"]["nll"] = 0.4
-    assert conclude(study, runs)["choice"]["per_seed"] == [0.1, 0.4]
+    predictions = drawn(study)
+    runs = records_of(study, predictions)
+    runs = [
+        replace(run, validation=run.validation | {"nll": 0.4}) if run.key == ("mixup 0.4", 1) else run for run in runs
+    ]
+    choice = verdict.conclude(study, runs, predictions).choice
+    assert choice is not None
+    assert choice.per_seed == [0.1, 0.4]
 
 
 def test_a_run_that_ran_away_is_never_chosen() -> None:
     study = study_of(alphas=(0.1, 0.4), seeds=2)
-    runs = runs_of(study, {name: [0.1, 0.1] for name in ("ERM", "mixup 0.1", "mixup 0.4")})
-    for run in runs:
-        if run["method"] == "mixup 0.1":
-            run["validation"]["nll"] = math.nan
-            run["validation"]["error"] = 0.0
-    choice = conclude(study, runs)["choice"]
-    assert choice["per_seed"] == [0.4, 0.4]
-    assert choice["recommended"] == "mixup 0.4"
+    predictions = drawn(study)
+    bad = {"nll": math.nan, "error": 0.0}
+    runs = [
+        replace(run, validation=run.validation | bad) if run.method == "mixup 0.1" else run
+        for run in records_of(study, predictions)
+    ]
+    choice = verdict.conclude(study, runs, predictions).choice
+    assert choice is not None
+    assert choice.per_seed == [0.4, 0.4]
+    assert choice.recommended == "mixup 0.4"
 
 
-# -- verdict -------------------------------------------------------------------------------------------------------------
+# -- numbers of the verdict ----------------------------------------------------------------------------------------------
 
 
-def formula(differences: list[float]) -> tuple[float, float, float, float]:
-    """The corrected resampled t of the made table: 12 test rows and 36 training rows."""
-    values = np.array(differences)
-    n = len(values)
-    error = math.sqrt(values.var(ddof=1) * (1 / n + 12 / 36))
-    reach = stats.t.ppf(0.975, n - 1) * error
-    p = float(2 * stats.t.sf(abs(values.mean()) / error, n - 1))
-    return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach), p
+class Loop:
+    """The numbers of a comparison once more, by plain loops in float64 and by scikit-learn and scipy.stats."""
+
+    def __init__(self, study: TableComparison, predictions: Mapping[Any, RunPredictions]) -> None:
+        self.study, self.predictions = study, predictions
+        self.higher = {"auroc", "f1", "r2"}
+        self.known: dict[tuple[tuple[str, ...], str], list[np.ndarray]] = {}
+
+    def values(self, runs: Sequence[str], measure: str) -> list[np.ndarray]:
+        """Values of the rows of each seed: the measure, and what the weight of each row does to it."""
+        key = (tuple(runs), measure)
+        if key not in self.known:
+            self.known[key] = self._values(runs, measure)
+        return self.known[key]
+
+    def _values(self, runs: Sequence[str], measure: str) -> list[np.ndarray]:
+        of = [self.predictions[name, seed] for seed, name in enumerate(runs)]
+        targets = [self.study.data.target[one.rows] for one in of]
+        if measure == "ece":
+            return self._ece([one.outputs for one in of], targets)
+        return [self._influence(measure, one, y) for one, y in zip(of, targets, strict=True)]
+
+    def _influence(self, measure: str, of: RunPredictions, y: np.ndarray) -> np.ndarray:
+        n, h, out = len(y), 1e-4, of.outputs.astype(float)
+
+        def level(w: np.ndarray) -> float:
+            if not self.study.classes:
+                return {
+                    "rmse": lambda: math.sqrt(sk.mean_squared_error(y, out, sample_weight=w)),
+                    "mae": lambda: sk.mean_absolute_error(y, out, sample_weight=w),
+                    "r2": lambda: sk.r2_score(y, out, sample_weight=w),
+                }[measure]()
+            p, told = out[:, 1], out.argmax(1)
+            return {
+                "error": lambda: 1 - sk.accuracy_score(y, told, sample_weight=w),
+                "nll": lambda: float(sum(-w[i] * math.log(out[i, y[i]]) for i in range(n)) / w.sum()),
+                "brier": lambda: float(sum(2 * w[i] * (p[i] - y[i]) ** 2 for i in range(n)) / w.sum()),
+                "balanced_error": lambda: 1 - sk.balanced_accuracy_score(y, told, sample_weight=w),
+                "auroc": lambda: float(sk.roc_auc_score(y, p, sample_weight=w)),
+                "f1": lambda: float(sk.f1_score(y, told, pos_label=0, sample_weight=w)),  # classes tie: the first
+            }[measure]()
+
+        base, ones = level(np.ones(n)), np.eye(n)
+        return np.array([base + n * (level(1 + h * one) - level(1 - h * one)) / (2 * h) for one in ones])
+
+    @staticmethod
+    def _ece(outputs: list[np.ndarray], targets: list[np.ndarray]) -> list[np.ndarray]:
+        gaps, bins = [], []
+        for out, y in zip(outputs, targets, strict=True):
+            gaps.append([float(row.max()) - float(row.argmax() == k) for row, k in zip(out, y, strict=True)])
+            bins.append([math.ceil(float(row.max()) * 15) for row in out])
+        total: dict[int, float] = {}
+        for own, at in zip(gaps, bins, strict=True):
+            for gap, k in zip(own, at, strict=True):
+                total[k] = total.get(k, 0.0) + gap
+        return [
+            np.array([math.copysign(gap, gap * total[k]) for gap, k in zip(own, at, strict=True)])
+            for own, at in zip(gaps, bins, strict=True)
+        ]
+
+    def effect(self, mine: Sequence[str], other: Sequence[str], measure: str) -> tuple[float, float, float]:
+        """Difference, standard error and degrees of freedom by rows and seeds (two-way clustering)."""
+        a, b = self.values(mine, measure), self.values(other, measure)
+        cells = [
+            (int(row), seed, float(x - y))
+            for seed, name in enumerate(mine)
+            for row, x, y in zip(self.predictions[name, seed].rows, a[seed], b[seed], strict=True)
+        ]
+        n = len(cells)
+        mean = sum(value for *_, value in cells) / n
+
+        def by(keys: list[Any], correct: bool) -> float:
+            sums: dict[Any, float] = {}
+            counts: dict[Any, int] = {}
+            for key, (*_, value) in zip(keys, cells, strict=True):
+                sums[key] = sums.get(key, 0.0) + (value - mean) / n
+                counts[key] = counts.get(key, 0) + 1
+            return sum(s**2 / (1 - counts[key] / n if correct else 1) for key, s in sums.items())
+
+        rows, seeds = [row for row, _, _ in cells], [seed for _, seed, _ in cells]
+        units, count = len(set(rows)), len(set(seeds))
+        by_row, by_seed = by(rows, True), by(seeds, True)
+        single = by(list(zip(rows, seeds, strict=True)), False)
+        variance, degrees = by_row, units - 1.0
+        if by_seed > single:
+            variance = by_row + by_seed - single
+            degrees = variance**2 / (by_row**2 / (units - 1) + by_seed**2 / (count - 1))
+        if all(value in (-1, 0, 1) for *_, value in cells):
+            variance = max(variance, 1 / units**2)
+        return mean, math.sqrt(variance), degrees
+
+    def level(self, runs: Sequence[str], measure: str) -> float:
+        """The measure's mean over seeds, which all test as many rows."""
+        return float(np.mean([values.mean() for values in self.values(runs, measure)]))
+
+    def difference(self, mine: Sequence[str], erm: Sequence[str], measure: str) -> dict[str, Any]:
+        """What a `Difference` holds, but for the corrected p-value."""
+        mean, error, degrees = self.effect(mine, erm, measure)
+        reach = float(stats.t.ppf(0.975, degrees)) * error
+        p = float(2 * stats.t.sf(abs(mean) / error, degrees))
+        level, higher = self.level(erm, measure), measure in self.higher
+        rope = (0.05 if measure in ("rmse", "mae") else 0.1) * abs(1 - level if higher else level)
+        down = float(stats.t.cdf((-rope - mean) / error, degrees))
+        up = float(stats.t.sf((rope - mean) / error, degrees))
+        better, worse = (up, down) if higher else (down, up)
+        a, b = self.values(mine, measure), self.values(erm, measure)
+        per_seed = [float(x.mean() - y.mean()) for x, y in zip(a, b, strict=True)]
+        return {
+            "difference": mean,
+            "low": mean - reach,
+            "high": mean + reach,
+            "p": p,
+            "per_seed": per_seed,
+            "same": rope,
+            "chances": [better, 1 - better - worse, worse],
+            "p_strict": self.strict(per_seed),
+            "error": error,
+            "degrees": degrees,
+        }
+
+    def strict(self, per_seed: list[float]) -> float:
+        """The corrected resampled t-test (Nadeau and Bengio 2003)."""
+        train, _, test = self.study.sizes
+        d, n = np.array(per_seed), len(per_seed)
+        if not d.any():
+            return 1.0
+        t = d.mean() / math.sqrt(d.var(ddof=1) * (1 / n + test / train))
+        return float(2 * stats.t.sf(abs(t), n - 1))
 
 
-def spread(mean: float, seeds: int = 4) -> list[float]:
-    """Values about a mean, a little apart."""
-    return [mean + 0.002 * (seed - (seeds - 1) / 2) for seed in range(seeds)]
+def holm(p: list[float]) -> list[float]:
+    """Holm (1979): the least times their number, the next times one less, and so on; none below one before it."""
+    corrected, least = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        least = max(least, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = least
+    return corrected
+
+
+METRICS = ["error", "nll", "ece", "brier", "balanced_error", "auroc", "f1", "rmse", "mae", "r2"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_all_numbers_are_those_of_plain_loops(metric: str) -> None:
+    regression = metric in ("rmse", "mae", "r2")
+    study = study_of(regression, alphas=(0.1, 0.4), named=("GaussianNoise(0.1)",), seeds=10, metric=metric)
+    predictions, loop = drawn(study), Loop(study, drawn(study))
+    generator = Key(9, 0, 0, 0).generator()
+    names = [m.name for m in study.methods]
+    validation = {name: generator.random(10).tolist() for name in names}
+    results = conclude(study, predictions, validation)
+
+    own = metric in ("error", "rmse", "r2")  # others were not measured on validation rows, or tie there
+
+    def best(of: list[str]) -> list[str]:
+        return [min(of, key=lambda name: validation[name][seed] if own else 0.0) for seed in range(10)]
+
+    erm = [name for name in names if name.startswith("ERM")]
+    mixup = [name for name in names if name.startswith("mixup")]
+    chosen = {"ERM": best(erm), CHOSEN: best(mixup), POLICY: best(erm + mixup)}
+    if regression:
+        chosen[BY_LABEL] = best([name for name in names if name.startswith("by label")])
+    assert results["chosen"] == chosen
+    assert not own or len(set(chosen[POLICY])) > 2
+    runs = {name: [name] * 10 for name in names} | chosen
+
+    primary = [CHOSEN, *([BY_LABEL] if regression else []), "GaussianNoise(0.1)"]
+    beside = [] if regression else [one for one in ("nll", "ece", "error") if one != metric][:2]
+    told = {(c["method"], c["measure"]): c for c in results["comparisons"] + results["beside"]}
+    tests = [(name, measure) for measure in (metric, *beside) for name in primary]
+    others = [(name, metric) for name in (*names, POLICY) if name not in (*primary, "ERM")]
+    assert set(told) == {*tests, *others}
+    for family in (tests, others):
+        wanted = [loop.difference(runs[name], runs["ERM"], measure) for name, measure in family]
+        corrected = holm([one["p"] for one in wanted])
+        for key, one, p in zip(family, wanted, corrected, strict=True):
+            found = told[key]
+            assert found["primary"] == (family is tests)
+            for field in ("difference", "low", "high", "same"):
+                assert found[field] == pytest.approx(one[field], rel=2e-5, abs=1e-7), (key, field)
+            assert found["p"] == pytest.approx(one["p"], rel=1e-4, abs=1e-12)
+            assert found["p_holm"] == pytest.approx(p, rel=1e-4, abs=1e-12)
+            assert found["p_strict"] == pytest.approx(one["p_strict"], rel=1e-4)
+            assert found["per_seed"] == pytest.approx(one["per_seed"], rel=1e-5, abs=1e-7)
+            assert list(found["chances"].values()) == pytest.approx(one["chances"], rel=1e-4, abs=1e-7)
+            limit = stats.t.ppf(0.975, one["degrees"])
+            power = stats.nct.sf(limit, one["degrees"], found["detectable"] / one["error"])
+            assert power == pytest.approx(0.8, abs=1e-4)
+    for name, of in runs.items():
+        level = results["summary"][name]["test"][metric]
+        assert level["mean"] == pytest.approx(loop.level(of, metric), rel=1e-6)
+        assert level["low"] < level["mean"] < level["high"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_better_is_better_in_every_measure(metric: str) -> None:
+    """Where more is better the sign of a difference is turned, and so must be everything that looks at it."""
+    regression = metric in ("rmse", "mae", "r2")
+    study = study_of(regression, alphas=(0.4,), metric=metric, rows=200)
+
+    def outputs(good: str) -> Callable[[str, int, np.ndarray], np.ndarray]:
+        def of(method: str, seed: int, rows: np.ndarray) -> np.ndarray:
+            target = study.data.target[rows]
+            if regression:
+                return target + (5.0 if method == good else 20.0) * np.where(rows % 2, 1.0, -1.0)
+            p = 0.2 + 0.02 * (rows % 10)  # right answers are sure, wrong ones are not: and reliable enough
+            wrong = rows % (9 if method == good else 4) == 0
+            first = np.where((target == 0) != wrong, 1 - 0.4 * p if method == good else 0.97, 0.03)
+            return np.stack([first, 1 - first], 1)
+
+        return of
+
+    for good, kind in (("mixup 0.4", "helps"), ("ERM", "harms")):
+        results = conclude(study, predictions_of(study, outputs(good)))
+        one = results["comparisons"][0]
+        assert one["p_holm"] < 0.05
+        better, same, worse = one["chances"].values()
+        assert (better > worse) == (kind == "helps")
+        assert better + same + worse == pytest.approx(1.0)
+        rises = (kind == "helps") == (metric in ("auroc", "f1", "r2"))
+        assert (one["difference"] > 0) == rises
+        assert one["low"] < one["difference"] < one["high"]
+        told = results["verdict"]
+        assert told["kind"] in (kind, "no better than a constant"), told
+        if told["kind"] == kind:
+            assert f" {kind} on made: the " in told["sentence"]
+            assert (" rises from " in told["sentence"]) == rises
+        levels = [results["summary"][name]["test"][metric]["mean"] for name in ("ERM", CHOSEN)]
+        assert one["difference"] == pytest.approx(levels[1] - levels[0], abs=1e-9)
+
+
+def test_groups_are_the_units_and_levels_differ_by_the_difference() -> None:
+    """Test sets of groups have several sizes; a mean of seeds' means would not be the mean that is judged."""
+    sizes = [3, 9, 1, 14, 6, 2, 11, 5, 7, 2]
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    table = replace(made(60), groups=groups)
+    study = TableComparison(table, TableSettings(alphas=(0.4,), seeds=5, epochs=1))
+    predictions = answers(study, {"ERM": every(2), "mixup 0.4": every(5)})
+    results = conclude(study, predictions)
+    assert len({len(study.split(seed).test) for seed in range(5)}) > 1
+    one = results["comparisons"][0]
+    levels = [results["summary"][name]["test"]["error"]["mean"] for name in ("ERM", CHOSEN)]
+    assert one["difference"] == pytest.approx(levels[1] - levels[0])
+    assert levels[0] == pytest.approx(every(2)(np.arange(60)).mean())  # each row is tested once
+    difference = every(5)(np.arange(60)).astype(float) - every(2)(np.arange(60))
+    mean = difference.mean()
+    variance = 0.0
+    for group in range(len(sizes)):
+        own = difference[groups == group] - mean
+        variance += (own.sum() / 60) ** 2 / (1 - len(own) / 60)
+    seeds = [study.split(seed).test for seed in range(5)]
+    by_seed = sum(((difference[of] - mean).sum() / 60) ** 2 / (1 - len(of) / 60) for of in seeds)
+    single = sum((difference[groups == group] - mean).sum() ** 2 / 3600 for group in range(len(sizes)))
+    degrees = len(sizes) - 1.0
+    if by_seed > single:
+        total = variance + by_seed - single
+        degrees = total**2 / (variance**2 / degrees + by_seed**2 / 4)
+        variance = total
+    error = max(math.sqrt(variance), 1 / len(sizes))
+    assert one["high"] - one["difference"] == pytest.approx(stats.t.ppf(0.975, degrees) * error)
+
+
+def test_a_fixed_test_set_has_no_strict_test() -> None:
+    table = replace(made(60), fixed_test=np.arange(60) >= 40)
+    study = TableComparison(table, TableSettings(alphas=(0.4,), seeds=3, epochs=1))
+    results = conclude(study, answers(study, {"ERM": every(2), "mixup 0.4": every(5)}))
+    assert all(c["p_strict"] is None for c in results["comparisons"])
+    assert "strictest" not in results["verdict"]["advice"]
+
+
+# -- sentences of the verdict --------------------------------------------------------------------------------------------
+
+
+def every(k: int, first: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """Wrong at every k-th row, from the first."""
+    return lambda rows: (rows + k - first) % k == 0
+
+
+def half(rows: np.ndarray) -> np.ndarray:
+    return rows % 2 == 0
+
+
+def no_row(rows: np.ndarray) -> np.ndarray:
+    return np.zeros(len(rows), dtype=bool)
+
+
+def told_of(study: TableComparison, predictions: Mapping[Any, RunPredictions]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verdict and the primary difference, which a plain loop confirms."""
+    results = conclude(study, predictions)
+    verdict_ = results["verdict"]
+    one = next(c for c in results["comparisons"] if c["method"] == verdict_["method"])
+    name = one["method"] if one["method"] in {m.name for m in study.methods} else results["chosen"][CHOSEN][0]
+    seeds = study.settings.seeds
+    erm = results["chosen"].get("ERM", ["ERM"] * seeds)
+    loop = Loop(study, predictions).difference([name] * seeds, erm, one["measure"])
+    assert [one[field] for field in ("difference", "low", "high")] == pytest.approx(
+        [loop[field] for field in ("difference", "low", "high")], rel=1e-5, abs=1e-9
+    )
+    return verdict_, one
+
+
+def points(one: dict[str, Any]) -> str:
+    """The evidence in points, but for the p-value."""
+    low, high, mean = (f"{100 * one[field]:+.2f}" for field in ("low", "high", "difference"))
+    return f"(difference {mean} points, 95 % interval {low} to {high}; p "
+
+
+def spelled_p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+
+
+def chances(one: dict[str, Any]) -> str:
+    better, same, worse = (f"{100 * of:.0f} %" for of in one["chances"].values())
+    return (
+        f"Better with probability {better}, practically the same (within {100 * one['same']:.2f} points) {same}, "
+        f"worse {worse}."
+    )
 
 
 def test_helps() -> None:
-    study = study_of(alphas=(0.1, 0.4))
-    test = {"ERM": [0.3] * 4, "mixup 0.1": spread(0.1), "mixup 0.4": spread(0.2)}
-    validation = {"ERM": [0.3] * 4, "mixup 0.1": [0.1] * 4, "mixup 0.4": [0.2] * 4}
-    results = conclude(study, runs_of(study, test, validation))
-    mean, low, high, p = formula([v - 0.3 for v in spread(0.1)])
-    primary, *secondary = results["comparisons"]
-    assert primary | {"per_seed": None} == {
-        "method": CHOSEN,
-        "primary": True,
-        "difference": pytest.approx(mean),
-        "low": pytest.approx(low),
-        "high": pytest.approx(high),
-        "p": pytest.approx(p),
-        "p_holm": pytest.approx(p),
-        "per_seed": None,
-    }
-    assert [c["method"] for c in secondary] == ["mixup 0.1", "mixup 0.4"]
-    assert [c["primary"] for c in secondary] == [False, False]
-    p_second = formula([v - 0.3 for v in spread(0.2)])[3]
-    assert [c["p_holm"] for c in secondary] == pytest.approx([2 * p, max(2 * p, p_second)])
-    assert results["verdict"] == {
-        "kind": "helps",
-        "method": CHOSEN,
-        "sentence": "Mixup helps on made: the test error falls from 30.00 % to 10.00 % (difference -20.00 points, 95 % "
-        f"interval {100 * low:+.2f} to {100 * high:+.2f}; p < 0.0001).",
-        "advice": "Train with vicinal.Mixup(alpha=0.1).",
-    }
+    study = study_of(alphas=(0.1, 0.4), rows=200)
+    predictions = answers(study, {"ERM": every(4), "mixup 0.1": every(20), "mixup 0.4": every(20)})
+    told, one = told_of(study, predictions)
+    assert (told["kind"], told["method"]) == ("helps", CHOSEN)
+    assert told["sentence"] == (
+        "Mixup helps on made: the test error falls from 25.00 % to 5.00 % "
+        f"{points(one)}{spelled_p(one['p_holm'])} after correction for 3 tests)."
+    )
+    nll, ece = (c["difference"] for c in conclude(study, predictions)["beside"])
+    assert nll == pytest.approx(0.2 * (math.log(0.1) - math.log(0.9)), rel=1e-6)
+    assert ece == pytest.approx((0.95 - 0.9) - (0.9 - 0.75), rel=1e-5)
+    assert told["advice"] == (
+        f"Train with vicinal.Mixup(alpha=0.1). {chances(one)} Negative log-likelihood with mixup is better ({nll:+.4f}), "
+        f"and calibration error with mixup is better ({100 * ece:+.2f} points)."
+    )
 
 
 def test_harms() -> None:
-    study = study_of(alphas=(0.4,))
-    results = conclude(study, runs_of(study, {"ERM": [0.1] * 4, "mixup 0.4": spread(0.11)}))
-    mean, low, high, p = formula([v - 0.1 for v in spread(0.11)])
-    assert 1e-4 < p < 0.05
-    assert results["verdict"] == {
-        "kind": "harms",
-        "method": CHOSEN,
-        "sentence": "Mixup harms on made: the test error rises from 10.00 % to 11.00 % (difference "
-        f"{100 * mean:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f}; p = {p:.2g}).",
-        "advice": "Train without mixup.",
-    }
+    study = study_of(alphas=(0.4,), rows=200)
+    predictions = answers(study, {"ERM": every(20), "mixup 0.4": every(4)})
+    told, one = told_of(study, predictions)
+    assert (told["kind"], told["method"]) == ("harms", CHOSEN)
+    assert told["sentence"] == (
+        "Mixup harms on made: the test error rises from 5.00 % to 25.00 % "
+        f"{points(one)}{spelled_p(one['p_holm'])} after correction for 3 tests)."
+    )
+    assert told["advice"].startswith(
+        f"Train without mixup. {chances(one)} Negative log-likelihood with mixup is worse (+"
+    )
+    assert "and calibration error with mixup is worse (+10.00 points)." in told["advice"]
+    assert "Without a choice by validation data, mixup 0.4 clearly harms." in told["advice"]
 
 
-@pytest.mark.parametrize(("seeds", "would"), [(4, "More seeds"), (15, "More rows of data")])
+def test_a_help_that_is_found_however_small_is_no_harm() -> None:
+    """With many rows a difference far within what counts as the same can be found, and every probability but one is 0."""
+    study = study_of(alphas=(0.4,), rows=200, seeds=2, erm_decays=(0.0,))
+    one = Difference(
+        "m", True, -1e-3, -1.1e-3, -0.9e-3, 1e-9, 1e-9, [], "error", Posterior(0.0, 1.0, 0.0), 0.03, 1e-4, None
+    )
+    assert words.direction(one) == "better"
+    assert words.direction(replace(one, difference=1e-3)) == "worse"
+    assert words.direction(replace(one, difference=1e-3, measure="auroc")) == "better"
+    level = Interval(0.3, 0.29, 0.31)
+    parts = {name: level for name in ("error", "nll", "ece")}
+    summary = {name: Summary(parts, parts, parts, None, 0.1) for name in ("ERM", CHOSEN, CONSTANT)}
+    choice = {"mixup": AlphaChoice("mixup", [0.4, 0.4], {"0.4": 2}, "mixup 0.4")}
+    mine = replace(one, method=CHOSEN)
+    told = words.Words(study, summary, [mine], [], choice).verdict()
+    assert told.kind == "helps"
+    assert told.advice.startswith("Train with vicinal.Mixup(alpha=0.4).")
+
+
+@pytest.mark.parametrize(("seeds", "would"), [(4, "more seeds"), (15, "more rows of data")])
 def test_no_difference(seeds: int, would: str) -> None:
-    study = study_of(alphas=(0.4,), seeds=seeds)
-    erm = [0.1 + 0.05 * (seed % 2) for seed in range(seeds)]
-    mixup = [0.2 - 0.1 * (seed % 3 > 0) for seed in range(seeds)]
-    results = conclude(study, runs_of(study, {"ERM": erm, "mixup 0.4": mixup}))
-    mean, low, high, p = formula([a - b for a, b in zip(mixup, erm, strict=True)])
-    assert results["verdict"] == {
-        "kind": "no difference found",
-        "method": CHOSEN,
-        "sentence": f"No difference found on made: the test error is {100 * np.mean(mixup):.2f} % with mixup and "
-        f"{100 * np.mean(erm):.2f} % without (difference {100 * mean:+.2f} points, 95 % interval {100 * low:+.2f} to "
-        f"{100 * high:+.2f}; p = {p:.2g}), which is within sampling noise.",
-        "advice": f"Nothing here speaks for mixup or against it. {would} would narrow the interval.",
-    }
+    study = study_of(alphas=(0.4,), seeds=seeds, rows=100)
+    predictions = answers(study, {"ERM": every(10), "mixup 0.4": every(10, 3)})
+    told, one = told_of(study, predictions)
+    assert told["kind"] == "no difference found"
+    levels = [
+        100 * np.mean([wrong(study.split(seed).test) for seed in range(seeds)]) for wrong in (every(10), every(10, 3))
+    ]
+    assert told["sentence"] == (
+        f"No difference found on made: the test error is {levels[1]:.2f} % with mixup and {levels[0]:.2f} % without "
+        f"{points(one).replace('+0.00 points', '0.00 points')}{spelled_p(one['p_holm'])} after correction for 3 tests)."
+    )
+    assert told["advice"] == (
+        f"This comparison would have found a difference of {100 * one['detectable']:.2f} points in 4 of 5 cases; {would} "
+        f"would show smaller ones. {chances(one)} Likelihood and calibration show no clear difference either."
+    )
 
 
 def test_ties_everywhere() -> None:
     study = study_of(alphas=(0.4,))
-    results = conclude(study, runs_of(study, {"ERM": [0.1, 0.2, 0.0, 0.1], "mixup 0.4": [0.1, 0.2, 0.0, 0.1]}))
-    assert results["comparisons"][0]["p_holm"] == 1
+    results = conclude(study, answers(study, {"ERM": every(10)}))
+    one = results["comparisons"][0]
+    assert (one["difference"], one["p_holm"]) == (0, 1)
+    assert one["low"] == pytest.approx(-one["high"])
+    assert one["high"] == pytest.approx(stats.t.ppf(0.975, 59) / 60)  # one row of 60 may differ
     assert results["verdict"]["kind"] == "no difference found"
     assert results["verdict"]["sentence"] == (
         "No difference found on made: the test error is 10.00 % with mixup and without, the same for every seed."
     )
 
 
+def test_practically_the_same() -> None:
+    study = study_of(alphas=(0.4,), rows=1000)
+    other = lambda rows: (rows % 2 == 0) ^ (rows % 500 == 7)  # noqa: E731
+    told, one = told_of(study, answers(study, {"ERM": half, "mixup 0.4": other}))
+    assert one["chances"]["same"] > 0.95
+    assert told["kind"] == "practically the same"
+    assert told["sentence"].startswith(
+        "Practically the same on made: the test error is 50.20 % with mixup and 50.00 % without ("
+    )
+
+
 def test_two_seeds_that_agree_to_the_row_are_no_proof() -> None:
-    study = study_of(alphas=(0.4,), seeds=2)
-    results = conclude(study, runs_of(study, {"ERM": [0.25, 0.5], "mixup 0.4": [0.0, 0.25]}))
-    assert results["comparisons"][0]["p"] == 0.5
+    study = study_of(alphas=(0.4,), seeds=2, rows=10)
+    results = conclude(study, answers(study, {"ERM": every(1), "mixup 0.4": no_row}))  # 4 rows, all alike
+    assert results["comparisons"][0]["p"] == pytest.approx(2.0**-3)
     assert results["verdict"]["kind"] == "no difference found"
 
 
 def test_several_named_methods_of_which_some_are_found() -> None:
     named = ("InputMixup(0.4)", "GaussianNoise(0.1)", "LabelSmoothing(0.1)")
-    study = study_of(alphas=(0.4,), named=named)
-    test = {
-        "ERM": [0.3] * 4,
-        "mixup 0.4": spread(0.2),
-        "InputMixup(0.4)": spread(0.1),
-        "GaussianNoise(0.1)": spread(0.5),
-        "LabelSmoothing(0.1)": [0.1, 0.5, 0.2, 0.4],
+    study = study_of(alphas=(0.4,), named=named, rows=200)
+    wrong = {
+        "ERM": every(4),
+        "mixup 0.4": every(9),
+        "InputMixup(0.4)": no_row,
+        "GaussianNoise(0.1)": half,
+        "LabelSmoothing(0.1)": every(4, 1),
     }
-    results = conclude(study, runs_of(study, test))
-    primary = [c for c in results["comparisons"] if c["primary"]]
+    told, one = told_of(study, answers(study, wrong))
+    primary = [c for c in conclude(study, answers(study, wrong))["comparisons"] if c["primary"]]
     assert [c["method"] for c in primary] == [CHOSEN, *named]
-    ps = [formula([t - 0.3 for t in test[name]])[3] for name in ("mixup 0.4", *named[:2])] + [1.0]
-    assert [c["p"] for c in primary] == pytest.approx(ps)
-    _, low, high, p = formula([v - 0.3 for v in spread(0.1)])
-    assert primary[1]["p_holm"] == pytest.approx(max(4 * min(ps), 3 * p))
-    verdict = results["verdict"]
-    assert (verdict["kind"], verdict["method"]) == ("helps", "InputMixup(0.4)")
-    assert verdict["sentence"].startswith(
-        "InputMixup(0.4) helps on made: the test error falls from 30.00 % to 10.00 % (difference -20.00 points, 95 % "
-        f"interval {100 * low:+.2f} to {100 * high:+.2f}; p"
+    assert [c["p_holm"] < 0.05 for c in primary] == [True, True, True, False]
+    assert (told["kind"], told["method"]) == ("helps", "InputMixup(0.4)")
+    assert told["sentence"] == (
+        f"InputMixup(0.4) helps on made: the test error falls from 25.00 % to 0.00 % {points(one)}"
+        f"{spelled_p(one['p_holm'])} after correction for 12 tests)."
     )
-    assert verdict["sentence"].endswith(" after correction for 4 methods).")
-    assert verdict["advice"] == ("Train with vicinal.InputMixup(0.4). Of 4 methods, 2 clearly help and 1 clearly harm.")
+    assert told["advice"].startswith(
+        "Train with vicinal.InputMixup(0.4). Of 4 methods, 2 clearly help and 1 clearly harm. It is the clearest of "
+        "several, so that its true effect is likely smaller. "
+    )
 
 
 def test_several_methods_of_which_none_is_found() -> None:
-    study = study_of(alphas=(0.4,), named=("InputMixup(0.4)",))
-    test = {"ERM": [0.3] * 4, "mixup 0.4": [0.1, 0.5, 0.2, 0.4], "InputMixup(0.4)": [0.2, 0.4, 0.25, 0.25]}
-    results = conclude(study, runs_of(study, test))
-    _, low, high, p = formula([v - 0.3 for v in test["InputMixup(0.4)"]])
-    assert results["verdict"]["method"] == "InputMixup(0.4)"
-    assert results["verdict"]["sentence"] == (
+    study = study_of(alphas=(0.4,), named=("InputMixup(0.4)",), rows=100)
+    wrong = {"ERM": every(10), "mixup 0.4": every(10, 1), "InputMixup(0.4)": every(8, 3)}
+    told, one = told_of(study, answers(study, wrong))
+    assert told["method"] == "InputMixup(0.4)"
+    assert told["sentence"] == (
         "No difference found on made between any of 2 methods and training without them. The clearest is InputMixup(0.4): "
-        "the test error is 27.50 % with it and 30.00 % without (difference -2.50 points, 95 % interval "
-        f"{100 * low:+.2f} to {100 * high:+.2f}; p = {min(1, 2 * p):.2g} after correction for 2 methods), which is "
-        "within sampling noise."
+        f"the test error is 13.00 % with it and 10.00 % without {points(one)}{spelled_p(one['p_holm'])} after correction "
+        "for 6 tests)."
     )
-    assert results["verdict"]["advice"].startswith("Nothing here speaks for any of them or against it. ")
 
 
 def test_only_named_methods_and_no_alphas() -> None:
-    study = study_of(alphas=(), named=("Chain([InputMixup(0.4), LabelSmoothing(0.1)])",))
-    name = study.methods[1].name
-    results = conclude(study, runs_of(study, {"ERM": [0.3] * 4, name: spread(0.2)}))
+    name = "Chain([InputMixup(0.4), LabelSmoothing(0.1)])"
+    study = study_of(alphas=(), named=(name,), rows=200)
+    results = conclude(study, answers(study, {"ERM": every(4), name: no_row}))
     assert results["choice"] is None
-    assert list(results["summary"]) == ["ERM", name]
-    assert [c["method"] for c in results["comparisons"]] == [name]
+    assert list(results["summary"]) == ["ERM", name, CONSTANT, "linear model", "gradient-boosted trees"]
+    assert [c["method"] for c in results["comparisons"] if c["primary"]] == [name]
     assert results["verdict"]["sentence"].startswith(f"{name} helps on made: ")
-    assert results["verdict"]["advice"] == (
+    assert results["verdict"]["advice"].startswith(
         "Train with vicinal.Chain([vicinal.InputMixup(0.4), vicinal.LabelSmoothing(0.1)])."
     )
-    assert "alpha" not in verdicts.statistics_in_words(study).split("Holm")[0]
+    assert "alpha" not in words.statistics_in_words(study).split("Holm")[0]
+
+
+def plus(sd: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Residuals of this size, of one sign or the other, and not all of one size."""
+    return lambda rows: sd * np.where(rows % 2, 1.0, -1.0) * (1 + 0.1 * (rows % 7))
 
 
 def test_regression_with_the_family_by_label_distance() -> None:
-    study = study_of(regression=True, alphas=(0.1, 0.4))
-    test = {
-        "ERM": [60.0] * 4,
-        "mixup 0.1": [50.0, 70.0, 55.0, 65.0],
-        "mixup 0.4": [50.0, 70.0, 55.0, 66.0],
-        "by label distance 0.1": [54.0, 55.0, 56.0, 55.0],
-        "by label distance 0.4": [44.0, 45.0, 46.0, 45.0],
-    }
-    validation = {"by label distance 0.1": [50.0] * 4, "by label distance 0.4": [60.0] * 4}
-    validation |= {name: [60.0] * 4 for name in test if name not in validation}
-    results = conclude(study, runs_of(study, test, validation))
-    assert list(results["summary"])[-2:] == [CHOSEN, BY_LABEL]
+    study = study_of(regression=True, alphas=(0.1, 0.4), rows=200)
+    residuals = {"ERM": plus(6.0), "by label distance 0.1": plus(5.0), "by label distance 0.4": plus(3.0)}
+    validation = {"by label distance 0.1": [50.0] * 5, "by label distance 0.4": [60.0] * 5}
+    results = conclude(study, numbers(study, residuals), validation)
     assert [c["method"] for c in results["comparisons"] if c["primary"]] == [CHOSEN, BY_LABEL]
-    _, low, high, p = formula([v - 60 for v in test["by label distance 0.1"]])
-    verdict = results["verdict"]
-    assert (verdict["kind"], verdict["method"]) == ("helps", BY_LABEL)
-    assert verdict["sentence"] == (
-        f"Mixup by label distance helps on made: the test RMSE falls from 60.00 to 55.00 (difference -5.00, 95 % interval "
-        f"{low:+.2f} to {high:+.2f}; p = {2 * p:.2g} after correction for 2 methods)."
+    told = results["verdict"]
+    assert (told["kind"], told["method"]) == ("helps", BY_LABEL)
+    one = next(c for c in results["comparisons"] if c["method"] == BY_LABEL)
+    levels = [results["summary"][name]["test"]["rmse"]["mean"] for name in ("ERM", BY_LABEL)]
+    rms = [np.mean([math.sqrt((plus(s)(study.split(i).test) ** 2).mean()) for i in range(5)]) for s in (6.0, 5.0)]
+    assert levels == pytest.approx(rms, rel=1e-5)
+    # 4 significant digits of the largest level, that of the constant answer
+    low, high, mean = (f"{one[field]:+.2f}" for field in ("low", "high", "difference"))
+    assert told["sentence"] == (
+        f"Mixup by label distance helps on made: the test RMSE falls from {levels[0]:.2f} to {levels[1]:.2f} (difference "
+        f"{mean}, 95 % interval {low} to {high}; p {spelled_p(one['p_holm'])} after correction for 2 tests)."
     )
-    assert verdict["advice"] == "Train with vicinal.Mixup(alpha=0.1, pairing=vicinal.LabelDistance(0.5))."
+    assert told["advice"].startswith("Train with vicinal.Mixup(alpha=0.1, pairing=vicinal.LabelDistance(0.5)).")
+    assert results["beside"] == []
+    assert "ikelihood" not in told["advice"]
 
 
 @pytest.mark.parametrize("regression", [False, True])
-def test_training_that_went_on_too_long_is_told(regression: bool) -> None:
-    study = study_of(regression=regression, alphas=(0.4,))
-    runs = runs_of(study, {method.name: [0.4] * 4 for method in study.methods})
-    name = f"validation_{study.measure}"
-    for run in runs:
-        if run["method"] == "ERM":
-            run["curve"] = {"epoch": [1, 5, 9], name: [0.5, 0.2 + 0.01 * run["seed"], 0.375]}
-    advice = conclude(study, runs)["verdict"]["advice"]
-    what = ("RMSE was 0.2150", "0.3750") if regression else ("error was 21.50 %", "37.50 %")
-    assert advice.endswith(
-        f" But training went on too long: without mixing, the validation {what[0]} after epoch 5 and is {what[1]} at the "
-        "end. Compare again with --patience 10, which ends each run at its best epoch."
+def test_training_that_diverged_has_no_verdict(regression: bool) -> None:
+    study = study_of(
+        regression, alphas=(), named=("GaussianNoise(9.0)",), seeds=4, metric=None if regression else "nll"
     )
-    for run in runs:  # as clear in the mean, but not from seed to seed
-        if run["method"] == "ERM":
-            run["curve"][name][1] = [0.0, 0.0, 0.5, 0.36][run["seed"]]
-    assert "too long" not in conclude(study, runs)["verdict"]["advice"]
-    patient = study_of(regression=regression, alphas=(0.4,), patience=3)
-    assert "too long" not in conclude(patient, runs)["verdict"]["advice"]
-
-
-def test_training_that_diverged_has_no_verdict() -> None:
-    study = study_of(regression=True, alphas=(), named=("GaussianNoise(9.0)",))
-    results = conclude(study, runs_of(study, {"ERM": [1.0] * 4, "GaussianNoise(9.0)": [1.0, math.nan, math.inf, 1.0]}))
+    predictions = dict(drawn(study))
+    for seed, value in ((1, math.nan), (2, math.inf)):
+        of = predictions["GaussianNoise(9.0)", seed]
+        bad = np.full_like(of.outputs, value if regression else math.nan)
+        predictions["GaussianNoise(9.0)", seed] = replace(
+            of, outputs=bad, nll=None if regression else np.full(len(of.rows), math.nan, dtype=np.float32)
+        )
+    results = conclude(study, predictions)
     assert results["verdict"]["kind"] == "no verdict"
     assert results["verdict"]["sentence"] == (
         "No verdict on made: with GaussianNoise(9.0) or without, training diverged for 2 of 4 seeds."
     )
+    assert results["verdict"]["advice"] == "Train with a lower --learning-rate, or leave that method out."
     assert results["comparisons"][0]["difference"] is None
+    assert results["comparisons"][0]["p"] == 1
+
+
+# -- a constant answer and other rivals ----------------------------------------------------------------------------------
+
+
+def always(study: TableComparison, error: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Rows that a constant answer has wrong: a share of them, the same ones that every(4) has among them."""
+    return lambda rows: rows % 100 < 100 * error
+
+
+def test_a_help_that_does_not_beat_a_constant_answer_is_none() -> None:
+    study = study_of(alphas=(0.4,), rows=200)
+    wrong = {"ERM": always(study, 0.4), "mixup 0.4": always(study, 0.2), CONSTANT: always(study, 0.1)}
+    told, one = told_of(study, answers(study, wrong))
+    assert told["kind"] == "no better than a constant"
+    assert told["sentence"] == (
+        "No network is shown to beat a constant answer on made: always answering 'high' has 10.00 %, mixup 20.00 % and "
+        f"ERM 40.00 % {points(one)}{spelled_p(one['p_holm'])} after correction for 3 tests)."
+    ).replace("'high'", repr(study.data.classes[int(np.bincount(study.data.target).argmax())]))
+    assert told["advice"].startswith("Do not train such a network, with mixup or without, before it beats that answer.")
+
+
+def test_networks_that_do_not_beat_a_constant_answer_are_told_where_nothing_is_found() -> None:
+    study = study_of(alphas=(0.4,), rows=200)
+    wrong = {"ERM": every(4), "mixup 0.4": every(4, 1), CONSTANT: every(4, 2)}
+    told, _ = told_of(study, answers(study, wrong))
+    assert told["kind"] == "no difference found"
+    name = study.data.classes[int(np.bincount(study.data.target).argmax())]
+    assert f"No network is shown to beat a constant answer: always answering {name!r} has 25.00 %." in told["advice"]
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_one_network_that_does_not_beat_it_is_not_all(found: bool) -> None:
+    """ERM does, and so must not be told to be useless."""
+    study = study_of(alphas=(0.4,), named=("GaussianNoise(9.0)",), rows=200)
+    wrong = {"ERM": every(20), "mixup 0.4": every(20, 1), "GaussianNoise(9.0)": always(study, 0.5)}
+    wrong |= {CONSTANT: always(study, 0.45)} | ({"mixup 0.4": no_row, "ERM": every(8)} if found else {})
+    told, _ = told_of(study, answers(study, wrong))
+    assert told["kind"] == ("helps" if found else "harms")
+    assert "No network" not in told["sentence"] + told["advice"]
+    name = study.data.classes[int(np.bincount(study.data.target).argmax())]
+    assert (
+        f"GaussianNoise(9.0) (50.00 %) is not shown to beat a constant answer: always answering {name!r} has 45.00 %."
+        in told["advice"]
+    )
+
+
+def test_calibration_is_not_compared_with_a_constant_answer() -> None:
+    """Which is calibrated, and tells nothing."""
+    study = study_of(alphas=(0.4,), rows=200, metric="ece")
+    told, _ = told_of(study, answers(study, {"ERM": every(4), "mixup 0.4": every(11)}))
+    assert told["kind"] == "helps"
+    assert "beat a constant answer" not in told["sentence"] + told["advice"]
+
+
+def test_a_constant_answer_of_infinite_loss_is_beaten() -> None:
+    study = study_of(alphas=(0.4,), rows=200, metric="nll", label_noise=0.1)
+    predictions = answers(study, {"ERM": every(4), "mixup 0.4": every(11)})
+    of = predictions[CONSTANT, 0]
+    assert of.nll is not None
+    predictions[CONSTANT, 0] = replace(of, nll=np.full_like(of.nll, np.inf))
+    told, _ = told_of(study, predictions)
+    assert told["kind"] == "helps"
+    assert "constant" not in told["sentence"] + told["advice"]
+
+
+def test_a_regression_that_does_not_beat_the_mean() -> None:
+    study = study_of(regression=True, alphas=(), named=("InputMixup(0.4)",), rows=200)
+    sd = float(np.std(study.data.target))
+    told, _ = told_of(study, numbers(study, {"ERM": plus(2 * sd), "InputMixup(0.4)": plus(1.5 * sd)}))
+    assert told["kind"] == "no better than a constant"
+    assert told["sentence"].startswith(
+        "No network is shown to beat a constant answer on made: the mean of the target has "
+    )
+
+
+def test_rivals_that_are_better_are_named() -> None:
+    study = study_of(alphas=(0.4,), rows=200)
+    wrong = {"ERM": every(4), "linear model": every(40), "gradient-boosted trees": every(50), CONSTANT: half}
+    told, _ = told_of(study, answers(study, wrong | {"mixup 0.4": every(4, 1)}))
+    assert told["advice"].endswith(
+        "Better than ERM on these data: a linear model (2.50 %) and gradient-boosted trees (2.00 %)."
+    )
+    told, _ = told_of(study, answers(study, wrong | {"linear model": every(4), "gradient-boosted trees": every(2, 1)}))
+    assert "Better than ERM" not in told["advice"]
+
+
+# -- what stands beside the verdict --------------------------------------------------------------------------------------
+
+
+def test_alphas_that_harm_are_told() -> None:
+    study = study_of(alphas=(0.1, 0.4, 1.0), rows=200)
+    erm = {name: every(10) for name in [m.name for m in study.methods] if name.startswith("ERM")}
+    wrong = erm | {"ERM": every(10), "mixup 0.1": every(10, 1), "mixup 0.4": half, "mixup 1": half}
+    told, _ = told_of(study, answers(study, wrong))
+    assert told["kind"] == "no difference found"
+    assert "Without a choice by validation data, mixup 0.4 and mixup 1 clearly harm." in told["advice"]
+
+
+def test_the_strictest_test_is_told_where_it_disagrees() -> None:
+    study = study_of(alphas=(0.4,), rows=200, seeds=3)
+
+    def helped(
+        rows: np.ndarray,
+    ) -> np.ndarray:  # half of the errors are mended, of which a test with 3 seeds is not sure
+        return (rows % 4 == 0) & (rows // 4 % 12 >= 6)
+
+    told, one = told_of(study, answers(study, {"ERM": every(4), "mixup 0.4": helped}))
+    assert one["p_holm"] < 0.05 <= one["p_strict"]
+    assert (
+        f"The strictest test, which takes seeds for the units, leaves it open (p = {one['p_strict']:.2g})."
+        in told["advice"]
+    )
+    agreeing, sure_ = told_of(study, answers(study, {"ERM": half, "mixup 0.4": no_row}))
+    assert sure_["p_strict"] < 0.05
+    assert "strictest" not in agreeing["advice"]
+
+
+def test_likelihood_that_is_worse_is_told_where_the_error_shows_nothing() -> None:
+    study = study_of(alphas=(0.4,), rows=200)
+
+    def outputs(method: str, seed: int, rows: np.ndarray) -> np.ndarray:
+        p = 0.55 if method == "mixup 0.4" else 0.95
+        first = np.where(study.data.target[rows] == 0, p, 1 - p)
+        first = np.where(rows % 50 == 0, 1 - first, first)
+        return np.tile([0.501, 0.499], (len(rows), 1)) if method == CONSTANT else np.stack([first, 1 - first], 1)
+
+    told, one = told_of(study, predictions_of(study, outputs))
+    assert one["difference"] == 0
+    assert told["kind"] == "no difference found"
+    assert "Negative log-likelihood with mixup is worse (+" in told["advice"]
+    assert "and calibration error with mixup is worse (+40.00 points)." in told["advice"]
+    assert "no clear difference either" not in told["advice"]
+
+
+@pytest.mark.parametrize("metric", ["auroc", "f1"])
+def test_a_share_that_is_better_when_higher_is_written_as_a_number(metric: str) -> None:
+    study = study_of(alphas=(0.4,), rows=200, metric=metric)
+    results = conclude(study, answers(study, {"ERM": every(4), "mixup 0.4": every(20)}))
+    erm, mine = (results["summary"][name]["test"][metric]["mean"] for name in ("ERM", CHOSEN))
+    title = {"auroc": "area under the ROC curve", "f1": "F1"}[metric]
+    digits = 3 if max(of["test"][metric]["mean"] for of in results["summary"].values()) >= 1 else 4
+    assert results["verdict"]["sentence"].startswith(
+        f"Mixup helps on made: the {title} rises from {erm:.{digits}f} to {mine:.{digits}f} (difference +"
+    )
+    assert " points" not in results["verdict"]["sentence"]
 
 
 def test_the_advice_is_python_that_runs() -> None:
     import vicinal
 
-    study = study_of(regression=True, alphas=(0.4,))
-    test = {"ERM": [60.0] * 4, "mixup 0.4": [60.0] * 4, "by label distance 0.4": spread(50.0)}
-    advice = conclude(study, runs_of(study, test))["verdict"]["advice"]
-    text = advice.removeprefix("Train with ").removesuffix(".")
+    study = study_of(regression=True, alphas=(0.4,), rows=200)
+    residuals = {"ERM": plus(6.0), "by label distance 0.4": plus(3.0)}
+    advice = conclude(study, numbers(study, residuals))["verdict"]["advice"]
+    text = advice.removeprefix("Train with ").split(". ")[0]
     assert eval(text, {"vicinal": vicinal}) == parse.parse("Mixup(0.4, LabelDistance(0.5))")
 
 
 def test_no_minus_zero() -> None:
-    study = study_of(alphas=(0.4,), seeds=2)
-    results = conclude(study, runs_of(study, {"ERM": [0.1, 0.2], "mixup 0.4": [0.2, 0.1 - 1e-12]}))
-    assert "-0.00 points" not in results["verdict"]["sentence"]
-    assert "difference 0.00 points" in results["verdict"]["sentence"]
+    study = study_of(regression=True, alphas=(), named=("InputMixup(0.4)",), rows=200)
+    results = conclude(study, numbers(study, {"ERM": plus(6.0), "InputMixup(0.4)": plus(6.0 - 1e-6)}))
+    assert "-0.00" not in results["verdict"]["sentence"].split(", 95 %")[0]
+    assert "difference 0.00," in results["verdict"]["sentence"]
+
+
+def test_how_it_was_measured_is_said() -> None:
+    text = words.statistics_in_words(study_of(alphas=(0.1, 0.4), named=("InputMixup()",)))
+    assert "Every run has the weights of the epoch that was best on its validation rows." in text
+    assert "ERM's weight decay among 2 likewise" in text
+    assert "The 6 tests of the verdict are corrected together by Holm's method" in text
+    assert "folds of repeated cross-validation" in text
+    assert "weights of its last epoch" in words.statistics_in_words(study_of(to_the_end=True))
+    one = words.statistics_in_words(study_of(regression=True, alphas=(0.4,)))
+    assert "The 2 tests of the verdict" in one
+    assert "weight decay among" not in one
+    grouped = TableComparison(replace(made(60), groups=np.arange(60) // 3), TableSettings(seeds=5))
+    assert "groups stay together" in words.statistics_in_words(grouped)
+    late = TableComparison(replace(made(60), times=np.arange(60.0)), TableSettings(seeds=5))
+    assert "All seeds test the latest rows" in words.statistics_in_words(late)
+    fixed = TableComparison(replace(made(60), fixed_test=np.arange(60) > 50), TableSettings(seeds=5))
+    assert "All seeds test the rows of the test file" in words.statistics_in_words(fixed)
 
 
 def test_what_is_left_open_is_said() -> None:
-    plain, full = verdicts.limitations(study_of()), verdicts.limitations(study_of(label_noise=0.2, input_noise=0.5))
+    plain, full = words.limitations(study_of()), words.limitations(study_of(label_noise=0.2, input_noise=0.5))
     assert any("--label-noise" in line for line in plain)
     assert any("--input-noise" in line for line in plain)
-    assert not any("--" in line for line in full)
-    assert "60 rows" in plain[1]
+    assert not any("noise" in line for line in full)
+    assert any("split at random" in line for line in plain)
+    late = TableComparison(replace(made(60), times=np.arange(60.0)), TableSettings(seeds=5))
+    assert not any("split at random" in line for line in words.limitations(late))

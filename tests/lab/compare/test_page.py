@@ -509,7 +509,8 @@ def test_intervals_are_cut_to_what_a_measure_can_be(iris: Made):
     ],
 )
 def test_directions(iris: Made, p: float, chances: tuple[float, float, float], word: str):
-    one = replace(iris.results.comparisons[0], p_holm=p, chances=Posterior(*chances))
+    lower = -0.01 if word == "better" else 0.01  # the sign tells the direction of what is found
+    one = replace(iris.results.comparisons[0], difference=lower, p_holm=p, chances=Posterior(*chances))
     assert direction(one) == word
 
 

@@ -264,6 +264,7 @@ class Comparison(ABC, Generic[D, S]):
 
         """
         self._check_repeats()
+        self._check_tests()
         x, y = self.sample_batch()
         for method in self.networks:
             try:
@@ -286,6 +287,25 @@ class Comparison(ABC, Generic[D, S]):
                 if method.parsed in seen:
                     raise UserError(f"{method.vicinity} is compared already; give each method once (and ERM never)")
                 seen.append(method.parsed)
+
+    def _check_tests(self) -> None:
+        """Refuse test sets of which the measure or its interval cannot be had, before anything is trained."""
+        splitting, name = self.splitting, self.measure.name
+        tests = [self.split(seed).test for seed in range(1 if splitting.is_fixed else self.settings.seeds)]
+        units = np.unique(
+            np.concatenate(tests) if splitting.groups is None else splitting.groups[np.concatenate(tests)]
+        )
+        if len(units) < 2:
+            of = self.noun if splitting.groups is None else "groups"
+            raise UserError(f"an interval needs {of} to test on, 2 or more, and all seeds test the same one")
+        if name in ("auroc", "f1", "r2"):
+            for seed, rows in enumerate(tests):
+                if len(np.unique(self.data.target[rows])) < 2:
+                    what = "classes" if self.classes else "values of the target"
+                    raise UserError(
+                        f"--metric {name} needs several {what} among the test {self.noun} of every seed, and seed {seed} "
+                        "has one: choose another metric"
+                    )
 
     def _try(self, vicinity: vicinal.Vicinity, x: Tensor, y: Tensor) -> None:
         if isinstance(vicinity, vicinal.CutMix) and self.kind == "table":

@@ -38,8 +38,9 @@ class ComparisonProgress(LiveProgress):
         """Yield the table of what is finished, and the bar."""
         table = Table("method", "seeds done", f"test {self._measure} so far", box=None)
         for name in self._methods:
-            values = [run.test[self._measure] for run in self._runs if run.method == name and self._measure in run.test]
-            table.add_row(name, str(len(values)), self._mean(values) if values else "")
+            done = [run for run in self._runs if run.method == name]
+            values = [run.test[self._measure] for run in done if self._measure in run.test]  # others come at the end
+            table.add_row(name, str(len(done)), self._mean(values) if values else "")
         yield table
         yield from super().get_renderables()
 

@@ -53,8 +53,9 @@ class Tested:
 
     @property
     def residuals(self) -> Values:
-        """Prediction minus target, float64 [n]."""
-        return self.predictions.outputs.astype(np.float64) - self.target
+        """Prediction minus target, float64 [n]; nan for a run that diverged, and predicts what is not finite."""
+        found = self.predictions.outputs.astype(np.float64) - self.target
+        return found if np.isfinite(found).all() else np.full(len(found), np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Measure:
 
     def __reduce__(self) -> tuple[Callable[[str], Measure], tuple[str]]:
         """Pickle it by its name: worker processes get a copy of a comparison, and functions made here have no name."""
-        return _named, (self.name,)
+        return named, (self.name,)
 
 
 def _by_seed(values: Callable[[Tested], Values]) -> Callable[[Sequence[Tested]], list[Values]]:
@@ -96,19 +97,42 @@ def _brier(run: Tested) -> Values:
     return np.square(run.p - np.eye(run.classes)[run.target.astype(np.int64)]).sum(1)
 
 
-def _rare(run: Tested) -> list[int]:
-    """Return the classes that a measure of one class against the rest is taken of: of two the rarer, else all."""
-    counts = np.bincount(run.target, minlength=run.classes)
-    return [int(counts.argmin())] if run.classes == 2 else [i for i in range(run.classes) if counts[i]]
+def _one_against_rest(
+    values: Callable[[Tested, int], Values],
+) -> Callable[[Sequence[Tested]], list[Values]]:
+    """Return the values of a measure of one class against the rest: of two classes the rarer, else the mean of all.
+
+    The rarer is that of all seeds together, so that every seed is about the same one.
+    """
+
+    def of_all(runs: Sequence[Tested]) -> list[Values]:
+        counts = [np.bincount(run.target, minlength=run.classes) for run in runs]
+        rarer = int(np.sum(counts, axis=0).argmin())
+        return [
+            values(run, rarer) if run.classes == 2 else np.mean([values(run, i) for i in np.flatnonzero(own).tolist()], axis=0)
+            for run, own in zip(runs, counts, strict=True)
+        ]
+
+    return of_all
 
 
-def _auroc(run: Tested) -> Values:
-    p = run.p
-    return np.mean([influence.auroc_values(p[:, i], run.target == i) for i in _rare(run)], axis=0)
+def _auroc(run: Tested, of: int) -> Values:
+    return influence.auroc_values(run.p[:, of], run.target == of)
 
 
-def _f1(run: Tested) -> Values:
-    return np.mean([influence.f1_values(run.answers == i, run.target == i) for i in _rare(run)], axis=0)
+def _f1(run: Tested, of: int) -> Values:
+    return influence.f1_values(run.answers == of, run.target == of)
+
+
+def _rmse(run: Tested) -> Values:
+    residuals = run.residuals
+    return influence.rmse_values(residuals) if residuals.any() else residuals  # all 0: the root has no slope there
+
+
+def _r2(run: Tested) -> Values:
+    if not np.ptp(run.target):  # undefined, as scikit-learn has it for one row
+        return np.full(len(run.target), np.nan)
+    return influence.r2_values(run.residuals, run.target)
 
 
 def _calibration(runs: Sequence[Tested]) -> list[Values]:
@@ -118,7 +142,8 @@ def _calibration(runs: Sequence[Tested]) -> list[Values]:
     """
     confidence = [run.p.max(1) for run in runs]
     gaps = [sure - (1 - run.wrong) for sure, run in zip(confidence, runs, strict=True)]
-    bins = [np.minimum((sure * _BINS).astype(np.int64), _BINS - 1) for sure in confidence]
+    borders = (np.arange(1, _BINS) / _BINS).astype(np.float32)  # a confidence on a border belongs below
+    bins = [np.searchsorted(borders, run.predictions.outputs.max(1)) for run in runs]
     signs = np.sign(np.bincount(np.concatenate(bins), np.concatenate(gaps), minlength=_BINS))
     return [signs[of] * gap for of, gap in zip(bins, gaps, strict=True)]
 
@@ -136,11 +161,11 @@ _CLASSES = (
         False,
         _by_seed(lambda run: influence.balanced_error_values(run.wrong, run.target)),
     ),
-    Measure("auroc", "area under the ROC curve", "AUROC", False, True, _by_seed(_auroc)),
-    Measure("f1", "F1", "F1", False, True, _by_seed(_f1)),
+    Measure("auroc", "area under the ROC curve", "AUROC", False, True, _one_against_rest(_auroc)),
+    Measure("f1", "F1", "F1", False, True, _one_against_rest(_f1)),
 )
 _NUMBERS = (
-    Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(lambda run: influence.rmse_values(run.residuals))),
+    Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(_rmse)),
     Measure("mae", "mean absolute error", "MAE", False, False, _by_seed(lambda run: np.abs(run.residuals))),
     Measure(
         "r2",
@@ -148,14 +173,15 @@ _NUMBERS = (
         "R\N{SUPERSCRIPT TWO}",
         False,
         True,
-        _by_seed(lambda run: influence.r2_values(run.residuals, run.target)),
+        _by_seed(_r2),
     ),
 )
 _ALL = {measure.name: measure for measure in (*_CLASSES, *_NUMBERS)}
 NAMES = tuple(_ALL)
 
 
-def _named(name: str) -> Measure:
+def named(name: str) -> Measure:
+    """Return the measure of a name, whatever the task."""
     return _ALL[name]
 
 

@@ -60,7 +60,7 @@ class PredictionFolder:
 
         """
         self.path.mkdir(exist_ok=True)
-        truth = np.array(classes)[target] if classes else target
+        truth = np.array([_text(name) for name in classes], dtype=object)[target] if classes else target
         frame = pl.concat([self._frame(run, truth, classes) for run in runs])
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
@@ -83,7 +83,7 @@ class PredictionFolder:
             "target": truth[of.rows],
         }
         if classes:
-            columns |= {f"{P}{name}": of.outputs[:, i] for i, name in enumerate(classes)} | {NLL: of.nll}
+            columns |= {name: of.outputs[:, i] for i, name in enumerate(_columns(classes))} | {NLL: of.nll}
         else:
             columns[PREDICTION] = of.outputs
         return pl.DataFrame(columns)
@@ -101,6 +101,22 @@ class PredictionFolder:
                     part["row"].to_numpy(), values if nll is not None else values[:, 0], nll
                 )
         return found
+
+
+def _text(name: str) -> str:
+    """Return a name as UTF-8 can hold it: those of folders may be no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _columns(classes: Sequence[str]) -> list[str]:
+    """Return a name for the column of each class, no two alike."""
+    found: list[str] = []
+    for name in classes:
+        column = P + _text(name)
+        while column in found:
+            column += "_"
+        found.append(column)
+    return found
 
 
 def _by_run(frame: pl.DataFrame) -> Iterator[tuple[RunKey, pl.DataFrame]]:

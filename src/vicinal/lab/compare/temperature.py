@@ -150,7 +150,7 @@ def _levels(units: Sequence[NDArray[Any]], used: Sequence[Measure], runs: Sequen
     for measure in used:
         values = measure.values(runs)
         of = statistics.rows_paired(units, values).paired()
-        found[measure.name] = Interval(float(np.mean([seed.mean() for seed in values])), of.low, of.high)
+        found[measure.name] = Interval(float(np.concatenate(values).mean()), of.low, of.high)
     return found
 
 

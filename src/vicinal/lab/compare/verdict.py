@@ -171,9 +171,17 @@ class _Found:
         return [one.corrected(p) for one, p in zip(found, corrected, strict=True)]
 
     def beats_constant(self, method: str) -> bool:
-        """Return True where a method is shown to be better than the constant answer."""
-        mine, constant = (self.comparison.measure.values(self._tested(name)) for name in (method, CONSTANT))
-        effect = self._effect(self.comparison.measure, mine, constant)
+        """Return True where a method is shown to be better than the constant answer.
+
+        Or where that has an infinite loss; and for calibration, of which a constant answer has all and tells nothing.
+        """
+        measure = self.comparison.measure
+        if measure.name == "ece":
+            return True
+        mine, constant = (measure.values(self._tested(name)) for name in (method, CONSTANT))
+        if not measure.higher and np.isposinf(np.concatenate(constant)).any():
+            return bool(np.isfinite(np.concatenate(mine)).all())
+        effect = self._effect(measure, mine, constant)
         return effect.difference < 0 and effect.p < LEVEL
 
     def _effect(self, measure: Measure, mine: Sequence[Values], other: Sequence[Values]) -> Effect:
@@ -185,7 +193,7 @@ class _Found:
         mine, erm = (measure.values(self._tested(name)) for name in (method, ERM))
         effect = self._effect(measure, mine, erm)
         per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
-        level = float(np.mean([values.mean() for values in erm]))
+        level = float(np.concatenate(erm).mean())
         rope = _SAME.get(measure.name, _TENTH) * abs(1 - level if measure.higher else level)
         strict = (
             None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
@@ -223,9 +231,8 @@ class _Found:
 
     def _level(self, method: str, measure: Measure) -> Interval:
         values = measure.values(self._tested(method))
-        found = statistics.rows_paired(self._units, values).paired()
-        mean = float(np.mean([of.mean() for of in values]))  # of calibration: over all seeds together
-        return Interval(mean, found.low, found.high)
+        low, high = statistics.rows_paired(self._units, values).paired()[1:3]
+        return Interval(float(np.concatenate(values).mean()), low, high)  # groups make test sets of several sizes
 
 
 def _as_difference(

@@ -66,7 +66,7 @@ class Words:
     def _found(self, told: Difference, found: Sequence[Difference], helping: Sequence[Difference]) -> Verdict:
         subject, rises = short_name(told.method), told.difference > 0
         kind = "helps" if helping else "harms"
-        useless = bool(helping) and told.method in self.no_better
+        useless = bool(helping) and self._none_beats_constant
         sentence = (
             f"{subject[0].upper()}{subject[1:]} {kind} on {self.comparison.name}: the {self.comparison.measure.title} "
             f"{'rises' if rises else 'falls'} from {self._level(ERM)} to {self._level(told.method)} "
@@ -85,8 +85,8 @@ class Words:
             advice += f" Of {len(self.primary)} methods, {len(helping)} clearly help and {harm} clearly harm."
         if len(self.primary) > 1 and helping:
             advice += " It is the clearest of several, so that its true effect is likely smaller."
-        kind = "no better than a constant" if useless else kind
-        return Verdict(kind, told.method, sentence, self._advice([advice, self._chances(told)], told))
+        kind, weak = ("no better than a constant", "") if useless else (kind, self._weak())
+        return Verdict(kind, told.method, sentence, self._advice([advice, weak, self._chances(told)], told))
 
     def _diverged(self, told: Difference) -> Verdict:
         seeds = sum(not math.isfinite(value) for value in told.per_seed)
@@ -110,15 +110,13 @@ class Words:
             sentence += (
                 f": the {title} is {self._level(told.method)} with {it} and {before} without ({self._evidence(told)})."
             )
-        if all(one.chances.same > _SURE for one in self.primary):
+        if all(one.chances.same > _SURE and one.detectable > 0 for one in self.primary):
             kind = "practically the same"
             sentence = sentence.replace("No difference found", "Practically the same", 1)
-        smallest = self._number(told.detectable)
+        smallest = self._number(told.detectable) if told.detectable > 0 else ""  # 0 where no row differs
         could = f"This comparison would have found a difference of {smallest} in 4 of 5 cases" if smallest else ""
-        advice = [could + (f"; more {self._more()} would show smaller ones." if could else "")]
-        if self.no_better:
-            advice.append(f"No network is shown to beat a constant answer: {self._constant()}.")
-        return Verdict(kind, told.method, sentence, self._advice([*advice, self._chances(told)], told))
+        could += f"; more {self._more()} would show smaller ones." if could else ""
+        return Verdict(kind, told.method, sentence, self._advice([could, self._weak(), self._chances(told)], told))
 
     # -- parts
 
@@ -155,7 +153,7 @@ class Words:
         return parse.qualified(self.comparison.method(choice.recommended if choice else told).vicinity)
 
     def _chances(self, told: Difference) -> str:
-        if not math.isfinite(told.same):
+        if not math.isfinite(told.same) or not told.detectable > 0:  # without spread every probability is 0 or 1
             return ""
         better, same, worse = (f"{100 * of:.0f} %" for of in told.chances)
         within = self._number(told.same)
@@ -215,6 +213,20 @@ class Words:
     def _family(self, method: str) -> str:
         return next((one.family for one in self.comparison.methods if one.name == method), "")
 
+    @property
+    def _none_beats_constant(self) -> bool:
+        return set(self.no_better) >= {ERM, *(one.method for one in self.primary)}
+
+    def _weak(self) -> str:
+        """Return which networks are not shown to beat a constant answer."""
+        if not self.no_better:
+            return ""
+        if self._none_beats_constant:
+            return f"No network is shown to beat a constant answer: {self._constant()}."
+        names = " and ".join(f"{short_name(name)} ({self._level(name)})" for name in self.no_better)
+        names, verb = names[0].upper() + names[1:], "is" if len(self.no_better) == 1 else "are"
+        return f"{names} {verb} not shown to beat a constant answer: {self._constant()}."
+
     def _constant(self) -> str:
         data = self.comparison.data
         if not self.comparison.classes:
@@ -241,8 +253,8 @@ def direction(one: Difference) -> str:
 
 
 def _is_better(one: Difference) -> bool:
-    """Return True where the more probable direction is the better one."""
-    return one.chances.better > one.chances.worse
+    """Return True where a difference is in its measure's better direction, however small it is."""
+    return (one.difference > 0) == measures.named(one.measure).higher
 
 
 def statistics_in_words(comparison: Comparison[Any, Any]) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vicinal.lab.data.splits import Split
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted
 from vicinal.lab.streams import Stream
 
 FOLDS = 5  # a fold is for testing, the next one for validation, three for training
@@ -67,6 +68,7 @@ class Splitting:
         rng = np.random.Generator(np.random.Philox(key=np.array([seed // FOLDS, Stream.FOLDS], dtype=np.uint64)))
         n = len(self.target)
         if self.fixed_test is not None:
+            self._check_fixed(self.fixed_test)
             rest = np.flatnonzero(~self.fixed_test)
             parts = [rest[part] for part in self._of(rest)._folds(rng, seed)]
             found = Split(np.concatenate([parts[0], parts[2]]), parts[1], np.flatnonzero(self.fixed_test))
@@ -86,6 +88,15 @@ class Splitting:
         return Split(
             *(shuffle.permutation(part).astype(np.int64) for part in (found.train, found.validation, found.test))
         )
+
+    def _check_fixed(self, test: NDArray[np.bool_]) -> None:
+        if self.times is not None:
+            raise UserError("a test file and a column of time both say which rows are for testing: give one of them")
+        if self.groups is not None and len(both := np.intersect1d(self.groups[test], self.groups[~test])):
+            raise UserError(
+                f"{len(both)} of the groups have rows in the test file and others outside it: a group is tested or "
+                "trained on, not both"
+            )
 
     def _of(self, rows: NDArray[np.int64]) -> Splitting:
         return Splitting(self.target[rows], self.classes, None if self.groups is None else self.groups[rows])
@@ -136,7 +147,7 @@ class Splitting:
     def _by_time(self, times: NDArray[np.float64]) -> Split:
         """Cut at points in time: no two rows of one instant lie in two parts."""
         order = np.argsort(times, kind="stable")
-        test, validation = (_cut(times[order], share) for share in (1 - _SHARE, 1 - 2 * _SHARE))
+        validation, test = _cuts(times[order])
         parts = [order[:validation], order[validation:test], order[test:]]
         if self.groups is not None:  # a group goes where its latest row is
             latest = {int(group): place for place, part in enumerate(parts) for group in self.groups[part]}
@@ -145,11 +156,20 @@ class Splitting:
         return Split(*parts)
 
 
-def _cut(times: NDArray[np.float64], share: float) -> int:
-    """Return the first place at or after a share of the sorted times where a new instant begins, or the one before."""
-    wanted = round(share * len(times))
-    starts = np.flatnonzero(np.diff(times, prepend=-np.inf))
-    return int(starts[np.abs(starts - wanted).argmin()])
+def _cuts(times: NDArray[np.float64]) -> tuple[int, int]:
+    """Return where validation and test begin among sorted times: where a new instant does, nearest to their shares."""
+    starts = np.flatnonzero(np.diff(times)) + 1
+    if len(starts) < 2:
+        raise UserError(
+            f"rows of {counted(len(starts) + 1, 'point')} in time cannot be split into training, validation and test "
+            "rows: 3 or more are needed"
+        )
+    test = _nearest(starts[1:], 1 - _SHARE, len(times))
+    return _nearest(starts[starts < test], 1 - 2 * _SHARE, len(times)), test
+
+
+def _nearest(starts: NDArray[np.int64], share: float, rows: int) -> int:
+    return int(starts[np.abs(starts - round(share * rows)).argmin()])
 
 
 def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
