@@ -111,6 +111,18 @@ def _f1(run: Tested) -> Values:
     return np.mean([influence.f1_values(run.answers == i, run.target == i) for i in _rare(run)], axis=0)
 
 
+def _rmse(run: Tested) -> Values:
+    residuals = run.residuals
+    return influence.rmse_values(residuals) if residuals.any() else np.zeros(len(residuals))
+
+
+def _r2(run: Tested) -> Values:
+    """Return nan where the target is the same for all test rows, of which there is no R squared."""
+    if not np.ptp(run.target):
+        return np.full(len(run.target), np.nan)
+    return influence.r2_values(run.residuals, run.target)
+
+
 def _calibration(runs: Sequence[Tested]) -> list[Values]:
     """Return by how much each answer's confidence is off, in the direction in which its bin is off over all seeds.
 
@@ -140,7 +152,7 @@ _CLASSES = (
     Measure("f1", "F1", "F1", False, True, _by_seed(_f1)),
 )
 _NUMBERS = (
-    Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(lambda run: influence.rmse_values(run.residuals))),
+    Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(_rmse)),
     Measure("mae", "mean absolute error", "MAE", False, False, _by_seed(lambda run: np.abs(run.residuals))),
     Measure(
         "r2",
@@ -148,11 +160,12 @@ _NUMBERS = (
         "R\N{SUPERSCRIPT TWO}",
         False,
         True,
-        _by_seed(lambda run: influence.r2_values(run.residuals, run.target)),
+        _by_seed(_r2),
     ),
 )
 _ALL = {measure.name: measure for measure in (*_CLASSES, *_NUMBERS)}
 NAMES = tuple(_ALL)
+PARTIAL = ("auroc", "f1", "r2")  # that not every set of test rows has
 
 
 def _named(name: str) -> Measure:
