@@ -49,6 +49,8 @@ def loaded(code: str) -> list[str]:
         *(
             ["compare", "a.csv", "--jobs", "0"],
             ["diagnose", "a.csv", "--alpha", "a"],
+            ["judge", "a.csv", "--rope", "a"],
+            ["predict", "--help"],
             ["train", "x", "--timeout", "-1"],
         ),
         *(["reproduce"], ["reproduce", "--report", "toy"], ["reproduce", "toy", "--report-dir", "a"]),
@@ -79,10 +81,16 @@ def test_options_change_only_on_purpose():
         "vicinal": {"-h", "--help", "--version", "command"},
         "vicinal compare": {
             *("-h", "--help", "data", "--target", "--task", "--drop", "--model", "--size", "--augment"),
+            *("--seconds", "--classes", "--skip-broken"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--label-noise", "--input-noise", "--out", "--jobs", "--cluster"),
         },
+        "vicinal predict": {"-h", "--help", "model", "data", "--out", "--model"},
         "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
+        "vicinal judge": {
+            *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
+            *("--rope", "--out"),
+        },
         "vicinal train": {
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),
             *("--save-every", "--timeout", "--tensorboard", "--grid", "--cluster"),

@@ -8,3 +8,23 @@ class UserError(Exception):
 
     The command line prints ``vicinal: <message>`` and ends with exit code 2.
     """
+
+
+class UnreadableFile(UserError):
+    """A file among many that cannot be used.
+
+    Args:
+        path: where it is.
+        reason: what is wrong with it, as "it is cut off".
+        says: the same as a sentence that begins with the path goes on.
+        advice: what to do.
+
+    """
+
+    def __init__(self, path: str, reason: str, says: str, advice: str) -> None:
+        super().__init__(path, reason, says, advice)
+        self.path, self.reason, self.says, self.advice = path, reason, says, advice
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return f"'{self.path}' {self.says}: {self.advice}"

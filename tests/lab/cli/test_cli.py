@@ -527,10 +527,18 @@ def refused(vicinal: Callable[..., tuple[int, str, str]], argv: tuple[str, ...],
 
 
 def test_what_argparse_refuses_has_its_exit_code_too(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv in (["compare"], ["compare", "iris", "--task", "x"], ["compare", "iris", "--tusk", "x"], ["contrast"]):
+    for argv in (
+        ["compare"],
+        ["compare", "iris", "--task", "x"],
+        ["compare", "iris", "--tusk", "x"],
+        ["contrast"],
+        ["--tusk"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             cli.main(argv)
-        assert "error: " in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "error: " in said
+        assert said.startswith(f"usage: vicinal {'[-h]' if argv[0] != 'compare' else 'compare'} ")
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

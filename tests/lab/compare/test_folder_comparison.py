@@ -147,8 +147,100 @@ def test_what_is_no_image_is_left_out_and_named(tmp_path: Path) -> None:
 def test_longer_audio_are_told(tmp_path: Path) -> None:
     root = audio(tmp_path / "a", each=5, seconds=1.5)
     assert class_folder.read(root).notes == (
-        "10 of 10 audio are longer than a second: the first second of each was used.",
+        "10 of 10 audio are longer than a second: the first second of each was used (--seconds).",
     )
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.5, 12), (2.0, 50)])
+def test_more_or_fewer_seconds_of_audio(tmp_path: Path, seconds: float, frames: int) -> None:
+    root = audio(tmp_path / "a", each=5, seconds=1.5)
+    data = class_folder.read(root, seconds=seconds)
+    assert (data.shape, data.seconds) == ((1, 40, frames), seconds)
+    full = audio_files.spectrograms([audio_files.read_any(root / "low" / "2.wav", seconds)], seconds)[0, 0].double()
+    mean = np.array([[full[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean() for j in range(frames)] for i in range(40)])
+    np.testing.assert_allclose(data.inputs[7, :, :, 0], (mean - mean.mean()) / mean.std(ddof=1), atol=1e-5)
+    told = {
+        0.5: ("10 of 10 audio are longer than 0.5 seconds: the first 0.5 seconds of each were used (--seconds).",),
+        2.0: ("no audio is longer than 1.5 seconds: the rest of 2 seconds is zeros.",),
+    }
+    assert data.notes == told[seconds]
+    for wrong in (0.0, 61.0, math.nan):
+        with pytest.raises(UserError, match=r"seconds of audio are not between 0.25 and 60: give other --seconds"):
+            class_folder.read(root, seconds=wrong)
+    with pytest.raises(UserError, match="--seconds is for audio; leave it out for images"):
+        class_folder.read(images(tmp_path / "b", each=5), seconds=1.0)
+
+
+def test_silent_audio_are_told(tmp_path: Path) -> None:
+    root = audio(tmp_path / "a", each=5, seconds=0.5)
+    (root / "low" / "3.wav").write_bytes((root / "low" / "3.wav").read_bytes()[:44] + bytes(16000))
+    assert class_folder.read(root).notes == ("1 of 10 audio is silent in the second used: low/3.wav.",)
+
+
+def spoiled(root: Path) -> list[str]:
+    """Spoil thirteen images of a folder; returns what is said of each."""
+    reasons = {
+        "blue/00.png": (b"", "it is empty, 0 bytes"),
+        "blue/01.png": (b"<!DOCTYPE html><title>404</title>", "it is a web page, HTML"),
+        "blue/02.png": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC: convert it to JPEG"),
+        "blue/03.png": ((root / "red" / "09.png").read_bytes()[:300], "it is cut off or damaged"),
+    } | {f"red/{i:02d}.png": (b"text", "it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM") for i in range(9)}
+    for name, (content, _) in reasons.items():
+        (root / name).write_bytes(content)
+    return [f"{name} ({reason})" for name, (_, reason) in reasons.items()]
+
+
+def test_all_broken_files_are_named_at_once_or_left_out(tmp_path: Path) -> None:
+    root = images(tmp_path / "a")
+    whole = class_folder.read(root)
+    said = spoiled(root)
+    with pytest.raises(UserError) as caught:
+        class_folder.read(root)
+    listed = ", ".join(f"'{root}/{one.replace(' (', chr(39) + ' (', 1)}" for one in said[:10])
+    assert str(caught.value) == (
+        f"13 of 40 images cannot be read: {listed} and 3 more: replace or remove them, or leave them out with --skip-broken"
+    )
+    data = class_folder.read(root, skip_broken=True)
+    assert data.notes == (f"13 of 40 images cannot be read and are left out: {', '.join(said[:10])} and 3 more.",)
+    kept = [*range(4, 20), *range(29, 40)]
+    assert np.array_equal(data.inputs, whole.inputs[kept])
+    assert np.array_equal(data.target, whole.target[kept])
+    for i in range(9, 17):
+        (root / "red" / f"{i:02d}.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"the class 'red' of '.*a' has 3 images, and a class needs 5"):
+        class_folder.read(root, skip_broken=True)
+
+
+def test_broken_audio_are_named_at_once_or_left_out(tmp_path: Path) -> None:
+    root = audio(tmp_path / "a")
+    whole = class_folder.read(root)
+    (root / "high" / "2.wav").write_bytes(b"")
+    (root / "low" / "7.wav").write_bytes((root / "low" / "7.wav").read_bytes()[:9000])
+    first, second = root / "high" / "2.wav", root / "low" / "7.wav"
+    with pytest.raises(UserError) as caught:
+        class_folder.read(root)
+    assert str(caught.value) == (
+        f"2 of 16 audio cannot be read: '{first}' (it is empty, 0 bytes), '{second}' (it ends too early)"
+        ": replace or remove them, or leave them out with --skip-broken"
+    )
+    data = class_folder.read(root, skip_broken=True)
+    assert data.notes == (
+        "2 of 16 audio cannot be read and are left out: high/2.wav (it is empty, 0 bytes), low/7.wav (it ends too early).",
+    )
+    np.testing.assert_allclose(data.inputs, np.delete(whole.inputs, [2, 15], axis=0), atol=1e-6)
+    second.unlink()
+    with pytest.raises(
+        UserError, match=r"\(it is empty, 0 bytes\): get it again, or convert it, or leave it out with --s"
+    ):
+        class_folder.read(root)
+
+
+@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
+def test_a_large_image_is_read_in_silence(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Image.new("L", (12_000, 8_000), 90).save(tmp_path / "large.png")
+    read = class_folder.read_files("images", [tmp_path / "large.png"], 16)
+    assert (read.whole("images") == 90).all()
+    assert not recwarn.list
 
 
 def test_the_fingerprint_is_of_pixels_labels_and_classes() -> None:
@@ -191,7 +283,7 @@ def _spoil(what: str) -> Callable[[Path], object]:
         ("few", r"the class 'red' of '.*a' has 1 image, and a class needs 5 \(3 to train on, 1 to validate and 1 to"),
         ("corrupt", r"'.*red/03.png' is not an image that can be read \(.*\): replace or remove it"),
         ("both", r"'.*a' holds images \('blue/00.png'\) and audio \('red/a.wav'\): give a folder of one kind"),
-        ("neither", r"the folders in '.*a' hold no images \(.*\) and no audio \(.wav, .flac\): put those of each"),
+        ("neither", r"the folders in '.*a' hold no images \(.*\) and no audio \(.wav, .flac, .*\): put those of each"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, what: str, says: str) -> None:
@@ -483,7 +575,12 @@ def test_the_model_can_be_loaded_and_used(
     monkeypatch.chdir(place)
     (place / "new.jpg").write_bytes(paths[0].read_bytes())
     exec(results["model"]["usage"], {})
-    assert capsys.readouterr().out.strip() in ("['blue']", "['red']")
+    answer = capsys.readouterr().out.strip()
+    assert answer in ("['blue']", "['red']")
+    shell = results["model"]["usage"].splitlines()[0]
+    assert shell == f"# in a shell: vicinal predict {place / 'out'} new.jpg"
+    assert cli.main(shell.split()[5:]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"new.jpg,{answer[2:-2]},0.")
 
 
 def test_the_same_command_goes_on_with_what_is_missing(
@@ -532,9 +629,10 @@ def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> N
     study, path = study_of(), tmp_path / "m.safetensors"
     usage = study.save_model(path, study.train_model("ERM", 0, 1), 0, {})
     assert f"from {__name__} import Tiny\n" in usage
-    with pytest.raises(UserError, match=r"was built by '.*:Tiny': import that and give it as model="):
+    with pytest.raises(UserError, match=r"was built by '.*:Tiny': give it as model=, or --model"):
         Classifier.load(path)
     assert isinstance(Classifier.load(path, model=Tiny).model, Tiny)
+    assert type(Classifier.load(path, model=f"{__name__}:Tiny").model).__name__ == "Tiny"
 
 
 @pytest.mark.parametrize(
@@ -595,3 +693,33 @@ def test_real_photographs(real_data: Callable[[str], Path]) -> None:
     study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
     (record,) = study.train([("ERM", 0)])
     assert record.test["error"] < 0.85  # chance is 0.95
+
+
+def test_options_of_folders_reach_the_reader_and_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "tones"
+    for day in ("day1", "day2"):
+        audio(root / day, each=5, seconds=1.0)
+    (root / "day1" / "low" / "0.wav").write_bytes(b"")
+    options = ["--seconds", "0.7", "--classes", "inner", "--skip-broken", *OPTIONS[:6], "--jobs", "1"]
+    assert cli.main(["compare", str(root), *options, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert "vicinal: 1 of 20 audio cannot be read and is left out: day1/low/0.wav (it is empty, 0 bytes)." in said
+    assert "vicinal: day1 and day2 were read as one set: each seed draws parts of its own." in said
+    assert cli.main(["compare", str(root / "day2"), "--seconds", "0.5", "--out", str(tmp_path / "short")]) == 2
+    assert "more --seconds or a larger --size make them larger" in capsys.readouterr().err
+    classifier = Classifier.load(tmp_path / "out" / "model.safetensors")
+    assert (classifier.seconds, classifier.shape, classifier.classes) == (0.7, (1, 40, 17), ("high", "low"))
+    path = root / "day2" / "high" / "1.wav"
+    clip = audio_files.read_any(path, 0.7)
+    features = audio_files.standardized(F.avg_pool2d(audio_files.spectrograms([clip], 0.7), 4))
+    with torch.no_grad():
+        assert torch.equal(classifier.outputs([path]), classifier.model(features))
+
+
+@pytest.mark.parametrize("option", [("--seconds", "2"), ("--classes", "inner"), ("--skip-broken",), ("--size", "20")])
+def test_options_of_folders_are_refused_for_a_table(
+    option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", "iris", *option]) == 2
+    said = f"vicinal: {option[0]} is for folders of images or audio; leave it out for a table\n"
+    assert capsys.readouterr().err == said

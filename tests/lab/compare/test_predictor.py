@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import polars as pl
 import pytest
 import safetensors.torch
 import torch
+from sklearn.metrics import accuracy_score
 
 from vicinal.keyed import Key
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table, make_table
+from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training.stacked_mlp import StackedMLP
@@ -122,8 +126,164 @@ def test_it_asks_for_the_columns_it_needs() -> None:
     table = made()
     rows = records(table)
     rows["Length"] = rows.pop("length")
-    with pytest.raises(UserError, match="lack the input column 'length': add them; did you mean 'Length'"):
+    with pytest.raises(UserError, match="lack the input column 'length': add it; did you mean 'Length'"):
         predictor_for(table).predict(rows)
+
+
+# ---- answers in the target's own type
+
+TARGETS: dict[str, tuple[list[Any], Any]] = {
+    "integers": ([0, 1, 2], np.int64),
+    "negative integers": ([-1, 1, 7], np.int64),
+    "fractions": ([0.5, 1.5, 2.25], np.float64),
+    "whole numbers with a point": ([0.0, 1.0, 2.0], np.int64),
+    "booleans": ([False, True], np.bool_),
+    "text": (["no", "yes"], np.str_),
+}
+
+
+def toy(values: list[Any], tmp_path: Path) -> tuple[Predictor, Path]:
+    """A model that tells classes from x, trained to the end on a file, and that file."""
+    target = [values[i % len(values)] for i in range(60)]
+    frame = pl.DataFrame({"x": [10.0 * (i % len(values)) for i in range(60)], "c": ["12", "7", "N"] * 20, "y": target})
+    frame.write_csv(tmp_path / "t.csv")
+    table = load(str(tmp_path / "t.csv"), target="y", task="classification")
+    encoding = TableEncoder.fit(table, np.arange(60))
+    model = MLP(encoding.width, (32,), len(table.classes))
+    model.load_state_dict(
+        StackedMLP.initial([4], encoding.width, (32,), len(table.classes), torch.float32).state_dict(0)
+    )
+    x, y = torch.from_numpy(encoding.transform(table)), torch.from_numpy(encoding.transform_target(table))
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return Predictor(model, encoding), tmp_path / "t.csv"
+
+
+@pytest.mark.parametrize("what", TARGETS)
+def test_a_user_compares_predictions_with_the_target(tmp_path: Path, what: str) -> None:
+    values, dtype = TARGETS[what]
+    predictor, path = toy(values, tmp_path)
+    predictor.save(tmp_path / "model.safetensors")
+    predictor = Predictor.load(tmp_path / "model.safetensors")
+    for data in (pandas.read_csv(path), pl.read_csv(path)):
+        found = predictor.predict(data)
+        assert np.issubdtype(found.dtype, dtype)
+        assert (found == data["y"].to_numpy()).all()
+        assert what == "fractions" or accuracy_score(data["y"].to_numpy(), found) == 1.0  # it takes no fractions
+    assert predictor.predict([]).shape == (0,)
+    assert np.issubdtype(predictor.predict([]).dtype, dtype)
+    assert predictor.probabilities([]).shape == (0, len(values))
+
+
+def test_texts_that_spell_numbers_stay_texts(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1.0, 2.0] * 10, "y": ["0", "1"] * 10})
+    frame.write_parquet(tmp_path / "t.parquet")
+    encoding = TableEncoder.fit(load(str(tmp_path / "t.parquet"), target="y"), np.arange(20))
+    assert encoding.inverse_transform(np.array([1, 0])).tolist() == ["1", "0"]
+    frame.with_columns(y=pl.col("y") == "1").write_parquet(tmp_path / "t.parquet")
+    encoding = TableEncoder.fit(load(str(tmp_path / "t.parquet"), target="y"), np.arange(20))
+    assert encoding.inverse_transform(np.array([1, 0])).tolist() == [True, False]
+
+
+def test_a_file_of_before_answers_with_texts(saved: Path) -> None:
+    header = header_of(saved)
+    del header["encoding"]["target"]["type"]
+    repacked(saved, header)
+    assert set(Predictor.load(saved).predict(records(made())).tolist()) <= {"a", "b", "c"}
+    for wrong in ("number", "boolean", "words"):  # of "a", "b", "c"
+        header["encoding"]["target"]["type"] = wrong
+        repacked(saved, header)
+        if wrong != "boolean":
+            assert "is damaged (" in refusal(saved)
+
+
+# ---- what users have
+
+FORMS: dict[str, Callable[[pl.DataFrame], Any]] = {
+    "polars": lambda frame: frame,
+    "polars, lazy": lambda frame: frame.lazy(),
+    "pandas": lambda frame: pandas.DataFrame(frame.to_dict(as_series=False)),
+    "pandas, its own missing": lambda frame: pandas.DataFrame(frame.to_dict(as_series=False)).convert_dtypes(),
+    "dict of lists": lambda frame: frame.to_dict(as_series=False),
+    "dict of tuples": lambda frame: {name: tuple(cells) for name, cells in frame.to_dict(as_series=False).items()},
+    "dict of arrays": lambda frame: {name: np.array(frame[name].to_list(), dtype=object) for name in frame.columns},
+    "dict of numpy's scalars": lambda frame: {
+        name: [np.float64(v) if isinstance(v, float) else v for v in frame[name]] for name in frame.columns
+    },
+    "records": lambda frame: frame.to_dicts(),
+    "records without what is missing": lambda frame: [
+        {name: cell for name, cell in row.items() if cell is not None} for row in frame.to_dicts()
+    ],
+    "spaces around names": lambda frame: frame.rename({name: f" {name}\t" for name in frame.columns}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_rows_are_alike(form: str) -> None:
+    table = made()
+    predictor = predictor_for(table)
+    expected = predictor.outputs(records(table))
+    assert torch.equal(predictor.outputs(FORMS[form](pl.DataFrame(records(table)))), expected)
+
+
+def test_a_first_whole_number_of_numpy_cuts_no_fractions_off() -> None:
+    rows = records(made())
+    rows["length"] = [np.int64(3), *rows["length"][1:]]
+    expected = predictor_for(made()).outputs({**rows, "length": [3.0, *rows["length"][1:]]})
+    assert torch.equal(predictor_for(made()).outputs(rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("new.csv", "rows are a data frame, a dict of columns or a list of dicts, got str: give one of these"),
+        (np.zeros((3, 3)), "list of dicts, got ndarray: give one"),
+        ([[1.0, 2.0, "red"]], "list of dicts, got a list of list: give one"),
+        (None, "list of dicts, got NoneType: give one"),
+        (pandas.Series({"length": 1.0}), "list of dicts, got Series: give one"),
+        ({"length": 1.0, "width, in m": 2.0, "color": "red"}, "column 'length' is float: give a sequence with one val"),
+        ([{"color": "red"}], "the data lack the input columns 'length', 'width, in m': add them"),
+        ({"color": ["red"], "length": [1.0]}, "the data lack the input column 'width, in m': add it"),
+        ({" length": [1], "length ": [1], "width, in m": [1], "color": ["red"]}, "are both 'length' but for spaces"),
+        (pandas.DataFrame([[1, 2, 3, "red"]], columns=["length", "length", "width, in m", "color"]), "is there twice"),
+    ],
+)
+def test_what_are_not_rows_is_refused(data: Any, says: str) -> None:
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        predictor_for(made()).predict(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_levels_that_are_one_number_are_one(tmp_path: Path) -> None:
+    predictor, path = toy([0, 1, 2], tmp_path)  # "c" is 12, 7, N
+    rows = pl.read_csv(path)
+    expected = predictor.outputs(rows)
+    for cells in (["12.0", "7.0", "N"], ["012", "07", "N"], [" 12 ", "7", " N"], ["1.2e1", "7", "N"]):
+        assert torch.equal(predictor.outputs(rows.with_columns(c=pl.Series(cells * 20))), expected)
+    numbers = {"x": [0.0, 0.0], "c": [12, 7.0]}
+    assert torch.equal(predictor.outputs(numbers), predictor.outputs({**numbers, "c": ["12", "7"]}))
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (["blue", "red"], "column 'color' has 1 value that was not there in training ('blue'): it counts as none of"),
+        (["blue", "teal"], "column 'color' has 2 values that were not there in training ('blue', 'teal'): they count"),
+    ],
+)
+def test_new_levels_are_told_at_the_users_line(cells: list[str], says: str) -> None:
+    predictor, rows = predictor_for(made()), {"length": [1.0, 2.0], "width, in m": [1.0, 2.0], "color": cells}
+    for ask in (predictor.predict, predictor.probabilities, predictor.outputs):
+        with pytest.warns(UserWarning, match=re.escape(says)) as told:
+            ask(rows)
+        assert [one.filename for one in told] == [__file__]
+    with pytest.warns(UserWarning, match="in training"):
+        found = predictor.outputs(rows)
+    expected = predictor.outputs({**rows, "color": [cell if cell == "red" else None for cell in cells]})
+    assert torch.equal(found, expected)
 
 
 def repacked(path: Path, header: Any, state: dict[str, torch.Tensor] | None = None) -> None:

@@ -18,6 +18,7 @@ from vicinal.keyed import Key
 from vicinal.lab.data import class_folder, loading, speech_commands
 from vicinal.lab.data.class_folder import ClassFiles, class_names, parts, scan
 from vicinal.lab.data.download import DATA_DIR_ENV
+from vicinal.lab.data.transforms import choose_center_crop
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 
@@ -127,9 +128,9 @@ def test_both_uses_read_what_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
     read: list[str] = []
     real = class_folder.read_files
 
-    def read_files(kind: Any, paths: Sequence[Path], size: int, progress: Any) -> Any:
+    def read_files(kind: Any, paths: Sequence[Path], *rest: Any) -> Any:
         read.extend(path.relative_to(root).as_posix() for path in paths)
-        return real(kind, paths, size, progress)
+        return real(kind, paths, *rest)
 
     monkeypatch.setattr(class_folder, "read_files", read_files)
     monkeypatch.setattr(class_folder, "FEWEST", 1)
@@ -154,7 +155,7 @@ def test_both_uses_read_what_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
 REFUSED = {
     "nothing": (["1.png"], r"set' holds no folders: put the images or audio of each class into one of its own, two cl"),
     "one class": (["a/1.png", ".b/1.png"], r"set' holds 1 folder: put the images or audio of each class into one of"),
-    "an empty class": (["a/1.png", "b/x.txt"], r"set/b' holds no images \(\.jpg, .*\) and no audio \(\.wav, \.flac\): a"),
+    "an empty class": (["a/1.png", "b/x.txt"], r"set/b' holds no images \(\.jpg, .*\) and no audio \(\.wav, \.flac, .*\)"),
     "hidden files alone": (["a/1.png", "b/.1.png", "b/.c/1.png"], r"set/b' holds no images .*: add some, or remove it"),
     "another folder's": (["a/1.png", "b/in -> ../a"], r"set/b' holds no images .*: add some, or remove it"),
     "neither": (["a/1.txt", "b/2.txt"], r"the folders in '.*set' hold no images .* and no audio .*: put those of each c"),
@@ -235,8 +236,8 @@ def test_notes_are_sentences_with_numbers(tmp_path: Path) -> None:
         (["train", ".git"], ["train"]),
         (["train/cat", "extra"], ["train"]),
         (["train", "car", "bus"], []),
-        (["val", "test"], []),
-        (["Train", "val"], []),
+        (["val", "test"], ["test", "val"]),
+        (["Train", "val"], ["Train", "val"]),
         (["a", "b"], []),
         ([], []),
     ],
@@ -357,16 +358,22 @@ def test_images_are_read_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert told == [(3, 7), (6, 7), (7, 7)]
 
 
-def test_a_broken_image_ends_the_reading(tmp_path: Path) -> None:
+def test_broken_images_are_named_together(tmp_path: Path) -> None:
     files = scan(make(tmp_path, [f"{name}/{i:02d}.jpg" for name in "ab" for i in range(30)]))
-    for broken in ("a/11.jpg", "a/17.jpg", "b/03.jpg"):
-        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:300])
-    before = set(threading.enumerate())
-    with pytest.raises(UserError, match=r"a/11\.jpg' is not an image that can be read \(.*\): replace or remove"):
-        class_folder.read_images(files.full_paths, 8)
     (tmp_path / "a/00.jpg").unlink()
+    before = set(threading.enumerate())
     with pytest.raises(UserError, match=r"a/00\.jpg' cannot be read \(No such file or directory\): mend that, or rem"):
         class_folder.read_images(files.full_paths, 8)
+    for broken in ("a/11.jpg", "a/17.jpg", "b/03.jpg"):
+        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:300])
+    with pytest.raises(UserError) as caught:
+        class_folder.read_images(files.full_paths, 8)
+    found = [f"'{tmp_path / name}' (it " for name in ("a/00.jpg", "a/11.jpg", "a/17.jpg", "b/03.jpg")]
+    assert str(caught.value).startswith("4 of 60 images cannot be read: " + found[0])
+    assert all(one in str(caught.value) for one in found)
+    assert str(caught.value).endswith(": replace or remove them")
+    with pytest.raises(UserError, match=r"a/11\.jpg' is not an image that can be read \(.*\): replace or remove"):
+        class_folder.decode_files(files.numbered(torch.tensor([11, 17])), None, 8, choose_center_crop)
     assert set(threading.enumerate()) <= before
 
 

@@ -271,7 +271,7 @@ def test_an_unknown_level_is_all_zeros_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"z": ["p"]}, "the data lack the input column 'x': add them"),
+        ({"z": ["p"]}, "the data lack the input column 'x': add it"),
         ({}, "the data lack the input columns 'x', 'z': add them"),
         ({"X": [1], "z": ["p"]}, "did you mean 'X'?"),
         ({"x": [1, 2], "z": ["p"]}, "column 'z' has 1 values and 'x' has 2: give columns of one length"),
@@ -385,7 +385,7 @@ def test_json_form() -> None:
         "version": 2,
         "numeric": [{"name": "x", "median": 2.0, "mean": 2.0, "std": pytest.approx(np.sqrt(2 / 3)), "indicator": None}],
         "categorical": [{"name": "z", "categories": ["p", "q"]}],
-        "target": {"name": "y", "classes": ["a", "b"], "mean": 0.0, "std": 1.0},
+        "target": {"name": "y", "classes": ["a", "b"], "mean": 0.0, "std": 1.0, "type": "text"},
     }
 
 

@@ -311,17 +311,29 @@ def test_what_is_no_image() -> None:
     crop = Crop(0, 0, 8, 8, flipped=False)
     good = encoded(scene(64, 64), "JPEG")
     for content, why in (
-        (b"", "cannot identify"),
-        (b"not a picture", "cannot identify"),
-        (b"\xff\xd8\xff", "cannot identify"),
-        (good[: len(good) // 2], "truncated"),
+        (b"", "it is empty, 0 bytes"),
+        (b"not a picture", "it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM"),
+        (b"\xff\xd8\xff", "it begins as JPEG, but is cut off or damaged"),
+        (good[: len(good) // 2], "it is cut off or damaged"),
         (good[:200], ""),
         (encoded(scene(64, 64))[:300], ""),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(x) run\n", "cannot identify"),  # would start Ghostscript
-        (png(60000, 60000), "exceeds limit"),
-        (jpeg_of(65500, 65500), "exceeds limit"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(x) run\n",
+            "it is none of JPEG,",
+        ),  # would start Ghostscript
+        (png(60000, 60000), "it has more than 178,956,970 pixels: scale it down"),
+        (jpeg_of(65500, 65500), "it has more than 178,956,970 pixels: scale it down"),
         (png(30, 30), ""),
-        (encoded(np.full((8, 8), 40000, dtype=np.uint16)), "it has more than 8 bits per color"),
+        (encoded(np.full((8, 8), 4095, dtype=np.uint16)), "its values of 16 bits end at 4095, which would be black"),
+        (encoded(np.full((8, 8), 0.5, dtype=np.float32), "TIFF"), "its pixels have 32 bits or a sign: convert it to 8"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html></html>", "it is a web page, HTML"),
+        (b"<svg xmlns='x'/>", "it is an SVG drawing: convert it to PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC: convert it to JPEG"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "it is AVIF: convert it to JPEG"),
+        (b"\0\0\0\x18ftypisom", "it is a video"),
+        (b"%PDF-1.7", "it is a PDF document: convert it to PNG"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a pointer of Git LFS: run git lfs pull"),
+        (bytes(4000), "it holds nothing but zeros"),
     ):
         with pytest.raises(ImageError) as caught:
             decoded(content, crop, 8)
@@ -344,3 +356,18 @@ def test_damage_at_any_place_is_refused_or_harmless() -> None:
             except ImageError:
                 refused += 1
     assert 50 < refused < 350
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    values = np.array([0, 128, 129, 257, 4096, 32767, 32896, 33153, 65406, 65407, 65535], dtype=np.uint16)
+    gray = np.tile(values[:, None], (1, 11))
+    expected = [round(int(v) / 257) for v in values]
+    assert expected[-3:] == [254, 255, 255]
+    crop = Crop(0, 0, 11, 11, flipped=False)
+    for form in ("PNG", "TIFF", "PPM"):
+        found = decoded(encoded(gray, form), crop, 11)
+        assert found.shape == (11, 11, 3)
+        assert (found == np.array(expected)[:, None, None]).all(), form
+    white = encoded(gray, "TIFF", tiffinfo={262: 0})
+    assert (decoded(white, crop, 11) == 255 - np.array(expected)[:, None, None]).all()
+    assert not decoded(encoded(np.zeros((8, 8), dtype=np.uint16)), Crop(0, 0, 8, 8, flipped=False), 8).any()

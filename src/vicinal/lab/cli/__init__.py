@@ -10,13 +10,15 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from vicinal import __version__
-from vicinal.lab.cli import compare, data, diagnose, interpolate, reproduce, train
+from vicinal.lab.cli import compare, data, diagnose, interpolate, judge, predict, reproduce, train
 from vicinal.lab.cli.arguments import Exit
 from vicinal.lab.errors import UserError
 
 COMMANDS = {
     "compare": compare,
+    "predict": predict,
     "diagnose": diagnose,
+    "judge": judge,
     "train": train,
     "reproduce": reproduce,
     "interpolate": interpolate,
@@ -35,6 +37,7 @@ def parser() -> ArgumentParser:
             name, help=about.splitlines()[0], description=about, formatter_class=RawDescriptionHelpFormatter
         )
         module.add_arguments(command)
+        command.set_defaults(fail=command.error)  # with the usage of this command
     return top
 
 
@@ -43,7 +46,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     top = parser()
     args, rest = top.parse_known_args(argv)
     if rest and (args.command != "train" or any(word.startswith("-") for word in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        getattr(args, "fail", top.error)(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         args.changes += rest
     args.line = shlex.join(["vicinal", *argv])

@@ -34,6 +34,7 @@ from vicinal.lab.cli.arguments import (
 )
 from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted
 from vicinal.lab.option import read
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _LONG = 600  # seconds
 _LARGE, _FEW_SEEDS = 50_000, 5  # a table of more rows is compared with fewer seeds: its rows suffice
+_FOLDERS = ("model", "size", "augment", "seconds", "classes", "skip_broken")  # options for folders alone
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="a table file; a folder with one sub-folder of images or audio (.wav, .flac) per class; or a name: iris, "
+        help="a table file; a folder with one sub-folder of images or audio per class; or a name: iris, "
         "wine, breast_cancer, digits, diabetes, a UCI dataset",
     )
     add_table(parser)
@@ -76,6 +78,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=partial(read, "--size", kind=int),
         help="pixels per side (default: 32); frequency bands (default: 40)",
     )
+    folders.add_argument(
+        "--seconds",
+        metavar="S",
+        type=partial(read, "--seconds", kind=float),
+        help="of each audio clip, from its beginning (default: 1)",
+    )
+    folders.add_argument(
+        "--classes",
+        choices=("outer", "inner"),
+        help="which folders are the classes, where that is not clear: DATA's own, or those within them",
+    )
+    folders.add_argument("--skip-broken", action="store_true", help="leave out files that cannot be read")
     parser.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/NAME-DIGEST")
     add_jobs(parser, "one per core")
 
@@ -120,8 +134,10 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     if tables.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
         from vicinal.lab.compare.table_comparison import TableComparison
 
-        if wrong := [name for name in ("model", "size", "augment") if getattr(args, name, None) is not None]:
-            raise UserError(f"--{wrong[0]} is for folders of images or audio; leave it out for a table")
+        if wrong := [name for name in _FOLDERS if getattr(args, name, None) not in (None, False)]:
+            raise UserError(
+                f"--{wrong[0].replace('_', '-')} is for folders of images or audio; leave it out for a table"
+            )
         table = tables.load(args.data, target=args.target, task=args.task, drop=args.drop)
         chosen = given(args, TableSettings)
         if len(table) > _LARGE and "seeds" not in chosen:
@@ -141,7 +157,14 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
         raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
-        data = class_folder.read(args.data, size=args.size, progress=progress)
+        data = class_folder.read(
+            args.data,
+            size=args.size,
+            seconds=args.seconds,
+            classes=args.classes,
+            skip_broken=args.skip_broken,
+            progress=progress,
+        )
     for line in data.notes:
         note(f"vicinal: {line}")
     return FolderComparison(data, settings)
@@ -155,9 +178,7 @@ def announce(comparison: Comparison[Any, Any], runs: int, jobs: int) -> None:
     if seconds is None:
         return
     processes = min(jobs, runs)
-    work = (
-        f"{runs} runs of {comparison.epochs} epochs take" if runs > 1 else f"1 run of {comparison.epochs} epochs takes"
-    )
+    work = f"{counted(runs, 'run')} of {counted(comparison.epochs, 'epoch')} {'take' if runs > 1 else 'takes'}"
     on = f"{processes} processes" if processes > 1 else "1 process"
     advice = "; fewer --seeds or --epochs, or a smaller --size, take less, and Ctrl-C keeps the finished runs"
     note(

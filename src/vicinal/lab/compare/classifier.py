@@ -19,7 +19,7 @@ from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
 
-Paths = Sequence[str | os.PathLike[str]]
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class Classifier:
@@ -34,6 +34,7 @@ class Classifier:
         mean: per channel of images in [0, 1]; empty for audio.
         std: likewise.
         about: what it was trained on and how, plain JSON values.
+        seconds: of each clip of audio that are used.
 
     """
 
@@ -47,26 +48,28 @@ class Classifier:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
         about: dict[str, Any] | None = None,
+        seconds: float = 1.0,
     ) -> None:
         self.model = model.eval()
         self.name, self.shape, self.classes = name, shape, classes
         self.kind: Kind = kind
         self.mean, self.std = mean, std
         self.about = about or {}
+        self.seconds = seconds
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
-        names = ("kind", "shape", "classes", "mean", "std", "about")
+        names = ("kind", "shape", "classes", "mean", "std", "about", "seconds")
         write_model(path, self.model, {"model": self.name, **{name: getattr(self, name) for name in names}})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Callable[..., nn.Module] | None = None) -> Classifier:
+    def load(cls, path: str | os.PathLike[str], model: str | Callable[..., nn.Module] | None = None) -> Classifier:
         """Read a file that `save` wrote; no code in it, or named in it, is run.
 
         Args:
             path: the file.
-            model: for one that was built by `package.module:factory`, that factory; it is called with `num_classes`
-                and, if it takes them, `channels` and `size`.
+            model: for one that was built by `package.module:factory`, that factory, or this text where importing it is
+                meant; it is called with `num_classes` and, if it takes them, `channels` and `size`.
 
         Raises:
             UserError: there is no such file, it is not a classifier of this format, or it needs `model`.
@@ -77,29 +80,33 @@ class Classifier:
             name, classes = str(header["model"]), tuple(map(str, header["classes"]))
             channels, height, width = map(int, header["shape"])
             if model is None and name not in models.MODELS:
-                raise UserError(f"{os.fspath(path)!r} was built by {name!r}: import that and give it as model=")
+                raise UserError(f"{os.fspath(path)!r} was built by {name!r}: give it as model=, or --model")
             with torch.device("meta"):  # takes no memory, whatever the header claims
                 built = models.build(model or name, len(classes), (channels, height, width))
             built.load_state_dict(state, assign=True)
             mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
             if len(mean) not in (0, channels) or len(mean) != len(std):
                 raise ValueError("mean and std do not fit the channels")
-            about = dict(header["about"])
+            about, seconds = dict(header["about"]), float(header.get("seconds", 1.0))
             kind: Kind = "audio" if header["kind"] == "audio" else "images"
         except UserError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
-        return cls(built, name, kind, (channels, height, width), classes, mean, std, about)
+        return cls(built, name, kind, (channels, height, width), classes, mean, std, about, seconds)
 
     def outputs(self, paths: Paths) -> Tensor:
-        """Return the model's outputs float32 [n, C] for some files.
+        """Return the model's outputs float32 [n, C] for some files, or for one.
 
         Raises:
-            UserError: naming the first that cannot be read.
+            UserError: naming those that cannot be read.
 
         """
-        inputs, _ = class_folder.read_files(self.kind, [Path(path) for path in paths], self.shape[1])
+        paths = _listed(paths)
+        if not paths:
+            return torch.empty(0, len(self.classes))
+        read = class_folder.read_files(self.kind, paths, self.shape[1], seconds=self.seconds)
+        inputs = read.whole(self.kind)
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
@@ -111,3 +118,8 @@ class Classifier:
     def probabilities(self, paths: Paths) -> np.ndarray:
         """Return class probabilities float32 [n, C], in the order of `classes`."""
         return self.outputs(paths).softmax(1).numpy()
+
+
+def _listed(paths: Paths) -> list[Path]:
+    """Return one path, or several, as a list."""
+    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]

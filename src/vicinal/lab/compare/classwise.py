@@ -37,7 +37,7 @@ def confusion(runs: Sequence[Tested], classes: int) -> NDArray[np.int64]:
     """Return how often each true class (rows) got each answer (columns), int64 [classes, classes]."""
     counts = np.zeros((classes, classes), dtype=np.int64)
     for run in runs:
-        np.add.at(counts, (run.target, run.answers), 1)
+        np.add.at(counts, (run.target.astype(np.int64), run.answers), 1)
     return counts
 
 
@@ -60,9 +60,10 @@ def _most_confused(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[st
     np.fill_diagonal(total, 0)
     order = np.argsort(-total, axis=None, kind="stable")[:_PAIRS]
     found: list[ConfusedPair] = []
-    for true, answer in zip(*np.unravel_index(order, total.shape), strict=True):
+    for place in order.tolist():
+        true, answer = divmod(place, len(classes))
         if total[true, answer]:
             own = {name: int(of[true, answer]) for name, of in counts.items()}
             tested = int(next(iter(counts.values()))[true].sum())
-            found.append(ConfusedPair(classes[true], classes[answer], tested, own))
+            found.append(ConfusedPair(str(classes[true]), str(classes[answer]), tested, own))
     return found

@@ -13,6 +13,7 @@ from vicinal.lab.compare.comparison import ERM_FAMILY
 from vicinal.lab.compare.results import ERM, DataInfo, Results, RunRecord
 from vicinal.lab.compare.view import View
 from vicinal.lab.console import LiveProgress, stdout
+from vicinal.lab.format import counted
 
 _FEWEST = 4  # columns shown at any width
 
@@ -52,8 +53,8 @@ def print_results(results: Results) -> None:
     console, data, protocol = stdout(), results.data, results.protocol
     of = f"{len(data.classes)} classes" if data.classes else f"regression of {data.target}"
     console.print(
-        f"{data.name}: {_size(data)}, {of}; {protocol.seeds} seeds, {protocol.epochs} epochs. ERM is training without "
-        "mixing; [...] are 95 % intervals."
+        f"{data.name}: {_size(data)}, {of}; {protocol.seeds} seeds, {counted(protocol.epochs, 'epoch')}. ERM is training "
+        "without mixing; [...] are 95 % intervals."
     )
     columns = _columns(View(results))
     while len(columns) > _FEWEST and _width(columns) > console.width:  # the report has them all
@@ -66,7 +67,7 @@ def print_results(results: Results) -> None:
 
 def _size(data: DataInfo) -> str:
     if data.table is not None:
-        return f"{data.examples} rows, {data.table.inputs} inputs"
+        return f"{data.examples} rows, {counted(data.table.inputs, 'input')}"
     assert data.folder is not None
     return f"{data.examples} {data.noun} of {data.folder.shape[1]} x {data.folder.shape[2]}"
 

@@ -11,7 +11,7 @@ from vicinal.lab import intrusion
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
-from vicinal.lab.format import NumberFormat
+from vicinal.lab.format import NumberFormat, counted
 from vicinal.lab.intrusion import ALPHAS, DRAWS, HEADLINE, ROWS, Diagnosis
 from vicinal.lab.statistics import Interval
 
@@ -48,8 +48,8 @@ def in_words(table: Table, found: Diagnosis) -> str:
 def _table(table: Table, found: Diagnosis) -> list[str]:
     used = f"{found.rows} of {len(table)} rows, drawn at random" if found.rows < len(table) else f"{len(table)} rows"
     lines = [
-        f"{table.name}: {used}; {found.inputs} inputs, {len(table.classes)} classes; {found.draws} mixed points per alpha. "
-        "[...] are 95 % intervals over the draws. Nothing was trained.",
+        f"{table.name}: {used}; {counted(found.inputs, 'input')}, {len(table.classes)} classes; {found.draws} mixed points "
+        "per alpha. [...] are 95 % intervals over the draws. Nothing was trained.",
         "",
         f"{'alpha':8s}{'conflict':>26s}{'third class, %':>24s}{'distance':>11s}{'floor':>8s}",
     ]

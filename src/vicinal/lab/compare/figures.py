@@ -44,6 +44,7 @@ from vicinal.lab.statistics import Interval
 _COLORS = {"erm": ERM, "mix": MIX, "other": OTHER}
 _STEPS = [1, 2, 2.5, 5, 10]  # between ticks
 _LEFT = 50.0  # of axes, for their numbers
+_LINE = 54  # characters of a name and the numbers behind it
 _DASHES = (5.0, 3.0)
 _FEW = 20  # predictions, fewer of which leave a bin hollow
 
@@ -65,8 +66,9 @@ def differences(view: View) -> str:
         _strip(axes, number * row_height + 18.0, row, _COLORS[view.tone(row.method)])
         line = top + number * row_height + 12.0
         weight = "bold" if row.primary else "normal"
-        add_text(figure, height, 0.0, line, printable(row.method), fontweight=weight)
-        add_text(figure, height, WIDTH, line, _change(view, row), ha="right")
+        change = _change(view, row)
+        add_text(figure, height, 0.0, line, printable(row.method, _LINE - len(change)), fontweight=weight)
+        add_text(figure, height, WIDTH, line, change, ha="right")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(tick_format(view.main.factor, sign=True)))
     axes.set_yticks([])
@@ -83,7 +85,7 @@ def differences(view: View) -> str:
 @style()
 def rivals(view: View, names: Sequence[str]) -> str:
     """Draw the mean and interval of each method on one axis; one that is far off is an arrow at the edge."""
-    levels = {name: _test(view, name) for name in names}
+    levels = {name: view.level(name) for name in names}
     levels = {name: of for name, of in levels.items() if is_finite(of.mean)}
     near = [of for name, of in levels.items() if name != CONSTANT] or list(levels.values())
     if not near:
@@ -177,14 +179,14 @@ def _limits(values: Sequence[float], margin: float) -> tuple[float, float]:
 def by_alpha(view: View) -> str:
     """Draw test error by alpha on a logarithmic axis, with ERM as a band."""
     points = {
-        m.alpha: _test(view, m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None
+        m.alpha: view.level(m.name) for m in view.results.methods if m.family == view.family and m.alpha is not None
     }
     points = {alpha: own for alpha, own in sorted(points.items()) if is_finite(own.mean)}
     if not points:
         return ""
     height = 344.0
     alphas, means = list(points), [own.mean for own in points.values()]
-    band = _test(view, ERM_NAME)
+    band = view.level(ERM_NAME)
     edges = [end for own in [*points.values(), band] for end in own]
     figure = canvas(height)
     add_text(figure, height, 0.0, 16.0, view.title("Test"), color=MUTED)
@@ -215,10 +217,6 @@ def by_alpha(view: View) -> str:
     unit = ", in percent" if view.measure.percent else ""
     against = f"; ERM: {view.main.text(band.mean)}" if is_finite(band.mean) else ""
     return to_svg(figure, "alpha", f"Mean {view.measure.title} by alpha{unit}: {said}{against}.")
-
-
-def _test(view: View, method: str) -> Interval:
-    return view.results.summary[method].test[view.measure.name]
 
 
 def _alpha_labels(axes: Axes, alphas: Sequence[float], counts: dict[float, int]) -> tuple[list[float], list[str]]:

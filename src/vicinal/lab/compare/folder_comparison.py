@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -155,7 +156,8 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         except Exception as error:  # a model's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             shape = ", ".join(map(str, self.data.shape))
-            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason})") from error
+            advice = ": more --seconds or a larger --size make them larger" if self.kind == "audio" else ""
+            raise UserError(f"the model {name!r} cannot take {self.kind} [n, {shape}] ({reason}){advice}") from error
         if found != [len(rows), self.classes]:
             raise UserError(
                 f"the model {name!r} gives {found} for {len(rows)} {self.noun} of {self.classes} classes; it must give "
@@ -193,11 +195,13 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
         model = models.build(name, self.classes, data.shape)
         model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
         scales = _scales(data, self._whole.train)
-        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about).save(path)
+        Classifier(model, name, data.kind, data.shape, data.classes, *scales, about, data.seconds).save(path)
         module, _, factory = name.partition(":")
         own, argument = (f"from {module} import {factory}\n", f", model={factory}") if factory else ("", "")
         file = "new.jpg" if data.kind == "images" else "new.wav"
+        option = f" --model {name}" if factory else ""
         return (
+            f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} {file}{option}\n"
             f"from vicinal.lab.compare.classifier import Classifier\n{own}"
             f"classifier = Classifier.load({path.as_posix()!r}{argument})\n"
             f'print(classifier.predict(["{file}"]))'

@@ -63,6 +63,17 @@ def read_model(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any
     return header, state
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Return "table", "images" or "audio": what a file that `write_model` wrote is for.
+
+    Raises:
+        UserError: as of `read_model`.
+
+    """
+    header, _ = read_model(path, *_READERS)
+    return header.get("kind", "table")
+
+
 def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
     """Return the error for a header and a state that do not make a model."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -113,13 +124,22 @@ class Predictor:
             raise damaged(path, error) from error
         return cls(model, encoding, about)
 
-    @torch.inference_mode()
     def outputs(self, columns: Any) -> Tensor:
-        """Return the model's outputs float32 [n, C] for a data frame (polars, pandas) or a dict of columns."""
-        return self.model(torch.from_numpy(self.encoding.transform_records(columns)))
+        """Return the model's outputs float32 [n, C] for a data frame (polars, pandas), a dict of columns or a list of dicts.
+
+        Raises:
+            UserError: as of `TableEncoder.transform_records`.
+
+        """
+        inputs = torch.from_numpy(self.encoding.transform_records(columns))
+        with torch.inference_mode():
+            return self.model(inputs)
 
     def predict(self, columns: Any) -> np.ndarray:
-        """Return class names, or the target in its own unit, [n]."""
+        """Return the predicted classes in the target's own type, or the target in its own unit, [n].
+
+        Whole numbers are int64 and booleans bool, so that `predict(rows) == rows[target]` compares what it says.
+        """
         out = self.outputs(columns)
         return self.encoding.inverse_transform((out.argmax(1) if self.encoding.classes else out[:, 0]).numpy())
 

@@ -54,7 +54,6 @@ def render(results: Results) -> str:
         chances=sections.chances(view),
         rivals=_rivals(view),
         claims=sections.claims(view),
-        several=len({one.method for one in sections.claims(view)}) > 1,
         sections=sections,
         count=_count,
         cut=_cut,
@@ -93,7 +92,7 @@ def _facts(view: View) -> list[Fact]:
 
 
 def _level(view: View, method: str) -> Fact:
-    own, number = view.results.summary[method].test[view.measure.name], view.main
+    own, number = view.level(method), view.main
     unit = f"{_SPACE}%" if view.measure.percent else ""
     ends = f"{number.text(own.low)} to {number.text(own.high)}" if is_finite(own.low) else ""
     return Fact(f"Test {view.measure.short}, {view.name(method)}", f"{number.text(own.mean)}{unit}", ends)
@@ -102,13 +101,13 @@ def _level(view: View, method: str) -> Fact:
 def _units(view: View) -> str:
     tests = len([one for one in view.results.comparisons if one.primary]) + len(view.results.beside)
     unit = "groups" if view.results.protocol.splits == "groups" else view.results.data.noun
-    return f"{unit} are the units; " + (f"corrected for {tests} tests" if tests > 1 else "one test")
+    return f"{unit} and seeds are the units; " + (f"corrected for {tests} tests" if tests > 1 else "one test")
 
 
 def _strict(view: View, told: Difference) -> str:
     if told.p_strict is None:
         return f"none: all seeds test the same {view.results.data.noun}"
-    return f"{_count(view.results.protocol.seeds, 'seed')} are the units; uncorrected"
+    return f"{_count(view.results.protocol.seeds, 'seed')} alone are the units; uncorrected"
 
 
 def _cut(name: str, longest: int = 34) -> Markup:

@@ -282,8 +282,9 @@ class TemperatureScaling:
     Args:
         temperatures: by method, of each seed, fitted on its validation examples.
         before, after: by method and measure, on test data.
-        changes: differences of negative log-likelihood, p-values corrected together: of the method to ERM "raw", with ERM
-            scaled ("erm_scaled"), with both scaled ("both_scaled"); of scaling itself "erm_gain" and "gain".
+        changes: differences of negative log-likelihood: of the method to ERM "raw", with the verdict's p-value; with ERM
+            scaled ("erm_scaled"), with both scaled ("both_scaled"), and of scaling itself "erm_gain" and "gain", with
+            p-values corrected for these four.
         sentence: what follows.
 
     """

@@ -51,10 +51,9 @@ def rivals(view: View) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimRow:
     """One of the differences that the verdict is about."""
 
-    method: str
     measure: str
     erm: str
     mine: str
@@ -63,14 +62,15 @@ class Claim:
     p: str
 
 
-def claims(view: View) -> list[Claim]:
+def claims(view: View) -> dict[str, list[ClaimRow]]:
     """Return the differences of the main measure, of likelihood and of calibration, by method."""
     primary = [one for one in view.results.comparisons if one.primary]
     beside = view.results.beside
-    return [_claim(view, one) for main in primary for one in (main, *(b for b in beside if b.method == main.method))]
+    by_method = {main.method: (main, *(b for b in beside if b.method == main.method)) for main in primary}
+    return {view.name(method): [_claim(view, one) for one in of] for method, of in by_method.items()}
 
 
-def _claim(view: View, one: Difference) -> Claim:
+def _claim(view: View, one: Difference) -> ClaimRow:
     measure = measures.find(one.measure, len(view.results.data.classes))
     summary = view.results.summary
     number = format_of(measure, summary, view.minus)
@@ -82,7 +82,7 @@ def _claim(view: View, one: Difference) -> Claim:
     )
     erm, mine = (number.text(summary[name].test[one.measure].mean) for name in (ERM, one.method))
     title = f"{measure.title}, {'%' if measure.percent else ''}".removesuffix(", ")
-    return Claim(view.name(one.method), title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
+    return ClaimRow(title[0].upper() + title[1:], erm, mine, cell, word, p_value(one.p_holm))
 
 
 # -- classes -------------------------------------------------------------------------------------------------------------
@@ -96,6 +96,11 @@ class MatrixCell:
     share: float
     text: str
     right: bool
+
+    @property
+    def tint(self) -> float:
+        """How much of its color a cell has, in percent; text stays legible on it in both modes."""
+        return 45 * self.share if self.right else 8 + 37 * self.share
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -186,6 +187,7 @@ class TableComparison(Comparison[Table, TableSettings]):
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about).save(path)
         return (
+            f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} new_rows.csv\n"
             "import polars\n"
             "from vicinal.lab.compare.predictor import Predictor\n"
             f"predictor = Predictor.load({path.as_posix()!r})\n"

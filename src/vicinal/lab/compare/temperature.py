@@ -18,20 +18,19 @@ from vicinal.lab import statistics
 from vicinal.lab.compare import measures
 from vicinal.lab.compare.measures import Measure, Tested
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, TemperatureScaling
+from vicinal.lab.compare.results import ERM, LEVEL, TemperatureScaling
 from vicinal.lab.format import NumberFormat, is_finite, p_value
 from vicinal.lab.statistics import Interval, Paired
 
 LOWEST, HIGHEST = 0.01, 100.0
 MEASURES = ("nll", "ece")
-_LEVEL = 0.05
 
 
 def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     """Return the temperature whose scaled logits have the best likelihood.
 
-    The labels are smoothed by 1 / (n + 1), as if one more example had a label of its own chance: where all n examples
-    are right the best temperature would be 0 without it, and say nothing of new ones (Platt 1999 smooths them likewise).
+    The labels are smoothed by 1 / (n + 1), as if one more example had a label drawn at random: without it the best
+    temperature would be 0 where all n examples are right (Platt 1999 smooths targets for the same reason).
 
     Args:
         logits: float [n, classes], of validation examples.
@@ -43,7 +42,7 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     Example:
         >>> import numpy as np
         >>> logits = np.tile([2.0, 0.0], (9, 1))  # right in 6 of 9, which smoothing by 1/10 makes 65 %
-        >>> round(fitted(logits, [0, 0, 0, 0, 0, 0, 1, 1, 1]), 3), round(2 / np.log(0.65 / 0.35), 3)
+        >>> round(fitted(logits, [0, 0, 0, 0, 0, 0, 1, 1, 1]), 3), round(2 / math.log(0.65 / 0.35), 3)
         (3.231, 3.231)
 
     """
@@ -53,13 +52,16 @@ def fitted(logits: ArrayLike, target: ArrayLike) -> float:
     if not np.isfinite(z).all():
         return math.nan
     smoothing = 1 / (len(z) + 1)
-    z = z - ((1 - smoothing) * z[np.arange(len(z)), y] + smoothing * z.mean(1))[:, None]
+    answer = z.max(1)
+    wanted = (1 - smoothing) * z[np.arange(len(z)), y] + smoothing * np.mean(z, axis=1)
+    below, missing = z - answer[:, None], float(np.mean(answer - wanted))
 
     def loss(log_t: float) -> float:
-        return float(logsumexp(z / math.exp(log_t), axis=1).mean())
+        scale = math.exp(-log_t)
+        return float(np.mean(np.log(np.exp(below * scale).sum(1)))) + missing * scale
 
     ends = math.log(LOWEST), math.log(HIGHEST)
-    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5})
     return math.exp(float(found.x))
 
 
@@ -88,6 +90,7 @@ def compare(
     tested: Mapping[str, Sequence[Tested]],
     temperatures: Mapping[str, Sequence[float]],
     subject: str,
+    raw_p: float,
 ) -> TemperatureScaling | None:
     """Compare a method with ERM, each with its temperatures.
 
@@ -96,6 +99,7 @@ def compare(
         tested: test predictions of each seed, of ERM and of the method.
         temperatures: of each seed, of the same.
         subject: the method as a sentence calls it.
+        raw_p: of the difference in likelihood before scaling, as the verdict corrected it.
 
     Returns:
         None where a temperature is missing: training diverged.
@@ -112,14 +116,14 @@ def compare(
     }
     used = [measures.find(name, 2) for name in MEASURES]
     told = next(name for name in tested if name != ERM)
+    raw = _paired(units, used[0], tested[told], tested[ERM])._replace(p=raw_p)
     pairs = {
-        "raw": (tested[told], tested[ERM]),
         "erm_scaled": (tested[told], after[ERM]),
         "both_scaled": (after[told], after[ERM]),
         "erm_gain": (after[ERM], tested[ERM]),
         "gain": (after[told], tested[told]),
     }
-    found = _corrected({name: _paired(units, used[0], *pair) for name, pair in pairs.items()})
+    found = {"raw": raw, **_corrected({name: _paired(units, used[0], *pair) for name, pair in pairs.items()})}
     before, levels = ({name: _levels(units, used, runs) for name, runs in of.items()} for of in (tested, after))
     return TemperatureScaling(
         temperatures={name: list(of) for name, of in temperatures.items()},
@@ -190,6 +194,6 @@ def _in_numbers(of: Paired) -> str:
 
 
 def _way(of: Paired) -> str:
-    if not (is_finite(of.difference) and of.p < _LEVEL):
+    if not (is_finite(of.difference) and of.p < LEVEL):
         return ""
     return "better" if of.difference < 0 else "worse"

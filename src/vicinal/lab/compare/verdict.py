@@ -1,9 +1,9 @@
 """From the runs of a comparison to its answer: does a method help, with which alpha, and is it more than sampling noise?
 
 Three differences to ERM are tested for each primary method, and corrected together (Holm 1979): of the main measure, and
-for classes of likelihood and calibration. Their intervals take test rows (or groups of them) for the units, as
-`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds, stands beside them as the
-strictest reading.
+for classes of likelihood and calibration. Their intervals take test rows (or groups of them) and seeds for the units, as
+`vicinal.lab.statistics.rows_paired` says; the corrected resampled t-test, which takes seeds alone, stands beside them as
+the strictest reading.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def conclude(
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
     verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
     names = {name: [run.method for run in of] for name, of in chosen.items()}
-    detail = found.answers(verdict.method), found.scaling(verdict.method)
+    detail = found.answers(verdict.method), found.scaling(verdict.method, tested)
     return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict, *detail)
 
 
@@ -198,13 +198,14 @@ class _Found:
             return None
         return classwise.answers({name: self._tested(name) for name in (ERM, method)}, self.comparison.data.classes)
 
-    def scaling(self, method: str) -> TemperatureScaling | None:
+    def scaling(self, method: str, claims: Sequence[Difference]) -> TemperatureScaling | None:
         """Compare a method with ERM after temperature scaling; None for regression, and where training diverged."""
         if not self.comparison.classes:
             return None
         tested = {name: self._tested(name) for name in (ERM, method)}
         temperatures = {name: [run.temperature for run in self.runs[name]] for name in tested}
-        return temperature.compare(self._units, tested, temperatures, short_name(method))
+        raw = next(one.p_holm for one in claims if one.method == method and one.measure == "nll")
+        return temperature.compare(self._units, tested, temperatures, short_name(method), raw)
 
     def summary(self, method: str) -> Summary:
         """Return the means of a method's scores: on test data with intervals over rows, else over seeds."""

@@ -111,6 +111,10 @@ class View:
         of = {seed: name for seed, name in enumerate(seeds)} if seeds else {}
         return [run for run in self.results.runs if run.method == of.get(run.seed, method)]
 
+    def level(self, method: str) -> Interval:
+        """Return the mean of the main measure on test data, its interval cut to the values that the measure can take."""
+        return _possible(self.measure, self.results.summary[method].test[self.measure.name])
+
     @property
     def differences(self) -> list[Difference]:
         """Differences of mixing methods to ERM, primary ones first."""

@@ -271,11 +271,10 @@ def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     unit = "groups" if comparison.splitting.groups is not None else noun
     return (
         f"{units}; a seed also fixes first weights and the order of the data, the same for every method. {epoch}{own}{erm}"
-        f"The loss of each of the {unit} is averaged over the seeds that tested it, and the {unit} are the units of "
-        "intervals and p-values, whose standard error is raised by a tenth, since training sets overlap. The "
-        f"{counted(tests, 'test')} of the verdict are corrected together by Holm's method, and likewise those of all other "
-        "methods. The strictest reading beside it is the corrected resampled t-test (Nadeau and Bengio 2003), for which "
-        "seeds are the units."
+        f"Intervals and p-values take both the {unit} and the seeds for the units: the variance of the mean difference by "
+        f"{unit}, and what seeds add to it (two-way clustering). The {counted(tests, 'test')} of the verdict are corrected "
+        "together by Holm's method, and likewise those of all other methods. The strictest reading beside it is the "
+        "corrected resampled t-test (Nadeau and Bengio 2003), for which seeds are the units."
     )
 
 

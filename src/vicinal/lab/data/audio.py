@@ -1,7 +1,8 @@
 """Audio files, and the 160 x 101 spectrograms of a second of them (the paper's section 3.3).
 
-Files are .wav of whole numbers, and .flac where the package soundfile is installed. The paper names neither its program
-nor the parameters of its spectrograms, only their size. What is done here:
+Files are .wav of whole numbers, and, where the package soundfile is installed, .wav of any other form (floating point,
+u-law, A-law, extensible), .flac, .ogg, .opus and .mp3. The paper names neither its program nor the parameters of its
+spectrograms, only their size. What is done here:
 
 1. A Fourier transform of every 20 ms (320 samples at 16 kHz, periodic Hamming window), each 10 ms (160 samples), centered
    on its sample, the clip mirrored at both ends: 101 frames of a second, 161 frequencies.
@@ -21,6 +22,7 @@ import hashlib
 import importlib
 import math
 import os
+import struct
 import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,17 +38,23 @@ from torch import Tensor
 
 from vicinal.lab.atomic import write
 from vicinal.lab.data.download import DATA_DIR_ENV
-from vicinal.lab.errors import UserError
+from vicinal.lab.errors import UnreadableFile, UserError
+from vicinal.lab.format import counted
 
 RATE = 16_000  # samples a second
 WINDOW = 320
 HOP = 160
 FREQUENCIES = 160
 FRAMES = 101
-SAMPLES = WINDOW + HOP * (FRAMES - 1)  # what the frames cover, mirrored borders included
 LEAST = WINDOW // 2 + 1  # samples that can be mirrored
 
-_BITS = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}  # of FLAC
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+_FRACTIONS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # what is decoded to fractions of full scale
+_LOUDEST = 10.0  # of such: above full scale is common, far above it other units
+_OGG_PAGE = 65307  # bytes, at most
+_MP3_FRAMES = 2 * 1152  # samples of two
+_TAGGED = 65536  # first bytes of an MP3 file in which its tag is looked for
+_STREAMED = 0x7FF00000  # bytes and more: in a header that was written before the length was known
 _RATES = (8_000, 192_000)  # that are resampled
 _MARGIN = 0.01  # seconds: more than the filter reaches, 10 samples of the slower rate
 _BATCH = 64
@@ -63,111 +71,209 @@ Progress = Callable[[int, int], None]  # files so far, of how many
 class Waveform:
     """What a file holds."""
 
-    samples: NDArray[np.int32]  # [n, channels]: whatever the bits were, full scale is that of 32
-    bits: int  # of a sample in the file
+    samples: NDArray[np.int32] | NDArray[np.float64]  # [n, channels]; full scale is 2**31, whatever the file's is
+    bits: int  # of a sample in the file; 0 where that means nothing
     rate: int  # samples a second
 
 
 def read(path: Path, seconds: float | None = None) -> Waveform:
-    """Read a .wav or .flac file.
+    """Read an audio file.
 
     Args:
-        path: its kind is that of its name.
+        path: a .wav file of whole numbers, or anything that the package soundfile reads.
         seconds: only this many from the beginning (rounded up to a sample); by default all.
 
     Raises:
-        UserError: if it is damaged, cut off, or of another form.
+        UnreadableFile: if it is damaged, cut off, or of another form.
+        UserError: if it needs the package soundfile, which is not installed.
 
     """
-    return _read_flac(path, seconds) if path.suffix.lower() == ".flac" else _read_wav(path, seconds)
+    try:
+        with open(path, "rb") as file:
+            start, stated, there = file.read(16), *_data_bytes(file)
+    except OSError as e:
+        says = f"cannot be read ({e.strerror})"
+        raise UnreadableFile(str(path), f"it {says}", says, "mend that, or remove it") from e
+    if not start:
+        raise _unreadable(path, "it is empty, 0 bytes")
+    if there < stated < _STREAMED:
+        raise UnreadableFile(str(path), "it ends too early", "ends too early", "get it again")
+    if there > stated == 0:
+        says = f"was not closed by what wrote it: its header states 0 bytes of samples, and {there} follow"
+        raise UnreadableFile(str(path), f"it {says}", says, "write it anew, as by ffmpeg -i OLD NEW")
+    if why := _other_content(start):
+        raise _unreadable(path, why)
+    whole = _read_whole_numbers(path, there, seconds) if stated else None
+    return whole or _read_by_soundfile(path, seconds)
 
 
-def _read_wav(path: Path, seconds: float | None) -> Waveform:
+def _unreadable(path: Path, reason: str) -> UnreadableFile:
+    says = f"is not an audio file that can be read ({reason})"
+    return UnreadableFile(str(path), reason, says, "get it again, or convert it")
+
+
+def _data_bytes(file: BinaryIO) -> tuple[int, int]:
+    """Return how many bytes of samples a .wav file states, and how many follow; 0 and 0 of other files."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(12)[:4] == b"RIFF":
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            if name == b"data":
+                return length, size - file.tell()
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return 0, 0
+
+
+def _other_content(start: bytes) -> str:
+    """Return what a file is that has the name of audio, if that is known by its first bytes."""
+    if start.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+        return "it is a web page or other markup"
+    if start.startswith(b"version https://"):
+        return "it is a pointer of Git LFS: run git lfs pull"
+    if start[4:8] == b"ftyp":
+        return "it is an MP4 or M4A file"
+    return ""
+
+
+def _read_whole_numbers(path: Path, there: int, seconds: float | None) -> Waveform | None:
+    """Read a .wav file of whole numbers, of which `there` bytes follow the header; None for one of another form."""
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            n = file.getnframes() if seconds is None else min(file.getnframes(), math.ceil(seconds * rate))
+            n = min(file.getnframes(), there // (channels * width))
+            n = n if seconds is None else min(n, math.ceil(seconds * rate))
             content = file.readframes(n)
-    except (wave.Error, EOFError, RuntimeError) as e:
-        why = str(e) or "it ends too early"
-        raise UserError(f"'{path}' is not a .wav file that can be read ({why}): get it again, or convert it") from e
-    except OSError as e:
-        raise UserError(f"'{path}' cannot be read ({e.strerror}): mend its permissions") from e
+    except (wave.Error, EOFError, RuntimeError):
+        return None
     if width > 4:
-        raise UserError(f"'{path}' has samples of {8 * width} bits: convert it to 16")
-    if len(content) != n * channels * width:
-        raise UserError(f"'{path}' ends too early: get it again")
+        return None
     wide = np.zeros((n * channels, 4), dtype=np.uint8)  # little-endian: the file's bytes are the upper ones
     wide[:, 4 - width :] = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)
     samples = wide.view("<i4").reshape(n, channels).astype(np.int32, copy=False)
     return Waveform(samples ^ np.int32(-(2**31)) if width == 1 else samples, 8 * width, rate)  # 8 bits have no sign
 
 
-def _read_flac(path: Path, seconds: float | None) -> Waveform:
+def _read_by_soundfile(path: Path, seconds: float | None) -> Waveform:
     try:
         soundfile: Any = importlib.import_module("soundfile")
     except ImportError as e:
-        raise UserError(f"'{path}' is a .flac file: install the package soundfile to read it") from e
+        what = "file of another form than whole numbers" if path.suffix.lower() == ".wav" else "file"
+        raise UserError(f"'{path}' is a {path.suffix.lower()} {what}: install the package soundfile to read it") from e
     try:
         about = soundfile.info(path)
-        n = -1 if seconds is None else math.ceil(seconds * about.samplerate)
-        samples, rate = soundfile.read(path, frames=n, dtype="int32", always_2d=True)
+        wanted = about.frames if seconds is None else math.ceil(seconds * about.samplerate)
+        n = min(about.frames, wanted)
+        fractions = about.subtype.startswith(_FRACTIONS)
+        samples, rate = soundfile.read(path, frames=n, dtype="float64" if fractions else "int32", always_2d=True)
     except RuntimeError as e:  # soundfile's own errors are such
-        raise UserError(f"'{path}' is not a .flac file that can be read ({e}): get it again") from e
+        reason = str(e).removeprefix(f"Error opening {str(path)!r}: ").removeprefix("Error : ").rstrip(". ")
+        if "does not exist" in reason:  # it does
+            reason = "it is cut off, damaged or of another form"
+        raise _unreadable(path, reason[:1].lower() + reason[1:]) from e
+    if len(samples) < max(n, wanted) and _is_cut_off(path, about.format, n - len(samples)):
+        raise UnreadableFile(str(path), "it ends too early", "ends too early", "get it again")
+    if fractions:
+        _check_fractions(path, samples)
+        samples = samples * 2.0**31
     return Waveform(samples, _BITS.get(about.subtype, 0), rate)
 
 
-def read_any(path: Path) -> NDArray[np.float32]:
-    """Read what the features need of a .wav or .flac of any number of channels and bits and, within reason, any rate.
+def _is_cut_off(path: Path, form: str, lacking: int) -> bool:
+    """Return True for a file that ended while it was read, and is shorter than it should be.
+
+    An Ogg file does not state its length, but flags its last page. An MP3 file states it in a tag (`Xing`, `Info`), to a
+    frame or two; without one, the length is an estimate that tells nothing.
+    """
+    if form not in ("OGG", "MP3"):
+        return lacking > 0
+    with open(path, "rb") as file:
+        if form == "MP3":
+            start = file.read(_TAGGED)
+            return lacking > _MP3_FRAMES and (b"Xing" in start or b"Info" in start)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
+        end = file.read()
+    page = end[max(0, end.rfind(b"OggS")) :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""  # of its segments (RFC 3533, section 6)
+    return not sizes or not page[5] & 4 or len(page) < 27 + len(sizes) + sum(sizes)
+
+
+def _check_fractions(path: Path, samples: NDArray[np.float64]) -> None:
+    if not np.isfinite(samples).all():
+        raise _unreadable(path, "it holds values that are not finite numbers")
+    if len(samples) and (peak := float(np.abs(samples).max())) > _LOUDEST:
+        raise UnreadableFile(
+            str(path),
+            f"its samples reach {peak:.6g}, not 1",
+            f"has samples of up to {peak:.6g}, where those of floating point lie in [-1, 1]",
+            "divide them by their full scale",
+        )
+
+
+def frames_of(seconds: float) -> int:
+    """Return the number of frames of a spectrogram: 101 of a second."""
+    return 1 + round(seconds * RATE / HOP)
+
+
+def samples_of(seconds: float) -> int:
+    """Return the number of samples that the frames cover, mirrored borders included."""
+    return WINDOW + HOP * (frames_of(seconds) - 1)
+
+
+def read_any(path: Path, seconds: float = 1.0) -> NDArray[np.float32]:
+    """Read what the features need of a file of any number of channels and bits and, within reason, any rate.
 
     Channels are averaged; what is not at 16 kHz is resampled by a polyphase filter (`scipy.signal.resample_poly`).
 
     Returns:
-        float32 [161 to 16320], in units of 16 bits: the first 1.02 s.
+        float32 [161 to `samples_of(seconds)`], in units of 16 bits: the beginning, 1.02 s for a second.
 
     Raises:
-        UserError: if it is damaged, or slower than 8 kHz or faster than 192 kHz, or shorter than 161 samples.
+        UnreadableFile: if it is damaged, or slower than 8 kHz or faster than 192 kHz, or shorter than 161 samples.
+        UserError: as of `read`.
 
     """
-    clip = read(path, SAMPLES / RATE + _MARGIN)
+    clip, most = read(path, samples_of(seconds) / RATE + _MARGIN), samples_of(seconds)
     if not _RATES[0] <= clip.rate <= _RATES[1]:
-        raise UserError(
-            f"'{path}' has {clip.rate} samples a second, not {_RATES[0]} to {_RATES[1]}: convert it to {RATE} Hz"
-        )
+        says = f"has {clip.rate} samples a second, not {_RATES[0]} to {_RATES[1]}"
+        raise UnreadableFile(str(path), f"it {says}", says, f"convert it to {RATE} Hz")
     mono = clip.samples.mean(axis=1) / 65536
-    if clip.rate != RATE:
+    if clip.rate != RATE and len(mono):
         from scipy.signal import resample_poly
 
         common = math.gcd(clip.rate, RATE)
         mono = resample_poly(mono, RATE // common, clip.rate // common)
     if len(mono) < LEAST:
-        raise UserError(f"'{path}' has {len(mono)} samples at {RATE} Hz, where {LEAST} are needed: remove it")
-    return mono[:SAMPLES].astype(np.float32)
+        says = f"has {counted(len(mono), 'sample')} at {RATE} Hz, where {LEAST} are needed"
+        raise UnreadableFile(str(path), f"it {says}", says, "remove it")
+    return mono[:most].astype(np.float32)
 
 
 # -- features ----------------------------------------------------------------------------------------------------------
 
 
-def spectrograms(clips: Sequence[Samples]) -> Tensor:
+def spectrograms(clips: Sequence[Samples], seconds: float = 1.0) -> Tensor:
     """Compute the features of some clips, as this module's first lines say.
 
     Args:
         clips: int16 [at least 161 samples] each, or float32 in the same units.
+        seconds: how many of each are used; what is missing is filled with zeros.
 
     Returns:
-        float32 [n, 1, 160, 101].
+        float32 [n, 1, 160, 101]; of other seconds than 1, `frames_of(seconds)` frames.
 
     """
-    padded = torch.zeros(len(clips), SAMPLES)
-    frames = torch.empty(len(clips), dtype=torch.int64)
+    most, frames = samples_of(seconds), frames_of(seconds)
+    padded = torch.zeros(len(clips), most)
+    known = torch.empty(len(clips), dtype=torch.int64)
     for i, clip in enumerate(clips):
-        mirrored = np.pad(clip[:SAMPLES], WINDOW // 2, mode="reflect")[:SAMPLES]
+        mirrored = np.pad(clip[:most], WINDOW // 2, mode="reflect")[:most]
         padded[i, : len(mirrored)] = torch.from_numpy(mirrored.astype(np.float32) / 32768)
-        frames[i] = 1 + len(clip) // HOP
+        known[i] = 1 + len(clip) // HOP
     window = torch.hamming_window(WINDOW)
     spectra = torch.stft(padded, WINDOW, HOP, window=window, center=False, return_complex=True)
     features = spectra[:, :FREQUENCIES].abs().log1p_()
-    features.masked_fill_(torch.arange(FRAMES) >= frames[:, None, None], 0.0)
+    features.masked_fill_(torch.arange(frames) >= known[:, None, None], 0.0)
     return standardized(features[:, None].contiguous())
 
 

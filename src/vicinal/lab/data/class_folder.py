@@ -3,15 +3,15 @@
     classes   the folders in the folder, and links to folders, in the order of their names
     files     those in a class's folder and in folders within, in the order of their paths, as text with "/"; links to
               files are files. What ends in one of `IMAGES` or of `AUDIO`, in small letters or large, is one
-    hidden    names that begin with a dot are passed over, of files and of folders at any depth
+    hidden    names that begin with a dot are passed over, of files and of folders at any depth; so is `__MACOSX`
     no class  `_background_noise_` of Speech Commands, and files beside the classes' folders, are passed over, too
     left out  and named (`ClassFiles.notes`): files that are neither, and links to folders within a class, which may lead
               in circles or into another class
     refused   by one sentence: fewer than two classes, a class without files, images and audio in one folder, and
-              whatever cannot be read; an image or clip that cannot be read ends the reading with its name
+              whatever cannot be read; images or clips that cannot be read are named together
 
-A folder may hold parts, such as `train` and `val`, each with the same classes (`parts`). `vicinal train` trains on one and
-tests on the other; `vicinal compare` pools all, since it draws parts of its own (`read`).
+A folder may hold parts, such as `train` and `val`, each with the same classes (`folder_layout`). `vicinal train` trains on
+one and tests on the other; `vicinal compare` pools all, since it draws parts of its own (`read`).
 """
 
 from __future__ import annotations
@@ -40,24 +40,33 @@ from vicinal.lab import executor
 from vicinal.lab.data import audio
 from vicinal.lab.data.audio import Progress
 from vicinal.lab.data.download import DATASETS, data_dir
-from vicinal.lab.data.transforms import ChooseCrop, ImageError, Pixels, choose_center_crop, decode
-from vicinal.lab.errors import UserError
+from vicinal.lab.data.folder_layout import (
+    AUDIO,
+    IMAGES,
+    Level,
+    class_names,
+    has_files,
+    is_training,
+    only_folder,
+    parts,
+    passed_over,
+    read_as_classes,
+)
+from vicinal.lab.data.transforms import ChooseCrop, ImageError, Pixels, choose_center_crop, decode, mute_decoders
+from vicinal.lab.errors import UnreadableFile, UserError
 
 ImageFile = tuple[int, Path]  # row number, which decides its crop, and where it is
 Kind = Literal["images", "audio"]
 ARTICLES = {"images": "an image", "audio": "audio"}
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-AUDIO = (".wav", ".flac")
-TRAIN, VAL = "train", "val"
-PARTS = (TRAIN, VAL, "valid", "validation", "test")
+TRAIN, VAL = "train", "val"  # of ImageNet
 FEWEST = 5  # of a class: three to train on, and one each to validate and to test
 SIZES: dict[Kind, int] = {"images": 32, "audio": 40}
 
-_NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
 _WNID = re.compile(r"n\d{8}")
-_SHOWN = 3  # names in a sentence
+_SHOWN, _LISTED = 3, 10  # names in a sentence
 _LEAST, _MOST = 16, 512  # pixels of a side
+_SECONDS = 0.25, 60.0  # of a clip
 _BLOCK = 256  # files at a time
 
 
@@ -110,12 +119,20 @@ class ClassFiles:
         return tuple(found)
 
 
-def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> ClassFiles:
+def scan(
+    folder: str | os.PathLike[str],
+    *,
+    train: ClassFiles | None = None,
+    classes: Level | None = None,
+    option: bool = False,
+) -> ClassFiles:
     """List the images or audio of a folder with a sub-folder for each class, by the rules at the top of this file.
 
     Args:
         folder: holds the sub-folders.
         train: the training part that this is another part of: it must have the same classes, and be of the same kind.
+        classes: "outer" if the sub-folders are known to be the classes.
+        option: propose the option --classes where they may not be.
 
     Raises:
         UserError: for what those rules refuse, or if the folder holds parts.
@@ -123,47 +140,38 @@ def scan(folder: str | os.PathLike[str], *, train: ClassFiles | None = None) -> 
     """
     root = Path(folder).expanduser()
     names = class_names(root)
-    if parts(root):
-        raise UserError(f"'{root}' holds the folder '{TRAIN}', not a folder for each class: give '{root / TRAIN}'")
+    if train is not None and not names and has_files(root):
+        raise UserError(
+            f"'{root}' holds {train.kind}, but no folder for each class as '{train.root}' does"
+            f": sort them into such folders, or give '{train.root}' alone"
+        )
+    if found := parts(root, classes, option=option):
+        of = next(filter(is_training, found), found[0])
+        raise UserError(f"'{root}' holds the folder '{of}', not a folder for each class: give '{root / of}'")
     if train is not None and (odd := sorted(set(names) ^ set(train.classes))):
         raise UserError(
             f"'{train.root}' and '{root}' do not have the same folders: {odd[0]!r} is in one of them"
             f"; make them the same, or give '{train.root}' alone"
         )
     if len(names) < 2:
+        within = only_folder(root) if names else ""
         raise UserError(
             f"'{root}' holds {len(names) or 'no'} {'folder' if len(names) == 1 else 'folders'}"
-            f": put the images or audio of each class into one of its own, two classes at least"
+            f"{within or ': put the images or audio of each class into one of its own, two classes at least'}"
         )
-    classes = [class_files(root, name) for name in names]
-    kind = _kind(root, names, classes)
+    walked = [class_files(root, name) for name in names]
+    kind = _kind(root, names, walked)
     if train is not None and kind != train.kind:
         both = f"{train.kind} in {train.root.name}/ and {kind} in {root.name}/"
         raise UserError(f"'{train.root.parent}' holds {both}: give one kind")
-    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(one.files) for one in classes]))
-    paths, others, links = (tuple(itertools.chain(*lists)) for lists in zip(*classes, strict=True))
+    labels = torch.arange(len(names)).repeat_interleave(torch.tensor([len(one.files) for one in walked]))
+    paths, others, links = (tuple(itertools.chain(*lists)) for lists in zip(*walked, strict=True))
     return ClassFiles(root, paths, labels, tuple(names), root.name, kind, others, links)
-
-
-def parts(root: Path) -> tuple[str, ...]:
-    """Return the names of the parts that a folder holds, sorted; none where its folders are classes.
-
-    A folder `train` is a part, and no class, if it is alone, or beside another of `PARTS`, or holds folders itself.
-
-    Raises:
-        UserError: the folder cannot be read.
-
-    """
-    names = class_names(root)
-    found = tuple(name for name in names if name in PARTS)
-    if TRAIN not in found:
-        return ()
-    return found if len(names) == 1 or len(found) > 1 or class_names(root / TRAIN) else ()
 
 
 def unused(root: Path, used: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence that names the folders beside the parts that are used, if there are any."""
-    left = [name for name in class_names(root) if name not in used]
+    left = [name for name in class_names(root) if name not in {part.split("/")[0] for part in used}]
     what = "folders" if len(left) > 1 else "folder"
     are = "are" if len(left) > 1 else "is"
     return (f"{len(left)} {what} beside {' and '.join(used)} {are} left out: {_some(left)}.",) if left else ()
@@ -175,21 +183,6 @@ def warn_of_left_out(root: Path, *used: ClassFiles) -> None:
     for place, notes in ((root, beside), *((part.root, part.notes()) for part in used)):
         for note in notes:
             warnings.warn(f"'{place}': {note}", stacklevel=2)
-
-
-def class_names(place: Path) -> list[str]:
-    """Return the folders in a folder that are classes, sorted.
-
-    Raises:
-        UserError: it cannot be read.
-
-    """
-    try:
-        found = [path.name for path in place.iterdir() if path.name != _NOISE and path.is_dir()]
-    except OSError as e:
-        says = f"'{place}' is not a readable folder ({e.strerror}): give one with one folder per class"
-        raise UserError(says) from e
-    return sorted(name for name in found if not name.startswith("."))
 
 
 class Found(NamedTuple):
@@ -209,7 +202,7 @@ def class_files(root: Path, name: str) -> Found:
     """
     found = Found([], [], [])
     for place, folders, files in os.walk(root / name, onerror=_refuse):
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]  # not to be walked either
+        folders[:] = [folder for folder in folders if not passed_over(folder)]  # not to be walked either
         inside = Path(place).relative_to(root).as_posix()
         for folder in folders:
             if os.path.islink(os.path.join(place, folder)):
@@ -290,17 +283,10 @@ def read_images(paths: Sequence[Path], size: int, progress: Progress | None = No
         uint8 [n, 3, size, size], channels_last.
 
     Raises:
-        UserError: naming the first that cannot be read.
+        UserError: naming those that cannot be read.
 
     """
-    held = torch.empty(len(paths), 3, size, size, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    with ThreadPoolExecutor(share_of_cores()) as pool:
-        for start in range(0, len(paths), _BLOCK):
-            files = [*enumerate(paths[start : start + _BLOCK], start)]
-            held[start : start + len(files)] = decode_files(files, None, size, choose_center_crop, pool.map)
-            if progress is not None:
-                progress(start + len(files), len(paths))
-    return held
+    return torch.from_numpy(_read_images(paths, size, progress).whole("images")).permute(0, 3, 1, 2)
 
 
 def decode_files(
@@ -323,55 +309,122 @@ def decode_files(
         uint8 [n, 3, size, size], channels_last.
 
     Raises:
-        UserError: naming the first that cannot be read.
+        UnreadableFile: naming the first that cannot be read.
 
     """
-
-    def decoded(file: ImageFile) -> Pixels:
-        row, path = file
-        try:
-            return decode(path.read_bytes(), partial(choose, row, key), size)
-        except OSError as e:
-            raise UserError(f"'{path}' cannot be read ({e.strerror}): mend that, or remove it") from e
-        except ImageError as e:
-            raise UserError(f"'{path}' is not an image that can be read ({e}): replace or remove it") from e
-
+    mute_decoders()
     pixels = np.empty((len(files), size, size, 3), dtype=np.uint8)
-    for place, image in zip(pixels, apply(decoded, files), strict=True):
+    for place, image in zip(pixels, apply(partial(_decoded, key, size, choose), files), strict=True):
+        if isinstance(image, UnreadableFile):
+            raise image
         place[:] = image
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
+def _decoded(key: Key | None, size: int, choose: ChooseCrop, file: ImageFile) -> Pixels | UnreadableFile:
+    row, path = file
+    try:
+        return decode(path.read_bytes(), partial(choose, row, key), size)
+    except OSError as e:
+        says = f"cannot be read ({e.strerror})"
+        return UnreadableFile(str(path), f"it {says}", says, "mend that, or remove it")
+    except ImageError as e:
+        says = f"is not an image that can be read ({e})"
+        return UnreadableFile(str(path), str(e), says, "replace or remove it")
+
+
+@dataclass(frozen=True, eq=False)
+class FileInputs:
+    """What was read of some files."""
+
+    inputs: NDArray[np.uint8] | NDArray[np.float32]  # of those that could be read
+    broken: dict[int, UnreadableFile]  # by their positions, those that could not
+    lengths: tuple[int, ...] = ()  # samples of each clip that is read, at 16 kHz, up to a little more than are used
+    silent: tuple[int, ...] = ()  # positions of clips that are the same everywhere
+
+    def whole(self, kind: Kind) -> NDArray[Any]:
+        """Return the inputs of all files.
+
+        Raises:
+            UserError: naming those that could not be read.
+
+        """
+        if self.broken:
+            raise unreadable(list(self.broken.values()), len(self.inputs) + len(self.broken), kind)
+        return self.inputs
+
+
+def unreadable(broken: Sequence[UnreadableFile], total: int, kind: Kind, option: str = "") -> UserError:
+    """Return the error that names files that cannot be read, ten of many; `option` ends its sentence."""
+    if len(broken) == 1:
+        return UserError(f"{broken[0]}{option}")
+    listed = _listed([f"'{one.path}' ({one.reason})" for one in broken])
+    return UserError(f"{len(broken)} of {total} {kind} cannot be read: {listed}: replace or remove them{option}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
 def read_files(
-    kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None
-) -> tuple[NDArray[np.uint8] | NDArray[np.float32], int]:
+    kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None, seconds: float = 1.0
+) -> FileInputs:
     """Read images or audio as a `FolderDataset` holds them.
 
-    Returns:
-        The inputs, and how many audio are longer than the second that is used.
-
     Raises:
-        UserError: naming the first file that cannot be read.
+        UserError: for what hinders reading any of them, such as a package that is not installed.
 
     """
     if kind == "audio":
-        return _read_audio(paths, size, progress)
-    return read_images(paths, size, progress).permute(0, 2, 3, 1).numpy(), 0
+        return _read_audio(paths, size, progress, seconds)
+    return _read_images(paths, size, progress)
 
 
-def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None) -> tuple[NDArray[np.float32], int]:
+def _read_images(paths: Sequence[Path], size: int, progress: Progress | None) -> FileInputs:
+    held = np.empty((len(paths), size, size, 3), dtype=np.uint8)
+    n, broken = 0, {}
+    mute_decoders()
+    with ThreadPoolExecutor(share_of_cores()) as pool:
+        for start in range(0, len(paths), _BLOCK):
+            files = [*enumerate(paths[start : start + _BLOCK], start)]
+            images = pool.map(partial(_decoded, None, size, choose_center_crop), files)
+            for (row, _), image in zip(files, images, strict=True):
+                if isinstance(image, UnreadableFile):
+                    broken[row] = image
+                else:
+                    held[n] = image
+                    n += 1
+            if progress is not None:
+                progress(start + len(files), len(paths))
+    return FileInputs(held[:n], broken)
+
+
+def _read_audio(paths: Sequence[Path], size: int, progress: Progress | None, seconds: float) -> FileInputs:
     """Read spectrograms of `audio`, each `size` bands of neighboring frequencies, and frames likewise, averaged."""
     factor = audio.FREQUENCIES // size
-    out = np.empty((len(paths), size, audio.FRAMES // factor, 1), dtype=np.float32)
-    cut = 0
+    out = np.empty((len(paths), size, audio.frames_of(seconds) // factor, 1), dtype=np.float32)
+    broken: dict[int, UnreadableFile] = {}
+    silent: list[int] = []
+    lengths: list[int] = []
     for start in range(0, len(paths), _BLOCK):
-        clips = [audio.read_any(path) for path in paths[start : start + _BLOCK]]
-        cut += sum(len(clip) > audio.RATE for clip in clips)
-        features = audio.standardized(F.avg_pool2d(audio.spectrograms(clips), factor))
-        out[start : start + len(clips)] = features.permute(0, 2, 3, 1).numpy()
+        clips = []
+        for row, path in enumerate(paths[start : start + _BLOCK], start):
+            try:
+                clip = audio.read_any(path, seconds)
+            except UnreadableFile as error:
+                broken[row] = error
+                continue
+            if clip.min() == clip.max():
+                silent.append(row)
+            clips.append(clip)
+        if clips:
+            features = audio.standardized(F.avg_pool2d(audio.spectrograms(clips, seconds), factor))
+            out[len(lengths) : len(lengths) + len(clips)] = features.permute(0, 2, 3, 1).numpy()
+        lengths += map(len, clips)
         if progress is not None:
-            progress(start + len(clips), len(paths))
-    return out, cut
+            progress(min(start + _BLOCK, len(paths)), len(paths))
+    return FileInputs(out[: len(lengths)], broken, tuple(lengths), tuple(silent))
 
 
 # -- a folder in memory, for `vicinal compare` -------------------------------------------------------------------------
@@ -388,6 +441,7 @@ class FolderDataset:
     target: NDArray[np.int64]  # [n], positions in `classes`
     classes: tuple[str, ...]  # the names of the sub-folders, sorted
     notes: tuple[str, ...] = ()  # sentences that a reader of results must know
+    seconds: float = 1.0  # of each clip that are used
 
     def __len__(self) -> int:
         return len(self.target)
@@ -412,14 +466,25 @@ class FolderDataset:
         return digest.hexdigest()
 
 
-def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: Progress | None = None) -> FolderDataset:
+def read(
+    folder: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    seconds: float | None = None,
+    classes: Level | None = None,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> FolderDataset:
     """Read a folder.
 
     Args:
-        folder: with a folder for each class; or with `train` and other parts (`PARTS`), each with the
-            same folders.
+        folder: with a folder for each class; or with parts, such as `train` and `test`, each with the same folders.
         size: height and width of images (default: 32), the central square of each; frequency bands of spectrograms
             (default: 40), a divisor of 160.
+        seconds: of each clip, from its beginning (default: 1).
+        classes: "outer" if the folder's own folders are the classes, "inner" if those within them are, all of which
+            are read as one set; by default as `folder_layout.parts` finds them.
+        skip_broken: leave out files that cannot be read, and name them in the notes.
         progress: told how many files are read.
 
     Raises:
@@ -427,28 +492,48 @@ def read(folder: str | os.PathLike[str], *, size: int | None = None, progress: P
 
     """
     root = Path(folder).expanduser()
-    found = parts(root)
-    files = _pooled(root, found) if found else scan(root)
+    found = parts(root, classes, option=True)
+    files = _pooled(root, found, classes) if found else scan(root, classes=classes, option=True)
+    if seconds is not None and files.kind == "images":
+        raise UserError("--seconds is for audio; leave it out for images")
     size = _checked_size(files.kind, SIZES[files.kind] if size is None else size)
+    seconds = _checked_seconds(1.0 if seconds is None else seconds)
     _check_counts(files)
-    inputs, cut = read_files(files.kind, files.full_paths, size, progress)
+    read = read_files(files.kind, files.full_paths, size, progress, seconds)
+    if read.broken and not skip_broken:
+        option = f", or leave {'it' if len(read.broken) == 1 else 'them'} out with --skip-broken"
+        raise unreadable(list(read.broken.values()), len(files), files.kind, option)
+    kept = files.select([row for row in range(len(files)) if row not in read.broken])
+    _check_counts(kept)
     beside = unused(root, found) if found else ()
-    notes = (*_pooling(found), *beside, *files.notes(), *_of_contents(files.kind, cut, inputs))
-    target = files.labels.numpy()
-    return FolderDataset(root.resolve().name, str(folder), files.kind, inputs, target, files.classes, notes)
+    layout = _pooling(found) if found else read_as_classes(root)
+    notes = (*layout, *beside, *files.notes(), *_of_broken(files, read), *_of_contents(files, read, seconds))
+    name, target = root.resolve().name, kept.labels.numpy()
+    return FolderDataset(name, str(folder), files.kind, read.inputs, target, files.classes, notes, seconds)
 
 
-def _pooled(root: Path, parts: Sequence[str]) -> ClassFiles:
+def _pooled(root: Path, parts: Sequence[str], classes: Level | None) -> ClassFiles:
     """List the files of all parts as one set."""
-    train = scan(root / TRAIN)
-    found = [train if part == TRAIN else scan(root / part, train=train) for part in parts]
+    level: Level | None = "outer" if classes == "inner" else None  # within a part
+    first = next(filter(is_training, parts), parts[0])
+    train = scan(root / first, classes=level, option=True)
+    found = {
+        part: train if part == first else scan(root / part, train=train, classes=level, option=True) for part in parts
+    }
 
     def joined(field: str) -> tuple[str, ...]:
-        return tuple(f"{one.root.name}/{path}" for one in found for path in getattr(one, field))
+        return tuple(f"{part}/{path}" for part, one in found.items() for path in getattr(one, field))
 
-    labels = torch.cat([one.labels for one in found])
+    labels = torch.cat([one.labels for one in found.values()])
     paths, others, links = map(joined, ("paths", "others", "links"))
     return ClassFiles(root, paths, labels, train.classes, root.name, train.kind, others, links)
+
+
+def _checked_seconds(seconds: float) -> float:
+    low, high = _SECONDS
+    if not low <= seconds <= high:
+        raise UserError(f"{seconds:g} seconds of audio are not between {low:g} and {high:g}: give other --seconds")
+    return seconds
 
 
 def _checked_size(kind: Kind, size: int) -> int:
@@ -462,7 +547,7 @@ def _checked_size(kind: Kind, size: int) -> int:
 
 
 def _check_counts(files: ClassFiles) -> None:
-    counts = torch.bincount(files.labels).tolist()
+    counts = torch.bincount(files.labels, minlength=len(files.classes)).tolist()
     if (count := min(counts)) < FEWEST:
         name, kind = files.classes[counts.index(count)], files.kind.removesuffix("s") if count == 1 else files.kind
         raise UserError(
@@ -475,14 +560,35 @@ def _pooling(parts: Sequence[str]) -> tuple[str, ...]:
     return (f"{' and '.join(parts)} were read as one set: each seed draws parts of its own.",) if len(parts) > 1 else ()
 
 
-def _of_contents(kind: Kind, cut: int, inputs: NDArray) -> tuple[str, ...]:
-    notes = []
-    if cut:
-        notes.append(f"{cut} of {len(inputs)} audio are longer than a second: the first second of each was used.")
+def _of_broken(files: ClassFiles, read: FileInputs) -> tuple[str, ...]:
+    if not read.broken:
+        return ()
+    listed = _listed([f"{files.paths[row]} ({one.reason})" for row, one in read.broken.items()])
+    are = "are" if len(read.broken) > 1 else "is"
+    return (f"{len(read.broken)} of {len(files)} {files.kind} cannot be read and {are} left out: {listed}.",)
+
+
+def _of_contents(files: ClassFiles, read: FileInputs, seconds: float) -> tuple[str, ...]:
+    notes, inputs, kind = [], read.inputs, files.kind
+    used = "second" if seconds == 1 else f"{seconds:g} seconds"
+    if cut := sum(length > round(seconds * audio.RATE) for length in read.lengths):
+        are, longer = ("is", "it") if cut == 1 else ("are", "each")
+        than = "a second" if seconds == 1 else used
+        notes.append(
+            f"{cut} of {len(inputs)} audio {are} longer than {than}: the first {used} of {longer} "
+            f"{'was' if seconds == 1 else 'were'} used (--seconds)."
+        )
+    if seconds != 1 and (longest := max(read.lengths, default=0)) < seconds * audio.RATE:
+        notes.append(f"no audio is longer than {longest / audio.RATE:.3g} seconds: the rest of {used} is zeros.")
+    if read.silent:
+        which = _listed([files.paths[row] for row in read.silent])
+        are = "are" if len(read.silent) > 1 else "is"
+        notes.append(f"{len(read.silent)} of {len(inputs)} audio {are} silent in the {used} used: {which}.")
     copies = len(inputs) - len({hashlib.sha256(one.data).digest() for one in inputs})
     if copies:
+        are = "are copies" if copies > 1 else "is a copy"
         notes.append(
-            f"{copies} of {len(inputs)} {kind} are copies of others, to the last bit at this size, so that training and "
+            f"{copies} of {len(inputs)} {kind} {are} of others, to the last bit at this size, so that training and "
             "test may share some."
         )
     return tuple(notes)

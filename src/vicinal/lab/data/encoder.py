@@ -12,19 +12,22 @@ of indicators are the whole table's, so that the width is the same for every spl
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vicinal._warn import warn
 from vicinal.lab.data.columns import Numbers, check_size, is_plain, side_by_side, to_codes, to_numbers, to_strings
-from vicinal.lab.data.table import Table
+from vicinal.lab.data.table import Table, TargetType
+from vicinal.lab.data.user_columns import select
 from vicinal.lab.errors import UserError
-from vicinal.lab.format import did_you_mean, quoted
+from vicinal.lab.format import quoted
 from vicinal.lab.records import from_json, to_json
 
 VERSION = 2  # of the JSON form
@@ -68,6 +71,17 @@ class TargetColumn:
     classes: tuple[str, ...]
     mean: float
     std: float
+    type: TargetType = "text"  # of the classes in the table
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """The classes as the table has them: int64 where all are whole numbers, float64, bool, or str."""
+        if self.type == "boolean":
+            return np.array([name.lower() == "true" for name in self.classes])
+        if self.type == "number":
+            numbers = np.array([float(name) for name in self.classes])
+            return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers
+        return np.array(self.classes)
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class TableEncoder:
                 )
             ),
             tuple(map(CategoricalColumn, table.categorical_columns, table.categories)),
-            TargetColumn(table.target_name, table.classes, mean, std),
+            TargetColumn(table.target_name, table.classes, mean, std, table.target_type),
         )
 
     @property
@@ -153,9 +167,10 @@ class TableEncoder:
         """Encode new data.
 
         Args:
-            columns: by name, as a dict of sequences or a polars or pandas DataFrame: a sequence for each input column,
-                all of one length n; others are ignored. Texts that spell numbers are read as in a CSV file. None and
-                nan are missing. A category that the table did not have becomes all zeros, with a warning.
+            columns: a polars or pandas DataFrame, a dict of sequences or a list of dicts, as `user_columns.select` takes
+                them, of n rows; other columns than the inputs are ignored. Texts that spell numbers are read as in a CSV
+                file. None and nan are missing. Categories that spell one number are one. A category that the table did
+                not have becomes all zeros, with a warning at the line that called this library.
 
         Returns:
             float32 [n, width], finite.
@@ -165,19 +180,7 @@ class TableEncoder:
                 far from the fitted rows' where numbers are needed.
 
         """
-        names = [column.name for column in (*self.numeric, *self.categorical)]
-        absent = [name for name in names if name not in columns]
-        if absent:
-            word = "column" if len(absent) == 1 else "columns"
-            hint = did_you_mean(absent[0], map(str, columns))
-            raise UserError(f"the data lack the input {word} {quoted(absent)}: add them{hint}")
-        series = [_series(name, columns[name]) for name in names]
-        for column in series:
-            if len(column) != len(series[0]):
-                raise UserError(
-                    f"column {column.name!r} has {len(column)} values and {series[0].name!r} has {len(series[0])}"
-                    f": give columns of one length"
-                )
+        series = select(columns, [column.name for column in (*self.numeric, *self.categorical)])
         n, p = len(series[0]), len(self.numeric)
         numbers = [_numbers(column) for column in series[:p]]
         codes = list(map(_codes, series[p:], self.categorical))
@@ -204,7 +207,7 @@ class TableEncoder:
                 shape, positions in `classes`.
 
         Returns:
-            float64, or str names of classes; of the same shape.
+            float64, or classes in the target's own type (`TargetColumn.labels`); of the same shape.
 
         Raises:
             ValueError: if classes are asked of anything but integers in range.
@@ -219,7 +222,7 @@ class TableEncoder:
             raise ValueError(
                 f"classes are numbered 0 to {len(self.classes) - 1}, got {outputs.min()} to {outputs.max()}"
             )
-        return np.array(self.classes)[outputs]
+        return self.target.labels[outputs]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, strings and floats; `from_json` gives back an equal encoding."""
@@ -244,6 +247,8 @@ class TableEncoder:
             moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numeric)]
             centers, stds = np.array(moments).T
             valid = bool(np.isfinite([centers, stds]).all() and (stds > 0).all())
+            if encoding.target.type not in get_args(TargetType) or len(encoding.target.labels) != len(encoding.classes):
+                raise ValueError(f"a target of type {encoding.target.type!r}")
         except (AttributeError, TypeError, ValueError) as e:
             raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
         if not valid:
@@ -298,23 +303,6 @@ _MEASURES: Mapping[Scaling, Callable[[Numbers], list[tuple[float, float]]]] = {
 }
 
 
-def _series(name: str, values: Any) -> pl.Series:
-    if isinstance(values, pl.Series):
-        return values.rename(name)
-    if isinstance(values, np.ndarray):
-        if values.ndim != 1:
-            raise UserError(f"column {name!r} has shape {list(values.shape)}: give one value per row")
-        values = values.tolist() if values.dtype == object else values
-    elif hasattr(values, "isna"):  # a pandas Series: its several kinds of missing become None
-        values = values.astype(object).where(~values.isna(), None).tolist()
-    elif isinstance(values, str) or not isinstance(values, Sequence):
-        raise UserError(f"column {name!r} is {type(values).__name__}: give a sequence with one value per row")
-    try:
-        return pl.Series(name, values, strict=False)
-    except (TypeError, pl.exceptions.PolarsError) as e:
-        raise UserError(f"column {name!r} cannot be read ({e}): give numbers or text") from e
-
-
 def _numbers(column: pl.Series) -> Numbers:
     numbers = to_numbers(column) if is_plain(column) else None
     if numbers is None:
@@ -330,14 +318,24 @@ def _numbers(column: pl.Series) -> Numbers:
 def _codes(column: pl.Series, fitted: CategoricalColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts, known = to_strings(column), {None, *fitted.categories}
-    new = [text for text in texts if text not in known]
+    texts = to_strings(column)
+    known = {category: category for category in fitted.categories}
+    alike = {_canonical(category): category for category in reversed(fitted.categories)}  # the first of those alike
+    found = [None if text is None else known.get(text) or alike.get(_canonical(text)) for text in texts]
+    new = [text for text, category in zip(texts, found, strict=True) if text is not None and category is None]
     if new:
-        found = quoted(sorted(filter(None, set(new))))
-        warnings.warn(
-            f"column {column.name!r} has {len(new)} values that were not there in training ({found}): they count as "
-            "none of its categories",
-            UserWarning,
-            stacklevel=4,
+        values, were, they = ("value", "was", "it counts") if len(new) == 1 else ("values", "were", "they count")
+        warn(
+            f"column {column.name!r} has {len(new)} {values} that {were} not there in training ({quoted(sorted(set(new)))})"
+            f": {they} as none of its categories"
         )
-    return to_codes(texts, fitted.categories)
+    return to_codes(found, fitted.categories)
+
+
+def _canonical(text: str) -> str | float:
+    """Return what texts have in common that are one value: "12", "12.0" and "012", or "True" and "true"."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text.lower() if text.lower() in ("true", "false") else text
+    return number if math.isfinite(number) and "_" not in text else text

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import audio, cifar, class_folder, speech_commands, synthetic
+from vicinal.lab.data import audio, cifar, class_folder, folder_layout, speech_commands, synthetic
 from vicinal.lab.data.class_folder import TRAIN, VAL, ClassFiles
 from vicinal.lab.data.dataset import Data, InMemoryDataset, StreamingDataset, channel_mean_std
 from vicinal.lab.data.download import DATA_DIR_ENV
@@ -173,15 +173,17 @@ def _folder(folder: Path, recipe: Recipe) -> tuple[Data, Data]:
     It is trained on train/ and tested on val/; other parts are left out and named. Without parts, a fifth of each class
     is the test set, and a fifth is left for choices; audio of known speakers are parted by them.
     """
-    parts = class_folder.parts(folder)
-    if {TRAIN, VAL} <= set(parts):
-        train = class_folder.scan(folder / TRAIN)
-        test = class_folder.scan(folder / VAL, train=train)
+    parts = folder_layout.parts(folder)
+    named = {part.lower(): part for part in parts}
+    if {TRAIN, VAL} <= set(named):
+        train = class_folder.scan(folder / named[TRAIN])
+        test = class_folder.scan(folder / named[VAL], train=train)
         class_folder.warn_of_left_out(folder, train, test)
     elif parts:
+        of = next(filter(folder_layout.is_training, parts), parts[0])
         raise UserError(
             f"'{folder}' holds {' and '.join(parts)}, but no {VAL} to test on"
-            f": give one that name, or give '{folder / TRAIN}', of which a fifth is then the test set"
+            f": name two of them {TRAIN} and {VAL}, or give '{folder / of}', of which a fifth is then the test set"
         )
     else:
         whole = class_folder.scan(folder)

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab.data import audio
-from vicinal.lab.data.class_folder import AUDIO, ClassFiles, class_files, class_names
+from vicinal.lab.data.class_folder import ClassFiles, class_files
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir
+from vicinal.lab.data.folder_layout import AUDIO, class_names
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted
 
 NAMES = ("speech-commands-v1", "speech-commands-v2", "speech-commands")
 FOLDS = tuple(f"speech-commands-fold-{k}" for k in range(3))  # of "speech-commands": see `load_fold`
@@ -221,12 +223,12 @@ def read_clip(path: Path) -> NDArray[np.int16]:
     channels = clip.samples.shape[1]
     if (channels, clip.bits, clip.rate) != (1, 16, audio.RATE):
         raise UserError(
-            f"'{path}' has {channels} channels of {clip.bits} bits at {clip.rate} Hz"
+            f"'{path}' has {counted(channels, 'channel')} of {clip.bits or 'no fixed number of'} bits at {clip.rate} Hz"
             f": convert it to 1 channel of 16 bits at {audio.RATE} Hz"
         )
     if len(clip.samples) < audio.LEAST:
         raise UserError(f"'{path}' has {len(clip.samples)} samples where at least {audio.LEAST} are needed: remove it")
-    return (clip.samples[:, 0] >> 16).astype(np.int16)
+    return (clip.samples[:, 0].astype(np.int32, copy=False) >> 16).astype(np.int16)
 
 
 def split_by_speaker(files: ClassFiles) -> tuple[ClassFiles, ClassFiles] | None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ from vicinal.lab.format import counted, did_you_mean, quoted
 
 MIN_ROWS = 10
 MAX_CATEGORIES = 1000  # more values than this in a text column are identifiers or prose
+TargetType = Literal["text", "number", "boolean"]
 FEW_VALUES = 20  # an integer target with at most this many values is a class
 
 
@@ -53,6 +55,7 @@ class Table:
     groups: NDArray[np.int64] | None = None  # int64 [n]: rows of one group are never split apart
     times: Numbers | None = None  # float64 [n]: the latest rows are for testing
     fixed_test: NDArray[np.bool_] | None = None  # bool [n]: the rows for testing
+    target_type: TargetType = "text"  # what the classes are in the table
 
     @property
     def task(self) -> str:
@@ -117,7 +120,8 @@ def make_table(
     if target in drop:
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     kept = {column.name: _typed(column, decimal) for column in frame.get_columns() if column.name not in drop}
-    goal, classes = _target(frame[target], kept.pop(target), task)
+    typed = kept.pop(target)
+    goal, classes = _target(frame[target], typed, task)
     texts = {key: to_strings(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
     numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
     categories = {key: categories_of(values) for key, values in texts.items()}
@@ -133,6 +137,7 @@ def make_table(
         target=goal,
         target_name=target,
         classes=classes,
+        target_type="text" if is_text(typed) else "boolean" if typed.dtype == pl.Boolean else "number",
     )
     return check(table, allow_small_classes=allow_small_classes)
 

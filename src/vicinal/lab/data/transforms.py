@@ -1,21 +1,24 @@
 """Crops of images: random resized crops of files while they are decoded, random crops of batches of small images.
 
-Images become RGB of 8 bits; transparency, further frames and the orientation that the camera noted are ignored.
+Images become RGB of 8 bits; transparency, further frames and the orientation that the camera noted are ignored. Gray of
+16 bits is divided by 257, which takes 65535 to 255.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vicinal.keyed import Key
@@ -23,6 +26,8 @@ from vicinal.lab.streams import Stream
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of Pillow's: none that starts another program
 _EVALUATION_CROP = 224 / 256  # share of the shorter side (He et al. 2016; the paper's section 3.1)
+_PHOTOMETRIC = 262  # a tag of TIFF: 0 where 0 is white, which Pillow heeds for 8 bits alone
+_FAINT = 4096  # gray values of 16 bits below this leave 16 of 8 bits
 
 FILLS = ("zero", "reflect")
 
@@ -129,18 +134,102 @@ def decode(content: bytes, choose: Callable[[int, int], Crop], size: int) -> Pix
                 image.draft("RGB", (width // factor, height // factor))
             if image.size != (-(-width // factor), -(-height // factor)):
                 factor = 1
-            if image.mode[0] in "IF":
-                raise ImageError("it has more than 8 bits per color")
-            # a palette with transparency warns unless it goes this way
-            rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+            rgb = _to_rgb(image)
     except ImageError:
         raise
     except Exception as e:  # decoders raise all sorts: OSError, SyntaxError, struct.error, ...
-        raise ImageError(f"{e}" or type(e).__name__) from e
+        raise ImageError(_reason(content, e)) from e
     left, top, right, bottom = crop.left, crop.top, crop.left + crop.width, crop.top + crop.height
     box = (left / factor, top / factor, right / factor, bottom / factor)
     small = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
     return np.asarray(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flipped else small)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        gray = _eight_bits(np.asarray(image))
+        inverted = image.format == "TIFF" and image.getexif().get(_PHOTOMETRIC) == 0
+        return Image.fromarray(255 - gray if inverted else gray).convert("RGB")
+    if image.mode[0] in "IF":
+        raise ImageError("its pixels have 32 bits or a sign: convert it to 8 bits")
+    # a palette with transparency warns unless it goes this way
+    return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
+
+
+def _eight_bits(gray: NDArray[Any]) -> Pixels:
+    """Scale 16 bits to 8, rounded to the nearest.
+
+    Raises:
+        ImageError: they are the 12 bits or fewer of a camera or scanner, of which next to nothing would be left.
+
+    """
+    gray = gray.astype(np.uint32)
+    if 0 < (largest := int(gray.max(initial=0))) < _FAINT:
+        raise ImageError(f"its values of 16 bits end at {largest}, which would be black: convert it to 8 bits")
+    return ((gray + 128) // 257).astype(np.uint8)
+
+
+_MAGIC = {  # first bytes of what is found under the name of an image
+    b"%PDF": "a PDF document: convert it to PNG",
+    b"version https://git-lfs": "a pointer of Git LFS: run git lfs pull",
+    b"PK\x03\x04": "a ZIP archive: unpack it",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000: convert it to JPEG",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL: convert it to JPEG",
+    b"\xff\x0a": "JPEG XL: convert it to JPEG",
+    b"8BPS": "a Photoshop document: convert it to PNG",
+    b"{": "JSON text",
+}
+_BRANDS = {b"avif": "AVIF: convert it to JPEG", b"avis": "AVIF: convert it to JPEG"}
+_BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), "HEIC: convert it to JPEG")
+_KNOWN = {b"\xff\xd8": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"RIFF": "WebP"}
+_KNOWN |= {b"II*\x00": "TIFF", b"MM\x00*": "TIFF"}
+
+
+def _reason(content: bytes, error: Exception) -> str:
+    """Return what is wrong with an image, in words."""
+    if not content:
+        return "it is empty, 0 bytes"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: scale it down"
+    if isinstance(error, UnidentifiedImageError):
+        return _what_it_is(content)
+    text = " ".join(re.sub(r"<[^>]* at 0x[0-9a-f]+>", "it", str(error)).split())
+    if re.search(
+        "truncated|unexpected end|broken data stream|not enough (image )?data|decoder|reached eof", text, re.IGNORECASE
+    ):
+        return "it is cut off or damaged"
+    return text or type(error).__name__
+
+
+def _what_it_is(content: bytes) -> str:
+    """Return what bytes are that are not an image of a kind that is read."""
+    text = content[:512].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "it is a web page, HTML"
+    if text.startswith((b"<svg", b"<?xml")) and b"<svg" in content[:4096].lower():
+        return "it is an SVG drawing: convert it to PNG"
+    if text.startswith(b"<"):
+        return "it is a web page or other markup"
+    if content[4:8] == b"ftyp":
+        return f"it is {_BRANDS.get(content[8:12], 'a video')}"
+    for magic, what in _MAGIC.items():
+        if content.startswith(magic):
+            return f"it is {what}"
+    if not content.strip(b"\0"):
+        return "it holds nothing but zeros"
+    for magic, what in _KNOWN.items():
+        if content.startswith(magic):
+            more = ", or of a sort that is not read, such as 16 bits per color: convert it to 8 bits"
+            return f"it begins as {what}, but is cut off or damaged{more if what == 'TIFF' else ''}"
+    return f"it is none of {', '.join(_FORMATS)}"
+
+
+def mute_decoders() -> None:
+    """Silence the warnings of Pillow, about large images and odd metadata, whose lines are of its own source.
+
+    They are silenced for good: a context that restores them would not be safe in threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
 def _reduction(crop: Crop, size: int) -> int:

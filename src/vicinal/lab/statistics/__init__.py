@@ -1,6 +1,6 @@
 """Is a difference more than sampling noise? Intervals, tests and posteriors for differences between methods.
 
-`rows_paired` takes the test rows for the units, and is what a verdict should rest on where the loss of each row is known;
+`rows_paired` takes rows and seeds for the units, and is what a verdict should rest on where the loss of each row is known;
 `resampled` takes the seeds, for those who have one score per seed. Both return an `Effect`: its `paired` is difference,
 interval and p-value, and `posterior`, `equivalence` and `detectable` follow from it. Lower scores are better.
 """

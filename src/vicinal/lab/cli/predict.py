@@ -1,0 +1,84 @@
+"""predict new rows, images or audio with the model of a comparison
+
+Read a table by the rules of `vicinal compare`, or images or audio as it reads them, and write a prediction for each row
+or file, in their order: as CSV to the standard output, or to a file. Classes come with the probability of each. The
+columns of the training table are found by their names; others, and the target, are ignored.
+
+Examples:
+  vicinal predict vicinal-runs/patients-1a2b3c new.csv
+  vicinal predict vicinal-runs/patients-1a2b3c new.csv --out predictions.parquet
+  vicinal predict vicinal-runs/photos-4d5e6f one.jpg two.jpg more/
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vicinal.lab.cli.arguments import note
+from vicinal.lab.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a folder that compare wrote, or its model.safetensors")
+    parser.add_argument(
+        "data",
+        metavar="FILE",
+        nargs="+",
+        help="a table, as for compare; or, for a model of images or audio, files and folders of them",
+    )
+    parser.add_argument("--out", metavar="FILE", help="a .csv, .parquet or .json file (default: CSV, printed)")
+    parser.add_argument(
+        "--model",
+        dest="factory",
+        metavar="NAME",
+        help="package.module:factory, where compare was given that: no code that a file names is imported",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Predict and write."""
+    from vicinal.lab.compare import prediction_table
+
+    model = prediction_table.model_file(args.model)
+    out = None if args.out is None else prediction_table.check_out(args.out, [model, *map(Path, args.data)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        frame = _predicted(model, args.data, args.factory)
+    for one in caught:
+        note(f"vicinal: {one.message}")
+    if out is None:
+        sys.stdout.write(frame.write_csv())
+        sys.stdout.flush()
+        return 0
+    try:
+        prediction_table.write(frame, out)
+    except OSError as error:
+        raise UserError(f"'{out}' cannot be written ({(error.strerror or str(error)).lower()})") from error
+    return 0
+
+
+def _predicted(model: Path, data: list[str], factory: str | None) -> pl.DataFrame:
+    from vicinal.lab.compare import prediction_table
+    from vicinal.lab.compare.classifier import Classifier
+    from vicinal.lab.compare.predictor import Predictor, kind_of
+
+    if kind_of(model) == "table":
+        if factory is not None:
+            raise UserError("--model is for models of images or audio; leave it out for a table")
+        if len(data) > 1:
+            raise UserError(f"the model is for the rows of a table: give one file, got {len(data)}")
+        return prediction_table.of_table(Predictor.load(model), Path(data[0]).expanduser())
+    classifier = Classifier.load(model, factory)
+    files, left = prediction_table.media_files(data, classifier.kind)
+    if left:
+        are = "files are" if len(left) > 1 else "file is"
+        note(f"vicinal: {len(left)} other {are} left out, such as '{left[0]}'")
+    return prediction_table.of_files(classifier, files)

@@ -1,0 +1,200 @@
+"""`vicinal predict`: a row for each row or file, by the rules that hold in training."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from torch import nn
+
+from vicinal.keyed import Key
+from vicinal.lab import cli
+from vicinal.lab.compare.classifier import Classifier
+from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.data import tables
+
+TINY = ("--seeds", "2", "--epochs", "2", "--alpha", "0.4", "--jobs", "1")
+
+
+def patients(path: Path) -> Path:
+    """A table as spreadsheets of some countries write it: semicolons, decimal commas, spaces around names, gaps."""
+    generator = Key(51, 0, 0, 0).generator()
+    lines = ['id; bmi ;"ward; floor";died']
+    for i in range(60):
+        bmi = "" if i % 9 == 4 else f"{20 + 2 * (i % 2) + generator.normal():.1f}".replace(".", ",")
+        lines.append(f"{i};{bmi};{('12', 'N', '7')[i % 3]};{i % 2}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("predict")
+    table = patients(place / "patients.csv")
+    argv = ["compare", str(table), "--target", "died", "--drop", "id", *TINY, "--out", str(place / "run")]
+    assert cli.main(argv) == 0
+    return place
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = cli.main(["predict", *map(str, argv)])
+    return code, *capsys.readouterr()
+
+
+def test_the_training_table_is_read_as_in_training(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, compared / "run", compared / "patients.csv")
+    assert (code, err) == (0, "")
+    found = pl.read_csv(io.StringIO(out))
+    assert found.columns == ["prediction", "probability_0", "probability_1"]
+    predictor = Predictor.load(compared / "run" / "model.safetensors")
+    table = tables.load(str(compared / "patients.csv"), target="died", drop=["id"])
+    rows = predictor.encoding.transform(table)
+    import torch
+
+    with torch.inference_mode():
+        outputs = predictor.model(torch.from_numpy(rows)).double()
+    assert found["prediction"].to_list() == outputs.argmax(1).tolist()
+    np.testing.assert_allclose(found[:, 1:].to_numpy(), outputs.softmax(1).numpy(), rtol=1e-6)
+
+
+def test_every_form_of_model_file_and_output_gives_the_same(
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = compared / "patients.csv"
+    _, out, _ = run(capsys, compared / "run" / "model.safetensors", table)
+    expected = pl.read_csv(io.StringIO(out))
+    plain = pl.read_csv(table, separator=";", decimal_comma=True).rename({" bmi ": "bmi"})
+    plain.write_csv(tmp_path / "t.csv")
+    plain.write_parquet(tmp_path / "t.parquet")
+    plain.drop("died").select("ward; floor", "bmi", "id").write_csv(tmp_path / "t.tsv", separator="\t")
+    for name in ("t.csv", "t.parquet", "t.tsv"):
+        for ending, read in ((".csv", pl.read_csv), (".parquet", pl.read_parquet), (".json", pl.read_json)):
+            said = run(capsys, compared / "run", tmp_path / name, "--out", tmp_path / f"p{ending}")
+            assert said == (0, "", "")
+            assert read(tmp_path / f"p{ending}").equals(expected)
+    assert json.loads((tmp_path / "p.json").read_text())[0]["prediction"] == expected["prediction"][0]
+
+
+def test_few_rows_and_none(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (compared / "patients.csv").read_text().splitlines()
+    (tmp_path / "one.csv").write_text("\n".join([lines[0], lines[7]]))
+    code, out, _ = run(capsys, compared / "run", tmp_path / "one.csv")
+    assert (code, len(out.splitlines())) == (0, 2)
+    (tmp_path / "none.csv").write_text(lines[0] + "\n")
+    assert run(capsys, compared / "run", tmp_path / "none.csv") == (0, "prediction,probability_0,probability_1\n", "")
+
+
+def test_new_levels_are_told_and_missing_columns_refused(
+    compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text('bmi,"ward; floor"\n20.5,X\n21,12.0\n')
+    code, out, err = run(capsys, compared / "run", tmp_path / "t.csv")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert err == (
+        "vicinal: column 'ward; floor' has 1 value that was not there in training ('X'): it counts as none of its "
+        "categories\n"
+    )
+    (tmp_path / "t.csv").write_text("BMI\n20.5\n")
+    assert run(capsys, compared / "run", tmp_path / "t.csv") == (
+        *(2, ""),
+        "vicinal: the data lack the input columns 'bmi', 'ward; floor': add them; did you mean 'BMI'?\n",
+    )
+    (tmp_path / "t.csv").write_text('bmi,"ward; floor"\nhigh,X\n')
+    code, _, err = run(capsys, compared / "run", tmp_path / "t.csv", "--out", tmp_path / "p.csv")
+    assert (code, (tmp_path / "p.csv").exists()) == (2, False)
+    assert err.endswith("vicinal: column 'bmi' must hold numbers, but holds 'high': correct it or leave it empty\n")
+
+
+def test_what_is_refused(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, model = compared / "patients.csv", compared / "run"
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_text("{}")
+    (tmp_path / "t.txt").touch()
+    for argv, says in (
+        ((tmp_path, table), f"there is no model.safetensors in '{tmp_path}': give a folder that compare wrote"),
+        ((tmp_path / "begun", table), "the comparison is not finished: rerun its command"),
+        (
+            (tmp_path / "absent", table),
+            f"there is no file or folder '{tmp_path / 'absent'}': give a folder that compare wrote",
+        ),
+        ((table, table), f"'{table}' is not a whole safetensors file"),
+        ((model, tmp_path / "t.txt"), "is not a table that is read here: give a file ending in .csv, .tsv"),
+        ((model, compared / "patient.csv"), "patient.csv': check the path; did you mean 'patients.csv'?"),
+        ((model, compared), "is a folder, and the model is for the rows of a table: give one file"),
+        ((model, table, table), "the model is for the rows of a table: give one file, got 2"),
+        ((model, table, "--model", "a:b"), "--model is for models of images or audio; leave it out for a table"),
+        ((model, table, "--out", "p.xlsx"), "--out 'p.xlsx' ends in none of .csv, .parquet, .json: give one that does"),
+        ((model, table, "--out", tmp_path / "no" / "p.csv"), "there is no folder '"),
+        ((model, table, "--out", table), "is a file that is read here: give another"),
+    ):
+        code, out, err = run(capsys, *argv)
+        assert (code, out) == (2, ""), argv
+        assert says in err, argv
+        assert err.startswith("vicinal: ")
+        assert err.count("\n") == 1
+
+
+def test_numbers_are_in_the_unit_of_the_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pl.DataFrame({"x": [float(i) for i in range(40)], "y": [1000.5 + i * 10 for i in range(40)]})
+    frame.write_csv(tmp_path / "t.csv")
+    assert cli.main(["compare", str(tmp_path / "t.csv"), "--target", "y", *TINY, "--out", str(tmp_path / "run")]) == 0
+    code, out, _ = run(capsys, tmp_path / "run", tmp_path / "t.csv")
+    found = pl.read_csv(io.StringIO(out))
+    assert (code, found.columns, len(found)) == (0, ["prediction"], 40)
+    expected = Predictor.load(tmp_path / "run" / "model.safetensors").predict(frame)
+    np.testing.assert_array_equal(found["prediction"].to_numpy(), expected)
+
+
+def tiny(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, num_classes))
+
+
+def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(6):
+        path = tmp_path / "new" / f"{'ab'[i % 2]}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 16), (40 * i, 10, 10)).save(path)
+    (tmp_path / "new" / "a" / "x.txt").touch()
+    (tmp_path / "new" / "__MACOSX").mkdir()
+    (tmp_path / "new" / "__MACOSX" / "1.png").touch()
+    classifier = Classifier(tiny(2), f"{__name__}:tiny", "images", (3, 16, 16), ("a", "b"), (0.5,) * 3, (0.25,) * 3)
+    classifier.save(tmp_path / "model.safetensors")
+    single = tmp_path / "new" / "b" / "5.png"
+    argv = (tmp_path / "model.safetensors", single, tmp_path / "new")
+    code, _, err = run(capsys, *argv)
+    assert code == 2
+    assert "was built by 'test_predict:tiny': give it as model=, or --model" in err.replace("tests.lab.cli.", "")
+    code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny")
+    assert (code, err) == (0, f"vicinal: 1 other file is left out, such as '{tmp_path / 'new' / 'a' / 'x.txt'}'\n")
+    found = pl.read_csv(io.StringIO(out))
+    paths = [
+        single,
+        *(tmp_path / "new" / name for name in ("a/0.png", "a/2.png", "a/4.png", "b/1.png", "b/3.png", "b/5.png")),
+    ]
+    assert found["file"].to_list() == [str(path) for path in paths]
+    assert found["prediction"].to_list() == classifier.predict(paths).tolist()
+    np.testing.assert_allclose(found[:, 2:].to_numpy(), classifier.probabilities(paths), rtol=1e-5)
+    assert (
+        classifier.predict(single).tolist()
+        == classifier.predict(str(single)).tolist()
+        == found["prediction"][:1].to_list()
+    )
+    assert classifier.predict([]).tolist() == []
+    assert classifier.probabilities([]).shape == (0, 2)
+    (tmp_path / "new" / "a" / "0.png").write_bytes(b"")
+    (tmp_path / "new" / "b" / "1.png").write_bytes(b"<html>")
+    code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny")
+    assert (code, out) == (2, "")
+    assert "2 of 7 images cannot be read: " in err
+    assert "a/0.png' (it is empty, 0 bytes), " in err
+    (tmp_path / "bare").mkdir()
+    code, _, err = run(capsys, argv[0], tmp_path / "bare", "--model", f"{__name__}:tiny")
+    assert (code, "holds no images, for which the model is: give a folder that does" in err) == (2, True)
+    code, _, err = run(capsys, argv[0], tmp_path / "absent.png", "--model", f"{__name__}:tiny")
+    assert (code, f"there is no file or folder '{tmp_path / 'absent.png'}': check the path" in err) == (2, True)
