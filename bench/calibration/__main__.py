@@ -35,7 +35,7 @@ def measure(cell: Cell, path: Path, command: str) -> None:
         "cell": asdict(cell),
         "counts": {kind: [summary.rounded(asdict(one)) for one in counts] for kind, counts in found.items()},
     }
-    atomic.write(path, json.dumps(record, indent=1) + "\n")
+    atomic.write(path, json.dumps(record, separators=(",", ":")) + "\n")
     print(f" {record['seconds']:.0f} s", flush=True)
 
 

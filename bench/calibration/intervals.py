@@ -48,9 +48,13 @@ def sums(rows: Rows, differences: Losses) -> Sums:
 
 
 def rows_alone(rows: Rows, differences: Losses) -> Effect:
-    """Take rows for the units: d_i is the mean over the seeds that tested row i, weighted by their number."""
-    of = sums(rows, differences)
-    return Effect(of.mean, math.sqrt(of.rows), of.units - 1)
+    """Take rows for the units: d_i is the mean over the seeds that tested row i, weighted by their number (CR2)."""
+    known, of = np.unique(rows, return_inverse=True)
+    weight = np.bincount(of.ravel())
+    share = weight / weight.sum()
+    mean = float(differences.mean())
+    apart = np.bincount(of.ravel(), (differences - mean).ravel()) / weight
+    return Effect(mean, math.sqrt((share**2 * apart**2 / (1 - share)).sum()), len(known) - 1)
 
 
 def two_way(rows: Rows, differences: Losses) -> Effect:

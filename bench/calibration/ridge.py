@@ -21,13 +21,16 @@ WIDTH, FEATURES, PENALTY = 5, 30, 1.0
 Array = NDArray[np.float64]
 
 
-def trial(kind: str, n: int, seeds: int, strength: float, number: int) -> Trial:
-    """Draw a table, fit both methods on `seeds` splits into 60 % and 20 % of the rows, and return the differences."""
+def trial(kind: str, n: int, seeds: int, strength: float, number: int, one_test_set: bool = False) -> Trial:
+    """Draw a table, fit both methods on `seeds` splits into 60 % and 20 % of the rows, and return the differences.
+
+    With `one_test_set` all seeds test the same rows, and training rows alone are drawn anew.
+    """
     generator = Key(number, 0, 0, n, 0).generator()
     x = generator.standard_normal((n, 2 * WIDTH))
     signal = 0.6 * (x[:, :WIDTH].sum(1) + strength * x[:, WIDTH:].sum(1))
     y = np.sign(signal + generator.standard_normal(n))
-    rows, train = _splits(generator, n, seeds)
+    rows, train = _splits(generator, n, seeds, one_test_set)
     if kind == "random":
         inputs = [_features(generator, x, seeds) for _ in range(2)]
     else:
@@ -39,9 +42,11 @@ def trial(kind: str, n: int, seeds: int, strength: float, number: int) -> Trial:
     return Trial(number, rows, {name: second - first for name, (first, second) in losses.items()})
 
 
-def _splits(generator: np.random.Generator, n: int, seeds: int) -> tuple[Rows, Rows]:
+def _splits(generator: np.random.Generator, n: int, seeds: int, one_test_set: bool) -> tuple[Rows, Rows]:
     """Return test rows [seeds, n / 5] and training rows [seeds, 3 n / 5]; the rest validates elsewhere."""
-    order = generator.permuted(np.tile(np.arange(n), (seeds, 1)), axis=1)
+    order = np.tile(np.arange(n), (seeds, 1))
+    free = order[:, n // 5 :] if one_test_set else order
+    free[:] = generator.permuted(free, axis=1)
     return order[:, : n // 5], order[:, n // 5 : n // 5 + 3 * n // 5]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,15 @@ def test_without_a_difference_it_finds_two_to_seven_in_a_hundred(kind: str, seed
         assert band(0.02, TRIALS)[0] <= found <= band(0.07, TRIALS)[1], name
 
 
+@pytest.mark.parametrize("kind", ["random", "two"])
+def test_nor_where_all_seeds_share_one_test_set(kind: str) -> None:
+    trials = [ridge.trial(kind, 300, 5, 1.0, FIRST + i, one_test_set=True) for i in range(TRIALS)]
+    assert all((one.rows == one.rows[0]).all() for one in trials)
+    for name in trials[0].differences:
+        found = np.mean([rows_paired(one.rows, one.differences[name]).p < 0.05 for one in trials])
+        assert band(0.02, TRIALS)[0] <= found <= band(0.07, TRIALS)[1], name
+
+
 def test_what_it_replaced_would_not() -> None:
     """A plain t-test over seeds finds two learners to differ; rows alone find two runs of one learner to."""
     two = [ridge.trial("two", 300, 20, 1.0, FIRST + i) for i in range(100)]
@@ -53,10 +63,10 @@ def test_rows_alone_are_what_was_replaced() -> None:
     mine = [(differences[one.rows == i], (one.rows == i).sum()) for i in np.unique(one.rows)]
     total = sum(weight for _, weight in mine)
     mean = sum(weight * of.mean() for of, weight in mine) / total
-    variance = sum((weight * (of.mean() - mean)) ** 2 for of, weight in mine) / total**2
+    variance = sum((weight * (of.mean() - mean) / total) ** 2 / (1 - weight / total) for of, weight in mine)
     found = intervals.rows_alone(one.rows, differences)
     assert found.difference == pytest.approx(mean)
-    assert found.error == pytest.approx(math.sqrt(variance * len(mine) / (len(mine) - 1)))
+    assert found.error == pytest.approx(math.sqrt(variance))
 
 
 def test_a_difference_is_found_more_often_than_by_the_corrected_test() -> None:
@@ -111,6 +121,14 @@ def test_a_cell_is_written_with_its_command(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "small.json").read_text())
     assert record["command"] == "python -m bench.calibration"
     assert {one["interval"] for one in record["counts"]["two"]} == set(intervals.NAMES)
+
+
+def test_a_cell_that_is_kept_can_be_made_again() -> None:
+    kept = json.loads((Path(summary.__file__).parents[2] / "results" / "verdict" / "ridge-two-150.json").read_text())
+    again = Cell(**kept["cell"]).run()["two"]
+    for mine, theirs in zip(again, kept["counts"]["two"], strict=True):
+        for name, value in summary.rounded(asdict(mine)).items():
+            assert value == (pytest.approx(theirs[name], rel=1e-4) if isinstance(value, float) else theirs[name])
 
 
 def test_cells_have_names_of_their_own() -> None:

@@ -17,6 +17,7 @@ from vicinal.lab import cli
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data import tables
+from vicinal.lab.errors import UserError
 
 TINY = ("--seeds", "2", "--epochs", "2", "--alpha", "0.4", "--jobs", "1")
 
@@ -186,6 +187,9 @@ def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.Cap
         == found["prediction"][:1].to_list()
     )
     assert classifier.predict([]).tolist() == []
+    for other in (Image.new("RGB", (9, 9)), [Image.new("RGB", (9, 9))], 3, None):
+        with pytest.raises(UserError, match="files are given by their paths, one or a list of them, got "):
+            classifier.predict(other)  # type: ignore[arg-type]
     assert classifier.probabilities([]).shape == (0, 2)
     (tmp_path / "new" / "a" / "0.png").write_bytes(b"")
     (tmp_path / "new" / "b" / "1.png").write_bytes(b"<html>")

@@ -251,7 +251,12 @@ def test_the_command_says_what_it_found(command: Callable[..., Any], monkeypatch
 
     monkeypatch.setattr(intrusion, "evidence", lambda: EVIDENCE)
     code, out, err = command("iris")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.splitlines()[0] == "vicinal: sepal length (cm): number, 4.3 to 7.9"
+    assert err.splitlines()[4:] == [
+        "vicinal: species (target): 3 categories: setosa, versicolor, virginica",
+        "vicinal: 1 row equals an earlier row in every input and the target: copies of training rows may be tested",
+    ]
     found = diagnose.diagnose(tables.load("iris"))
     mixed = found.at(1.0)
     assert f"{mixed.conflict.mean:.3f} [{mixed.conflict.low:.3f}, {mixed.conflict.high:.3f}]" in out

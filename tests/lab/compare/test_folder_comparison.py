@@ -734,6 +734,8 @@ def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> N
         ({"shape": [3, 16]}, "is damaged (ValueError"),
         ({"mean": [0.5]}, "is damaged (ValueError: mean and std do not fit the channels)"),
         ({"classes": ["a"]}, "is damaged (RuntimeError"),
+        ({"seconds": 1e9}, "is damaged (ValueError: seconds out of range)"),
+        ({"seconds": "long"}, "is damaged (ValueError"),
         ({"kind": "table"}, "holds a model for 'table'; load it with vicinal.lab.compare.predictor.Predictor"),
     ],
 )

@@ -176,7 +176,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set/train' holds 1 folder"):
         class_folder.read(root, size=16)
     (root / "all").symlink_to(".")
-    with pytest.raises(UserError, match="beside .all., which may be classes: give"):
+    with pytest.raises(UserError, match=r"beside .all., which may be classes: give"):
         class_folder.read(root, size=16)
 
 

@@ -363,7 +363,7 @@ def test_target_option(tmp_path: Path) -> None:
         ),
         ({"id": [*(f"r{i}" for i in range(4)), *[""] * 8]}, "column 'id' is text with 4 different values in 12 rows"),
         ({"id": [f"r{i % 7}" for i in range(12)]}, "column 'id' is text with 7 different values in 12 rows"),
-        ({"n": [*range(11), "NULL"]}, "column 'n' is numbers but for 'NULL': correct or empty those cells"),
+        ({"n": [*range(11), "none"]}, "column 'n' is numbers but for 'none': correct or empty those cells"),
         ({"Unnamed: 0": [*range(12)]}, "a column named 'Unnamed: 0', as a saved row index is: drop it with --drop"),
         ({"": [*range(12)]}, "has a column without a name, as a saved row index is: drop it with --drop ''"),
     ],
@@ -420,9 +420,11 @@ def test_malformed_csv(tmp_path: Path) -> None:
 def test_other_encodings(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("x,y\n1,caf\xe9\n".encode("latin-1"))
-    assert refusal(path, target="y").startswith("'t.csv' is not UTF-8 text (byte 0xe9 at position 9): convert it")
-    path.write_bytes("x,y\n1,a\n".encode("utf-16"))
-    assert refusal(path, target="y").startswith("'t.csv' is not UTF-8 text (byte 0xff at position 0)")
+    assert refusal(path, target="y").startswith(
+        "'t.csv' is not UTF-8 text (byte 0xe9 at position 9): give its --encoding"
+    )
+    path.write_bytes(("x,y\n" + "1,\u017e\n2,b\n" * 6).encode("utf-16"))
+    assert load(str(path), target="y").classes == ("b", "\u017e")
 
 
 def test_damaged_gzip(tmp_path: Path) -> None:
@@ -446,7 +448,7 @@ def test_bad_parquet(tmp_path: Path) -> None:
     pl.DataFrame({**columns(), "__index_level_0__": range(12)}).write_parquet(path)
     assert "as a saved row index is" in refusal(path, target="y")
     pl.DataFrame({**columns(), "v": [None] * 12}).write_parquet(path)
-    assert refusal(path, target="y") == "column 'v' holds no values: drop it with --drop"
+    assert refusal(path, target="y") == "column 'v' holds no values: drop it with --drop 'v'"
 
 
 def test_bad_arff(tmp_path: Path) -> None:

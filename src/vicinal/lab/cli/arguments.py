@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
+
+if TYPE_CHECKING:
+    from vicinal.lab.data.table import Table
 
 RESUME = "rerun the same command to resume"
 
@@ -72,8 +76,86 @@ def add_table(parser: ArgumentParser) -> None:
         "--task", choices=("classification", "regression"), help="where the column alone would be read differently"
     )
     parser.add_argument(
-        "--drop", metavar="COLUMN", action="append", default=[], help="a column to leave out; repeatable"
+        "--drop", metavar="COLUMN[,COLUMN]", action="append", default=[], help="columns to leave out; repeatable"
     )
+    parser.add_argument("--group", metavar="COLUMN", help="rows of one value belong together; no input")
+    parser.add_argument("--time", metavar="COLUMN", help="numbers or dates that order the rows; no input")
+    files = parser.add_argument_group("how a table's file is read")
+    for name, (metavar, about) in _LISTS.items():
+        files.add_argument(f"--{name}", metavar=f"{metavar}[,{metavar}]", action="append", default=[], help=about)
+    files.add_argument("--dates", choices=("dmy", "mdy"), help="order of dates such as 03/04/2020, for --parse")
+    files.add_argument("--decimal", choices=(".", ","), help="mark in numbers (default: a point; with ; either)")
+    files.add_argument("--separator", metavar="CHARACTER", help="between cells: one character, or tab or space")
+    files.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252 (default: UTF-8)")
+    files.add_argument("--no-header", action="store_true", help="the first line is a row: names are 'column 1', ...")
+    files.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
+    files.add_argument(
+        "--min-class",
+        metavar="N",
+        type=partial(read, "--min-class", kind=int),
+        default=0,
+        help="leave out classes of fewer rows",
+    )
+
+
+_LISTS = {
+    "missing": ("WORD", "further words that stand for a missing cell; repeatable"),
+    "categorical": ("COLUMN", "columns to read as categories, whatever they spell; repeatable"),
+    "numeric": ("COLUMN", "columns to read as numbers where a file stores text (Parquet, ARFF); repeatable"),
+    "parse": ("COLUMN", "columns of percents, money, thousands, units or dates to read as numbers; repeatable"),
+}
+_TABLE_FLAGS = ("target", "task", "drop", *_LISTS, "dates", "decimal", "separator", "encoding", "no_header")
+_TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "time")
+
+
+def load_table(args: Namespace) -> Table:
+    """Read the table that the arguments of `add_table` describe."""
+    from vicinal.lab.data import tables
+    from vicinal.lab.data.read_options import ReadOptions
+
+    separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(args.separator, args.separator)
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise UserError(f"--separator is one character, or tab or space, got {args.separator!r}")
+    if args.min_class < 0:
+        raise UserError(f"--min-class must be 0 or more, got {args.min_class}")
+    reading = ReadOptions(
+        **{name: _words(getattr(args, name)) for name in _LISTS},
+        dates=args.dates,
+        decimal=args.decimal,
+        separator=separator,
+        header=not args.no_header,
+        encoding=args.encoding,
+    )
+    return tables.load(
+        args.data,
+        target=args.target,
+        task=args.task,
+        drop=args.drop,
+        reading=reading,
+        drop_missing_target=args.drop_missing_target,
+        min_class=args.min_class,
+        group=args.group,
+        time=args.time,
+    )
+
+
+def note_columns(table: Table) -> None:
+    """Print on stderr how the columns of a file were read, and what was noted."""
+    from vicinal.lab.data.column_reading import lines
+
+    for line in (*lines(table.columns), *table.notes):
+        note(f"vicinal: {line}")
+
+
+def refuse_table_options(args: Namespace, what: str) -> None:
+    """Refuse the options of `add_table` where no table is read."""
+    if wrong := [name for name in _TABLE_FLAGS if getattr(args, name)]:
+        raise UserError(f"--{wrong[0].replace('_', '-')} is for tables; {what}")
+
+
+def _words(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of comma lists; one in double quotes may hold a comma."""
+    return tuple(word.strip() for text in given for word in next(csv.reader([text]), []))
 
 
 def add_jobs(parser: ArgumentParser, default: str) -> None:

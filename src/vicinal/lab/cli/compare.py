@@ -28,8 +28,11 @@ from vicinal.lab.cli.arguments import (
     check_jobs,
     counting,
     given,
+    load_table,
     note,
     note_cluster,
+    note_columns,
+    refuse_table_options,
     resumable,
 )
 from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
@@ -106,6 +109,8 @@ def run(args: Namespace) -> int:
     out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
     folder = runner.RunFolder(out)
     folder.open(comparison)
+    if comparison.kind == "table":
+        note_columns(comparison.data)
     jobs = args.jobs or executor.cores()
     total = len(comparison.runs)
 
@@ -121,8 +126,8 @@ def run(args: Namespace) -> int:
         with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure.name) as progress:
             results = runner.run(comparison, folder, args.line, jobs, progress, args.cluster)
     print_results(results)
-    kept = results.model.method if results.model else "none"
-    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({kept})")
+    saved = results.model.method if results.model else "none"
+    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({saved})")
     sys.stdout.flush()
     return 0
 
@@ -138,8 +143,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
             raise UserError(
                 f"--{wrong[0].replace('_', '-')} is for folders of images or audio; leave it out for a table"
             )
-        table = tables.load(args.data, target=args.target, task=args.task, drop=args.drop)
-        chosen = given(args, TableSettings)
+        table, chosen = load_table(args), given(args, TableSettings)
         if len(table) > _LARGE and "seeds" not in chosen:
             chosen["seeds"] = _FEW_SEEDS
             note(f"vicinal: {_FEW_SEEDS} seeds, for the table has {len(table)} rows; --seeds asks for more")
@@ -153,8 +157,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder
 
-    if wrong := [name for name in ("target", "task", "drop") if getattr(args, name)]:
-        raise UserError(f"--{wrong[0]} is for tables; the classes of a folder are its sub-folders")
+    refuse_table_options(args, "the classes of a folder are its sub-folders")
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
         data = class_folder.read(

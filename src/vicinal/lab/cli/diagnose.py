@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
-from vicinal.lab.cli.arguments import add_table
+from vicinal.lab.cli.arguments import add_table, load_table, note_columns
 from vicinal.lab.option import read
 
 
@@ -28,9 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Measure and print."""
     from vicinal.lab.compare import diagnose
-    from vicinal.lab.data import tables
 
-    data = tables.load(args.data, target=args.target, task=args.task, drop=args.drop)
+    data = load_table(args)
     alphas = diagnose.ALPHAS if args.alpha is None else args.alpha
-    print(diagnose.in_words(data, diagnose.diagnose(data, alphas)))
+    found = diagnose.diagnose(data, alphas)
+    note_columns(data)
+    print(diagnose.in_words(data, found))
     return 0

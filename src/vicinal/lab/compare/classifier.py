@@ -87,6 +87,8 @@ class Classifier:
             mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
             if len(mean) not in (0, channels) or len(mean) != len(std):
                 raise ValueError("mean and std do not fit the channels")
+            if not 0 < float(header.get("seconds", 1.0)) <= class_folder.SECONDS[1]:
+                raise ValueError("seconds out of range")
             about, seconds = dict(header["about"]), float(header.get("seconds", 1.0))
             kind: Kind = "audio" if header["kind"] == "audio" else "images"
         except UserError:
@@ -122,4 +124,9 @@ class Classifier:
 
 def _listed(paths: Paths) -> list[Path]:
     """Return one path, or several, as a list."""
-    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    try:
+        return [Path(path) for path in paths]
+    except TypeError as error:
+        raise UserError(f"files are given by their paths, one or a list of them, got {type(paths).__name__}") from error

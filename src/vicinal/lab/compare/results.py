@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 from vicinal.lab import parse
+from vicinal.lab.data.column_reading import ColumnSummary
 from vicinal.lab.provenance import Provenance
 from vicinal.lab.statistics import Interval, Paired, Posterior
 from vicinal.vicinity import Vicinity
@@ -99,6 +100,7 @@ class TableInfo:
     categorical_columns: int
     inputs: int
     missing_cells: int
+    columns: list[ColumnSummary] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class TableComparison(Comparison[Table, TableSettings]):
             target=table.target_name,
             classes=list(table.classes),
             class_counts=[int((table.target == i).sum()) for i in range(self.classes)],
-            table=TableInfo(*columns, inputs=self._inputs, missing_cells=table.missing_cells),
+            table=TableInfo(*columns, inputs=self._inputs, missing_cells=table.missing_cells, columns=[*table.columns]),
         )
 
     def model_info(self) -> ModelInfo:

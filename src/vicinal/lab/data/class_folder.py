@@ -66,7 +66,7 @@ SIZES: dict[Kind, int] = {"images": 32, "audio": 40}
 _WNID = re.compile(r"n\d{8}")
 _SHOWN, _LISTED = 3, 10  # names in a sentence
 _LEAST, _MOST = 16, 512  # pixels of a side
-_SECONDS = 0.25, 60.0  # of a clip
+SECONDS = 0.25, 60.0  # of a clip
 _BLOCK = 256  # files at a time
 
 
@@ -530,7 +530,7 @@ def _pooled(root: Path, parts: Sequence[str], classes: Level | None) -> ClassFil
 
 
 def _checked_seconds(seconds: float) -> float:
-    low, high = _SECONDS
+    low, high = SECONDS
     if not low <= seconds <= high:
         raise UserError(f"{seconds:g} seconds of audio are not between {low:g} and {high:g}: give other --seconds")
     return seconds

@@ -1,29 +1,32 @@
 """The rules of a column.
 
 - Numbers and booleans (0, 1) are numbers; so are dates and times, as days since 1970-01-01 (in text
-  files: ISO 8601 without an offset, or in UTC).
+  files: ISO 8601 without an offset, or in UTC: ``Z`` or ``+00:00``).
 - Text is categorical, stripped of surrounding spaces; its categories are the values that occur, sorted.
-- An empty cell, ``NA``, ``NaN``, ``nan``, ``?``, ``null`` and ``None`` are missing.
+- An empty cell, ``?`` and the words that pandas' `read_csv` takes for missing are missing (`MISSING`).
 - In a file separated by semicolons, ``1,5`` is a number with a decimal comma.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vicinal.lab.data.read_options import Decimal
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted
 
-MISSING = ("", "NA", "NaN", "nan", "?", "null", "None")
+MISSING = (  # the defaults of pandas 3.0 read_csv's `na_values`, and "?"
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null", "?"),
+)
 LARGEST = 1e30  # float32 ends at 3e38, and a model's inputs are float32
 
 Numbers = NDArray[np.float64]
-Decimal = Literal[".", ","]  # mark in numbers that are spelled as text
 
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f")
 
@@ -52,7 +55,7 @@ def _readings(texts: pl.Series, decimal: Decimal) -> Iterator[pl.Series]:
     yield texts.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     if decimal == ",":
         yield texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    times = texts.str.replace(" ", "T", literal=True).str.strip_suffix("Z")
+    times = texts.str.replace(" ", "T", literal=True).str.replace(r"(Z|\+00(:?00)?)$", "")
     for pattern in _DATES:
         yield times.str.to_datetime(pattern, strict=False, time_unit="us")
 

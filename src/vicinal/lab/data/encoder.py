@@ -23,7 +23,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from vicinal._warn import warn
-from vicinal.lab.data.columns import Numbers, check_size, is_plain, side_by_side, to_codes, to_numbers, to_strings
+from vicinal.lab.data.columns import (
+    MISSING,
+    Numbers,
+    check_size,
+    is_plain,
+    is_text,
+    side_by_side,
+    to_codes,
+    to_numbers,
+    to_strings,
+)
 from vicinal.lab.data.table import Table, TargetType
 from vicinal.lab.data.user_columns import select
 from vicinal.lab.errors import UserError
@@ -318,8 +328,10 @@ def _numbers(column: pl.Series) -> Numbers:
 def _codes(column: pl.Series, fitted: CategoricalColumn) -> NDArray[np.int64]:
     if not is_plain(column):
         raise UserError(f"column {column.name!r} must hold text, but holds {column.dtype}: give one value per row")
-    texts = to_strings(column)
+    # a word such as "None" is a category where it was one in training, and missing elsewhere
+    raw = column.cast(pl.String).str.strip_chars().to_list() if is_text(column) else to_strings(column)
     known = {category: category for category in fitted.categories}
+    texts = [text if text in known or text not in MISSING else None for text in raw]
     alike = {_canonical(category): category for category in reversed(fitted.categories)}  # the first of those alike
     found = [None if text is None else known.get(text) or alike.get(_canonical(text)) for text in texts]
     new = [text for text, category in zip(texts, found, strict=True) if text is not None and category is None]

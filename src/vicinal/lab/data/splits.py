@@ -37,6 +37,8 @@ class Split:
 
 def split(data: Labeled, seed: int, *, validation: float = 0.2, test: float = 0.2) -> Split:
     """Split the rows of a table or of another set as `split_targets` does."""
+    if getattr(data, "groups", None) is not None or getattr(data, "times", None) is not None:
+        raise UserError("rows are split at random here, not by --group or --time: leave the option out")
     return split_targets(data.target, len(data.classes), seed, validation=validation, test=test)
 
 

@@ -9,26 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vicinal.lab.data import table_notes
+from vicinal.lab.data.column_reading import SHOWN, ColumnSummary, Role, read_column
 from vicinal.lab.data.columns import (
-    Decimal,
     Numbers,
     categories_of,
     check_size,
-    infer,
-    is_plain,
     is_text,
     side_by_side,
     to_codes,
     to_numbers,
     to_strings,
 )
+from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, did_you_mean, quoted
 
@@ -52,8 +52,13 @@ class Table:
     target: NDArray[np.int64] | Numbers  # int64 [n] positions in `classes`, or float64 [n] for regression
     target_name: str  # its name
     classes: tuple[str, ...]  # names of the classes, sorted (as numbers where all are numbers); empty for regression
-    groups: NDArray[np.int64] | None = None  # int64 [n]: rows of one group are never split apart
+    columns: tuple[ColumnSummary, ...] = ()  # how each column was read, in the order of the file
+    notes: tuple[str, ...] = ()  # what a user should know: rows left out, duplicates, likely groups
+    reading: ReadOptions = AS_IT_IS  # how the file was read
+    groups: NDArray[np.int64] | None = None  # int64 [n], rows of one group are never split apart
+    group_name: str | None = None
     times: Numbers | None = None  # float64 [n]: the latest rows are for testing
+    time_name: str | None = None
     fixed_test: NDArray[np.bool_] | None = None  # bool [n]: the rows for testing
     target_type: TargetType = "text"  # what the classes are in the table
 
@@ -84,6 +89,9 @@ class Table:
         # one nan only: a nan has many bit patterns
         for array in (np.where(np.isnan(self.numeric), np.nan, self.numeric), self.codes, self.target):
             digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+        for name, extra in ((self.group_name, self.groups), (self.time_name, self.times)):
+            if extra is not None:
+                digest.update(f"{name}".encode() + np.ascontiguousarray(extra, extra.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
 
@@ -97,6 +105,11 @@ def make_table(
     drop: Sequence[str] = (),
     decimal: Decimal | None = None,
     allow_small_classes: bool = False,
+    reading: ReadOptions = AS_IT_IS,
+    drop_missing_target: bool = False,
+    min_class: int = 0,
+    group: str | None = None,
+    time: str | None = None,
 ) -> Table:
     """Build and check a table.
 
@@ -107,25 +120,65 @@ def make_table(
         source: where it came from.
         task: "classification" or "regression". By default text and booleans are classes, and so are numbers that
             are integers with at most 20 different values; other numbers, and dates, are regression.
-        drop: columns to leave out.
+        drop: columns to leave out; each may be a comma list.
         decimal: mark of the numbers that texts may spell, as in a text file; by default text is text.
         allow_small_classes: see `check`.
+        reading: what the user says about columns and missing words.
+        drop_missing_target: leave out rows without a target, with a note.
+        min_class: leave out classes of fewer rows, with a note.
+        group: a column whose equal values belong together; no input.
+        time: a column of numbers or dates that orders the rows; no input.
+
+    Raises:
+        UserError: one sentence, or a line for each of several problems.
 
     """
     frame = pl.DataFrame(columns)
-    for column, option in [(target, "target"), *((column, "drop") for column in drop)]:
+    drop = _listed(frame.columns, drop)
+    named = [(target, "target"), *((column, "drop") for column in drop)]
+    named += [(column, option) for option in ("categorical", "numeric", "parse") for column in getattr(reading, option)]
+    named += [(column, option) for column, option in ((group, "group"), (time, "time")) if column is not None]
+    for column, option in named:
         if column not in frame.columns:
             hint = did_you_mean(column, frame.columns) or f"; the columns are {quoted(frame.columns, 20)}"
             raise UserError(f"there is no column {column!r} for --{option}{hint}")
     if target in drop:
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
-    kept = {column.name: _typed(column, decimal) for column in frame.get_columns() if column.name not in drop}
-    typed = kept.pop(target)
-    goal, classes = _target(frame[target], typed, task)
-    texts = {key: to_strings(kept.pop(key)) for key in [*kept] if is_text(kept[key])}
+    roles = _roles(target, group, time, drop)
+    frame, notes = _rows_with_target(frame, target, decimal, reading, drop_missing_target, min_class)
+    read = {
+        column.name: read_column(column, decimal, reading, roles.get(column.name, "input"))
+        for column in frame.get_columns()
+        if column.name not in drop
+    }
+    problems = [of.problem for of in read.values() if of.problem]
+    goal, classes, target_read = np.zeros(len(frame)), (), read[target].problem is None
+    if target_read:
+        try:
+            goal, classes = _target(frame[target], read[target].cells, task)
+        except UserError as error:
+            problems.append(str(error))
+            target_read = False
+    if classes:  # numbers too are categories then
+        sizes = np.bincount(goal[goal >= 0].astype(np.int64), minlength=len(classes))
+        frequent = [classes[i] for i in np.argsort(-sizes, kind="stable")[:SHOWN]]
+        as_classes = ColumnSummary(
+            target, "target", "categories", read[target].summary.missing, levels=len(classes), frequent=frequent
+        )
+        read[target] = replace(read[target], summary=replace(as_classes, spelled=read[target].summary.spelled))
+    kept = {key: of.cells for key, of in read.items() if of.problem is None and key not in roles}
+    texts = {key: kept.pop(key).cast(pl.String).to_list() for key in [*kept] if is_text(kept[key])}
     numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
     categories = {key: categories_of(values) for key, values in texts.items()}
     codes = [to_codes(values, categories[key]) for key, values in texts.items()]
+    groups = None if group is None or read[group].problem else _groups(read[group].cells)
+    times = None if time is None or read[time].problem else to_numbers(read[time].cells)
+    if groups is not None and (count := int((groups < 0).sum())):
+        verb = "has" if count == 1 else "have"
+        problems.append(f"{counted(count, 'row')} {verb} no value in the --group column {group!r}: fill it in")
+    if time is not None and not read[time].problem and (times is None or np.isnan(times).any()):
+        problems.append(f"the --time column {time!r} must hold a number or date in every row: correct it")
+    typed = read[target].cells
     table = Table(
         name=name,
         source=source,
@@ -138,26 +191,100 @@ def make_table(
         target_name=target,
         classes=classes,
         target_type="text" if is_text(typed) else "boolean" if typed.dtype == pl.Boolean else "number",
+        columns=tuple(
+            read[column].summary if column in read else ColumnSummary(column, "none", "dropped")
+            for column in frame.columns
+        ),
+        notes=tuple(notes),
+        reading=reading,
+        groups=groups,
+        group_name=group,
+        times=times,
+        time_name=time,
     )
-    return check(table, allow_small_classes=allow_small_classes)
+    problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
+    if problems:
+        raise UserError(_told(name, problems))
+    return replace(table, notes=(*table.notes, *_found(table)))
 
 
-def _typed(column: pl.Series, decimal: Decimal | None) -> pl.Series:
-    if not is_plain(column):
-        raise UserError(
-            f"column {column.name!r} holds {column.dtype}, not numbers or text: drop it with --drop {column.name!r}"
-        )
-    return infer(column, decimal) if decimal and is_text(column) else column
+def _found(table: Table) -> list[str]:
+    notes = table_notes.duplicates(table.numeric, table.codes, table.target)
+    for name, values in zip(table.numeric_columns, table.numeric.T, strict=True):
+        notes += table_notes.numbered(name, values)
+    if table.groups is None:
+        for name, codes in zip(table.categorical_columns, table.codes.T, strict=True):
+            notes += table_notes.numbered(name, np.where(codes < 0, np.nan, codes))
+    return notes
+
+
+def _roles(target: str, group: str | None, time: str | None, drop: Sequence[str]) -> dict[str, Role]:
+    given: list[tuple[str | None, Role]] = [(target, "target"), (group, "group"), (time, "time")]
+    roles: dict[str, Role] = {}
+    for column, role in given:
+        if column is None:
+            continue
+        if column in roles or column in drop:
+            raise UserError(f"{column!r} is given for --{role} and for another option: give each its own column")
+        roles[column] = role
+    return roles
+
+
+def _listed(columns: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return the columns of names and comma lists of names; a column that has a comma in its name is that column."""
+    return [
+        name
+        for word in given
+        for name in ([word] if word in columns or "," not in word else map(str.strip, word.split(",")))
+    ]
+
+
+def _groups(cells: pl.Series) -> NDArray[np.int64]:
+    texts = to_strings(cells)
+    return to_codes(texts, categories_of(texts))
+
+
+def _rows_with_target(
+    frame: pl.DataFrame, target: str, decimal: Decimal | None, reading: ReadOptions, missing: bool, min_class: int
+) -> tuple[pl.DataFrame, list[str]]:
+    """Leave out rows without a target and rows of small classes, where that was asked for; note how many."""
+    notes = []
+    if missing:
+        cells = read_column(frame[target], decimal, reading, "target").cells
+        gone = cells.is_null() | (cells.is_nan().fill_null(False) if cells.dtype.is_float() else False)
+        if gone.any():
+            notes.append(f"{counted(int(gone.sum()), 'row')} without a value in {target!r} left out")
+            frame = frame.filter(~gone)
+    if min_class > 1 and len(frame):
+        texts = pl.Series("target", to_strings(read_column(frame[target], decimal, reading, "target").cells))
+        sizes = texts.drop_nulls().value_counts(name="rows")
+        if names := sorted(sizes.filter(pl.col("rows") < min_class)["target"].to_list()):
+            gone = texts.is_in(names).fill_null(False)
+            notes.append(
+                f"{counted(int(gone.sum()), 'row')} left out: those of values {quoted(names)} of {target!r}, which have "
+                f"fewer than {min_class} rows each"
+            )
+            frame = frame.filter(~gone)
+    return frame, notes
+
+
+def _told(name: str, problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return f"{name!r} has {len(problems)} problems:" + "".join(f"\n  {problem}" for problem in problems)
 
 
 def _target(
     cells: pl.Series, typed: pl.Series, task: str | None
 ) -> tuple[NDArray[np.int64] | Numbers, tuple[str, ...]]:
     if task != "regression" and (is_text(typed) or typed.dtype == pl.Boolean):
-        return _classes(to_strings(cells))  # the classes keep their words
+        return _classes(
+            typed.cast(pl.String).to_list() if is_text(typed) else to_strings(cells)
+        )  # the classes keep their words
     values = to_numbers(typed)
     if values is None:
-        example = next(text for text in to_strings(cells) if text is not None)
+        texts = typed.drop_nulls().cast(pl.String).to_list()
+        example = next(text for text in texts if to_numbers(pl.Series([text])) is None)
         raise UserError(f"the target {cells.name!r} holds text such as {example!r}: regression needs numbers")
     if task == "classification" or (task is None and not typed.dtype.is_temporal() and _are_classes(values)):
         return _classes(to_strings(pl.Series(values)))
@@ -192,50 +319,82 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
         UserError: naming the first problem found.
 
     """
-    n = len(table)
-    if n == 0:
-        raise UserError(f"{table.name!r} has column names but no rows: give a table with at least {MIN_ROWS} rows")
-    if n < MIN_ROWS:
-        raise UserError(f"{table.name!r} has only {counted(n, 'row')}: at least {MIN_ROWS} are needed")
-    if not table.numeric_columns and not table.categorical_columns:
-        raise UserError(f"{table.name!r} has no column besides the target {table.target_name!r}: add input columns")
-    _check_inputs(table)
-    if table.classes or table.target.dtype == np.int64:
-        _check_classes(table, allow_small_classes)
-    else:
-        _check_regression(table)
+    if problems := _problems(table, allow_small_classes):
+        raise UserError(_told(table.name, problems))
     return table
 
 
-def _check_inputs(table: Table) -> None:
+def _problems(
+    table: Table,
+    allow_small_classes: bool,
+    categorical: Sequence[str] = (),
+    may_lack_inputs: bool = False,
+    target_read: bool = True,
+) -> list[str]:
+    """Return a sentence about each thing that cannot be learned from."""
+    n = len(table)
+    if n == 0:
+        return [f"{table.name!r} has column names but no rows: give a table with at least {MIN_ROWS} rows"]
+    if n < MIN_ROWS:
+        return [f"{table.name!r} has only {counted(n, 'row')}: at least {MIN_ROWS} are needed"]
+    if not (table.numeric_columns or table.categorical_columns or may_lack_inputs):
+        return [f"{table.name!r} has no column besides the target {table.target_name!r}: add input columns"]
+    problems = _input_problems(table, categorical)
+    if target_read:
+        try:
+            if table.classes or table.target.dtype == np.int64:
+                _check_classes(table, allow_small_classes)
+            else:
+                _check_regression(table)
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _input_problems(table: Table, categorical: Sequence[str]) -> list[str]:
+    problems = []
     empty = [name for name, x in zip(table.numeric_columns, table.numeric.T, strict=True) if np.isnan(x).all()]
-    empty += [
-        name for name, categories in zip(table.categorical_columns, table.categories, strict=True) if not categories
-    ]
+    empty += [name for name, found in zip(table.categorical_columns, table.categories, strict=True) if not found]
     if empty:
         found = f"column {empty[0]!r} holds" if len(empty) == 1 else f"columns {quoted(empty)} hold"
-        raise UserError(f"{found} no values: drop {'it' if len(empty) == 1 else 'them'} with --drop")
+        problems.append(f"{found} no values: drop {'it' if len(empty) == 1 else 'them'} with --drop {_comma(empty)}")
     for name, x in zip(table.numeric_columns, table.numeric.T, strict=True):
-        check_size(name, x)
-    for name, categories, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True):
-        _check_category(name, categories, codes)
-
-
-def _check_category(name: str, categories: Sequence[str], codes: NDArray[np.int64]) -> None:
-    present = int((codes >= 0).sum())
-    distinct = len(categories) == present and present > 1
-    if not distinct and len(categories) <= min(MAX_CATEGORIES, len(codes) / 2):
-        return
-    spoiled = [one for one in categories if to_numbers(pl.Series([one])) is None]
-    if len(spoiled) < len(categories) / 2:
-        raise UserError(
-            f"column {name!r} is numbers but for {quoted(spoiled)}"
-            f": correct or empty those cells, or drop the column with --drop {name!r}"
+        try:
+            check_size(name, x)
+        except UserError as error:
+            problems.append(str(error))
+    many = {
+        name: len(found)
+        for name, found, codes in zip(table.categorical_columns, table.categories, table.codes.T, strict=True)
+        if _has_too_many(len(found), codes, name in categorical)
+    }
+    rows = counted(len(table), "row")
+    if len(many) > 1:
+        counts = ", ".join(map(str, [*many.values()][:5])) + (", ..." if len(many) > 5 else "")
+        problems.append(
+            f"columns {quoted([*many])} are text with {counts} different values in {rows} and look like identifiers"
+            f": drop them with --drop {_comma([*many])}"
         )
-    raise UserError(
-        f"column {name!r} is text with {len(categories)} different values in {counted(len(codes), 'row')}"
-        f" and looks like an identifier: drop it with --drop {name!r}"
-    )
+    elif many:
+        ((name, count),) = many.items()
+        problems.append(
+            f"column {name!r} is text with {count} different values in {rows}"
+            f" and looks like an identifier: drop it with --drop {name!r}"
+        )
+    return problems
+
+
+def _comma(names: Sequence[str]) -> str:
+    if any("," in name or not name for name in names):
+        return " --drop ".join(map(repr, names))
+    return repr(",".join(names))
+
+
+def _has_too_many(categories: int, codes: NDArray[np.int64], asked: bool) -> bool:
+    present = int((codes >= 0).sum())
+    if categories == present and present > 1:
+        return True
+    return not asked and categories > min(MAX_CATEGORIES, len(codes) / 2)
 
 
 def _check_classes(table: Table, allow_small_classes: bool) -> None:
@@ -257,7 +416,7 @@ def _check_classes(table: Table, allow_small_classes: bool) -> None:
         word = "class" if len(single) == 1 else "classes"
         raise UserError(
             f"the target {name!r} has a single example of {word} {quoted(single)}"
-            f": merge or remove such classes, since each needs two examples"
+            f": merge or remove such classes, since each needs two examples; --min-class 2 leaves them out"
         )
 
 
@@ -274,5 +433,6 @@ def _check_target_present(table: Table, missing: NDArray[np.bool_]) -> None:
     if count := int(missing.sum()):
         verb, them = ("has", "it") if count == 1 else ("have", "them")
         raise UserError(
-            f"{counted(count, 'row')} {verb} no value in {table.target_name!r}: remove {them} or fill {them} in"
+            f"{counted(count, 'row')} {verb} no value in {table.target_name!r}: remove {them} or fill {them} in, or"
+            f" leave {them} out with --drop-missing-target"
         )

@@ -13,25 +13,42 @@ import numpy as np
 import polars as pl
 
 from vicinal.lab.data import table_files, uci
+from vicinal.lab.data.read_options import AS_IT_IS, ReadOptions
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 
 EMBEDDED = ("iris", "wine", "breast_cancer", "digits", "diabetes")
-_ENDINGS = f"{', '.join(table_files.SUFFIXES[:-1])} or {table_files.SUFFIXES[-1]}"
+_ENDINGS = ".csv, .tsv, .txt or .data (also .gz, .bz2 or .xz), .parquet, .feather, .arrow, .jsonl, .json or .arff"
 _ROW_INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+|)")  # the names pandas gives to a saved row index
 
 
-def load(data: str, *, target: str | None = None, task: str | None = None, drop: Sequence[str] = ()) -> Table:
+def load(
+    data: str,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    drop: Sequence[str] = (),
+    reading: ReadOptions = AS_IT_IS,
+    drop_missing_target: bool = False,
+    min_class: int = 0,
+    group: str | None = None,
+    time: str | None = None,
+) -> Table:
     """Read a table.
 
     Args:
         data: a set of scikit-learn's (`EMBEDDED`), one of the paper's UCI sets (``abalone``, ``uci-iris``, ...: see
-            `vicinal.lab.data.uci`), or the path of a .csv, .tsv, .parquet or .arff file (.csv.gz and .tsv.gz too).
+            `vicinal.lab.data.uci`), or the path of a file whose name ends in one of `table_files.SUFFIXES`.
             A name wins over a file of that name; upper and lower case are the same.
         target: the column to predict. Files need it; named sets have their own and take none.
         task: "classification" or "regression"; by default as `vicinal.lab.data.table.assemble` decides.
-        drop: columns to leave out.
+        drop: columns to leave out; each may be a comma list.
+        reading: what is said about a file that its content does not say.
+        drop_missing_target: leave out a file's rows without a target, with a note.
+        min_class: leave out a file's classes of fewer rows, with a note.
+        group: a column whose equal values belong together; no input.
+        time: a column of numbers or dates that orders the rows; no input.
 
     Returns:
         The checked table.
@@ -43,7 +60,10 @@ def load(data: str, *, target: str | None = None, task: str | None = None, drop:
     if task not in (None, "classification", "regression"):
         raise UserError(f"the task {task!r} is unknown: choose classification or regression")
     if not is_named(data):
-        return _read_file(data, target, task, drop)
+        more = {"drop_missing_target": drop_missing_target, "min_class": min_class, "group": group, "time": time}
+        return _read_file(data, target, task, drop, reading, more)
+    if reading != AS_IT_IS or drop_missing_target or min_class or group or time:
+        raise UserError(f"the dataset {data!r} is read as it was published: leave out the options about files")
     if target is not None:
         raise UserError(f"the dataset {data!r} has its own target: leave --target out (it is for files)")
     if data.lower() in EMBEDDED:
@@ -74,7 +94,9 @@ def _read_embedded(name: str, task: str | None, drop: Sequence[str]) -> Table:
     return make_table(columns, target, name=name, source=f"scikit-learn: load_{name}", task=task, drop=drop)
 
 
-def _read_file(data: str, target: str | None, task: str | None, drop: Sequence[str]) -> Table:
+def _read_file(
+    data: str, target: str | None, task: str | None, drop: Sequence[str], reading: ReadOptions, more: dict[str, Any]
+) -> Table:
     path = os.path.expanduser(data)
     suffix = next((s for s in sorted(table_files.SUFFIXES, key=len, reverse=True) if data.lower().endswith(s)), None)
     if os.path.isdir(path):
@@ -83,16 +105,19 @@ def _read_file(data: str, target: str | None, task: str | None, drop: Sequence[s
         raise UserError(_nothing_there(data, path, suffix, (*EMBEDDED, *uci.NAMES)))
     if suffix is None:
         raise UserError(f"{data!r} is in a format that is not read here: save it as a file ending in {_ENDINGS}")
-    frame, decimal = table_files.read(Path(path))
+    frame, decimal = table_files.read(Path(path), reading)
     file = os.path.basename(path)
+    dropped = {part.strip() for word in drop for part in word.split(",")} | {*drop}
     for column in frame.columns:
-        if column not in drop and _ROW_INDEX.fullmatch(column):
+        if column not in dropped and _ROW_INDEX.fullmatch(column):
             shown = f"a column named {column!r}" if column else "a column without a name"
             raise UserError(f"{file!r} has {shown}, as a saved row index is: drop it with --drop {column!r}")
     if target is None:
         raise UserError(f"say which column of {file!r} to predict, with --target: {quoted(frame.columns, 20)}")
     name = file[: -len(suffix)]
-    return make_table(frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal)
+    return make_table(
+        frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal, reading=reading, **more
+    )
 
 
 def _nothing_there(data: str, path: str, suffix: str | None, names: Sequence[str]) -> str:

@@ -290,7 +290,10 @@ class _Best:
             if score < self._scores[i]:
                 self._scores[i] = score
                 self._improved[i] = epoch
-            if self._improved[i] in (0, epoch):  # one that diverges at once stays as it is, and is seen to have diverged
+            if self._improved[i] in (
+                0,
+                epoch,
+            ):  # one that diverges at once stays as it is, and is seen to have diverged
                 self.epochs[i] = epoch
                 for mine, now in zip(self.models.parameters, models.parameters, strict=True):
                     mine[i].copy_(now[position])
