@@ -281,7 +281,7 @@ def test_more_seeds_go_on_in_the_folder_and_fewer_are_told_right(
     two = results_of("run")
     code, out, err = vicinal(*argv, "--seeds", "3")
     assert code == 0
-    assert "vicinal: 3 runs of 1 epochs take about" in err
+    assert "vicinal: 3 runs of 1 epoch take about" in err
     assert "3 seeds" in out.splitlines()[0]
     three = results_of("run")
     assert [run["seed"] for run in three["runs"]] == [0] * 3 + [1] * 3 + [2] * 3
