@@ -116,7 +116,7 @@ def test_a_csv_from_the_shell() -> None:
     assert "\x1b" not in out + err
     lines = out.splitlines()
     assert lines[0].startswith(
-        "patients: 60 rows, 6 inputs, 2 classes; 2 seeds, 1 epochs. ERM is training without mixing"
+        "patients: 60 rows, 6 inputs, 2 classes; 2 seeds, 1 epoch. ERM is training without mixing"
     )
     assert [line.split("  ")[0] for line in lines[1:9]] == [
         *("method", "ERM", "mixup, alpha chosen on validation", "mixup or ERM, chosen on validation", "mixup 0.2"),
