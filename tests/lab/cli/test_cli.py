@@ -30,7 +30,19 @@ from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import Results
 
 TINY = ("--seeds", "2", "--epochs", "1", "--alpha", "0.2")
-FILES = ["config.json", "model.safetensors", "report.html", "results.json", "runs.jsonl"]
+FILES = sorted(
+    [
+        "config.json",
+        "model.safetensors",
+        "predictions",
+        "report.html",
+        "results.json",
+        "runs.jsonl",
+        "table.md",
+        "table.tex",
+    ]
+)
+BASELINES = ("constant answer", "linear model", "gradient-boosted trees")
 
 
 @pytest.fixture(autouse=True)
@@ -104,20 +116,18 @@ def test_a_csv_from_the_shell() -> None:
     assert "\x1b" not in out + err
     lines = out.splitlines()
     assert lines[0].startswith(
-        "patients: 60 rows, 6 inputs, 2 classes; 2 seeds, 1 epochs. ERM is training without mixing"
+        "patients: 60 rows, 6 inputs, 2 classes; 2 seeds, 1 epoch. ERM is training without mixing"
     )
-    assert [line.split("  ")[0] for line in lines[1:5]] == [
-        "method",
-        "ERM",
-        "mixup, alpha chosen on validation",
-        "mixup 0.2",
+    assert [line.split("  ")[0] for line in lines[1:9]] == [
+        *("method", "ERM", "mixup, alpha chosen on validation", "mixup or ERM, chosen on validation", "mixup 0.2"),
+        *BASELINES,
     ]
     (folder,) = Path("vicinal-runs").iterdir()
     assert re.fullmatch(r"patients-[0-9a-f]{6}", folder.name)
     assert sorted(os.listdir(folder)) == FILES
     results = results_of(folder)
-    assert lines[6:8] == [results["verdict"]["sentence"], results["verdict"]["advice"]]
-    assert lines[9:] == [
+    assert lines[10:12] == [results["verdict"]["sentence"], results["verdict"]["advice"]]
+    assert lines[13:] == [
         f"report  {folder}/report.html",
         f"figures {folder}/results.json",
         f"model   {folder}/model.safetensors ({results['model']['method']})",
@@ -194,7 +204,7 @@ def test_a_regression_with_noise_perturbation_and_methods_by_name(vicinal: Calla
     assert code == 0
     results = results_of("run")
     assert [m["name"] for m in results["methods"]] == [
-        *("ERM", "mixup 0.2", "by label distance 0.2", "InputMixup(alpha=0.4)", "GaussianNoise(0.1)")
+        *("ERM", "mixup 0.2", "by label distance 0.2", "InputMixup(alpha=0.4)", "GaussianNoise(0.1)", *BASELINES)
     ]
     assert [c["method"] for c in results["comparisons"] if c["primary"]] == [
         "mixup, alpha chosen on validation",
@@ -207,7 +217,7 @@ def test_a_regression_with_noise_perturbation_and_methods_by_name(vicinal: Calla
         assert of["perturbed"]["rmse"]["mean"] > 0
         assert name in out
     assert "perturbed RMSE" in out
-    assert "after correction for 4 methods" in results["verdict"]["sentence"]
+    assert "after correction for 4 tests" in results["verdict"]["sentence"]
     assert report.render(records.from_json(Results, results)) == Path("run/report.html").read_text()
 
 
@@ -229,10 +239,63 @@ def test_no_alphas_and_a_budget_of_its_own(vicinal: Callable[..., tuple[int, str
     assert code == 0
     results = results_of("run")
     assert results["choice"] is None
-    assert list(results["summary"]) == ["ERM", "Mixup(0.4, SameClass())"]
+    assert list(results["summary"]) == ["ERM", "Mixup(0.4, SameClass())", *BASELINES]
     protocol = results["protocol"]
     assert [protocol[name] for name in ("learning_rate", "weight_decay", "patience")] == [0.01, 0.1, 1]
     assert protocol["model"]["optimizer"] == "AdamW"
+
+
+def test_options_of_the_protocol_reach_the_settings(vicinal: Callable[..., tuple[int, str, str]]) -> None:
+    patients().drop("id", "days").write_csv("patients.csv")
+
+    def protocol(out: str, *options: str) -> dict[str, Any]:
+        argv = ("compare", "patients.csv", "--target", "outcome", "--seeds", "2", "--epochs", "3", "--jobs", "1")
+        assert vicinal(*argv, *options, "--out", out)[0] == 0
+        results = results_of(out)
+        config = json.loads((Path(out) / "config.json").read_text())
+        assert config["settings"]["metric"] == (None if results["protocol"]["measure"] == "error" else "nll")
+        return results["protocol"] | {"runs": results["runs"], "methods": results["methods"]}
+
+    plain = protocol("plain")
+    assert (plain["measure"], plain["to_the_end"], plain["patience"]) == ("error", False, None)
+    assert plain["decays"] == [0.0, 0.01, 0.1, 1.0]  # as many as alphas
+    told = protocol("told", "--metric", "nll", "--erm-decays", "0.5,0", "--alpha", "0.3", "--to-the-end")
+    assert (told["measure"], told["to_the_end"], told["decays"]) == ("nll", True, [0.5, 0.0])
+    assert [(m["name"], m["weight_decay"]) for m in told["methods"]][:3] == [
+        *(("ERM, decay 0.5", 0.5), ("ERM, decay 0", 0.0), ("mixup 0.3", 0.0))
+    ]
+    networks = [run for run in told["runs"] if run["method"] not in BASELINES]
+    assert len(networks) == 6
+    assert all(run["epochs"] == 3 for run in networks)
+    waiting = protocol("waiting", "--patience", "1", "--alpha", "0.3", "--weight-decay", "2", "--learning-rate", "0.05")
+    assert (waiting["patience"], waiting["decays"], waiting["to_the_end"]) == (1, [2.0], False)
+    assert [m["weight_decay"] for m in waiting["methods"]][:2] == [2.0, 2.0]
+
+
+def test_more_seeds_go_on_in_the_folder_and_fewer_are_told_right(
+    vicinal: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photos(Path())
+    argv = (*LONG[:4], "--epochs", "1", "--alpha", "0.4", "--jobs", "1", "--out", "run")
+    assert vicinal(*argv, "--seeds", "2")[0] == 0
+    two = results_of("run")
+    code, out, err = vicinal(*argv, "--seeds", "3")
+    assert code == 0
+    assert "vicinal: 3 runs of 1 epoch take about" in err
+    assert "3 seeds" in out.splitlines()[0]
+    three = results_of("run")
+    assert [run["seed"] for run in three["runs"]] == [0] * 3 + [1] * 3 + [2] * 3
+    same_runs(three["runs"][:6], two["runs"])
+    monkeypatch.setattr(executor, "run", lambda *_, **__: iter_nothing())  # nothing can be trained
+    code, out, err = vicinal(*argv, "--seeds", "2")
+    assert code == 0
+    assert "runs of" not in err
+    for name in ("runs", "summary", "comparisons", "verdict"):
+        assert results_of("run")[name] == two[name]
+
+
+def iter_nothing() -> Iterator[None]:
+    yield from ()
 
 
 def test_parquet_and_arff(vicinal: Callable[..., tuple[int, str, str]]) -> None:
@@ -396,6 +459,16 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "jobs and cluster": (("--jobs", "1", "--cluster", "local"), "runs jobs elsewhere; give one of them"),
     "learning rate": (("--learning-rate", "0"), "the learning rate must be a finite number > 0"),
     "patience": (("--patience", "0"), "patience counts epochs and must be 1 or more, got 0"),
+    "patience to the end": (
+        ("--patience", "3", "--to-the-end"),
+        "--patience stops a run early and --to-the-end does not; give one of them",
+    ),
+    "decay < 0": (("--weight-decay=-1",), "the weight decay must be a finite number >= 0, got -1.0"),
+    "ERM's decay nan": (("--erm-decays", "0,nan"), "a weight decay must be a finite number >= 0, got nan"),
+    "ERM's decay twice": (("--erm-decays", "0.1,0.10"), "--erm-decays takes one weight decay or more, each once"),
+    "no decay of ERM": (("--erm-decays", ""), "--erm-decays takes one weight decay or more, each once"),
+    "measure": (("--metric", "eror"), "--metric eror is not one of classification: error, nll, ece, brier, "),
+    "measure of numbers": (("--metric", "rmse"), "--metric rmse is not one of classification"),
     "out is a file": (("--out", "t.csv"), "the folder t.csv cannot be used (file exists); choose another --out"),
     "out is in a file": (("--out", "t.csv/a"), "the folder t.csv/a cannot be used (not a directory)"),
     "out is holy": (("--out", "/proc/vicinal"), "the folder /proc/vicinal cannot be used ("),
@@ -409,6 +482,28 @@ def test_options_without_sense(vicinal: Callable[..., tuple[int, str, str]], cas
     table(x=NUMBERS, y=CLASSES)()
     options = (options,) if isinstance(options, str) else options
     refused(vicinal, ("compare", "t.csv", "--target", "y", "--seeds", "2", "--epochs", "1", *options), says)
+
+
+@pytest.mark.parametrize(
+    ("metric", "target", "says"),
+    [
+        (
+            "auroc",
+            ["a"] * 18 + ["b"] * 2,
+            "the area under the ROC curve needs positives and negatives in every test set",
+        ),
+        ("f1", ["a"] * 18 + ["b"] * 2, "F1 needs a positive, true or predicted, in every test set"),
+        ("r2", [0.25] * 18 + [1.5, 2.5], "it needs a target that varies in every test set"),
+    ],
+)
+def test_a_measure_that_some_test_rows_do_not_have(
+    vicinal: Callable[..., tuple[int, str, str]], metric: str, target: list[Any], says: str
+) -> None:
+    """It would fail after the training."""
+    table(x=NUMBERS, y=target)()
+    argv = ("compare", "t.csv", "--target", "y", "--seeds", "5", "--epochs", "1", "--alpha", "0.2")
+    refused(vicinal, (*argv, "--metric", metric), f"--metric {metric} cannot be taken: {says}, and seed ")
+    assert vicinal(*argv)[0] == 0
 
 
 @pytest.mark.parametrize("named", ["Mixup(1.0, SameClass())", "LabelSmoothing(0.1)", "Scheduled(CutMix(), start=3)"])
@@ -515,18 +610,17 @@ def test_a_disk_that_fills_up_and_is_given_room(vicinal: Callable[..., tuple[int
                 break
             assert (code, out) == (2, "")
             assert err.splitlines()[-1] == (
-                f"vicinal: disk/run cannot be written (the disk is full); {stopped_with[-1][0]} of 8 runs are kept in "
+                f"vicinal: disk/run cannot be written (the disk is full); {stopped_with[-1][0]} of 20 runs are kept in "
                 "disk/run; rerun the same command to resume"
             )
             assert all(line.startswith(("compare t: ", "vicinal: ")) for line in err.splitlines()[:-1])
-        kept = "config.json", "runs.jsonl"
         assert stopped_with == [
-            (0, *kept),
-            (8, *kept),
-            (8, "config.json", "model.safetensors", "runs.jsonl"),
-            (8, *FILES),
+            (0, "config.json", "predictions"),
+            (0, "config.json", "predictions", "runs.jsonl"),
+            (20, "config.json", "predictions", "runs.jsonl"),
+            (20, *FILES),
         ]
-        assert len(results_of("disk/run")["runs"]) == 8
+        assert len(results_of("disk/run")["runs"]) == 20
     finally:
         subprocess.run(["umount", "disk"], check=True)
 
@@ -542,7 +636,7 @@ def test_a_file_that_may_not_grow(vicinal: Callable[..., tuple[int, str, str]]) 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1] == (
-        "vicinal: run cannot be written (file too large); 0 of 4 runs are kept in run; rerun the same command to resume"
+        "vicinal: run cannot be written (file too large); 0 of 10 runs are kept in run; rerun the same command to resume"
     )
     assert kept_whole("run") == 0
     assert vicinal(*argv)[0] == 0
@@ -563,14 +657,14 @@ def test_an_error_of_the_disk_while_the_report_is_written(
     monkeypatch.setattr(atomic, "write", fail)
     code, _, err = vicinal(*argv)
     assert code == 2
-    assert "run cannot be written (input/output error); 4 of 4 runs are kept" in err
+    assert "run cannot be written (input/output error); 10 of 10 runs are kept" in err
 
 
 # -- stopping ------------------------------------------------------------------------------------------------------------
 
 # a small table would be trained in the command itself; images are trained by workers
 LONG = ("compare", "photos", "--size", "16", "--seeds", "3", "--epochs", "1", "--alpha", "0.4", "--jobs", "2")
-RUNS = 6
+RUNS = 9  # the constant answer among them
 
 
 def make_photos(folder: Path) -> None:
@@ -701,7 +795,7 @@ def test_ctrl_c_and_a_dead_worker(
     assert said[-1] == f"vicinal: stopped; {kept} of {RUNS} runs are kept in run; rerun the same command to resume"
     assert all(line.startswith(("compare photos: ", f"vicinal: {RUNS} runs")) for line in said[:-1])
     wait_for(lambda: not group(process.pid), 10)
-    assert sorted(os.listdir("run")) == ["config.json", "runs.jsonl"]
+    assert sorted(os.listdir("run")) == ["config.json", "predictions", "runs.jsonl"]
 
     process = started()
 

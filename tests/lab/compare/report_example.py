@@ -9,24 +9,32 @@ import numpy as np
 from vicinal.lab import records
 from vicinal.lab.compare.results import Results
 
-CHOSEN = "mixup, alpha chosen on validation"
+CHOSEN, POLICY = "mixup, alpha chosen on validation", "mixup or ERM, chosen on validation"
+BASELINES = ("constant answer", "linear model", "gradient-boosted trees")
 ALPHAS = (0.1, 0.2, 0.4, 1.0, 2.0, 4.0, 0.05, 8.0, 0.8, 16.0)
 NAMED = ("CutMix(alpha=1.0)", "LabelSmoothing(0.1)", "GaussianNoise(0.1)", "InputMixup(alpha=2.0)")
 
 
+CHANCES_OF_HARM = {"better": 0.05, "same": 0.2, "worse": 0.75}
+
+
 def methods_of(count: int) -> list[dict[str, Any]]:
-    """ERM and count - 1 others: mixup at several alphas, and every fourth a named method."""
-    methods: list[dict[str, Any]] = [{"name": "ERM", "vicinity": "ERM()", "family": "erm", "alpha": None}]
+    """ERM, from four on with two weight decays; count - 1 others, mixup and every fourth a named method; and baselines."""
+    decays = {"ERM, decay 0": 0.0, "ERM, decay 0.1": 0.1} if count > 3 else {"ERM": 0.0}
+    methods: list[dict[str, Any]] = [
+        {"name": name, "vicinity": "ERM()", "family": "erm", "alpha": None, "weight_decay": decay}
+        for name, decay in decays.items()
+    ]
     alphas, named = list(ALPHAS), list(NAMED)
-    while len(methods) < count:
-        if len(methods) % 5 == 0 and named:
+    for place in range(1, count):
+        if place % 5 == 0 and named:
             name = named.pop(0)
             methods.append({"name": name, "vicinity": name, "family": "named", "alpha": None})
         else:
             alpha = alphas.pop(0)
             vicinity = f"Mixup(alpha={alpha:g})"
             methods.append({"name": f"mixup {alpha:g}", "vicinity": vicinity, "family": "mixup", "alpha": alpha})
-    return methods
+    return methods + [{"name": name, "vicinity": "", "family": "baseline", "alpha": None} for name in BASELINES]
 
 
 def estimate(values: list[float]) -> dict[str, float]:
@@ -57,11 +65,14 @@ def build(
     hardness = generator.normal(0.0, 0.3 * level, seeds)
     runs: list[dict[str, Any]] = []
     for method in listed:
-        shift = (
-            0.0
-            if method["family"] == "erm"
-            else effect * (1.0 if method["alpha"] is None else 1.0 + method["alpha"] / 8)
-        )
+        is_network = method["family"] != "baseline"
+        shift = effect * (1.0 if method["alpha"] is None else 1.0 + method["alpha"] / 8)
+        if method["family"] == "erm":
+            shift = 0.0
+        elif not is_network:
+            shift = {"constant answer": 0.7 if regression else 8.0, "linear model": 0.6, "gradient-boosted trees": 0.5}[
+                method["name"]
+            ] * level
         for seed in range(seeds):
 
             def metrics(base: float) -> dict[str, Any]:
@@ -96,19 +107,19 @@ def build(
                 {
                     "method": method["name"],
                     "seed": seed,
-                    "seconds": 0.12 + 0.02 * float(generator.random()),
+                    "seconds": 0.0 if method["name"] == "constant answer" else 0.12 + 0.02 * float(generator.random()),
                     "train": metrics(0.4 * base),
                     "validation": metrics(base),
                     "test": test,
                     "perturbed": metrics(base + level) if perturb is not None else None,
-                    "curve": curve,
+                    "curve": curve if is_network else {},
                     "reliability": bins,
-                    "epochs": 200,
+                    "epochs": 120 + seed % 7 if is_network else 0,
                 }
             )
     return finish(
         {
-            "format": 2,
+            "format": 3,
             "vicinal": "0.1.0",
             "command": f"vicinal compare {data}",
             "created": "2026-11-24T20:00:00Z",
@@ -134,6 +145,9 @@ def build(
                 "learning_rate": 0.001,
                 "weight_decay": 0.0,
                 "patience": None,
+                "to_the_end": False,
+                "decays": [method["weight_decay"] for method in listed if method["family"] == "erm"],
+                "splits": "folds",
                 "train_examples": 3 * test_rows,
                 "validation_examples": test_rows,
                 "test_examples": test_rows,
@@ -143,7 +157,7 @@ def build(
                     "name": "mlp",
                     "hidden": [128, 128],
                     "parameters": 17539,
-                    "optimizer": "Adam",
+                    "optimizer": "AdamW",
                     "schedule": "constant",
                 },
                 "measure": measure,
@@ -154,8 +168,8 @@ def build(
             "runs": runs,
             "model": {
                 "file": "model.safetensors",
-                "method": "ERM",
-                "seed": 0,
+                "method": listed[0]["name"],
+                "epochs": 123,
                 "usage": "from vicinal.lab import model\n\n"
                 'best = model.load("model.safetensors")\n'
                 "rows = [[5.1, 3.5, 1.4, 0.2]]\n"
@@ -190,31 +204,36 @@ def reliability(generator: np.random.Generator, rows: int, classes: int, too_sur
 
 
 def finish(results: dict[str, Any]) -> dict[str, Any]:
-    """Add summary, comparisons, choice and verdict to results that hold the runs."""
-    measure, seeds = results["protocol"]["measure"], results["protocol"]["seeds"]
+    """Add summary, comparisons, choices and verdict to results that hold the runs."""
+    measure = results["protocol"]["measure"]
     by_method: dict[str, list[dict[str, Any]]] = {method["name"]: [] for method in results["methods"]}
     for run in results["runs"]:
         by_method[run["method"]].append(run)
-    mixups = [method for method in results["methods"] if method["family"] == "mixup"]
-    counts: dict[str, int] = {}
-    if mixups:
-        chosen = []
-        for seed in range(seeds):
-            best = min(mixups, key=lambda method: by_method[method["name"]][seed]["validation"][measure])
-            counts[f"{best['alpha']:g}"] = counts.get(f"{best['alpha']:g}", 0) + 1
-            chosen.append(by_method[best["name"]][seed])
-        by_method[CHOSEN] = chosen
+    erm, mixups, named, baselines = (
+        [method["name"] for method in results["methods"] if method["family"] == family]
+        for family in ("erm", "mixup", "named", "baseline")
+    )
+    choices = {"ERM": erm} if len(erm) > 1 else {}
+    choices |= {CHOSEN: mixups, POLICY: [*erm, *mixups]} if mixups else {}
+    results["chosen"] = {}
+    for name, members in choices.items():
+        runs = zip(*(by_method[member] for member in members), strict=True)
+        by_method[name] = [min(seed, key=lambda run: run["validation"][measure]) for seed in runs]
+        results["chosen"][name] = [run["method"] for run in by_method[name]]
     results["summary"] = {name: summarize(own) for name, own in by_method.items()}
-    results["comparisons"] = []
+    primary = [*([CHOSEN] if mixups else []), *named]
+    secondary = [*mixups, *(name for name in erm if name != "ERM"), *([POLICY] if mixups else []), *baselines]
+    results["comparisons"] = [compare(name, by_method, measure, primary=True) for name in primary]
+    results["comparisons"] += [compare(name, by_method, measure, primary=False) for name in secondary]
+    beside = [] if measure == "rmse" else ["nll", "ece"]
+    results["beside"] = [compare(name, by_method, of, primary=True) for of in beside for name in primary]
+    results["choice"] = None
     if mixups:
-        results["comparisons"].append(compare(CHOSEN, by_method, measure, primary=True))
-    for method in results["methods"]:
-        if method["family"] != "erm":
-            results["comparisons"].append(compare(method["name"], by_method, measure, primary=not mixups))
-            mixups = mixups or [method]
-    most = max(counts, key=lambda alpha: counts[alpha], default="")
-    recommended = next((m["name"] for m in results["methods"] if m["alpha"] and f"{m['alpha']:g}" == most), None)
-    results["choice"] = {"family": "mixup", "per_seed": [], "counts": counts, "recommended": recommended}
+        alphas = {method["name"]: method["alpha"] for method in results["methods"]}
+        per_seed = [alphas[name] for name in results["chosen"][CHOSEN]]
+        counts = {f"{alphas[name]:g}": per_seed.count(alphas[name]) for name in mixups}
+        recommended = max(mixups, key=lambda name: counts[f"{alphas[name]:g}"])
+        results["choice"] = {"family": "mixup", "per_seed": per_seed, "counts": counts, "recommended": recommended}
     results["verdict"] = decide(results)
     return results
 
@@ -245,6 +264,11 @@ def compare(name: str, by_method: dict[str, list[dict[str, Any]]], measure: str,
         "p": 0.0123 if clear else 0.41,
         "p_holm": 0.0123 if primary and clear else 0.0369 if clear else 0.41 if primary else 1.0,
         "per_seed": per_seed,
+        "measure": measure,
+        "chances": {"better": 0.75, "same": 0.2, "worse": 0.05} if paired["mean"] < 0 else CHANCES_OF_HARM,
+        "same": 0.1 * abs(float(np.mean([run["test"][measure] for run in by_method["ERM"]]))),
+        "detectable": 1.4 * (paired["high"] - paired["low"]) / 2,
+        "p_strict": 0.034 if clear else 0.61,
     }
 
 

@@ -23,11 +23,12 @@ from torch import nn
 
 from vicinal import ERM, Mixup
 from vicinal.keyed import Key
-from vicinal.lab import atomic, cli, executor, models
+from vicinal.lab import atomic, cli, executor, models, records
 from vicinal.lab.cli import compare as command_line
-from vicinal.lab.compare import verdict
+from vicinal.lab.compare import verdict, words
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.folder_comparison import FolderComparison
+from vicinal.lab.compare.predictions import RunPredictions
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.compare.settings import FolderSettings
@@ -35,7 +36,6 @@ from vicinal.lab.data import audio as audio_files
 from vicinal.lab.data import class_folder
 from vicinal.lab.data.class_folder import FolderDataset
 from vicinal.lab.data.dataset import InMemoryDataset
-from vicinal.lab.data.splits import split
 from vicinal.lab.errors import UserError
 from vicinal.lab.training import simple
 from vicinal.lab.training.seeding import fork_rng
@@ -377,7 +377,7 @@ def test_methods_share_weights_order_and_augmentation(monkeypatch: pytest.Monkey
 
 def test_parts_are_the_splits_with_training_scales_and_noise_on_known_labels() -> None:
     study = study_of(label_noise=1.0)
-    part, rows = study.seed_data(1), split(study.data, 1)
+    part, rows = study.seed_data(1), study.split(1)
     assert part.test.tolist() == rows.test.tolist()
     assert torch.equal(part.clean.labels, torch.from_numpy(study.data.target))
     assert torch.equal(part.noisy.labels[part.test], part.clean.labels[part.test])
@@ -388,40 +388,116 @@ def test_parts_are_the_splits_with_training_scales_and_noise_on_known_labels() -
     assert part.noisy.std == pytest.approx(shares.std((0, 1, 2)))
 
 
+def trained(study: FolderComparison, method: str, seed: int, epochs: int) -> nn.Module:
+    """The model of a run after some of its epochs."""
+    part = study.seed_data(seed)
+    training = replace(study.training, patience=None)
+    model, _ = simple.train(training, part.noisy, part.train, study.method(method).parsed, seed, stop_epoch=epochs)
+    return model.eval()
+
+
 def test_a_run_trained_again_is_the_run_and_its_figures_are_right() -> None:
     study = study_of(epochs=4, input_noise=0.5)
-    (record,) = study.train([("mixup 0.4", 1)])
+    (run,) = study.train([("mixup 0.4", 1)])
     (again,) = study.train([("mixup 0.4", 1)])
-    assert replace(again, seconds=0) == replace(record, seconds=0)
-    part, state = study.seed_data(1), study.train_model("mixup 0.4", 1, record.epochs)
-    model = Tiny(2)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    record = run.record
+    assert records.to_json(replace(again.record, seconds=0)) == records.to_json(replace(record, seconds=0))
+    part, model = study.seed_data(1), trained(study, "mixup 0.4", 1, record.epochs)
     x, y = part.clean.batch(part.test, None)
     with torch.no_grad():
-        out = model.eval()(x).double()
+        out = model(x).double()
     assert record.test["error"] == float((out.argmax(1) != y).double().mean())
     assert record.test["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
+    predicted = run.predictions
+    assert predicted.rows.tolist() == part.test.tolist()
+    assert predicted.outputs == pytest.approx(out.softmax(1).numpy(), abs=1e-6)
+    assert predicted.nll == pytest.approx(F.cross_entropy(out, y, reduction="none").numpy(), rel=1e-5, abs=1e-7)
     noise = Key(1, 0, 0, 0, 2**63 + 2).generator().standard_normal((12, 3, 16, 16), dtype=np.float32)
     with torch.no_grad():
         out = model(x + 0.5 * torch.from_numpy(noise)).double()
+    assert record.perturbed is not None
     assert record.perturbed["nll"] == pytest.approx(float(F.cross_entropy(out, y)), rel=1e-5)
     assert record.curve["epoch"] == [1, 2, 3, 4]
-    assert record.curve["validation_nll"][-1] == pytest.approx(record.validation["nll"], rel=1e-6)
+    assert record.curve["validation_nll"][record.epochs - 1] == pytest.approx(record.validation["nll"], rel=1e-6)
 
 
-def test_patience_takes_the_best_weights() -> None:
+def test_a_run_has_the_weights_of_its_best_epoch_or_of_its_last() -> None:
+    given: dict[str, Any] = {"epochs": 12, "learning_rate": 0.3, "label_noise": 0.6}
+    (best,) = study_of(**given).train([("ERM", 0)])
+    (last,) = study_of(**given, to_the_end=True).train([("ERM", 0)])
+    course = best.record.curve["validation_nll"]
+    assert course == last.record.curve["validation_nll"]
+    assert best.record.epochs == 1 + course.index(min(course)) < 12
+    assert best.record.validation["nll"] == pytest.approx(min(course), rel=1e-6)
+    assert last.record.epochs == 12
+    assert last.record.validation["nll"] == pytest.approx(course[-1], rel=1e-6)
+    assert course[-1] > min(course)
+
+
+def test_patience_stops_and_takes_the_best_weights() -> None:
     study = study_of(epochs=40, patience=2, learning_rate=0.3)
-    (record,) = study.train([("ERM", 0)])
-    course = record.curve["validation_nll"]
+    (run,) = study.train([("ERM", 0)])
+    record, course = run.record, run.record.curve["validation_nll"]
     assert record.epochs < 38
+    assert record.curve["epoch"][-1] <= record.epochs + 2
     assert record.validation["nll"] <= min(course) + 1e-6
-    state = study.train_model("ERM", 0, record.epochs)
-    model = Tiny(2)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    part = study.seed_data(0)
+    part, model = study.seed_data(0), trained(study, "ERM", 0, record.epochs)
     out = simple.outputs(model, part.noisy, part.validation)
     nll = float(F.cross_entropy(out.double(), part.noisy.labels[part.validation]))
     assert nll == pytest.approx(record.validation["nll"], rel=1e-5)
+
+
+def test_weight_decays_are_those_of_the_methods() -> None:
+    """ERM chooses among its own; mixup has the one of the settings."""
+    study = study_of(erm_decays=(0.0, 0.5), weight_decay=0.5, epochs=3, to_the_end=True)
+    names = [method.name for method in study.methods]
+    assert names == ["ERM, decay 0", "ERM, decay 0.5", "mixup 0.4", "constant answer"]
+    assert [method.weight_decay for method in study.networks] == [0.0, 0.5, 0.5]
+    none, some = (run.record for run in study.train([("ERM, decay 0", 0), ("ERM, decay 0.5", 0)]))
+    assert none.test["nll"] != some.test["nll"]
+    (alone,) = study_of(erm_decays=(0.5,), epochs=3, to_the_end=True).train([("ERM", 0)])
+    assert alone.record.test == some.test
+
+
+def test_the_constant_answer_is_the_shares_of_the_training_labels() -> None:
+    study = study_of(made(61), label_noise=0.5, input_noise=1.0)
+    (run,) = study.train([("constant answer", 1)])
+    part = study.seed_data(1)
+    shares = np.bincount(part.noisy.labels[part.train].numpy(), minlength=2) / len(part.train)
+    assert run.predictions.outputs == pytest.approx(np.tile(shares, (len(part.test), 1)))
+    labels = part.clean.labels[part.test].numpy()
+    assert run.record.test["nll"] == pytest.approx(-np.log(shares[labels]).mean())
+    assert run.record.test["error"] == pytest.approx((labels != shares.argmax()).mean())
+    assert run.record.perturbed == run.record.test
+    noisy = part.noisy.labels[part.validation].numpy()
+    assert run.record.validation["nll"] == pytest.approx(-np.log(shares[noisy]).mean())
+    assert run.record.epochs == 0
+
+
+def test_a_refitted_model_is_trained_on_all_images_as_by_hand() -> None:
+    """For the median of its epochs, along the learning rates that its runs had there."""
+    study = study_of(model=f"{__name__}:linear", augment="none", epochs=5, weight_decay=0.1, learning_rate=0.01)
+    state = study.refit("mixup 0.4", 3)
+    shares = study.data.inputs.transpose(0, 3, 1, 2) / 255
+    mean, std = (of((0, 2, 3), keepdims=True) for of in (shares.mean, shares.std))
+    x, y = torch.from_numpy((shares - mean) / std), torch.from_numpy(study.data.target)
+    with fork_rng(Key(0, 0, 0, 0, 2**63 + 5)):
+        reference = linear(2).double()
+    optimizer = torch.optim.AdamW(reference.parameters(), weight_decay=0.1)
+    step = 0
+    for epoch in range(3):
+        order = torch.from_numpy(Key(0, 0, 0, epoch, 2**63).generator().permutation(60))
+        for batch in order.split(16):
+            optimizer.param_groups[0]["lr"] = 0.005 * (1 + math.cos(math.pi * step / 20))
+            plan = Mixup(0.4).plan(len(batch), y[batch], x[batch], step=step, epoch=epoch, seed=0)
+            loss = F.cross_entropy(reference(plan(x[batch])), plan.target(y[batch]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    assert step == 12
+    for name, value in reference.state_dict().items():
+        assert state[name] == pytest.approx(value.numpy(), rel=1e-3, abs=1e-5)
 
 
 def test_budgets_and_settings() -> None:
@@ -430,8 +506,9 @@ def test_budgets_and_settings() -> None:
     assert simple.SimpleTraining("", 1, batch_size=16).batches(33) == 2
     assert simple.SimpleTraining("", 1, batch_size=16).batches(34) == 3
     base = study_of()
-    others = [study_of(model="small"), study_of(augment="none"), study_of(made(62)), study_of(seeds=3)]
+    others = [study_of(model="small"), study_of(augment="none"), study_of(made(62)), study_of(to_the_end=True)]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 5
+    assert study_of(seeds=3).fingerprint() == base.fingerprint()  # more seeds may follow
 
 
 @pytest.mark.parametrize(
@@ -486,24 +563,39 @@ def test_examples_are_mixtures_of_what_they_say() -> None:
 
 
 def test_the_verdict_speaks_of_images() -> None:
-    study = study_of(seeds=20)
-    test = {"ERM": 0.30, "mixup 0.4": 0.20}
+    study = study_of(made(600), seeds=5)
+    wrong = {"ERM": 0.3, "mixup 0.4": 0.1, "constant answer": 0.5}
 
-    def runs(errors: Callable[[str, int], float]) -> list[RunRecord]:
-        validation, curve = {"error": 0.2, "nll": 0.5}, {"epoch": [1.0], "validation_error": [0.2]}
-        return [
-            RunRecord(method, seed, 1.0, 2, {"error": 0.0}, validation, {"error": errors(method, seed)}, None, curve)
-            for method, seed in study.runs
-        ]
+    def conclude(wrong: dict[str, float]) -> verdict.Conclusion:
+        """Of runs that answer a share of the images, the same for every seed, wrongly."""
+        runs, predictions, order = [], {}, np.random.Generator(np.random.PCG64(3)).permutation(600)
+        for method, seed in study.runs:
+            rows, scores = study.split(seed).test, {"error": 0.2, "nll": 0.5}
+            right = study.data.target[rows].astype(bool) ^ (order[rows] < 600 * wrong[method])
+            p = np.where(right, 0.75, 0.25).astype(np.float32)
+            own = np.where(study.data.target[rows] == 1, p, 1 - p)
+            outputs = np.stack([1 - p, p], 1)
+            runs.append(RunRecord(method, seed, 1.0, 2, scores, scores, scores, None, {"epoch": [1.0]}))
+            predictions[method, seed] = RunPredictions(rows, outputs, -np.log(own))
+        return verdict.conclude(study, runs, predictions)
 
-    found = verdict.conclude(study, runs(lambda m, seed: test[m] + 0.001 * (seed % 3) * (m == "ERM"))).verdict
+    found = conclude(wrong).verdict
     assert found.kind == "helps"
-    assert found.sentence.startswith("Mixup helps on made: the test error falls from 30.")
-    assert "test images took no part" in verdict.statistics_in_words(study)
-    assert verdict.limitations(study)[1].startswith("The 60 images are shared out anew for each seed, so the intervals")
-    signs = {"ERM": 1, "mixup 0.4": -1}
-    open_ = runs(lambda m, seed: 0.3 + 0.05 * (seed % 4) * signs[m] * (1 if seed % 2 else -1))
-    assert "More images would narrow the interval." in verdict.conclude(study, open_).verdict.advice
+    assert found.sentence.startswith(
+        "Mixup helps on made: the test error falls from 30.00 % to 10.00 % (difference -20.00 "
+    )
+    assert "test images took no part" in words.statistics_in_words(study)
+    assert "all images are tested equally often" in words.statistics_in_words(study)
+    assert words.limitations(study)[1].startswith(
+        "Images were split at random: where several are of one person or source"
+    )
+    assert "--group" not in words.limitations(study)[1]
+    assert conclude(wrong | {"mixup 0.4": 0.5}).verdict.kind == "harms"
+    same = conclude(wrong | {"mixup 0.4": 0.3}).verdict
+    assert same.kind == "practically the same"
+    assert "the test error is 30.00 % with mixup and without, the same for every seed" in same.sentence
+    open_ = conclude(wrong | {"mixup 0.4": 0.301}).verdict
+    assert "more images would show smaller ones" in open_.advice
 
 
 # -- from end to end -----------------------------------------------------------------------------------------------------
@@ -542,7 +634,9 @@ def test_a_comparison_of_images_leaves_results_page_and_model(finished: tuple[Pa
     assert results["protocol"]["model"]["name"] == "small"
     assert results["protocol"]["model"]["parameters"] == sum(p.numel() for p in models.build("small", 2).parameters())
     assert results["protocol"]["steps"] == 4  # 24 rows are less than a batch
-    assert [(r["method"], r["seed"]) for r in results["runs"]] == [(m, s) for s in (0, 1) for m in ("ERM", "mixup 0.4")]
+    assert [(r["method"], r["seed"]) for r in results["runs"]] == [
+        (m, s) for s in (0, 1) for m in ("ERM", "mixup 0.4", "constant answer")
+    ]
     page = (place / "out" / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == 6
     assert "40\N{NARROW NO-BREAK SPACE}images" in page or "40 images" in page
@@ -556,17 +650,16 @@ def test_the_model_can_be_loaded_and_used(
 ) -> None:
     place, _ = finished
     results = json.loads((place / "out" / "results.json").read_text())
-    path, seed = place / "out" / "model.safetensors", results["model"]["seed"]
+    path, kept = place / "out" / "model.safetensors", results["model"]
     classifier = Classifier.load(path)
     data = class_folder.read(place / "photos", size=16)
     paths = [place / "photos" / name / f"{i:02d}.png" for name in COLORS for i in range(20)]
-    rows = split(data, seed).test
-    predicted = classifier.predict([paths[row] for row in rows])
-    truth = np.array(data.classes)[data.target[rows]]
-    record = next(
-        r for r in results["runs"] if (r["method"], r["seed"]) == (results["model"]["method"], results["model"]["seed"])
-    )
-    assert float((predicted != truth).mean()) == pytest.approx(record["test"]["error"])
+    study = FolderComparison(data, FolderSettings(seeds=2, epochs=4, alphas=(0.4,), learning_rate=0.01))
+    assert kept["epochs"] == round(np.median([r["epochs"] for r in results["runs"] if r["method"] == kept["method"]]))
+    state = study.refit(kept["method"], kept["epochs"])
+    for name, value in classifier.model.state_dict().items():
+        assert torch.equal(value, torch.from_numpy(state[name]))
+    assert (classifier.predict(paths) == np.array(data.classes)[data.target]).mean() > 0.9  # it has seen them
     assert classifier.probabilities(paths[:3]).sum(1) == pytest.approx([1, 1, 1])
     with pytest.raises(
         UserError, match=r"holds a model for 'images'; load it with vicinal.lab.compare.classifier.Classifi"
@@ -590,8 +683,8 @@ def test_the_same_command_goes_on_with_what_is_missing(
     out = place / "out"
     results = json.loads((out / "results.json").read_text())
     lines = (out / "runs.jsonl").read_bytes().splitlines(keepends=True)
-    assert len(lines) == 4  # a line a run
-    (out / "runs.jsonl").write_bytes(b"".join(lines[:3]))
+    assert len(lines) == 6  # a line a run
+    (out / "runs.jsonl").write_bytes(b"".join(lines[:5]))
     model = (out / "model.safetensors").read_bytes()
     assert cli.main(command) == 0
     said = capsys.readouterr()
@@ -603,7 +696,7 @@ def test_the_same_command_goes_on_with_what_is_missing(
         assert {**one, "seconds": 0} == {**same, "seconds": 0}
     assert again["verdict"] == results["verdict"]
     assert (out / "model.safetensors").read_bytes() == model
-    assert len(atomic.json_lines(out / "runs.jsonl")) == 4
+    assert len(atomic.json_lines(out / "runs.jsonl")) == 6
     monkeypatch.setattr(executor, "run", None)  # nothing can be trained
     assert cli.main(command) == 0
     assert "about" not in capsys.readouterr().err
@@ -614,10 +707,10 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     data = class_folder.read(root)
     study = study_of(data, model="small", epochs=30, learning_rate=0.01)
     study.check()
-    (record,) = study.train([("ERM", 0)])
-    assert record.test["error"] == 0  # anybody hears the difference
-    state = study.train_model("ERM", 0, 30)
-    usage = study.save_model(tmp_path / "m.safetensors", state, 0, {"seed": 0})
+    (run,) = study.train([("ERM", 0)])
+    assert run.record.test["error"] == 0  # anybody hears the difference
+    state = study.refit("ERM", 30)
+    usage = study.save_model(tmp_path / "m.safetensors", state, {"epochs": 30})
     assert usage.endswith('print(classifier.predict(["new.wav"]))')
     classifier = Classifier.load(tmp_path / "m.safetensors")
     assert classifier.predict([root / "low" / "1.wav", root / "high" / "2.wav"]).tolist() == ["low", "high"]
@@ -627,7 +720,7 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
 
 def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> None:
     study, path = study_of(), tmp_path / "m.safetensors"
-    usage = study.save_model(path, study.train_model("ERM", 0, 1), 0, {})
+    usage = study.save_model(path, study.refit("ERM", 1), {})
     assert f"from {__name__} import Tiny\n" in usage
     with pytest.raises(UserError, match=r"was built by '.*:Tiny': give it as model=, or --model"):
         Classifier.load(path)
@@ -693,8 +786,8 @@ def test_real_photographs(real_data: Callable[[str], Path]) -> None:
     data = class_folder.read(real_data("imagenet") / "imagenet" / "tiny-imagenet-20", size=16)
     assert (len(data), len(data.classes), data.shape) == (3000, 20, (3, 16, 16))
     study = FolderComparison(data, FolderSettings(epochs=3, learning_rate=0.003))
-    (record,) = study.train([("ERM", 0)])
-    assert record.test["error"] < 0.85  # chance is 0.95
+    (run,) = study.train([("ERM", 0)])
+    assert run.record.test["error"] < 0.85  # chance is 0.95
 
 
 def test_options_of_folders_reach_the_reader_and_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from vicinal.lab.compare import figures, report
+from vicinal.lab.compare import figures, report, sections
 from vicinal.lab.compare.view import View
 from vicinal.lab.format import ABSENT, MINUS
 
@@ -59,7 +59,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
-        self.rows: list[list[str]] = []
+        self.tables: list[list[list[str]]] = []
         self.words: list[str] = []
         self.feed(text)
         self.close()
@@ -70,10 +70,12 @@ class Page(HTMLParser):
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         if tag not in self.VOID:
             self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
         if tag == "tr":
-            self.rows.append([])
+            self.tables[-1].append([])
         if tag in {"td", "th"}:
-            self.rows[-1].append("")
+            self.tables[-1][-1].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -86,7 +88,13 @@ class Page(HTMLParser):
         if "style" not in self.open:
             self.words.append(data)
         if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += " " + data if "i" in self.open else data
+            self.tables[-1][-1][-1] += " " + data if "i" in self.open else data
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """Rows of the table of methods by their first cell."""
+        table = next(table for table in self.tables if table[0][-1] == "Seconds per run")
+        return {row[0]: row[1:] for row in table}
 
     @property
     def text(self) -> str:
@@ -112,6 +120,16 @@ def numbers(text: str) -> list[float]:
 
 def three(estimate: dict[str, float], factor: float, middle: str = "mean") -> list[float]:
     return [factor * estimate[key] for key in (middle, "low", "high")]
+
+
+def level(estimate: dict[str, float], measure: str) -> list[float]:
+    """A mean with its interval as it is shown: no share is below 0 or above 1, and no R squared above 1."""
+    lowest = -float("inf") if measure == "r2" else 0.0
+    highest = 1.0 if measure in ("error", "ece", "r2") else float("inf")
+    mean, low, high = three(estimate, 1.0)
+    return [
+        (100.0 if measure in ("error", "ece") else 1.0) * end for end in (mean, max(low, lowest), min(high, highest))
+    ]
 
 
 def test_it_needs_nothing_but_itself(html: str) -> None:
@@ -140,10 +158,13 @@ def test_sections_come_in_order_and_the_verdict_first(html: str, results: dict[s
             results["verdict"]["sentence"],
             results["verdict"]["advice"],
             "Difference to ERM",
+            "How probable each answer is",
+            "What else answers",
+            *results["protocol"]["limitations"],
+            "With the method it is",
             "Every method",
             "Figures",
             "How it was measured",
-            "Limitations",
             "Reproduce",
             results["command"],
         )
@@ -157,22 +178,50 @@ def test_the_verdict_stands_beside_its_interval(html: str, results: dict[str, An
     head = html[html.index("<dl") : html.index("</dl>")]
     shown = numbers(" ".join(re.findall(r'class="(?:value|detail)">([^<]*)', head)))
     assert shown[:3] == pytest.approx(three(primary, factor, "difference"), abs=0.006)
-    assert shown[3] == pytest.approx(primary["p"], abs=0.005)
+    assert shown[3:5] == pytest.approx([factor * primary["detectable"], factor * primary["same"]], abs=0.006)
+    assert shown[5:7] == pytest.approx([primary["p_holm"], primary["p_strict"]], abs=0.005)
+    measure = results["protocol"]["measure"]
+    of = [results["summary"][name]["test"][measure] for name in ("ERM", primary["method"])]
+    assert shown[7:] == pytest.approx([end for one in of for end in level(one, measure)], abs=0.006)
+
+
+def test_the_claims_are_those_of_the_primary_methods(html: str, results: dict[str, Any]) -> None:
+    table = next(table for table in Page(html).tables if table[0][:2] == ["Measure", "With the method it is"])
+    regression = results["data"]["task"] == "regression"
+    titles = ["Test RMSE"] if regression else ["Test error, %", "Negative log-likelihood", "Calibration error, %"]
+    primary = [one for one in results["comparisons"] if one["primary"]]
+    assert [row[0] for row in table[1:]] == [
+        title for one in primary for title in (one["method"].removesuffix(", alpha chosen on validation"), *titles)
+    ]
+    rows = [row for row in table[1:] if len(row) > 1]
+    for place, one in enumerate(primary):
+        beside = [of for of in results["beside"] if of["method"] == one["method"]]
+        for of, row in zip([one, *beside], rows[len(titles) * place :], strict=False):
+            factor = 100.0 if of["measure"] in ("error", "ece") else 1.0
+            assert numbers(row[2]) == pytest.approx(three(of, factor, "difference"), abs=0.006)
+            assert float(row[3]) == pytest.approx(of["p_holm"], abs=0.005)
+            found = "better" if of["chances"]["better"] > 0.5 else "worse"
+            assert row[1] == (found if of["p_holm"] < 0.05 else "not clear")
 
 
 def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, Any]) -> None:
     measure, perturb = results["protocol"]["measure"], results["protocol"]["input_noise"]
     factor = 100.0 if measure == "error" else 1.0
     comparisons = {own["method"]: own for own in results["comparisons"]}
-    rows = {row[0]: row[1:] for row in Page(html).rows if len(row) > 2}
+    rows = Page(html).rows
     head = rows.pop("Method")
-    names = [method["name"] for method in results["methods"]]
-    assert list(rows) == [names[0], example.CHOSEN, *names[1:]]
+    names = {
+        family: [method["name"] for method in results["methods"] if method["family"] in family]
+        for family in (("erm",), ("mixup", "named"), ("baseline",))
+    }
+    decays = [name for name in names["erm",] if name != "ERM"]
+    order = ["ERM", example.CHOSEN, example.POLICY, *names["mixup", "named"], *names["baseline",], *decays]
+    assert list(rows) == order
     for name, row in rows.items():
         assert len(row) == len(head)
         own = results["summary"][name]
         cells = [numbers(cell) for cell in row]
-        assert cells[0] == pytest.approx(three(own["test"][measure], factor), abs=0.0051)
+        assert cells[0] == pytest.approx(level(own["test"][measure], measure), abs=0.0051)
         if name == "ERM":
             assert row[1:3] == [ABSENT] * 2
         else:
@@ -180,34 +229,48 @@ def test_the_table_shows_the_numbers_it_was_given(html: str, results: dict[str, 
             assert float(row[2]) == pytest.approx(comparisons[name]["p_holm"], abs=0.0051)
         rest = cells[3:]
         if perturb is not None:
-            assert rest.pop(0) == pytest.approx(three(own["perturbed"][measure], factor), abs=0.0051)
-        extras = {"nll": 1.0, "brier": 1.0, "ece": 100.0} if measure == "error" else {"mae": 1.0, "r2": 1.0}
-        for (extra, scale), cell in zip(extras.items(), rest[:-2], strict=True):
-            assert cell == pytest.approx(three(own["test"][extra], scale), abs=0.0051)
+            assert rest.pop(0) == pytest.approx(level(own["perturbed"][measure], measure), abs=0.0051)
+        extras = ("nll", "brier", "ece") if measure == "error" else ("mae", "r2")
+        for extra, cell in zip(extras, rest[:-2], strict=True):
+            assert cell == pytest.approx(level(own["test"][extra], extra), abs=0.0051)
         assert rest[-2] == pytest.approx([factor * own["train"][measure]["mean"]], abs=0.0051)
         assert rest[-1] == pytest.approx([own["seconds"]], abs=0.0051)
 
 
 def test_a_column_for_perturbed_inputs_only_when_they_were(html: str, results: dict[str, Any]) -> None:
-    assert ("on perturbed inputs" in html) == (results["protocol"]["input_noise"] is not None)
+    assert ("Perturbed test" in html) == (results["protocol"]["input_noise"] is not None)
 
 
 def test_every_method_is_in_the_images(results: dict[str, Any]) -> None:
-    drawn = figures.differences(view(results))
-    for comparison in results["comparisons"]:
-        assert f">{comparison['method']}</text>" in drawn
+    drawn = texts(figures.differences(view(results)))
+    for comparison in mixing(results):
+        assert any(comparison["method"].startswith(text.removesuffix("\N{HORIZONTAL ELLIPSIS}")) for text in drawn)
+    shown = texts(figures.rivals(view(results), sections.rivals(view(results))))
+    assert [text for text in shown if re.match("[a-zE]", text)][: len(example.BASELINES) + 2] == [
+        *(*example.BASELINES, "ERM", "mixup")
+    ]
+
+
+def texts(svg: str) -> list[str]:
+    return [text for text in re.findall(">([^<]+)</text>", svg) if len(text) > 2]
+
+
+def mixing(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Comparisons of methods that mix, and of choices among them, with ERM."""
+    others = [method["name"] for method in results["methods"] if method["family"] in ("erm", "baseline")]
+    return [one for one in results["comparisons"] if one["method"] not in others]
 
 
 def test_images_fit_their_task(html: str, results: dict[str, Any]) -> None:
-    labels = [label for label in Page(html).values("aria-label") if label != "Methods in Python"]
+    labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
     starts = [label.split()[0] for label in labels]
     if results["data"]["task"] == "regression":
-        assert starts == ["Difference", "Mean", "Validation"]
+        assert starts == ["Mean", "Difference", "Mean", "Validation"]
         assert "ECE" not in html
     else:
-        assert starts == ["Difference", "Mean", "Reliability", "Reliability", "Validation", "Validation"]
+        assert starts == ["Mean", "Difference", "Mean", "Reliability", "Reliability", "Validation", "Validation"]
     assert all(label.endswith(".") and len(label) > 40 for label in labels)
-    assert html.count('role="img"') == len(labels) == html.count("<svg ")
+    assert html.count('<svg viewBox="0 0 420') == len(labels) == html.count("<svg ")
 
 
 def test_images_scale_and_take_the_colors_of_the_page(html: str) -> None:
@@ -223,7 +286,7 @@ def test_images_scale_and_take_the_colors_of_the_page(html: str) -> None:
 
 def test_one_dot_per_seed(results: dict[str, Any]) -> None:
     drawn = figures.differences(view(results))
-    seeds, rows = results["protocol"]["seeds"], len(results["comparisons"])
+    seeds, rows = results["protocol"]["seeds"], len(mixing(results))
     dots = re.findall(r'<use href="#differences-\w+" x="[-\d.]+" y="[-\d.]+"', drawn)
     marks = drawn.count("fill:var(--mix)") + drawn.count("fill:var(--other)")
     assert marks >= rows
@@ -276,22 +339,24 @@ def test_bold_only_where_the_corrected_p_supports_it(p: float | None, bold: bool
     for comparison in given["comparisons"]:
         comparison["p"], comparison["p_holm"] = 0.01, p
     html = render(given)
-    table = html[html.index("<tbody>") : html.index("</tbody>")]
+    start = html.index('<table class="main">')
+    table = html[start : html.index("</table>", start)]
     assert table.count("<b>") == (2 * len(given["comparisons"]) if bold else 0)
 
 
 def test_missing_numbers_are_dashes() -> None:
     given = example.build(seeds=3, methods=3)
     given["summary"]["mixup 0.1"]["test"]["nll"] = {"mean": None, "low": None, "high": None}
-    given["comparisons"][1] |= {"difference": float("nan"), "low": None, "high": None, "p": None, "p_holm": None}
-    given["comparisons"][1]["per_seed"][0] = None
+    comparison = next(one for one in given["comparisons"] if one["method"] == "mixup 0.1")
+    comparison |= {"difference": float("nan"), "low": None, "high": None, "p": None, "p_holm": None}
+    comparison["per_seed"][0] = None
     for run in given["runs"]:
         if run["method"] == "mixup 0.1":
             run["curve"]["validation_nll"] = [None] * len(run["curve"]["epoch"])
-    rows = {row[0]: row for row in Page(render(given)).rows if len(row) > 2}
-    assert rows["mixup 0.1"][2:5] == [ABSENT] * 3
-    assert numbers(rows["mixup 0.1"][1]) == pytest.approx(
-        three(given["summary"]["mixup 0.1"]["test"]["error"], 100.0), abs=0.0051
+    rows = Page(render(given)).rows
+    assert rows["mixup 0.1"][1:4] == [ABSENT] * 3
+    assert numbers(rows["mixup 0.1"][0]) == pytest.approx(
+        level(given["summary"]["mixup 0.1"]["test"]["error"], "error"), abs=0.0051
     )
 
 
@@ -302,11 +367,8 @@ def test_erm_alone_and_no_model() -> None:
     html = render(given)
     assert "The best model" not in html
     assert figures.differences(view(given)) == figures.by_alpha(view(given)) == ""
-    assert [label.split()[0] for label in Page(html).values("aria-label")][:3] == [
-        "Reliability",
-        "Validation",
-        "Validation",
-    ]
+    labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
+    assert [label.split()[0] for label in labels] == ["Mean", "Reliability", "Validation", "Validation"]
 
 
 def test_the_model_is_loaded_by_the_given_lines() -> None:

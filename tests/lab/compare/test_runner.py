@@ -300,6 +300,8 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
     assert results["format"] == 3
     assert results["command"] == "vicinal compare made"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["created"])
+    columns = results["data"]["table"]["columns"]
+    assert [column["name"] for column in columns] == ["a", "b", "y"]
     assert results["data"] == {
         "name": "made",
         "kind": "table",
@@ -310,7 +312,8 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
         "classes": ["high", "low"],
         "class_counts": [sum(study_of().data.target == 0), sum(study_of().data.target == 1)],
         "sha256": study_of().data.fingerprint(),
-        "table": {"numeric_columns": 2, "categorical_columns": 0, "inputs": 2, "missing_cells": 0},
+        "table": {"numeric_columns": 2, "categorical_columns": 0, "inputs": 2, "missing_cells": 0}
+        | {"columns": columns},
         "folder": None,
     }
     protocol = results["protocol"]

@@ -26,8 +26,8 @@ from torch import Tensor
 import vicinal
 from vicinal.lab.compare import baselines, measures
 from vicinal.lab.compare.baselines import BASELINE
-from vicinal.lab.compare.measures import Measure
-from vicinal.lab.compare.predictions import MeasuredRun
+from vicinal.lab.compare.measures import Measure, Tested
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.results import (
     ERM,
     NOUNS,
@@ -257,12 +257,13 @@ class Comparison(ABC, Generic[D, S]):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def check(self) -> None:
-        """Refuse methods that cannot be used on these data, before anything is trained.
+        """Refuse a measure or methods that cannot be used on these data, before anything is trained.
 
         Raises:
-            UserError: naming the method and its objection.
+            UserError: naming the measure or method and its objection.
 
         """
+        self._check_measure()
         self._check_repeats()
         self._check_tests()
         x, y = self.sample_batch()
@@ -273,6 +274,24 @@ class Comparison(ABC, Generic[D, S]):
             except (TypeError, ValueError, OverflowError, MemoryError) as error:
                 these = "this table" if self.kind == "table" else f"these {self.noun}"
                 raise UserError(f"{method.vicinity} cannot be used on {these}: {error}") from error
+
+    def _check_measure(self) -> None:
+        """Take the measure of a constant answer to the test examples of each seed: some need more than one class there."""
+        measure, target = self.measure, self.data.target
+        if measure.name not in measures.PARTIAL:
+            return
+        answer = np.full(self.classes, 1 / self.classes) if self.classes else np.zeros(())
+        for seed in range(1 if self.splitting.is_fixed else self.settings.seeds):
+            rows = self.split(seed).test
+            outputs = np.broadcast_to(answer, (len(rows), *answer.shape)).astype(np.float32)
+            try:
+                (values,) = measure.values([Tested(RunPredictions(rows, outputs, None), target[rows], self.classes)])
+                if not np.isfinite(values).all():
+                    raise ValueError("it needs a target that varies in every test set")
+            except ValueError as error:
+                raise UserError(
+                    f"--metric {measure.name} cannot be taken: {error}, and seed {seed} has none"
+                ) from error
 
     def _check_repeats(self) -> None:
         seen: list[vicinal.Vicinity] = []

@@ -135,6 +135,18 @@ def _r2(run: Tested) -> Values:
     return influence.r2_values(run.residuals, run.target)
 
 
+def _rmse(run: Tested) -> Values:
+    residuals = run.residuals
+    return influence.rmse_values(residuals) if residuals.any() else np.zeros(len(residuals))
+
+
+def _r2(run: Tested) -> Values:
+    """Return nan where the target is the same for all test rows, of which there is no R squared."""
+    if not np.ptp(run.target):
+        return np.full(len(run.target), np.nan)
+    return influence.r2_values(run.residuals, run.target)
+
+
 def _calibration(runs: Sequence[Tested]) -> list[Values]:
     """Return by how much each answer's confidence is off, in the direction in which its bin is off over all seeds.
 
@@ -178,6 +190,7 @@ _NUMBERS = (
 )
 _ALL = {measure.name: measure for measure in (*_CLASSES, *_NUMBERS)}
 NAMES = tuple(_ALL)
+PARTIAL = ("auroc", "f1", "r2")  # that not every set of test rows has
 
 
 def named(name: str) -> Measure:
