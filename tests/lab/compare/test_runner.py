@@ -221,10 +221,11 @@ def test_predictions_on_disk_stand_beside_row_and_truth(tmp_path: Path) -> None:
     frame = pl.read_parquet(file)
     assert frame.columns == ["method", "seed", "row", "target", "p_high", "p_low", "nll"]
     assert frame["method"].to_list() == ["ERM"] * 12 + ["mixup 0.4"] * 12
-    data, p = study.data, frame[["p_high", "p_low"]].to_numpy().astype(np.float64)
-    assert frame["target"].to_list() == [data.classes[data.target[row]] for row in frame["row"]]
+    data, labels = study.data, study.data.target.astype(np.int64)
+    p = frame[["p_high", "p_low"]].to_numpy().astype(np.float64)
+    assert frame["target"].to_list() == [data.classes[labels[row]] for row in frame["row"]]
     assert p.sum(1) == pytest.approx(np.ones(24), abs=1e-6)
-    truth = data.target[frame["row"].to_numpy()]
+    truth = labels[frame["row"].to_numpy()]
     assert frame["nll"].to_numpy() == pytest.approx(-np.log(p[range(24), truth]), rel=1e-4)
     for i, run in enumerate(runs):
         own = slice(12 * i, 12 * i + 12)
