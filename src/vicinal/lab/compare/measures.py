@@ -108,10 +108,10 @@ def _one_against_rest(
     def of_all(runs: Sequence[Tested]) -> list[Values]:
         counts = [np.bincount(run.target, minlength=run.classes) for run in runs]
         rarer = int(np.sum(counts, axis=0).argmin())
-        return [
-            values(run, rarer) if run.classes == 2 else np.mean([values(run, i) for i in np.flatnonzero(own).tolist()], axis=0)
-            for run, own in zip(runs, counts, strict=True)
+        taken = [
+            [rarer] if run.classes == 2 else np.flatnonzero(own).tolist() for run, own in zip(runs, counts, strict=True)
         ]
+        return [np.mean([values(run, i) for i in of], axis=0) for run, of in zip(runs, taken, strict=True)]
 
     return of_all
 
