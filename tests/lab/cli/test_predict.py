@@ -17,8 +17,10 @@ from vicinal.lab import cli
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data import tables
+from vicinal.lab.data.read_options import ReadOptions
 from vicinal.lab.errors import UserError
 
+AS_WARDS = ReadOptions(categorical=("ward; floor",))  # 12, 7 and N are names of wards
 TINY = ("--seeds", "2", "--epochs", "2", "--alpha", "0.4", "--jobs", "1")
 
 
@@ -37,7 +39,19 @@ def patients(path: Path) -> Path:
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("predict")
     table = patients(place / "patients.csv")
-    argv = ["compare", str(table), "--target", "died", "--drop", "id", *TINY, "--out", str(place / "run")]
+    argv = [
+        "compare",
+        str(table),
+        "--target",
+        "died",
+        "--drop",
+        "id",
+        "--categorical",
+        "ward; floor",
+        *TINY,
+        "--out",
+        str(place / "run"),
+    ]
     assert cli.main(argv) == 0
     return place
 
@@ -54,7 +68,7 @@ def test_the_training_table_is_read_as_in_training(compared: Path, capsys: pytes
     found = pl.read_csv(io.StringIO(out))
     assert found.columns == ["prediction", "probability_0", "probability_1"]
     predictor = Predictor.load(compared / "run" / "model.safetensors")
-    table = tables.load(str(compared / "patients.csv"), target="died", drop=["id"])
+    table = tables.load(str(compared / "patients.csv"), target="died", drop=["id"], reading=AS_WARDS)
     rows = predictor.encoding.transform(table)
     import torch
 
@@ -116,7 +130,7 @@ def test_what_is_refused(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
     table, model = compared / "patients.csv", compared / "run"
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.json").write_text("{}")
-    (tmp_path / "t.txt").touch()
+    (tmp_path / "t.doc").touch()
     for argv, says in (
         ((tmp_path, table), f"there is no model.safetensors in '{tmp_path}': give a folder that compare wrote"),
         ((tmp_path / "begun", table), "the comparison is not finished: rerun its command"),
@@ -125,7 +139,7 @@ def test_what_is_refused(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
             f"there is no file or folder '{tmp_path / 'absent'}': give a folder that compare wrote",
         ),
         ((table, table), f"'{table}' is not a whole safetensors file"),
-        ((model, tmp_path / "t.txt"), "is not a table that is read here: give a file ending in .csv, .tsv"),
+        ((model, tmp_path / "t.doc"), "is not a table that is read here: give a file ending in .csv, .tsv"),
         ((model, compared / "patient.csv"), "patient.csv': check the path; did you mean 'patients.csv'?"),
         ((model, compared), "is a folder, and the model is for the rows of a table: give one file"),
         ((model, table, table), "the model is for the rows of a table: give one file, got 2"),

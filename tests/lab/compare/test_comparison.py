@@ -280,7 +280,9 @@ def test_test_sets_that_have_no_measure_are_refused_before_training() -> None:
     table = made(60)
     rare = replace(table, target=(np.arange(60) < 3).astype(np.int64))  # 12 test rows, of a class of 3 rows
     settings = TableSettings(seeds=5, epochs=1, metric="auroc")
-    says = "--metric auroc needs several classes among the test rows of every seed, and seed"
+    says = (
+        "--metric auroc cannot be taken: the area under the ROC curve needs positives and negatives in every test set"
+    )
     with pytest.raises(UserError, match=says):
         TableComparison(rare, settings).check()
     TableComparison(rare, replace(settings, metric="error")).check()

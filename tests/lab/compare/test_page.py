@@ -7,7 +7,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from vicinal.lab import pages, records
 from vicinal.lab.cli import main
 from vicinal.lab.compare import classwise, export, figures, measures, report, sections, temperature
 from vicinal.lab.compare.predictions import RunPredictions
-from vicinal.lab.compare.results import ERM, Results, TableInfo
+from vicinal.lab.compare.results import ERM, Results
 from vicinal.lab.compare.view import View
 from vicinal.lab.compare.words import direction
+from vicinal.lab.data.column_reading import ColumnSummary
 from vicinal.lab.format import ABSENT, MINUS
 from vicinal.lab.statistics import Interval, Paired, Posterior
 
@@ -552,37 +553,31 @@ def test_nothing_is_drawn_of_levels_that_are_not_numbers(iris: Made):
 # -- the table as read, names, and the file ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ColumnAsRead:
-    name: str
-    kind: str
-    missing: int
-    levels: int | None
-    range: tuple[float, float] | None
-    top_levels: list[str] | None
-
-
-@dataclass(frozen=True)
-class TableWithColumns(TableInfo):
-    columns: tuple[ColumnAsRead, ...] = ()
-
-
-def test_columns_as_read_appear_when_results_hold_them(iris: Made):
+def test_columns_stand_as_they_were_read(iris: Made):
     results = iris.results
-    assert "Columns as read" not in iris.page.headings
-    assert results.data.table is not None
-    columns = (
-        ColumnAsRead("width", "number", 0, None, (-0.5, 7.25), None),
-        ColumnAsRead("color", "category", 2, 3, None, ["red", "<blue>"]),
-    )
-    of = {field.name: getattr(results.data.table, field.name) for field in fields(TableInfo)}
-    table = TableWithColumns(**{**of, "columns": columns})
-    page = Page(report.render(replace(results, data=replace(results.data, table=table))))
-    assert page.table("Column") == [
-        ["Column", "Kind", "Missing", "Levels", "Range", "Top levels"],
-        ["width", "number", "0", ABSENT, f"{MINUS}0.5, 7.25", ABSENT],
-        ["color", "category", "2", "3", ABSENT, "red, <blue>"],
+    assert iris.page.table("Column")[1] == ["sepal length (cm)", "input", "number", "0", "4.3 to 7.9"]
+    assert iris.page.table("Column")[-1] == [
+        "species",
+        "target",
+        "categories",
+        "0",
+        "3 categories: setosa, versicolor, virginica",
     ]
+    assert results.data.table is not None
+    columns = [
+        ColumnSummary("color", "input", "categories", 3, {"": 1, "N/A": 2}, 9, frequent=["red", "<blue>"]),
+        ColumnSummary("id", "none", "dropped"),
+    ]
+    page = Page(
+        report.render(replace(results, data=replace(results.data, table=replace(results.data.table, columns=columns))))
+    )
+    assert page.table("Column") == [
+        ["Column", "Role", "Kind", "Missing", "Contents"],
+        ["color", "input", "categories", "3 (2 'N/A')", "9 categories: red, <blue>, ..."],
+        ["id", "none", "dropped", "0", ABSENT],
+    ]
+    bare = replace(results.data, table=replace(results.data.table, columns=[]))
+    assert "Columns as read" not in Page(report.render(replace(results, data=bare))).headings
 
 
 def test_long_names_are_cut_and_whole_in_a_title(iris: Made):

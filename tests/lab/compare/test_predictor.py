@@ -21,6 +21,7 @@ from vicinal.keyed import Key
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.read_options import ReadOptions
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
@@ -147,7 +148,7 @@ def toy(values: list[Any], tmp_path: Path) -> tuple[Predictor, Path]:
     target = [values[i % len(values)] for i in range(60)]
     frame = pl.DataFrame({"x": [10.0 * (i % len(values)) for i in range(60)], "c": ["12", "7", "N"] * 20, "y": target})
     frame.write_csv(tmp_path / "t.csv")
-    table = load(str(tmp_path / "t.csv"), target="y", task="classification")
+    table = load(str(tmp_path / "t.csv"), target="y", task="classification", reading=ReadOptions(categorical=("c",)))
     encoding = TableEncoder.fit(table, np.arange(60))
     model = MLP(encoding.width, (32,), len(table.classes))
     model.load_state_dict(

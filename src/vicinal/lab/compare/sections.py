@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import median
 
 from vicinal.lab.compare import measures
@@ -11,7 +11,8 @@ from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.results import ERM, Difference
 from vicinal.lab.compare.view import TableCell, View
 from vicinal.lab.compare.words import direction, format_of
-from vicinal.lab.format import ABSENT, MINUS, NumberFormat, is_finite, p_value
+from vicinal.lab.data.column_reading import ColumnSummary
+from vicinal.lab.format import ABSENT, NumberFormat, is_finite, p_value
 from vicinal.lab.statistics import Interval
 
 CLASSES_LISTED = 30
@@ -235,23 +236,15 @@ class ColumnsRead:
 
 
 def columns_read(view: View) -> ColumnsRead | None:
-    """Return the columns of a table as they were read, where results hold them: a title for each field of their records."""
-    columns = list(getattr(view.results.data.table, "columns", ()))
-    if not columns:
+    """Return the columns of a table as they were read, where results hold them."""
+    table = view.results.data.table
+    if table is None or not table.columns:
         return None
-    names = [field.name for field in fields(columns[0]) if field.name != "name"]
-    rows = [(one.name, [_text(getattr(one, name)) for name in names]) for one in columns]
-    used = [i for i in range(len(names)) if any(texts[i] != ABSENT for _, texts in rows)]
-    titles = [names[i].replace("_", " ").capitalize() for i in used]
-    return ColumnsRead(titles, [(name, [texts[i] for i in used]) for name, texts in rows])
+    rows = [(one.name, [one.role, one.kind, _missing(one), one.contents or ABSENT]) for one in table.columns]
+    return ColumnsRead(["Role", "Kind", "Missing", "Contents"], rows)
 
 
-def _text(value: object) -> str:
-    """Return a field of a record as text: lists joined, numbers short, a dash for nothing."""
-    if value is None or value in ("", [], ()) or (isinstance(value, float) and not is_finite(value)):
-        return ABSENT
-    if isinstance(value, dict):
-        return ", ".join(f"{key} ({_text(of)})" for key, of in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_text(of) for of in value)
-    return f"{value:.6g}".replace("-", MINUS) if isinstance(value, float) else str(value)
+def _missing(column: ColumnSummary) -> str:
+    """Return the number of missing cells, with the words that stood for them."""
+    words = ", ".join(f"{count} {word!r}" for word, count in column.spelled.items() if word)
+    return f"{column.missing} ({words})" if words else str(column.missing)

@@ -54,16 +54,21 @@ class ColumnSummary:
         """Return one line about the column."""
         if self.kind == "dropped":
             return f"{self.name}: dropped"
-        what = self.kind
-        if self.kind == "categories":
-            more = ", ..." if self.levels > len(self.frequent) else ""
-            what = f"{counted(self.levels, 'category').replace('categorys', 'categories')}: {', '.join(self.frequent)}"
-            what += more
-        elif self.low is not None:
-            low, high = (_shown(end, self.kind) for end in (self.low, self.high))
-            what = f"{self.kind}, {low} to {high}" if self.kind != "yes/no" else "yes/no"
+        what = f"{self.kind}, {self.contents}" if self.low is not None and self.contents else self.contents or self.kind
         role = f" ({self.role})" if self.role != "input" else ""
         return f"{self.name}{role}: {what}{self._missing()}"
+
+    @property
+    def contents(self) -> str:
+        """What its cells hold: the categories, or least and greatest; empty where the kind says all."""
+        if self.kind == "categories":
+            more = ", ..." if self.levels > len(self.frequent) else ""
+            number = counted(self.levels, "category").replace("categorys", "categories")
+            return f"{number}: {', '.join(self.frequent)}{more}"
+        if self.low is None or self.kind == "yes/no":
+            return ""
+        low, high = (_shown(end, self.kind) for end in (self.low, self.high))
+        return f"{low} to {high}"
 
     def _missing(self) -> str:
         if not self.missing:

@@ -111,17 +111,17 @@ class Splitting:
 
     def _of_rows(self, rng: np.random.Generator) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
         """Cut the rows into folds of one size in which classes have their shares; rows that are left always train."""
-        order = _stratified(self.target.astype(np.int64), rng) if self.classes else rng.permutation(len(self.target))
+        classes = self.target.astype(np.int64) if self.classes else np.zeros(len(self.target), dtype=np.int64)
+        order = np.lexsort((rng.random(len(classes)), rng.permutation(max(1, self.classes))[classes]))  # class by class
         if self.classes:  # the last row of a small class is kept for training
-            counts = np.bincount(self.target, minlength=self.classes)
-            kept = np.zeros(len(order), dtype=bool)
-            last = {int(self.target[row]): i for i, row in enumerate(order)}
-            kept[[i for label, i in last.items() if counts[label] < _FEW]] = True
+            counts = np.bincount(classes, minlength=self.classes)
+            last = np.append(np.diff(classes[order]) != 0, True)
+            kept = last & (counts[classes[order]] < _FEW)
             order = np.concatenate([order[~kept], order[kept]])
             size = int((~kept).sum()) // FOLDS
         else:
             size = len(order) // FOLDS
-        return [order[i * size : (i + 1) * size] for i in range(FOLDS)], order[FOLDS * size :]
+        return [order[: FOLDS * size][i::FOLDS] for i in range(FOLDS)], order[FOLDS * size :]  # dealt out in turn
 
     def _of_groups(self, rng: np.random.Generator, groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Put each group into the fold that then departs least from the shares of classes and of rows, large ones first."""
@@ -170,15 +170,6 @@ def _cuts(times: NDArray[np.float64]) -> tuple[int, int]:
 
 def _nearest(starts: NDArray[np.int64], share: float, rows: int) -> int:
     return int(starts[np.abs(starts - round(share * rows)).argmin()])
-
-
-def _stratified(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order rows so that every stretch holds each class's share to within one row."""
-    shuffled = np.lexsort((rng.random(len(codes)), codes))
-    counts = np.bincount(codes)
-    rank = np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes[shuffled]]
-    position = (rank + rng.random(len(counts))[codes[shuffled]]) / counts[codes[shuffled]]
-    return shuffled[np.lexsort((rng.random(len(codes)), position))]
 
 
 def tested(splits: Sequence[Split], rows: int) -> NDArray[np.int64]:
