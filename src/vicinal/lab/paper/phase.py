@@ -128,13 +128,14 @@ class PhaseStudy(Study):
     and numbers of examples are numbered from 0 in the order above, and a condition is for fitting if the sum of its three
     numbers is even, so that conditions with the same examples and network, which are alike, lie on one side. The share
     of signs that are right has the exact binomial interval, which takes conditions for independent, and stands beside the
-    share that has the sign that is commoner among the fitted ones. Once over all conditions, and once over the clear ones;
-    clean labels and label noise are counted apart, too, for noise may break the rule.
+    share that has the sign that is commoner among the fitted ones. Once over all conditions, and once over the clear ones.
 
-    The grids were chosen after a look at ERM's training error alone, so that both regimes occur.
+    The grids were chosen after a look at ERM's errors alone, so that both regimes occur; the small one so that it takes
+    minutes on two cores.
 
-    Added when results were there, so that they do not test it: the rule by ERM's training error less the share of wrong
-    labels, which is below 0 where ERM fits wrong labels too.
+    Added when results were there, so that they do not test it: clean labels and label noise are counted apart, for noise
+    may break the rule; and the rule by ERM's training error less the share of wrong labels, which is below 0 where ERM
+    fits wrong labels too.
     """
 
     name: ClassVar[str] = "phase"

@@ -183,10 +183,11 @@ def _count(sections: Sequence[Section]) -> dict[Verdict, int]:
 
 def markdown(sections: Sequence[Section], counts: dict[Verdict, int], about: dict[str, str], into: Path) -> str:
     """Return the report as Markdown; figures are referred to by their place as seen from `into`."""
+    claims = len({judged.claim.text for section in sections for judged in section.claims})  # two studies may test one
     lines = [
         "# The paper, run again",
         "",
-        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of {sum(counts.values())} claims: "
+        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of {claims} claims, {sum(counts.values())} verdicts: "
         + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         + ".",
         "",
