@@ -75,18 +75,38 @@ def options(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
     return found
 
 
+TABLE = {
+    *(
+        "-h",
+        "--help",
+        "data",
+        "--target",
+        "--task",
+        "--drop",
+        "--group",
+        "--time",
+        "--test",
+        "--missing",
+        "--categorical",
+    ),
+    *("--numeric", "--parse", "--dates", "--decimal", "--separator", "--encoding", "--no-header"),
+    *("--drop-missing-target", "--min-class"),
+}
+
+
 def test_options_change_only_on_purpose():
     # An option is a promise. What belongs to a method, a model or a recipe is a value in Python, not an option here.
     assert options(cli.parser()) == {
         "vicinal": {"-h", "--help", "--version", "command"},
         "vicinal compare": {
-            *("-h", "--help", "data", "--target", "--task", "--drop", "--model", "--size", "--augment"),
+            *TABLE,
+            *("--model", "--size", "--augment", "--metric", "--erm-decays", "--to-the-end"),
             *("--seconds", "--classes", "--skip-broken"),
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--label-noise", "--input-noise", "--out", "--jobs", "--cluster"),
         },
         "vicinal predict": {"-h", "--help", "model", "data", "--out", "--model"},
-        "vicinal diagnose": {"-h", "--help", "data", "--target", "--task", "--drop", "--alpha"},
+        "vicinal diagnose": {*TABLE, "--alpha"},
         "vicinal judge": {
             *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
             *("--rope", "--out"),

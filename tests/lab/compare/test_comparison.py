@@ -927,7 +927,7 @@ def chances(one: dict[str, Any]) -> str:
 
 
 def test_helps() -> None:
-    study = study_of(alphas=(0.1, 0.4), rows=200)
+    study = study_of(alphas=(0.1, 0.4), rows=500)
     predictions = answers(study, {"ERM": every(4), "mixup 0.1": every(20), "mixup 0.4": every(20)})
     told, one = told_of(study, predictions)
     assert (told["kind"], told["method"]) == ("helps", CHOSEN)
@@ -945,7 +945,7 @@ def test_helps() -> None:
 
 
 def test_harms() -> None:
-    study = study_of(alphas=(0.4,), rows=200)
+    study = study_of(alphas=(0.4,), rows=500)
     predictions = answers(study, {"ERM": every(20), "mixup 0.4": every(4)})
     told, one = told_of(study, predictions)
     assert (told["kind"], told["method"]) == ("harms", CHOSEN)
@@ -1031,7 +1031,7 @@ def test_two_seeds_that_agree_to_the_row_are_no_proof() -> None:
 
 def test_several_named_methods_of_which_some_are_found() -> None:
     named = ("InputMixup(0.4)", "GaussianNoise(0.1)", "LabelSmoothing(0.1)")
-    study = study_of(alphas=(0.4,), named=named, rows=200)
+    study = study_of(alphas=(0.4,), named=named, rows=500)
     wrong = {
         "ERM": every(4),
         "mixup 0.4": every(9),
@@ -1151,7 +1151,7 @@ def test_a_help_that_does_not_beat_a_constant_answer_is_none() -> None:
 
 
 def test_networks_that_do_not_beat_a_constant_answer_are_told_where_nothing_is_found() -> None:
-    study = study_of(alphas=(0.4,), rows=200)
+    study = study_of(alphas=(0.4,), rows=500)
     wrong = {"ERM": every(4), "mixup 0.4": every(4, 1), CONSTANT: every(4, 2)}
     told, _ = told_of(study, answers(study, wrong))
     assert told["kind"] == "no difference found"
@@ -1184,7 +1184,7 @@ def test_calibration_is_not_compared_with_a_constant_answer() -> None:
 
 
 def test_a_constant_answer_of_infinite_loss_is_beaten() -> None:
-    study = study_of(alphas=(0.4,), rows=200, metric="nll", label_noise=0.1)
+    study = study_of(alphas=(0.4,), rows=500, metric="nll", label_noise=0.1)
     predictions = answers(study, {"ERM": every(4), "mixup 0.4": every(11)})
     of = predictions[CONSTANT, 0]
     assert of.nll is not None
@@ -1205,11 +1205,11 @@ def test_a_regression_that_does_not_beat_the_mean() -> None:
 
 
 def test_rivals_that_are_better_are_named() -> None:
-    study = study_of(alphas=(0.4,), rows=200)
+    study = study_of(alphas=(0.4,), rows=500)
     wrong = {"ERM": every(4), "linear model": every(40), "gradient-boosted trees": every(50), CONSTANT: half}
     told, _ = told_of(study, answers(study, wrong | {"mixup 0.4": every(4, 1)}))
     assert told["advice"].endswith(
-        "Better than ERM on these data: a linear model (2.50 %) and gradient-boosted trees (2.00 %)."
+        "Better than ERM on these data: a linear model (2.60 %) and gradient-boosted trees (2.00 %)."
     )
     told, _ = told_of(study, answers(study, wrong | {"linear model": every(4), "gradient-boosted trees": every(2, 1)}))
     assert "Better than ERM" not in told["advice"]
@@ -1228,12 +1228,12 @@ def test_alphas_that_harm_are_told() -> None:
 
 
 def test_the_strictest_test_is_told_where_it_disagrees() -> None:
-    study = study_of(alphas=(0.4,), rows=200, seeds=3)
+    study = study_of(alphas=(0.4,), rows=240, seeds=3)
 
     def helped(
         rows: np.ndarray,
     ) -> np.ndarray:  # half of the errors are mended, of which a test with 3 seeds is not sure
-        return (rows % 4 == 0) & (rows // 4 % 12 >= 6)
+        return (rows % 4 == 0) & (rows // 4 % 12 >= 5)
 
     told, one = told_of(study, answers(study, {"ERM": every(4), "mixup 0.4": helped}))
     assert one["p_holm"] < 0.05 <= one["p_strict"]

@@ -126,17 +126,6 @@ def _f1(run: Tested, of: int) -> Values:
 
 def _rmse(run: Tested) -> Values:
     residuals = run.residuals
-    return influence.rmse_values(residuals) if residuals.any() else residuals  # all 0: the root has no slope there
-
-
-def _r2(run: Tested) -> Values:
-    if not np.ptp(run.target):  # undefined, as scikit-learn has it for one row
-        return np.full(len(run.target), np.nan)
-    return influence.r2_values(run.residuals, run.target)
-
-
-def _rmse(run: Tested) -> Values:
-    residuals = run.residuals
     return influence.rmse_values(residuals) if residuals.any() else np.zeros(len(residuals))
 
 
