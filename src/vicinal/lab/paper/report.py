@@ -187,7 +187,8 @@ def markdown(sections: Sequence[Section], counts: dict[Verdict, int], about: dic
     lines = [
         "# The paper, run again",
         "",
-        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of {claims} claims, {sum(counts.values())} verdicts: "
+        f"vicinal {about['version']}, {about['created']}, by `{about['command']}`. Of {claims} claims, "
+        + f"{sum(counts.values())} verdicts: "
         + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         + ".",
         "",
