@@ -99,6 +99,15 @@ def without_usage(results: dict[str, Any]) -> dict[str, Any]:
     return without_seconds(results) | {"model": results["model"] | {"usage": None}}
 
 
+def rounded(found: Any) -> Any:
+    """A nest to compare with another to rounding: how many seeds are trained together changes the last bits."""
+    if isinstance(found, dict):
+        return {key: rounded(part) for key, part in found.items()}
+    if isinstance(found, list):
+        return [rounded(part) for part in found]
+    return pytest.approx(found, rel=1e-4, abs=1e-6) if isinstance(found, float) else found
+
+
 # -- the folder ----------------------------------------------------------------------------------------------------------
 
 
@@ -535,7 +544,7 @@ def test_only_missing_seeds_are_run(
     again = run(study_of(), tmp_path, progress=progress)
     assert progress.told[0] == (20, 40, 10)
     assert progress.told[-1] == (40, 40, 20)
-    assert without_usage(again) == without_usage(results)
+    assert without_usage(again) == rounded(without_usage(results))
     before = kept(path)[:10]
     assert [r for r in again["runs"] if r["seed"] in {k["seed"] for k in before}] == sorted(
         before, key=lambda r: (r["seed"], METHODS.index(r["method"]))
@@ -770,7 +779,7 @@ def test_workers_can_be_spawned_and_give_the_same(
     RunFolder(tmp_path).open(study_of())
     keep(finished[0], RunFolder(tmp_path), [run for run in study_of().runs if run[1] < 2])
     results = run(study_of(), tmp_path, jobs=2)
-    assert without_seconds(results["runs"]) == without_seconds(finished[1]["runs"])
+    assert without_seconds(results["runs"]) == rounded(without_seconds(finished[1]["runs"]))
     assert results["model"]["method"] == finished[1]["model"]["method"]
 
 
