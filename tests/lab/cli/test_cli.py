@@ -467,7 +467,7 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "ERM's decay nan": (("--erm-decays", "0,nan"), "a weight decay must be a finite number >= 0, got nan"),
     "ERM's decay twice": (("--erm-decays", "0.1,0.10"), "--erm-decays takes one weight decay or more, each once"),
     "no decay of ERM": (("--erm-decays", ""), "--erm-decays takes one weight decay or more, each once"),
-    "measure": (("--metric", "eror"), "--metric eror is not one of classification: error, nll, ece, brier, "),
+    "measure": (("--metric", "errors"), "--metric errors is not one of classification: error, nll, ece, brier, "),
     "measure of numbers": (("--metric", "rmse"), "--metric rmse is not one of classification"),
     "out is a file": (("--out", "t.csv"), "the folder t.csv cannot be used (file exists); choose another --out"),
     "out is in a file": (("--out", "t.csv/a"), "the folder t.csv/a cannot be used (not a directory)"),
