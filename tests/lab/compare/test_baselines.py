@@ -125,3 +125,8 @@ def test_a_linear_model_that_does_not_converge_is_no_news(recwarn: pytest.Warnin
     x, y = rows(60, 2)
     fit_predict(LINEAR, 2, ((1e6 * x).astype(np.float32), y), {"test": x})
     assert not [w for w in recwarn if re.search("converge", str(w.message))]
+
+
+def test_a_class_without_training_rows_has_an_infinite_loss_and_no_warning() -> None:
+    p = np.array([[0.25, 0.75, 0.0], [0.5, 0.5, 0.0]])
+    assert baselines.nll_of(p, np.array([1, 2])).tolist() == [np.float32(-np.log(0.75)), np.inf]

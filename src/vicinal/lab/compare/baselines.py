@@ -29,6 +29,12 @@ def constant(target: NDArray[Any], classes: int, rows: int) -> NDArray[np.float6
     return np.tile(np.bincount(target, minlength=classes) / len(target), (rows, 1))
 
 
+def nll_of(p: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return -log p of the true class of each row; infinite where a class had no training row, so that p is 0."""
+    with np.errstate(divide="ignore"):
+        return -np.log(np.take_along_axis(p, target[:, None], 1)[:, 0]).astype(np.float32)
+
+
 def fit_predict(
     name: str, classes: int, train: tuple[NDArray[np.float32], NDArray[Any]], parts: Mapping[str, NDArray[np.float32]]
 ) -> tuple[dict[str, NDArray[np.float64]], float]:

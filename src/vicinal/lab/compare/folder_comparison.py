@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
 from vicinal.lab.compare import comparison, temperature
-from vicinal.lab.compare.baselines import CONSTANT, constant
+from vicinal.lab.compare.baselines import CONSTANT, constant, nll_of
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
@@ -337,9 +337,9 @@ def _constant(study: FolderComparison, seed: int) -> MeasuredRun:
         part.pop("reliability")
     bins = ReliabilityBins(**test.pop("reliability"))
     p, labels = predict(of.test), of.clean.labels[of.test].numpy()
-    nll = -np.log(np.take_along_axis(p, labels[:, None], 1)[:, 0])
+    nll = nll_of(p, labels)
     record = RunRecord(CONSTANT, seed, 0.0, 0, train, validation, test, perturbed, {}, bins)
-    return MeasuredRun(record, RunPredictions(of.test.numpy(), p.astype(np.float32), nll.astype(np.float32)))
+    return MeasuredRun(record, RunPredictions(of.test.numpy(), p.astype(np.float32), nll))
 
 
 def _measure(

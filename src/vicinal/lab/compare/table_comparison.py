@@ -372,8 +372,8 @@ def _baseline(comparison: TableComparison, name: str, seed: int) -> MeasuredRun:
     )  # fmt: skip
     if classes:
         p = found["test"]
-        nll = -np.log(np.take_along_axis(p, of.test.targets[0].numpy()[:, None], 1)[:, 0])
-        return MeasuredRun(record, RunPredictions(of.test_rows[0], p.astype(np.float32), nll.astype(np.float32)))
+        nll = baselines.nll_of(p, of.test.targets[0].numpy())
+        return MeasuredRun(record, RunPredictions(of.test_rows[0], p.astype(np.float32), nll))
     values = of.encodings[0].inverse_transform(found["test"]).astype(np.float32)
     return MeasuredRun(record, RunPredictions(of.test_rows[0], values, None))
 
