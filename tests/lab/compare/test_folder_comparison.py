@@ -436,7 +436,7 @@ def test_a_run_has_the_weights_of_its_best_epoch_or_of_its_last() -> None:
 
 def test_patience_stops_and_takes_the_best_weights() -> None:
     study = study_of(epochs=40, patience=2, learning_rate=0.3)
-    (run,) = study.train([("ERM, decay 0", 0)])
+    (run,) = study.train([("ERM", 0)])
     record, course = run.record, run.record.curve["validation_nll"]
     assert record.epochs < 38
     assert record.curve["epoch"][-1] <= record.epochs + 2
@@ -707,7 +707,7 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     data = class_folder.read(root)
     study = study_of(data, model="small", epochs=30, learning_rate=0.01)
     study.check()
-    (run,) = study.train([("ERM, decay 0", 0)])
+    (run,) = study.train([("ERM", 0)])
     assert run.record.test["error"] == 0  # anybody hears the difference
     state = study.refit("ERM", 30)
     usage = study.save_model(tmp_path / "m.safetensors", state, {"epochs": 30})
