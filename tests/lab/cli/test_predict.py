@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -201,9 +202,10 @@ def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.Cap
         == found["prediction"][:1].to_list()
     )
     assert classifier.predict([]).tolist() == []
-    for other in (Image.new("RGB", (9, 9)), [Image.new("RGB", (9, 9))], 3, None):
+    others: list[Any] = [Image.new("RGB", (9, 9)), [Image.new("RGB", (9, 9))], 3, None]
+    for other in others:
         with pytest.raises(UserError, match="files are given by their paths, one or a list of them, got "):
-            classifier.predict(other)  # type: ignore[arg-type]
+            classifier.predict(other)
     assert classifier.probabilities([]).shape == (0, 2)
     (tmp_path / "new" / "a" / "0.png").write_bytes(b"")
     (tmp_path / "new" / "b" / "1.png").write_bytes(b"<html>")

@@ -8,6 +8,7 @@ import json
 import lzma
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -38,9 +39,9 @@ def summary(table: Table, name: str) -> ColumnSummary:
     return found
 
 
-def refusal(path: str, **options: object) -> str:
+def refusal(path: str, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
-        load(path, target="y", **options)  # type: ignore[arg-type]
+        load(path, target="y", **options)
     return str(caught.value)
 
 
@@ -139,14 +140,14 @@ def test_small_classes(tmp_path: Path) -> None:
     ],
 )
 def test_other_spellings_are_named_and_read_on_request(
-    tmp_path: Path, cells: list[str], name: str, values: list[float], options: dict[str, str]
+    tmp_path: Path, cells: list[str], name: str, values: list[float], options: dict[str, Any]
 ) -> None:
     path = write(tmp_path, z=cells * 20)
     message = refusal(path)
     assert message.startswith(f"column 'z' holds {name}")
     assert "identifier" not in message
     assert "--parse 'z'" in message
-    table = load(path, target="y", reading=ReadOptions(parse=("z",), **options))  # type: ignore[arg-type]
+    table = load(path, target="y", reading=ReadOptions(parse=("z",), **options))
     np.testing.assert_allclose(table.numeric[:, 1], values * 20, rtol=1e-15)
     assert load(path, target="y", reading=ReadOptions(categorical=("z",))).categories == (tuple(sorted(set(cells))),)
 

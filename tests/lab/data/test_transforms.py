@@ -312,7 +312,7 @@ def test_what_is_no_image() -> None:
     good = encoded(scene(64, 64), "JPEG")
     for content, why in (
         (b"", "it is empty, 0 bytes"),
-        (b"not a picture", "it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM"),
+        (b"not an image", "it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM"),
         (b"\xff\xd8\xff", "it begins as JPEG, but is cut off or damaged"),
         (good[: len(good) // 2], "it is cut off or damaged"),
         (good[:200], ""),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 import vicinal
@@ -263,9 +264,10 @@ class Comparison(ABC, Generic[D, S]):
             UserError: naming the measure or method and its objection.
 
         """
-        self._check_measure()
+        tests = [self.split(seed).test for seed in range(1 if self.splitting.is_fixed else self.settings.seeds)]
+        self._check_measure(tests)
         self._check_repeats()
-        self._check_tests()
+        self._check_units(tests)
         x, y = self.sample_batch()
         for method in self.networks:
             try:
@@ -275,18 +277,17 @@ class Comparison(ABC, Generic[D, S]):
                 these = "this table" if self.kind == "table" else f"these {self.noun}"
                 raise UserError(f"{method.vicinity} cannot be used on {these}: {error}") from error
 
-    def _check_measure(self) -> None:
+    def _check_measure(self, tests: Sequence[NDArray[np.int64]]) -> None:
         """Take the measure of a constant answer to the test examples of each seed: some need more than one class there."""
         measure, target = self.measure, self.data.target
         if measure.name not in measures.PARTIAL:
             return
         answer = np.full(self.classes, 1 / self.classes) if self.classes else np.zeros(())
-        for seed in range(1 if self.splitting.is_fixed else self.settings.seeds):
-            rows = self.split(seed).test
+        for seed, rows in enumerate(tests):
             outputs = np.broadcast_to(answer, (len(rows), *answer.shape)).astype(np.float32)
             try:
-                (values,) = measure.values([Tested(RunPredictions(rows, outputs, None), target[rows], self.classes)])
-                if not np.isfinite(values).all():
+                measure.values([Tested(RunPredictions(rows, outputs, None), target[rows], self.classes)])
+                if not np.ptp(target[rows]):
                     raise ValueError("it needs a target that varies in every test set")
             except ValueError as error:
                 raise UserError(
@@ -307,24 +308,12 @@ class Comparison(ABC, Generic[D, S]):
                     raise UserError(f"{method.vicinity} is compared already; give each method once (and ERM never)")
                 seen.append(method.parsed)
 
-    def _check_tests(self) -> None:
-        """Refuse test sets of which the measure or its interval cannot be had, before anything is trained."""
-        splitting, name = self.splitting, self.measure.name
-        tests = [self.split(seed).test for seed in range(1 if splitting.is_fixed else self.settings.seeds)]
-        units = np.unique(
-            np.concatenate(tests) if splitting.groups is None else splitting.groups[np.concatenate(tests)]
-        )
-        if len(units) < 2:
-            of = self.noun if splitting.groups is None else "groups"
+    def _check_units(self, tests: Sequence[NDArray[np.int64]]) -> None:
+        """Refuse test sets that have no interval."""
+        rows, groups = np.concatenate(tests), self.splitting.groups
+        if len(np.unique(rows if groups is None else groups[rows])) < 2:
+            of = self.noun if groups is None else "groups"
             raise UserError(f"an interval needs {of} to test on, 2 or more, and all seeds test the same one")
-        if name in ("auroc", "f1", "r2"):
-            for seed, rows in enumerate(tests):
-                if len(np.unique(self.data.target[rows])) < 2:
-                    what = "classes" if self.classes else "values of the target"
-                    raise UserError(
-                        f"--metric {name} needs several {what} among the test {self.noun} of every seed, and seed {seed} "
-                        "has one: choose another metric"
-                    )
 
     def _try(self, vicinity: vicinal.Vicinity, x: Tensor, y: Tensor) -> None:
         if isinstance(vicinity, vicinal.CutMix) and self.kind == "table":

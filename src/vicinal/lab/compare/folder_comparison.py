@@ -22,7 +22,7 @@ from vicinal.lab.compare import comparison, temperature
 from vicinal.lab.compare.baselines import CONSTANT, constant, nll_of
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
-from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions, predictions_of
 from vicinal.lab.compare.results import (
     Curve,
     DataInfo,
@@ -286,9 +286,8 @@ class _FolderRun:
 
     def _predict(self, model: nn.Module) -> RunPredictions:
         rows = self.data.test
-        log_p = simple.outputs(model, self.data.clean, rows).double().log_softmax(-1)
-        nll = -log_p.gather(-1, self.data.clean.labels[rows][:, None])[:, 0]
-        return RunPredictions(rows.numpy(), log_p.exp().float().numpy(), nll.float().numpy())
+        logits = simple.outputs(model, self.data.clean, rows)
+        return predictions_of(rows.numpy(), logits, self.data.clean.labels[rows])
 
     def _temperature(self, model: nn.Module) -> float:
         rows = self.data.validation

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vicinal.lab.compare.predictions import RunPredictions
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean
-from vicinal.lab.statistics import influence
+from vicinal.lab.statistics import Interval, influence, rows_paired
 
 Values = NDArray[np.float64]
 _BINS = 15  # of confidence, as in `vicinal.metrics.ece`
@@ -201,6 +201,12 @@ def find(name: str | None, classes: int) -> Measure:
     task = "classification" if classes else "regression"
     names = [measure.name for measure in known]
     raise UserError(f"--metric {name} is not one of {task}: {', '.join(names)}{did_you_mean(str(name), names)}")
+
+
+def level(units: Sequence[ArrayLike], values: Sequence[Values]) -> Interval:
+    """Return the mean of the values of a measure over all test rows of all seeds, with its interval (`rows_paired`)."""
+    low, high = rows_paired(units, values).paired()[1:3]
+    return Interval(float(np.concatenate(values).mean()), low, high)
 
 
 def claims(main: Measure, classes: int) -> list[Measure]:

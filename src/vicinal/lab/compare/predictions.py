@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vicinal.lab import atomic
 from vicinal.lab.compare.results import RunRecord
@@ -34,6 +35,13 @@ class RunPredictions:
     rows: NDArray[np.int64]
     outputs: NDArray[np.float32]
     nll: NDArray[np.float32] | None
+
+
+def predictions_of(rows: NDArray[np.int64], logits: Tensor, labels: Tensor) -> RunPredictions:
+    """Return the predictions of a classifier by its logits [n, classes], for rows of known classes, int64 [n]."""
+    log_p = logits.double().log_softmax(-1)
+    nll = -log_p.gather(-1, labels[:, None])[:, 0]
+    return RunPredictions(rows, log_p.exp().float().numpy(), nll.float().numpy())
 
 
 @dataclass(frozen=True, eq=False)

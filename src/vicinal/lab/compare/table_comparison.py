@@ -23,7 +23,7 @@ from vicinal.lab import executor
 from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
-from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
+from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions, predictions_of
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import (
     Curve,
@@ -300,9 +300,7 @@ class _Stack:
             out = outputs(models[[i]], self.splits.test.inputs[run.split])[0]
             rows = self.splits.test_rows[run.split]
             if self.study.classes:
-                log_p = out.double().log_softmax(-1)
-                nll = -log_p.gather(-1, self.splits.test.targets[run.split][:, None])[:, 0]
-                yield RunPredictions(rows, log_p.exp().float().numpy(), nll.float().numpy())
+                yield predictions_of(rows, out, self.splits.test.targets[run.split])
             else:
                 values = self.splits.encodings[run.split].inverse_transform(out[:, 0].numpy())
                 yield RunPredictions(rows, values.astype(np.float32), None)

@@ -146,12 +146,7 @@ def _paired(units: Sequence[NDArray[Any]], measure: Measure, mine: Sequence[Test
 
 
 def _levels(units: Sequence[NDArray[Any]], used: Sequence[Measure], runs: Sequence[Tested]) -> dict[str, Interval]:
-    found: dict[str, Interval] = {}
-    for measure in used:
-        values = measure.values(runs)
-        of = statistics.rows_paired(units, values).paired()
-        found[measure.name] = Interval(float(np.concatenate(values).mean()), of.low, of.high)
-    return found
+    return {measure.name: measures.level(units, measure.values(runs)) for measure in used}
 
 
 def _sentence(subject: str, found: Mapping[str, Paired]) -> str:

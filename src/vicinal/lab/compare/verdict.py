@@ -166,7 +166,10 @@ class _Found:
 
     def differences(self, names: Sequence[str], of: Sequence[Measure], primary: bool) -> list[Difference]:
         """Compare methods with ERM on test data; p-values are corrected for all of them together."""
-        found = [self._difference(name, measure, primary) for measure in of for name in names]
+        found: list[Difference] = []
+        for measure in of if names else ():
+            erm = measure.values(self._tested(ERM))
+            found += [self._difference(name, measure, erm, primary) for name in names]
         corrected = statistics.holm([one.p for one in found]) if found else []
         return [one.corrected(p) for one, p in zip(found, corrected, strict=True)]
 
@@ -189,8 +192,8 @@ class _Found:
         sign = -1.0 if measure.higher else 1.0
         return statistics.rows_paired(self._units, [sign * (a - b) for a, b in zip(mine, other, strict=True)])
 
-    def _difference(self, method: str, measure: Measure, primary: bool) -> Difference:
-        mine, erm = (measure.values(self._tested(name)) for name in (method, ERM))
+    def _difference(self, method: str, measure: Measure, erm: Sequence[Values], primary: bool) -> Difference:
+        mine = measure.values(self._tested(method))
         effect = self._effect(measure, mine, erm)
         per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
         level = float(np.concatenate(erm).mean())
@@ -230,9 +233,7 @@ class _Found:
         return Summary(train, validation, test, over_seeds(perturbed) if perturbed else None, seconds)
 
     def _level(self, method: str, measure: Measure) -> Interval:
-        values = measure.values(self._tested(method))
-        low, high = statistics.rows_paired(self._units, values).paired()[1:3]
-        return Interval(float(np.concatenate(values).mean()), low, high)  # groups make test sets of several sizes
+        return measures.level(self._units, measure.values(self._tested(method)))
 
 
 def _as_difference(
