@@ -112,7 +112,7 @@ def _folds(table: Table, folds: int, seed: int) -> list[EncodedSplit]:
         train, test = shuffled[fold[shuffled] != k], shuffled[fold[shuffled] == k]
         encoder = TableEncoder.fit(table, train)
         rows = Split(train, np.empty(0, dtype=np.int64), test)
-        splits.append(EncodedSplit(rows, encoder, encoder.transform(table), encoder.transform_target(table)))
+        splits.append(EncodedSplit(rows, encoder, encoder.inputs(table), encoder.transform_target(table)))
     return splits
 
 
@@ -148,7 +148,7 @@ def _losses(
 
 def _measure(models: stacked_mlp.StackedMLP, runs: Sequence[MLPRun], part: StackedSplit) -> dict[str, Losses]:
     of = [run.split for run in runs]
-    logits, y = models.outputs(part.inputs[of]).double(), part.targets[of]
+    logits, y = models.outputs(part.inputs[of].dense()).double(), part.targets[of]
     log_p = logits.log_softmax(2)
     p = log_p.exp()
     own = torch.nn.functional.one_hot(y, logits.shape[2]).double()

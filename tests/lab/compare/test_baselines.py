@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from made_runs import study_of
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -14,6 +15,7 @@ from vicinal.keyed import Key
 from vicinal.lab.compare import baselines
 from vicinal.lab.compare.baselines import CONSTANT, LINEAR, TREES, fit_predict
 from vicinal.lab.data.encoded_splits import encode
+from vicinal.lab.data.inputs import Inputs
 
 
 def rows(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +25,19 @@ def rows(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return x, np.digitize(score, np.linspace(-1, 1, classes - 1)) if classes else score.astype(np.float32)
 
 
+def of(x: np.ndarray) -> Inputs:
+    return Inputs(torch.from_numpy(x))
+
+
 def test_the_constant_answer_by_hand() -> None:
     x = np.zeros((5, 2), dtype=np.float32)
-    found, seconds = fit_predict(CONSTANT, 3, (x, np.array([0, 0, 2, 0, 2])), {"test": x[:2], "none": x[:0]})
+    found, seconds = fit_predict(
+        CONSTANT, 3, (of(x), np.array([0, 0, 2, 0, 2])), {"test": of(x[:2]), "none": of(x[:0])}
+    )
     assert found["test"].tolist() == [[0.6, 0.0, 0.4], [0.6, 0.0, 0.4]]
     assert found["none"].shape == (0, 3)
     assert seconds == 0.0
-    found, _ = fit_predict(CONSTANT, 0, (x, np.array([1.0, 2.0, 3.0, 4.0, 10.0])), {"test": x[:3]})
+    found, _ = fit_predict(CONSTANT, 0, (of(x), np.array([1.0, 2.0, 3.0, 4.0, 10.0])), {"test": of(x[:3])})
     assert found["test"].tolist() == [4.0, 4.0, 4.0]
 
 
@@ -41,7 +49,7 @@ def test_linear_model_and_trees_are_those_of_scikit_learn(classes: int) -> None:
         (LINEAR, LogisticRegression(max_iter=1000)),
         (TREES, HistGradientBoostingClassifier(random_state=0)),
     ):
-        found, seconds = fit_predict(name, classes, (x, y), {"train": x, "test": other})
+        found, seconds = fit_predict(name, classes, (of(x), y), {"train": of(x), "test": of(other)})
         model.fit(x, y)
         assert np.array_equal(found["train"], model.predict_proba(x))
         assert np.array_equal(found["test"], model.predict_proba(other))
@@ -52,7 +60,7 @@ def test_linear_model_and_trees_of_numbers() -> None:
     x, y = rows(120, 0)
     other, _ = rows(40, 0, seed=1)
     for name, model in ((LINEAR, Ridge()), (TREES, HistGradientBoostingRegressor(random_state=0))):
-        found, _ = fit_predict(name, 0, (x, y), {"test": other})
+        found, _ = fit_predict(name, 0, (of(x), y), {"test": of(other)})
         assert found["test"] == pytest.approx(model.fit(x, y).predict(other), rel=1e-12)
         assert found["test"].shape == (40,)
 
@@ -62,12 +70,73 @@ def test_linear_model_and_trees_of_numbers() -> None:
 def test_a_class_without_training_rows_has_probability_0(name: str, missing: int) -> None:
     x, y = rows(150, 4)
     kept = y != missing
-    found, _ = fit_predict(name, 4, (x[kept], y[kept]), {"test": x})
+    found, _ = fit_predict(name, 4, (of(x[kept]), y[kept]), {"test": of(x)})
     assert found["test"].shape == (150, 4)
     assert not found["test"][:, missing].any()
     assert found["test"].sum(1) == pytest.approx(1.0)
     others = [i for i in range(4) if i != missing]
     assert (found["test"][:, others] > 0).all()
+
+
+def with_categories(n: int, levels: tuple[int, ...], seed: int) -> tuple[Inputs, np.ndarray, np.ndarray]:
+    """Return inputs, their dense columns and a score that hangs on all of them."""
+    generator = Key(seed, 0, 0, 0).generator()
+    numbers = generator.normal(0.0, 1.0, (n, 2)).astype(np.float32)
+    codes = np.stack([generator.integers(-1, k, n) for k in levels], 1)
+    one_hot = np.zeros((n, sum(levels)), np.float32)
+    for i in range(n):
+        for j, code in enumerate(codes[i]):
+            if code >= 0:
+                one_hot[i, sum(levels[:j]) + code] = 1
+    inputs = Inputs(torch.from_numpy(numbers), torch.from_numpy(codes.astype(np.int32)), levels)
+    score = numbers[:, 0] + (codes % 3).sum(1) + generator.normal(0.0, 0.3, n)
+    return inputs, np.concatenate([numbers, one_hot], 1), score
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_linear_model_has_categories_as_one_hot_columns(classes: int) -> None:
+    inputs, dense, score = with_categories(150, (4, 7), 0)
+    other, other_dense, _ = with_categories(40, (4, 7), 1)
+    y = np.digitize(score, [1.0, 2.0]) if classes else score.astype(np.float32)
+    found, _ = fit_predict(LINEAR, classes, (inputs, y), {"test": other})
+    if classes:
+        wanted = LogisticRegression(max_iter=1000).fit(dense, y).predict_proba(other_dense)
+        assert found["test"] == pytest.approx(wanted, abs=2e-3)  # where the solver stops
+    else:
+        assert found["test"] == pytest.approx(Ridge().fit(dense, y).predict(other_dense), abs=1e-5)  # float32
+
+
+def test_trees_have_categories_as_they_are() -> None:
+    inputs, dense, score = with_categories(300, (4, 7), 0)
+    other, other_dense, _ = with_categories(40, (4, 7), 1)
+    columns = []
+    for of_one in (inputs, other):
+        assert of_one.codes is not None
+        codes = np.where(of_one.codes.numpy() < 0, np.nan, of_one.codes.numpy())
+        columns.append(np.concatenate([of_one.numbers.numpy(), codes], 1))
+    y = (score > 2).astype(np.int64)
+    found, _ = fit_predict(TREES, 2, (inputs, y), {"test": other})
+    wanted = HistGradientBoostingClassifier(random_state=0, categorical_features=[2, 3]).fit(columns[0], y)
+    assert np.array_equal(found["test"], wanted.predict_proba(columns[1]))
+    coded = HistGradientBoostingClassifier(random_state=0).fit(dense, y).predict_proba(other_dense)
+    assert not np.array_equal(found["test"], coded)
+
+
+def test_trees_take_the_rarest_of_very_many_levels_for_one() -> None:
+    n, levels = 3000, 400
+    generator = Key(3, 0, 0, 0).generator()
+    codes = np.sort(generator.integers(0, 260, n))
+    codes[:260] = np.arange(260)
+    codes[-40:] = 300  # a frequent one, far behind
+    y = np.isin(codes, [3, 5, 300]).astype(np.int64)
+    sizes = np.bincount(codes, minlength=levels)
+    rare = np.argsort(-sizes, kind="stable")[254:]
+    inputs = Inputs(torch.zeros(n, 0), torch.from_numpy(codes.astype(np.int32))[:, None], (levels,))
+    few = torch.tensor([[3], [300], [int(rare[0])], [int(rare[1])], [399]], dtype=torch.int32)
+    found, _ = fit_predict(TREES, 2, (inputs, y), {"test": Inputs(torch.zeros(5, 0), few, (levels,))})
+    assert found["test"][:2, 1].min() > 0.9
+    assert found["test"][2:, 1].max() < 0.1
+    assert len(set(found["test"][2:, 1])) == 1
 
 
 def test_methods() -> None:
@@ -123,7 +192,7 @@ def test_a_comparison_trains_them_on_its_rows_and_measures_them_on_its_test_rows
 
 def test_a_linear_model_that_does_not_converge_is_no_news(recwarn: pytest.WarningsRecorder) -> None:
     x, y = rows(60, 2)
-    fit_predict(LINEAR, 2, ((1e6 * x).astype(np.float32), y), {"test": x})
+    fit_predict(LINEAR, 2, (of((1e6 * x).astype(np.float32)), y), {"test": of(x)})
     assert not [w for w in recwarn if re.search("converge", str(w.message))]
 
 

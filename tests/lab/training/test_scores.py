@@ -10,6 +10,7 @@ import torch
 
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.training import scores
 from vicinal.lab.training.scores import evaluate, outputs
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
@@ -28,7 +29,7 @@ def made(rows: int, classes: int, scale: float = 3.0) -> tuple[StackedMLP, Stack
         y = torch.from_numpy(generator.integers(classes, size=(2, rows)))
     else:
         y = torch.from_numpy(generator.standard_normal((2, rows), dtype=np.float32))
-    return models, StackedSplit(x, y)
+    return models, StackedSplit(Inputs(x), y)
 
 
 def alone(models: StackedMLP, run: int, x: torch.Tensor) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_classification_is_a_plain_loop() -> None:
     models, part = made(rows=40, classes=4)
     scores = evaluate(models, RUNS, part, 4, [1.0, 1.0], detail=True)
     for i, run in enumerate(RUNS):
-        logits, labels = alone(models, i, part.inputs[run.split]), part.targets[run.split].tolist()
+        logits, labels = alone(models, i, part.inputs[run.split].dense()), part.targets[run.split].tolist()
         wrong, nll, brier = 0, 0.0, 0.0
         bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
         for row, label in zip(logits, labels, strict=True):
@@ -77,7 +78,7 @@ def test_regression_is_a_plain_loop_in_the_unit_of_the_table() -> None:
     scales = [2.0, 10.0]
     scores = evaluate(models, RUNS, part, 0, scales)
     for i, run in enumerate(RUNS):
-        out, y = alone(models, i, part.inputs[run.split])[:, 0], part.targets[run.split].double().numpy()
+        out, y = alone(models, i, part.inputs[run.split].dense())[:, 0], part.targets[run.split].double().numpy()
         scale = scales[run.split]
         squared = sum((o - t) ** 2 for o, t in zip(out, y, strict=True)) / 30
         spread = sum((t - y.mean()) ** 2 for t in y) / 30

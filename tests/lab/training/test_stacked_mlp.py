@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import vicinal as v
 from vicinal.lab.data.encoded_splits import StackedSplit
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training import stacked_mlp
 
@@ -34,13 +35,13 @@ def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> Stac
     rng = np.random.Generator(np.random.Philox(7))
     x = torch.from_numpy(rng.standard_normal((splits, ROWS, WIDTH))).to(dtype)
     if classes:
-        return StackedSplit(x, torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
-    return StackedSplit(x, torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
+        return StackedSplit(Inputs(x), torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
+    return StackedSplit(Inputs(x), torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
 
 
 def plain_loop(run: stacked_mlp.MLPRun, data: StackedSplit, classes: int, training: stacked_mlp.MLPTraining) -> MLP:
     """Train one model as anybody would, with the library's one line and PyTorch's own modules and optimizer."""
-    x, y = data.inputs[run.split], data.targets[run.split]
+    x, y = data.inputs[run.split].dense(), data.targets[run.split]
     model = MLP(WIDTH, training.hidden, classes or 1).to(x.dtype)
     start = stacked_mlp.StackedMLP.initial([run.seed], WIDTH, training.hidden, classes or 1, x.dtype)
     model.load_state_dict(start.state_dict(0))
@@ -78,7 +79,7 @@ def validation_score(model: MLP, x: torch.Tensor, y: torch.Tensor) -> float:
 
 def fleet_score(data: StackedSplit):
     def score(models: stacked_mlp.StackedMLP, runs) -> list[float]:
-        out = models.outputs(data.inputs[[run.split for run in runs]])
+        out = models.outputs(data.inputs.dense()[[run.split for run in runs]])
         return (out[:, :, 0].mean(1) - 0.05).abs().tolist()
 
     return score
@@ -216,9 +217,9 @@ def test_steps_count_the_short_batch(rows: int, steps: int) -> None:
 
 def test_training_leaves_its_data_alone() -> None:
     data = table(1, CLASSES)
-    x, y = data.inputs.clone(), data.targets.clone()
+    x, y = data.inputs.dense().clone(), data.targets.clone()
     stacked_mlp.train([stacked_mlp.MLPRun(0, 1, v.Mixup(1.0))], data, CLASSES, stacked_mlp.MLPTraining(epochs=1))
-    assert torch.equal(data.inputs, x)
+    assert torch.equal(data.inputs.dense(), x)
     assert torch.equal(data.targets, y)
 
 

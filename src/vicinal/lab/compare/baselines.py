@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.lab.compare.results import Method
+from vicinal.lab.data.inputs import Inputs
 
 BASELINE = "baseline"
 CONSTANT, LINEAR, TREES = "constant answer", "linear model", "gradient-boosted trees"
 _ROUNDS = 1000  # of the linear model's solver at most
+_TOLERANCE = 1e-8  # of the iterations for sparse columns; without, the solution is exact
+_LEVELS = 255  # of a category that scikit-learn's trees take
 
 
 def methods(names: tuple[str, ...] = (CONSTANT, LINEAR, TREES)) -> list[Method]:
@@ -36,15 +39,18 @@ def nll_of(p: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def fit_predict(
-    name: str, classes: int, train: tuple[NDArray[np.float32], NDArray[Any]], parts: Mapping[str, NDArray[np.float32]]
+    name: str, classes: int, train: tuple[Inputs, NDArray[Any]], parts: Mapping[str, Inputs]
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """Train a baseline and predict.
+
+    The linear model has categories as sparse one-hot columns, and the trees as the categories they are; of more than 255
+    levels, those after the 254 most frequent of the training rows count as one.
 
     Args:
         name: of the baseline.
         classes: number of classes; 0 for regression.
-        train: standardized inputs [n, D] and targets [n].
-        parts: inputs [m, D] by name.
+        train: standardized inputs of n rows, and targets [n].
+        parts: inputs of m rows by name, with categories alike.
 
     Returns:
         Of each part probabilities [m, classes] or predictions [m], and the seconds that training took.
@@ -53,28 +59,67 @@ def fit_predict(
     x, y = train
     start = time.perf_counter()
     if name == CONSTANT:
-        return {part: constant(y, classes, len(inputs)) for part, inputs in parts.items()}, 0.0
-    model = _model(name, classes)
+        return {part: constant(y, classes, inputs.rows) for part, inputs in parts.items()}, 0.0
+    form: Callable[[Inputs], Any] = _sparse if name == LINEAR else _Codes(x)
+    model = _model(name, classes, x.levels, x.numbers.shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "lbfgs failed to converge")  # after a thousand rounds it is a baseline still
-        model.fit(x, y)
+        model.fit(form(x), y)
     seconds = time.perf_counter() - start
-    return {part: _predict(model, inputs, classes) for part, inputs in parts.items()}, seconds
+    return {part: _predict(model, form(inputs), classes) for part, inputs in parts.items()}, seconds
 
 
-def _model(name: str, classes: int) -> Any:
+def _model(name: str, classes: int, levels: Sequence[int], numbers: int) -> Any:
     if name == LINEAR:
         from sklearn.linear_model import LogisticRegression, Ridge
 
-        return LogisticRegression(max_iter=_ROUNDS) if classes else Ridge()
+        return LogisticRegression(max_iter=_ROUNDS) if classes else Ridge(tol=_TOLERANCE)
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    return (HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor)(random_state=0)
+    categories: Any = list(range(numbers, numbers + len(levels))) or None
+    trees = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    return trees(random_state=0, categorical_features=categories)
 
 
-def _predict(model: Any, inputs: NDArray[np.float32], classes: int) -> NDArray[np.float64]:
+def _sparse(inputs: Inputs) -> Any:
+    """Return the dense inputs, or where there are categories a sparse matrix of the same."""
+    if inputs.codes is None:
+        return inputs.numbers.numpy()
+    from scipy import sparse
+
+    numbers, codes = inputs.numbers.numpy(), inputs.codes.numpy()
+    columns = [sparse.csr_array(numbers)]
+    for code, levels in zip(codes.T, inputs.levels, strict=True):
+        rows = np.flatnonzero(code >= 0)
+        ones = np.ones(len(rows), np.float32)
+        columns.append(sparse.csr_array((ones, (rows, code[rows])), shape=(inputs.rows, levels)))
+    return sparse.hstack(columns, format="csr")
+
+
+class _Codes:
+    """Inputs as trees take them: numbers, then codes of categories, nan where missing."""
+
+    def __init__(self, train: Inputs) -> None:
+        self.places = []
+        for j, levels in enumerate(train.levels):
+            place = np.arange(levels, dtype=np.float32)
+            if levels > _LEVELS and train.codes is not None:
+                code = train.codes[:, j].numpy()
+                sizes = np.bincount(code[code >= 0], minlength=levels)
+                place[np.argsort(-sizes, kind="stable")] = np.minimum(np.arange(levels), _LEVELS - 1)
+            self.places.append(np.append(place, np.float32(np.nan)))  # -1, a missing category, is the last
+
+    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+        numbers = inputs.numbers.numpy()
+        if inputs.codes is None:
+            return numbers
+        codes = [place[code] for place, code in zip(self.places, inputs.codes.numpy().T, strict=True)]
+        return np.concatenate([numbers, np.stack(codes, 1)], 1)
+
+
+def _predict(model: Any, inputs: Any, classes: int) -> NDArray[np.float64]:
     if not classes:
         return np.asarray(model.predict(inputs), dtype=np.float64)
-    found = np.zeros((len(inputs), classes))
+    found = np.zeros((inputs.shape[0], classes))
     found[:, model.classes_] = model.predict_proba(inputs)  # a class may have no training row
     return found

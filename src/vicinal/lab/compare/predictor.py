@@ -20,6 +20,7 @@ from vicinal.lab.models.mlp import MLP
 
 _KEY = "vicinal"
 _FORMAT = 1
+_ROWS = 4096  # that are predicted at a time
 
 
 _READERS = {"table": "vicinal.lab.compare.predictor.Predictor", "images": "vicinal.lab.compare.classifier.Classifier"}
@@ -131,9 +132,9 @@ class Predictor:
             UserError: as of `TableEncoder.transform_records`.
 
         """
-        inputs = torch.from_numpy(self.encoding.transform_records(columns))
+        inputs = self.encoding.inputs_of_records(columns)
         with torch.inference_mode():
-            return self.model(inputs)
+            return torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
 
     def predict(self, columns: Any) -> np.ndarray:
         """Return the predicted classes in the target's own type, or the target in its own unit, [n].

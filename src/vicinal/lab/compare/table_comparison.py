@@ -39,6 +39,7 @@ from vicinal.lab.compare.results import (
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode, stack
 from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import Split
 from vicinal.lab.data.table import Table
@@ -112,7 +113,7 @@ class TableComparison(Comparison[Table, TableSettings]):
     def sample_batch(self) -> tuple[Tensor, Tensor]:
         """Return the first batch of seed 0's training rows."""
         train = SeedSplits.of(self, [0]).train
-        return train.inputs[0, : self.batch_size], train.targets[0, : self.batch_size]
+        return train.inputs[0, : self.batch_size].dense(), train.targets[0, : self.batch_size]
 
     def is_quick(self, runs: int) -> bool:
         """Return True if training `runs` runs takes less time than starting worker processes."""
@@ -131,7 +132,7 @@ class TableComparison(Comparison[Table, TableSettings]):
             stacked_mlp.train(stack_, few, self.classes, training)  # the first is slower
             start = time.perf_counter()
             stacked_mlp.train(stack_, few, self.classes, training)
-            seconds = (time.perf_counter() - start) / training.steps(few.inputs.shape[1])
+            seconds = (time.perf_counter() - start) / training.steps(few.inputs.rows)
         seeds = runs / len(self.methods)
         return seconds * self.epochs * self.steps_per_epoch * seeds / min(processes, math.ceil(seeds))
 
@@ -150,7 +151,8 @@ class TableComparison(Comparison[Table, TableSettings]):
     @property
     def _abreast(self) -> int:
         """Number of seeds that are trained together: as many as stay in the cache, and of a large table one."""
-        numbers = len(self.data) * self._inputs
+        own = len(self.data.numeric_columns) + len(self.data.categorical_columns)
+        numbers = len(self.data) * (own if self.settings.input_noise is None else self._inputs)
         return max(1, min(FLEET // len(self.methods), _MOST_NUMBERS // max(1, numbers)))
 
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
@@ -223,14 +225,15 @@ class SeedSplits:
         """Split, encode and, where asked, corrupt the table for each seed."""
         settings = comparison.settings
         clean = [encode(comparison.data, comparison.split(seed)) for seed in seeds]
-        noisy = clean
+        noisy, test = clean, stack(clean, "test")
+        train = before = stack(clean, "train")
         if settings.label_noise:
             pairs = zip(clean, seeds, strict=True)
             noisy = [_with_label_noise(comparison.data, of, settings.label_noise, seed) for of, seed in pairs]
-        test = stack(clean, "test")
+            train = stack(noisy, "train")
         return SeedSplits(
-            train=stack(noisy, "train"),
-            clean=stack(clean, "train"),
+            train=train,
+            clean=before,
             validation=stack(noisy, "validation"),
             test=test,
             perturbed=None if settings.input_noise is None else _perturbed(test, settings.input_noise, seeds),
@@ -251,9 +254,10 @@ def _with_label_noise(table: Table, clean: EncodedSplit, fraction: float, seed: 
 
 
 def _perturbed(test: StackedSplit, sd: float, seeds: Sequence[int]) -> StackedSplit:
-    shape = test.inputs.shape[1:]
+    shape = test.inputs.rows, test.inputs.width
     noise = [Key(seed, 0, 0, 0, Stream.INPUT_NOISE).generator().standard_normal(shape) for seed in seeds]
-    return StackedSplit(test.inputs + torch.from_numpy((sd * np.stack(noise)).astype(np.float32)), test.targets)
+    noise_SND = torch.from_numpy((sd * np.stack(noise)).astype(np.float32))
+    return StackedSplit(Inputs(test.inputs.dense() + noise_SND), test.targets)
 
 
 class _Stack:
@@ -353,7 +357,9 @@ def _baseline(comparison: TableComparison, name: str, seed: int) -> MeasuredRun:
     classes, target = comparison.classes, of.encodings[0].target
     parts = {"train": of.clean, "validation": of.validation, "test": of.test}
     parts |= {} if of.perturbed is None else {"perturbed": of.perturbed}
-    inputs = {part: stacked.inputs[0].numpy() for part, stacked in parts.items()}
+    inputs = {part: stacked.inputs[0] for part, stacked in parts.items()}
+    if of.perturbed is not None:  # noise on one-hot columns leaves no categories
+        inputs = {part: Inputs(one.dense()) for part, one in inputs.items()}
     training = inputs["train"], of.train.targets[0].numpy()
     found, seconds = baselines.fit_predict(name, classes, training, inputs)
     scores: dict[str, Any] = {}

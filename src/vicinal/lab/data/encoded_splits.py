@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab.data.encoder import Scaling, TableEncoder
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.splits import Split, split
 from vicinal.lab.data.table import Table
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedSplit:
-    """A table as a model takes it: `inputs` [n, D] and `targets` [n] of all rows, by the encoding of the training rows."""
+    """A table as a model takes it: `inputs` and `targets` [n] of all rows, by the encoding of the training rows."""
 
     rows: Split
     encoder: TableEncoder
-    inputs: NDArray[np.float32]
+    inputs: Inputs  # [n, D]
     targets: NDArray[np.int64] | NDArray[np.float32]
 
 
@@ -30,7 +31,7 @@ class EncodedSplit:
 class StackedSplit:
     """The rows of one part (training, validation or test) of S splits."""
 
-    inputs: Tensor  # float [S, n, D]
+    inputs: Inputs  # [S, n, D]
     targets: Tensor  # int64 class indices [S, n], or float [S, n] for regression
 
 
@@ -44,17 +45,15 @@ def encode_split(
 def encode(table: Table, rows: Split, scaling: Scaling = "standardized") -> EncodedSplit:
     """Return a split encoded by its training rows."""
     encoder = TableEncoder.fit(table, rows.train, scaling)
-    return EncodedSplit(rows, encoder, encoder.transform(table), encoder.transform_target(table))
+    return EncodedSplit(rows, encoder, encoder.inputs(table), encoder.transform_target(table))
 
 
 def stack(splits: Sequence[EncodedSplit], part: Literal["train", "validation", "test"]) -> StackedSplit:
     """Return the rows of one part of all splits."""
     rows = [getattr(of.rows, part) for of in splits]
-    inputs, targets = (
-        torch.from_numpy(np.stack([whole[mine] for whole, mine in zip(arrays, rows, strict=True)]))
-        for arrays in ([of.inputs for of in splits], [of.targets for of in splits])
-    )
-    return StackedSplit(inputs, targets)
+    inputs = [of.inputs[torch.from_numpy(mine)] for of, mine in zip(splits, rows, strict=True)]
+    targets = np.stack([of.targets[mine] for of, mine in zip(splits, rows, strict=True)])
+    return StackedSplit(Inputs.stack(inputs), torch.from_numpy(targets))
 
 
 def stack_all(splits: Sequence[EncodedSplit]) -> tuple[StackedSplit, StackedSplit, StackedSplit]:

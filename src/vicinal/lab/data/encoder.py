@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from vicinal._warn import warn
@@ -34,6 +35,7 @@ from vicinal.lab.data.columns import (
     to_numbers,
     to_strings,
 )
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.table import Table, TargetType
 from vicinal.lab.data.user_columns import select
 from vicinal.lab.errors import UserError
@@ -168,6 +170,10 @@ class TableEncoder:
             UserError: if a value lies so far from the fitted rows' that float32 cannot hold it.
 
         """
+        return self.inputs(table).dense().numpy()
+
+    def inputs(self, table: Table) -> Inputs:
+        """Encode as `transform` does, with categories as codes: of the size of the table, however many levels it has."""
         found = (table.numeric_columns, tuple(map(CategoricalColumn, table.categorical_columns, table.categories)))
         if found != (tuple(column.name for column in self.numeric), self.categorical):
             raise ValueError(f"the encoding was fitted on other columns or categories than those of {table.name!r}")
@@ -190,6 +196,10 @@ class TableEncoder:
                 far from the fitted rows' where numbers are needed.
 
         """
+        return self.inputs_of_records(columns).dense().numpy()
+
+    def inputs_of_records(self, columns: Any) -> Inputs:
+        """Encode as `transform_records` does, with categories as codes."""
         series = select(columns, [column.name for column in (*self.numeric, *self.categorical)])
         n, p = len(series[0]), len(self.numeric)
         numbers = [_numbers(column) for column in series[:p]]
@@ -267,17 +277,14 @@ class TableEncoder:
             )
         return encoding
 
-    def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> Inputs:
         missing = np.isnan(numbers)
         medians, means, stds = np.array([(c.median, c.mean, c.std) for c in self.numeric]).reshape(-1, 3).T
         places = list(self._indicators)
         shares, spreads = np.array([*self._indicators.values()]).reshape(-1, 2).T
-        widths = [len(column.categories) for column in self.categorical]
-        # a missing category, -1, takes the last row, which is all zeros
-        one_hot = [np.eye(k + 1, k, dtype=np.float32)[code] for k, code in zip(widths, codes.T, strict=True)]
         with np.errstate(over="ignore"):  # refused just below
             scaled = (np.where(missing, medians, numbers) - means) / stds
-            inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads, *one_hot], 1, dtype=np.float32)
+            inputs = np.concatenate([scaled, (missing[:, places] - shares) / spreads], 1, dtype=np.float32)
         far = np.flatnonzero(~np.isfinite(inputs).all(axis=0))
         if len(far):
             name = [*self.numeric, *(self.numeric[i] for i in places)][far[0]].name
@@ -285,7 +292,8 @@ class TableEncoder:
                 f"column {name!r} has values too far from those it was fitted on to be standardized"
                 f": check its units, or rescale it"
             )
-        return inputs
+        levels = tuple(len(column.categories) for column in self.categorical)
+        return Inputs(torch.from_numpy(inputs), torch.from_numpy(codes.astype(np.int32)) if levels else None, levels)
 
 
 def _moments(x: Numbers) -> list[tuple[float, float]]:

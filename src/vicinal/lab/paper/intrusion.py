@@ -281,7 +281,7 @@ def _measure(about: dict[str, Any], seen: Table, splits: Sequence[EncodedSplit],
         rows=len(seen),
         inputs=found.inputs,
         classes=classes,
-        steps=training.steps(train.inputs.shape[1]),
+        steps=training.steps(train.inputs.rows),
         unmixed=list(found.unmixed),
         indicator={
             f"{at.alpha:g}": {"conflict": [*at.conflict], "third": [*at.third_class], "distance": [*at.distance]}

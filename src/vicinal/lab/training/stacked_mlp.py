@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, repeat
 from typing import NamedTuple
 
@@ -31,10 +31,14 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
+from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.streams import Stream
 from vicinal.lab.training.adamw import AdamW
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
+
+
+_DENSE = 2**24  # numbers, 64 MiB, for which categories are one-hot from the start: a step then takes four fifths
 
 
 @dataclass(frozen=True)
@@ -177,11 +181,13 @@ def train(
     """
     if (training.patience is None) != (score is None):
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
+    if data.inputs.rows * len(data.inputs.numbers) * data.inputs.width <= _DENSE:
+        data = replace(data, inputs=Inputs(data.inputs.dense()))
     models = StackedMLP.initial(
-        [run.seed for run in runs], data.inputs.shape[2], training.hidden, classes or 1, data.inputs.dtype
+        [run.seed for run in runs], data.inputs.width, training.hidden, classes or 1, data.inputs.dtype
     ).to(data.inputs.device)
     optimizer = AdamW(models.parameters, 0.0, fused=True)
-    kept = _kept(runs, training.learning_rate, data.inputs)
+    kept = _kept(runs, training.learning_rate, data.inputs.numbers)
     best = _Best(models)
     active = list(range(len(runs)))
     step = 0
@@ -220,20 +226,20 @@ def _batches(
     runs: Sequence[MLPRun], data: StackedSplit, classes: int, epoch: int, step: int, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the mixed batches of one epoch: inputs [R, B, D] and numeric targets [R, B, C], in each run's own order."""
-    rows = data.inputs.shape[1]
+    rows = data.inputs.rows
     shuffled = {seed: order(seed, epoch, rows) for seed in {run.seed: None for run in runs}}
     order_RN = torch.from_numpy(np.stack([run.split * rows + shuffled[run.seed] for run in runs]))
     parts = order_RN.to(data.inputs.device).split(batch_size, dim=1)
-    inputs, targets = data.inputs.flatten(0, 1), data.targets.flatten()
+    inputs, targets = data.inputs.flatten(), data.targets.flatten()
     numbers = F.one_hot(targets, classes).to(inputs.dtype) if classes else targets[:, None]
     pairs = _pairs(runs, [part.shape[1] for part in parts], step, inputs.device)
     for rows_RB, pair in zip(parts, pairs, strict=True):
-        x, t = _take(inputs, rows_RB), _take(numbers, rows_RB)
+        x, t = inputs.take(rows_RB), _take(numbers, rows_RB)
         if pair is None:
             yield _mix_one_by_one(runs, x, targets[rows_RB], t, epoch, step)
         else:
             other_RB, own_R11 = rows_RB.gather(1, pair[0]), pair[1].to(x.dtype)
-            yield _take(inputs, other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
+            yield inputs.take(other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
         step += 1
 
 

@@ -50,6 +50,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 import vicinal
@@ -164,7 +165,9 @@ def usual_epochs(rows: int) -> int:
 
 def _conflict(split: EncodedSplit, seed: int) -> float:
     mine = split.rows.train
-    found = intrusion.measure(split.inputs[mine], split.targets[mine], (1.0,), seed=seed, draws=DRAWS)
+    found = intrusion.measure(
+        split.inputs[torch.from_numpy(mine)].dense().numpy(), split.targets[mine], (1.0,), seed=seed, draws=DRAWS
+    )
     return found.at(1.0).conflict.mean
 
 
