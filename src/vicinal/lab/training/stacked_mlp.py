@@ -37,7 +37,6 @@ from vicinal.lab.training.adamw import AdamW
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
-
 _DENSE = 2**24  # numbers, 64 MiB, for which categories are one-hot from the start: a step then takes four fifths
 
 
