@@ -186,6 +186,8 @@ def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.Cap
     code, _, err = run(capsys, *argv)
     assert code == 2
     assert "was built by 'test_predict:tiny': give it as model=, or --model" in err.replace("tests.lab.cli.", "")
+    code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny", "--decimal", ",")
+    assert (code, out, err) == (2, "", "vicinal: error: --decimal is for tables; leave it out for images or audio\n")
     code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny")
     assert (code, err) == (0, f"vicinal: 1 other file is left out, such as '{tmp_path / 'new' / 'a' / 'x.txt'}'\n")
     found = pl.read_csv(io.StringIO(out))
@@ -218,3 +220,107 @@ def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.Cap
     assert (code, "holds no images, for which the model is: give a folder that does" in err) == (2, True)
     code, _, err = run(capsys, argv[0], tmp_path / "absent.png", "--model", f"{__name__}:tiny")
     assert (code, f"there is no file or folder '{tmp_path / 'absent.png'}': check the path" in err) == (2, True)
+
+
+def sales(path: Path, rows: int = 40) -> Path:
+    """A table whose numbers are spelled in many ways, with words of its own for missing and codes that are categories."""
+    generator = Key(52, 0, 0, 0).generator()
+    lines = ["price;share;sold;age;shop;bought"]
+    for i in range(rows):
+        price = f"$ 1,{200 + 7 * i}" if i % 6 else "unknown"
+        day = f"{1 + i % 28:02d}/{1 + i % 12:02d}/2024"
+        age = f"{30 + generator.normal():.1f}" if i % 5 else "-999"
+        lines.append(f"{price};{i / 2:.1f} %;{day};{age};{('012', '12', 'NA')[i % 3]};{i % 2}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-16")
+    return path
+
+
+SOLD = ("--missing", "unknown,-999", "--parse", "price,share,sold", "--dates", "dmy", "--categorical", "shop")
+SOLD_FILE = ("--separator", ";", "--decimal", ".", "--encoding", "utf-16")
+
+
+@pytest.fixture(scope="module")
+def sold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sold")
+    table = sales(place / "sales.csv")
+    argv = ["compare", str(table), "--target", "bought", *SOLD, *SOLD_FILE, *TINY, "--out", str(place / "run")]
+    assert cli.main(argv) == 0
+    return place
+
+
+def test_new_rows_are_read_with_the_options_of_the_training_table(
+    sold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, sold / "run", sold / "sales.csv")
+    assert (code, err) == (0, "")
+    found = pl.read_csv(io.StringIO(out))
+    predictor = Predictor.load(sold / "run" / "model.safetensors")
+    reading = ReadOptions(
+        missing=("unknown", "-999"),
+        parse=("price", "share", "sold"),
+        dates="dmy",
+        categorical=("shop",),
+        separator=";",
+        decimal=".",
+        encoding="utf-16",
+    )
+    assert predictor.reading.options == reading
+    assert predictor.reading.parsed == {
+        "price": "amounts of money",
+        "share": "percents",
+        "sold": "dates with the day first",
+    }
+    table = tables.load(str(sold / "sales.csv"), target="bought", reading=reading)
+    import torch
+
+    with torch.inference_mode():
+        outputs = predictor.model(torch.from_numpy(predictor.encoding.transform(table))).double()
+    np.testing.assert_allclose(found[:, 1:].to_numpy(), outputs.softmax(1).numpy(), rtol=1e-6)
+
+    # one row alone, whose date could be read either way, in a file of another kind, and as a record
+    row = {"price": "$ 1,207", "share": "0.5 %", "sold": "02/02/2024", "age": "unknown", "shop": "12"}
+    (tmp_path / "one.csv").write_text(",".join(row) + "\n" + ",".join(f'"{cell}"' for cell in row.values()) + "\n")
+    told = "--separator", ",", "--encoding", "utf-8"
+    code, out, err = run(capsys, sold / "run", tmp_path / "one.csv", *told)
+    assert (code, err) == (0, "")
+    alone = pl.read_csv(io.StringIO(out))
+    record = {
+        "price": [1207.0],
+        "share": [0.005],
+        "sold": [(np.datetime64("2024-02-02") - np.datetime64("1970-01-01")).astype(float)],
+        "age": [None],
+        "shop": ["12"],
+    }
+    np.testing.assert_allclose(alone[:, 1:].to_numpy(), predictor.probabilities(record), rtol=1e-6)
+    np.testing.assert_allclose(predictor.probabilities([row]), predictor.probabilities(record), rtol=1e-6)
+
+
+def test_cells_that_are_not_spelled_as_in_training_are_refused(
+    sold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "price,share,sold,age,shop\n"
+    told = "--separator", ",", "--encoding", "utf-8"
+    for line, message in (
+        ('"$ 1,207",0.5,02/02/2024,30,12', "column 'share' held percents in training, and now holds '0.5'"),
+        ('"$ 1,207",0.5 %,02/13/2024,30,12', "column 'sold' held dates with the day first in training, and now holds"),
+        ("€ x,0.5 %,02/12/2024,30,12", "column 'price' held amounts of money in training, and now holds '€ x'"),
+        ('"$ 1,207",0.5 %,02/12/2024,old,12', "column 'age' must hold numbers, but holds 'old'"),
+    ):
+        (tmp_path / "t.csv").write_text(head + line + "\n")
+        code, out, err = run(capsys, sold / "run", tmp_path / "t.csv", *told)
+        assert (code, out) == (2, "")
+        assert message in err
+
+
+def test_a_table_without_a_header_is_read_without_one_unless_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{i % 7},{i % 2}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(rows)
+    argv = ["compare", str(tmp_path / "t.csv"), "--target", "column 2", "--no-header", *TINY]
+    assert cli.main([*argv, "--out", str(tmp_path / "run")]) == 0
+    (tmp_path / "new.csv").write_text("1,0\n5,1\n")
+    (tmp_path / "named.csv").write_text("column 1\n1\n5\n")
+    code, out, err = run(capsys, tmp_path / "run", tmp_path / "new.csv")
+    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert run(capsys, tmp_path / "run", tmp_path / "named.csv", "--header") == (0, out, "")

@@ -126,6 +126,7 @@ def test_methods_of_a_regression() -> None:
         ({"alphas": (), "named": ("InputMixup()",)}, (0.0,)),
         ({"erm_decays": (1.0, 0.0)}, (1.0, 0.0)),
         ({"alphas": (0.4,), "erm_decays": (0.0, 0.3, 3.0)}, (0.0, 0.3, 3.0)),
+        ({"alphas": tuple(range(1, 11))}, (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)),
     ],
 )
 def test_erm_may_choose_among_as_many_weight_decays_as_mixup_among_alphas(
@@ -711,6 +712,9 @@ class Loop:
         p = float(2 * stats.t.sf(abs(mean) / error, degrees))
         level, higher = self.level(erm, measure), measure in self.higher
         rope = (0.05 if measure in ("rmse", "mae") else 0.1) * abs(1 - level if higher else level)
+        if measure == "error":
+            tested = {int(row) for seed, name in enumerate(erm) for row in self.predictions[name, seed].rows}
+            rope = max(rope, 1 / len(tested))
         down = float(stats.t.cdf((-rope - mean) / error, degrees))
         up = float(stats.t.sf((rope - mean) / error, degrees))
         better, worse = (up, down) if higher else (down, up)
@@ -794,7 +798,7 @@ def test_all_numbers_are_those_of_plain_loops(metric: str) -> None:
             assert found["p_strict"] == pytest.approx(one["p_strict"], rel=1e-4)
             assert found["per_seed"] == pytest.approx(one["per_seed"], rel=1e-5, abs=1e-7)
             assert list(found["chances"].values()) == pytest.approx(one["chances"], rel=1e-4, abs=1e-7)
-            limit = stats.t.ppf(0.975, one["degrees"])
+            limit = stats.t.ppf(1 - 0.025 / len(family), one["degrees"])  # of the first step of Holm
             power = stats.nct.sf(limit, one["degrees"], found["detectable"] / one["error"])
             assert power == pytest.approx(0.8, abs=1e-4)
     for name, of in runs.items():
@@ -893,6 +897,16 @@ def half(rows: np.ndarray) -> np.ndarray:
 
 def no_row(rows: np.ndarray) -> np.ndarray:
     return np.zeros(len(rows), dtype=bool)
+
+
+def test_practically_the_same_is_a_test_row_where_erm_makes_no_error() -> None:
+    study = study_of(alphas=(0.4,), erm_decays=(0.0,), seeds=4)
+    results = conclude(study, answers(study, {"ERM": no_row, "mixup 0.4": lambda rows: rows == 7}))
+    tested = len({row for seed in range(4) for row in study.split(seed).test.tolist()})
+    one = next(of for of in results["comparisons"] if of["primary"])
+    assert one["same"] == pytest.approx(1 / tested)
+    chances = one["chances"]
+    assert 0 < chances["better"] < chances["same"] < 1
 
 
 def told_of(study: TableComparison, predictions: Mapping[Any, RunPredictions]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -1313,6 +1327,14 @@ def test_how_it_was_measured_is_said() -> None:
     assert "All seeds test the rows of the test file" in words.statistics_in_words(fixed)
 
 
+def test_more_alphas_than_weight_decays_are_refused() -> None:
+    alphas = tuple(0.1 * i for i in range(1, 23))
+    assert len(TableSettings(alphas=alphas[:20]).decays) == 20
+    with pytest.raises(UserError, match=r"as mixup has alphas, and 22 .* give --erm-decays"):
+        _ = TableSettings(alphas=alphas).decays
+    assert TableSettings(alphas=alphas, erm_decays=(0.0,)).decays == (0.0,)
+
+
 def test_what_is_left_open_is_said() -> None:
     plain, full = words.limitations(study_of()), words.limitations(study_of(label_noise=0.2, input_noise=0.5))
     assert any("--label-noise" in line for line in plain)
@@ -1321,3 +1343,14 @@ def test_what_is_left_open_is_said() -> None:
     assert any("split at random" in line for line in plain)
     late = TableComparison(replace(made(60), times=np.arange(60.0)), TableSettings(seeds=5))
     assert not any("split at random" in line for line in words.limitations(late))
+
+
+def test_what_was_noted_on_reading_the_data_is_said_first() -> None:
+    notes = ("3 rows without a value in 'y' left out", "Two files are broken.")
+    study = TableComparison(replace(made(60), notes=notes), TableSettings(seeds=5))
+    said = ["3 rows without a value in 'y' left out.", "Two files are broken."]
+    assert words.limitations(study)[:2] == said
+    assert words.limitations(study)[2:] == words.limitations(TableComparison(made(60), TableSettings(seeds=5)))
+    table = study.data_info().table
+    assert table is not None
+    assert table.notes == notes

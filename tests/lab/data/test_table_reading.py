@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 
 from vicinal.lab import records
+from vicinal.lab.data import spellings
 from vicinal.lab.data.column_reading import ColumnSummary, lines
 from vicinal.lab.data.encoder import TableEncoder
-from vicinal.lab.data.read_options import ReadOptions
+from vicinal.lab.data.read_options import Decimal, ReadOptions
 from vicinal.lab.data.splits import split
 from vicinal.lab.data.table import Table
 from vicinal.lab.data.tables import load
@@ -157,6 +158,40 @@ def test_other_spellings_are_named_and_read_on_request(
 )
 def test_words_that_begin_with_numbers_are_categories(tmp_path: Path, cells: list[str]) -> None:
     assert load(write(tmp_path, z=cells * 20), target="y").categories == (tuple(sorted(cells)),)
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["1 %", "2 %"],
+        ["$ 5", "$ 6"],
+        ["1.200", "3.400", "5,600"],
+        ["1,200", "3,400", "5.600"],
+        ["5 kg", "6 kg", "7 kg"],
+        ["5 l/100", "6 l/100", "7 l/100"],
+        ["2024-01-02T03:04+02:00"],
+        ["2024/01/02"],
+        ["2024-01"],
+        ["2 Jan 2024"],
+        ["12:30"],
+        ["13/02/2024", "01/02/2024"],
+        ["02/13/2024", "02/01/2024"],
+        ["02/01/2024"],
+    ],
+)
+def test_a_spelling_is_found_again_by_its_name(texts: list[str], decimal: Decimal) -> None:
+    found = spellings.find(texts, decimal, None)
+    assert found is not None
+    again = spellings.named(found.name, decimal)
+    if found.name == spellings.AMBIGUOUS:
+        assert again is None
+        return
+    assert again is not None
+    assert [bool(again.matches(text)) for text in texts] == [bool(found.matches(text)) for text in texts]
+    mine = [text for text in texts if found.matches(text)]
+    assert [again.value(text) for text in mine] == [found.value(text) for text in mine]
+    assert spellings.named("numbers with the unit 'x", decimal) is None
 
 
 def test_ambiguous_and_impossible_dates(tmp_path: Path) -> None:

@@ -85,9 +85,7 @@ def add_table(parser: ArgumentParser) -> None:
     for name, (metavar, about) in _LISTS.items():
         files.add_argument(f"--{name}", metavar=f"{metavar}[,{metavar}]", action="append", default=[], help=about)
     files.add_argument("--dates", choices=("dmy", "mdy"), help="order of dates such as 03/04/2020, for --parse")
-    files.add_argument("--decimal", choices=(".", ","), help="mark in numbers (default: a point; with ; either)")
-    files.add_argument("--separator", metavar="CHARACTER", help="between cells: one character, or tab or space")
-    files.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252 (default: UTF-8)")
+    add_text_file(files)
     files.add_argument("--no-header", action="store_true", help="the first line is a row: names are 'column 1', ...")
     files.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
     files.add_argument(
@@ -97,6 +95,26 @@ def add_table(parser: ArgumentParser) -> None:
         default=0,
         help="leave out classes of fewer rows",
     )
+
+
+def add_text_file(parser: _ActionsContainer) -> None:
+    """Add how the text of a table's file is written."""
+    parser.add_argument("--decimal", choices=(".", ","), help="mark in numbers (default: a point; with ; either)")
+    parser.add_argument("--separator", metavar="CHARACTER", help="between cells: one character, or tab or space")
+    parser.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252 (default: UTF-8)")
+
+
+def text_file(args: Namespace) -> dict[str, Any]:
+    """Return the fields of `ReadOptions` that the arguments of `add_text_file` give.
+
+    Raises:
+        UserError: the separator is more than one character.
+
+    """
+    separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(args.separator, args.separator)
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise UserError(f"--separator is one character, or tab or space, got {args.separator!r}")
+    return {"decimal": args.decimal, "separator": separator, "encoding": args.encoding}
 
 
 _LISTS = {
@@ -114,18 +132,13 @@ def load_table(args: Namespace) -> Table:
     from vicinal.lab.data import tables
     from vicinal.lab.data.read_options import ReadOptions
 
-    separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(args.separator, args.separator)
-    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
-        raise UserError(f"--separator is one character, or tab or space, got {args.separator!r}")
     if args.min_class < 0:
         raise UserError(f"--min-class must be 0 or more, got {args.min_class}")
     reading = ReadOptions(
         **{name: _words(getattr(args, name)) for name in _LISTS},
         dates=args.dates,
-        decimal=args.decimal,
-        separator=separator,
         header=not args.no_header,
-        encoding=args.encoding,
+        **text_file(args),
     )
     return tables.load(
         args.data,

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vicinal.lab.cli.arguments import note
+from vicinal.lab.cli.arguments import add_text_file, note, text_file
 from vicinal.lab.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a table, as for compare; or, for a model of images or audio, files and folders of them",
     )
     parser.add_argument("--out", metavar="FILE", help="a .csv, .parquet or .json file (default: CSV, printed)")
+    files = parser.add_argument_group("how the file is written, where not as the training table's was")
+    add_text_file(files)
+    files.add_argument(
+        "--header", action=BooleanOptionalAction, help="whether the first line holds names, and not 'column 1', ..."
+    )
     parser.add_argument(
         "--model",
         dest="factory",
@@ -47,11 +52,12 @@ def run(args: Namespace) -> int:
     """Predict and write."""
     from vicinal.lab.compare import prediction_table
 
+    file = {name: value for name, value in {**text_file(args), "header": args.header}.items() if value is not None}
     model = prediction_table.model_file(args.model)
     out = None if args.out is None else prediction_table.check_out(args.out, [model, *map(Path, args.data)])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        frame = _predicted(model, args.data, args.factory)
+        frame = _predicted(model, args.data, args.factory, file)
     for one in caught:
         note(f"vicinal: {one.message}")
     if out is None:
@@ -65,7 +71,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _predicted(model: Path, data: list[str], factory: str | None) -> pl.DataFrame:
+def _predicted(model: Path, data: list[str], factory: str | None, file: dict[str, Any]) -> pl.DataFrame:
     from vicinal.lab.compare import prediction_table
     from vicinal.lab.compare.classifier import Classifier
     from vicinal.lab.compare.predictor import Predictor, kind_of
@@ -75,7 +81,9 @@ def _predicted(model: Path, data: list[str], factory: str | None) -> pl.DataFram
             raise UserError("--model is for models of images or audio; leave it out for a table")
         if len(data) > 1:
             raise UserError(f"the model is for the rows of a table: give one file, got {len(data)}")
-        return prediction_table.of_table(Predictor.load(model), Path(data[0]).expanduser())
+        return prediction_table.of_table(Predictor.load(model), Path(data[0]).expanduser(), **file)
+    if file:
+        raise UserError(f"--{next(iter(file))} is for tables; leave it out for images or audio")
     classifier = Classifier.load(model, factory)
     files, left = prediction_table.media_files(data, classifier.kind)
     if left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.data import table_files
 from vicinal.lab.data.class_folder import Kind
-from vicinal.lab.data.columns import infer, is_text
-from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.folder_layout import AUDIO, IMAGES, passed_over
+from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean
 
@@ -45,8 +45,14 @@ def model_file(place: str | os.PathLike[str]) -> Path:
     return path
 
 
-def of_table(predictor: Predictor, path: Path) -> pl.DataFrame:
+def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
     """Predict each row of a file.
+
+    Args:
+        predictor: the model.
+        path: of the file.
+        file: `separator`, `encoding`, `decimal` or `header` of `ReadOptions`, where the file is not as the training table's
+            was.
 
     Returns:
         A row for each, in their order: `prediction` in the target's own type; for classes also `probability_CLASS`.
@@ -55,7 +61,8 @@ def of_table(predictor: Predictor, path: Path) -> pl.DataFrame:
         UserError: the file cannot be read, or lacks an input column.
 
     """
-    outputs = predictor.outputs(read_rows(path, predictor.encoding)).numpy()
+    frame, decimal = read_rows(path, replace(predictor.reading.options, **file))
+    outputs = predictor.outputs(frame, decimal or ".").numpy()
     if not predictor.encoding.classes:
         return pl.DataFrame({"prediction": predictor.encoding.inverse_transform(outputs[:, 0])})
     labels = predictor.encoding.inverse_transform(outputs.argmax(1))
@@ -84,10 +91,8 @@ def _probabilities(outputs: np.ndarray[Any, Any], classes: Sequence[str]) -> dic
     return {f"probability_{name}": share for name, share in zip(classes, shares.T, strict=True)}
 
 
-def read_rows(path: Path, encoding: TableEncoder) -> pl.DataFrame:
-    """Read the rows of a file by the rules that hold for the table of `vicinal compare`.
-
-    Texts of number columns are read as numbers, by the decimal mark of the file; those of categories stay as they are.
+def read_rows(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Decimal | None]:
+    """Read the columns of a file, and the decimal mark of the numbers that its texts may spell.
 
     Raises:
         UserError: it is not there, or cannot be read.
@@ -100,13 +105,7 @@ def read_rows(path: Path, encoding: TableEncoder) -> pl.DataFrame:
         raise UserError(f"there is no file '{path}': check the path{did_you_mean(path.name, beside)}")
     if not path.name.lower().endswith(table_files.SUFFIXES):
         raise UserError(f"'{path}' is not a table that is read here: give a file ending in {_or(table_files.SUFFIXES)}")
-    frame, decimal = table_files.read(path)
-    if decimal is None:
-        return frame
-    numbers = {column.name.strip() for column in encoding.numeric}
-    return frame.with_columns(
-        infer(column, decimal) for column in frame.get_columns() if column.name.strip() in numbers and is_text(column)
-    )
+    return table_files.read(path, options)
 
 
 def media_files(places: Sequence[str], kind: Kind) -> tuple[list[Path], list[Path]]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from vicinal.lab import atomic
+from vicinal.lab.data.column_reading import read_again
 from vicinal.lab.data.encoder import TableEncoder
+from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
+from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
+from vicinal.lab.records import from_json, to_json
 
 _KEY = "vicinal"
 _FORMAT = 1
@@ -81,6 +88,29 @@ def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
     return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
 
 
+@dataclass(frozen=True)
+class RowReading:
+    """How rows are read: as those of the training table were.
+
+    Args:
+        options: what was said about its file.
+        parsed: for each column that was read as numbers because that was asked for, what it holds (`ColumnSummary.parsed`).
+
+    """
+
+    options: ReadOptions = AS_IT_IS
+    parsed: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: Table) -> RowReading:
+        """Return how a table was read."""
+        return cls(table.reading, {column.name: column.parsed for column in table.columns if column.parsed})
+
+    def read(self, column: pl.Series, is_number: bool, decimal: Decimal = ".") -> pl.Series:
+        """Read a column of new rows, as `read_again` does."""
+        return read_again(column, is_number, decimal, self.options, self.parsed.get(column.name, ""))
+
+
 class Predictor:
     """Predicts the target of new rows that have the columns of the training table.
 
@@ -88,13 +118,17 @@ class Predictor:
         model: the model.
         encoding: turns columns into its inputs and its outputs into the target.
         about: what it was trained on and how, plain JSON values.
+        reading: how new rows are read; by default as their cells are.
 
     """
 
-    def __init__(self, model: MLP, encoding: TableEncoder, about: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, model: MLP, encoding: TableEncoder, about: dict[str, Any] | None = None, reading: RowReading | None = None
+    ) -> None:
         self.model = model.eval()
         self.encoding = encoding
         self.about = about or {}
+        self.reading = RowReading() if reading is None else reading
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
@@ -102,6 +136,7 @@ class Predictor:
             "hidden": [layer.out_features for layer in list(self.model.layers)[:-1]],  # type: ignore[union-attr]
             "encoding": self.encoding.to_json(),
             "about": self.about,
+            "reading": to_json(self.reading),
         }
         write_model(path, self.model, header)
 
@@ -116,6 +151,7 @@ class Predictor:
         header, state = read_model(path, "table")
         try:
             encoding, about = TableEncoder.from_json(header["encoding"]), dict(header["about"])
+            reading = from_json(RowReading, header.get("reading", {}))  # which older files lack
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
                 model = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
             model.load_state_dict(state, assign=True)
@@ -123,16 +159,19 @@ class Predictor:
                 raise TypeError("weights are not float32")
         except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
-        return cls(model, encoding, about)
+        return cls(model, encoding, about, reading)
 
-    def outputs(self, columns: Any) -> Tensor:
+    def outputs(self, columns: Any, decimal: Decimal = ".") -> Tensor:
         """Return the model's outputs float32 [n, C] for a data frame (polars, pandas), a dict of columns or a list of dicts.
+
+        Cells are read as those of the training table were: its words for missing, its parsed columns. `decimal` is the mark
+        in numbers that texts spell.
 
         Raises:
             UserError: as of `TableEncoder.transform_records`.
 
         """
-        inputs = self.encoding.inputs_of_records(columns)
+        inputs = self.encoding.inputs_of_records(columns, partial(self.reading.read, decimal=decimal))
         with torch.inference_mode():
             return torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
 

@@ -222,8 +222,7 @@ def _size(data: DataInfo) -> list[Fact]:
         if data.kind == "images"
         else f"spectrograms of the first second, {height} frequency bands x {width} frames"
     )
-    notes = [Fact("To note", " ".join(data.folder.notes))] if data.folder.notes else []
-    return [Fact(data.noun.capitalize(), f"{count}; {how}"), *notes]
+    return [Fact(data.noun.capitalize(), f"{count}; {how}")]
 
 
 def _model(protocol: Protocol) -> str:

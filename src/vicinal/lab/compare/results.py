@@ -94,13 +94,14 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """Columns of a table; `inputs` is the width of its encoding."""
+    """Columns of a table, and what was noted on reading it; `inputs` is the width of its encoding."""
 
     numeric_columns: int
     categorical_columns: int
     inputs: int
     missing_cells: int
     columns: list[ColumnSummary] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Difference:
         measure: its name.
         chances: that the method is better, practically the same, and worse.
         same: half the width of what counts as practically the same.
-        detectable: the smallest true difference that this comparison finds in 80 % of cases.
+        detectable: the smallest true difference that this comparison finds in 80 % of cases, at Holm's first step.
         p_strict: of the corrected resampled t-test, for which seeds are the units; None where all seeds test the same rows.
 
     """

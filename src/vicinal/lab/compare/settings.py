@@ -11,7 +11,10 @@ from vicinal.lab.option import option
 
 ALPHAS = (0.1, 0.2, 0.4, 1.0)
 # of ERM: as many as mixup has alphas, the first first
-DECAYS = (0.0, 0.1, 1.0, 0.01, 10.0, 0.001, 0.3, 3.0, 0.03)
+DECAYS = (
+    *(0.0, 0.1, 1.0, 0.01, 10.0, 0.001, 0.3, 3.0, 0.03, 0.003),
+    *(0.2, 2.0, 0.02, 5.0, 0.5, 0.05, 0.005, 0.002, 0.0003, 0.0001),
+)
 Augment = Literal["flip", "shift", "none"]
 
 _MOST_SEEDS = 10_000
@@ -103,6 +106,11 @@ class Settings:
         if self.erm_decays is not None:
             return self.erm_decays
         ladder = dict.fromkeys((self.weight_decay, *DECAYS))
+        if len(self.alphas) > len(ladder):
+            raise UserError(
+                f"ERM has as many candidates as mixup has alphas, and {len(self.alphas)} are more than the usual weight "
+                "decays: give --erm-decays"
+            )
         return tuple(sorted(list(ladder)[: max(1, len(self.alphas))]))
 
     def budget(self, steps_per_epoch: int) -> int:

@@ -24,7 +24,7 @@ from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions, predictions_of
-from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.predictor import Predictor, RowReading
 from vicinal.lab.compare.results import (
     Curve,
     DataInfo,
@@ -103,7 +103,7 @@ class TableComparison(Comparison[Table, TableSettings]):
             target=table.target_name,
             classes=list(table.classes),
             class_counts=[int((table.target == i).sum()) for i in range(self.classes)],
-            table=TableInfo(*columns, inputs=self._inputs, missing_cells=table.missing_cells, columns=[*table.columns]),
+            table=TableInfo(*columns, self._inputs, table.missing_cells, [*table.columns], table.notes),
         )
 
     def model_info(self) -> ModelInfo:
@@ -187,7 +187,7 @@ class TableComparison(Comparison[Table, TableSettings]):
         encoding = self._whole().encoder
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-        Predictor(model, encoding, about).save(path)
+        Predictor(model, encoding, about, RowReading.of(self.data)).save(path)
         return (
             f"# in a shell: vicinal predict {shlex.quote(path.parent.as_posix())} new_rows.csv\n"
             "import polars\n"

@@ -169,7 +169,7 @@ class _Found:
         found: list[Difference] = []
         for measure in of if names else ():
             erm = measure.values(self._tested(ERM))
-            found += [self._difference(name, measure, erm, primary) for name in names]
+            found += [self._difference(name, measure, erm, primary, LEVEL / (len(names) * len(of))) for name in names]
         corrected = statistics.holm([one.p for one in found]) if found else []
         return [one.corrected(p) for one, p in zip(found, corrected, strict=True)]
 
@@ -192,16 +192,23 @@ class _Found:
         sign = -1.0 if measure.higher else 1.0
         return statistics.rows_paired(self._units, [sign * (a - b) for a, b in zip(mine, other, strict=True)])
 
-    def _difference(self, method: str, measure: Measure, erm: Sequence[Values], primary: bool) -> Difference:
+    def _difference(
+        self, method: str, measure: Measure, erm: Sequence[Values], primary: bool, first: float
+    ) -> Difference:
+        """Compare with ERM; `first` is the level of Holm's first step, at which a lone difference is found."""
         mine = measure.values(self._tested(method))
         effect = self._effect(measure, mine, erm)
         per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
         level = float(np.concatenate(erm).mean())
         rope = _SAME.get(measure.name, _TENTH) * abs(1 - level if measure.higher else level)
+        if measure.name == "error":  # of an ERM without errors a tenth would be nothing
+            rows = [self.predictions[run.key].rows for run in self.runs[ERM]]
+            rope = max(rope, 1 / len(np.unique(np.concatenate(rows))))
         strict = (
             None if self.comparison.splitting.is_fixed else statistics.paired(per_seed, self.comparison.test_share).p
         )
-        return _as_difference(method, measure, primary, effect, per_seed, rope, strict)
+        least = effect.detectable(level=first)
+        return _as_difference(method, measure, primary, effect, per_seed, rope, least, strict)
 
     def answers(self, method: str) -> Answers | None:
         """Count the answers of ERM and of a method by class; None for regression."""
@@ -243,6 +250,7 @@ def _as_difference(
     effect: Effect,
     per_seed: list[float],
     rope: float,
+    least: float,
     strict: float | None,
 ) -> Difference:
     """Return an effect (below 0 is better) as a difference in the measure's own direction."""
@@ -250,6 +258,4 @@ def _as_difference(
     if measure.higher:
         mean, low, high = -mean, -high, -low
     chances = effect.posterior(rope) if math.isfinite(rope) else statistics.Posterior(math.nan, math.nan, math.nan)
-    return Difference(
-        method, primary, mean, low, high, p, p, per_seed, measure.name, chances, rope, effect.detectable(), strict
-    )
+    return Difference(method, primary, mean, low, high, p, p, per_seed, measure.name, chances, rope, least, strict)

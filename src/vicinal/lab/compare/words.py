@@ -294,6 +294,7 @@ def limitations(comparison: Comparison[Any, Any]) -> list[str]:
     """Return what a comparison leaves open, for the report."""
     settings = comparison.settings
     lines = [
+        *(f"{note[0].upper()}{note[1:].removesuffix('.')}." for note in comparison.data.notes),
         "Nothing but alpha, ERM's weight decay and the length of training was tuned: width, depth and learning rate are the "
         "same for all methods, and mixup often wants longer training.",
     ]

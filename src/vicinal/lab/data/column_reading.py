@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ import polars as pl
 from vicinal.lab.data import spellings
 from vicinal.lab.data.columns import MISSING, infer, is_plain, is_text, to_numbers, to_strings
 from vicinal.lab.data.read_options import Decimal, ReadOptions
+from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, quoted
 
 FEW_VALUES = 20  # text of a typed file that spells at most this many different numbers is taken for categories
@@ -37,6 +38,7 @@ class ColumnSummary:
         levels: number of different values.
         low, high: least and greatest, for numbers; dates in days since 1970-01-01.
         frequent: the most frequent categories, first the most frequent.
+        parsed: what was read as numbers because that was asked for, as "percents"; else empty.
 
     """
 
@@ -49,6 +51,7 @@ class ColumnSummary:
     low: float | None = None
     high: float | None = None
     frequent: list[str] = field(default_factory=list)
+    parsed: str = ""
 
     def line(self) -> str:
         """Return one line about the column."""
@@ -68,7 +71,7 @@ class ColumnSummary:
         if self.low is None or self.kind == "yes/no":
             return ""
         low, high = (_shown(end, self.kind) for end in (self.low, self.high))
-        return f"{low} to {high}"
+        return f"{low} to {high}{f', from {self.parsed}' if self.parsed else ''}"
 
     def _missing(self) -> str:
         if not self.missing:
@@ -127,11 +130,11 @@ def read_column(
         )
     else:
         cells, spelled = _without_numbers(column, options.missing)
-    problem = None
+    problem, parsed = None, ""
     if asked:
         cells = pl.Series(name, to_strings(cells) if not is_text(cells) else cells.to_list(), dtype=pl.String)
     elif name in options.parse:
-        cells, problem = _parsed(cells, decimal or ".", options)
+        cells, problem, parsed = _parsed(cells, decimal or ".", options)
     elif is_text(cells) and (decimal or name in options.numeric):
         mark = "." if decimal is None else decimal
         cells = _strict_comma(cells) if options.decimal == "," else infer(cells, mark)
@@ -139,7 +142,41 @@ def read_column(
         spelled = {word: spelled.get(word, 0) + more.get(word, 0) for word in {**spelled, **more}}
     if problem is None and is_text(cells) and not asked:
         problem = _odd(cells, decimal, options, declared, role)
-    return ReadColumn(cells, _summary(name, cells, spelled, role), problem)
+    return ReadColumn(cells, replace(_summary(name, cells, spelled, role), parsed=parsed), problem)
+
+
+def read_again(column: pl.Series, is_number: bool, decimal: Decimal, options: ReadOptions, parsed: str) -> pl.Series:
+    """Read a column of new rows as that of the training table was read.
+
+    Args:
+        column: texts, or typed cells.
+        is_number: whether it is an input of numbers, and not of categories.
+        decimal: mark in numbers that texts spell.
+        options: what was said about the table.
+        parsed: what was read as numbers, as in `ColumnSummary`.
+
+    Raises:
+        UserError: if texts are no such numbers.
+
+    """
+    if not is_plain(column):
+        return column
+    if not is_text(column):
+        return _without_numbers(column, options.missing)[0]
+    # which of the usual words for missing are categories is known to the encoder
+    cells, _ = _without_missing(column, (*MISSING, *options.missing) if is_number else options.missing)
+    if not is_number:
+        return cells
+    if not parsed:
+        cells = _strict_comma(cells) if options.decimal == "," else infer(cells, decimal)
+        return cells if is_text(cells) else _without_numbers(cells, options.missing)[0]
+    spelling, texts = spellings.named(parsed, decimal), cells.drop_nulls().unique().sort().to_list()
+    values = {text: spelling.value(text) if spelling and spelling.matches(text) else None for text in texts}
+    if bad := [text for text, value in values.items() if value is None]:
+        raise UserError(
+            f"column {column.name!r} held {parsed} in training, and now holds {quoted(bad)}: spell them alike"
+        )
+    return cells.replace_strict(values, default=None, return_dtype=pl.Float64)
 
 
 def _without_missing(column: pl.Series, words: Sequence[str]) -> tuple[pl.Series, dict[str, int]]:
@@ -171,22 +208,26 @@ def _strict_comma(texts: pl.Series) -> pl.Series:
     return infer(texts, ",")
 
 
-def _parsed(cells: pl.Series, decimal: Decimal, options: ReadOptions) -> tuple[pl.Series, str | None]:
+def _parsed(cells: pl.Series, decimal: Decimal, options: ReadOptions) -> tuple[pl.Series, str | None, str]:
+    """Return numbers, what is wrong with the cells, and what they hold."""
     name = cells.name
     if not is_text(cells) or to_numbers(cells) is not None:
-        return infer(cells, decimal) if is_text(cells) else cells, None
+        return infer(cells, decimal) if is_text(cells) else cells, None, ""
     texts = cells.drop_nulls().unique().sort().to_list()
     spelling = spellings.find(texts, decimal, options.dates)
     if spelling is None:
-        return cells, f"column {name!r} holds {quoted(texts, 3)}, which --parse cannot read: leave it out of --parse"
+        return (
+            cells,
+            f"column {name!r} holds {quoted(texts, 3)}, which --parse cannot read: leave it out of --parse",
+            "",
+        )
     if spelling.name == spellings.AMBIGUOUS:
-        return cells, f"column {name!r} holds {spelling.name}, as {texts[0]!r}: give --dates dmy or --dates mdy"
+        return cells, f"column {name!r} holds {spelling.name}, as {texts[0]!r}: give --dates dmy or --dates mdy", ""
     values = {text: spelling.value(text) if spelling.matches(text) else None for text in texts}
     if bad := [text for text, value in values.items() if value is None]:
-        return cells, (
-            f"column {name!r} holds {spelling.name}, but for {quoted(bad)}: {_missing_advice(bad)}, or correct those cells"
-        )
-    return cells.replace_strict(values, default=None, return_dtype=pl.Float64), None
+        but = f"column {name!r} holds {spelling.name}, but for {quoted(bad)}"
+        return cells, f"{but}: {_missing_advice(bad)}, or correct those cells", ""
+    return cells.replace_strict(values, default=None, return_dtype=pl.Float64), None, spelling.name
 
 
 def _missing_advice(words: Sequence[str]) -> str:

@@ -198,10 +198,18 @@ class TableEncoder:
         """
         return self.inputs_of_records(columns).dense().numpy()
 
-    def inputs_of_records(self, columns: Any) -> Inputs:
-        """Encode as `transform_records` does, with categories as codes."""
+    def inputs_of_records(self, columns: Any, read: Callable[[pl.Series, bool], pl.Series] | None = None) -> Inputs:
+        """Encode as `transform_records` does, with categories as codes.
+
+        Args:
+            columns: the data.
+            read: reads each column first; it is told whether the column is one of numbers.
+
+        """
         series = select(columns, [column.name for column in (*self.numeric, *self.categorical)])
         n, p = len(series[0]), len(self.numeric)
+        if read is not None:
+            series = [read(column, i < p) for i, column in enumerate(series)]
         numbers = [_numbers(column) for column in series[:p]]
         codes = list(map(_codes, series[p:], self.categorical))
         return self._encode(side_by_side(numbers, n, np.float64), side_by_side(codes, n, np.int64))

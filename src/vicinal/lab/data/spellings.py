@@ -7,7 +7,7 @@ A cell's value depends on its text and on the order of day and month alone, neve
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,6 +22,9 @@ _MONEY = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF|JPY|Rs\.?)"
 _CLOCK = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?"
 _UNIT = r"(?: +[^\W\d_][\w/%°.²³]*|kg|g|mg|lbs?|cm|mm|km|km/h|mph|kmpl|CC|cc|bhp|hp|ml|l|ms|GB|MB|TB|°C|°F)"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+_EITHER = re.compile(rf"(\d{{1,2}})([/.-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})({_CLOCK})")
+_FIRST: Mapping[DateOrder, str] = {"dmy": "dates with the day first", "mdy": "dates with the month first"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,19 @@ def find(texts: Sequence[str], decimal: Decimal, order: DateOrder | None) -> Spe
         order: of day and month; None: as the texts show it, where they do.
 
     """
-    for spelling in (*_numbers(texts, decimal), *_dates(texts, order)):
+    for spelling in (*_numbers(decimal, _unit(texts, decimal)), *_dates(order or _order(texts))):
         matching = [text for text in texts if spelling.matches(text)]
         if 2 * len(matching) > len(texts) and not all(_is_plain(text) for text in matching):
             return spelling
     return None
+
+
+def named(name: str, decimal: Decimal) -> Spelling | None:
+    """Return the spelling that `find` found under a name; None if there is none with this mark in numbers."""
+    unit = re.fullmatch(r"numbers with the unit '(.+)'", name)
+    order: DateOrder = "mdy" if name == _FIRST["mdy"] else "dmy"
+    known = (*_numbers(decimal, unit[1] if unit else ""), *_dates(order))
+    return next((spelling for spelling in known if spelling.name == name), None)
 
 
 def _is_plain(text: str) -> bool:
@@ -64,7 +75,7 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def _numbers(texts: Sequence[str], decimal: Decimal) -> list[Spelling]:
+def _numbers(decimal: Decimal, unit: str) -> list[Spelling]:
     number, other = _NUMBER[decimal], _NUMBER["." if decimal == "," else ","]
     found = [
         Spelling("percents", re.compile(rf"{number} ?%").fullmatch, lambda text: _value(text, decimal) / 100),
@@ -84,10 +95,7 @@ def _numbers(texts: Sequence[str], decimal: Decimal) -> list[Spelling]:
             lambda text: _value(text, foreign),
         )
     )
-    with_unit = re.compile(rf"({number})({_UNIT})")
-    units = [match[2].strip() for text in texts if (match := with_unit.fullmatch(text))]
-    unit = max(set(units), key=units.count, default="")
-    if unit and len(set(texts)) > 2:
+    if unit:
         one = re.compile(rf"{number} *{re.escape(unit)}")
         cut = len(unit)
         found.append(
@@ -96,20 +104,27 @@ def _numbers(texts: Sequence[str], decimal: Decimal) -> list[Spelling]:
     return found
 
 
+def _unit(texts: Sequence[str], decimal: Decimal) -> str:
+    """Return the most frequent unit of more than two texts; empty where there is none."""
+    with_unit = re.compile(rf"({_NUMBER[decimal]})({_UNIT})")
+    units = [match[2].strip() for text in texts if (match := with_unit.fullmatch(text))]
+    return max(sorted(set(units)), key=units.count, default="") if len(set(texts)) > 2 else ""
+
+
 def _value(text: str, decimal: Decimal) -> float:
     kept = re.sub(r"[^\d.,+-]", "", text).strip(".,")
     return float(kept.replace(",", "") if decimal == "." else kept.replace(".", "").replace(",", "."))
 
 
-def _dates(texts: Sequence[str], order: DateOrder | None) -> list[Spelling]:
-    either = re.compile(rf"(\d{{1,2}})([/.-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})({_CLOCK})")
-    pairs = [(int(m[1]), int(m[3])) for text in texts if (m := either.fullmatch(text))]
-    if order is None and any(a > 12 for a, _ in pairs) and not any(b > 12 for _, b in pairs):
-        order = "dmy"
-    elif order is None and any(b > 12 for _, b in pairs) and not any(a > 12 for a, _ in pairs):
-        order = "mdy"
+def _order(texts: Sequence[str]) -> DateOrder | None:
+    """Return the order of day and month that dates show, if they do."""
+    pairs = [(int(m[1]), int(m[3])) for text in texts if (m := _EITHER.fullmatch(text))]
+    first, second = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
+    return None if first == second else "dmy" if first else "mdy"
+
+
+def _dates(order: DateOrder | None) -> list[Spelling]:
     day, month = (3, 1) if order == "mdy" else (1, 3)
-    name = "dates with the day first" if order == "dmy" else "dates with the month first"
     iso = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?[+-]\d{2}(:?\d{2})?")
     year_first = re.compile(rf"(\d{{4}})([/.])(\d{{1,2}})\2(\d{{1,2}})({_CLOCK})")
     year_month = re.compile(r"(\d{4})-(\d{1,2})")
@@ -144,7 +159,9 @@ def _dates(texts: Sequence[str], order: DateOrder | None) -> list[Spelling]:
         Spelling("dates with the month in words", lambda text: in_words(text) is not None, in_words),
         Spelling("times of the day", clock.fullmatch, of_day),
         Spelling(
-            name if order else AMBIGUOUS, either.fullmatch, by_groups(either, 4, month, day, 5) if order else _unknown
+            _FIRST[order] if order else AMBIGUOUS,
+            _EITHER.fullmatch,
+            by_groups(_EITHER, 4, month, day, 5) if order else _unknown,
         ),
     ]
 
