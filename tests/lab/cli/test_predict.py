@@ -187,7 +187,7 @@ def test_images_are_classified_in_their_order(tmp_path: Path, capsys: pytest.Cap
     assert code == 2
     assert "was built by 'test_predict:tiny': give it as model=, or --model" in err.replace("tests.lab.cli.", "")
     code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny", "--decimal", ",")
-    assert (code, out, err) == (2, "", "vicinal: error: --decimal is for tables; leave it out for images or audio\n")
+    assert (code, out, err) == (2, "", "vicinal: --decimal is for tables; leave it out for images or audio\n")
     code, out, err = run(capsys, *argv, "--model", f"{__name__}:tiny")
     assert (code, err) == (0, f"vicinal: 1 other file is left out, such as '{tmp_path / 'new' / 'a' / 'x.txt'}'\n")
     found = pl.read_csv(io.StringIO(out))
