@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.compare.results import Method
+from vicinal.lab.compare.results import Method, ReliabilityBins, RunRecord
 from vicinal.lab.data.inputs import Inputs
 
 BASELINE = "baseline"
@@ -67,6 +67,24 @@ def fit_predict(
         model.fit(form(x), y)
     seconds = time.perf_counter() - start
     return {part: _predict(model, form(inputs), classes) for part, inputs in parts.items()}, seconds
+
+
+def record(name: str, seed: int, seconds: float, scores: Mapping[str, dict[str, Any]]) -> RunRecord:
+    """Return the record of a baseline.
+
+    Args:
+        name: of the baseline.
+        seed: of its split.
+        seconds: of training.
+        scores: on "train", "validation", "test" and, where there are such inputs, "perturbed"; of classes with
+            "reliability", of which that of "test" is kept.
+
+    """
+    kept = {part: {key: value for key, value in of.items() if key != "reliability"} for part, of in scores.items()}
+    bins = scores["test"].get("reliability")
+    diagram = None if bins is None else ReliabilityBins(**bins)
+    parts = kept["train"], kept["validation"], kept["test"], kept.get("perturbed")
+    return RunRecord(name, seed, seconds, 0, *parts, {}, diagram)
 
 
 def _model(name: str, classes: int, levels: Sequence[int], numbers: int) -> Any:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
-from vicinal.lab.compare import comparison, temperature
-from vicinal.lab.compare.baselines import CONSTANT, constant, nll_of
+from vicinal.lab.compare import baselines, comparison, temperature
+from vicinal.lab.compare.baselines import CONSTANT
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions, predictions_of
@@ -324,20 +324,16 @@ def _constant(study: FolderComparison, seed: int) -> MeasuredRun:
     known = of.noisy.labels[of.train].numpy()
 
     def predict(rows: Tensor) -> np.ndarray:
-        return constant(known, study.classes, len(rows))
+        return baselines.constant(known, study.classes, len(rows))
 
     def scores(data: InMemoryDataset, rows: Tensor) -> dict[str, Any]:
         return classification(torch.from_numpy(predict(rows)).log()[None], data.labels[rows], True)[0]
 
-    train, validation = scores(of.clean, of.train), scores(of.noisy, of.validation)
-    test = scores(of.clean, of.test)
-    perturbed = None if study.settings.input_noise is None else scores(of.clean, of.test)
-    for part in (train, validation, *([] if perturbed is None else [perturbed])):
-        part.pop("reliability")
-    bins = ReliabilityBins(**test.pop("reliability"))
+    parts = {"train": (of.clean, of.train), "validation": (of.noisy, of.validation), "test": (of.clean, of.test)}
+    parts |= {} if study.settings.input_noise is None else {"perturbed": parts["test"]}
+    record = baselines.record(CONSTANT, seed, 0.0, {part: scores(*rows) for part, rows in parts.items()})
     p, labels = predict(of.test), of.clean.labels[of.test].numpy()
-    nll = nll_of(p, labels)
-    record = RunRecord(CONSTANT, seed, 0.0, 0, train, validation, test, perturbed, {}, bins)
+    nll = baselines.nll_of(p, labels)
     return MeasuredRun(record, RunPredictions(of.test.numpy(), p.astype(np.float32), nll))
 
 

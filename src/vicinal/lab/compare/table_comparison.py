@@ -159,8 +159,10 @@ class TableComparison(Comparison[Table, TableSettings]):
         """Train and measure some runs, all as one stack."""
         baseline = [run for run in runs if self.method(run[0]).family == BASELINE]
         networks = [run for run in runs if run not in baseline]
-        found = _Stack(self, networks, on_epoch).train() if networks else []
-        return [*found, *(_baseline(self, name, seed) for name, seed in baseline)]
+        seeds = list(dict.fromkeys(seed for _, seed in runs))
+        splits = SeedSplits.of(self, seeds)
+        found = _Stack(self, networks, seeds, splits, on_epoch).train() if networks else []
+        return [*found, *(_baseline(self, splits, seeds.index(seed), name, seed) for name, seed in baseline)]
 
     def baselines(self) -> list[Method]:
         """Return what the networks must beat."""
@@ -263,10 +265,16 @@ def _perturbed(test: StackedSplit, sd: float, seeds: Sequence[int]) -> StackedSp
 class _Stack:
     """Some runs, trained and measured together."""
 
-    def __init__(self, study: TableComparison, names: Sequence[RunId], on_epoch: OnEpoch) -> None:
-        seeds = list(dict.fromkeys(seed for _, seed in names))
+    def __init__(
+        self,
+        study: TableComparison,
+        names: Sequence[RunId],
+        seeds: Sequence[int],
+        splits: SeedSplits,
+        on_epoch: OnEpoch,
+    ) -> None:
         self.study, self.names, self.on_epoch = study, names, on_epoch
-        self.splits, self.training = SeedSplits.of(study, seeds), study.training
+        self.splits, self.training = splits, study.training
         methods = {method.name: method for method in study.methods}
         self.runs = [
             MLPRun(seeds.index(seed), seed, methods[name].parsed, methods[name].weight_decay) for name, seed in names
@@ -351,35 +359,27 @@ class _Stack:
         return scores.tolist()
 
 
-def _baseline(comparison: TableComparison, name: str, seed: int) -> MeasuredRun:
-    """Train and measure a baseline."""
-    of = SeedSplits.of(comparison, [seed])
-    classes, target = comparison.classes, of.encodings[0].target
+def _baseline(comparison: TableComparison, of: SeedSplits, i: int, name: str, seed: int) -> MeasuredRun:
+    """Train and measure a baseline on the split at `i`."""
+    classes, target = comparison.classes, of.encodings[i].target
     parts = {"train": of.clean, "validation": of.validation, "test": of.test}
     parts |= {} if of.perturbed is None else {"perturbed": of.perturbed}
-    inputs = {part: stacked.inputs[0] for part, stacked in parts.items()}
+    inputs = {part: stacked.inputs[i] for part, stacked in parts.items()}
     if of.perturbed is not None:  # noise on one-hot columns leaves no categories
         inputs = {part: Inputs(one.dense()) for part, one in inputs.items()}
-    training = inputs["train"], of.train.targets[0].numpy()
+    training = inputs["train"], of.train.targets[i].numpy()
     found, seconds = baselines.fit_predict(name, classes, training, inputs)
     scores: dict[str, Any] = {}
     for part, values in found.items():
-        out, y = torch.from_numpy(values)[None], parts[part].targets[0]
-        if classes:
-            (scores[part],) = classification(out.log(), y, part == "test")
-        else:
-            (scores[part],) = regression(out, y, target.std)
-    bins = scores["test"].pop("reliability", None)
-    record = RunRecord(
-        name, seed, seconds, 0, scores["train"], scores["validation"], scores["test"], scores.get("perturbed"), {},
-        None if bins is None else ReliabilityBins(**bins),
-    )  # fmt: skip
+        out, y = torch.from_numpy(values)[None], parts[part].targets[i]
+        (scores[part],) = classification(out.log(), y, True) if classes else regression(out, y, target.std)
+    record = baselines.record(name, seed, seconds, scores)
     if classes:
         p = found["test"]
-        nll = baselines.nll_of(p, of.test.targets[0].numpy())
-        return MeasuredRun(record, RunPredictions(of.test_rows[0], p.astype(np.float32), nll))
-    values = of.encodings[0].inverse_transform(found["test"]).astype(np.float32)
-    return MeasuredRun(record, RunPredictions(of.test_rows[0], values, None))
+        nll = baselines.nll_of(p, of.test.targets[i].numpy())
+        return MeasuredRun(record, RunPredictions(of.test_rows[i], p.astype(np.float32), nll))
+    values = of.encodings[i].inverse_transform(found["test"]).astype(np.float32)
+    return MeasuredRun(record, RunPredictions(of.test_rows[i], values, None))
 
 
 @contextmanager
