@@ -737,7 +737,7 @@ class Loop:
         """The corrected resampled t-test (Nadeau and Bengio 2003)."""
         train, _, test = self.study.sizes
         d, n = np.array(per_seed), len(per_seed)
-        if not d.any():
+        if np.abs(d).max() < 1e-12:  # rounding
             return 1.0
         t = d.mean() / math.sqrt(d.var(ddof=1) * (1 / n + test / train))
         return float(2 * stats.t.sf(abs(t), n - 1))
@@ -758,17 +758,17 @@ METRICS = ["error", "nll", "ece", "brier", "balanced_error", "auroc", "f1", "rms
 @pytest.mark.parametrize("metric", METRICS)
 def test_all_numbers_are_those_of_plain_loops(metric: str) -> None:
     regression = metric in ("rmse", "mae", "r2")
-    study = study_of(regression, alphas=(0.1, 0.4), named=("GaussianNoise(0.1)",), seeds=10, metric=metric)
+    study = study_of(regression, alphas=(0.1, 0.4), named=("GaussianNoise(0.1)",), seeds=6, metric=metric)
     predictions, loop = drawn(study), Loop(study, drawn(study))
     generator = Key(9, 0, 0, 0).generator()
     names = [m.name for m in study.methods]
-    validation = {name: generator.random(10).tolist() for name in names}
+    validation = {name: generator.random(6).tolist() for name in names}
     results = conclude(study, predictions, validation)
 
     own = metric in ("error", "rmse", "r2")  # others were not measured on validation rows, or tie there
 
     def best(of: list[str]) -> list[str]:
-        return [min(of, key=lambda name: validation[name][seed] if own else 0.0) for seed in range(10)]
+        return [min(of, key=lambda name: validation[name][seed] if own else 0.0) for seed in range(6)]
 
     erm = [name for name in names if name.startswith("ERM")]
     mixup = [name for name in names if name.startswith("mixup")]
@@ -777,7 +777,7 @@ def test_all_numbers_are_those_of_plain_loops(metric: str) -> None:
         chosen[BY_LABEL] = best([name for name in names if name.startswith("by label")])
     assert results["chosen"] == chosen
     assert not own or len(set(chosen[POLICY])) > 2
-    runs = {name: [name] * 10 for name in names} | chosen
+    runs = {name: [name] * 6 for name in names} | chosen
 
     primary = [CHOSEN, *([BY_LABEL] if regression else []), "GaussianNoise(0.1)"]
     beside = [] if regression else [one for one in ("nll", "ece", "error") if one != metric][:2]
