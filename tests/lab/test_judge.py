@@ -18,7 +18,7 @@ from scipy import stats
 from vicinal.keyed import Key
 from vicinal.lab.cli import main
 from vicinal.lab.errors import UserError
-from vicinal.lab.judge import judge
+from vicinal.lab.judge import judge, probability
 from vicinal.lab.statistics import five_by_two, five_by_two_t, holm, paired, posterior, resampled, rows_paired
 
 BASE = [0.30, 0.32, 0.29, 0.31, 0.33, 0.30]
@@ -222,7 +222,7 @@ def test_statistics_neither_overflow_nor_vanish(scale: float) -> None:
         assert test((folds * scale).tolist()) == pytest.approx(test(folds.tolist()))
     units = np.arange(20).reshape(4, 5) % 8
     rows = Key(7, 0, 0, 0).generator().standard_normal((4, 5))
-    plain, scaled = rows_paired(units, rows), rows_paired(units, rows * scale)
+    plain, scaled = rows_paired(list(units), list(rows)), rows_paired(list(units), list(rows * scale))
     assert (scaled.p, scaled.error, scaled.degrees) == pytest.approx((plain.p, plain.error * scale, plain.degrees))
 
 
@@ -283,8 +283,8 @@ def test_the_p_of_equivalence_is_named_where_it_is_what_counts() -> None:
     ("base", "other", "said"),
     [
         ([99.981, 99.983, 99.979], [99.985, 99.986, 99.985], "99.9853 instead of 99.9810 (difference +0.0043,"),
-        ([0.69315, 0.69316, 0.69314], [0.69313, 0.69314, 0.693119], "0.693130 instead of 0.693150 (difference -0.00002033,"),
-        ([12051.31, 12050.9, 12052.2], [12050.9, 12050.45, 12051.82], "12051.06 instead of 12051.47 (difference -0.41,"),
+        ([0.69315, 0.69316, 0.69314], [0.69313, 0.69314, 0.693119], "0.693130 instead of 0.693150 (difference -0.0000203,"),
+        ([12051.31, 12050.9, 12052.2], [12050.9, 12050.45, 12051.82], "12051.06 instead of 12051.47 (difference -0.413,"),
         ([1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3], [1e9 + 0.05, 1e9 + 0.16, 1e9 + 0.28], "(difference -0.037,"),
         ([5e8, 6e8, 7e8], [4e8, 4.9e8, 5.8e8], "4.900e+08 instead of 6.000e+08 (difference -1.100e+08"),
         ([0.5, 0.6, 0.7], [0.0, 0.1000001, 0.2000002], "(difference -0.49999990, 95 % interval -0.50000015 to -0.49999965"),
@@ -341,7 +341,7 @@ def losses(groups: bool = False) -> dict[str, list[Any]]:
         for method, shift in (("ERM", 0.0), ("mixup", -0.4)):
             for row in draw.permutation(rows).tolist():
                 lines.append((method, seed, row, row // 3, float(shift + 0.3 * draw.standard_normal() + row / 60)))
-    names = ("method", "seed", "row", "group", "score")
+    names: tuple[str, ...] = ("method", "seed", "row", "group", "score")
     table = dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))
     return table if groups else {name: of for name, of in table.items() if name != "group"}
 
@@ -525,9 +525,9 @@ def test_scores_and_their_judgment_are_not_one_file(capsys: pytest.CaptureFixtur
     for out, message in (("s.json", "is the file of the scores"), ("./s.json", "is the file of the scores")):
         assert main(["judge", "s.json", "--independent", "--out", out]) == 2
         assert message in capsys.readouterr().err
-    for out in ("", " "):
+    for out, message in (("", "--out names no file"), (" ", "--out names no file"), (".", "is a folder")):
         assert main(["judge", "s.json", "--independent", "--out", out]) == 2
-        assert "--out names no file" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert json.loads(Path("s.json").read_text()) == PAIR
 
 
@@ -591,6 +591,27 @@ def test_a_line_is_called_by_its_number_in_the_file(
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert main(["judge", file, "--independent"]) == 2
     assert f"line {line} of the file (" in capsys.readouterr().err
+
+
+def test_bytes_from_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = pl.DataFrame(PAIR).write_csv().replace("mixup", "m\xe9lange")
+    good = {"utf-8": [], "utf-8-sig": [], "utf-16": [], "cp1252": ["--encoding", "cp1252"]}
+    for encoding, options in good.items():
+        monkeypatch.setattr(
+            "sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode(encoding)), "ascii", "surrogateescape")
+        )
+        assert main(["judge", "-", "--independent", *options]) == 0
+        assert "m\xe9lange is better than ERM" in capsys.readouterr().out
+    for options, message in (([], "stdin is not UTF-8 text"), (["--encoding", "x"], "the encoding 'x' is unknown")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode("cp1252"))))
+        assert main(["judge", "-", "--independent", *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_probability_is_never_rounded_to_certainty_or_to_the_bound() -> None:
+    shares = [1e-12, 4.9e-4, 0.0885, 0.9499999, 0.95, 0.9500001, 0.9994, 0.9996, 1 - 1e-12]
+    said = ["< 0.1 %", "< 0.1 %", "8.8 %", "94.99999 %", "95.0 %", "95.00001 %", "99.9 %", "> 99.9 %", "> 99.9 %"]
+    assert [probability(share) for share in shares] == said
 
 
 def test_how_a_text_file_is_written_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:

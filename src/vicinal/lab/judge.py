@@ -573,6 +573,17 @@ def _written(value: float, decimals: int, *, sign: bool) -> str:
     return text if sign or text[0] == "-" else text[1:]
 
 
+def shortest(value: float) -> str:
+    """Write a number that was given, as it was given.
+
+    Example:
+        >>> shortest(0.03), shortest(1.0), shortest(1234567.5)
+        ('0.03', '1', '1234567.5')
+
+    """
+    return repr(float(value)).removesuffix(".0")
+
+
 def probability(share: float | None) -> str:
     """Write a probability in percent; no rounding makes it certain, impossible or `SURE`.
 
@@ -585,7 +596,7 @@ def probability(share: float | None) -> str:
         return ABSENT
     if share < 5e-4 or share > 1 - 5e-4:
         return "< 0.1 %" if share < 0.5 else "> 99.9 %"
-    decimals = next((n for n in range(1, 9) if round(100 * share, n) != 100 * SURE), 9)
+    decimals = next((n for n in range(1, 9) if round(100 * share, n) != 100 * SURE), 1)
     return f"{100 * share:.{decimals}f} %"
 
 
@@ -644,7 +655,7 @@ class _Sentences:
 
     def _sentence(self, of: MethodJudgment, figures: _Figures, n: int) -> str:
         """Return what the figures say; `n` is the number of signs of the sign test."""
-        within = "" if self.rope is None else f"{self.rope:.12g}"
+        within = "" if self.rope is None else shortest(self.rope)
         beginning = {
             "better": f"{of.method} is better than {self.baseline}",
             "worse": f"{of.method} is worse than {self.baseline}",

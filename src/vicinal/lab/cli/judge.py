@@ -87,6 +87,8 @@ def _check_out(out: str | None, scores: str) -> None:
         return
     if not out.strip():
         raise UserError("--out names no file: give the name of a JSON file, or leave it out")
+    if Path(out).is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a JSON file in it")
     if scores != "-" and Path(out).exists() and Path(scores).exists() and Path(out).samefile(scores):
         raise UserError(f"--out {out} is the file of the scores, which would be lost: choose another name")
 
@@ -111,10 +113,7 @@ def _read(path: str, options: ReadOptions) -> _Table:
     from vicinal.lab.data import table_files
 
     if path == "-":
-        try:
-            text = sys.stdin.read().removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            raise UserError(f"stdin is not UTF-8 text ({error.reason}): convert it, or give a file") from error
+        text = _stdin(options.encoding)
         _check_not_empty(text, "stdin")
         separator = options.separator or _separator(text)
         frame, decimal = table_files.read_delimited(text, "stdin", separator), options.decimal
@@ -135,6 +134,23 @@ def _read(path: str, options: ReadOptions) -> _Table:
     if suffix.endswith(".parquet"):
         return _Table(table_files.read(Path(path), options)[0].to_dict(as_series=False), None)
     raise UserError(f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl or .parquet, or - for stdin")
+
+
+def _stdin(encoding: str | None) -> str:
+    """Return the text on stdin, which Python itself would decode by the locale and without complaint."""
+    buffer = getattr(sys.stdin, "buffer", None)
+    if buffer is None:  # a text that stands in for it
+        return sys.stdin.read()
+    raw = buffer.read()
+    wide = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    try:
+        return raw.decode(encoding or wide).removeprefix("\ufeff")
+    except LookupError as error:
+        raise UserError(f"the encoding {encoding!r} is unknown: give one such as cp1252, latin-1 or utf-16") from error
+    except UnicodeError as error:
+        raise UserError(
+            f"stdin is not {(encoding or wide).upper()} text: give its --encoding, such as cp1252"
+        ) from error
 
 
 def _check_not_empty(text: str, name: str) -> None:
@@ -271,6 +287,8 @@ def _print(judgment: Judgment) -> None:
 
 
 def _how(judgment: Judgment) -> str:
+    from vicinal.lab.judge import shortest
+
     seeds = counted(judgment.seeds, judgment.seed_name)
     units = counted(judgment.units or 0, judgment.unit_name or "row")
     tests = {
@@ -280,5 +298,5 @@ def _how(judgment: Judgment) -> str:
         "t": f"paired t-test over {seeds}, which are taken to be independent",
     }
     better = "higher" if judgment.higher_is_better else "lower"
-    rope = "" if judgment.rope is None else f" Practically the same: within {judgment.rope:.12g}."
+    rope = "" if judgment.rope is None else f" Practically the same: within {shortest(judgment.rope)}."
     return f"Test: {tests[judgment.test]}. Scores: {better} is better.{rope}"
