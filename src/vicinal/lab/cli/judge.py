@@ -178,7 +178,7 @@ def _lines(text: str, names: list[str], count: int) -> list[int] | None:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         found, before = list[tuple[int, list[str]]](), 0
         for record in reader:
-            if "".join(record).strip():
+            if len(record) > 1 or "".join(record).strip():
                 found.append((before + 1, record))
             before = reader.line_num
         heads = [i for i, (_, record) in enumerate(found[:2]) if [name.strip() for name in record] == names]
