@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from scipy import stats
@@ -531,22 +532,28 @@ def test_scores_and_their_judgment_are_not_one_file(capsys: pytest.CaptureFixtur
     assert json.loads(Path("s.json").read_text()) == PAIR
 
 
-@pytest.mark.parametrize("orient", ["columns", "split", "index", "records", "table", "list"])
-def test_json_as_pandas_writes_it(orient: str) -> None:
-    names, lines = list(PAIR), list(zip(*PAIR.values(), strict=True))
-    records = [dict(zip(names, line, strict=True)) for line in lines]
-    forms = {  # pandas is not installed: these are what `DataFrame.to_json(orient=...)` writes, by its documentation
-        "columns": {name: {str(i): value for i, value in enumerate(of)} for name, of in PAIR.items()},
-        "split": {"columns": names, "index": list(range(len(lines))), "data": [list(line) for line in lines]},
-        "index": {str(i): record for i, record in enumerate(records)},
-        "records": records,
-        "table": {"schema": {"fields": []}, "data": [{"index": i, **record} for i, record in enumerate(records)]},
-        "list": PAIR,
-    }
-    Path("s.json").write_text(json.dumps(forms[orient]))
-    assert main(["judge", "s.json", "--independent", "--out", "o.json"]) == 0
+@pytest.mark.parametrize("orient", ["columns", "split", "index", "records", "table", "lines"])
+def test_json_as_pandas_writes_it(orient: Any) -> None:
+    frame = pd.DataFrame(PAIR)
+    if orient == "lines":
+        frame.to_json("s.jsonl", orient="records", lines=True)
+    else:
+        frame.to_json("s.json", orient=orient)
+    file = "s.jsonl" if orient == "lines" else "s.json"
+    assert main(["judge", file, "--independent", "--out", "o.json"]) == 0
     (one,) = json.loads(Path("o.json").read_text())["judgment"]["methods"]
     assert one["p"] == pytest.approx(stats.ttest_rel(BETTER, BASE).pvalue)
+
+
+def test_frames_of_pandas() -> None:
+    frame = pd.DataFrame(PAIR)
+    shuffled = judge(frame.sample(frac=1, random_state=1), independent=True).methods[0]
+    assert shuffled.p == pytest.approx(stats.ttest_rel(BETTER, BASE).pvalue)
+    for name, gap in (("method", pd.NA), ("seed", pd.NaT), ("seed", np.float32("nan"))):
+        holed = frame.astype(object)
+        holed.loc[3, name] = gap
+        with pytest.raises(UserError, match=f"score 4 has no {name}"):
+            judge(holed, independent=True)
 
 
 def test_long_json_keeps_every_value() -> None:

@@ -25,6 +25,7 @@ import re
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -126,7 +127,7 @@ class Judgment:
 
 
 def judge(
-    scores: Mapping[str, Sequence[Any]],
+    scores: Mapping[str, Sequence[Any]] | Any,
     *,
     baseline: str | None = None,
     test_share: float | None = None,
@@ -735,6 +736,6 @@ def _as_name(value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    return (
-        value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and value != value)
-    )
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which compare with nothing
+        return True
+    return not value.strip() if isinstance(value, str) else isinstance(value, Real) and bool(value != value)
