@@ -589,8 +589,21 @@ def broken_csv(before: str = "", name: str = "m", mark: str = ",", end: str = "\
         ("s.tsv", broken_csv(mark="\t"), 5),
         ("s.jsonl", '{"method":"ERM","seed":0,"score":1}\n\n{"method":"m","seed":0,"score":null}', 3),
         ("-", broken_csv(mark=";"), 5),
+        ("-", broken_csv(before="sep=|\r\n", mark="|"), 6),
     ],
-    ids=["csv", "crlf", "blank first", "blank between", "empty cells", "sep=", "quoted", "tsv", "jsonl", "stdin"],
+    ids=[
+        "csv",
+        "crlf",
+        "blank first",
+        "blank between",
+        "empty cells",
+        "sep=",
+        "quoted",
+        "tsv",
+        "jsonl",
+        "stdin",
+        "stdin sep=",
+    ],
 )
 def test_a_line_is_called_by_its_number_in_the_file(
     file: str, text: str, line: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -115,7 +116,9 @@ def _read(path: str, options: ReadOptions) -> _Table:
     if path == "-":
         text = _stdin(options.encoding)
         _check_not_empty(text, "stdin")
-        separator = options.separator or _separator(text)
+        declared = re.match(r"sep=(.)(?=[\r\n])", text)  # a first line of spreadsheets
+        text = text[declared.end() :] if declared else text
+        separator = options.separator or (declared[1] if declared else _separator(text))
         frame, decimal = table_files.read_delimited(text, "stdin", separator), options.decimal
         return _as_text(frame.to_dict(as_series=False), text, decimal or ("," if separator == ";" else "."))
     suffix = "".join(Path(path).suffixes[-2:]).lower()
