@@ -584,7 +584,7 @@ def test_the_verdict_speaks_of_images() -> None:
     assert found.sentence.startswith(
         "Mixup helps on made: the test error falls from 30.00 % to 10.00 % (difference -20.00 "
     )
-    assert "test images took no part" in words.statistics_in_words(study)
+    assert "Test images took no part in any choice." in words.statistics_in_words(study)
     assert "all images are tested equally often" in words.statistics_in_words(study)
     assert words.limitations(study)[1].startswith(
         "Images were split at random: where several are of one person or source"
