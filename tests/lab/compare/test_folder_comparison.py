@@ -593,7 +593,7 @@ def test_the_verdict_speaks_of_images() -> None:
     assert conclude(wrong | {"mixup 0.4": 0.5}).verdict.kind == "harms"
     same = conclude(wrong | {"mixup 0.4": 0.3}).verdict
     assert same.kind == "practically the same"
-    assert "the test error is 30.00 % with mixup and without, the same for every seed" in same.sentence
+    assert "the test error is 30.00 % with mixup and without, and no seed differs" in same.sentence
     open_ = conclude(wrong | {"mixup 0.4": 0.301}).verdict
     assert "more images would show smaller ones" in open_.advice
 
