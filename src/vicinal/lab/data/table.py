@@ -29,7 +29,7 @@ from vicinal.lab.data.columns import (
     to_strings,
 )
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
-from vicinal.lab.errors import UserError
+from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, did_you_mean, quoted
 
 MIN_ROWS = 10
@@ -112,6 +112,7 @@ def make_table(
     group: str | None = None,
     time: str | None = None,
     tested_from: int | None = None,
+    problems: Sequence[str] = (),
 ) -> Table:
     """Build and check a table.
 
@@ -131,6 +132,7 @@ def make_table(
         group: a column whose equal values belong together; no input.
         time: a column of numbers or dates that orders the rows; no input.
         tested_from: number of the row from which on all are for testing; None where splits decide.
+        problems: what is wrong already, to be told with what is found here.
 
     Raises:
         UserError: one sentence, or a line for each of several problems.
@@ -158,7 +160,7 @@ def make_table(
         for column in frame.get_columns()
         if column.name not in drop
     }
-    problems = [of.problem for of in read.values() if of.problem]
+    problems = [*problems, *(of.problem for of in read.values() if of.problem)]
     goal, classes, target_read = np.zeros(len(frame)), (), read[target].problem is None
     if target_read:
         try:
@@ -212,7 +214,7 @@ def make_table(
     )
     problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
     if problems:
-        raise UserError(_told(name, problems))
+        raise of_all(name, problems)
     return replace(table, notes=(*table.notes, *_found(table)))
 
 
@@ -276,12 +278,6 @@ def _rows_with_target(
     return frame, notes
 
 
-def _told(name: str, problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return f"{name!r} has {len(problems)} problems:" + "".join(f"\n  {problem}" for problem in problems)
-
-
 def _target(
     cells: pl.Series, typed: pl.Series, task: str | None
 ) -> tuple[NDArray[np.int64] | Numbers, tuple[str, ...]]:
@@ -328,7 +324,7 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
 
     """
     if problems := _problems(table, allow_small_classes):
-        raise UserError(_told(table.name, problems))
+        raise of_all(table.name, problems)
     return table
 
 
