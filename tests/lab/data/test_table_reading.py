@@ -321,7 +321,7 @@ def test_duplicate_rows_and_columns_that_name_rows_are_noted(tmp_path: Path) -> 
     )
     path = write(tmp_path, PassengerId=range(1, ROWS + 1), patient=[i // 6 for i in range(ROWS)], age=AGES)
     first, second = load(path, target="y").notes
-    assert first.startswith("column 'PassengerId' has another whole number in every row")
+    assert first.startswith("column 'PassengerId' counts the rows from 1 to 60, as a saved row index does")
     assert second.startswith("column 'patient' has 10 values in 60 rows, and may name persons or groups")
 
 

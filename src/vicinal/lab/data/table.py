@@ -150,6 +150,7 @@ def make_table(
     if target in drop:
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     roles = _roles(target, group, time, drop)
+    spelled = set(read_column(frame[target], decimal, reading, "target").summary.spelled)
     frame, notes = _rows_with_target(
         frame.with_row_index(_ROW), target, decimal, reading, drop_missing_target, min_class
     )
@@ -212,14 +213,18 @@ def make_table(
         time_name=time,
         fixed_test=fixed_test,
     )
+    spelled.update(*(of.summary.spelled for of in read.values()))
     problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
     if problems:
         raise of_all(name, problems)
-    return replace(table, notes=(*table.notes, *_found(table)))
+    return replace(table, notes=(*table.notes, *table_notes.unused(reading.missing, spelled), *_found(table)))
 
 
 def _found(table: Table) -> list[str]:
-    notes = table_notes.duplicates(table.numeric, table.codes, table.target)
+    notes = table_notes.alike(f"classes of the target {table.target_name!r}", table.classes)
+    for name, words in zip(table.categorical_columns, table.categories, strict=True):
+        notes += table_notes.alike(f"categories of column {name!r}", words)
+    notes += table_notes.duplicates(table.numeric, table.codes, table.target)
     for name, values in zip(table.numeric_columns, table.numeric.T, strict=True):
         notes += table_notes.numbered(name, values)
     if table.groups is None:
