@@ -42,7 +42,7 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
     first = 0 if names is not None else found.lines.pop(0)
     width, problems = len(header), []
     if names is None:
-        width = _usual(found.rows, width)
+        width = _usual(found.rows, header)
         problems = (
             header_problems(header, label) if width == len(header) else [_title(header, first, found, width, label)]
         )
@@ -138,12 +138,13 @@ def _without_end(row: list[str], separator: str) -> list[str]:
     return row[:-1] if separator == " " and len(row) > 1 and not row[-1] else row
 
 
-def _usual(rows: Sequence[Sequence[str]], width: int) -> int:
-    """Return the number of values of most rows, or else the width of the header."""
+def _usual(rows: Sequence[Sequence[str]], header: Sequence[str]) -> int:
+    """Return the number of values of most rows where the header seems to be the odd one, or else that of the header."""
     if not rows:
-        return width
+        return len(header)
     usual, count = Counter(map(len, rows)).most_common(1)[0]
-    return usual if 2 * count > len(rows) else width
+    odd = usual > len(header) or (usual < len(header) and not header[-1])
+    return usual if odd and 2 * count > len(rows) else len(header)
 
 
 def _title(header: Sequence[str], first: int, found: _Records, width: int, label: str) -> str:
@@ -154,10 +155,9 @@ def _title(header: Sequence[str], first: int, found: _Records, width: int, label
     if len(shown) > 60:
         shown = f"{shown[:57]}...'"
     if len(header) > width:
-        end = " (the last is empty)" if not header[-1] else ""
         return (
-            f"the first line of {label!r} has {counted(len(header), 'name')}{end}, and line {whole} and most below have "
-            f"{counted(width, 'value')}: correct the first line"
+            f"the first line of {label!r} has {counted(len(header), 'name')} (the last is empty), and line {whole} and most"
+            f" below have {counted(width, 'value')}: correct the first line"
         )
     if len(header) > 1 and not above and width == len(header) + 1:
         reason = (
