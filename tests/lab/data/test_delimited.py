@@ -105,7 +105,17 @@ def test_any_number_of_spaces_is_one_separator() -> None:
 
 @pytest.mark.parametrize(
     ("text", "separator"),
-    [("x,y;z", ","), ("x;y", ";"), ('"a,b";y', ";"), ("x\ty", "\t"), ("\n\nx|y", "|"), ("x", ","), ("", ",")],
+    [
+        ("x,y;z", ","),
+        ("x;y", ";"),
+        ('"a,b";y', ";"),
+        ("x\ty", "\t"),
+        ("\n\nx|y", "|"),
+        ("x", ","),
+        ("", ","),
+        ("Title\n\nx;y", ";"),
+        ('"x;z"\n', ","),
+    ],
 )
 def test_the_separator_is_found_in_the_first_line(text: str, separator: str) -> None:
     assert find_separator(text) == separator

@@ -7,6 +7,7 @@ import datetime
 import gzip
 import importlib.util
 import io
+import json
 import lzma
 import sys
 import zipfile
@@ -194,6 +195,38 @@ def test_types_of_json_are_those_of_all_lines(tmp_path: Path) -> None:
     assert table.numeric[300, 1] == 1
 
 
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_numbers_and_texts_in_one_column_of_json(tmp_path: Path, name: str) -> None:
+    records = [
+        {"mixed": "N/A" if i == 1 else i / 2, "text": "5" if i == 1 else i, "code": f"0{i % 3}", "y": "ab"[i % 2]}
+        for i in range(12)
+    ]
+    lines = [json.dumps(record) for record in records]
+    (tmp_path / name).write_text("\n".join(lines) if name == "t.jsonl" else f"[{','.join(lines)}]")
+    table = read(tmp_path / name)
+    assert table.numeric_columns == ("mixed", "text")
+    np.testing.assert_array_equal(table.numeric[:, 0], [np.nan if i == 1 else i / 2 for i in range(12)])
+    assert table.numeric[:, 1].tolist() == [0, 5, *range(2, 12)]
+    assert table.categories == (("00", "01", "02"),)
+
+
+def test_objects_of_columns_and_lines_in_json(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    values = {column.name: (column.cast(pl.String) if column.name == "day" else column).to_list() for column in FRAME}
+    path.write_text(json.dumps(values))
+    same(read(path))
+    path.write_text(json.dumps({name: dict(enumerate(cells)) for name, cells in values.items()}, indent=1))
+    same(read(path))
+    path.write_bytes(b"\xef\xbb\xbf" + FRAME.write_ndjson().encode())
+    same(read(path))
+    for text in ('{"x": [1, 2], "y": [1]}', '{"x": [1], "y": 1}', '{"x": {"0": 1}, "y": {"1": 1}}'):
+        path.write_text(text)
+        assert "it is one object, but not of columns of one length): write it again" in refusal(path)
+    for text in ("", "x,y", "[1, 2]", "{", '{"x": 1}\n{"x": '):
+        path.write_text(text)
+        assert "'t.json' is not a readable JSON (a list of records) file (" in refusal(path), text
+
+
 # -- Excel -------------------------------------------------------------------------------------------------------------
 
 
@@ -376,6 +409,14 @@ def test_standard_input_is_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "line 14 of 'standard input' has 1 value" in refusal("-")
     with pytest.raises(UserError, match="standard input is read once"):
         load("-", target="y", test="-")
+
+
+def test_addresses_and_a_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is an address: fetch it first, as in curl -L https://a.org/t.csv | vicinal compare -" in refusal(
+        "https://a.org/t.csv"
+    )
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed" in refusal("-")
 
 
 def test_text_with_nul_bytes_is_refused(tmp_path: Path) -> None:

@@ -86,11 +86,13 @@ def first_row(text: str, separator: str) -> list[str]:
 
 
 def find_separator(text: str) -> str:
-    """Find the separator: a comma, unless the header then is one column with semicolons, tabs or bars in it."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    if "," in _QUOTED.sub("", header):
-        return ","
-    return next((c for c in (";", "\t", "|") if c in header), ",")
+    """Find the separator in the first line that has one: a comma, or else the first of semicolon, tab and bar."""
+    for line in text.splitlines():
+        if "," in _QUOTED.sub("", line):
+            return ","
+        if found := next((mark for mark in (";", "\t", "|") if mark in _QUOTED.sub("", line)), None):
+            return found
+    return ","
 
 
 # ---- lines

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,9 +18,10 @@ import polars as pl
 
 from vicinal.lab.data import spreadsheets, unpacking
 from vicinal.lab.data.arff import read_arff
-from vicinal.lab.data.columns import infer, is_text
+from vicinal.lab.data.columns import infer
 from vicinal.lab.data.delimited import find_separator, first_row, framed, read_delimited
 from vicinal.lab.data.folder_layout import AUDIO, IMAGES, passed_over
+from vicinal.lab.data.json_records import read_json
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted
@@ -35,17 +35,15 @@ def _read_ipc(file: io.BytesIO) -> pl.DataFrame:
     return pl.read_ipc(file) if file.getvalue().startswith(b"ARROW1") else pl.read_ipc_stream(file)
 
 
-_read_lines = partial(pl.read_ndjson, infer_schema_length=None)  # types by all lines, not by the first hundred
 _FRAMES: Mapping[str, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
     ".parquet": ("Parquet", pl.read_parquet),
     ".feather": ("Feather (version 2)", _read_ipc),
     ".arrow": ("Arrow", _read_ipc),
     ".ipc": ("Arrow", _read_ipc),
-    ".jsonl": ("JSON-lines", _read_lines),
-    ".ndjson": ("JSON-lines", _read_lines),
-    ".json": ("JSON (a list of records)", partial(pl.read_json, infer_schema_length=None)),
+    ".jsonl": ("JSON-lines", read_json),
+    ".ndjson": ("JSON-lines", read_json),
+    ".json": ("JSON (a list of records)", read_json),
 }
-_JSON = (".jsonl", ".ndjson", ".json")
 _KINDS = (*_TEXTS, *_FRAMES, ".arff", *unpacking.WORKBOOKS)
 SUFFIXES = (*(kind + packed for packed in ("", *unpacking.ENDINGS) for kind in _KINDS), ".zip")
 ENDINGS = f"{', '.join(_KINDS[:-1])} (each also with {', '.join(unpacking.ENDINGS)}), or .zip"
@@ -82,8 +80,7 @@ def _read(path: Path, label: str, options: ReadOptions) -> tuple[pl.DataFrame, D
     if options.sheet is not None:
         raise UserError(f"--sheet is for Excel workbooks, and {label!r} is none: leave it out")
     if kind in _FRAMES:
-        frame = _read_frame(raw, label, *_FRAMES[kind])
-        return _typed(frame, options) if kind in _JSON else frame, None
+        return _read_frame(raw, label, *_FRAMES[kind]), None
     text = _decoded(raw, label, options.encoding)
     if kind == ".arff":
         return read_arff(text, label), None
@@ -128,25 +125,14 @@ def _read_excel(raw: bytes, label: str, options: ReadOptions) -> pl.DataFrame:
 def _read_frame(raw: bytes, label: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
     try:
         return reader(io.BytesIO(raw))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:  # damage can reach code that panics
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        ValueError,
+        RecursionError,
+    ) as e:  # damage can reach code that panics
         reason = " ".join(str(e).split())
         raise UserError(f"{label!r} is not a readable {kind} file ({reason}): write it again") from e
-
-
-def _typed(frame: pl.DataFrame, options: ReadOptions) -> pl.DataFrame:
-    """Return columns of JSON with the types that it lacks: dates, and numbers beside words such as "N/A".
-
-    Other text stays text, as a code of digits is.
-    """
-    columns = []
-    for column in frame.get_columns():
-        if is_text(column) and column.name not in options.categorical:
-            typed = infer(column)
-            lacks = typed.null_count() > column.null_count()
-            if typed.dtype.is_temporal() or (typed.dtype.is_float() and lacks and typed.count()):
-                column = typed
-        columns.append(column)
-    return frame.with_columns(columns)
 
 
 # ---- text
@@ -180,6 +166,10 @@ def _decoded(raw: bytes, label: str, encoding: str | None) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     if path == STDIN:
+        if sys.stdin is None:
+            raise UserError(
+                "standard input is closed: give a file, or what writes to it, as in cat t.csv | vicinal ..."
+            )
         return sys.stdin.buffer.read()
     try:
         with open(path, "rb") as file:
@@ -231,11 +221,11 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
         UserError: naming the parts that cannot be read or have other columns than the first.
 
     """
-    paths = parts_of(folder)
+    paths, shown = parts_of(folder), _folder_name(folder)
     kinds = {_part_kind(path) or path.name for path in paths}
     if len(kinds) != 1:
         which = f"files of several kinds ({quoted(sorted(kinds))})" if kinds else "no tables"
-        raise UserError(f"{folder.name!r} holds {which}, and parts of one table are all of one: give one file")
+        raise UserError(f"{shown!r} holds {which}, and parts of one table are all of one: give one file")
     problems: list[str] = []
     parts: list[tuple[str, pl.DataFrame, Decimal | None]] = []
     for path in paths:
@@ -249,7 +239,7 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
     if not problems:
         problems = other_types([(label, frame) for label, frame, _ in parts])
     if problems:
-        raise of_all(folder.name, problems if len(problems) < 7 else [*problems[:6], f"and {len(problems) - 6} more"])
+        raise of_all(shown, problems if len(problems) < 7 else [*problems[:6], f"and {len(problems) - 6} more"])
     label, _, decimal = parts[0]
     whole = below([frame for _, frame, _ in parts])
     if decimal is None:  # what names of folders spell has no type of its own
@@ -331,7 +321,10 @@ def described(path: Path) -> tuple[str, str]:
     if path == STDIN:
         return "stdin", "standard input"
     if parts := parts_of(path):
-        folder = path.name or os.path.basename(os.path.abspath(path))
-        return folder, f"{folder}, {counted(len(parts), 'part')}"
+        return _folder_name(path), f"{_folder_name(path)}, {counted(len(parts), 'part')}"
     suffix = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default="")
     return path.name[: len(path.name) - len(suffix)], path.name
+
+
+def _folder_name(path: Path) -> str:
+    return path.name or os.path.basename(os.path.abspath(path))

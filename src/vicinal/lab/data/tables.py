@@ -192,6 +192,8 @@ def _check_place(data: str, path: str) -> None:
 
 def _nothing_there(data: str, path: str, names: Sequence[str]) -> str:
     folder, file = os.path.split(path)
+    if "://" in data:
+        return f"{data!r} is an address: fetch it first, as in curl -L {data} | vicinal compare -"
     if not table_files.is_table(data) and not folder:
         return (
             f"{data!r} is neither a dataset nor a file: give a file ending in {table_files.ENDINGS}, or one of "
