@@ -111,3 +111,10 @@ def test_what_a_sparse_line_cannot_leave_out() -> None:
     assert refusal(head + "{0 1}\n") == [
         "line 5 of 't.arff' leaves out 'd', which is date and has no zero: correct that line"
     ]
+
+
+def test_unknown_types() -> None:
+    (message,) = refusal("@relation t\n@attribute x many\n@data\n1\n")
+    assert message == "attribute 'x' of 't.arff' is of the unknown type 'many': save the table as CSV instead"
+    (message,) = refusal("@relation t\n@attribute x REAL [0, 9]\n@data\n1,2\n")
+    assert message == "line 4 of 't.arff' has 2 values, but there is 1 attribute: correct that line"

@@ -210,6 +210,16 @@ def test_numbers_and_texts_in_one_column_of_json(tmp_path: Path, name: str) -> N
     assert table.categories == (("00", "01", "02"),)
 
 
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+def test_columns_of_json_keep_their_order(tmp_path: Path, name: str) -> None:
+    names = [f"column {i * 37 % 80}" for i in range(80)]
+    frame = pl.DataFrame({key: range(3000) for key in names})
+    (frame.write_json if name == "t.json" else frame.write_ndjson)(tmp_path / name)
+    assert table_files.read(tmp_path / name)[0].columns == names
+    frame.write_csv(tmp_path / "t.csv")
+    assert read(tmp_path / name, names[0]).fingerprint() == read(tmp_path / "t.csv", names[0]).fingerprint()
+
+
 def test_objects_of_columns_and_lines_in_json(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     values = {column.name: (column.cast(pl.String) if column.name == "day" else column).to_list() for column in FRAME}

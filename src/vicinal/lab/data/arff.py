@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vicinal.lab.data.columns import MISSING
 from vicinal.lab.errors import UserError, of_all
-from vicinal.lab.format import counted, quoted
+from vicinal.lab.format import counted, quoted, there_are
 
 _SAVE_AS_CSV = "save the table as CSV instead"
 _DATA = re.compile(r"^([ \t]*@data\b[^\n]*\n?)", re.IGNORECASE | re.MULTILINE)
@@ -104,8 +104,10 @@ def _attributes(head: str, label: str) -> list[_Attribute]:
             found.append(_Attribute(name, declaration, "nominal", words))
         elif kind.lower().startswith("string"):
             found.append(_Attribute(name, declaration, "text"))
-        else:
+        elif re.match(r"date\b|numeric|real|int", kind, re.IGNORECASE):  # "real [0, 1]" too
             found.append(_Attribute(name, declaration, "date" if kind.lower().startswith("date") else "number"))
+        else:
+            raise UserError(f"attribute {name!r} of {label!r} is of the unknown type {kind!r}: {_SAVE_AS_CSV}")
     return found
 
 
@@ -153,7 +155,7 @@ def _dense(line: str, attributes: Sequence[_Attribute]) -> list[str]:
     if len(tokens) == len(attributes) + 1 and not tokens[-1]:  # a comma at the end
         tokens.pop()
     if len(tokens) != len(attributes):
-        raise ValueError(f"has {counted(len(tokens), 'value')}, but there are {counted(len(attributes), 'attribute')}")
+        raise ValueError(f"has {counted(len(tokens), 'value')}, but {there_are(len(attributes), 'attribute')}")
     return [_value(token, attribute) for token, attribute in zip(tokens, attributes, strict=True)]
 
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from vicinal.lab.data.columns import MISSING
 from vicinal.lab.errors import UserError, of_all
-from vicinal.lab.format import counted, quoted
+from vicinal.lab.format import counted, quoted, there_are
 
 _QUOTED = re.compile(r'"[^"]*"')
 _SHOWN = 5  # bad lines, of which each is described
@@ -52,7 +52,7 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
         bad = {line: what for line, what in bad.items() if line > whole}
     bad |= found.broken
     if bad:
-        problems.append(_lines(label, bad, f"there are {counted(width, 'column')}"))
+        problems.append(_lines(label, bad, there_are(width, "column")))
     if problems:
         raise of_all(label, problems)
     if len(header) == 1 and found.rows and _has_spaces(header[0]) and all(" " in row[0].strip() for row in found.rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -28,17 +28,37 @@ def read_json(file: io.BytesIO) -> pl.DataFrame:
     if lines and (columns := _whole(raw)) is not None and any(isinstance(v, Mapping | list) for v in columns.values()):
         raw, lines = json.dumps(_of_columns(columns)).encode(), False
     frame = (pl.read_ndjson if lines else pl.read_json)(io.BytesIO(raw), infer_schema_length=None)
+    frame = frame.select(_in_order(frame.columns, raw, lines))
     typed = {column.name: infer(column) for column in frame.get_columns() if is_text(column)}
     dates = {name: column for name, column in typed.items() if column.dtype.is_temporal()}
     numbers = {name: column for name, column in typed.items() if column.dtype.is_float() and column.count()}
     if numbers:  # polars has made one type of all values, so look at these
-        records = [json.loads(line) for line in raw.splitlines() if line.strip()] if lines else json.loads(raw)
+        records = [*_records(raw, lines)]
         numbers = {
             name: column
             for name, column in numbers.items()
             if any(type(record.get(name)) in (int, float) for record in records)
         }
     return frame.with_columns(**dates, **numbers)
+
+
+def _records(raw: bytes, lines: bool) -> Iterator[dict[str, Any]]:
+    if lines:
+        yield from (json.loads(line) for line in raw.splitlines() if line.strip())
+    else:
+        yield from json.loads(raw)
+
+
+def _in_order(names: Sequence[str], raw: bytes, lines: bool) -> list[str]:
+    """Return names in the order in which the records bring them up, which polars loses in large files."""
+    ordered: dict[str, None] = {}
+    for record in _records(raw, lines):
+        if not isinstance(record, Mapping):
+            raise ValueError(f"it holds {str(record)[:20]!r} where a record should be")
+        ordered.update(dict.fromkeys(record))
+        if len(ordered) == len(names):
+            break
+    return [*ordered]
 
 
 def _whole(raw: bytes) -> dict[str, Any] | None:
