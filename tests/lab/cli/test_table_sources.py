@@ -109,3 +109,7 @@ def test_a_sheet_is_chosen(compared: Path, tmp_path: Path, capsys: pytest.Captur
     assert (code, "choose one with --sheet 'About'" in err) == (2, True)
     assert run(capsys, "compare", tmp_path / "t.xlsx", *TINY, "--sheet", "Rows", "--out", tmp_path / "run")[0] == 0
     assert identity(tmp_path / "run") == identity(compared / "run")
+    _, expected, _ = run(capsys, "predict", tmp_path / "run", compared / "t.csv")
+    code, _, err = run(capsys, "predict", tmp_path / "run", tmp_path / "t.xlsx")
+    assert (code, "choose one with --sheet 'About'" in err) == (2, True)
+    assert run(capsys, "predict", tmp_path / "run", tmp_path / "t.xlsx", "--sheet", "Rows")[:2] == (0, expected)

@@ -333,6 +333,7 @@ def test_a_folder_of_parts(tmp_path: Path, ending: str) -> None:
     table = read(folder)
     same(table)
     assert (table.name, table.source) == ("t", "t, 3 parts")
+    assert table.notes == (f"{str(folder)!r} is read as one table of 3 files, in the order of their names",)
     assert read(f"{folder}/").name == "t"
     assert is_table(str(folder))
 
@@ -346,7 +347,7 @@ def test_parts_with_other_columns_are_named_all(tmp_path: Path) -> None:
     assert first == f"{tmp_path.name!r} has 2 problems:"
     assert problems == [
         "line 14 of '4.csv' has 1 value, but there are 5 columns: correct that line",
-        "'3.csv' lacks 'w' and has also 'q': the parts of a table need the same columns as '0.csv'",
+        "'3.csv' lacks 'w' and has also 'q': the parts of a table need the same columns as '0.csv'; else give one file",
     ]
     (tmp_path / "README.md").write_text("")
     assert "holds files of several kinds ('.csv', 'README.md')" in refusal(tmp_path)
@@ -379,6 +380,18 @@ def test_parts_in_folders_that_name_a_value(tmp_path: Path, ending: str) -> None
     assert table.codes[:, 1].tolist() == ([0] * 6 + [-1] * 6) * 2
     part(FRAME.rename({"x": "year"}), tmp_path / "year=1999/place=New%20York" / f"part-0.{ending}")
     assert "has a column 'year', and so has its folder: rename one" in refusal(tmp_path)
+
+
+def test_training_and_test_rows_in_one_folder_are_not_pooled(tmp_path: Path) -> None:
+    for name in ("test", "Train_set"):
+        (tmp_path / f"{name}.csv").write_text(TEXT)
+    assert "holds 'Train_set.csv' beside 'test.csv', and parts of one table are all for training or none" in refusal(
+        tmp_path
+    )
+    for i in (1, 2):
+        (tmp_path / f"train-0000{i}-of-00002.csv").write_text(TEXT)
+    (tmp_path / "test.csv").unlink()
+    assert len(read(tmp_path)) == 36
 
 
 def test_folders_that_are_no_parts(tmp_path: Path) -> None:

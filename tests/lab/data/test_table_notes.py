@@ -53,3 +53,5 @@ def test_a_saved_row_index(tmp_path: Path, first: int) -> None:
     (note,) = notes(tmp_path, n=range(first + 7, last + 8))
     assert note.startswith("column 'n' has another whole number in every row, as an identifier has")
     assert notes(tmp_path, n=range(0, 2 * ROWS, 2)) == ()
+    days = pl.date_range(pl.date(1970, 1, 1), pl.date(1970, 3, 1), eager=True)
+    assert notes(tmp_path, day=days) == ()  # a row a day

@@ -113,6 +113,7 @@ def make_table(
     time: str | None = None,
     tested_from: int | None = None,
     problems: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Table:
     """Build and check a table.
 
@@ -133,6 +134,7 @@ def make_table(
         time: a column of numbers or dates that orders the rows; no input.
         tested_from: number of the row from which on all are for testing; None where splits decide.
         problems: what is wrong already, to be told with what is found here.
+        notes: what a user should know already, likewise.
 
     Raises:
         UserError: one sentence, or a line for each of several problems.
@@ -151,7 +153,7 @@ def make_table(
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     roles = _roles(target, group, time, drop)
     spelled = set(read_column(frame[target], decimal, reading, "target").summary.spelled)
-    frame, notes = _rows_with_target(
+    frame, left_out = _rows_with_target(
         frame.with_row_index(_ROW), target, decimal, reading, drop_missing_target, min_class
     )
     fixed_test = None if tested_from is None else frame[_ROW].to_numpy() >= tested_from
@@ -205,7 +207,7 @@ def make_table(
             read[column].summary if column in read else ColumnSummary(column, "none", "dropped")
             for column in frame.columns
         ),
-        notes=tuple(notes),
+        notes=(*notes, *left_out),
         reading=reading,
         groups=groups,
         group_name=group,
@@ -225,8 +227,9 @@ def _found(table: Table) -> list[str]:
     for name, words in zip(table.categorical_columns, table.categories, strict=True):
         notes += table_notes.alike(f"categories of column {name!r}", words)
     notes += table_notes.duplicates(table.numeric, table.codes, table.target)
+    dates = {column.name for column in table.columns if column.kind == "date"}  # which may be one a day
     for name, values in zip(table.numeric_columns, table.numeric.T, strict=True):
-        notes += table_notes.numbered(name, values)
+        notes += [] if name in dates else table_notes.numbered(name, values)
     if table.groups is None:
         for name, codes in zip(table.categorical_columns, table.codes.T, strict=True):
             notes += table_notes.numbered(name, np.where(codes < 0, np.nan, codes))

@@ -20,7 +20,7 @@ from vicinal.lab.data import spreadsheets, unpacking
 from vicinal.lab.data.arff import read_arff
 from vicinal.lab.data.columns import infer
 from vicinal.lab.data.delimited import find_separator, first_row, framed, read_delimited
-from vicinal.lab.data.folder_layout import AUDIO, IMAGES, passed_over
+from vicinal.lab.data.folder_layout import AUDIO, IMAGES, is_training, passed_over
 from vicinal.lab.data.json_records import read_json
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.errors import UserError, of_all
@@ -226,6 +226,13 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
     if len(kinds) != 1:
         which = f"files of several kinds ({quoted(sorted(kinds))})" if kinds else "no tables"
         raise UserError(f"{shown!r} holds {which}, and parts of one table are all of one: give one file")
+    training = [path for path in paths if is_training(path.stem)]
+    if training and len(training) < len(paths):
+        other = next(path for path in paths if path not in training)
+        raise UserError(
+            f"{shown!r} holds {training[0].name!r} beside {other.name!r}, and parts of one table are all for training or"
+            f" none: give one file, and another with --test"
+        )
     problems: list[str] = []
     parts: list[tuple[str, pl.DataFrame, Decimal | None]] = []
     for path in paths:
@@ -271,7 +278,7 @@ def _differs(first: tuple[str, pl.DataFrame, Decimal | None], other: tuple[str, 
         which = " and ".join(
             filter(None, [lacks and f"lacks {quoted(lacks)}", has and f"has also {quoted(has)}"])  # type: ignore[list-item]
         )
-        return f"{other[0]!r} {which}: the parts of a table need the same columns as {first[0]!r}"
+        return f"{other[0]!r} {which}: the parts of a table need the same columns as {first[0]!r}; else give one file"
     if first[2] != other[2]:
         return f"{other[0]!r} has another decimal mark or separator than {first[0]!r}: give --decimal and --separator"
     return ""

@@ -16,7 +16,7 @@ from vicinal.lab.data import table_files, uci
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError, of_all
-from vicinal.lab.format import did_you_mean, quoted
+from vicinal.lab.format import counted, did_you_mean, quoted
 
 EMBEDDED = ("iris", "wine", "breast_cancer", "digits", "diabetes")
 _ROW_INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+|)")  # the names pandas gives to a saved row index
@@ -134,8 +134,17 @@ def _read_file(
         decimal=decimal,
         reading=reading,
         problems=[_row_index(file, frame, column) for column in unnamed],
+        notes=[note for place in (data, test) if (note := _pooled(place))],
         **more,
     )
+
+
+def _pooled(data: str | None) -> str | None:
+    """Return a note about the files of a folder of parts."""
+    parts = [] if data in (None, "-") else table_files.parts_of(Path(data).expanduser())
+    if not parts:
+        return None
+    return f"{data!r} is read as one table of {counted(len(parts), 'file')}, in the order of their names"
 
 
 def _dropped(drop: Sequence[str]) -> set[str]:
