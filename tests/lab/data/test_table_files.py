@@ -163,6 +163,14 @@ def test_damaged_files_are_refused(tmp_path: Path, ending: str) -> None:
         assert "\n" not in message
 
 
+@pytest.mark.parametrize("name", ["t.parquet", "t.feather", "t.arrow", "t.json", "t.jsonl"])
+def test_files_that_are_cut_off_are_refused(tmp_path: Path, name: str) -> None:
+    whole = FILES[name]
+    for length in (10, len(whole) // 3, len(whole) // 2, len(whole) - 10):
+        (tmp_path / name).write_bytes(whole[:length])
+        assert f"'{name}' is not a readable " in refusal(tmp_path / name)
+
+
 def test_archives_that_are_not_one_table(tmp_path: Path) -> None:
     path = tmp_path / "t.zip"
     for files, found in (

@@ -47,6 +47,8 @@ _FRAMES: Mapping[str, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
 _KINDS = (*_TEXTS, *_FRAMES, ".arff", *unpacking.WORKBOOKS)
 SUFFIXES = (*(kind + packed for packed in ("", *unpacking.ENDINGS) for kind in _KINDS), ".zip")
 ENDINGS = f"{', '.join(_KINDS[:-1])} (each also with {', '.join(unpacking.ENDINGS)}), or .zip"
+# what damaged bytes make readers raise: they can reach code that panics
+_DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, RecursionError)
 _PARTS = (".csv", ".tsv", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of which a folder is a table
 _HIVE = re.compile(r"([^=]+)=(.*)")  # a folder that holds the rows with one value of a column
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -125,12 +127,7 @@ def _read_excel(raw: bytes, label: str, options: ReadOptions) -> pl.DataFrame:
 def _read_frame(raw: bytes, label: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
     try:
         return reader(io.BytesIO(raw))
-    except (
-        pl.exceptions.PolarsError,
-        pl.exceptions.PanicException,
-        ValueError,
-        RecursionError,
-    ) as e:  # damage can reach code that panics
+    except _DAMAGE as e:
         reason = " ".join(str(e).split())
         raise UserError(f"{label!r} is not a readable {kind} file ({reason}): write it again") from e
 
