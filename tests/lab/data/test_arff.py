@@ -11,6 +11,7 @@ import pytest
 from scipy.io import arff as scipy_arff
 
 from vicinal.lab.data.arff import read_arff
+from vicinal.lab.data.read_options import ReadOptions
 from vicinal.lab.data.tables import load
 from vicinal.lab.errors import UserError
 
@@ -118,3 +119,14 @@ def test_unknown_types() -> None:
     assert message == "attribute 'x' of 't.arff' is of the unknown type 'many': save the table as CSV instead"
     (message,) = refusal("@relation t\n@attribute x REAL [0, 9]\n@data\n1,2\n")
     assert message == "line 4 of 't.arff' has 2 values, but there is 1 attribute: correct that line"
+
+
+def test_declared_words_are_categories_whatever_they_mean_elsewhere(tmp_path: Path) -> None:
+    head = "@relation t\n@attribute x numeric\n@attribute veneer {Brick,None,'?'}\n@attribute y {a,b}\n@data\n"
+    words = ("Brick", "None", "?", "'?'")
+    (tmp_path / "t.arff").write_text(head + "".join(f"{i / 2},{words[i % 4]},{'ab'[i % 2]}\n" for i in range(12)))
+    table = load(str(tmp_path / "t.arff"), target="y")
+    assert table.categories == (("?", "Brick", "None"),)
+    assert table.codes[:, 0].tolist() == [1, 2, -1, 0] * 3
+    table = load(str(tmp_path / "t.arff"), target="y", reading=ReadOptions(missing=("None",)))
+    assert table.codes[:, 0].tolist() == [1, -1, -1, 0] * 3

@@ -17,7 +17,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import MISSING
 from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted, there_are
 
@@ -120,8 +119,7 @@ def _series(name: str, values: NDArray[Any], kind: str, attribute: _Attribute) -
     words = [meant.get(word) for word in cast("list[str]", np.char.decode(values, "ascii").tolist())]
     if attribute.kind == "text":
         return pl.Series(name, words, dtype=pl.String)
-    categories = [value for value in attribute.words if value not in MISSING]
-    return pl.Series(name, [None if word in MISSING else word for word in words], dtype=pl.Enum(categories))
+    return pl.Series(name, words, dtype=pl.Enum([*attribute.words]))
 
 
 # ---- data lines
