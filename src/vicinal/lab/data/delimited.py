@@ -20,7 +20,9 @@ _QUOTED = re.compile(r'"[^"]*"')
 _SHOWN = 5  # bad lines, of which each is described
 
 
-def read_delimited(text: str, label: str, separator: str, names: Sequence[str] | None = None) -> pl.DataFrame:
+def read_delimited(
+    text: str, label: str, separator: str, names: Sequence[str] | None = None, problems: list[str] | None = None
+) -> pl.DataFrame:
     """Read delimited text into a frame of strings.
 
     Args:
@@ -28,6 +30,8 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
         label: what to call the file in errors.
         separator: one character; any number of spaces where it is a space.
         names: the columns' names, if the text has no header line.
+        problems: where broken lines are described, if they are a tenth at most, so that the other lines can be looked at
+            too before all is refused; by default they are refused here.
 
     Raises:
         UserError: for lines with too many or too few values, broken quotations, and a bad header.
@@ -40,27 +44,29 @@ def read_delimited(text: str, label: str, separator: str, names: Sequence[str] |
             raise UserError(_lines(label, found.broken))
         raise UserError(f"{label!r} is empty: give a table with a header line and rows below it")
     first = 0 if names is not None else found.lines.pop(0)
-    width, problems = len(header), []
+    width, faults = len(header), []
     if names is None:
         width = _usual(found.rows, header)
-        problems = (
+        faults = (
             header_problems(header, label) if width == len(header) else [_title(header, first, found, width, label)]
         )
     bad = {line: f"has {counted(len(row), 'value')}" for line, row in found if len(row) != width}
-    if problems and width != len(header):  # lines above the first whole one belong to the title
+    if faults and width != len(header):  # lines above the first whole one belong to the title
         whole = next(line for line, row in found if len(row) == width)
         bad = {line: what for line, what in bad.items() if line > whole}
     bad |= found.broken
     if bad:
-        problems.append(_lines(label, bad, there_are(width, "column")))
-    if problems:
-        raise of_all(label, problems)
-    if len(header) == 1 and found.rows and _has_spaces(header[0]) and all(" " in row[0].strip() for row in found.rows):
+        told = _lines(label, bad, there_are(width, "column"))
+        (faults if faults or problems is None or 10 * len(bad) > len(found.rows) else problems).append(told)
+    if faults:
+        raise of_all(label, faults)
+    rows = [row for row in found.rows if len(row) == width]
+    if len(header) == 1 and rows and _has_spaces(header[0]) and all(" " in row[0].strip() for row in rows):
         raise UserError(
             f"{label!r} has one column, {header[0]!r}, by its separator {separator!r}: give the right one, as"
             f" --separator space"
         )
-    return pl.DataFrame(found.rows, schema=dict.fromkeys(header, pl.String), orient="row")
+    return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
 
 
 def framed(rows: Sequence[list[str]], label: str, names: Sequence[str] | None = None) -> pl.DataFrame:

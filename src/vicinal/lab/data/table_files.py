@@ -59,8 +59,15 @@ def is_table(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Decimal | None]:
+def read(
+    path: Path, options: ReadOptions = AS_IT_IS, problems: list[str] | None = None
+) -> tuple[pl.DataFrame, Decimal | None]:
     """Read a file whose name ends in one of `SUFFIXES`, a folder of parts, or standard input, whose path is ``-``.
+
+    Args:
+        path: of the file.
+        options: what is said about it.
+        problems: where some broken lines of a text are described, as `read_delimited` does.
 
     Returns:
         The columns, and the decimal mark of the numbers that its texts may spell; None where text is text.
@@ -71,10 +78,12 @@ def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Dec
     """
     if path != STDIN and path.is_dir():
         return _read_parts(path, options)
-    return _read(path, "standard input" if path == STDIN else path.name, options)
+    return _read(path, "standard input" if path == STDIN else path.name, options, problems)
 
 
-def _read(path: Path, label: str, options: ReadOptions) -> tuple[pl.DataFrame, Decimal | None]:
+def _read(
+    path: Path, label: str, options: ReadOptions, problems: list[str] | None = None
+) -> tuple[pl.DataFrame, Decimal | None]:
     raw, inner = unpacking.unpack(_read_bytes(path), label, is_table)
     kind = _kind(raw, inner)
     if kind in unpacking.WORKBOOKS:
@@ -90,7 +99,7 @@ def _read(path: Path, label: str, options: ReadOptions) -> tuple[pl.DataFrame, D
     separator = options.separator or declared or ("\t" if kind == ".tsv" else find_separator(text))
     decimal = options.decimal or ("," if separator == ";" else ".")
     names = None if options.header else _numbered(len(first_row(text, separator)))
-    return read_delimited(text, label, separator, names), decimal
+    return read_delimited(text, label, separator, names, problems), decimal
 
 
 def _kind(raw: bytes, name: str) -> str:
@@ -236,7 +245,7 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
         label = path.relative_to(folder).as_posix()
         try:
             frame, decimal = _read(path, label, options)
-            parts.append((label, _with_places(frame, label, decimal), decimal))
+            parts.append((label, _with_places(frame, label), decimal))
         except UserError as error:
             problems.append(str(error))
     problems += [problem for part in parts[1:] if (problem := _differs(parts[0], part))]
@@ -251,7 +260,7 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
     return whole, decimal
 
 
-def _with_places(frame: pl.DataFrame, label: str, decimal: Decimal | None) -> pl.DataFrame:
+def _with_places(frame: pl.DataFrame, label: str) -> pl.DataFrame:
     """Return a part with the columns that its folders `column=value` name."""
     for name, value in _places(label):
         if name in frame.columns:

@@ -115,15 +115,19 @@ def _read_file(
 ) -> Table:
     if data == test == "-":
         raise UserError("standard input is read once: give a file for DATA or for --test")
-    frame, decimal, file, name = _read_frame(data, reading)
+    problems: list[str] = []
+    frame, decimal, file, name = _read_frame(data, reading, problems)
     if target is None:
         raise UserError(f"say which column of {file!r} to predict, with --target: {quoted(frame.columns, 20)}")
+    unnamed = [
+        column for column in frame.columns if column not in {*_dropped(drop), target} and _ROW_INDEX.fullmatch(column)
+    ]
+    problems += [_row_index(file, frame, column) for column in unnamed]
     if test is not None:
         more["tested_from"] = len(frame)
-        other, _, test_file, _ = _read_frame(test, reading)
+        other, _, test_file, _ = _read_frame(test, reading, problems)
         frame = _below(frame, file, other, test_file)
         file = f"{file}, tested on {test_file}"
-    unnamed = [column for column in frame.columns if column not in _dropped(drop) and _ROW_INDEX.fullmatch(column)]
     return make_table(
         frame,
         target,
@@ -133,7 +137,7 @@ def _read_file(
         drop=[*drop, *unnamed],
         decimal=decimal,
         reading=reading,
-        problems=[_row_index(file, frame, column) for column in unnamed],
+        problems=problems,
         notes=[note for place in (data, test) if (note := _pooled(place))],
         **more,
     )
@@ -171,13 +175,16 @@ def _below(frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str) 
     return table_files.below([frame, other])
 
 
-def _read_frame(data: str, reading: ReadOptions) -> tuple[pl.DataFrame, Decimal | None, str, str]:
-    """Return a file's columns and decimal mark, where it came from, and the name without its ending."""
+def _read_frame(data: str, reading: ReadOptions, problems: list[str]) -> tuple[pl.DataFrame, Decimal | None, str, str]:
+    """Return a file's columns and decimal mark, where it came from, and the name without its ending.
+
+    Some broken lines are added to the problems.
+    """
     place = os.path.expanduser(data)
     if data != "-":
         _check_place(data, place)
     path = Path(place)
-    frame, decimal = table_files.read(path, reading)
+    frame, decimal = table_files.read(path, reading, problems)
     name, source = table_files.described(path)
     return frame, decimal, source, name
 
