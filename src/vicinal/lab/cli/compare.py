@@ -157,7 +157,9 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder
 
-    refuse_table_options(args, "the classes of a folder are its sub-folders")
+    refuse_table_options(
+        args, "the classes of a folder are its sub-folders, unless it holds the parts of a table alone"
+    )
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
         data = class_folder.read(
