@@ -317,6 +317,19 @@ def test_workbooks_that_are_no_tables(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.numeric[:, 0], [np.nan if i == 3 else i / 8 for i in range(1, 12)])
 
 
+@has_excel
+def test_a_cell_far_from_the_table(tmp_path: Path) -> None:
+    xlsxwriter = pytest.importorskip("xlsxwriter")
+    for row, column, refused in ((1_048_575, 16_383, True), (99, 16_383, False)):
+        book = xlsxwriter.Workbook(str(tmp_path / "t.xlsx"))
+        sheet = book.add_worksheet()
+        sheet.write(0, 0, "x")
+        sheet.write(row, column, 1)
+        book.close()
+        message = refusal(tmp_path / "t.xlsx")
+        assert ("has cells in row 1048576 and in column XFD, with too many between: delete what" in message) == refused
+
+
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import io
+import re
+import zipfile
+import zlib
 from typing import Any
 
 import polars as pl
 
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
+
+_CELL = re.compile(rb'<c\b[^>]*?\br="([A-Z]{1,4})(\d{1,9})"')
+_MOST_CELLS = 200_000_000
 
 
 def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[str]]:
@@ -33,6 +40,7 @@ def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[st
             f"{label!r} is an Excel workbook, which the package fastexcel reads: pip install 'vicinal[excel]', or save"
             f" the table as CSV instead"
         ) from e
+    _check_extent(raw, label)
     try:
         book = fastexcel.read_excel(raw)
         names: list[str] = [name for name in book.sheet_names if name == sheet] or book.sheet_names
@@ -50,6 +58,27 @@ def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[st
             f"{label!r} has {len(filled)} sheets, {quoted(filled, 20)}: choose one with --sheet {filled[0]!r}"
         )
     return sheets[filled[0]] if filled else []
+
+
+def _check_extent(raw: bytes, label: str) -> None:
+    """Refuse sheets whose cells span more than could be held: fastexcel makes all of them, and would end the process."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            sheets = [name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
+            for name in sheets:
+                columns, rows = {""}, 0
+                for cell in _CELL.finditer(archive.read(name)):
+                    columns.add(cell[1].decode())
+                    rows = max(rows, int(cell[2]))
+                last = max(columns, key=lambda letters: (len(letters), letters))
+                width = sum(26**i * (ord(letter) - 64) for i, letter in enumerate(reversed(last)))
+                if rows * width > _MOST_CELLS:
+                    raise UserError(
+                        f"a sheet of {label!r} has cells in row {rows} and in column {last}, with too many between: delete"
+                        f" what stands far from the table"
+                    )
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error):
+        return  # not whole, which fastexcel describes
 
 
 def _texts(book: Any, name: str) -> list[list[str]]:
