@@ -89,9 +89,10 @@ def _read(path: str) -> pl.DataFrame:
     import polars as pl
 
     from vicinal.lab.data import table_files
+    from vicinal.lab.data.delimited import read_delimited
 
     if path == "-":
-        return table_files.read_delimited(sys.stdin.read(), "stdin", ",")
+        return read_delimited(sys.stdin.read(), "stdin", ",")
     suffix = "".join(Path(path).suffixes[-2:]).lower()
     if suffix.endswith((".json", ".jsonl", ".ndjson")):
         text = table_files.read_text(Path(path))
