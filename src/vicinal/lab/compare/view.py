@@ -132,7 +132,7 @@ class View:
 
     @property
     def about(self) -> str:
-        """Name of the method that the verdict is about."""
+        """The method that the verdict is about, by name."""
         return self.name(self.told.method) if self.told else self.family
 
     def name(self, method: str) -> str:
