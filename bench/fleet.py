@@ -31,7 +31,7 @@ import vicinal
 from bench import timing
 from vicinal.lab.compare.table_comparison import FLEET
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training import stacked_mlp
 
@@ -80,7 +80,7 @@ def fleet(seeds: list[int]) -> list[float]:
     x, y, x_test, y_test = map(torch.from_numpy, data())
     runs = [stacked_mlp.MLPRun(0, seed, vicinal.Mixup(0.4)) for seed in seeds]
     training = stacked_mlp.MLPTraining(EPOCHS, BATCH)
-    models = stacked_mlp.train(runs, StackedSplit(Inputs(x[None]), y[None]), 2, training).models
+    models = stacked_mlp.train(runs, StackedSplit(TableInputs(x[None]), y[None]), 2, training).models
     return (models.outputs(x_test).argmax(-1) != y_test).float().mean(1).tolist()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import vicinal
 from bench import timing
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.models.preact_resnet import PreActResNet18
 from vicinal.lab.training import stacked_mlp
@@ -76,7 +76,7 @@ def steps(net: nn.Module, x: Tensor, y: Tensor, fused: bool) -> timing.Candidate
 def fleet_epochs() -> timing.Candidates:
     generator = np.random.Generator(np.random.Philox(1))
     x = torch.from_numpy(generator.standard_normal((1, 320, 30), dtype="float32"))
-    data = StackedSplit(Inputs(x), torch.from_numpy(generator.integers(0, 2, (1, 320))))
+    data = StackedSplit(TableInputs(x), torch.from_numpy(generator.integers(0, 2, (1, 320))))
 
     def epoch(vicinity: vicinal.Vicinity) -> None:
         runs = [stacked_mlp.MLPRun(0, seed, vicinity) for seed in range(20)]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A problem with what the user gave: the message is one sentence that says what was found and what to do.
 
     The command line prints ``vicinal: <message>`` and ends with exit code 2.
     """
+
+
+def of_all(name: str, problems: Sequence[str]) -> UserError:
+    """Return one error about several problems, a line for each; one problem is its own sentence."""
+    if len(problems) == 1:
+        return UserError(problems[0])
+    return UserError(f"{name!r} has {len(problems)} problems:" + "".join(f"\n  {problem}" for problem in problems))
 
 
 class UnreadableFile(UserError):

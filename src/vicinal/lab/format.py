@@ -102,6 +102,11 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def there_are(n: int, noun: str) -> str:
+    """Return "there is 1 row" or "there are 2 rows"."""
+    return f"there {'is' if n == 1 else 'are'} {counted(n, noun)}"
+
+
 def quoted(names: Sequence[str], limit: int = 5) -> str:
     """Quote up to `limit` names and count the rest."""
     shown = ", ".join(repr(name) for name in names[:limit])

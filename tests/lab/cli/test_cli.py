@@ -415,7 +415,7 @@ REFUSED_DATA: dict[str, tuple[Callable[[], Any], tuple[str, ...], str]] = {
         ("t.csv.gz", "--target", "y"),
         "is not a whole gzip file",
     ),
-    "another format": (write("t.xlsx", "PK"), ("t.xlsx", "--target", "y"), "is in a format that is not read here"),
+    "another format": (write("t.doc", "PK"), ("t.doc", "--target", "y"), "is in a format that is not read here"),
     "a target with a named set": (lambda: None, ("iris", "--target", "species"), "has its own target"),
     "a set that is not there": (lambda: None, ("abalone",), "set the environment variable VICINAL_DATA"),
 }

@@ -15,7 +15,7 @@ from vicinal.keyed import Key
 from vicinal.lab.compare import baselines
 from vicinal.lab.compare.baselines import CONSTANT, LINEAR, TREES, fit_predict
 from vicinal.lab.data.encoded_splits import encode
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 
 
 def rows(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -25,8 +25,8 @@ def rows(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return x, np.digitize(score, np.linspace(-1, 1, classes - 1)) if classes else score.astype(np.float32)
 
 
-def of(x: np.ndarray) -> Inputs:
-    return Inputs(torch.from_numpy(x))
+def of(x: np.ndarray) -> TableInputs:
+    return TableInputs(torch.from_numpy(x))
 
 
 def test_the_constant_answer_by_hand() -> None:
@@ -78,7 +78,7 @@ def test_a_class_without_training_rows_has_probability_0(name: str, missing: int
     assert (found["test"][:, others] > 0).all()
 
 
-def with_categories(n: int, levels: tuple[int, ...], seed: int) -> tuple[Inputs, np.ndarray, np.ndarray]:
+def with_categories(n: int, levels: tuple[int, ...], seed: int) -> tuple[TableInputs, np.ndarray, np.ndarray]:
     """Return inputs, their dense columns and a score that hangs on all of them."""
     generator = Key(seed, 0, 0, 0).generator()
     numbers = generator.normal(0.0, 1.0, (n, 2)).astype(np.float32)
@@ -88,7 +88,7 @@ def with_categories(n: int, levels: tuple[int, ...], seed: int) -> tuple[Inputs,
         for j, code in enumerate(codes[i]):
             if code >= 0:
                 one_hot[i, sum(levels[:j]) + code] = 1
-    inputs = Inputs(torch.from_numpy(numbers), torch.from_numpy(codes.astype(np.int32)), levels)
+    inputs = TableInputs(torch.from_numpy(numbers), torch.from_numpy(codes.astype(np.int32)), levels)
     score = numbers[:, 0] + (codes % 3).sum(1) + generator.normal(0.0, 0.3, n)
     return inputs, np.concatenate([numbers, one_hot], 1), score
 
@@ -131,9 +131,9 @@ def test_trees_take_the_rarest_of_very_many_levels_for_one() -> None:
     y = np.isin(codes, [3, 5, 300]).astype(np.int64)
     sizes = np.bincount(codes, minlength=levels)
     rare = np.argsort(-sizes, kind="stable")[254:]
-    inputs = Inputs(torch.zeros(n, 0), torch.from_numpy(codes.astype(np.int32))[:, None], (levels,))
+    inputs = TableInputs(torch.zeros(n, 0), torch.from_numpy(codes.astype(np.int32))[:, None], (levels,))
     few = torch.tensor([[3], [300], [int(rare[0])], [int(rare[1])], [399]], dtype=torch.int32)
-    found, _ = fit_predict(TREES, 2, (inputs, y), {"test": Inputs(torch.zeros(5, 0), few, (levels,))})
+    found, _ = fit_predict(TREES, 2, (inputs, y), {"test": TableInputs(torch.zeros(5, 0), few, (levels,))})
     assert found["test"][:2, 1].min() > 0.9
     assert found["test"][2:, 1].max() < 0.1
     assert len(set(found["test"][2:, 1])) == 1

@@ -955,8 +955,8 @@ def test_helps() -> None:
     assert nll == pytest.approx(0.2 * (math.log(0.1) - math.log(0.9)), rel=1e-6)
     assert ece == pytest.approx((0.95 - 0.9) - (0.9 - 0.75), rel=1e-5)
     assert told["advice"] == (
-        f"Train with vicinal.Mixup(alpha=0.1). {chances(one)} Negative log-likelihood with mixup is better ({nll:+.4f}), "
-        f"and calibration error with mixup is better ({100 * ece:+.2f} points)."
+        f"Train with vicinal.Mixup(alpha=0.1). {chances(one)} With mixup, negative log-likelihood is better ({nll:+.4f}) "
+        f"and calibration error is better ({100 * ece:+.2f} points)."
     )
 
 
@@ -970,29 +970,56 @@ def test_harms() -> None:
         f"{points(one)}{spelled_p(one['p_holm'])} after correction for 3 tests)."
     )
     assert told["advice"].startswith(
-        f"Train without mixup. {chances(one)} Negative log-likelihood with mixup is worse (+"
+        f"Train without mixup. {chances(one)} With mixup, negative log-likelihood is worse (+"
     )
-    assert "and calibration error with mixup is worse (+10.00 points)." in told["advice"]
+    assert "and calibration error is worse (+10.00 points)." in told["advice"]
     assert "Without a choice by validation data, mixup 0.4 clearly harms." in told["advice"]
 
 
-def test_a_help_that_is_found_however_small_is_no_harm() -> None:
+def test_a_difference_that_is_found_within_what_counts_as_the_same() -> None:
     """With many rows a difference far within what counts as the same can be found, and every probability but one is 0."""
     study = study_of(alphas=(0.4,), rows=200, seeds=2, erm_decays=(0.0,))
     one = Difference(
-        "m", True, -1e-3, -1.1e-3, -0.9e-3, 1e-9, 1e-9, [], "error", Posterior(0.0, 1.0, 0.0), 0.03, 1e-4, None
+        "m",
+        True,
+        -1e-3,
+        -1.1e-3,
+        -0.9e-3,
+        1e-9,
+        1e-9,
+        [-1e-3, -1e-3],
+        "error",
+        Posterior(0.0, 1.0, 0.0),
+        0.03,
+        1e-4,
+        None,
     )
-    assert words.direction(one) == "better"
-    assert words.direction(replace(one, difference=1e-3)) == "worse"
-    assert words.direction(replace(one, difference=1e-3, measure="auroc")) == "better"
+    assert words.direction(one) == "practically the same"
+    likely = replace(one, chances=Posterior(0.1, 0.9, 0.0))
+    assert words.direction(likely) == "better"
+    assert words.direction(replace(likely, difference=1e-3)) == "worse"
+    assert words.direction(replace(likely, difference=1e-3, measure="auroc")) == "better"
     level = Interval(0.3, 0.29, 0.31)
     parts = {name: level for name in ("error", "nll", "ece")}
     summary = {name: Summary(parts, parts, parts, None, 0.1) for name in ("ERM", CHOSEN, CONSTANT)}
     choice = {"mixup": AlphaChoice("mixup", [0.4, 0.4], {"0.4": 2}, "mixup 0.4")}
     mine = replace(one, method=CHOSEN)
     told = words.Words(study, summary, [mine], [], choice).verdict()
+    assert told.kind == "practically the same"
+    assert told.sentence == (
+        "Practically the same on made: the test error is 30.00 % with mixup and 30.00 % without (difference -0.10 points, "
+        "95 % interval -0.11 to -0.09; p < 0.0001)."
+    )
+    assert told.advice.startswith("The difference is shown, and is smaller than what counts (3.00 points).")
+    told = words.Words(study, summary, [replace(mine, chances=Posterior(0.1, 0.9, 0.0))], [], choice).verdict()
     assert told.kind == "helps"
-    assert told.advice.startswith("Train with vicinal.Mixup(alpha=0.4).")
+    assert told.advice.startswith(
+        "Train with vicinal.Mixup(alpha=0.4). The difference is shown, and is most likely smaller than what counts."
+    )
+    other = replace(mine, method="x", p=0.3, p_holm=0.3, chances=Posterior(0.3, 0.3, 0.4))
+    summary["x"] = summary["ERM"]
+    told = words.Words(study, summary, [mine, other], [], choice).verdict()
+    assert (told.kind, told.method) == ("no difference found", "x")
 
 
 @pytest.mark.parametrize(("seeds", "would"), [(4, "more seeds"), (15, "more rows of data")])
@@ -1023,7 +1050,7 @@ def test_ties_everywhere() -> None:
     assert one["high"] == pytest.approx(stats.t.ppf(0.975, 59) / 60)  # one row of 60 may differ
     assert results["verdict"]["kind"] == "no difference found"
     assert results["verdict"]["sentence"] == (
-        "No difference found on made: the test error is 10.00 % with mixup and without, the same for every seed."
+        "No difference found on made: the test error is 10.00 % with mixup and without, and no seed differs."
     )
 
 
@@ -1065,8 +1092,8 @@ def test_several_named_methods_of_which_some_are_found() -> None:
         f"{spelled_p(one['p_holm'])} after correction for 12 tests)."
     )
     assert told["advice"].startswith(
-        "Train with vicinal.InputMixup(0.4). Of 4 methods, 2 clearly help and 1 clearly harm. It is the clearest of "
-        "several, so that its true effect is likely smaller. "
+        "Train with vicinal.InputMixup(0.4). Of 4 methods, 2 clearly help and 1 clearly harms. It is the clearest of "
+        "4, so that its true effect is likely smaller. "
     )
 
 
@@ -1113,10 +1140,10 @@ def test_regression_with_the_family_by_label_distance() -> None:
     levels = [results["summary"][name]["test"]["rmse"]["mean"] for name in ("ERM", BY_LABEL)]
     rms = [np.mean([math.sqrt((plus(s)(study.split(i).test) ** 2).mean()) for i in range(5)]) for s in (6.0, 5.0)]
     assert levels == pytest.approx(rms, rel=1e-5)
-    # 4 significant digits of the largest level, that of the constant answer
-    low, high, mean = (f"{one[field]:+.2f}" for field in ("low", "high", "difference"))
+    # 4 significant digits of the largest level, that of the constant answer, and one of mixup's narrow interval
+    low, high, mean = (f"{one[field]:+.3f}" for field in ("low", "high", "difference"))
     assert told["sentence"] == (
-        f"Mixup by label distance helps on made: the test RMSE falls from {levels[0]:.2f} to {levels[1]:.2f} (difference "
+        f"Mixup by label distance helps on made: the test RMSE falls from {levels[0]:.3f} to {levels[1]:.3f} (difference "
         f"{mean}, 95 % interval {low} to {high}; p {spelled_p(one['p_holm'])} after correction for 2 tests)."
     )
     assert told["advice"].startswith("Train with vicinal.Mixup(alpha=0.1, pairing=vicinal.LabelDistance(0.5)).")
@@ -1139,7 +1166,7 @@ def test_training_that_diverged_has_no_verdict(regression: bool) -> None:
     results = conclude(study, predictions)
     assert results["verdict"]["kind"] == "no verdict"
     assert results["verdict"]["sentence"] == (
-        "No verdict on made: with GaussianNoise(9.0) or without, training diverged for 2 of 4 seeds."
+        "No verdict on made: training with GaussianNoise(9.0) diverged for 2 of 4 seeds."
     )
     assert results["verdict"]["advice"] == "Train with a lower --learning-rate, or leave that method out."
     assert results["comparisons"][0]["difference"] is None
@@ -1160,9 +1187,9 @@ def test_a_help_that_does_not_beat_a_constant_answer_is_none() -> None:
     told, one = told_of(study, answers(study, wrong))
     assert told["kind"] == "no better than a constant"
     assert told["sentence"] == (
-        "No network is shown to beat a constant answer on made: always answering 'high' has 10.00 %, mixup 20.00 % and "
+        "No network is shown to beat a constant answer on made: the commonest class has 10.00 %, mixup 20.00 % and "
         f"ERM 40.00 % {points(one)}{spelled_p(one['p_holm'])} after correction for 3 tests)."
-    ).replace("'high'", repr(study.data.classes[int(np.bincount(study.data.target).argmax())]))
+    )
     assert told["advice"].startswith("Do not train such a network, with mixup or without, before it beats that answer.")
 
 
@@ -1171,8 +1198,23 @@ def test_networks_that_do_not_beat_a_constant_answer_are_told_where_nothing_is_f
     wrong = {"ERM": every(4), "mixup 0.4": every(4, 1), CONSTANT: every(4, 2)}
     told, _ = told_of(study, answers(study, wrong))
     assert told["kind"] == "no difference found"
-    name = study.data.classes[int(np.bincount(study.data.target).argmax())]
-    assert f"No network is shown to beat a constant answer: always answering {name!r} has 25.00 %." in told["advice"]
+    assert "No network is shown to beat a constant answer: the commonest class has 25.00 %." in told["advice"]
+
+
+def test_the_constant_answer_is_that_of_the_training_rows() -> None:
+    """All test rows may be of the other class."""
+    study = study_of(alphas=(0.4,), rows=200)
+    found = []
+    for shares in ([0.35, 0.65], [0.65, 0.35]):
+        predictions = answers(study, {"ERM": half, "mixup 0.4": every(2, 1)})
+        for key, of in predictions.items():
+            if key[0] == CONSTANT:
+                predictions[key] = replace(of, outputs=np.tile(np.float32(shares), (len(of.rows), 1)))
+        advice = conclude(study, predictions)["verdict"]["advice"]
+        found.append(re.search(r"always answering '(\w+)' has", advice)[1])  # type: ignore[index]
+        metric = conclude(replace(study, settings=replace(study.settings, metric="brier")), predictions)
+        assert "the shares of the classes as probabilities have 0." in metric["verdict"]["advice"]
+    assert found == [*study.data.classes[::-1]]
 
 
 @pytest.mark.parametrize("found", [False, True])
@@ -1184,11 +1226,8 @@ def test_one_network_that_does_not_beat_it_is_not_all(found: bool) -> None:
     told, _ = told_of(study, answers(study, wrong))
     assert told["kind"] == ("helps" if found else "harms")
     assert "No network" not in told["sentence"] + told["advice"]
-    name = study.data.classes[int(np.bincount(study.data.target).argmax())]
-    assert (
-        f"GaussianNoise(9.0) (50.00 %) is not shown to beat a constant answer: always answering {name!r} has 45.00 %."
-        in told["advice"]
-    )
+    weak = "GaussianNoise(9.0) (50.00 %) is not shown to beat a constant answer: the commonest class has 45.00 %."
+    assert weak in told["advice"]
 
 
 def test_calibration_is_not_compared_with_a_constant_answer() -> None:
@@ -1274,8 +1313,8 @@ def test_likelihood_that_is_worse_is_told_where_the_error_shows_nothing() -> Non
     told, one = told_of(study, predictions_of(study, outputs))
     assert one["difference"] == 0
     assert told["kind"] == "no difference found"
-    assert "Negative log-likelihood with mixup is worse (+" in told["advice"]
-    assert "and calibration error with mixup is worse (+40.00 points)." in told["advice"]
+    assert "With mixup, negative log-likelihood is worse (+" in told["advice"]
+    assert "and calibration error is worse (+40.00 points)." in told["advice"]
     assert "no clear difference either" not in told["advice"]
 
 
@@ -1284,7 +1323,11 @@ def test_a_share_that_is_better_when_higher_is_written_as_a_number(metric: str) 
     study = study_of(alphas=(0.4,), rows=200, metric=metric)
     results = conclude(study, answers(study, {"ERM": every(4), "mixup 0.4": every(20)}))
     erm, mine = (results["summary"][name]["test"][metric]["mean"] for name in ("ERM", CHOSEN))
-    title = {"auroc": "area under the ROC curve", "f1": "F1"}[metric]
+    counts = np.bincount(
+        np.concatenate([study.data.target[study.split(seed).test] for seed in range(study.settings.seeds)])
+    )
+    rarer = study.data.classes[int(counts.argmin())]
+    title = {"auroc": "area under the ROC curve", "f1": f"F1 score of {rarer!r}"}[metric]
     digits = 3 if max(of["test"][metric]["mean"] for of in results["summary"].values()) >= 1 else 4
     assert results["verdict"]["sentence"].startswith(
         f"Mixup helps on made: the {title} rises from {erm:.{digits}f} to {mine:.{digits}f} (difference +"
@@ -1305,14 +1348,18 @@ def test_the_advice_is_python_that_runs() -> None:
 def test_no_minus_zero() -> None:
     study = study_of(regression=True, alphas=(), named=("InputMixup(0.4)",), rows=200)
     results = conclude(study, numbers(study, {"ERM": plus(6.0), "InputMixup(0.4)": plus(6.0 - 1e-6)}))
-    assert "-0.00" not in results["verdict"]["sentence"].split(", 95 %")[0]
-    assert "difference 0.00," in results["verdict"]["sentence"]
+    assert "difference -0.0000014," in results["verdict"]["sentence"]
+    exact = conclude(study, numbers(study, {"ERM": plus(6.0), "InputMixup(0.4)": plus(6.0)}))
+    assert "-0.0" not in exact["verdict"]["sentence"]
 
 
 def test_how_it_was_measured_is_said() -> None:
     text = words.statistics_in_words(study_of(alphas=(0.1, 0.4), named=("InputMixup()",)))
     assert "Every run has the weights of the epoch that was best on its validation rows." in text
-    assert "ERM's weight decay among 2 likewise" in text
+    assert (
+        "Alpha is chosen for each seed on its validation rows. ERM's weight decay is chosen among 2 likewise." in text
+    )
+    assert "Test rows took no part in any choice." in text
     assert "The 6 tests of the verdict are corrected together by Holm's method" in text
     assert "folds of repeated cross-validation" in text
     assert "weights of its last epoch" in words.statistics_in_words(study_of(to_the_end=True))

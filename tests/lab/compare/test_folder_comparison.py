@@ -584,7 +584,7 @@ def test_the_verdict_speaks_of_images() -> None:
     assert found.sentence.startswith(
         "Mixup helps on made: the test error falls from 30.00 % to 10.00 % (difference -20.00 "
     )
-    assert "test images took no part" in words.statistics_in_words(study)
+    assert "Test images took no part in any choice." in words.statistics_in_words(study)
     assert "all images are tested equally often" in words.statistics_in_words(study)
     assert words.limitations(study)[1].startswith(
         "Images were split at random: where several are of one person or source"
@@ -593,7 +593,7 @@ def test_the_verdict_speaks_of_images() -> None:
     assert conclude(wrong | {"mixup 0.4": 0.5}).verdict.kind == "harms"
     same = conclude(wrong | {"mixup 0.4": 0.3}).verdict
     assert same.kind == "practically the same"
-    assert "the test error is 30.00 % with mixup and without, the same for every seed" in same.sentence
+    assert "the test error is 30.00 % with mixup and without, and no seed differs" in same.sentence
     open_ = conclude(wrong | {"mixup 0.4": 0.301}).verdict
     assert "more images would show smaller ones" in open_.advice
 

@@ -323,7 +323,7 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
         "class_counts": [sum(study_of().data.target == 0), sum(study_of().data.target == 1)],
         "sha256": study_of().data.fingerprint(),
         "table": {"numeric_columns": 2, "categorical_columns": 0, "inputs": 2, "missing_cells": 0}
-        | {"columns": columns},
+        | {"columns": columns, "notes": []},
         "folder": None,
     }
     protocol = results["protocol"]
@@ -602,7 +602,7 @@ def test_measures_that_are_no_numbers_are_null_in_results(tmp_path: Path) -> Non
     read = json.loads((tmp_path / "a" / "results.json").read_text(), parse_constant=strict)
     broken = {r["method"] for r in read["runs"] if r["test"]["rmse"] is None}
     assert broken == {"GaussianNoise(1e36)"}
-    assert "training diverged for 2 of 2 seeds" in results["verdict"]["sentence"]
+    assert "GaussianNoise(1e36) diverged for 2 of 2 seeds" in results["verdict"]["sentence"]
     again = run(study, tmp_path / "a")
     assert again["verdict"] == results["verdict"]
 

@@ -224,6 +224,22 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert read.numeric_columns == ("x", "age", "price")
 
 
+def test_broken_lines_are_told_with_what_is_wrong_in_the_columns(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, age=["none", *AGES[1:]]))
+    text = path.read_text()
+    path.write_text(text.replace("x,y,age", ",y,age") + "1,no\n\n2,no,3,4\n")
+    assert refusal(str(path)).split("\n  ") == [
+        "'t' has 3 problems:",
+        "2 lines of 't.csv' are broken (line 62 has 2 values, line 64 has 4 values), but there are 3 columns: correct those "
+        "lines",
+        "'t.csv' has a column without a name, as a saved row index is: drop it with --drop ''",
+        "column 'age' is numbers but for 'none': correct or empty those cells; --missing 'none' reads that word as missing; "
+        "--categorical 'age' reads categories",
+    ]
+    path.write_text("x,y\n" + "1,no\n" * 9 + "1\n" * 10)
+    assert refusal(str(path)).startswith("10 lines of 't.csv' are broken (line 11 has 1 value, ")
+
+
 def test_a_comma_in_a_name(tmp_path: Path) -> None:
     path = write(tmp_path, **{"a,b": AGES, "a": AGES})
     assert load(path, target="y", drop=["a,b"]).numeric_columns == ("x", "a")
@@ -321,7 +337,7 @@ def test_duplicate_rows_and_columns_that_name_rows_are_noted(tmp_path: Path) -> 
     )
     path = write(tmp_path, PassengerId=range(1, ROWS + 1), patient=[i // 6 for i in range(ROWS)], age=AGES)
     first, second = load(path, target="y").notes
-    assert first.startswith("column 'PassengerId' has another whole number in every row")
+    assert first.startswith("column 'PassengerId' counts the rows from 1 to 60, as a saved row index does")
     assert second.startswith("column 'patient' has 10 values in 60 rows, and may name persons or groups")
 
 

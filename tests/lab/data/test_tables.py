@@ -313,9 +313,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_folders_and_other_formats(tmp_path: Path) -> None:
-    assert "is a folder: give the path of one file" in refusal(tmp_path)
-    (tmp_path / "t.xlsx").write_bytes(b"PK")
-    assert "is in a format that is not read here" in refusal(tmp_path / "t.xlsx", target="y")
+    assert "is a folder, and not one of parts of a table: give the path of one file" in refusal(tmp_path)
+    (tmp_path / "t.doc").write_bytes(b"x")
+    assert "is in a format that is not read here" in refusal(tmp_path / "t.doc", target="y")
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +365,7 @@ def test_target_option(tmp_path: Path) -> None:
         ({"id": [f"r{i % 7}" for i in range(12)]}, "column 'id' is text with 7 different values in 12 rows"),
         ({"n": [*range(11), "none"]}, "column 'n' is numbers but for 'none': correct or empty those cells"),
         ({"Unnamed: 0": [*range(12)]}, "a column named 'Unnamed: 0', as a saved row index is: drop it with --drop"),
-        ({"": [*range(12)]}, "has a column without a name, as a saved row index is: drop it with --drop ''"),
+        ({"": [*range(12)]}, "column 4 of 't.csv' has no name: give it one, or drop it with --drop ''"),
     ],
 )
 def test_tables_that_cannot_be_learned_from(tmp_path: Path, more: dict[str, list[object]], sentence: str) -> None:
@@ -406,7 +406,7 @@ def test_malformed_csv(tmp_path: Path) -> None:
             f"line 13 of 't.csv' has {found}, but there are 3 columns: correct that line"
         )
     path.write_text(good + '"1,2,a\n')
-    assert refusal(path, target="y").startswith("line 12 of 't.csv' is not valid CSV (unexpected end of data)")
+    assert refusal(path, target="y").startswith("line 12 of 't.csv' begins a quotation that never ends: ")
     path.write_text(good + '"1"2,2,a\n')
     assert refusal(path, target="y").startswith("line 12 of 't.csv' is not valid CSV")
     path.write_text("x,x,y\n" + "1,2,a\n2,3,b\n" * 6)
@@ -460,12 +460,17 @@ def test_bad_arff(tmp_path: Path) -> None:
         ("x,y\n1,2\n", "'t.arff' is not an ARFF file (it has no @data line): save"),
         (nominal + "@data\n1,p\n\n1,p,3\n", "line 7 of 't.arff' has 3 values, but there are 2 attributes: correct"),
         (nominal + "@data\n1,p\n1\n", "line 6 of 't.arff' has 1 value, but there are 2 attributes: correct"),
-        (nominal + "@data\n{0 1}\n", "'t.arff' is in the sparse ARFF format"),
-        (nominal + "@data\n1,r\n", "'t.arff' cannot be read by SciPy's ARFF reader (r value not in ('p', 'q'))"),
-        (nominal + "@data\nz,p\n", "(could not convert string to float: 'z'): save the table as CSV instead"),
-        (head + "@attribute s string\n@data\n1,p\n", "(String attributes not supported yet, sorry): save"),
+        (
+            nominal + "@data\n{0 1, 2 p}\n",
+            "line 5 of 't.arff' has a value in place '2', but places are 0 to 1: correct",
+        ),
+        (nominal + "@data\n{0 1, 0 2}\n", "line 5 of 't.arff' has two values in place 0: correct"),
+        (nominal + "@data\n{0}\n", "line 5 of 't.arff' is sparse data that is not pairs of a place and a value"),
+        (nominal + "@data\n{0 1\n", "line 5 of 't.arff' is sparse data without a closing brace, or with a weight"),
+        (head + "@attribute s string\n@data\n{0 1}\n", "line 5 of 't.arff' leaves out 's', which is text and has no"),
+        (nominal + "@data\n1,r\n", "line 5 of 't.arff' has 'r', none of the values of 'y' ('p', 'q'): correct"),
+        (nominal + "@data\nz,p\n", "line 5 of 't.arff' has 'z', which is not a number, in 'a': correct"),
         (head + "@attribute a {p,q}\n@data\n1,p\n", "(field 'a' occurs more than once)"),
-        (head + "@attribute y {caf\xe9,q}\n@data\n1,caf\xe9\n", "has nominal values that are not ASCII"),
         (head + "@attribute b relational\n@attribute c numeric\n@end b\n@data\n1,2\n", "a relational attribute"),
         (head + '@attribute d date "yy%y"\n@data\n1,2020\n', "cannot be read by SciPy's ARFF reader (redefinition"),
         (nominal + "@data\n", "'t' has column names but no rows"),

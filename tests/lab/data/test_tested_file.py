@@ -1,9 +1,11 @@
 """A file of test rows beside a file of training rows: `--test`."""
 
+import io
 import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from vicinal.lab.data import tables
@@ -78,3 +80,22 @@ def test_a_class_that_is_tested_alone_is_refused(tmp_path: Path) -> None:
 def test_a_dataset_by_name_takes_none() -> None:
     with pytest.raises(UserError, match="is read as it was published"):
         tables.load("iris", test="test.csv")
+
+
+def test_text_beside_numbers_is_refused(tmp_path: Path) -> None:
+    frame = pl.read_csv(io.StringIO(TRAIN))
+    frame.write_parquet(tmp_path / "train.parquet")
+    frame.with_columns(pl.col("a").cast(pl.String)).write_parquet(tmp_path / "test.parquet")
+    says = "column 'a' is numbers in 'train.parquet' and text in 'test.parquet': save both alike"
+    with pytest.raises(UserError, match=re.escape(says)):
+        tables.load(str(tmp_path / "train.parquet"), target="y", test=str(tmp_path / "test.parquet"))
+
+
+def test_each_arff_file_declares_its_own_categories(tmp_path: Path) -> None:
+    for name, kinds in (("train", "u,v"), ("test", "v,w")):
+        head = f"@relation t\n@attribute a numeric\n@attribute kind {{{kinds}}}\n@attribute y {{no,yes}}\n@data\n"
+        rows = "".join(f"{i},{kinds[i % 2 * 2]},{'no' if i % 3 else 'yes'}\n" for i in range(12))
+        (tmp_path / f"{name}.arff").write_text(head + rows)
+    table = tables.load(str(tmp_path / "train.arff"), target="y", test=str(tmp_path / "test.arff"))
+    assert table.categories == (("u", "v", "w"),)
+    assert table.codes[:, 0].tolist() == [0, 1] * 6 + [1, 2] * 6

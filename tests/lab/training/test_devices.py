@@ -10,7 +10,7 @@ from vicinal import Mixup
 from vicinal.keyed import Key
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.training import loop, recipes, stacked_mlp
 from vicinal.lab.training.distributed import Processes
@@ -20,7 +20,7 @@ META = torch.device("meta")
 
 def test_the_fleet_computes_where_its_data_are() -> None:
     x = torch.ones(2, 37, 5, device=META)
-    data = StackedSplit(Inputs(x), torch.ones(2, 37, dtype=torch.int64, device=META))
+    data = StackedSplit(TableInputs(x), torch.ones(2, 37, dtype=torch.int64, device=META))
     runs = [stacked_mlp.MLPRun(i % 2, i, Mixup(0.4)) for i in range(4)]
     trained = stacked_mlp.train(runs, data, 2, stacked_mlp.MLPTraining(epochs=2, hidden=(8,))).models
     assert {w.device for w in (*trained.weights, *trained.biases)} == {META}

@@ -10,7 +10,7 @@ import torch
 
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.training import scores
 from vicinal.lab.training.scores import evaluate, outputs
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
@@ -29,7 +29,7 @@ def made(rows: int, classes: int, scale: float = 3.0) -> tuple[StackedMLP, Stack
         y = torch.from_numpy(generator.integers(classes, size=(2, rows)))
     else:
         y = torch.from_numpy(generator.standard_normal((2, rows), dtype=np.float32))
-    return models, StackedSplit(Inputs(x), y)
+    return models, StackedSplit(TableInputs(x), y)
 
 
 def alone(models: StackedMLP, run: int, x: torch.Tensor) -> np.ndarray:

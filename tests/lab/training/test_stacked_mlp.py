@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import vicinal as v
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.training import stacked_mlp
 
@@ -35,8 +35,8 @@ def table(splits: int, classes: int, dtype: torch.dtype = torch.float64) -> Stac
     rng = np.random.Generator(np.random.Philox(7))
     x = torch.from_numpy(rng.standard_normal((splits, ROWS, WIDTH))).to(dtype)
     if classes:
-        return StackedSplit(Inputs(x), torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
-    return StackedSplit(Inputs(x), torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
+        return StackedSplit(TableInputs(x), torch.from_numpy(rng.integers(0, classes, (splits, ROWS))))
+    return StackedSplit(TableInputs(x), torch.from_numpy(rng.standard_normal((splits, ROWS))).to(dtype))
 
 
 def plain_loop(run: stacked_mlp.MLPRun, data: StackedSplit, classes: int, training: stacked_mlp.MLPTraining) -> MLP:

@@ -98,10 +98,11 @@ def add_table(parser: ArgumentParser) -> None:
 
 
 def add_text_file(parser: _ActionsContainer) -> None:
-    """Add how the text of a table's file is written."""
+    """Add how a table's file is written."""
     parser.add_argument("--decimal", choices=(".", ","), help="mark in numbers (default: a point; with ; either)")
     parser.add_argument("--separator", metavar="CHARACTER", help="between cells: one character, or tab or space")
     parser.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252 (default: UTF-8)")
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel workbook that has several")
 
 
 def text_file(args: Namespace) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def text_file(args: Namespace) -> dict[str, Any]:
     separator = {"tab": "\t", "\\t": "\t", "space": " "}.get(args.separator, args.separator)
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise UserError(f"--separator is one character, or tab or space, got {args.separator!r}")
-    return {"decimal": args.decimal, "separator": separator, "encoding": args.encoding}
+    return {"decimal": args.decimal, "separator": separator, "encoding": args.encoding, "sheet": args.sheet}
 
 
 _LISTS = {
@@ -123,7 +124,7 @@ _LISTS = {
     "numeric": ("COLUMN", "columns to read as numbers where a file stores text (Parquet, ARFF); repeatable"),
     "parse": ("COLUMN", "columns of percents, money, thousands, units or dates to read as numbers; repeatable"),
 }
-_TABLE_FLAGS = ("target", "task", "drop", *_LISTS, "dates", "decimal", "separator", "encoding", "no_header")
+_TABLE_FLAGS = ("target", "task", "drop", *_LISTS, "dates", "decimal", "separator", "encoding", "sheet", "no_header")
 _TABLE_FLAGS = (*_TABLE_FLAGS, "drop_missing_target", "min_class", "group", "time", "test")
 
 

@@ -6,7 +6,8 @@ command to resume.
 
 Examples:
   vicinal compare iris                                   data that comes with scikit-learn: iris, wine, breast_cancer, digits
-  vicinal compare patients.csv --target outcome          your own table: .csv, .parquet or .arff
+  vicinal compare patients.csv --target outcome          your own table: .csv, .parquet, .xlsx, .arff, ...
+  zcat rows.gz | vicinal compare - --target outcome      the same, from standard input
   vicinal compare wine --with "InputMixup(alpha=0.4)"    another vicinity next to mixup
   vicinal compare digits --label-noise 0.4               with 40 % of the training labels replaced by random ones
   vicinal compare photos                                 a folder with one sub-folder of images, or audio, per class
@@ -14,7 +15,6 @@ Examples:
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -53,8 +53,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="a table file; a folder with one sub-folder of images or audio per class; or a name: iris, "
-        "wine, breast_cancer, digits, diabetes, a UCI dataset",
+        help="a table file, a folder of its parts, or - for standard input; a folder with one sub-folder of images or "
+        "audio per class; or a name: iris, wine, breast_cancer, digits, diabetes, a UCI dataset",
     )
     add_table(parser)
     add_fields(
@@ -136,7 +136,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     """Read the data, and return the comparison that was asked for."""
     from vicinal.lab.data import tables
 
-    if tables.is_named(args.data) or not os.path.isdir(os.path.expanduser(args.data)):
+    if tables.is_table(args.data):
         from vicinal.lab.compare.table_comparison import TableComparison
 
         if wrong := [name for name in _FOLDERS if getattr(args, name, None) not in (None, False)]:
@@ -157,7 +157,9 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     from vicinal.lab.compare.folder_comparison import FolderComparison
     from vicinal.lab.data import class_folder
 
-    refuse_table_options(args, "the classes of a folder are its sub-folders")
+    refuse_table_options(
+        args, "the classes of a folder are its sub-folders, unless it holds the parts of a table alone"
+    )
     settings = FolderSettings(**given(args, FolderSettings))
     with counting("reading files") as progress:
         data = class_folder.read(

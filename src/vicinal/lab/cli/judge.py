@@ -112,14 +112,15 @@ def _read(path: str, options: ReadOptions) -> _Table:
 
     """
     from vicinal.lab.data import table_files
+    from vicinal.lab.data.delimited import find_separator, read_delimited
 
     if path == "-":
         text = _stdin(options.encoding)
         _check_not_empty(text, "stdin")
         declared = re.match(r"sep=(.)(?=[\r\n])", text)  # a first line of spreadsheets
         text = text[declared.end() :] if declared else text
-        separator = options.separator or (declared[1] if declared else _separator(text))
-        frame, decimal = table_files.read_delimited(text, "stdin", separator), options.decimal
+        separator = options.separator or (declared[1] if declared else find_separator(text))
+        frame, decimal = read_delimited(text, "stdin", separator), options.decimal
         return _as_text(frame.to_dict(as_series=False), text, decimal or ("," if separator == ";" else "."))
     suffix = "".join(Path(path).suffixes[-2:]).lower()
     if suffix.endswith((".json", ".jsonl", ".ndjson")):
@@ -170,15 +171,10 @@ def _as_text(columns: dict[str, list[Any]], text: str, decimal: str | None) -> _
     return _Table(columns, _lines(text, list(columns), len(next(iter(columns.values()), []))))
 
 
-def _separator(text: str) -> str:
-    header = text.lstrip().partition("\n")[0]
-    return next((mark for mark in (",", ";", "\t", "|") if mark in header), ",")
-
-
 def _lines(text: str, names: list[str], count: int) -> list[int] | None:
     """Return the line on which each record of delimited text begins; None where the text is not understood."""
     for separator in ",;\t| :":
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator == " ")
         found, before = list[tuple[int, list[str]]](), 0
         for record in reader:
             if len(record) > 1 or "".join(record).strip():

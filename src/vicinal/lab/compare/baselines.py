@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vicinal.lab.compare.results import Method, ReliabilityBins, RunRecord
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 
 BASELINE = "baseline"
 CONSTANT, LINEAR, TREES = "constant answer", "linear model", "gradient-boosted trees"
@@ -39,7 +39,7 @@ def nll_of(p: NDArray[np.float64], target: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def fit_predict(
-    name: str, classes: int, train: tuple[Inputs, NDArray[Any]], parts: Mapping[str, Inputs]
+    name: str, classes: int, train: tuple[TableInputs, NDArray[Any]], parts: Mapping[str, TableInputs]
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """Train a baseline and predict.
 
@@ -60,7 +60,7 @@ def fit_predict(
     start = time.perf_counter()
     if name == CONSTANT:
         return {part: constant(y, classes, inputs.rows) for part, inputs in parts.items()}, 0.0
-    form: Callable[[Inputs], Any] = _sparse if name == LINEAR else _Codes(x)
+    form: Callable[[TableInputs], Any] = _sparse if name == LINEAR else _Codes(x)
     model = _model(name, classes, x.levels, x.numbers.shape[1])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "lbfgs failed to converge")  # after a thousand rounds it is a baseline still
@@ -99,7 +99,7 @@ def _model(name: str, classes: int, levels: Sequence[int], numbers: int) -> Any:
     return trees(random_state=0, categorical_features=categories)
 
 
-def _sparse(inputs: Inputs) -> Any:
+def _sparse(inputs: TableInputs) -> Any:
     """Return the dense inputs, or where there are categories a sparse matrix of the same."""
     if inputs.codes is None:
         return inputs.numbers.numpy()
@@ -117,7 +117,7 @@ def _sparse(inputs: Inputs) -> Any:
 class _Codes:
     """Inputs as trees take them: numbers, then codes of categories, nan where missing."""
 
-    def __init__(self, train: Inputs) -> None:
+    def __init__(self, train: TableInputs) -> None:
         self.places = []
         for j, levels in enumerate(train.levels):
             place = np.arange(levels, dtype=np.float32)
@@ -127,7 +127,7 @@ class _Codes:
                 place[np.argsort(-sizes, kind="stable")] = np.minimum(np.arange(levels), _LEVELS - 1)
             self.places.append(np.append(place, np.float32(np.nan)))  # -1, a missing category, is the last
 
-    def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
+    def __call__(self, inputs: TableInputs) -> NDArray[np.float32]:
         numbers = inputs.numbers.numpy()
         if inputs.codes is None:
             return numbers

@@ -6,6 +6,7 @@ the values are those of the linear approximation (`vicinal.lab.statistics.influe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +70,7 @@ class Measure:
         percent: True for shares, which are written in percent and whose differences are points.
         higher: True where more is better.
         values: of the test rows of all seeds of a method, one array per seed.
+        largest: difference that there can be.
 
     """
 
@@ -78,6 +80,7 @@ class Measure:
     percent: bool
     higher: bool
     values: Callable[[Sequence[Tested]], list[Values]]
+    largest: float = math.inf
 
     def __reduce__(self) -> tuple[Callable[[str], Measure], tuple[str]]:
         """Pickle it by its name: worker processes get a copy of a comparison, and functions made here have no name."""
@@ -97,6 +100,11 @@ def _brier(run: Tested) -> Values:
     return np.square(run.p - np.eye(run.classes)[run.target.astype(np.int64)]).sum(1)
 
 
+def rarer_class(runs: Sequence[Tested]) -> int:
+    """Return the class of the fewest test rows of all seeds together."""
+    return int(np.sum([np.bincount(run.target, minlength=run.classes) for run in runs], axis=0).argmin())
+
+
 def _one_against_rest(
     values: Callable[[Tested, int], Values],
 ) -> Callable[[Sequence[Tested]], list[Values]]:
@@ -107,7 +115,7 @@ def _one_against_rest(
 
     def of_all(runs: Sequence[Tested]) -> list[Values]:
         counts = [np.bincount(run.target, minlength=run.classes) for run in runs]
-        rarer = int(np.sum(counts, axis=0).argmin())
+        rarer = rarer_class(runs)
         taken = [
             [rarer] if run.classes == 2 else np.flatnonzero(n).tolist() for run, n in zip(runs, counts, strict=True)
         ]
@@ -150,10 +158,10 @@ def _calibration(runs: Sequence[Tested]) -> list[Values]:
 
 
 _CLASSES = (
-    Measure("error", "test error", "error", True, False, _by_seed(lambda run: run.wrong)),
+    Measure("error", "test error", "error", True, False, _by_seed(lambda run: run.wrong), 1.0),
     Measure("nll", "negative log-likelihood", "NLL", False, False, _by_seed(_nll)),
-    Measure("ece", "calibration error", "ECE", True, False, _calibration),
-    Measure("brier", "Brier score", "Brier", False, False, _by_seed(_brier)),
+    Measure("ece", "calibration error", "ECE", True, False, _calibration, 1.0),
+    Measure("brier", "Brier score", "Brier", False, False, _by_seed(_brier), 2.0),
     Measure(
         "balanced_error",
         "balanced error",
@@ -161,9 +169,10 @@ _CLASSES = (
         True,
         False,
         _by_seed(lambda run: influence.balanced_error_values(run.wrong, run.target)),
+        1.0,
     ),
-    Measure("auroc", "area under the ROC curve", "AUROC", False, True, _one_against_rest(_auroc)),
-    Measure("f1", "F1", "F1", False, True, _one_against_rest(_f1)),
+    Measure("auroc", "area under the ROC curve", "AUROC", False, True, _one_against_rest(_auroc), 1.0),
+    Measure("f1", "F1 score", "F1", False, True, _one_against_rest(_f1), 1.0),
 )
 _NUMBERS = (
     Measure("rmse", "test RMSE", "RMSE", False, False, _by_seed(_rmse)),

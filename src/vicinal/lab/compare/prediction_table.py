@@ -52,7 +52,7 @@ def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
         predictor: the model.
         path: of the file.
         file: `separator`, `encoding`, `decimal` or `header` of `ReadOptions`, where the file is not as the training table's
-            was.
+            was; and `sheet`, of a workbook with several.
 
     Returns:
         A row for each, in their order: `prediction` in the target's own type; for classes also `probability_CLASS`.
@@ -61,7 +61,7 @@ def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
         UserError: the file cannot be read, or lacks an input column.
 
     """
-    frame, decimal = read_rows(path, replace(predictor.reading.options, **file))
+    frame, decimal = read_rows(path, replace(predictor.reading.options, **{"sheet": None, **file}))
     outputs = predictor.outputs(frame, decimal or ".").numpy()
     if not predictor.encoding.classes:
         return pl.DataFrame({"prediction": predictor.encoding.inverse_transform(outputs[:, 0])})
@@ -98,14 +98,19 @@ def read_rows(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame
         UserError: it is not there, or cannot be read.
 
     """
+    if path != table_files.STDIN and not table_files.parts_of(path):
+        _check_file(path)
+    return table_files.read(path, options)
+
+
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"'{path}' is a folder, and the model is for the rows of a table: give one file")
     if not path.exists():
         beside = os.listdir(path.parent) if path.parent.is_dir() else []
         raise UserError(f"there is no file '{path}': check the path{did_you_mean(path.name, beside)}")
-    if not path.name.lower().endswith(table_files.SUFFIXES):
-        raise UserError(f"'{path}' is not a table that is read here: give a file ending in {_or(table_files.SUFFIXES)}")
-    return table_files.read(path, options)
+    if not table_files.is_table(path.name):
+        raise UserError(f"'{path}' is not a table that is read here: give a file ending in {table_files.ENDINGS}")
 
 
 def media_files(places: Sequence[str], kind: Kind) -> tuple[list[Path], list[Path]]:
@@ -171,7 +176,3 @@ def write(frame: pl.DataFrame, path: Path) -> None:
         atomic.write(path, buffer.getvalue())
     else:
         atomic.write(path, frame.write_json() + "\n" if name.endswith(".json") else frame.write_csv())
-
-
-def _or(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -45,7 +45,7 @@ def render(results: Results) -> str:
     verdict = results.verdict
     return pages.template(__package__ or "vicinal.lab.compare", "report.html.j2").render(
         style=pages.style(),
-        title=f"Does mixup help on {results.data.name}?: {verdict.kind}",
+        title=f"{view.about} on {results.data.name}: {verdict.kind}",
         results=results,
         verdict=verdict,
         tone={"helps": "good", "harms": "bad"}.get(verdict.kind, "open"),
@@ -80,7 +80,8 @@ def _facts(view: View) -> list[Fact]:
     low, high = (number.text(end, sign=True) for end in (told.low, told.high))
     size = f"{number.text(told.difference, sign=True)}{points}"
     same = f"within {number.text(told.same)}{points} is practically the same"
-    detectable = f"{number.text(told.detectable)}{points}" if is_finite(told.detectable) else ABSENT
+    found = is_finite(told.detectable) and 0 < told.detectable <= view.measure.largest
+    detectable = f"{number.text(told.detectable)}{points}" if found else ABSENT
     return [
         Fact("Difference to ERM", size, f"95{_SPACE}% interval {low} to {high}" if is_finite(told.low) else ""),
         Fact("Smallest it could have shown", detectable, f"in 4 of 5 cases; {same}" if is_finite(told.same) else ""),

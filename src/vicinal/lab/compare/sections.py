@@ -74,7 +74,7 @@ def claims(view: View) -> dict[str, list[ClaimRow]]:
 def _claim(view: View, one: Difference) -> ClaimRow:
     measure = measures.find(one.measure, len(view.results.data.classes))
     summary = view.results.summary
-    number = format_of(measure, summary, view.minus)
+    number = format_of(measure, summary, [one], view.minus)
     word = direction(one)
     cell = TableCell(
         number.text(one.difference, sign=True),
@@ -220,7 +220,7 @@ def scaling_rows(view: View) -> list[ScalingRow]:
 
 def _level(view: View, name: str, of: Interval) -> TableCell:
     measure = measures.find(name, len(view.results.data.classes))
-    number = format_of(measure, view.results.summary, view.minus)
+    number = format_of(measure, view.results.summary, minus=view.minus)
     return TableCell(number.text(of.mean), number.interval(max(0.0, of.low), of.high))
 
 

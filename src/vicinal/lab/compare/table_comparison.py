@@ -39,10 +39,10 @@ from vicinal.lab.compare.results import (
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode, stack
 from vicinal.lab.data.encoder import TableEncoder
-from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.label_noise import corrupt_labels
 from vicinal.lab.data.splits import Split
 from vicinal.lab.data.table import Table
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import stacked_mlp
@@ -259,7 +259,7 @@ def _perturbed(test: StackedSplit, sd: float, seeds: Sequence[int]) -> StackedSp
     shape = test.inputs.rows, test.inputs.width
     noise = [Key(seed, 0, 0, 0, Stream.INPUT_NOISE).generator().standard_normal(shape) for seed in seeds]
     noise_SND = torch.from_numpy((sd * np.stack(noise)).astype(np.float32))
-    return StackedSplit(Inputs(test.inputs.dense() + noise_SND), test.targets)
+    return StackedSplit(TableInputs(test.inputs.dense() + noise_SND), test.targets)
 
 
 class _Stack:
@@ -366,7 +366,7 @@ def _baseline(comparison: TableComparison, of: SeedSplits, i: int, name: str, se
     parts |= {} if of.perturbed is None else {"perturbed": of.perturbed}
     inputs = {part: stacked.inputs[i] for part, stacked in parts.items()}
     if of.perturbed is not None:  # noise on one-hot columns leaves no categories
-        inputs = {part: Inputs(one.dense()) for part, one in inputs.items()}
+        inputs = {part: TableInputs(one.dense()) for part, one in inputs.items()}
     training = inputs["train"], of.train.targets[i].numpy()
     found, seconds = baselines.fit_predict(name, classes, training, inputs)
     scores: dict[str, Any] = {}

@@ -96,7 +96,8 @@ def conclude(
     differences = main + found.differences(secondary, [comparison.measure], primary=False)
     summary = {name: found.summary(name) for name in (*by_method, *chosen)}
     no_better = [name for name in (ERM, *primary) if not found.beats_constant(name)]
-    verdict = Words(comparison, summary, differences, beside, choices, no_better).verdict()
+    about = found.constant_class(), found.rarer_class()
+    verdict = Words(comparison, summary, differences, beside, choices, no_better, *about).verdict()
     names = {name: [run.method for run in of] for name, of in chosen.items()}
     detail = found.answers(verdict.method), found.scaling(verdict.method, tested)
     return Conclusion(summary, differences, beside, names, choices.get(MIXUP), verdict, *detail)
@@ -187,6 +188,19 @@ class _Found:
         effect = self._effect(measure, mine, constant)
         return effect.difference < 0 and effect.p < LEVEL
 
+    def constant_class(self) -> str:
+        """Return the class that the constant answer gives in every seed; empty where seeds differ, and for regression."""
+        if not self.comparison.classes:
+            return ""
+        found = np.unique(np.concatenate([one.answers for one in self._tested(CONSTANT)]))
+        return self.comparison.data.classes[found[0]] if len(found) == 1 else ""
+
+    def rarer_class(self) -> str:
+        """Return the class that a binary F1 score is about; empty for other measures."""
+        if self.comparison.measure.name != "f1" or self.comparison.classes != 2:
+            return ""
+        return self.comparison.data.classes[measures.rarer_class(self._tested(ERM))]
+
     def _effect(self, measure: Measure, mine: Sequence[Values], other: Sequence[Values]) -> Effect:
         """Return by how much one method is worse than another: below 0 it is better."""
         sign = -1.0 if measure.higher else 1.0
@@ -257,5 +271,6 @@ def _as_difference(
     mean, low, high, p = effect.paired()
     if measure.higher:
         mean, low, high = -mean, -high, -low
+    low, high = max(low, -measure.largest), min(high, measure.largest)  # what can be
     chances = effect.posterior(rope) if math.isfinite(rope) else statistics.Posterior(math.nan, math.nan, math.nan)
     return Difference(method, primary, mean, low, high, p, p, per_seed, measure.name, chances, rope, least, strict)

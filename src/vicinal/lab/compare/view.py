@@ -67,7 +67,9 @@ class View:
     @cached_property
     def main(self) -> NumberFormat:
         """Format of the main measure."""
-        return format_of(self.measure, self.results.summary, self.minus)
+        return format_of(
+            self.measure, self.results.summary, [one for one in self.results.comparisons if one.primary], self.minus
+        )
 
     @property
     def points(self) -> str:
@@ -128,6 +130,11 @@ class View:
         """Difference that the verdict is about."""
         return self._of(self.results.verdict.method)
 
+    @property
+    def about(self) -> str:
+        """The method that the verdict is about, by name."""
+        return self.name(self.told.method) if self.told else self.family
+
     def name(self, method: str) -> str:
         """Return a method's name, short for the choice of alpha by validation data."""
         return method if method in self.families else short_name(method)
@@ -170,7 +177,8 @@ class View:
         beside = [name for name in self.results.summary[ERM].test if name != self.measure.name]
         listed += [self._other(self._measure(name)) for name in beside]
         train = [TableCell(self._main(of.train).text) for of in self._summaries]
-        listed.append(Column(self.title("Training"), f"train {short}", train))
+        if any(cell.text != ABSENT for cell in train):
+            listed.append(Column(self.title("Training"), f"train {short}", train))
         return [*listed, Column("Seconds per run", "s/run", self._seconds())]
 
     @property

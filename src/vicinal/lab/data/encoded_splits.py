@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab.data.encoder import Scaling, TableEncoder
-from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.splits import Split, split
 from vicinal.lab.data.table import Table
+from vicinal.lab.data.table_inputs import TableInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class EncodedSplit:
 
     rows: Split
     encoder: TableEncoder
-    inputs: Inputs  # [n, D]
+    inputs: TableInputs  # [n, D]
     targets: NDArray[np.int64] | NDArray[np.float32]
 
 
@@ -31,7 +31,7 @@ class EncodedSplit:
 class StackedSplit:
     """The rows of one part (training, validation or test) of S splits."""
 
-    inputs: Inputs  # [S, n, D]
+    inputs: TableInputs  # [S, n, D]
     targets: Tensor  # int64 class indices [S, n], or float [S, n] for regression
 
 
@@ -53,7 +53,7 @@ def stack(splits: Sequence[EncodedSplit], part: Literal["train", "validation", "
     rows = [getattr(of.rows, part) for of in splits]
     inputs = [of.inputs[torch.from_numpy(mine)] for of, mine in zip(splits, rows, strict=True)]
     targets = np.stack([of.targets[mine] for of, mine in zip(splits, rows, strict=True)])
-    return StackedSplit(Inputs.stack(inputs), torch.from_numpy(targets))
+    return StackedSplit(TableInputs.stack(inputs), torch.from_numpy(targets))
 
 
 def stack_all(splits: Sequence[EncodedSplit]) -> tuple[StackedSplit, StackedSplit, StackedSplit]:

@@ -35,8 +35,8 @@ from vicinal.lab.data.columns import (
     to_numbers,
     to_strings,
 )
-from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.table import Table, TargetType
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.data.user_columns import select
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import quoted
@@ -172,7 +172,7 @@ class TableEncoder:
         """
         return self.inputs(table).dense().numpy()
 
-    def inputs(self, table: Table) -> Inputs:
+    def inputs(self, table: Table) -> TableInputs:
         """Encode as `transform` does, with categories as codes: of the size of the table, however many levels it has."""
         found = (table.numeric_columns, tuple(map(CategoricalColumn, table.categorical_columns, table.categories)))
         if found != (tuple(column.name for column in self.numeric), self.categorical):
@@ -198,7 +198,9 @@ class TableEncoder:
         """
         return self.inputs_of_records(columns).dense().numpy()
 
-    def inputs_of_records(self, columns: Any, read: Callable[[pl.Series, bool], pl.Series] | None = None) -> Inputs:
+    def inputs_of_records(
+        self, columns: Any, read: Callable[[pl.Series, bool], pl.Series] | None = None
+    ) -> TableInputs:
         """Encode as `transform_records` does, with categories as codes.
 
         Args:
@@ -285,7 +287,7 @@ class TableEncoder:
             )
         return encoding
 
-    def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> Inputs:
+    def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> TableInputs:
         missing = np.isnan(numbers)
         medians, means, stds = np.array([(c.median, c.mean, c.std) for c in self.numeric]).reshape(-1, 3).T
         places = list(self._indicators)
@@ -301,7 +303,9 @@ class TableEncoder:
                 f": check its units, or rescale it"
             )
         levels = tuple(len(column.categories) for column in self.categorical)
-        return Inputs(torch.from_numpy(inputs), torch.from_numpy(codes.astype(np.int32)) if levels else None, levels)
+        return TableInputs(
+            torch.from_numpy(inputs), torch.from_numpy(codes.astype(np.int32)) if levels else None, levels
+        )
 
 
 def _moments(x: Numbers) -> list[tuple[float, float]]:

@@ -18,6 +18,7 @@ import polars as pl
 
 from vicinal.keyed import Key
 from vicinal.lab.data import table_files
+from vicinal.lab.data.delimited import read_delimited
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
@@ -119,7 +120,7 @@ def load(name: str, most: int | None = None) -> Table:
     text = table_files.read_text(path)
     width = text.partition("\n")[0].count(",") + 1
     inputs = [f"input {i}" for i in range(1, width)]
-    frame = table_files.read_delimited(text, path.name, ",", [*inputs, "target"])
+    frame = read_delimited(text, path.name, ",", [*inputs, "target"])
     if len(frame) != ROWS[name]:
         raise UserError(f"{path.name!r} has {len(frame)} rows where {ROWS[name]} were published: install it again")
     frame = frame.with_columns(pl.all().str.strip_chars())

@@ -23,6 +23,7 @@ class ReadOptions:
         separator: one character between the cells of a text file; by default found in its first line.
         header: whether the first line of a text file holds names; without, columns are `column 1`, `column 2`, ...
         encoding: of a text file, by Python's name; by default UTF-8, and UTF-16 with a byte-order mark.
+        sheet: of an Excel workbook; by default its only sheet that holds anything.
 
     """
 
@@ -35,6 +36,7 @@ class ReadOptions:
     separator: str | None = None
     header: bool = True
     encoding: str | None = None
+    sheet: str | None = None
 
 
 AS_IT_IS = ReadOptions()

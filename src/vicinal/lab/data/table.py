@@ -29,7 +29,7 @@ from vicinal.lab.data.columns import (
     to_strings,
 )
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
-from vicinal.lab.errors import UserError
+from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, did_you_mean, quoted
 
 MIN_ROWS = 10
@@ -112,6 +112,8 @@ def make_table(
     group: str | None = None,
     time: str | None = None,
     tested_from: int | None = None,
+    problems: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Table:
     """Build and check a table.
 
@@ -131,6 +133,8 @@ def make_table(
         group: a column whose equal values belong together; no input.
         time: a column of numbers or dates that orders the rows; no input.
         tested_from: number of the row from which on all are for testing; None where splits decide.
+        problems: what is wrong already, to be told with what is found here.
+        notes: what a user should know already, likewise.
 
     Raises:
         UserError: one sentence, or a line for each of several problems.
@@ -148,7 +152,8 @@ def make_table(
     if target in drop:
         raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
     roles = _roles(target, group, time, drop)
-    frame, notes = _rows_with_target(
+    spelled = set(read_column(frame[target], decimal, reading, "target").summary.spelled)
+    frame, left_out = _rows_with_target(
         frame.with_row_index(_ROW), target, decimal, reading, drop_missing_target, min_class
     )
     fixed_test = None if tested_from is None else frame[_ROW].to_numpy() >= tested_from
@@ -158,7 +163,7 @@ def make_table(
         for column in frame.get_columns()
         if column.name not in drop
     }
-    problems = [of.problem for of in read.values() if of.problem]
+    problems = [*problems, *(of.problem for of in read.values() if of.problem)]
     goal, classes, target_read = np.zeros(len(frame)), (), read[target].problem is None
     if target_read:
         try:
@@ -202,7 +207,7 @@ def make_table(
             read[column].summary if column in read else ColumnSummary(column, "none", "dropped")
             for column in frame.columns
         ),
-        notes=tuple(notes),
+        notes=(*notes, *left_out),
         reading=reading,
         groups=groups,
         group_name=group,
@@ -210,16 +215,21 @@ def make_table(
         time_name=time,
         fixed_test=fixed_test,
     )
+    spelled.update(*(of.summary.spelled for of in read.values()))
     problems += _problems(table, allow_small_classes, reading.categorical, bool(problems), target_read)
     if problems:
-        raise UserError(_told(name, problems))
-    return replace(table, notes=(*table.notes, *_found(table)))
+        raise of_all(name, problems)
+    return replace(table, notes=(*table.notes, *table_notes.unused(reading.missing, spelled), *_found(table)))
 
 
 def _found(table: Table) -> list[str]:
-    notes = table_notes.duplicates(table.numeric, table.codes, table.target)
+    notes = table_notes.alike(f"classes of the target {table.target_name!r}", table.classes)
+    for name, words in zip(table.categorical_columns, table.categories, strict=True):
+        notes += table_notes.alike(f"categories of column {name!r}", words)
+    notes += table_notes.duplicates(table.numeric, table.codes, table.target)
+    dates = {column.name for column in table.columns if column.kind == "date"}  # which may be one a day
     for name, values in zip(table.numeric_columns, table.numeric.T, strict=True):
-        notes += table_notes.numbered(name, values)
+        notes += [] if name in dates else table_notes.numbered(name, values)
     if table.groups is None:
         for name, codes in zip(table.categorical_columns, table.codes.T, strict=True):
             notes += table_notes.numbered(name, np.where(codes < 0, np.nan, codes))
@@ -276,12 +286,6 @@ def _rows_with_target(
     return frame, notes
 
 
-def _told(name: str, problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return f"{name!r} has {len(problems)} problems:" + "".join(f"\n  {problem}" for problem in problems)
-
-
 def _target(
     cells: pl.Series, typed: pl.Series, task: str | None
 ) -> tuple[NDArray[np.int64] | Numbers, tuple[str, ...]]:
@@ -328,7 +332,7 @@ def check(table: Table, *, allow_small_classes: bool = False) -> Table:
 
     """
     if problems := _problems(table, allow_small_classes):
-        raise UserError(_told(table.name, problems))
+        raise of_all(table.name, problems)
     return table
 
 

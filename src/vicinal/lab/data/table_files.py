@@ -1,55 +1,73 @@
-"""Files of tables as columns: delimited text, ARFF and Parquet."""
+"""Files of tables as columns: delimited text, ARFF, Parquet, Arrow, JSON and Excel, packed or not, whole or in parts.
+
+The content decides where it can (the first bytes of Parquet, Arrow, Excel and of all that is packed), else the name, and
+for standard input the first characters.
+"""
 
 from __future__ import annotations
 
-import bz2
-import csv
-import gzip
 import io
-import lzma
+import os
 import re
-import zlib
-from collections import Counter
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from urllib.parse import unquote
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from vicinal.lab.data.columns import MISSING
+from vicinal.lab.data import spreadsheets, unpacking
+from vicinal.lab.data.arff import read_arff
+from vicinal.lab.data.columns import infer
+from vicinal.lab.data.delimited import find_separator, first_row, framed, read_delimited
+from vicinal.lab.data.folder_layout import AUDIO, IMAGES, is_training, passed_over
+from vicinal.lab.data.json_records import read_json
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
-from vicinal.lab.data.table import MIN_ROWS
-from vicinal.lab.errors import UserError
+from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted
 
+STDIN = Path("-")
 _TEXTS = (".csv", ".tsv", ".txt", ".data")
-_PACKED = ("", ".gz", ".bz2", ".xz")
+_ARROW_STREAM = b"\xff\xff\xff\xff"
+
+
+def _read_ipc(file: io.BytesIO) -> pl.DataFrame:
+    return pl.read_ipc(file) if file.getvalue().startswith(b"ARROW1") else pl.read_ipc_stream(file)
+
+
 _FRAMES: Mapping[str, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
     ".parquet": ("Parquet", pl.read_parquet),
-    ".feather": ("Feather (version 2)", pl.read_ipc),
-    ".arrow": ("Arrow", pl.read_ipc),
-    ".ipc": ("Arrow", pl.read_ipc),
-    ".jsonl": ("JSON-lines", pl.read_ndjson),
-    ".ndjson": ("JSON-lines", pl.read_ndjson),
-    ".json": ("JSON (a list of records)", pl.read_json),
+    ".feather": ("Feather (version 2)", _read_ipc),
+    ".arrow": ("Arrow", _read_ipc),
+    ".ipc": ("Arrow", _read_ipc),
+    ".jsonl": ("JSON-lines", read_json),
+    ".ndjson": ("JSON-lines", read_json),
+    ".json": ("JSON (a list of records)", read_json),
 }
-_MAGIC: Mapping[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    b"\x1f\x8b": ("gzip", gzip.decompress),
-    b"BZh": ("bzip2", bz2.decompress),
-    b"\xfd7zXZ\x00": ("xz", lzma.decompress),
-}
-SUFFIXES = (*(text + packed for packed in _PACKED for text in _TEXTS), *_FRAMES, ".arff")
-
-_CSV_QUOTED = re.compile(r'"[^"]*"')
-_ARFF_DATA = re.compile(r"^([ \t]*@data\b[^\n]*\n?)", re.IGNORECASE | re.MULTILINE)
-_ARFF_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
-_SAVE_AS_CSV = "save the table as CSV instead"
+_KINDS = (*_TEXTS, *_FRAMES, ".arff", *unpacking.WORKBOOKS)
+SUFFIXES = (*(kind + packed for packed in ("", *unpacking.ENDINGS) for kind in _KINDS), ".zip")
+ENDINGS = f"{', '.join(_KINDS[:-1])} (each also with {', '.join(unpacking.ENDINGS)}), or .zip"
+# what damaged bytes make readers raise: they can reach code that panics
+_DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, RecursionError)
+_PARTS = (".csv", ".tsv", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of which a folder is a table
+_HIVE = re.compile(r"([^=]+)=(.*)")  # a folder that holds the rows with one value of a column
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
-def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Decimal | None]:
-    """Read a file whose name ends in one of `SUFFIXES`.
+def is_table(name: str) -> bool:
+    """Return whether a name ends as those of tables do."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def read(
+    path: Path, options: ReadOptions = AS_IT_IS, problems: list[str] | None = None
+) -> tuple[pl.DataFrame, Decimal | None]:
+    """Read a file whose name ends in one of `SUFFIXES`, a folder of parts, or standard input, whose path is ``-``.
+
+    Args:
+        path: of the file.
+        options: what is said about it.
+        problems: where some broken lines of a text are described, as `read_delimited` does.
 
     Returns:
         The columns, and the decimal mark of the numbers that its texts may spell; None where text is text.
@@ -58,17 +76,45 @@ def read(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Dec
         UserError: for a file that cannot be read, is damaged or is not of the kind that its name says.
 
     """
-    name = path.name.lower()
-    for suffix, (kind, reader) in _FRAMES.items():
-        if name.endswith(suffix):
-            return _read_frame(path, kind, reader), None
-    if name.endswith(".arff"):
-        return read_arff(path), None
-    text, declared = _declared_separator(read_text(path, options.encoding))
-    separator = options.separator or declared or ("\t" if ".tsv" in Path(name).suffixes else _separator(text))
+    if path != STDIN and path.is_dir():
+        return _read_parts(path, options)
+    return _read(path, "standard input" if path == STDIN else path.name, options, problems)
+
+
+def _read(
+    path: Path, label: str, options: ReadOptions, problems: list[str] | None = None
+) -> tuple[pl.DataFrame, Decimal | None]:
+    raw, inner = unpacking.unpack(_read_bytes(path), label, is_table)
+    kind = _kind(raw, inner)
+    if kind in unpacking.WORKBOOKS:
+        return _read_excel(raw, label, options), options.decimal or "."
+    if options.sheet is not None:
+        raise UserError(f"--sheet is for Excel workbooks, and {label!r} is none: leave it out")
+    if kind in _FRAMES:
+        return _read_frame(raw, label, *_FRAMES[kind]), None
+    text = _decoded(raw, label, options.encoding)
+    if kind == ".arff":
+        return read_arff(text, label), None
+    text, declared = _declared_separator(text)
+    separator = options.separator or declared or ("\t" if kind == ".tsv" else find_separator(text))
     decimal = options.decimal or ("," if separator == ";" else ".")
-    names = None if options.header else _numbered(text, separator)
-    return read_delimited(text, path.name, separator, names), decimal
+    names = None if options.header else _numbered(len(first_row(text, separator)))
+    return read_delimited(text, label, separator, names, problems), decimal
+
+
+def _kind(raw: bytes, name: str) -> str:
+    """Return the ending that the content is of, which is that of the name where the content does not show it."""
+    if raw.startswith(b"PAR1"):
+        return ".parquet"
+    if raw.startswith((b"ARROW1", _ARROW_STREAM)):
+        return ".arrow"
+    if unpacking.is_workbook(raw):
+        return ".xlsx"
+    if ending := next((kind for kind in sorted(_KINDS, key=len, reverse=True) if name.lower().endswith(kind)), None):
+        return ending
+    begin = re.match(rb"(?:\xef\xbb\xbf)?(?:\s+|%[^\n]*\n)*(@relation\b|\[\s*\{|\{\s*\"|)", raw, re.IGNORECASE)
+    found = begin[1][:1] if begin else b""
+    return {b"@": ".arff", b"[": ".json", b"{": ".jsonl"}.get(found, ".csv")
 
 
 def _declared_separator(text: str) -> tuple[str, str | None]:
@@ -77,31 +123,60 @@ def _declared_separator(text: str) -> tuple[str, str | None]:
     return (text[found.end() :], found[1]) if found else (text, None)
 
 
-def _numbered(text: str, separator: str) -> list[str]:
-    """Return names for the columns of a text without a header line: as many as its first row has values."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    first = next((row for row in rows if len(row) > 1 or "".join(row).strip()), [])
-    return [f"column {i}" for i in range(1, len(first) + 1)]
+def _numbered(width: int) -> list[str]:
+    """Return names for the columns of a file without a header line."""
+    return [f"column {i}" for i in range(1, width + 1)]
+
+
+def _read_excel(raw: bytes, label: str, options: ReadOptions) -> pl.DataFrame:
+    rows = spreadsheets.read_sheet(raw, label, options.sheet)
+    return framed(rows, label, None if options.header or not rows else _numbered(len(rows[0])))
+
+
+def _read_frame(raw: bytes, label: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
+    try:
+        return reader(io.BytesIO(raw))
+    except _DAMAGE as e:
+        reason = " ".join(str(e).split())
+        raise UserError(f"{label!r} is not a readable {kind} file ({reason}): write it again") from e
+
+
+# ---- text
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """Read UTF-8, UTF-16 with a byte-order mark or the encoding given; decompressed where the name ends in .gz."""
-    raw = _unpacked(_read_bytes(path), path.name)
+    """Read UTF-8, UTF-16 with a byte-order mark or the encoding given; decompressed where it is compressed."""
+    raw, _ = unpacking.unpack(_read_bytes(path), path.name, is_table)
+    return _decoded(raw, path.name, encoding)
+
+
+def _decoded(raw: bytes, label: str, encoding: str | None) -> str:
     if encoding is None and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"
+    wide = " (or it is UTF-16: --encoding utf-16-le or utf-16-be)" if 4 * raw.count(0) > len(raw) else ""
     try:
-        return raw.decode(encoding or "utf-8").removeprefix("\ufeff")
+        text = raw.decode(encoding or "utf-8").removeprefix("\ufeff")
     except LookupError as e:
         raise UserError(f"the encoding {encoding!r} is unknown: give one such as cp1252, latin-1 or utf-16") from e
     except UnicodeError as e:
         where = f" (byte {raw[e.start]:#04x} at position {e.start})" if isinstance(e, UnicodeDecodeError) else ""
         raise UserError(
-            f"{path.name!r} is not {(encoding or 'UTF-8').upper()} text{where}"
-            f": give its --encoding, such as cp1252 (Windows, western Europe)"
+            f"{label!r} is not {(encoding or 'UTF-8').upper()} text{where}"
+            f": give its --encoding, such as cp1252 (Windows, western Europe){wide}"
         ) from e
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"line {line} of {label!r} holds a NUL byte, which no text has{wide}: give the right file")
+    return text
 
 
 def _read_bytes(path: Path) -> bytes:
+    if path == STDIN:
+        if sys.stdin is None:
+            raise UserError(
+                "standard input is closed: give a file, or what writes to it, as in cat t.csv | vicinal ..."
+            )
+        return sys.stdin.buffer.read()
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -109,173 +184,160 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"{path.name!r} cannot be read ({(e.strerror or str(e)).lower()}): check the file") from e
 
 
-def _unpacked(raw: bytes, label: str) -> bytes:
-    """Decompress what its first bytes, or else the name, call compressed."""
-    ending = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}.get(Path(label).suffix.lower())
-    for magic, (kind, unpack) in _MAGIC.items():
-        if raw.startswith(magic) or kind == ending:
-            try:
-                return unpack(raw)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as e:
-                raise UserError(f"{label!r} is not a whole {kind} file ({e}): compress or copy it again") from e
-    return raw
+# ---- parts
 
 
-def _read_frame(path: Path, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
+def parts_of(folder: Path) -> list[Path]:
+    """Return the files of a folder that is one table in parts, in the order of their names; none if it is no such folder.
+
+    It is one if it holds no folders, or only such as `column=value`, and in these tables and no images or audio.
+    Hidden files, and those that begin with an underscore, are marks of the programs that wrote it.
+    """
     try:
-        return reader(io.BytesIO(_read_bytes(path)))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:  # damage can reach code that panics
-        reason = " ".join(str(e).split())
-        raise UserError(f"{path.name!r} is not a readable {kind} file ({reason}): write it again") from e
+        files = _files(folder)
+    except OSError:
+        return []
+    tables = [path for path in files if _part_kind(path)]
+    return files if tables and not any(path.name.lower().endswith(IMAGES + AUDIO) for path in files) else []
 
 
-# ---- delimited text
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    inside = sorted(path for path in folder.iterdir() if not passed_over(path.name) and not path.name.startswith("_"))
+    folders = [path for path in inside if path.is_dir()]
+    if not folders:
+        return inside
+    if len(folders) < len(inside) or not all(_HIVE.fullmatch(path.name) for path in folders):
+        return []
+    return [file for path in folders for file in _files(path)]
 
 
-def read_delimited(text: str, label: str, separator: str, names: Sequence[str] | None = None) -> pl.DataFrame:
-    """Read delimited text into a frame of strings.
+def _part_kind(path: Path) -> str | None:
+    """Return the ending of a part, without that of how it is packed."""
+    name = path.name.lower()
+    packed = next((end for end in unpacking.ENDINGS if name.endswith(end)), "")
+    return next((kind for kind in _PARTS if name.removesuffix(packed).endswith(kind)), None)
 
-    Args:
-        text: quoted by RFC 4180; lines may end in LF, CRLF or CR; blank lines are skipped.
-        label: what to call the file in errors.
-        separator: one character.
-        names: the columns' names, if the text has no header line.
+
+def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decimal | None]:
+    """Read the parts of a table below one another.
 
     Raises:
-        UserError: for a line with too many or too few values, a broken quotation, or a bad header.
+        UserError: naming the parts that cannot be read or have other columns than the first.
 
     """
-    # polars' own reader fills short lines up without a word, and refuses a bare quotation mark, as in 5" pipe
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header, rows = names, list[list[str]]()
-    try:
-        for record in reader:
-            if len(record) <= 1 and not "".join(record).strip():
-                continue
-            if header is None:
-                header = [name.strip() for name in record]
-                _check_header(header, label)
-            elif len(header) == 1 < len(record) and names is None and not rows:
-                raise UserError(
-                    f"the first line of {label!r} is {header[0]!r}, one value, and line {reader.line_num} has {len(record)}"
-                    f": remove a title or comment above the names, or give the --separator"
-                )
-            elif len(record) != len(header):
-                raise UserError(
-                    f"line {reader.line_num} of {label!r} has {counted(len(record), 'value')}"
-                    f", but there are {counted(len(header), 'column')}: correct that line"
-                )
-            else:
-                rows.append(record)
-    except csv.Error as e:
-        raise UserError(f"line {reader.line_num} of {label!r} is not valid CSV ({e}): correct that line") from e
-    if header is None:
-        raise UserError(f"{label!r} is empty: give a table with a header line and at least {MIN_ROWS} rows")
-    if len(header) == 1 and rows and re.search(r"\S[ :]+\S", header[0]) and all(" " in row[0].strip() for row in rows):
+    paths, shown = parts_of(folder), _folder_name(folder)
+    kinds = {_part_kind(path) or path.name for path in paths}
+    if len(kinds) != 1:
+        which = f"files of several kinds ({quoted(sorted(kinds))})" if kinds else "no tables"
+        raise UserError(f"{shown!r} holds {which}, and parts of one table are all of one: give one file")
+    training = [path for path in paths if is_training(path.stem)]
+    if training and len(training) < len(paths):
+        other = next(path for path in paths if path not in training)
         raise UserError(
-            f"{label!r} has one column, {header[0]!r}, by its separator {separator!r}: give the right one, as"
-            f" --separator space"
+            f"{shown!r} holds {training[0].name!r} beside {other.name!r}, and parts of one table are all for training or"
+            f" none: give one file, and another with --test"
         )
-    return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
-
-
-def _separator(text: str) -> str:
-    """Find the separator: a comma, unless the header then is one column with semicolons, tabs or bars in it."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    if "," in _CSV_QUOTED.sub("", header):
-        return ","
-    return next((c for c in (";", "\t", "|") if c in header), ",")
-
-
-def _check_header(header: Sequence[str], label: str) -> None:
-    for name in header:
+    problems: list[str] = []
+    parts: list[tuple[str, pl.DataFrame, Decimal | None]] = []
+    for path in paths:
+        label = path.relative_to(folder).as_posix()
         try:
-            float(name)
-        except ValueError:
-            continue
-        if not name.isdecimal() and name not in MISSING:  # whole numbers may be names: years, pixels
-            raise UserError(
-                f"the first line of {label!r} holds values such as {name!r}: add a header line with the columns' names"
-            )
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise UserError(
-            f"{label!r} has more than one column named {quoted(twice)}"
-            f": give each column a name of its own, in a header line"
+            frame, decimal = _read(path, label, options)
+            parts.append((label, _with_places(frame, label), decimal))
+        except UserError as error:
+            problems.append(str(error))
+    problems += [problem for part in parts[1:] if (problem := _differs(parts[0], part))]
+    if not problems:
+        problems = other_types([(label, frame) for label, frame, _ in parts])
+    if problems:
+        raise of_all(shown, problems if len(problems) < 7 else [*problems[:6], f"and {len(problems) - 6} more"])
+    label, _, decimal = parts[0]
+    whole = below([frame for _, frame, _ in parts])
+    if decimal is None:  # what names of folders spell has no type of its own
+        whole = whole.with_columns(infer(whole[name]) for name, _ in _places(label))
+    return whole, decimal
+
+
+def _with_places(frame: pl.DataFrame, label: str) -> pl.DataFrame:
+    """Return a part with the columns that its folders `column=value` name."""
+    for name, value in _places(label):
+        if name in frame.columns:
+            raise UserError(f"{label!r} has a column {name!r}, and so has its folder: rename one of them")
+        frame = frame.with_columns(pl.lit(None if value == _HIVE_NULL else value, pl.String).alias(name))
+    return frame
+
+
+def _places(label: str) -> list[tuple[str, str]]:
+    """Return the columns and values that the folders of a part name."""
+    pairs = [folder.split("=", 1) for folder in label.split("/")[:-1]]
+    return [(unquote(name), unquote(value)) for name, value in pairs]
+
+
+def _differs(first: tuple[str, pl.DataFrame, Decimal | None], other: tuple[str, pl.DataFrame, Decimal | None]) -> str:
+    """Describe how the columns of a part differ from those of the first; "" if they do not."""
+    lacks, has = (
+        [name for name in a[1].columns if name not in b[1].columns] for a, b in ((first, other), (other, first))
+    )
+    if lacks or has:
+        which = " and ".join(
+            filter(None, [lacks and f"lacks {quoted(lacks)}", has and f"has also {quoted(has)}"])  # type: ignore[list-item]
         )
+        return f"{other[0]!r} {which}: the parts of a table need the same columns as {first[0]!r}; else give one file"
+    if first[2] != other[2]:
+        return f"{other[0]!r} has another decimal mark or separator than {first[0]!r}: give --decimal and --separator"
+    return ""
 
 
-# ---- ARFF
+def other_types(parts: Sequence[tuple[str, pl.DataFrame]]) -> list[str]:
+    """Return a sentence for each column that is of one sort in a file and of another in a later one.
 
-
-def read_arff(path: Path) -> pl.DataFrame:
-    """Read an ARFF file by SciPy; a nominal attribute becomes an Enum of its declared categories.
-
-    Raises:
-        UserError: for a malformed file, and for what SciPy does not read: text and relational attributes, sparse
-            data, and nominal categories that are not ASCII.
-
+    Put below one another, they would become text without a word.
     """
-    from scipy.io import arff
-
-    label, text = path.name, read_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    text = _as_weka_splits(text)
-    _check_arff(text, label)
-    try:
-        data, meta = arff.loadarff(io.StringIO(text))
-    except UnicodeEncodeError as e:
-        reason = "which SciPy's ARFF reader cannot read"
-        raise UserError(f"{label!r} has nominal values that are not ASCII, {reason}: {_SAVE_AS_CSV}") from e
-    except (NotImplementedError, ValueError, IndexError, re.error, arff.ArffError) as e:
-        reason = " ".join(str(e).split())
-        raise UserError(f"{label!r} cannot be read by SciPy's ARFF reader ({reason}): {_SAVE_AS_CSV}") from e
-    return pl.DataFrame([_attribute(name, data[name], *meta[name]) for name in meta.names()])
+    problems = []
+    for name in parts[0][1].columns:
+        sorts = [(label, sort) for label, frame in parts if (sort := _sort(frame.schema[name]))]
+        odd = next(((label, sort) for label, sort in sorts if sort != sorts[0][1]), None)
+        if odd:
+            (first, one), (label, other) = sorts[0], odd
+            problems.append(f"column {name!r} is {one} in {first!r} and {other} in {label!r}: save both alike")
+    return problems
 
 
-def _as_weka_splits(text: str) -> str:
-    """Return the text with one comma between values: Weka skips spaces around them, and a comma at the end."""
-    head, *rest = _ARFF_DATA.split(text, maxsplit=1)
-    if not rest:
-        return text
-    mark, body = rest
-    lines = [line.strip() for line in body.split("\n")]
-    plain = ["'" not in line and '"' not in line and not line.startswith(("%", "{")) for line in lines]
-    split = [re.sub(r"\s*,\s*|\s+", ",", re.sub(r"\s*,$", "", line)) for line in lines]
-    return head + mark + "\n".join(new if at else old for old, new, at in zip(lines, split, plain, strict=True))
+def _sort(kind: pl.DataType) -> str:
+    """Return what cells of a type are; "" where there are none."""
+    if kind == pl.Null:
+        return ""
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        return "text"
+    return "numbers" if kind.is_numeric() else str(kind)
 
 
-def _attribute(name: str, values: NDArray[Any], kind: str, declared: Sequence[str] | None) -> pl.Series:
-    if kind == "date":
-        return pl.Series(name, values.astype("datetime64[us]"))
-    if kind != "nominal":
-        return pl.Series(name, values.astype(np.float64))
-    categories = dict.fromkeys(word for word in cast("Sequence[str]", declared) if word not in MISSING)
-    words = np.char.decode(values, "ascii").tolist()
-    return pl.Series(name, [word if word in categories else None for word in words], dtype=pl.Enum(list(categories)))
+def below(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of frames with the same columns below one another; `other_types` finds nothing in them."""
+    first, *others = frames
+    frames = [first, *(frame.select(first.columns) for frame in others)]
+    loose = [  # categories of several files are their words
+        name
+        for name, kind in first.schema.items()
+        if kind in (pl.Categorical, pl.Enum) and any(frame.schema[name] != kind for frame in frames)
+    ]
+    return pl.concat([frame.with_columns(pl.col(loose).cast(pl.String)) for frame in frames], how="vertical_relaxed")
 
 
-def _check_arff(text: str, label: str) -> None:
-    """Refuse what SciPy would misread in silence (long lines) or fail at without a reason."""
-    head, *rest = _ARFF_DATA.split(text, maxsplit=1)
-    if not rest:
-        raise UserError(f"{label!r} is not an ARFF file (it has no @data line): {_SAVE_AS_CSV}")
-    attributes = [line for line in head.splitlines() if line.lstrip().lower().startswith("@attribute")]
-    if any(line.rstrip().lower().endswith(" relational") for line in attributes):
-        raise UserError(
-            f"{label!r} has a relational attribute, which SciPy's ARFF reader cannot flatten: {_SAVE_AS_CSV}"
-        )
-    mark, body = rest
-    for number, line in enumerate(body.split("\n"), start=(head + mark).count("\n") + 1):
-        bare = _ARFF_QUOTED.sub("x", line.strip())
-        if not bare or bare.startswith("%"):
-            continue
-        if bare.startswith("{"):
-            raise UserError(
-                f"{label!r} is in the sparse ARFF format, which SciPy's ARFF reader cannot read: {_SAVE_AS_CSV}"
-            )
-        count = len(bare.split("," if "," in bare else None))
-        if count != len(attributes):
-            raise UserError(
-                f"line {number} of {label!r} has {counted(count, 'value')}"
-                f", but there are {counted(len(attributes), 'attribute')}: correct that line"
-            )
+# ---- what there is
+
+
+def described(path: Path) -> tuple[str, str]:
+    """Return the short name of a table, for titles, and where it came from."""
+    if path == STDIN:
+        return "stdin", "standard input"
+    if parts := parts_of(path):
+        return _folder_name(path), f"{_folder_name(path)}, {counted(len(parts), 'part')}"
+    suffix = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default="")
+    return path.name[: len(path.name) - len(suffix)], path.name
+
+
+def _folder_name(path: Path) -> str:
+    return path.name or os.path.basename(os.path.abspath(path))

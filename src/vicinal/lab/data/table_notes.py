@@ -1,19 +1,24 @@
-"""What a user of a table should know before believing a test error: rows that repeat, and columns that name rows."""
+"""What a user of a table should know before believing a test error: rows that repeat, columns that name rows, words that are
+almost the same, and words that were looked for in vain.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vicinal.lab.format import counted
+from vicinal.lab.format import counted, quoted
 
 _IDENTIFIERS = {"id", "ids", "pid", "uid", "uuid", "guid", "key", "index", "idx", "order", "no", "nr", "row"}
 _GROUPS = _IDENTIFIERS | {
     *("patient", "subject", "person", "participant", "user", "customer", "client", "group", "session", "household"),
     *("family", "student", "player", "speaker", "animal", "batch"),
 }
+_SHOWN = 3  # groups of words
 
 
 def duplicates(numeric: NDArray[np.float64], codes: NDArray[np.int64], target: NDArray[np.generic]) -> list[str]:
@@ -45,6 +50,11 @@ def numbered(name: str, values: NDArray[np.float64]) -> list[str]:
     words = set(re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
     words = {word.lower() for word in words} | {name.lower()}
     if len(levels) == len(values):
+        if levels[0] in (0, 1) and (np.diff(values) == 1).all():
+            return [
+                f"column {name!r} counts the rows from {levels[0]:.0f} to {levels[-1]:.0f}, as a saved row index does"
+                f": --drop {name!r} leaves it out"
+            ]
         in_a_row = levels[-1] - levels[0] == len(levels) - 1
         if in_a_row or words & _IDENTIFIERS:
             return [
@@ -57,3 +67,39 @@ def numbered(name: str, values: NDArray[np.float64]) -> list[str]:
             f": then rows of one are in training and test; --group {name!r} keeps them together"
         ]
     return []
+
+
+def alike(what: str, words: Sequence[str]) -> list[str]:
+    """Return a note about words that differ in case, spaces or the encoding of accents alone, if there are any.
+
+    Args:
+        what: whose they are, as "classes of 'y'".
+        words: different ones.
+
+    """
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        groups.setdefault("".join(unicodedata.normalize("NFKC", word).casefold().split()), []).append(word)
+    found = [group for group in groups.values() if len(group) > 1]
+    if not found:
+        return []
+    shown = "; ".join(quoted(group) for group in found[:_SHOWN])
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return [
+        f"{what} differ only in case, spaces or encoding ({shown}{more}) and count as different"
+        ": spell them alike if they are one"
+    ]
+
+
+def unused(missing: Sequence[str], spelled: Collection[str]) -> list[str]:
+    """Return a note about words given as missing that no cell holds.
+
+    Args:
+        missing: the words.
+        spelled: those that cells hold.
+
+    """
+    vain = [word for word in dict.fromkeys(missing) if word not in spelled]
+    if not vain:
+        return []
+    return [f"--missing {quoted(vain, 10)}: no cell holds {'it' if len(vain) == 1 else 'them'}"]

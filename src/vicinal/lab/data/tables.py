@@ -15,11 +15,10 @@ import polars as pl
 from vicinal.lab.data import table_files, uci
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.data.table import Table, make_table
-from vicinal.lab.errors import UserError
-from vicinal.lab.format import did_you_mean, quoted
+from vicinal.lab.errors import UserError, of_all
+from vicinal.lab.format import counted, did_you_mean, quoted
 
 EMBEDDED = ("iris", "wine", "breast_cancer", "digits", "diabetes")
-_ENDINGS = ".csv, .tsv, .txt or .data (also .gz, .bz2 or .xz), .parquet, .feather, .arrow, .jsonl, .json or .arff"
 _ROW_INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+|)")  # the names pandas gives to a saved row index
 
 
@@ -40,7 +39,8 @@ def load(
 
     Args:
         data: a set of scikit-learn's (`EMBEDDED`), one of the paper's UCI sets (``abalone``, ``uci-iris``, ...: see
-            `vicinal.lab.data.uci`), or the path of a file whose name ends in one of `table_files.SUFFIXES`.
+            `vicinal.lab.data.uci`), the path of a file whose name ends in one of `table_files.SUFFIXES`,
+            or of a folder of its parts, or ``-`` for standard input.
             A name wins over a file of that name; upper and lower case are the same.
         target: the column to predict. Files need it; named sets have their own and take none.
         task: "classification" or "regression"; by default as `vicinal.lab.data.table.assemble` decides.
@@ -78,6 +78,14 @@ def is_named(data: str) -> bool:
     return data.lower() in EMBEDDED or uci.find(data) is not None
 
 
+def is_table(data: str) -> bool:
+    """Return whether this is a table's name or file, and not a folder of images or audio."""
+    if is_named(data) or data == "-":
+        return True
+    path = os.path.expanduser(data)
+    return not os.path.isdir(path) or bool(table_files.parts_of(Path(path)))
+
+
 def _read_embedded(name: str, task: str | None, drop: Sequence[str]) -> Table:
     from sklearn import datasets
 
@@ -105,17 +113,55 @@ def _read_file(
     more: dict[str, Any],
     test: str | None,
 ) -> Table:
-    frame, decimal, file, name = _read_frame(data, drop, reading)
+    if data == test == "-":
+        raise UserError("standard input is read once: give a file for DATA or for --test")
+    problems: list[str] = []
+    frame, decimal, file, name = _read_frame(data, reading, problems)
     if target is None:
         raise UserError(f"say which column of {file!r} to predict, with --target: {quoted(frame.columns, 20)}")
+    unnamed = [
+        column for column in frame.columns if column not in {*_dropped(drop), target} and _ROW_INDEX.fullmatch(column)
+    ]
+    problems += [_row_index(file, frame, column) for column in unnamed]
     if test is not None:
         more["tested_from"] = len(frame)
-        other, _, test_file, _ = _read_frame(test, drop, reading)
+        other, _, test_file, _ = _read_frame(test, reading, problems)
         frame = _below(frame, file, other, test_file)
         file = f"{file}, tested on {test_file}"
     return make_table(
-        frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal, reading=reading, **more
+        frame,
+        target,
+        name=name,
+        source=file,
+        task=task,
+        drop=[*drop, *unnamed],
+        decimal=decimal,
+        reading=reading,
+        problems=problems,
+        notes=[note for place in (data, test) if (note := _pooled(place))],
+        **more,
     )
+
+
+def _pooled(data: str | None) -> str | None:
+    """Return a note about the files of a folder of parts."""
+    parts = [] if data in (None, "-") else table_files.parts_of(Path(data).expanduser())
+    if not parts:
+        return None
+    return f"{data!r} is read as one table of {counted(len(parts), 'file')}, in the order of their names"
+
+
+def _dropped(drop: Sequence[str]) -> set[str]:
+    return {part.strip() for word in drop for part in word.split(",")} | {*drop}
+
+
+def _row_index(file: str, frame: pl.DataFrame, column: str) -> str:
+    """Describe a column whose name is that of a saved row index, or that has no name."""
+    if column or frame.columns[0] == column:
+        shown = f"a column named {column!r}" if column else "a column without a name"
+        return f"{file!r} has {shown}, as a saved row index is: drop it with --drop {column!r}"
+    place = frame.columns.index(column) + 1
+    return f"column {place} of {file!r} has no name: give it one, or drop it with --drop {column!r}"
 
 
 def _below(frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str) -> pl.DataFrame:
@@ -124,37 +170,49 @@ def _below(frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str) 
     if lacks or has:
         which = f"lacks {quoted(lacks)}" if lacks else f"has also {quoted(has)}"
         raise UserError(f"{test_file!r} {which}: the files of --test need the same columns as {file!r}")
-    try:
-        return pl.concat([frame, other.select(frame.columns)], how="vertical_relaxed")
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{file!r} and {test_file!r} have columns of other kinds: {error}") from error
+    if problems := table_files.other_types([(file, frame), (test_file, other)]):
+        raise of_all(test_file, problems)
+    return table_files.below([frame, other])
 
 
-def _read_frame(data: str, drop: Sequence[str], reading: ReadOptions) -> tuple[pl.DataFrame, Decimal | None, str, str]:
-    """Return a file's columns and decimal mark, its name, and the name without its ending."""
-    path = os.path.expanduser(data)
-    suffix = next((s for s in sorted(table_files.SUFFIXES, key=len, reverse=True) if data.lower().endswith(s)), None)
+def _read_frame(data: str, reading: ReadOptions, problems: list[str]) -> tuple[pl.DataFrame, Decimal | None, str, str]:
+    """Return a file's columns and decimal mark, where it came from, and the name without its ending.
+
+    Some broken lines are added to the problems.
+    """
+    place = os.path.expanduser(data)
+    if data != "-":
+        _check_place(data, place)
+    path = Path(place)
+    frame, decimal = table_files.read(path, reading, problems)
+    name, source = table_files.described(path)
+    return frame, decimal, source, name
+
+
+def _check_place(data: str, path: str) -> None:
+    """Refuse a path where no table is."""
     if os.path.isdir(path):
-        raise UserError(f"{data!r} is a folder: give the path of one file ending in {_ENDINGS}")
+        if not table_files.parts_of(Path(path)):
+            raise UserError(
+                f"{data!r} is a folder, and not one of parts of a table: give the path of one file ending in"
+                f" {table_files.ENDINGS}"
+            )
+        return
     if not os.path.exists(path):
-        raise UserError(_nothing_there(data, path, suffix, (*EMBEDDED, *uci.NAMES)))
-    if suffix is None:
-        raise UserError(f"{data!r} is in a format that is not read here: save it as a file ending in {_ENDINGS}")
-    frame, decimal = table_files.read(Path(path), reading)
-    file = os.path.basename(path)
-    dropped = {part.strip() for word in drop for part in word.split(",")} | {*drop}
-    for column in frame.columns:
-        if column not in dropped and _ROW_INDEX.fullmatch(column):
-            shown = f"a column named {column!r}" if column else "a column without a name"
-            raise UserError(f"{file!r} has {shown}, as a saved row index is: drop it with --drop {column!r}")
-    return frame, decimal, file, file[: -len(suffix)]
+        raise UserError(_nothing_there(data, path, (*EMBEDDED, *uci.NAMES)))
+    if not table_files.is_table(path):
+        raise UserError(
+            f"{data!r} is in a format that is not read here: save it as a file ending in {table_files.ENDINGS}"
+        )
 
 
-def _nothing_there(data: str, path: str, suffix: str | None, names: Sequence[str]) -> str:
+def _nothing_there(data: str, path: str, names: Sequence[str]) -> str:
     folder, file = os.path.split(path)
-    if suffix is None and not folder:
+    if "://" in data:
+        return f"{data!r} is an address: fetch it first, as in curl -L {data} | vicinal compare -"
+    if not table_files.is_table(data) and not folder:
         return (
-            f"{data!r} is neither a dataset nor a file: give a file ending in {_ENDINGS}, or one of "
+            f"{data!r} is neither a dataset nor a file: give a file ending in {table_files.ENDINGS}, or one of "
             f"{', '.join(names)}{did_you_mean(data, names)}"
         )
     if not os.path.isdir(folder or "."):

@@ -22,7 +22,9 @@ import numpy as np
 import polars as pl
 
 from vicinal.lab.data import table_files
+from vicinal.lab.data.arff import read_arff
 from vicinal.lab.data.columns import Numbers
+from vicinal.lab.data.delimited import read_delimited
 from vicinal.lab.data.download import DATA_DIR_ENV, data_dir
 from vicinal.lab.data.table import Table, make_table
 from vicinal.lab.errors import UserError
@@ -185,10 +187,8 @@ def _paths(published: UCISet, root: str | os.PathLike[str] | None) -> list[Path]
 def _read(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:
     path = paths[0]
     if path.suffix == ".arff":
-        return table_files.read_arff(path)
-    return table_files.read_delimited(
-        table_files.read_text(path), path.name, ",", (*published.inputs, published.target)
-    )
+        return read_arff(table_files.read_text(path), path.name)
+    return read_delimited(table_files.read_text(path), path.name, ",", (*published.inputs, published.target))
 
 
 def _read_arcene(published: UCISet, paths: Sequence[Path]) -> pl.DataFrame:

@@ -16,8 +16,8 @@ import vicinal
 from vicinal.lab import atomic
 from vicinal.lab.data import synthetic
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
 from vicinal.lab.data.table import Table
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import plots
 from vicinal.lab.paper.claims import Claim, Evidence
@@ -171,7 +171,7 @@ def probabilities(
     """
     runs = [stacked_mlp.MLPRun(0, seed, vicinity) for vicinity in methods.values()]
     number = max(2, int(classes.max()) + 1)
-    data = StackedSplit(Inputs(points[None]), classes[None])
+    data = StackedSplit(TableInputs(points[None]), classes[None])
     models = stacked_mlp.train(runs, data, number, stacked_mlp.MLPTraining(epochs=epochs, batch_size=batch_size)).models
     return dict(zip(methods, models.outputs(where).softmax(2)[:, :, 1], strict=True))
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from vicinal import metrics
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 
 _BLOCK = 2**22  # numbers of a hidden layer, over all models, that one block of rows may take
 
 
-def outputs(models: StackedMLP, x: Inputs) -> Tensor:
+def outputs(models: StackedMLP, x: TableInputs) -> Tensor:
     """Compute outputs [R, n, C] of all models for inputs [n, D], a block of rows at a time."""
     width = max(x.width // len(models), *(weight.shape[2] for weight in models.weights))
     rows = max(1, _BLOCK // (len(models) * width))

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.streams import Stream
 from vicinal.lab.training.adamw import AdamW
 from vicinal.target import MixedTarget
@@ -181,7 +181,7 @@ def train(
     if (training.patience is None) != (score is None):
         raise ValueError("patience and score come together: one says how long to wait, the other for what")
     if data.inputs.rows * len(data.inputs.numbers) * data.inputs.width <= _DENSE:
-        data = replace(data, inputs=Inputs(data.inputs.dense()))
+        data = replace(data, inputs=TableInputs(data.inputs.dense()))
     models = StackedMLP.initial(
         [run.seed for run in runs], data.inputs.width, training.hidden, classes or 1, data.inputs.dtype
     ).to(data.inputs.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class TableInputs:
     """Numbers, and categories that `dense` makes one-hot columns of, for rows of any leading shape.
 
     Args:
@@ -45,14 +45,14 @@ class Inputs:
         """Of the numbers and the codes."""
         return self.numbers.device
 
-    def __getitem__(self, at: int | slice | Tensor | tuple[int | slice, ...]) -> Inputs:
+    def __getitem__(self, at: int | slice | Tensor | tuple[int | slice, ...]) -> TableInputs:
         """Return some of the rows, by indices of the leading dimensions alone."""
-        return Inputs(self.numbers[at], None if self.codes is None else self.codes[at], self.levels)
+        return TableInputs(self.numbers[at], None if self.codes is None else self.codes[at], self.levels)
 
-    def flatten(self) -> Inputs:
+    def flatten(self) -> TableInputs:
         """Return all rows in one dimension: numbers [N, p]."""
         codes = None if self.codes is None else self.codes.flatten(0, -2)
-        return Inputs(self.numbers.flatten(0, -2), codes, self.levels)
+        return TableInputs(self.numbers.flatten(0, -2), codes, self.levels)
 
     def take(self, rows: Tensor) -> Tensor:
         """Return the dense inputs [..., D] of rows [...], for inputs that are `flatten`."""
@@ -70,13 +70,13 @@ class Inputs:
         for start in range(0, max(1, self.rows), rows):
             at = (..., slice(start, start + rows), slice(None))
             codes = None if self.codes is None else self.codes[at]
-            yield Inputs(self.numbers[at], codes, self.levels).dense()
+            yield TableInputs(self.numbers[at], codes, self.levels).dense()
 
     @staticmethod
-    def stack(parts: Sequence[Inputs]) -> Inputs:
+    def stack(parts: Sequence[TableInputs]) -> TableInputs:
         """Stack inputs of one shape and of the same levels along a new first dimension."""
         codes = [part.codes for part in parts if part.codes is not None]
-        return Inputs(
+        return TableInputs(
             torch.stack([part.numbers for part in parts]), torch.stack(codes) if codes else None, parts[0].levels
         )
 

@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicinal.keyed import Key
-from vicinal.lab.data.inputs import Inputs
+from vicinal.lab.data.table_inputs import TableInputs
 
 
-def made(shape: tuple[int, ...], p: int, levels: tuple[int, ...], seed: int) -> Inputs:
+def made(shape: tuple[int, ...], p: int, levels: tuple[int, ...], seed: int) -> TableInputs:
     generator = Key(seed, 0, 0, 0).generator()
     numbers = torch.from_numpy(generator.standard_normal((*shape, p)).astype(np.float32))
     if not levels:
-        return Inputs(numbers)
+        return TableInputs(numbers)
     codes = np.stack([generator.integers(-1, k, shape) for k in levels], -1).astype(np.int32)
-    return Inputs(numbers, torch.from_numpy(codes), levels)
+    return TableInputs(numbers, torch.from_numpy(codes), levels)
 
 
-def by_hand(inputs: Inputs) -> np.ndarray:
+def by_hand(inputs: TableInputs) -> np.ndarray:
     numbers = inputs.numbers.numpy()
     found = np.zeros((*numbers.shape[:-1], numbers.shape[-1] + sum(inputs.levels)), np.float32)
     for at in np.ndindex(*numbers.shape[:-1]):
@@ -57,7 +57,7 @@ def test_rows_are_those_of_the_dense_array(levels: tuple[int, ...]) -> None:
     assert np.array_equal(inputs[1].dense().numpy(), dense[1])
     assert np.array_equal(inputs[:, 2:5].dense().numpy(), dense[:, 2:5])
     assert np.array_equal(inputs[0][torch.tensor([3, 1])].dense().numpy(), dense[0][[3, 1]])
-    assert np.array_equal(Inputs.stack([inputs[1], inputs[0]]).dense().numpy(), dense[::-1])
+    assert np.array_equal(TableInputs.stack([inputs[1], inputs[0]]).dense().numpy(), dense[::-1])
     blocks = list(inputs[0].blocks(3))
     assert [len(block) for block in blocks] == [3, 3, 1]
     assert np.array_equal(torch.cat(blocks).numpy(), dense[0])
@@ -71,6 +71,6 @@ def test_no_rows_are_one_empty_block() -> None:
 def test_categories_take_the_memory_of_their_codes() -> None:
     n, levels = 20_000, (800, 800, 800)
     codes = torch.zeros(n, 3, dtype=torch.int32)
-    inputs = Inputs(torch.zeros(n, 1), codes, levels)
+    inputs = TableInputs(torch.zeros(n, 1), codes, levels)
     assert inputs.width == 2401
     assert inputs.numbers.nbytes + codes.nbytes == n * 16
