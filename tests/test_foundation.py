@@ -109,7 +109,7 @@ def test_options_change_only_on_purpose():
         "vicinal diagnose": {*TABLE, "--alpha"},
         "vicinal judge": {
             *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
-            *("--rope", "--out"),
+            *("--rope", "--out", "--decimal", "--separator", "--encoding"),
         },
         "vicinal train": {
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),

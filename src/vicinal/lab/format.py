@@ -82,14 +82,19 @@ def significant(values: Iterable[Any], digits: int, least: int = 0, minus: str =
 def p_value(p: Any, equals: str = "") -> str:
     """Write a p-value; `equals` stands before it where it is not below the least that is written.
 
+    No rounding makes it 0.05, from which on nothing is shown.
+
     Example:
         >>> p_value(0.012), f"p {p_value(0.012, '= ')}", f"p {p_value(1e-9, '= ')}"
         ('0.012', 'p = 0.012', 'p < 0.0001')
+        >>> p_value(0.0499), p_value(0.05), p_value(0.05004)
+        ('0.0499', '0.05', '0.05004')
 
     """
     if not is_finite(p):
         return ABSENT
-    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.2g}"
+    digits = next((n for n in range(2, 16) if float(f"{p:.{n}g}") != 0.05), 2)
+    return "< 0.0001" if p < 1e-4 else f"{equals}{p:.{digits}g}"
 
 
 def counted(n: int, noun: str) -> str:

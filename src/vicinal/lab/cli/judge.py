@@ -13,21 +13,23 @@ Examples:
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vicinal.lab.cli.arguments import add_text_file, text_file
 from vicinal.lab.errors import UserError
-from vicinal.lab.format import NumberFormat, p_value, significant
+from vicinal.lab.format import counted, is_finite, p_value, quoted
 from vicinal.lab.option import read
 
 if TYPE_CHECKING:
-    import polars as pl
-
+    from vicinal.lab.data.read_options import ReadOptions
     from vicinal.lab.judge import Judgment
 
 
@@ -50,22 +52,27 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--rope", metavar="R", type=number("--rope"), help="differences up to R are practically the same"
     )
     parser.add_argument("--out", metavar="FILE", help="write the judgment as JSON too")
+    add_text_file(parser.add_argument_group("text files"))
 
 
 def run(args: Namespace) -> int:
     """Judge and print."""
     from vicinal.lab import atomic, judge, provenance
+    from vicinal.lab.data.read_options import ReadOptions
     from vicinal.lab.records import to_json
 
+    _check_out(args.out, args.scores)
+    table = _read(args.scores, ReadOptions(**text_file(args)))
     judgment = judge.judge(
-        _read(args.scores).to_dict(as_series=False),
+        table.columns,
         baseline=args.baseline,
         test_share=args.test_share,
         independent=args.independent,
         higher_is_better=args.higher_is_better,
         rope=args.rope,
+        lines=table.lines,
     )
-    if args.out:
+    if args.out is not None:
         record = {**provenance.made_now(args.line, "numpy", "scipy"), "judgment": to_json(judgment)}
         try:
             atomic.write(Path(args.out), json.dumps(record, indent=1) + "\n")
@@ -76,63 +83,199 @@ def run(args: Namespace) -> int:
     return 0
 
 
+def _check_out(out: str | None, scores: str) -> None:
+    if out is None:
+        return
+    if not out.strip():
+        raise UserError("--out names no file: give the name of a JSON file, or leave it out")
+    if Path(out).is_dir():
+        raise UserError(f"--out {out} is a folder: give the name of a JSON file in it")
+    if scores != "-" and Path(out).exists() and Path(scores).exists() and Path(out).samefile(scores):
+        raise UserError(f"--out {out} is the file of the scores, which would be lost: choose another name")
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: str) -> pl.DataFrame:
+class _Table(NamedTuple):
+    """Columns of a file, and the line that each of their values stands on; None where the file has no lines."""
+
+    columns: dict[str, list[Any]]
+    lines: list[int] | None
+
+
+def _read(path: str, options: ReadOptions) -> _Table:
     """Read a file of scores.
 
     Raises:
         UserError: it cannot be read.
 
     """
-    import polars as pl
-
     from vicinal.lab.data import table_files
     from vicinal.lab.data.delimited import read_delimited
 
     if path == "-":
-        return read_delimited(sys.stdin.read(), "stdin", ",")
+        text = _stdin(options.encoding)
+        _check_not_empty(text, "stdin")
+        declared = re.match(r"sep=(.)(?=[\r\n])", text)  # a first line of spreadsheets
+        text = text[declared.end() :] if declared else text
+        separator = options.separator or (declared[1] if declared else _separator(text))
+        frame, decimal = read_delimited(text, "stdin", separator), options.decimal
+        return _as_text(frame.to_dict(as_series=False), text, decimal or ("," if separator == ";" else "."))
     suffix = "".join(Path(path).suffixes[-2:]).lower()
     if suffix.endswith((".json", ".jsonl", ".ndjson")):
-        text = table_files.read_text(Path(path))
-        lines = not suffix.endswith(".json")
+        text = table_files.read_text(Path(path), options.encoding)
+        _check_not_empty(text, Path(path).name)
         try:
-            return pl.read_ndjson(io.StringIO(text)) if lines else pl.DataFrame(json.loads(text))
-        except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-            reason = " ".join(str(error).split())[:200]
-            expected = "one JSON object per line" if lines else "a list of objects, or an object of columns"
-            raise UserError(f"{path!r} is not readable as scores ({reason}): give {expected}") from error
-    if suffix.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")):
-        frame, decimal = table_files.read(Path(path))
-        if decimal == "," and "score" in frame.columns:
-            return frame.with_columns(pl.col("score").str.replace(",", ".", literal=True))
-        return frame
+            return _json(text) if suffix.endswith(".json") else _json_lines(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path!r} is not readable as scores ({error})") from error
+    if suffix.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
+        text = table_files.read_text(Path(path), options.encoding)
+        _check_not_empty(text, Path(path).name)
+        frame, decimal = table_files.read(Path(path), options)
+        return _as_text(frame.to_dict(as_series=False), text, decimal)
+    if suffix.endswith(".parquet"):
+        return _Table(table_files.read(Path(path), options)[0].to_dict(as_series=False), None)
     raise UserError(f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl or .parquet, or - for stdin")
+
+
+def _stdin(encoding: str | None) -> str:
+    """Return the text on stdin, which Python itself would decode by the locale and without complaint."""
+    buffer = getattr(sys.stdin, "buffer", None)
+    if buffer is None:  # a text that stands in for it
+        return sys.stdin.read()
+    raw = buffer.read()
+    wide = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    try:
+        return raw.decode(encoding or wide).removeprefix("\ufeff")
+    except LookupError as error:
+        raise UserError(f"the encoding {encoding!r} is unknown: give one such as cp1252, latin-1 or utf-16") from error
+    except UnicodeError as error:
+        raise UserError(
+            f"stdin is not {(encoding or wide).upper()} text: give its --encoding, such as cp1252"
+        ) from error
+
+
+def _check_not_empty(text: str, name: str) -> None:
+    if not text.strip():
+        raise UserError(
+            f"{name!r} is empty: give a line with the names of the columns, such as method, seed and score, and one line "
+            "per score"
+        )
+
+
+def _as_text(columns: dict[str, list[Any]], text: str, decimal: str | None) -> _Table:
+    if decimal == "," and "score" in columns:
+        columns["score"] = [score.replace(",", ".") for score in columns["score"]]
+    return _Table(columns, _lines(text, list(columns), len(next(iter(columns.values()), []))))
+
+
+def _separator(text: str) -> str:
+    header = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (",", ";", "\t", "|") if mark in header), ",")
+
+
+def _lines(text: str, names: list[str], count: int) -> list[int] | None:
+    """Return the line on which each record of delimited text begins; None where the text is not understood."""
+    for separator in ",;\t| :":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        found, before = list[tuple[int, list[str]]](), 0
+        for record in reader:
+            if len(record) > 1 or "".join(record).strip():
+                found.append((before + 1, record))
+            before = reader.line_num
+        heads = [i for i, (_, record) in enumerate(found[:2]) if [name.strip() for name in record] == names]
+        if heads and len(found) == heads[0] + 1 + count:  # a line sep=; may stand above the names
+            return [line for line, _ in found[heads[0] + 1 :]]
+    return None
+
+
+# -- JSON: records, columns, and what pandas writes
+
+
+_EXPECTED = "give a list of objects, one per score, or an object of columns"
+
+
+def _json(text: str) -> _Table:
+    """Read a list of records, an object of columns, or any form of `pandas.DataFrame.to_json` that has names.
+
+    Raises:
+        ValueError: it is none of these.
+
+    """
+    return _Table(_json_columns(_parsed(text, "")), None)
+
+
+def _json_lines(text: str) -> _Table:
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    records = [_parsed(line, f"line {i}: ") for i, line in lines]
+    if wrong := [i for (i, _), record in zip(lines, records, strict=True) if not isinstance(record, dict)]:
+        raise ValueError(f"line {wrong[0]} is not an object: give one JSON object per line")
+    return _Table(_of_records(records), [i for i, _ in lines])
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}: {_EXPECTED}") from error
+
+
+def _json_columns(value: Any) -> dict[str, list[Any]]:
+    if isinstance(value, list):
+        if not all(isinstance(record, dict) for record in value):
+            raise ValueError(f"it is a list of other things than objects: {_EXPECTED}")
+        return _of_records(value)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds one value: {_EXPECTED}")
+    names, rows = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(rows, list):  # orient="split"
+        if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+            raise ValueError(f"'data' has rows of other lengths than the {counted(len(names), 'column')}: {_EXPECTED}")
+        return {str(name): [row[i] for row in rows] for i, name in enumerate(names)}
+    if "schema" in value and isinstance(rows, list):  # orient="table"
+        return _json_columns(rows)
+    parts = list(value.values())
+    if parts and all(isinstance(part, list) for part in parts):
+        return value
+    if parts and all(isinstance(part, dict) for part in parts):
+        if "method" not in value and all("method" in part for part in parts):  # orient="index"
+            return _of_records(parts)
+        if any(part.keys() != parts[0].keys() for part in parts):
+            raise ValueError(f"its columns have different indices: {_EXPECTED}")
+        return {name: [part[key] for key in parts[0]] for name, part in value.items()}  # orient="columns"
+    raise ValueError(f"it is an object of {quoted(list(value), 5) or 'nothing'}, which are not columns: {_EXPECTED}")
+
+
+def _of_records(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return columns; a record that lacks one has None there."""
+    names = dict.fromkeys(name for record in records for name in record)
+    return {name: [record.get(name) for record in records] for name in names}
 
 
 # -- printing ----------------------------------------------------------------------------------------------------------
 
 
 def _print(judgment: Judgment) -> None:
-    number = significant([judgment.baseline_score, *(of.score for of in judgment.methods)], 4)
+    from vicinal.lab.judge import ScoreFormat, probability
+
+    base = judgment.baseline_score
+    formats = [ScoreFormat.of(of.score, base, of.difference, of.low, of.high) for of in judgment.methods]
+    scores = ScoreFormat(max(form.level for form in formats), 0)
     head = ["", "score", f"minus {judgment.baseline}", "95 % interval", "p"]
     head += ["p (Holm)"] if len(judgment.methods) > 1 else []
     head += ["better", "same", "worse"] if judgment.rope is not None else []
     head += ["detectable"]
-    lines = [head, [judgment.baseline, number.text(judgment.baseline_score), *[""] * (len(head) - 2)]]
-    for of in judgment.methods:
-        line = [
-            of.method,
-            number.text(of.score),
-            number.text(of.difference, sign=True),
-            number.interval(of.low, of.high, sign=True),
-            p_value(of.p),
-        ]
+    lines = [head, [judgment.baseline, scores.score(base), *[""] * (len(head) - 2)]]
+    for of, form in zip(judgment.methods, formats, strict=True):
+        ends = (
+            f"[{form.difference(of.low)}, {form.difference(of.high)}]" if is_finite(of.low) else form.difference(of.low)
+        )
+        line = [of.method, scores.score(of.score), form.difference(of.difference), ends, p_value(of.p)]
         line += [p_value(of.p_holm)] if len(judgment.methods) > 1 else []
-        shares: list[Any] = [of.better, of.same, of.worse] if judgment.rope is not None else []
-        line += [NumberFormat(100.0, 1).text(share) + " %" for share in shares]
-        lines.append([*line, number.text(of.detectable)])
+        line += [probability(share) for share in (of.better, of.same, of.worse)] if judgment.rope is not None else []
+        lines.append([*line, form.difference(of.detectable, sign=False)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     for line in lines:
         cells = (
@@ -148,12 +291,16 @@ def _print(judgment: Judgment) -> None:
 
 
 def _how(judgment: Judgment) -> str:
+    from vicinal.lab.judge import shortest
+
+    seeds = counted(judgment.seeds, judgment.seed_name)
+    units = counted(judgment.units or 0, judgment.unit_name or "row")
     tests = {
-        "rows and seeds": f"{judgment.seeds} seeds and {judgment.units} rows or groups as units (two-way clustering)",
-        "corrected resampled t": f"corrected resampled t-test over {judgment.seeds} seeds, n_test / n_train "
+        "rows and seeds": f"{seeds} and {units} as units (two-way clustering)",
+        "corrected resampled t": f"corrected resampled t-test over {seeds}, n_test / n_train "
         f"{judgment.test_share or 0:.3g} (Nadeau and Bengio 2003); losses of single rows would find more",
-        "t": f"paired t-test over {judgment.seeds} seeds, which are taken to be independent",
+        "t": f"paired t-test over {seeds}, which are taken to be independent",
     }
     better = "higher" if judgment.higher_is_better else "lower"
-    rope = "" if judgment.rope is None else f" Practically the same: within {judgment.rope:g}."
+    rope = "" if judgment.rope is None else f" Practically the same: within {shortest(judgment.rope)}."
     return f"Test: {tests[judgment.test]}. Scores: {better} is better.{rope}"

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.special import nctdtrinc, stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
 
 
@@ -155,6 +157,21 @@ def detectable(deviation: float, n: int, power: float = 0.8, level: float = 0.05
 
     """
     return Effect(0.0, deviation / math.sqrt(n), n - 1).detectable(power, level)
+
+
+def binary_size(values: NDArray[np.float64]) -> float:
+    """Return the power of two at or below the largest absolute value: dividing by it rounds nothing.
+
+    Squares of numbers below 1e-154 vanish and of those above 1e154 overflow, so spreads are computed of values so divided.
+    1 where there is nothing but zeros, or a value is not finite.
+
+    Example:
+        >>> binary_size(np.array([3.0, -5.0])), binary_size(np.array([0.0]))
+        (4.0, 1.0)
+
+    """
+    largest = float(np.abs(values).max())
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest and math.isfinite(largest) else 1.0
 
 
 def _noncentrality(degrees: float, power: float, level: float) -> float:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from vicinal.lab.statistics.effect import Effect
+from vicinal.lab.statistics.effect import Effect, binary_size
 
 FACTOR = 1.0  # of the standard error: none was needed
 
@@ -69,11 +69,12 @@ def rows_paired(units: Sequence[ArrayLike], differences: Sequence[ArrayLike], *,
     cells = _cells(units, differences)
     if not np.isfinite(cells.values).all():
         return Effect(math.nan, math.nan, cells.units - 1)
-    size = float(np.abs(cells.values).max())
-    if float(np.ptp(cells.values)) <= 1e-12 * size:
+    size = 1.0 if _are_hits(cells.values) else binary_size(cells.values)
+    values = cells.values / size
+    if float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max()):
         return _constant(float(cells.values[0]), cells.units, factor)
-    mean = float(cells.values.mean())
-    apart = (cells.values - mean) / len(cells.values)
+    mean = float(values.mean())
+    apart = (values - mean) / len(values)
     by_row = _by(cells.unit, apart)
     variance, degrees = by_row, float(cells.units - 1)
     if cells.seeds > 1:
@@ -84,7 +85,7 @@ def rows_paired(units: Sequence[ArrayLike], differences: Sequence[ArrayLike], *,
             degrees = variance**2 / (by_row**2 / (cells.units - 1) + by_seed**2 / (cells.seeds - 1))
     if _are_hits(cells.values):  # no less than one row that differs would give
         variance = max(variance, 1 / cells.units**2)
-    return Effect(mean, factor * math.sqrt(variance), degrees)
+    return Effect(mean * size, factor * math.sqrt(variance) * size, degrees)
 
 
 def _by(unit: NDArray[np.intp], apart: NDArray[np.float64]) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc, stdtr, stdtrit  # F and Student's t; scipy.stats takes a second to import
 
-from vicinal.lab.statistics.effect import Effect, Interval, Paired, Posterior
+from vicinal.lab.statistics.effect import Effect, Interval, Paired, Posterior, binary_size
 
 
 def resampled(differences: Sequence[float], test_share: float) -> Effect:
@@ -44,7 +44,8 @@ def resampled(differences: Sequence[float], test_share: float) -> Effect:
     seeds = len(values)
     mean, error = _resampled(values, test_share)
     if error == 0 and mean != 0:
-        error = abs(mean) / -float(stdtrit(seeds - 1, 2.0 ** (1 - seeds) / 2))
+        p = max(2.0 ** (1 - seeds), 1e-300)  # of more seeds, t would be infinite and the error 0
+        error = abs(mean) / -float(stdtrit(seeds - 1, p / 2))
     return Effect(mean, error, seeds - 1)
 
 
@@ -104,10 +105,11 @@ def _resampled(values: np.ndarray, test_share: float) -> tuple[float, float]:
         raise ValueError(f"an interval needs 2 seeds or more, got {seeds}")
     if not np.isfinite(values).all():
         return math.nan, math.nan
-    size = float(np.abs(values).max())
-    if float(np.ptp(values)) <= 1e-12 * size:
+    unit = binary_size(values)
+    sized = values / unit
+    if float(np.ptp(sized)) <= 1e-12 * float(np.abs(sized).max()):
         return float(values[0]), 0.0
-    return float(values.mean()), math.sqrt(values.var(ddof=1) * (1 / seeds + test_share))
+    return float(sized.mean()) * unit, math.sqrt(sized.var(ddof=1) * (1 / seeds + test_share)) * unit
 
 
 def five_by_two(differences: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -151,8 +153,9 @@ def five_by_two_t(differences: Sequence[Sequence[float]]) -> tuple[float, float]
 
 
 def _two_folds(differences: Sequence[Sequence[float]]) -> tuple[np.ndarray, float]:
-    """Return the differences and the sum over repetitions of their variance within."""
+    """Return the differences, divided by one number, and the sum over repetitions of their variance within."""
     values = np.asarray(differences, dtype=float)
     if values.shape != (5, 2):
         raise ValueError(f"five repetitions of two folds are differences of shape [5, 2], got {list(values.shape)}")
+    values = values / binary_size(values)
     return values, float(((values - values.mean(1, keepdims=True)) ** 2).sum())
