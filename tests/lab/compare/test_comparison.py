@@ -712,6 +712,8 @@ class Loop:
         p = float(2 * stats.t.sf(abs(mean) / error, degrees))
         level, higher = self.level(erm, measure), measure in self.higher
         rope = (0.05 if measure in ("rmse", "mae") else 0.1) * abs(1 - level if higher else level)
+        if measure not in ("nll", "brier", "rmse", "mae", "r2"):
+            rope = min(rope, 0.01)
         if measure == "error":
             tested = {int(row) for seed, name in enumerate(erm) for row in self.predictions[name, seed].rows}
             rope = max(rope, 1 / len(tested))

@@ -52,6 +52,7 @@ from vicinal.lab.statistics import Effect, Interval
 POLICY = "mixup or ERM, chosen on validation"
 _SAME = {"rmse": 0.05, "mae": 0.05}  # shares of ERM's level within which a method is practically the same; others:
 _TENTH = 0.1
+_POINT = 0.01  # the most, of a measure between 0 and 1: the region of Benavoli et al. (2017)
 
 Runs = Mapping[str, Sequence[RunRecord]]  # by method, in the order of the seeds
 
@@ -215,6 +216,8 @@ class _Found:
         per_seed = [float(a.mean() - b.mean()) for a, b in zip(mine, erm, strict=True)]
         level = float(np.concatenate(erm).mean())
         rope = _SAME.get(measure.name, _TENTH) * abs(1 - level if measure.higher else level)
+        if measure.largest == 1.0:
+            rope = min(rope, _POINT)
         if measure.name == "error":  # of an ERM without errors a tenth would be nothing
             rows = [self.predictions[run.key].rows for run in self.runs[ERM]]
             rope = max(rope, 1 / len(np.unique(np.concatenate(rows))))

@@ -142,15 +142,7 @@ def make_table(
     """
     frame = pl.DataFrame(columns)
     drop = _listed(frame.columns, drop)
-    named = [(target, "target"), *((column, "drop") for column in drop)]
-    named += [(column, option) for option in ("categorical", "numeric", "parse") for column in getattr(reading, option)]
-    named += [(column, option) for column, option in ((group, "group"), (time, "time")) if column is not None]
-    for column, option in named:
-        if column not in frame.columns:
-            hint = did_you_mean(column, frame.columns) or f"; the columns are {quoted(frame.columns, 20)}"
-            raise UserError(f"there is no column {column!r} for --{option}{hint}")
-    if target in drop:
-        raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
+    _check_names(frame.columns, target, drop, reading, group, time)
     roles = _roles(target, group, time, drop)
     spelled = set(read_column(frame[target], decimal, reading, "target").summary.spelled)
     frame, left_out = _rows_with_target(
@@ -171,25 +163,15 @@ def make_table(
         except UserError as error:
             problems.append(str(error))
             target_read = False
-    if classes:  # numbers too are categories then
-        sizes = np.bincount(goal[goal >= 0].astype(np.int64), minlength=len(classes))
-        frequent = [classes[i] for i in np.argsort(-sizes, kind="stable")[:SHOWN]]
-        as_classes = ColumnSummary(
-            target, "target", "categories", read[target].summary.missing, levels=len(classes), frequent=frequent
-        )
-        read[target] = replace(read[target], summary=replace(as_classes, spelled=read[target].summary.spelled))
+    if classes:
+        read[target] = replace(read[target], summary=_as_classes(read[target].summary, goal, classes))
     kept = {key: of.cells for key, of in read.items() if of.problem is None and key not in roles}
     texts = {key: kept.pop(key).cast(pl.String).to_list() for key in [*kept] if is_text(kept[key])}
     numbers = {key: values for key, column in kept.items() if (values := to_numbers(column)) is not None}
     categories = {key: categories_of(values) for key, values in texts.items()}
     codes = [to_codes(values, categories[key]) for key, values in texts.items()]
-    groups = None if group is None or read[group].problem else _groups(read[group].cells)
-    times = None if time is None or read[time].problem else to_numbers(read[time].cells)
-    if groups is not None and (count := int((groups < 0).sum())):
-        verb = "has" if count == 1 else "have"
-        problems.append(f"{counted(count, 'row')} {verb} no value in the --group column {group!r}: fill it in")
-    if time is not None and not read[time].problem and (times is None or np.isnan(times).any()):
-        problems.append(f"the --time column {time!r} must hold a number or date in every row: correct it")
+    groups = None if group is None or read[group].problem else _groups(read[group].cells, problems)
+    times = None if time is None or read[time].problem else _times(read[time].cells, problems)
     typed = read[target].cells
     table = Table(
         name=name,
@@ -236,6 +218,26 @@ def _found(table: Table) -> list[str]:
     return notes
 
 
+def _check_names(
+    columns: Sequence[str],
+    target: str,
+    drop: Sequence[str],
+    reading: ReadOptions,
+    group: str | None,
+    time: str | None,
+) -> None:
+    """Refuse names of columns that are not there, and a target that is to be dropped."""
+    named: list[tuple[str, str]] = [(target, "target"), *((column, "drop") for column in drop)]
+    named += [(column, option) for option in ("categorical", "numeric", "parse") for column in getattr(reading, option)]
+    named += [(column, option) for column, option in ((group, "group"), (time, "time")) if column is not None]
+    for column, option in named:
+        if column not in columns:
+            hint = did_you_mean(column, columns) or f"; the columns are {quoted(columns, 20)}"
+            raise UserError(f"there is no column {column!r} for --{option}{hint}")
+    if target in drop:
+        raise UserError(f"{target!r} is the target and cannot be dropped: name another --target, or keep it")
+
+
 def _roles(target: str, group: str | None, time: str | None, drop: Sequence[str]) -> dict[str, Role]:
     given: list[tuple[str | None, Role]] = [(target, "target"), (group, "group"), (time, "time")]
     roles: dict[str, Role] = {}
@@ -257,9 +259,29 @@ def _listed(columns: Sequence[str], given: Sequence[str]) -> list[str]:
     ]
 
 
-def _groups(cells: pl.Series) -> NDArray[np.int64]:
+def _groups(cells: pl.Series, problems: list[str]) -> NDArray[np.int64]:
+    """Return the group of each row by its number; cells that are empty are added to the problems."""
     texts = to_strings(cells)
-    return to_codes(texts, categories_of(texts))
+    groups = to_codes(texts, categories_of(texts))
+    if count := int((groups < 0).sum()):
+        verb = "has" if count == 1 else "have"
+        problems.append(f"{counted(count, 'row')} {verb} no value in the --group column {cells.name!r}: fill it in")
+    return groups
+
+
+def _times(cells: pl.Series, problems: list[str]) -> Numbers | None:
+    """Return the time of each row; cells that hold none are added to the problems."""
+    times = to_numbers(cells)
+    if times is None or np.isnan(times).any():
+        problems.append(f"the --time column {cells.name!r} must hold a number or date in every row: correct it")
+    return times
+
+
+def _as_classes(of: ColumnSummary, goal: NDArray[np.int64] | Numbers, classes: Sequence[str]) -> ColumnSummary:
+    """Return the summary of a target of classes, which are categories, numbers too."""
+    sizes = np.bincount(goal[goal >= 0].astype(np.int64), minlength=len(classes))
+    frequent = [classes[int(i)] for i in np.argsort(-sizes, kind="stable")[:SHOWN]]
+    return ColumnSummary(of.name, "target", "categories", of.missing, of.spelled, len(classes), frequent=frequent)
 
 
 def _rows_with_target(
