@@ -107,10 +107,10 @@ def test_the_signed_rank_test_is_that_over_all_signs():
 
 def test_the_bootstrap_draws_tables():
     values = normals(4, 40)
-    drawn_again = atlas.bootstrapped(lambda rows: float(values[rows].mean()), 40)
+    drawn_again = atlas.bootstrapped(lambda rows: values[rows].mean(axis=1), 40)
     assert drawn_again.mean == pytest.approx(values.mean())
     assert (drawn_again.high - drawn_again.low) / 2 == pytest.approx(1.96 * values.std() / 40**0.5, rel=0.4)
-    nothing = atlas.bootstrapped(lambda rows: math.nan, 40)
+    nothing = atlas.bootstrapped(lambda rows: np.full(len(rows), math.nan), 40)
     assert all(math.isnan(value) for value in nothing)
 
 
@@ -245,7 +245,7 @@ def test_a_job_measures_the_last_weights_and_the_best_and_an_indicator_of_traini
     for i, split in enumerate(splits):
         mine = split.rows.train
         seed = atlas.FIRST_SEED + i
-        alone = indicator.measure(split.inputs[mine], split.targets[mine], (1.0,), seed=seed, draws=50)
+        alone = indicator.measure(split.inputs.dense().numpy()[mine], split.targets[mine], (1.0,), seed=seed, draws=50)
         assert found.conflict[i] == alone.at(1.0).conflict.mean
     assert (found.rows, found.used, found.inputs, found.classes, found.epochs) == (178, 178, 13, 3, 3)
 

@@ -318,21 +318,26 @@ def _pool(tables: Sequence[TableEffects], outcome: AtlasOutcome, p: float) -> Po
         worse=sum(one > 0 for one in found),
         below=sum(effect.high < 0 for effect in effects),
         above=sum(effect.low > 0 for effect in effects),
-        mean=bootstrapped(lambda rows: float(means[rows].mean()), len(means)),
+        mean=bootstrapped(lambda rows: means[rows].mean(axis=1), len(means)),
         p=p,
     )
 
 
-def bootstrapped(statistic: Callable[[NDArray[np.int64]], float], tables: int) -> Interval:
-    """Return a statistic of the tables with the given numbers, and its 95 % interval over tables drawn again.
+def bootstrapped(statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], tables: int) -> Interval:
+    """Return a statistic of tables, and its 95 % interval over tables drawn again.
 
     Samples in which it is nan, as an area without tables of both kinds is, are left out.
+
+    Args:
+        statistic: takes numbers of tables int64 [samples, tables] and returns a value of each sample [samples].
+        tables: how many there are.
+
     """
     generator = Key(0, 0, 0, 1, Stream.INTRUSION).generator()
-    drawn = [statistic(generator.integers(tables, size=tables)) for _ in range(RESAMPLED)]
-    known = [value for value in drawn if not math.isnan(value)]
-    low, high = np.percentile(known, (2.5, 97.5)).tolist() if known else (math.nan, math.nan)
-    return Interval(statistic(np.arange(tables)), low, high)
+    drawn = statistic(np.stack([generator.integers(tables, size=tables) for _ in range(RESAMPLED)]))
+    known = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(known, (2.5, 97.5)).tolist() if len(known) else (math.nan, math.nan)
+    return Interval(float(statistic(np.arange(tables)[None])[0]), low, high)
 
 
 def rows(names: Sequence[str], done: Mapping[str, Any]) -> list[Row]:
@@ -368,8 +373,8 @@ def area(conflict: ArrayLike, positive: ArrayLike, negative: ArrayLike) -> Area:
     """Return how well the conflict tells positive tables from negative ones; those of neither kind do not count."""
     x, yes, no = np.asarray(conflict), np.asarray(positive, dtype=bool), np.asarray(negative, dtype=bool)
 
-    def of(rows: NDArray[np.int64]) -> float:
-        return statistics.auroc(x[rows][yes[rows]].tolist(), x[rows][no[rows]].tolist())
+    def of(samples: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.array([statistics.auroc(x[rows][yes[rows]], x[rows][no[rows]]) for rows in samples])
 
     return Area(*bootstrapped(of, len(x)), int(yes.sum()), int(no.sum()))
 
@@ -398,17 +403,22 @@ def _foretell(tables: Sequence[TableEffects], conflict: Sequence[float], outcome
         excluding=area(x, [effect.low > 0 for effect in effects], [effect.high < 0 for effect in effects]),
         significant=area(x, found & (means > 0), found & (means < 0)),
         sign=area(x, means > 0, means < 0),
-        rank=bootstrapped(lambda rows: rank_of(x[rows], means[rows]), len(x)),
+        rank=bootstrapped(lambda rows: _ranks_of(x[rows], means[rows]), len(x)),
     )
 
 
 def rank_of(x: Sequence[float] | NDArray[np.float64], y: Sequence[float] | NDArray[np.float64]) -> float:
     """Return Spearman's rank correlation; nan where one of the two does not vary."""
+    return float(_ranks_of(np.asarray(x)[None], np.asarray(y)[None])[0])
+
+
+def _ranks_of(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Spearman's rank correlation of each row of two arrays [samples, n]."""
     from scipy.stats import rankdata  # scipy.stats takes a second to import
 
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
+    with np.errstate(invalid="ignore"):  # of one that does not vary: 0 / 0
+        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
 
 
 # -- the held-out half -------------------------------------------------------------------------------------------------
