@@ -90,7 +90,7 @@ TABLE = {
         "--categorical",
     ),
     *("--numeric", "--parse", "--dates", "--decimal", "--separator", "--encoding", "--no-header"),
-    *("--drop-missing-target", "--min-class"),
+    *("--drop-missing-target", "--min-class", "--sheet"),
 }
 
 
@@ -105,11 +105,14 @@ def test_options_change_only_on_purpose():
             *("--alpha", "--with", "--seeds", "--epochs", "--learning-rate", "--weight-decay", "--patience"),
             *("--label-noise", "--input-noise", "--out", "--jobs", "--cluster"),
         },
-        "vicinal predict": {"-h", "--help", "model", "data", "--out", "--model"},
+        "vicinal predict": {
+            *("-h", "--help", "model", "data", "--out", "--model"),
+            *("--separator", "--decimal", "--encoding", "--sheet", "--header", "--no-header"),
+        },
         "vicinal diagnose": {*TABLE, "--alpha"},
         "vicinal judge": {
             *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
-            *("--rope", "--out", "--decimal", "--separator", "--encoding"),
+            *("--rope", "--out", "--decimal", "--separator", "--encoding", "--sheet"),
         },
         "vicinal train": {
             *("-h", "--help", "recipe", "changes", "--list", "--quick", "--out"),

@@ -432,6 +432,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def write_as(name: str, frame: pl.DataFrame) -> None:
     writers = {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson}
+    writers[".xlsx"] = frame.write_excel
     suffix = Path(name).suffix
     if suffix == ".tsv":
         frame.write_csv(name, separator="\t")
@@ -441,7 +442,7 @@ def write_as(name: str, frame: pl.DataFrame) -> None:
         writers[suffix](name)
 
 
-@pytest.mark.parametrize("name", ["s.csv", "s.tsv", "s.json", "s.jsonl", "s.parquet"])
+@pytest.mark.parametrize("name", ["s.csv", "s.tsv", "s.json", "s.jsonl", "s.parquet", "s.xlsx"])
 def test_files_of_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_as(name, pl.DataFrame(PAIR))
     assert main(["judge", name, "--test-share", "0.25", "--out", "o.json"]) == 0
@@ -502,7 +503,8 @@ def test_commas_as_decimal_marks(capsys: pytest.CaptureFixture[str]) -> None:
         ("s.json", "3", "is not readable as scores"),
         ("s.jsonl", "[1", "is not readable as scores"),
         ("s.parquet", "x", "is not a readable Parquet file"),
-        ("s.xlsx", "x", "is not a file of scores"),
+        ("s.xlsx", "x", "is not a readable Excel"),
+        ("s.ods", "x", "is not a file of scores"),
         (None, "", "cannot be read"),
     ],
 )

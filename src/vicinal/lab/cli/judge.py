@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments."""
     number = partial(partial, read, kind=float)
     parser.add_argument(
-        "scores", metavar="SCORES", help="a file: .csv, .tsv, .json, .jsonl or .parquet; - for CSV on stdin"
+        "scores", metavar="SCORES", help="a file: .csv, .tsv, .json, .jsonl, .parquet or .xlsx; - for CSV on stdin"
     )
     parser.add_argument("--baseline", metavar="METHOD", help="default: a method called ERM or baseline")
     parser.add_argument(
@@ -135,9 +135,9 @@ def _read(path: str, options: ReadOptions) -> _Table:
         _check_not_empty(text, Path(path).name)
         frame, decimal = table_files.read(Path(path), options)
         return _as_text(frame.to_dict(as_series=False), text, decimal)
-    if suffix.endswith(".parquet"):
+    if suffix.endswith((".parquet", ".xlsx")):
         return _Table(table_files.read(Path(path), options)[0].to_dict(as_series=False), None)
-    raise UserError(f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl or .parquet, or - for stdin")
+    raise UserError(f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl, .parquet or .xlsx, or - for stdin")
 
 
 def _stdin(encoding: str | None) -> str:
