@@ -204,7 +204,7 @@ class Comparison(ABC, Generic[D, S]):
         """How the examples are split."""
         data = self.data
         given = (getattr(data, name, None) for name in ("groups", "times", "fixed_test"))  # folders have none
-        return Splitting(data.target, self.classes, *given)
+        return Splitting(data.target, self.classes, *given, names=data.classes)
 
     def split(self, seed: int) -> Split:
         """Return the split of a seed."""
@@ -266,8 +266,11 @@ class Comparison(ABC, Generic[D, S]):
         end, found = self.epochs, []
         for method in self.networks:
             if late := list(_unreached(method.parsed, 0, end)):
-                begins = f"{counted(end, 'epoch')}, counted from 0, do not reach what {method.vicinity} begins"
-                found.append(f"{begins} in epoch {', '.join(map(str, sorted(set(late))))}: it is not done there")
+                epochs = " and ".join(map(str, sorted(set(late))))
+                found.append(
+                    f"{method.vicinity} begins something in epoch {epochs}, and training has {counted(end, 'epoch')}, "
+                    "counted from 0: it is never done"
+                )
         return found
 
     def check(self) -> None:

@@ -108,26 +108,58 @@ def _read_file(
     frame, decimal, file, name = _read_frame(data, drop, reading)
     if target is None:
         raise UserError(f"say which column of {file!r} to predict, with --target: {quoted(frame.columns, 20)}")
-    if test is not None:
-        more["tested_from"] = len(frame)
-        other, _, test_file, _ = _read_frame(test, drop, reading)
-        frame = _below(frame, file, other, test_file)
-        file = f"{file}, tested on {test_file}"
-    return make_table(
-        frame, target, name=name, source=file, task=task, drop=drop, decimal=decimal, reading=reading, **more
-    )
+    more |= {"task": task, "drop": drop, "decimal": decimal, "reading": reading}
+    if test is None:
+        return make_table(frame, target, name=name, source=file, **more)
+    other, _, test_file, _ = _read_frame(test, drop, reading)
+    both = _below(frame, file, other, test_file, decimal)
+    try:
+        source = f"{file}, tested on {test_file}"
+        return make_table(both, target, name=name, source=source, tested_from=len(frame), **more)
+    except UserError as error:
+        try:
+            make_table(frame, target, name=file, source=file, **more)
+        except UserError as alone:
+            raise UserError(f"in {file!r}: {alone}") from error
+        raise UserError(f"in {test_file!r}, the file of --test: {_without_name(error, name)}") from error
 
 
-def _below(frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str) -> pl.DataFrame:
-    """Return the rows of two files, which must have the same columns of the same kinds."""
+def _without_name(error: UserError, name: str) -> str:
+    """Return an error's sentence where another name than the table's stands before it."""
+    return str(error).removeprefix(f"{name!r} has ")
+
+
+def _below(
+    frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str, decimal: Decimal | None
+) -> pl.DataFrame:
+    """Return the rows of two files, which must have the same columns; of the same kinds, unless texts spell these."""
     lacks, has = ([name for name in a.columns if name not in b.columns] for a, b in ((frame, other), (other, frame)))
     if lacks or has:
         which = f"lacks {quoted(lacks)}" if lacks else f"has also {quoted(has)}"
         raise UserError(f"{test_file!r} {which}: the files of --test need the same columns as {file!r}")
+    for rows, of in ((frame, file), (other, test_file)):
+        if not len(rows):
+            raise UserError(f"{of!r} has column names but no rows: give a file with rows")
+    kinds = [(name, frame[name].dtype, other[name].dtype) for name in frame.columns]
+    unlike = [(name, here, there) for name, here, there in kinds if _kind(here) != _kind(there)]
+    if decimal is None:  # pl.Null is a column with nothing in it
+        unlike = [(name, here, there) for name, here, there in unlike if pl.Null not in (here, there)]
+    else:  # a text file's cells are what they spell
+        unlike = [(name, here, there) for name, here, there in unlike if pl.String not in (here, there)]
+    if unlike:
+        told = ", ".join(f"{name!r} ({here} and {there})" for name, here, there in unlike[:5])
+        raise UserError(f"{file!r} and {test_file!r} have columns of other kinds: {told}")
     try:
         return pl.concat([frame, other.select(frame.columns)], how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{file!r} and {test_file!r} have columns of other kinds: {error}") from error
+
+
+def _kind(dtype: pl.DataType) -> str:
+    """Return what a typed column holds: numbers of all widths are alike, and so are texts and times."""
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return "text"
+    return "number" if dtype.is_numeric() else "time" if dtype.is_temporal() else str(dtype)
 
 
 def _read_frame(data: str, drop: Sequence[str], reading: ReadOptions) -> tuple[pl.DataFrame, Decimal | None, str, str]:
