@@ -101,7 +101,8 @@ def check_finite(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> N
 
 def finite_outputs(outputs: Tensor, names: Sequence[str]) -> Tensor:
     """Return outputs [n, C]; refuse those that are no finite numbers, by the names of their examples."""
-    if bad := [names[i] for i in (~outputs.isfinite().all(1)).nonzero()[:, 0].tolist()]:
+    finite = outputs.isfinite().all(1).tolist()
+    if bad := [name for name, good in zip(names, finite, strict=True) if not good]:
         shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise UserError(
             f"the model's outputs for {shown} are no finite numbers: check whether these inputs are far from those it was "

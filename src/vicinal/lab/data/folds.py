@@ -85,7 +85,7 @@ class Splitting:
             one = len(missing) == 1
             which = f"{len(missing)} of {self.classes} classes"
             if self.names:
-                which = f"the {'class' if one else 'classes'} {quoted([self.names[i] for i in missing])}"
+                which = f"the {'class' if one else 'classes'} {quoted([self.names[int(i)] for i in missing])}"
             raise UserError(
                 f"{which} {'has' if one else 'have'} no row to train on when the rows are split by {self.how}: leave "
                 f"{'that class' if one else 'those classes'} out, or split otherwise"
