@@ -830,6 +830,24 @@ def test_ctrl_c_and_a_dead_worker(
     assert results_of("run")["verdict"] == uninterrupted["verdict"]
 
 
+@pytest.mark.parametrize("name", ["results.json", "model.safetensors", "report.html", "predictions", "runs.jsonl"])
+def test_a_folder_in_the_place_of_a_file_is_a_sentence(vicinal: Callable[..., tuple[int, str, str]], name: str) -> None:
+    table(x=NUMBERS, y=CLASSES)()
+    argv = ("compare", "t.csv", "--target", "y", *TINY, "--out", "run")
+    assert vicinal(*argv)[0] == 0
+    path = Path("run", name)
+    if name == "predictions":
+        shutil.rmtree(path)
+        path.write_text("mine")
+    else:
+        path.unlink()
+        path.mkdir()
+    code, out, err = vicinal(*argv)
+    assert (code, out) == (2, "")
+    assert re.match(r"vicinal: (the folder run|.*run.*) cannot be (used|written) \(", err.splitlines()[-1])
+    assert not Path("run/.lock").exists()
+
+
 @pytest.mark.slow
 def test_ctrl_c_again_and_again_and_a_second_command(
     vicinal: Callable[..., tuple[int, str, str]], started: Callable[..., subprocess.Popen[str]]

@@ -83,7 +83,7 @@ class PredictionFolder:
         path = self._file(chunk)
         try:
             at = path.stat()
-        except FileNotFoundError:
+        except OSError:
             return False
         known = (path, at.st_ino, at.st_mtime_ns, at.st_size)
         if known not in self._whole:
@@ -127,8 +127,8 @@ class PredictionFolder:
 
 def _frame_of(path: Path) -> pl.DataFrame | None:
     """Return what `write` wrote to a file; None if that is not what it holds."""
-    content = path.read_bytes()  # polars would take a path with brackets for a pattern
     try:
+        content = path.read_bytes()  # polars would take a path with brackets for a pattern
         frame = pl.read_parquet(content)
         digest = pl.read_parquet_metadata(io.BytesIO(content)).get(_DIGEST)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # damage can reach code that panics

@@ -192,14 +192,14 @@ class RunFolder:
     def _read_results(self) -> Results | None:
         try:
             return records.from_json(Results, json.loads(self.results.read_text()))
-        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def _holds_model(self, results: Results) -> bool:
         """Return True if the model is the one that results tell of, or if they tell why there is none."""
         if results.model is None:
             return bool(results.no_model) and not self.model.exists()
-        return self.model.exists() and self.digest_of_model() == results.model.sha256
+        return self.model.is_file() and self.digest_of_model() == results.model.sha256
 
     def digest_of_model(self) -> str:
         """Return the SHA-256 of the model's file."""
