@@ -85,10 +85,22 @@ def test_the_vicinities_by_name() -> None:
         ("mixup(0.4)", "there is no vicinity 'mixup'; did you mean Mixup?"),
         ("MIXUP", "did you mean Mixup?"),
         ("Mixp(alpha=0.4)", "did you mean Mixup?"),
-        ("Mixup(pairing=same_class)", "there is no vicinity 'same_class'; did you mean SameClass?"),
+        ("Mixup(pairing=same_class)", "there is no pairing 'same_class'; did you mean SameClass?"),
+        ("Mixup(0.4, same_class)", "there is no pairing 'same_class'; did you mean SameClass?"),
+        (
+            "Mixup(pairing=SMOTE())",
+            "there is no pairing 'SMOTE'; the pairings are LabelDistance, Nearest, OtherClass, ",
+        ),
+        ("Chain([LabelSmothing(0.1)])", "there is no vicinity 'LabelSmothing'; did you mean LabelSmoothing?"),
+        ("Chain(parts=[same_class])", "there is no vicinity 'same_class'; did you mean Mixup(pairing=SameClass())?"),
+        ("SameClassMixup(alpha=0.4)", "vicinity 'SameClassMixup'; did you mean Mixup(pairing=SameClass())?"),
+        ("label_distance", "there is no vicinity 'label_distance'; did you mean Mixup(pairing=LabelDistance())?"),
+        ("dirichlet(0.5)", "there is no vicinity 'dirichlet'; did you mean Mixup(alpha=Dirichlet())?"),
+        ("Betta(0.5)", "there is no vicinity 'Betta'; did you mean Mixup(alpha=Beta())?"),
+        ("Beta(0.3)", "'Beta(0.3)' is a part of a vicinity; did you mean Mixup(alpha=Beta(0.3))?"),
         ("SMOTE()", "there is no vicinity 'SMOTE'; the vicinities are Chain, Choice, CutMix, "),
         ("Vicinity()", "there is no vicinity 'Vicinity'; "),
-        ("SameClass()", "'SameClass()' is not a vicinity; the vicinities are "),
+        ("SameClass()", "'SameClass()' is a part of a vicinity; did you mean Mixup(pairing=SameClass())?"),
         ("0.4", "'0.4' is not a vicinity; the vicinities are "),
         ("", "'' is not a vicinity; write it as Mixup(alpha=0.4)"),
         ("Mixup(alpha=0)", "Mixup: alpha must be a finite number > 0, got 0"),
@@ -110,6 +122,15 @@ def test_it_says_what_is_wrong(text: str, says: str) -> None:
         parse.parse(text)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["SameClasss", "OtherClas", "LabelDist", "Nearst", "Rol", "RandomPair", "bet", "Dirichle"]
+)
+def test_what_is_proposed_is_read(name: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse.parse(name)
+    parse.parse(str(error.value).split("did you mean ")[1].rstrip("?"))
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ def json_lines(path: Path) -> list[Any]:
 def locked(path: Path) -> Iterator[bool]:
     """Hold the lock that a file stands for; yields False where another process holds it. The folder must exist.
 
-    The system frees it when its process ends, however it ends. Where there are no locks (Windows, some network file
-    systems), a warning says so, and True is yielded.
+    The system frees it when its process ends, however it ends. Whoever holds it may remove the file. Where there are no
+    locks (Windows, some network file systems), a warning says so, and True is yielded.
     """
     with open(path, "ab") as file:
         reason = "this system has no file locks"
@@ -87,6 +87,19 @@ def locked(path: Path) -> Iterator[bool]:
             return
         except OSError as error:
             reason = error.strerror or str(error)
+        if not reason and not _is_at(
+            file.fileno(), path
+        ):  # another process held it, and removed it since it was opened
+            yield False
+            return
         if reason:
             warnings.warn(f"{path} cannot be locked ({reason}): start nothing twice in that folder", stacklevel=3)
         yield True
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Return True if an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False

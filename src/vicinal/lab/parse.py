@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import re
 import warnings
@@ -36,9 +37,12 @@ def parse(text: str) -> vicinal.Vicinity:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the parser, about odd spellings such as '\d'
             tree = ast.parse(text.strip(), mode="eval").body
-        value = _value(tree)
+        value = _value(tree, vicinal.Vicinity)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # a null byte; nested too deeply
         raise UserError(f"{_quoted(text)} is not a vicinity; write it as Mixup(alpha=0.4)") from error
+    if isinstance(value, (vicinal.Pairing, vicinal.Weighting)):
+        written = ast.unparse(tree)
+        raise UserError(f"{_quoted(text)} is a part of a vicinity; did you mean {_within(type(value), written)}?")
     if not isinstance(value, vicinal.Vicinity):
         raise UserError(f"{_quoted(text)} is not a vicinity; the vicinities are {', '.join(vicinities())}")
     return value
@@ -77,13 +81,14 @@ def vicinities() -> list[str]:
     return sorted(name for name, kind in _NAMES.items() if issubclass(kind, vicinal.Vicinity))
 
 
-def _value(node: ast.expr) -> Any:
+def _value(node: ast.expr, wanted: type) -> Any:
+    """Return the value that is written; a name in it is best one of the kind that is wanted."""
     if isinstance(node, ast.Name):
-        return _call(node.id, [], [])  # SameClass for SameClass()
+        return _call(node.id, [], [], wanted)  # SameClass for SameClass()
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return _call(node.func.id, [_value(arg) for arg in node.args], node.keywords)
+        return _call(node.func.id, node.args, node.keywords, wanted)
     if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(element) for element in node.elts]
+        return [_value(element, wanted) for element in node.elts]
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError) as error:
@@ -92,26 +97,59 @@ def _value(node: ast.expr) -> Any:
         ) from error
 
 
-def _call(name: str, args: list[Any], keywords: list[ast.keyword]) -> Any:
+def _call(name: str, args: list[ast.expr], keywords: list[ast.keyword], wanted: type) -> Any:
     if name not in _NAMES:
-        close = closest(name, _NAMES)
-        hint = f"did you mean {close}?" if close else f"the vicinities are {', '.join(vicinities())}"
-        raise UserError(f"there is no vicinity {_quoted(name)}; {hint}")
+        raise UserError(f"there is no {wanted.__name__.lower()} {_quoted(name)}; {_hint(name, wanted)}")
+    signature = inspect.signature(_NAMES[name])
+    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name != "_state"])
+    kinds = {parameter.name: _kind_in(str(parameter.annotation)) for parameter in signature.parameters.values()}
+    places = [*kinds.values(), *[vicinal.Vicinity] * len(args)]
+    values = [_value(arg, place) for arg, place in zip(args, places, strict=False)]
     names = [keyword.arg for keyword in keywords]
     if None in names or len(set(names)) < len(names):
         raise UserError(f"{name} is given '**' or an argument twice; write each argument out, once")
-    named = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
-    signature = inspect.signature(_NAMES[name])
-    signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name != "_state"])
+    named = {str(one.arg): _value(one.value, kinds.get(str(one.arg), vicinal.Vicinity)) for one in keywords}
     try:
-        signature.bind(*args, **named)
+        signature.bind(*values, **named)
     except TypeError as error:
         takes = ", ".join(parameter for parameter in signature.parameters if parameter != "seed")
         raise UserError(f"{name} takes {takes or 'nothing'} ({error})") from error
     try:
-        return _NAMES[name](*args, **named)
+        return _NAMES[name](*values, **named)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name}: {error}") from error
+
+
+def _kind_in(annotation: str) -> type:
+    """Return the kind that a parameter's annotation names."""
+    return next((kind for kind in _KINDS if kind.__name__ in annotation), vicinal.Vicinity)
+
+
+def _hint(name: str, wanted: type) -> str:
+    """Propose what would be read in the place of an unknown name."""
+    fitting = sorted(of for of, kind in _NAMES.items() if issubclass(kind, wanted))
+    close = closest(name, _NAMES)
+    if close and close not in fitting and wanted is vicinal.Vicinity:
+        kind = _NAMES[close]
+        return f"did you mean {_within(kind, _example(kind))}?"
+    if close := closest(name, fitting):
+        return f"did you mean {close}?"
+    plural = {vicinal.Vicinity: "vicinities"}.get(wanted, f"{wanted.__name__.lower()}s")
+    return f"the {plural} are {', '.join(fitting)}"
+
+
+def _example(kind: type) -> str:
+    """Return the shortest text that is read as one of a kind."""
+    for args in ((), (0.5,), (0.5, 3)):
+        with contextlib.suppress(TypeError, ValueError):
+            kind(*args)
+            return f"{kind.__name__}({', '.join(map(str, args))})"
+    return kind.__name__
+
+
+def _within(kind: type, written: str) -> str:
+    """Return the text of a vicinity that takes a pairing or a weighting."""
+    return f"Mixup(pairing={written})" if issubclass(kind, vicinal.Pairing) else f"Mixup(alpha={written})"
 
 
 def _quoted(text: str) -> str:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from vicinal.keyed import Key
 from vicinal.lab import atomic, cli, executor, records
+from vicinal.lab.cli import interrupts
 from vicinal.lab.compare import report
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import Results
@@ -130,7 +131,7 @@ def test_a_csv_from_the_shell() -> None:
     assert lines[13:] == [
         f"report  {folder}/report.html",
         f"figures {folder}/results.json",
-        f"model   {folder}/model.safetensors ({results['model']['method']})",
+        f"model   {folder}/model.safetensors ({results['model']['method']}, best on validation rows)",
     ]
     assert results["command"] == (
         "vicinal compare patients.csv --target outcome --drop id --drop days --seeds 2 --epochs 1 --alpha 0.2"
@@ -289,7 +290,10 @@ def test_more_seeds_go_on_in_the_folder_and_fewer_are_told_right(
     monkeypatch.setattr(executor, "run", lambda *_, **__: iter_nothing())  # nothing can be trained
     code, out, err = vicinal(*argv, "--seeds", "2")
     assert code == 0
-    assert "runs of" not in err
+    assert err.splitlines()[0] == (
+        "vicinal: run holds runs of 3 seeds, which are kept; results, report and model are now of the first 2"
+    )
+    assert "take about" not in err
     for name in ("runs", "summary", "comparisons", "verdict"):
         assert results_of("run")[name] == two[name]
 
@@ -444,7 +448,13 @@ REFUSED_OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "NUL": (("--with", "Mixup(\0)"), "is not a vicinity; write it as Mixup(alpha=0.4)"),
     "CutMix": (("--with", "CutMix(1.0)"), "CutMix(1.0) cannot be used on this table"),
     "label distance on classes": (("--with", "Mixup(1, LabelDistance(1))"), "cannot be used on this table"),
-    "ERM": (("--with", "ERM()"), "ERM() is compared already"),
+    "ERM": (("--with", "ERM()"), "ERM() is compared already, as ERM, which always is; give each method once"),
+    "mixup by alpha": (
+        ("--with", "Mixup(0.4)"),
+        "Mixup(0.4) is compared already, as 'mixup 0.4', by --alpha 0.4; give",
+    ),
+    "out of nothing": (("--out", ""), "--out is empty: give a folder, or leave it out"),
+    "out of spaces": (("--out", "  "), "--out is empty: give a folder, or leave it out"),
     "seeds": (("--seeds", "1"), "needs 2 seeds or more"),
     "epochs": (("--epochs", "0"), "epochs must be 1 or more, got 0"),
     "epochs not a number": (("--epochs", "many"), "--epochs takes a whole number, got 'many'"),
@@ -820,6 +830,104 @@ def test_ctrl_c_and_a_dead_worker(
     assert results_of("run")["verdict"] == uninterrupted["verdict"]
 
 
+@pytest.mark.parametrize("name", ["results.json", "model.safetensors", "report.html", "predictions", "runs.jsonl"])
+def test_a_folder_in_the_place_of_a_file_is_a_sentence(vicinal: Callable[..., tuple[int, str, str]], name: str) -> None:
+    table(x=NUMBERS, y=CLASSES)()
+    argv = ("compare", "t.csv", "--target", "y", *TINY, "--out", "run")
+    assert vicinal(*argv)[0] == 0
+    path = Path("run", name)
+    if name == "predictions":
+        shutil.rmtree(path)
+        path.write_text("mine")
+    else:
+        path.unlink()
+        path.mkdir()
+    code, out, err = vicinal(*argv)
+    assert (code, out) == (2, "")
+    assert re.match(r"vicinal: (the folder run|.*run.*) cannot be (used|written) \(", err.splitlines()[-1])
+    assert not Path("run/.lock").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_again_and_again_and_a_second_command(
+    vicinal: Callable[..., tuple[int, str, str]], started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    for signals, argv in ((2, LONG), (40, (*LONG[:-1], "1"))):
+        before = runs_kept()
+        process = started(*argv, "--out", "run")
+        wait_for(lambda before=before: runs_kept() > before)
+        assert vicinal(*LONG, "--out", "run") == (
+            *(2, ""),
+            "vicinal: another process works in run; wait for it, or choose another --out\n",
+        )
+        for _ in range(signals):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.02)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, "")
+        said = err.splitlines()
+        assert said[-1] == (
+            f"vicinal: stopped; {runs_kept()} of {RUNS} runs are kept in run; rerun the same command to resume"
+        )
+        assert all(line.startswith(("compare photos: ", "vicinal: ")) for line in said)
+        wait_for(lambda pid=process.pid: not group(pid), 10)
+        assert sorted(os.listdir("run")) == ["config.json", "predictions", "runs.jsonl"]
+
+
+def test_one_interrupt_is_heard_and_others_soon_after_it_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(interrupts.signal, "SIG_IGN", "ignored")  # that this process may go on to hear it
+    set_to: list[Any] = []
+    tidied = []
+    monkeypatch.setattr(interrupts.signal, "signal", lambda _, to: set_to.append(to))
+
+    def command() -> None:
+        with interrupts.once():
+            heard = set_to[-1]
+            try:
+                heard(signal.SIGINT, None)
+            finally:
+                heard(signal.SIGINT, None)
+                now[0] += 9.0
+                heard(signal.SIGINT, None)
+                tidied.append(True)
+                now[0] += 9.0  # it went unheard
+                with pytest.raises(KeyboardInterrupt):
+                    heard(signal.SIGINT, None)
+
+    with pytest.raises(KeyboardInterrupt):
+        command()
+    assert tidied == [True]
+    assert set_to[1:] == ["ignored"]
+    with interrupts.once():
+        pass
+    assert set_to[-1] is signal.default_int_handler
+
+
+def test_a_handler_of_another_program_is_left_alone() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.once():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_schedule_that_is_never_reached_is_told(vicinal: Callable[..., tuple[int, str, str]]) -> None:
+    table(x=NUMBERS, y=CLASSES)()
+    named = "Scheduled(Mixup(0.4), start=5)", "Scheduled(Mixup(0.2), stop=1)"
+    argv = ("compare", "t.csv", "--target", "y", *TINY, "--with", named[0], "--with", named[1], "--epochs", "5")
+    code, _, err = vicinal(*argv)
+    assert code == 0
+    assert [line for line in err.splitlines() if "Scheduled" in line] == [
+        "vicinal: Scheduled(Mixup(0.4), start=5) begins something in epoch 5, and training has 5 epochs, counted from 0: "
+        "it is never done"
+    ]
+
+
 @pytest.mark.slow
 def test_killed_at_three_moments(
     vicinal: Callable[..., tuple[int, str, str]],
@@ -857,5 +965,9 @@ def test_the_same_command_again_trains_nothing_and_another_is_refused(
     assert (code, again) == (0, first)
     assert err.splitlines()[-1] == "compare t: 100 %"
     assert err.splitlines()[:2] == ["vicinal: x: number, 0 to 19", "vicinal: y (target): 2 categories: a, b"]
-    refused(vicinal, (*argv, "--label-noise", "0.1"), "run holds another comparison (other data, options or version)")
+    refused(
+        vicinal,
+        (*argv, "--label-noise", "0.1"),
+        "run holds another comparison (--label-noise 0 there, 0.1 here); choose",
+    )
     assert Path("run/results.json").read_bytes() == results

@@ -269,6 +269,7 @@ def test_new_rows_are_read_with_the_options_of_the_training_table(
         "price": "amounts of money",
         "share": "percents",
         "sold": "dates with the day first",
+        "age": "numbers",
     }
     table = tables.load(str(sold / "sales.csv"), target="bought", reading=reading)
     import torch
@@ -305,11 +306,55 @@ def test_cells_that_are_not_spelled_as_in_training_are_refused(
         ('"$ 1,207",0.5 %,02/13/2024,30,12', "column 'sold' held dates with the day first in training, and now holds"),
         ("€ x,0.5 %,02/12/2024,30,12", "column 'price' held amounts of money in training, and now holds '€ x'"),
         ('"$ 1,207",0.5 %,02/12/2024,old,12', "column 'age' must hold numbers, but holds 'old'"),
+        (
+            '"$ 1,207",0.5 %,19755,30,12',
+            "column 'sold' held dates with the day first in training, and now holds '19755'",
+        ),
+        (
+            '"$ 1,207",0.5 %,02/12/2024,2024-12-02,12',
+            "column 'age' held numbers (as 1.5) in training, and now holds '2024",
+        ),
     ):
         (tmp_path / "t.csv").write_text(head + line + "\n")
         code, out, err = run(capsys, sold / "run", tmp_path / "t.csv", *told)
         assert (code, out) == (2, "")
         assert message in err
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b" \r\n", b"\xef\xbb\xbf\n", b"\xff\xfe\n\x00"])
+def test_an_empty_file_is_told_what_it_lacks(
+    sold: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert run(capsys, sold / "run", tmp_path / "t.csv") == (
+        *(2, ""),
+        f"vicinal: '{tmp_path / 't.csv'}' is empty: give a table with the columns that the model was trained on\n",
+    )
+
+
+def test_a_comparison_whose_model_diverged_tells_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{i % 7},{i % 5}.5\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("a,y\n" + rows)
+    argv = [
+        "compare",
+        str(tmp_path / "t.csv"),
+        "--target",
+        "y",
+        "--task",
+        "regression",
+        *TINY,
+        "--learning-rate",
+        "1e30",
+    ]
+    assert cli.main([*argv, "--out", str(tmp_path / "run")]) == 0
+    why = "on all rows diverged: weights or outputs are no finite numbers; a smaller --learning-rate may help"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("model   none: training ")
+    assert last.endswith(why)
+    code, out, err = run(capsys, tmp_path / "run", tmp_path / "t.csv")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"vicinal: there is no model.safetensors in '{tmp_path / 'run'}': training ")
+    assert err.endswith(why + "\n")
 
 
 def test_a_table_without_a_header_is_read_without_one_unless_that_is_said(

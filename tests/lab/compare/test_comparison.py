@@ -158,9 +158,17 @@ def test_alphas_that_look_alike_keep_names_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("named", "says"),
     [
-        (("ERM",), "ERM is compared already; give each method once (and ERM never)"),
+        (("ERM",), "ERM is compared already, as ERM, which always is; give each method once"),
         (("ERM()",), "ERM() is compared already"),
-        (("Mixup(0.4)", "Mixup(alpha=0.4)"), "Mixup(alpha=0.4) is compared already"),
+        (
+            ("Mixup(0.4)", "Mixup(alpha=0.4)"),
+            "Mixup(0.4) is compared already, as 'mixup 0.4', by --alpha 0.4; give each",
+        ),
+        (("Mixup(alpha=1, pairing=RandomPairs)",), "is compared already, as 'mixup 1', by --alpha 1; give each method"),
+        (
+            ("Mixup(0.3)", "Mixup(alpha=0.3)"),
+            "Mixup(alpha=0.3) is compared already, as Mixup(0.3); give each method once",
+        ),
         (("Mixup(0.4)", " Mixup(0.4) "), "Mixup(0.4) is compared already"),
         (("Mixup(0.4, seed=3)",), "Mixup(0.4, seed=3) has a seed of its own; leave it out"),
         (("Mixp",), "there is no vicinity 'Mixp'; did you mean Mixup?"),
@@ -443,7 +451,10 @@ def test_each_run_has_its_own_weight_decay() -> None:
 
 def test_the_model_kept_is_trained_on_all_rows() -> None:
     study = study_of(alphas=(0.4,), epochs=3)
-    state, again = study.refit("mixup 0.4", 30), study.refit("mixup 0.4", 30)
+    state, again, other = (study.refit("mixup 0.4", epochs) for epochs in (30, 30, 1))
+    assert state is not None
+    assert again is not None
+    assert other is not None
     assert all(np.array_equal(state[name], again[name]) for name in state)
     everything = np.arange(60)
     x = TableEncoder.fit(study.data, everything).transform(study.data)
@@ -452,7 +463,7 @@ def test_the_model_kept_is_trained_on_all_rows() -> None:
         x = np.maximum(x, 0) if layer < 2 else x
     error = float((x.argmax(1) != study.data.target).mean())
     assert error < 0.2
-    assert not np.array_equal(study.refit("mixup 0.4", 1)["layers.0.weight"], state["layers.0.weight"])
+    assert not np.array_equal(other["layers.0.weight"], state["layers.0.weight"])
 
 
 def test_patience_stops_a_run_at_its_best_weights() -> None:
@@ -1403,3 +1414,25 @@ def test_what_was_noted_on_reading_the_data_is_said_first() -> None:
     table = study.data_info().table
     assert table is not None
     assert table.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs"),
+    [
+        ("Scheduled(Mixup(0.4), start=9)", ""),
+        ("Scheduled(Mixup(0.4), start=10)", "10"),
+        ("Scheduled(Mixup(0.4), start=3, stop=3)", "3"),
+        ("Scheduled(Mixup(0.4), stop=2)", ""),
+        ("Chain([Scheduled(Mixup(0.4), start=20), LabelSmoothing(0.1)])", "20"),
+        ("Choice([Scheduled(Mixup(0.4), start=20), Scheduled(ERM(), start=12)])", "12 and 20"),
+        ("Scheduled(Scheduled(Mixup(0.4), start=5), stop=5)", "5"),
+        ("Scheduled(Scheduled(Mixup(0.4), start=5), stop=6)", ""),
+        ("Scheduled(Mixup(1), values={'alpha': {0: 0.4, 9: 0.3}})", ""),
+        ("Scheduled(Mixup(1), values={'alpha': {0: 0.4, 11: 0.3}})", "11"),
+        ("Scheduled(Mixup(1), stop=5, values={'alpha': {6: 0.4}})", "6"),
+    ],
+)
+def test_a_schedule_that_these_epochs_do_not_reach_is_told(text: str, epochs: str) -> None:
+    found = study_of(named=(text,), epochs=10).idle()
+    says = f"{text} begins something in epoch {epochs}, and training has 10 epochs, counted from 0: it is never done"
+    assert found == ([says] if epochs else [])

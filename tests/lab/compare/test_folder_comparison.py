@@ -478,6 +478,7 @@ def test_a_refitted_model_is_trained_on_all_images_as_by_hand() -> None:
     """For the median of its epochs, along the learning rates that its runs had there."""
     study = study_of(model=f"{__name__}:linear", augment="none", epochs=5, weight_decay=0.1, learning_rate=0.01)
     state = study.refit("mixup 0.4", 3)
+    assert state is not None
     shares = study.data.inputs.transpose(0, 3, 1, 2) / 255
     mean, std = (of((0, 2, 3), keepdims=True) for of in (shares.mean, shares.std))
     x, y = torch.from_numpy((shares - mean) / std), torch.from_numpy(study.data.target)
@@ -657,6 +658,7 @@ def test_the_model_can_be_loaded_and_used(
     study = FolderComparison(data, FolderSettings(seeds=2, epochs=4, alphas=(0.4,), learning_rate=0.01))
     assert kept["epochs"] == round(np.median([r["epochs"] for r in results["runs"] if r["method"] == kept["method"]]))
     state = study.refit(kept["method"], kept["epochs"])
+    assert state is not None
     for name, value in classifier.model.state_dict().items():
         assert torch.equal(value, torch.from_numpy(state[name]))
     assert (classifier.predict(paths) == np.array(data.classes)[data.target]).mean() > 0.9  # it has seen them
@@ -710,6 +712,7 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     (run,) = study.train([("ERM", 0)])
     assert run.record.test["error"] == 0  # anybody hears the difference
     state = study.refit("ERM", 30)
+    assert state is not None
     usage = study.save_model(tmp_path / "m.safetensors", state, {"epochs": 30})
     assert usage.endswith('print(classifier.predict(["new.wav"]))')
     classifier = Classifier.load(tmp_path / "m.safetensors")
@@ -718,9 +721,27 @@ def test_audio_are_compared_and_their_model_used(tmp_path: Path) -> None:
     assert any("speaker" in line for line in study.limitations())
 
 
+def test_a_model_that_diverged_is_no_model_and_answers_nothing(tmp_path: Path) -> None:
+    study = study_of(model="small", learning_rate=1e30)
+    assert study.refit("ERM", 2) is None
+    study = study_of(model="small")
+    state, path = study.refit("ERM", 1), tmp_path / "m.safetensors"
+    assert state is not None
+    name, values = next((name, values) for name, values in state.items() if values.ndim > 1)
+    study.save_model(path, state | {name: np.full_like(values, np.nan)}, {})
+    with pytest.raises(UserError, match=r"has weights that are no finite numbers .* its training diverged"):
+        Classifier.load(path)
+    study.save_model(path, state | {key: np.full_like(of, 3e38) for key, of in state.items() if of.ndim > 1}, {})
+    Image.fromarray(np.full((16, 16, 3), 9, dtype=np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"the model's outputs for '.*a\.png' are no finite numbers"):
+        Classifier.load(path).predict([tmp_path / "a.png"])
+
+
 def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> None:
     study, path = study_of(), tmp_path / "m.safetensors"
-    usage = study.save_model(path, study.refit("ERM", 1), {})
+    state = study.refit("ERM", 1)
+    assert state is not None
+    usage = study.save_model(path, state, {})
     assert f"from {__name__} import Tiny\n" in usage
     with pytest.raises(UserError, match=r"was built by '.*:Tiny': give it as model=, or --model"):
         Classifier.load(path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from vicinal.keyed import Key
-from vicinal.lab.compare.predictor import Predictor
+from vicinal.lab.compare.predictor import Predictor, RowReading
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.read_options import ReadOptions
@@ -389,6 +391,90 @@ def test_a_header_tampered_with(saved: Path, key: str, value: Any) -> None:
     del header[key]
     repacked(saved, header)
     assert "is damaged (" in refusal(saved)
+
+
+def test_weights_that_are_no_finite_numbers_are_refused(saved: Path) -> None:
+    for bad in (math.nan, math.inf, -math.inf):
+        state = safetensors.torch.load_file(saved)
+        name = next(iter(state))
+        state[name].flatten()[3] = bad
+        repacked(saved, header_of(saved), state)
+        with pytest.raises(UserError, match=rf"no finite numbers \('{name}'\): its training diverged; train it again"):
+            Predictor.load(saved)
+
+
+def test_outputs_that_are_no_finite_numbers_are_refused_by_their_rows(saved: Path) -> None:
+    predictor = Predictor.load(saved)
+    rows = records(made())
+    for weights in list(predictor.model.parameters()):
+        weights.data = weights.data.abs()
+    list(predictor.model.parameters())[-2].data.fill_(3e38)  # the last layer's: only small inputs stay within float32
+    with pytest.raises(UserError, match=r"the model's outputs for row 1, row 2, .* no finite numbers: check whether"):
+        predictor.predict(rows)
+
+
+KINDS = {
+    "n": [float(i % 7) for i in range(40)],
+    "d": [date(2020, 1, 1 + i % 20) for i in range(40)],
+    "t": [datetime(2020, 1, 1 + i % 20, 13, 45) for i in range(40)],
+    "b": [i % 3 == 0 for i in range(40)],
+    "y": ["u", "v"] * 20,
+}
+GOOD: dict[str, Any] = {"n": 1.5, "d": date(2020, 1, 5), "t": datetime(2020, 1, 5, 13, 45), "b": True}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "same"),
+    [
+        ("d", ["2020-01-05"], True),
+        ("d", [None], True),
+        ("d", ["2020-01-05", "2020-01-05T00:00"], True),  # no one form reads both
+        ("d", ["2020-01-05 00:00:00Z", ""], True),
+        ("d", [datetime(2020, 1, 5)], True),
+        ("d", ["hello"], "'hello'"),
+        ("d", ["05/01/2020"], "'05/01/2020'"),
+        ("d", ["2020-13-45"], "'2020-13-45'"),
+        ("d", ["18266"], "'18266'"),
+        ("d", ["2020-01-05", "18266"], "'18266'"),
+        ("d", [18266], "'18266'"),
+        ("d", [18266.0], "'18266.0'"),
+        ("d", ["true"], "'true'"),
+        ("t", ["2020-01-05 13:45"], True),
+        ("t", ["18266.57"], "'18266.57'"),
+        ("n", ["1.5"], True),
+        ("n", ["2020-01-05"], "'2020-01-05'"),
+        ("n", [date(2020, 1, 5)], "'2020-01-05'"),
+        ("b", ["True"], True),
+        ("b", [1], True),
+        ("b", ["1"], True),
+        ("b", ["yes"], "'yes'"),
+        ("b", [2], "'2'"),
+        ("b", ["2020-01-05"], "'2020-01-05'"),
+    ],
+)
+def test_cells_of_another_kind_than_in_training_are_refused(column: str, cells: list[Any], same: Any) -> None:
+    forms = {
+        "n": "numbers (as 1.5)",
+        "b": "yes/no (as true or false)",
+        "d": "dates (as 2020-01-31 or 2020-01-31 13:45)",
+        "t": "dates (as 2020-01-31 or 2020-01-31 13:45)",
+    }
+    table = make_table(pl.DataFrame(KINDS), "y", name="kinds", source="made")
+    predictor = predictor_for(table)
+    predictor = Predictor(predictor.model, predictor.encoding, ABOUT, RowReading.of(table))
+    rows = {name: [value] * len(cells) for name, value in GOOD.items()}
+    expected = predictor.outputs(rows)
+    if same is True:
+        found = predictor.outputs(rows | {column: cells})
+        good = [i for i, cell in enumerate(cells) if cell not in (None, "")]
+        assert torch.equal(found[good], expected[good])
+        return
+    with pytest.raises(UserError) as error:
+        predictor.outputs(rows | {column: cells})
+    assert str(error.value) == (
+        f"column {column!r} held {forms[column]} in training, and now holds {same}: write them alike, or leave the cells "
+        "empty"
+    )
 
 
 def test_weights_tampered_with(saved: Path) -> None:

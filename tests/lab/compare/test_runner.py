@@ -9,6 +9,9 @@ import os
 import pickle
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -26,17 +29,18 @@ import torch.nn.functional as F
 
 from vicinal.keyed import Key
 from vicinal.lab import atomic, executor, records
-from vicinal.lab.compare import report, runner, table_comparison
+from vicinal.lab.compare import report, runner, table_comparison, verdict
 from vicinal.lab.compare.comparison import RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.compare.results import Results, RunRecord
+from vicinal.lab.compare.results import Difference, Results, RunRecord
 from vicinal.lab.compare.runner import AnyComparison, RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
 from vicinal.lab.data.table import make_table
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
+from vicinal.lab.statistics import Posterior
 from vicinal.lab.training import stacked_mlp
 from vicinal.lab.training.adamw import AdamW
 
@@ -95,8 +99,8 @@ def without_seconds(value: Any) -> Any:
 
 
 def without_usage(results: dict[str, Any]) -> dict[str, Any]:
-    """Results without what a clock says, and without the path of the model."""
-    return without_seconds(results) | {"model": results["model"] | {"usage": None}}
+    """Results without what a clock says, and without path and last bits of the model."""
+    return without_seconds(results) | {"model": results["model"] | {"usage": None, "sha256": None}}
 
 
 def rounded(found: Any) -> Any:
@@ -121,13 +125,82 @@ def test_a_folder_is_made_and_taken_up_again(tmp_path: Path) -> None:
     assert config["settings"]["seeds"] == 4
 
 
-def test_another_comparison_is_refused_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        ({"epochs": 3}, "--epochs 2 there, 3 here"),
+        ({"epochs": None, "seeds": 9}, "--epochs 2 there, by default here"),
+        ({"alphas": (0.1, 1 / 3)}, "--alpha 0.4 there, 0.1,0.3333333333333333 here"),
+        ({"erm_decays": (0.1,)}, "--erm-decays by default there, 0.1 here"),
+        (
+            {"metric": "nll", "to_the_end": True},
+            "--metric by default there, nll here; --to-the-end not given there, given here",
+        ),
+        ({"named": ("InputMixup(1)",)}, "--with none there, InputMixup(1) here"),
+        ({"hidden": (8,), "batch_size": 4}, "batch size by default there, 4 here; hidden 128,128 there, 8 here"),
+        ({"regression": True}, "other data: two of the name made, or read in two ways"),
+        ({"regression": True, "name": "trees"}, "other data: made there, trees here"),
+    ],
+)
+def test_another_comparison_is_refused_the_folder(tmp_path: Path, other: dict[str, Any], differs: str) -> None:
     RunFolder(tmp_path / "a").open(study_of())
-    for other in (study_of(epochs=3), study_of(erm_decays=(0.1,)), study_of(metric="nll"), study_of(regression=True)):
-        with pytest.raises(
-            UserError, match=r"a holds another comparison \(other data, options or version\); choose ano"
-        ):
-            RunFolder(tmp_path / "a").open(other)
+    with pytest.raises(UserError) as refused:
+        RunFolder(tmp_path / "a").open(study_of(**other))
+    assert str(refused.value) == (
+        f"{tmp_path / 'a'} holds another comparison ({differs}); choose another --out, or remove that folder"
+    )
+
+
+def test_a_folder_of_another_version_is_refused_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunFolder(tmp_path).open(study_of())
+    monkeypatch.setattr("vicinal.__version__", "9.9")
+    with pytest.raises(UserError, match=r"comparison \(by version 0\.1\.0 of vicinal, and this is 9\.9\); choose"):
+        RunFolder(tmp_path).open(study_of())
+
+
+def test_two_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    with RunFolder(path).held():
+        RunFolder(path).open(study_of())
+        with pytest.raises(UserError) as refused, RunFolder(path).held():
+            pass
+        assert str(refused.value) == f"another process works in {path}; wait for it, or choose another --out"
+        with RunFolder(tmp_path / "a" / "c").held():
+            pass
+    assert os.listdir(path) == ["config.json"]
+    with RunFolder(path).held():
+        RunFolder(path).open(study_of())
+    assert os.listdir(path) == ["config.json"]
+    assert os.listdir(tmp_path / "a" / "c") == []
+
+
+def test_a_killed_process_lets_go_of_the_folder(tmp_path: Path) -> None:
+    holds = (
+        "import os, pathlib, signal, sys; from vicinal.lab.compare.runner import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).held(): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", holds, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert os.listdir(tmp_path) == [".lock"]
+    with RunFolder(tmp_path).held():
+        RunFolder(tmp_path).open(study_of())
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+def test_the_lock_of_whoever_removed_it_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder removes the file after another process opened it, and before that locks it."""
+    real = atomic.fcntl.flock
+
+    def late(*args: Any) -> None:
+        (tmp_path / "lock").unlink()
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.fcntl, "flock", late)
+        with atomic.locked(tmp_path / "lock") as mine:
+            assert not mine
+    with atomic.locked(tmp_path / "lock") as mine:
+        assert mine
 
 
 def test_a_folder_takes_the_same_comparison_with_any_number_of_seeds(tmp_path: Path) -> None:
@@ -163,9 +236,16 @@ def test_a_config_that_cannot_be_read(tmp_path: Path, text: str) -> None:
 
 def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
+    says = r"the folder .* cannot be used \([a-z ]+\); choose another --out"
     for path in (tmp_path / "file", tmp_path / "file" / "a", Path("/proc/vicinal"), tmp_path / ("x" * 300)):
-        with pytest.raises(UserError, match=r"the folder .* cannot be used \([a-z ]+\); choose another --out"):
+        with pytest.raises(UserError, match=says):
             RunFolder(path).open(study_of())
+        with pytest.raises(UserError, match=says), RunFolder(path).held():
+            pass
+    (tmp_path / "run" / "runs.jsonl").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=says):
+        RunFolder(tmp_path / "run").open(study_of())
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -220,6 +300,65 @@ def test_a_run_whose_predictions_are_lost_is_not_finished(tmp_path: Path) -> Non
     assert [run.seed for run in folder.runs()] == [1]
     assert list(folder.predicted()) == [("ERM", 1)]
     assert ("ERM", 0) in folder.missing(study)
+
+
+SPOILT = {
+    "cut": lambda content: content[:100],
+    "emptied": lambda content: b"",
+    "another": lambda content: b"garbage",
+    "without an end": lambda content: content[:-20],
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_run_whose_predictions_are_spoilt_is_not_finished(tmp_path: Path, how: str) -> None:
+    study, folder = study_of(regression=True), RunFolder(tmp_path)
+    folder.open(study)
+    folder.append(study, [measured(0), measured(0, method="mixup 0.4")])
+    (file,) = folder.predictions.path.iterdir()
+    folder.append(study, [measured(1)])
+    assert folder.notes(study) == []
+    file.write_bytes(SPOILT[how](file.read_bytes()))
+    assert [run.seed for run in folder.runs()] == [1]
+    assert list(folder.predicted()) == [("ERM", 1)]
+    assert {("ERM", 0), ("mixup 0.4", 0)} <= set(folder.missing(study))
+    assert folder.notes(study) == [
+        f"2 runs kept in {tmp_path} lost their predictions, which {tmp_path / 'predictions'} does not hold as they were "
+        "written: they are trained again"
+    ]
+    folder.append(study, [measured(0)])
+    folder.append(study, [measured(0, method="mixup 0.4")])
+    assert folder.notes(study) == []
+
+
+def test_each_changed_byte_of_predictions_is_noticed(tmp_path: Path) -> None:
+    """Or it changes nothing that is read."""
+    study, folder = study_of(), RunFolder(tmp_path)
+    folder.append(study, study.train([("ERM", 0)]))
+    (file,) = folder.predictions.path.iterdir()
+    content, before = file.read_bytes(), folder.predicted()["ERM", 0]
+    noticed = 0
+    for at in range(4, len(content), 7):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
+        if found := RunFolder(tmp_path).predicted():
+            assert found["ERM", 0].outputs.tobytes() == before.outputs.tobytes()
+            assert found["ERM", 0].rows.tobytes() == before.rows.tobytes()
+        else:
+            noticed += 1
+    assert noticed > 50
+
+
+@pytest.mark.parametrize("line", ["3", "[3]", '{"a": 1}', '[{"method": "ERM"}]', "\0", "[" * 100_000])
+def test_a_line_that_is_no_record_is_left_out(tmp_path: Path, line: str) -> None:
+    study, folder = study_of(regression=True), RunFolder(tmp_path)
+    folder.open(study)
+    folder.append(study, [measured(0)])
+    with open(tmp_path / "runs.jsonl", "a") as file:
+        file.write(line + "\n")
+    assert folder.runs() == [measured(0).record]
+    assert folder.notes(study) == [
+        f"1 line of {tmp_path / 'runs.jsonl'} cannot be read, as after a crash: what is missing is trained again"
+    ]
 
 
 def test_predictions_on_disk_stand_beside_row_and_truth(tmp_path: Path) -> None:
@@ -450,6 +589,7 @@ def by_hand(study: TableComparison, method: str, epochs: int) -> tuple[dict[str,
 def test_a_refitted_model_is_trained_on_all_rows_as_by_hand(method: str, regression: bool) -> None:
     study = study_of(regression, alphas=(0.4, 1.0), erm_decays=(0.0, 0.1), weight_decay=0.5, epochs=9)
     state, (expected, _) = study.refit(method, 3), by_hand(study, method, 3)
+    assert state is not None
     assert set(state) == set(expected)
     for name, value in expected.items():
         assert state[name] == pytest.approx(value.numpy(), rel=1e-4, abs=1e-5)
@@ -514,6 +654,27 @@ def test_the_same_again_only_renders(
     assert json.dumps(again) == json.dumps(results)
     assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert ((path / "results.json").read_bytes(), (path / "runs.jsonl").read_bytes()) == before
+
+
+@pytest.mark.parametrize("how", ["model", "{", "[]", "3"])
+def test_a_spoilt_model_or_results_are_made_again_without_the_runs(
+    finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = tmp_path / "a"
+    shutil.copytree(finished[0], path)
+    model = (path / "model.safetensors").read_bytes()
+    if how == "model":
+        (path / "model.safetensors").write_bytes(model[:-1] + bytes([model[-1] ^ 1]))
+        says = f"{path / 'model.safetensors'} is not the model that results.json tells of: it is trained again"
+    else:
+        (path / "results.json").write_text(how)
+        says = f"{path / 'results.json'} cannot be read: it is written again, and the model too"
+    assert RunFolder(path).notes(study_of()) == [says]
+    monkeypatch.setattr(RunFolder, "append", None)  # no run is finished anew
+    again = run(study_of(), path)
+    assert (path / "model.safetensors").read_bytes() == model
+    assert without_usage(again) == without_usage(finished[1])
+    assert RunFolder(path).notes(study_of()) == []
 
 
 def test_a_lost_model_is_made_again_without_the_runs(
@@ -607,6 +768,81 @@ def test_measures_that_are_no_numbers_are_null_in_results(tmp_path: Path) -> Non
     assert again["verdict"] == results["verdict"]
 
 
+def difference(
+    study: TableComparison, method: str, by: float, p: float, measure: str, primary: bool = True
+) -> Difference:
+    """A difference to ERM with a corrected p-value."""
+    name = study.measure.name if measure == "main" else measure
+    return Difference(method, primary, by, by, by, p, p, [], name, Posterior(0.0, 0.0, 1.0), 0.0, 0.0, p)
+
+
+CHOSEN = "mixup, alpha chosen on validation"
+
+
+@pytest.mark.parametrize(
+    ("metric", "differences", "saved", "why"),
+    [
+        ("error", [], "InputMixup(1)", ""),
+        ("error", [("InputMixup(1)", 0.1, 0.04, "main")], "mixup 0.4", "left"),
+        ("error", [("InputMixup(1)", -0.1, 0.04, "main")], "InputMixup(1)", ""),
+        ("auroc", [("InputMixup(1)", -0.1, 0.04, "main")], "mixup 0.4", "left"),
+        ("auroc", [("InputMixup(1)", 0.1, 0.04, "main")], "InputMixup(1)", ""),
+        ("error", [("InputMixup(1)", 0.1, 0.05, "main")], "InputMixup(1)", ""),
+        ("error", [("InputMixup(1)", 0.1, 0.001, "ece")], "InputMixup(1)", ""),
+        ("error", [("InputMixup(1)", 0.1, 0.001, "main"), (CHOSEN, 0.1, 0.001, "main")], "ERM", "left"),
+        ("error", [("InputMixup(1)", 0.1, 0.001, "main"), ("mixup 0.4", 0.1, 0.001, "main")], "mixup 1", "left"),
+        ("error", [("InputMixup(1)", 0.1, 0.001, "main"), ("ERM, decay 0.1", 0.1, 0.001, "main")], "mixup 0.4", "left"),
+    ],
+)
+def test_the_model_is_of_no_method_that_is_shown_to_harm(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    differences: list[tuple[str, float, float, str]],
+    saved: str,
+    why: str,
+) -> None:
+    """On validation InputMixup is best, then mixup 0.4, mixup 1 and ERM."""
+    study = study_of(alphas=(0.4, 1.0), named=("InputMixup(1)",), metric=metric)
+    place = {"InputMixup(1)": 1, "mixup 0.4": 2, "mixup 1": 3, "ERM, decay 0": 4, "ERM, decay 0.1": 5}
+    runs = [
+        RunRecord(name, seed, 0.1, 1, {}, {"error": i / 10, "nll": float(i)}, {"error": 0.5}, None, {})
+        for name, i in place.items()
+        for seed in range(2)
+    ]
+    found = [difference(study, *one) for one in differences]
+    conclusion = verdict.Conclusion({}, found, [], {}, None, verdict.Verdict("", "", "", ""), None, None)
+    harmful = runner._harmful(study, conclusion)
+    model, no_model = runner._save_model(study, runs, RunFolder(tmp_path), harmful)
+    assert model is not None
+    assert no_model == ""
+    assert model.method.removesuffix(", decay 0") == saved
+    assert model.chosen == "best on validation rows" + (", of the methods that are not shown to harm" if why else "")
+    assert Predictor.load(tmp_path / "model.safetensors").about["vicinity"] == study.method(model.method).vicinity
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("rate", [1e30, 1e12])
+def test_a_model_that_diverged_is_not_kept(tmp_path: Path, regression: bool, rate: float) -> None:
+    """Weights beyond float32, or finite ones whose outputs are not."""
+    path, study = tmp_path / "a", study_of(regression, learning_rate=rate, seeds=2, epochs=2)
+    path.mkdir()
+    RunFolder(path).open(study)
+    (path / "model.safetensors").write_text("of before")
+    results = run(study, path)
+    assert results["model"] is None
+    assert re.fullmatch(
+        r"training .+ \(best on validation rows\) on all rows diverged: weights or outputs are no finite numbers; a "
+        r"smaller --learning-rate may help",
+        results["no_model"],
+    )
+    assert not (path / "model.safetensors").exists()
+    assert RunFolder(path).notes(study) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "run", None)  # nothing can be trained
+        assert run(study, path) == results
+
+
 # -- more seeds, fewer seeds, and kills ----------------------------------------------------------------------------------
 
 NUMBERS = ("runs", "summary", "comparisons", "beside", "chosen", "choice", "verdict")
@@ -655,6 +891,10 @@ def test_more_seeds_train_what_is_new_and_find_what_they_find_at_once(
     assert fewer["protocol"]["seeds"] == 3
     assert (tmp_path / "model.safetensors").read_bytes() == model
     assert len(RunFolder(tmp_path).runs()) == 5 * 7  # the others are kept
+    assert RunFolder(tmp_path).notes(chosen_study(3)) == [
+        f"{tmp_path} holds runs of 5 seeds, which are kept; results, report and model are now of the first 3"
+    ]
+    assert RunFolder(tmp_path).notes(chosen_study(5)) == []
     assert numbers(run(chosen_study(5), tmp_path, quick=True)) == numbers(five_seeds[1])
 
 

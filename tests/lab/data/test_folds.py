@@ -141,7 +141,7 @@ def test_groups_of_one_class_leave_every_class_in_training_or_are_refused(sizes:
     try:
         split = Splitting(target, 3, groups).split(seed)
     except UserError as error:
-        assert "have no row to train on when the rows are split by groups" in str(error)  # noqa: PT017
+        assert "no row to train on when the rows are split by groups" in str(error)  # noqa: PT017
         return
     assert set(target[split.train]) == {0, 1, 2}
 
@@ -156,7 +156,7 @@ def test_a_class_of_one_group_is_refused_where_that_group_is_tested() -> None:
             assert set(target[splitting.split(seed).train]) == {0, 1}
         except UserError as error:
             refused += 1
-            assert "1 of 2 classes have no row to train on when the rows are split by groups" in str(error)  # noqa: PT017
+            assert "1 of 2 classes has no row to train on when the rows are split by groups" in str(error)  # noqa: PT017
     assert refused == 2  # for testing once, and once for validation
 
 
@@ -215,7 +215,7 @@ def test_groups_by_time_go_where_their_latest_row_is() -> None:
 
 def test_a_class_that_appears_late_is_refused() -> None:
     target = (np.arange(50) >= 45).astype(np.int64)
-    with pytest.raises(UserError, match="1 of 2 classes have no row to train on when the rows are split by time"):
+    with pytest.raises(UserError, match="1 of 2 classes has no row to train on when the rows are split by time"):
         Splitting(target, 2, times=np.arange(50.0)).split(0)
 
 
@@ -243,7 +243,7 @@ def test_a_fixed_test_set_is_tested_by_every_seed(sizes: list[int], count: int, 
 
 def test_a_class_of_the_test_file_alone_is_refused() -> None:
     target = np.array([0, 1] * 20 + [2] * 5)
-    with pytest.raises(UserError, match="1 of 3 classes have no row to train on when the rows are split by test file"):
+    with pytest.raises(UserError, match="1 of 3 classes has no row to train on when the rows are split by test file"):
         Splitting(target, 3, fixed_test=np.arange(45) >= 40).split(0)
 
 
@@ -260,7 +260,7 @@ def test_groups_of_the_rest_stay_together_and_none_is_tested_and_trained_on() ->
     assert set(groups[split.test]) == {8, 9}
     assert not set(groups[split.train]) & set(groups[split.validation])
     fixed[0] = True
-    with pytest.raises(UserError, match="1 of the groups have rows in the test file and others outside it"):
+    with pytest.raises(UserError, match="1 of the groups has rows in the test file and others outside it"):
         Splitting(np.arange(50.0), 0, groups, fixed_test=fixed).split(2)
 
 

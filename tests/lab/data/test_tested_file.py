@@ -61,7 +61,10 @@ def test_it_is_part_of_what_is_compared(tmp_path: Path) -> None:
     [
         ("a,y\n1,no\n", "'test.csv' lacks 'kind': the files of --test need the same columns as 'train.csv'"),
         ("a,kind,y,more\n1,u,no,2\n", "'test.csv' has also 'more': the files of --test need the same columns"),
-        ("a,kind,y\nmuch,u,no\n", "column 'a' is numbers but for 'much'"),
+        ("a,kind,y\nmuch,u,no\n", "in 'test.csv', the file of --test: column 'a' is numbers but for 'much'"),
+        ("a,kind,y\n1,u,\n2,u,\n", "in 'test.csv', the file of --test: 2 rows have no value in 'y'"),
+        ("a,kind,y\n1,u,\nmuch,u,no\n", "in 'test.csv', the file of --test: 2 problems:\n  column 'a' is numbers but"),
+        ("a,kind,y\n", "'test.csv' has column names but no rows: give a file with rows"),
     ],
 )
 def test_other_columns_are_refused(tmp_path: Path, test: str, says: str) -> None:
@@ -73,8 +76,30 @@ def test_other_columns_are_refused(tmp_path: Path, test: str, says: str) -> None
 def test_a_class_that_is_tested_alone_is_refused(tmp_path: Path) -> None:
     train, test = files(tmp_path, test=TEST + "u,maybe,4\nu,maybe,5\n")
     table = tables.load(train, target="y", test=test)
-    with pytest.raises(UserError, match=re.escape("1 of 3 classes have no row to train on")):
+    with pytest.raises(UserError, match=re.escape("1 of 3 classes has no row to train on when")):
         Splitting(table.target, 3, fixed_test=table.fixed_test).split(0)
+    with pytest.raises(UserError) as error:
+        Splitting(table.target, 3, fixed_test=table.fixed_test, names=table.classes).split(0)
+    assert str(error.value) == (
+        "the class 'maybe' has no row to train on when the rows are split by test file: leave that class out, or split "
+        "otherwise"
+    )
+    with pytest.raises(
+        UserError, match=r"the classes 'maybe', 'never' have no row to train on when .*leave those classes"
+    ):
+        Splitting(
+            np.array([0, 1] * 10 + [2, 3]), 4, fixed_test=np.arange(22) > 19, names=["a", "b", "maybe", "never"]
+        ).split(0)
+
+
+@pytest.mark.parametrize("test", [TEST, TEST + "u,,3\n"])
+def test_a_problem_of_the_training_file_is_told_of_it(tmp_path: Path, test: str) -> None:
+    train, file = files(tmp_path, TRAIN + "much,u,no\n", test)
+    with pytest.raises(UserError, match=r"^in 'train\.csv': column 'a' is numbers but for 'much'"):
+        tables.load(train, target="y", test=file)
+    train, file = files(tmp_path, "a,kind,y\n", test)
+    with pytest.raises(UserError, match=r"^'train\.csv' has column names but no rows"):
+        tables.load(train, target="y", test=file)
 
 
 def test_a_dataset_by_name_takes_none() -> None:
@@ -99,3 +124,11 @@ def test_each_arff_file_declares_its_own_categories(tmp_path: Path) -> None:
     table = tables.load(str(tmp_path / "train.arff"), target="y", test=str(tmp_path / "test.arff"))
     assert table.categories == (("u", "v", "w"),)
     assert table.codes[:, 0].tolist() == [0, 1] * 6 + [1, 2] * 6
+
+
+def test_a_typed_file_is_tested_beside_a_text_file(tmp_path: Path) -> None:
+    train, _ = files(tmp_path)
+    rows = {"a": [100.5, 101.0], "kind": ["u", "w"], "y": ["no", "yes"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "test.parquet")
+    table = tables.load(train, target="y", test=str(tmp_path / "test.parquet"))
+    assert table.numeric[30:, 0].tolist() == [100.5, 101.0]

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from vicinal import __version__
-from vicinal.lab.cli import compare, data, diagnose, interpolate, judge, predict, reproduce, train
+from vicinal.lab.cli import compare, data, diagnose, interpolate, interrupts, judge, predict, reproduce, train
 from vicinal.lab.cli.arguments import Exit
 from vicinal.lab.errors import UserError
 
@@ -58,13 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 if a worker process died; 2 for a problem with what was given or with the disk; 130 after
-        Ctrl-C.
+        Ctrl-C, of which the first counts.
 
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show
+    with interrupts.once():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         args = parse(argv)
         if args.command is None:

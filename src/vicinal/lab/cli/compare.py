@@ -35,13 +35,14 @@ from vicinal.lab.cli.arguments import (
     refuse_table_options,
     resumable,
 )
-from vicinal.lab.compare.settings import FolderSettings, Settings, TableSettings
+from vicinal.lab.compare.settings import FOLDER_OPTIONS, OPTIONS, FolderSettings, Settings, TableSettings
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted
 from vicinal.lab.option import read
 
 if TYPE_CHECKING:
     from vicinal.lab.compare.comparison import Comparison
+    from vicinal.lab.compare.runner import RunFolder
 
 _LONG = 600  # seconds
 _LARGE, _FEW_SEEDS = 50_000, 5  # a table of more rows is compared with fewer seeds: its rows suffice
@@ -57,24 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "audio per class; or a name: iris, wine, breast_cancer, digits, diabetes, a UCI dataset",
     )
     add_table(parser)
-    add_fields(
-        parser,
-        Settings,
-        alphas="--alpha",
-        named="--with",
-        seeds="--seeds",
-        epochs="--epochs",
-        learning_rate="--learning-rate",
-        weight_decay="--weight-decay",
-        erm_decays="--erm-decays",
-        metric="--metric",
-        patience="--patience",
-        to_the_end="--to-the-end",
-        label_noise="--label-noise",
-        input_noise="--input-noise",
-    )
+    add_fields(parser, Settings, **OPTIONS)
     folders = parser.add_argument_group("for a folder")
-    add_fields(folders, FolderSettings, model="--model", augment="--augment")
+    add_fields(folders, FolderSettings, **FOLDER_OPTIONS)
     folders.add_argument(
         "--size",
         metavar="N",
@@ -100,18 +86,29 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run the comparison."""
     check_jobs(args)
+    from vicinal.lab.compare import runner
+
+    if args.out is not None and not args.out.strip():
+        raise UserError("--out is empty: give a folder, or leave it out")
+    comparison = _comparison(args)
+    comparison.check()
+    out = Path(f"vicinal-runs/{comparison.name}-{comparison.fingerprint()[:6]}" if args.out is None else args.out)
+    folder = runner.RunFolder(out)
+    with folder.held():
+        return _run_in(folder, comparison, args)
+
+
+def _run_in(folder: RunFolder, comparison: Comparison[Any, Any], args: Namespace) -> int:
     from vicinal.lab import executor
     from vicinal.lab.compare import runner
     from vicinal.lab.compare.console import ComparisonProgress, print_results
 
-    comparison = _comparison(args)
-    comparison.check()
-    out = Path(args.out or Path("vicinal-runs", f"{comparison.name}-{comparison.fingerprint()[:6]}"))
-    folder = runner.RunFolder(out)
     folder.open(comparison)
     if comparison.kind == "table":
         note_columns(comparison.data)
-    jobs = args.jobs or executor.cores()
+    for line in (*comparison.idle(), *folder.notes(comparison)):
+        note(f"vicinal: {line}")
+    jobs, out = args.jobs or executor.cores(), folder.path
     total = len(comparison.runs)
 
     def kept() -> str:
@@ -126,8 +123,9 @@ def run(args: Namespace) -> int:
         with ComparisonProgress(f"compare {comparison.name}", methods, comparison.measure.name) as progress:
             results = runner.run(comparison, folder, args.line, jobs, progress, args.cluster)
     print_results(results)
-    saved = results.model.method if results.model else "none"
-    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {folder.model} ({saved})")
+    model = results.model
+    saved = f"{folder.model} ({model.method}, {model.chosen})" if model else f"none: {results.no_model}"
+    print(f"\nreport  {folder.report}\nfigures {folder.results}\nmodel   {saved}")
     sys.stdout.flush()
     return 0
 

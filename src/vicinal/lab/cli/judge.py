@@ -137,7 +137,9 @@ def _read(path: str, options: ReadOptions) -> _Table:
         return _as_text(frame.to_dict(as_series=False), text, decimal)
     if suffix.endswith((".parquet", ".xlsx")):
         return _Table(table_files.read(Path(path), options)[0].to_dict(as_series=False), None)
-    raise UserError(f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl, .parquet or .xlsx, or - for stdin")
+    raise UserError(
+        f"{path!r} is not a file of scores: give .csv, .tsv, .json, .jsonl, .parquet or .xlsx, or - for stdin"
+    )
 
 
 def _stdin(encoding: str | None) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab import models
-from vicinal.lab.compare.predictor import damaged, read_model, write_model
+from vicinal.lab.compare.predictor import check_finite, damaged, finite_outputs, read_model, write_model
 from vicinal.lab.data import class_folder
 from vicinal.lab.data.class_folder import Kind
 from vicinal.lab.data.dataset import InMemoryDataset
@@ -95,13 +95,14 @@ class Classifier:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
+        check_finite(path, state)
         return cls(built, name, kind, (channels, height, width), classes, mean, std, about, seconds)
 
     def outputs(self, paths: Paths) -> Tensor:
         """Return the model's outputs float32 [n, C] for some files, or for one.
 
         Raises:
-            UserError: naming those that cannot be read.
+            UserError: naming those that cannot be read, and those whose outputs are no finite numbers.
 
         """
         paths = _listed(paths)
@@ -111,7 +112,8 @@ class Classifier:
         inputs = read.whole(self.kind)
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
-        return simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
+        found = simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
+        return finite_outputs(found, [repr(path.as_posix()) for path in paths])
 
     def predict(self, paths: Paths) -> np.ndarray:
         """Return the predicted class names, [n]."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ from vicinal.lab.data.folds import Splitting
 from vicinal.lab.data.splits import Split
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted
 
 _CURVE_POINTS = 20
 
@@ -145,8 +146,11 @@ class Comparison(ABC, Generic[D, S]):
         """Train and measure some runs."""
 
     @abstractmethod
-    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
-        """Train a method on all rows for `epochs` epochs, and return the state of its model."""
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray] | None:
+        """Train a method on all rows for `epochs` epochs, and return the state of its model.
+
+        None where training diverged: where a weight, or an output for these rows, is not a finite number.
+        """
 
     @abstractmethod
     def save_model(self, path: Path, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
@@ -200,7 +204,7 @@ class Comparison(ABC, Generic[D, S]):
         """How the examples are split."""
         data = self.data
         given = (getattr(data, name, None) for name in ("groups", "times", "fixed_test"))  # folders have none
-        return Splitting(data.target, self.classes, *given)
+        return Splitting(data.target, self.classes, *given, names=data.classes)
 
     def split(self, seed: int) -> Split:
         """Return the split of a seed."""
@@ -257,6 +261,18 @@ class Comparison(ABC, Generic[D, S]):
         content = json.dumps([vicinal.__version__, settings, self.data_digest])
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def idle(self) -> list[str]:
+        """Return a sentence about each schedule that these epochs do not reach."""
+        end, found = self.epochs, []
+        for method in self.networks:
+            if late := list(_unreached(method.parsed, 0, end)):
+                epochs = " and ".join(map(str, sorted(set(late))))
+                found.append(
+                    f"{method.vicinity} begins something in epoch {epochs}, and training has {counted(end, 'epoch')}, "
+                    "counted from 0: it is never done"
+                )
+        return found
+
     def check(self) -> None:
         """Refuse a measure or methods that cannot be used on these data, before anything is trained.
 
@@ -295,18 +311,18 @@ class Comparison(ABC, Generic[D, S]):
                 ) from error
 
     def _check_repeats(self) -> None:
-        seen: list[vicinal.Vicinity] = []
+        """Refuse a vicinity that is compared already, however it is spelled."""
+        seen: list[Method] = []
         for method in self.networks:
             if method.parsed.seed is not None:
                 raise UserError(
                     f"{method.vicinity} has a seed of its own; leave it out: all methods have the seeds of --seeds"
                 )
-            if method.family == ERM_FAMILY:
-                seen = [method.parsed]
             if method.family == NAMED:
-                if method.parsed in seen:
-                    raise UserError(f"{method.vicinity} is compared already; give each method once (and ERM never)")
-                seen.append(method.parsed)
+                same = next((one for one in seen if one.parsed == method.parsed), None)
+                if same is not None:
+                    raise UserError(f"{method.vicinity} is compared already, {_as_given(same)}; give each method once")
+            seen.append(method)
 
     def _check_units(self, tests: Sequence[NDArray[np.int64]]) -> None:
         """Refuse test sets that have no interval."""
@@ -323,6 +339,15 @@ class Comparison(ABC, Generic[D, S]):
         plan.target(y)
 
 
+def _as_given(method: Method) -> str:
+    """Describe where a method comes from, as a sentence goes on."""
+    if method.family == NAMED:
+        return f"as {method.vicinity}"
+    if method.family == ERM_FAMILY:
+        return "as ERM, which always is"
+    return f"as {method.name!r}, by --alpha {spelled(method.alpha or 0.0)}"
+
+
 def _parts(vicinity: vicinal.Vicinity) -> Iterator[vicinal.Vicinity]:
     """Yield a vicinity and those it is composed of: a trial of the whole may not reach each of them."""
     yield vicinity
@@ -331,6 +356,28 @@ def _parts(vicinity: vicinal.Vicinity) -> Iterator[vicinal.Vicinity]:
             yield from _parts(part)
     elif isinstance(vicinity, vicinal.Scheduled):
         yield from _parts(vicinity.part)
+
+
+def _unreached(vicinity: vicinal.Vicinity, start: int, stop: int) -> Iterator[int]:
+    """Yield the epochs in which schedules begin something, and which do not come from `start` on before `stop`."""
+    if isinstance(vicinity, (vicinal.Chain, vicinal.Choice)):
+        for part in vicinity.parts:
+            yield from _unreached(part, start, stop)
+    elif isinstance(vicinity, vicinal.Scheduled):
+        start, stop = max(start, vicinity.start), stop if vicinity.stop is None else min(stop, vicinity.stop)
+        if start >= stop:
+            yield vicinity.start
+            return
+        for values in (vicinity.values or {}).values():
+            yield from [] if callable(values) else (epoch for epoch in values if epoch >= stop)
+        yield from _unreached(vicinity.part, start, stop)
+
+
+def finite_state(state: Mapping[str, Tensor], outputs: Tensor) -> dict[str, np.ndarray] | None:
+    """Return a model's state as arrays; None where a number in it, or an output of the model, is not finite."""
+    if not all(bool(tensor.isfinite().all()) for tensor in (*state.values(), outputs)):
+        return None
+    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def curve_points(epochs: int) -> set[int]:

@@ -176,12 +176,15 @@ class FolderComparison(Comparison[FolderDataset, FolderSettings]):
             for name, seed in runs
         ]
 
-    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
-        """Train a method on all examples for `epochs` of the epochs of its runs, and return the state of its model."""
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray] | None:
+        """Train a method on all examples for `epochs` of the epochs of its runs, and return the state of its model.
+
+        None where training diverged.
+        """
         of, method_ = self._prepared(self._whole, 0), self.method(method)
         training = replace(self.training, weight_decay=method_.weight_decay, patience=None)
         model, _ = simple.train(training, of.noisy, of.train, method_.parsed, 0, stop_epoch=epochs)
-        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        return comparison.finite_state(model.state_dict(), simple.outputs(model, of.noisy, of.train))
 
     @property
     def _whole(self) -> Split:

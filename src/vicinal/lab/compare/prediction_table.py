@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean
 
 MODEL = "model.safetensors"
+_BLANK = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"  # spaces, ends of lines, byte-order marks
 SUFFIXES = (".csv", ".parquet", ".json")  # of what is written
 
 
@@ -37,12 +39,21 @@ def model_file(place: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         path = path / MODEL
         if not path.exists():
-            begun = (path.parent / "config.json").exists()
-            why = "the comparison is not finished: rerun its command" if begun else "give a folder that compare wrote"
-            raise UserError(f"there is no {MODEL} in {os.fspath(place)!r}: {why}")
+            raise UserError(f"there is no {MODEL} in {os.fspath(place)!r}: {_why_none(path.parent)}")
     if not path.exists():
         raise UserError(f"there is no file or folder {os.fspath(place)!r}: give a folder that compare wrote")
     return path
+
+
+def _why_none(folder: Path) -> str:
+    """Return why a folder has no model, or what to do about it."""
+    if not (folder / "config.json").exists():
+        return "give a folder that compare wrote"
+    try:
+        why = json.loads((folder / "results.json").read_text())["no_model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        why = ""
+    return why or "the comparison is not finished: rerun its command"
 
 
 def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
@@ -111,6 +122,11 @@ def _check_file(path: Path) -> None:
         raise UserError(f"there is no file '{path}': check the path{did_you_mean(path.name, beside)}")
     if not table_files.is_table(path.name):
         raise UserError(f"'{path}' is not a table that is read here: give a file ending in {table_files.ENDINGS}")
+    try:
+        if not path.read_bytes().strip(_BLANK):
+            raise UserError(f"'{path}' is empty: give a table with the columns that the model was trained on")
+    except OSError:  # which the reader describes
+        return
 
 
 def media_files(places: Sequence[str], kind: Kind) -> tuple[list[Path], list[Path]]:

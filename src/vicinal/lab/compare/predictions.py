@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from vicinal.lab import atomic
 from vicinal.lab.compare.results import RunRecord
+from vicinal.lab.errors import UserError
 
 RunKey = tuple[str, int]  # method and seed
 P, NLL, PREDICTION = "p_", "nll", "prediction"  # columns: p_CLASS and nll, or prediction
+_DIGEST = "vicinal.sha256"  # of the columns, in the file's metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,7 @@ class PredictionFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._whole: dict[tuple[Path, int, int, int], bool] = {}  # whether a file is what was written
 
     def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> None:
         """Write a chunk.
@@ -71,12 +75,20 @@ class PredictionFolder:
         truth = np.array([_text(name) for name in classes], dtype=object)[target] if classes else target
         frame = pl.concat([self._frame(run, truth, classes) for run in runs])
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
+        frame.write_parquet(buffer, compression="zstd", metadata={_DIGEST: _digest(frame)})
         atomic.write(self._file([run.record.key for run in runs]), buffer.getvalue())
 
     def holds(self, chunk: Sequence[RunKey]) -> bool:
-        """Return True if the predictions of a chunk are there."""
-        return self._file(chunk).exists()
+        """Return True if the predictions of a chunk are there, and are what was written."""
+        path = self._file(chunk)
+        try:
+            at = path.stat()
+        except OSError:
+            return False
+        known = (path, at.st_ino, at.st_mtime_ns, at.st_size)
+        if known not in self._whole:
+            self._whole[known] = _frame_of(path) is not None
+        return self._whole[known]
 
     def _file(self, chunk: Sequence[RunKey]) -> Path:
         keys = "\n".join(sorted(f"{method}\t{seed}" for method, seed in chunk))
@@ -100,8 +112,10 @@ class PredictionFolder:
         """Return the predictions of some chunks by method and seed; of a run in two of them those of the later."""
         found: dict[RunKey, RunPredictions] = {}
         for chunk in chunks:
-            content = self._file(chunk).read_bytes()  # polars would take a path with brackets for a pattern
-            for (method, seed), part in _by_run(pl.read_parquet(content)):
+            frame = _frame_of(self._file(chunk))
+            if frame is None:
+                raise UserError(f"{self._file(chunk)} is damaged; rerun the same command to train its runs again")
+            for (method, seed), part in _by_run(frame):
                 outputs = [name for name in part.columns if name.startswith(P)] or [PREDICTION]
                 values = part.select(outputs).to_numpy().astype(np.float32)
                 nll = part[NLL].to_numpy() if NLL in part.columns else None
@@ -109,6 +123,27 @@ class PredictionFolder:
                     part["row"].to_numpy(), values if nll is not None else values[:, 0], nll
                 )
         return found
+
+
+def _frame_of(path: Path) -> pl.DataFrame | None:
+    """Return what `write` wrote to a file; None if that is not what it holds."""
+    try:
+        content = path.read_bytes()  # polars would take a path with brackets for a pattern
+        frame = pl.read_parquet(content)
+        digest = pl.read_parquet_metadata(io.BytesIO(content)).get(_DIGEST)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # damage can reach code that panics
+        return None
+    return frame if digest == _digest(frame) else None
+
+
+def _digest(frame: pl.DataFrame) -> str:
+    """Return the SHA-256 of names, types and cells: zstd does not notice each changed byte."""
+    found = hashlib.sha256()
+    for column in frame:
+        text = column.dtype == pl.String
+        found.update(json.dumps([column.name, str(column.dtype), column.to_list() if text else None]).encode())
+        found.update(b"" if text else column.to_numpy().tobytes())
+    return found.hexdigest()
 
 
 def _text(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import quoted
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.records import from_json, to_json
 
@@ -88,13 +90,35 @@ def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
     return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
 
 
+def check_finite(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> None:
+    """Refuse a model with weights that are no finite numbers."""
+    if bad := [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]:
+        raise UserError(
+            f"{os.fspath(path)!r} has weights that are no finite numbers ({quoted(bad, 2)}): its training diverged; train "
+            "it again, with a smaller --learning-rate"
+        )
+
+
+def finite_outputs(outputs: Tensor, names: Sequence[str]) -> Tensor:
+    """Return outputs [n, C]; refuse those that are no finite numbers, by the names of their examples."""
+    finite = outputs.isfinite().all(1).tolist()
+    if bad := [name for name, good in zip(names, finite, strict=True) if not good]:
+        shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise UserError(
+            f"the model's outputs for {shown} are no finite numbers: check whether these inputs are far from those it was "
+            "trained on; if not, its training diverged"
+        )
+    return outputs
+
+
 @dataclass(frozen=True)
 class RowReading:
     """How rows are read: as those of the training table were.
 
     Args:
         options: what was said about its file.
-        parsed: for each column that was read as numbers because that was asked for, what it holds (`ColumnSummary.parsed`).
+        parsed: for each column that was read as numbers what it holds: "numbers", "dates", "yes/no", or what it was parsed
+            from where that was asked for (`ColumnSummary.parsed`).
 
     """
 
@@ -104,7 +128,10 @@ class RowReading:
     @classmethod
     def of(cls, table: Table) -> RowReading:
         """Return how a table was read."""
-        return cls(table.reading, {column.name: column.parsed for column in table.columns if column.parsed})
+        kinds = {"number": "numbers", "date": "dates", "yes/no": "yes/no"}
+        inputs = [column for column in table.columns if column.role == "input"]
+        held = {column.name: column.parsed or kinds.get(column.kind, "") for column in inputs}
+        return cls(table.reading, {name: what for name, what in held.items() if what})
 
     def read(self, column: pl.Series, is_number: bool, decimal: Decimal = ".") -> pl.Series:
         """Read a column of new rows, as `read_again` does."""
@@ -159,6 +186,7 @@ class Predictor:
                 raise TypeError("weights are not float32")
         except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise damaged(path, error) from error
+        check_finite(path, state)
         return cls(model, encoding, about, reading)
 
     def outputs(self, columns: Any, decimal: Decimal = ".") -> Tensor:
@@ -168,12 +196,13 @@ class Predictor:
         in numbers that texts spell.
 
         Raises:
-            UserError: as of `TableEncoder.transform_records`.
+            UserError: as of `TableEncoder.transform_records`; and where an output is not a finite number.
 
         """
         inputs = self.encoding.inputs_of_records(columns, partial(self.reading.read, decimal=decimal))
         with torch.inference_mode():
-            return torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
+            found = torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
+        return finite_outputs(found, [f"row {i}" for i in range(1, len(found) + 1)])
 
     def predict(self, columns: Any) -> np.ndarray:
         """Return the predicted classes in the target's own type, or the target in its own unit, [n].

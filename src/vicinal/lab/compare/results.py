@@ -301,12 +301,24 @@ class TemperatureScaling:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The model kept, trained on all examples: its file, its method and epochs, and the Python that uses it."""
+    """The model kept, trained on all examples.
+
+    Args:
+        file: its name.
+        method: it was trained with.
+        epochs: of its training.
+        usage: the Python that uses it.
+        chosen: by what the method was chosen.
+        sha256: of the file.
+
+    """
 
     file: str
     method: str
     epochs: int
     usage: str
+    chosen: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -343,4 +355,5 @@ class Results(Provenance):
     answers: Answers | None = None  # none for regression
     scaling: TemperatureScaling | None = None  # none for regression, and where training diverged
     model: SavedModel | None = None
+    no_model: str = ""  # why none is kept
     examples: MixedExamples | None = None

@@ -10,29 +10,36 @@ The run folder:
     predictions/         what every run answers to every test example
     model.safetensors    the model that validation data recommend, with its preprocessing
     jobs/                logs of a cluster's jobs
+    .lock                while a process works there
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import vicinal
 from vicinal.lab import atomic, executor, provenance, records
 from vicinal.lab.compare import verdict, words
-from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId
+from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId, chosen_name
 from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder, RunPredictions
-from vicinal.lab.compare.results import FORMAT, MixedExamples, Protocol, Results, RunRecord, SavedModel
+from vicinal.lab.compare.results import FORMAT, LEVEL, MixedExamples, Protocol, Results, RunRecord, SavedModel
+from vicinal.lab.compare.settings import FOLDER_OPTIONS, OPTIONS
 from vicinal.lab.errors import UserError
+from vicinal.lab.format import counted
 
 AnyComparison = Comparison[Any, Any]
 OnProgress = Callable[[int, int, list[RunRecord]], None]
+
+_LOCK = ".lock"
 
 
 class RunFolder:
@@ -47,6 +54,35 @@ class RunFolder:
         self._runs = path / "runs.jsonl"
         self.predictions = PredictionFolder(path / "predictions")
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and keep other processes out of it while the `with` lasts; the system lets go of it at a crash.
+
+        Raises:
+            UserError: another process works there, or no folder can be there.
+
+        """
+        lock = self.path / _LOCK
+        with ExitStack() as stack:
+            with self._usable():
+                self.path.mkdir(parents=True, exist_ok=True)
+                mine = stack.enter_context(atomic.locked(lock))
+            if not mine:
+                raise UserError(f"another process works in {self.path}; wait for it, or choose another --out")
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # it is held, and not in the way
+                    lock.unlink()
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"the folder {self.path} cannot be used ({reason}); choose another --out") from error
+
     def open(self, comparison: AnyComparison) -> None:
         """Make the folder, or take up the same comparison in it.
 
@@ -55,14 +91,13 @@ class RunFolder:
 
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not self._config.exists():
-                self._begin(comparison)
-            config = json.loads(self._config.read_text())
+            with self._usable():
+                self.path.mkdir(parents=True, exist_ok=True)
+                if not self._config.exists():
+                    self._begin(comparison)
+                config = json.loads(self._config.read_text())
+                self._lines()
             found, written = config["fingerprint"], config.get("format", 1)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(f"the folder {self.path} cannot be used ({reason}); choose another --out") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self._config} cannot be read; choose another --out") from error
         if written != FORMAT:
@@ -71,25 +106,69 @@ class RunFolder:
                 "another --out, or remove that folder"
             )
         if found != comparison.fingerprint():
+            differs = "; ".join(_differences(config, _description(comparison)))
             raise UserError(
-                f"{self.path} holds another comparison (other data, options or version); choose another --out, or remove "
-                "that folder"
+                f"{self.path} holds another comparison ({differs}); choose another --out, or remove that folder"
             )
 
     def _begin(self, comparison: AnyComparison) -> None:
-        if any(not atomic.is_partial(found) for found in self.path.iterdir()):
+        if any(found.name != _LOCK and not atomic.is_partial(found) for found in self.path.iterdir()):
             raise UserError(f"{self.path} is there already and is not a comparison; choose another --out")
-        config = {"format": FORMAT, "fingerprint": comparison.fingerprint(), "data": comparison.name}
-        atomic.write(self._config, json.dumps(config | {"settings": asdict(comparison.settings)}, indent=1))
+        config = {"format": FORMAT, "fingerprint": comparison.fingerprint(), **_description(comparison)}
+        atomic.write(self._config, json.dumps(config, indent=1))
 
     def chunks(self) -> list[list[RunRecord]]:
         """Return what was finished at once, in that order; what lost its predictions is not there."""
-        found = records.from_json(list[list[RunRecord]], atomic.json_lines(self._runs))
-        return [chunk for chunk in found if self.predictions.holds([run.key for run in chunk])]
+        return [chunk for chunk in self._lines()[0] if self.predictions.holds([run.key for run in chunk])]
+
+    def _lines(self) -> tuple[list[list[RunRecord]], int]:
+        """Return the records of each line of runs.jsonl, and how many lines hold none: a crash cut them off."""
+        found: list[list[RunRecord]] = []
+        if not self._runs.exists():
+            return found, 0
+        lines = [line for line in self._runs.read_bytes().split(b"\n") if line.strip()]
+        for line in lines:
+            with suppress(ValueError, TypeError, AttributeError, RecursionError):
+                found.append(records.from_json(list[RunRecord], json.loads(line)))
+        return found, len(lines) - len(found)
 
     def runs(self) -> list[RunRecord]:
         """Return the runs that are finished; each once, should two commands have worked here at the same time."""
         return list({run.key: run for chunk in self.chunks() for run in chunk}.values())
+
+    def notes(self, comparison: AnyComparison) -> list[str]:
+        """Return what is odd about what is kept: runs that are lost and trained again, and runs of further seeds."""
+        lines, bad = self._lines()
+        recorded, missing = {run.key for line in lines for run in line}, set(self.missing(comparison))
+        found = []
+        if lost := len(missing & recorded):
+            found.append(
+                f"{counted(lost, 'run')} kept in {self.path} lost {'its' if lost == 1 else 'their'} predictions, which "
+                f"{self.predictions.path} does not hold as they were written: {_these(lost)} trained again"
+            )
+        if bad and missing:
+            found.append(
+                f"{counted(bad, 'line')} of {self._runs} cannot be read, as after a crash: what is missing is trained again"
+            )
+        seeds, asked = len({run.seed for run in self.runs()}), comparison.settings.seeds
+        if seeds > asked:
+            found.append(
+                f"{self.path} holds runs of {seeds} seeds, which are kept; results, report and model are now of the first "
+                f"{asked}"
+            )
+        model = None if missing else self._unlike_results(asked)
+        return [*found, model] if model else found
+
+    def _unlike_results(self, seeds: int) -> str | None:
+        """Describe what is wrong with results or model where all runs are there and both should be."""
+        if not self.results.exists():
+            return None
+        results = self._read_results()
+        if results is None:
+            return f"{self.results} cannot be read: it is written again, and the model too"
+        if results.protocol.seeds == seeds and not self._holds_model(results):
+            return f"{self.model} is not the model that {self.results.name} tells of: it is trained again"
+        return None
 
     def missing(self, comparison: AnyComparison) -> list[RunId]:
         """Return the runs of a comparison that are not finished; there may be more seeds from another time."""
@@ -107,13 +186,62 @@ class RunFolder:
 
     def load_results(self, seeds: int) -> Results | None:
         """Return what results.json holds, if the comparison was finished with these seeds and its model is there."""
-        if not self.model.exists():
-            return None
+        results = self._read_results()
+        return results if results and results.protocol.seeds == seeds and self._holds_model(results) else None
+
+    def _read_results(self) -> Results | None:
         try:
-            results = records.from_json(Results, json.loads(self.results.read_text()))
-            return results if results.protocol.seeds == seeds else None
-        except (FileNotFoundError, ValueError, TypeError):
+            return records.from_json(Results, json.loads(self.results.read_text()))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
+
+    def _holds_model(self, results: Results) -> bool:
+        """Return True if the model is the one that results tell of, or if they tell why there is none."""
+        if results.model is None:
+            return bool(results.no_model) and not self.model.exists()
+        return self.model.is_file() and self.digest_of_model() == results.model.sha256
+
+    def digest_of_model(self) -> str:
+        """Return the SHA-256 of the model's file."""
+        return hashlib.sha256(self.model.read_bytes()).hexdigest()
+
+
+def _these(count: int) -> str:
+    return "it is" if count == 1 else "they are"
+
+
+def _description(comparison: AnyComparison) -> dict[str, Any]:
+    """Return what decides the result of a comparison, as config.json holds it."""
+    return {
+        "vicinal": vicinal.__version__,
+        "data": comparison.name,
+        "sha256": comparison.data_digest,
+        "settings": records.to_json(asdict(comparison.settings)),
+    }
+
+
+def _differences(kept: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Yield what differs between the comparison of a folder and another one, with its values there and here."""
+    if kept.get("vicinal") != now["vicinal"]:
+        yield f"by version {kept.get('vicinal', 'unknown')} of vicinal, and this is {now['vicinal']}"
+    if kept.get("sha256") != now["sha256"]:
+        there, here = kept.get("data"), now["data"]
+        names = f"{there} there, {here} here" if there != here else f"two of the name {here}, or read in two ways"
+        yield f"other data: {names}"
+    before, asked = kept.get("settings", {}), now["settings"]
+    for name in {**before, **asked}:
+        there, here = (_shown(settings.get(name)) for settings in (before, asked))
+        if name != "seeds" and there != here:
+            yield f"{(OPTIONS | FOLDER_OPTIONS).get(name, name.replace('_', ' '))} {there} there, {here} here"
+
+
+def _shown(value: Any) -> str:
+    """Write a setting as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_shown, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "given", False: "not given", None: "by default"}[value]
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def run(
@@ -195,7 +323,7 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
     names = [method.name for method in comparison.methods]
     runs = sorted(runs, key=lambda run: (run.seed, names.index(run.method)))
     conclusion = verdict.conclude(comparison, runs, folder.predicted())
-    model = _save_model(comparison, runs, folder)
+    model, no_model = _save_model(comparison, runs, folder, _harmful(comparison, conclusion))
     mixing = [method.name for method in comparison.networks if method.family != ERM_FAMILY]
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
     examples = comparison.mixed_examples(shown)
@@ -207,6 +335,7 @@ def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunF
         runs=runs,
         **vars(conclusion),
         model=model,
+        no_model=no_model,
         examples=MixedExamples(shown, examples) if examples else None,
     )
 
@@ -239,15 +368,49 @@ def _protocol(comparison: AnyComparison) -> Protocol:
     )
 
 
-def _save_model(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder) -> SavedModel:
-    """Train the model to keep on all examples: the method best on validation data, for as long as was best there."""
+def _harmful(comparison: AnyComparison, conclusion: verdict.Conclusion) -> set[str]:
+    """Return the methods that the test data show to be worse than ERM; of a family whose choice is worse, all."""
+    measure = comparison.measure
+    worse = {
+        one.method
+        for one in conclusion.comparisons
+        if one.measure == measure.name and one.p_holm < LEVEL and (one.difference < 0) == measure.higher
+    }
+    mixing = [method for method in comparison.networks if method.family != ERM_FAMILY]
+    return {method.name for method in mixing if worse & {method.name, chosen_name(method.family)}}
+
+
+def _save_model(
+    comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder, harmful: set[str]
+) -> tuple[SavedModel | None, str]:
+    """Train the model to keep on all examples, for as long as was best on validation data.
+
+    Its method is the best on validation data of those that are not shown to harm.
+
+    Returns:
+        What is kept, and empty; or None, and why nothing is.
+
+    """
     by_method = {one.name: [run for run in runs if run.method == one.name] for one in comparison.networks}
-    method = verdict.best_method(comparison.networks, by_method, comparison.measure.name)
+    measure, noun = comparison.measure.name, comparison.noun
+    method = verdict.best_method(comparison.networks, by_method, measure)
+    chosen = f"best on validation {noun}"
+    if method.name in harmful:
+        chosen += ", of the methods that are not shown to harm"
+        method = verdict.best_method(
+            [one for one in comparison.networks if one.name not in harmful], by_method, measure
+        )
     epochs = max(1, round(statistics.median(run.epochs for run in by_method[method.name])))
     with executor.one_thread():
         state = comparison.refit(method.name, epochs)
+    folder.results.unlink(missing_ok=True)  # of other seeds; they tell of the model that is replaced here
+    if state is None:
+        folder.model.unlink(missing_ok=True)
+        return None, (
+            f"training {method.name} ({chosen}) on all {noun} diverged: weights or outputs are no finite numbers; a "
+            "smaller --learning-rate may help"
+        )
     test = {name: fmean(run.test[name] for run in by_method[method.name]) for name in by_method[method.name][0].test}
     about = {"data": comparison.name, "vicinity": method.vicinity, "epochs": epochs, "test": test}
-    folder.results.unlink(missing_ok=True)  # of other seeds; they tell of the model that is replaced here
     usage = comparison.save_model(folder.model, state, about)
-    return SavedModel(folder.model.name, method.name, epochs, usage)
+    return SavedModel(folder.model.name, method.name, epochs, usage, chosen, folder.digest_of_model()), ""

@@ -17,6 +17,23 @@ DECAYS = (
 )
 Augment = Literal["flip", "shift", "none"]
 
+# of the command line, by the field that each sets
+OPTIONS = {
+    "alphas": "--alpha",
+    "named": "--with",
+    "seeds": "--seeds",
+    "epochs": "--epochs",
+    "learning_rate": "--learning-rate",
+    "weight_decay": "--weight-decay",
+    "erm_decays": "--erm-decays",
+    "metric": "--metric",
+    "patience": "--patience",
+    "to_the_end": "--to-the-end",
+    "label_noise": "--label-noise",
+    "input_noise": "--input-noise",
+}
+FOLDER_OPTIONS = {"model": "--model", "augment": "--augment"}
+
 _MOST_SEEDS = 10_000
 _SMALL_BATCH = 16
 _FEWEST_EPOCHS = 10  # unless asked for fewer

@@ -168,14 +168,15 @@ class TableComparison(Comparison[Table, TableSettings]):
         """Return what the networks must beat."""
         return baselines.methods()
 
-    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray]:
-        """Train a method on all rows for `epochs` epochs, and return the state of its `MLP`."""
-        of = self.method(method)
+    def refit(self, method: str, epochs: int) -> dict[str, np.ndarray] | None:
+        """Train a method on all rows for `epochs` epochs, and return the state of its `MLP`; None where that diverged."""
+        of, rows = self.method(method), stack([self._whole()], "train")
         run = MLPRun(0, 0, of.parsed, of.weight_decay)
         with _last_row_may_be_alone():
             training = replace(self.training, epochs=epochs, patience=None)
-            models = stacked_mlp.train([run], stack([self._whole()], "train"), self.classes, training).models
-        return {name: tensor.numpy() for name, tensor in models.state_dict(0).items()}
+            models = stacked_mlp.train([run], rows, self.classes, training).models
+        state = models.state_dict(0)
+        return comparison.finite_state(state, outputs(models[[0]], rows.inputs[0]))
 
     def _whole(self) -> EncodedSplit:
         """Return all rows for training, with label noise where it is asked for."""

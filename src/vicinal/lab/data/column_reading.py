@@ -153,23 +153,24 @@ def read_again(column: pl.Series, is_number: bool, decimal: Decimal, options: Re
         is_number: whether it is an input of numbers, and not of categories.
         decimal: mark in numbers that texts spell.
         options: what was said about the table.
-        parsed: what was read as numbers, as in `ColumnSummary`.
+        parsed: what was read as numbers: "numbers", "dates", "yes/no", or as in `ColumnSummary`; empty where that is not
+            known.
 
     Raises:
-        UserError: if texts are no such numbers.
+        UserError: if cells are no such numbers, dates or answers.
 
     """
     if not is_plain(column):
         return column
     if not is_text(column):
-        return _without_numbers(column, options.missing)[0]
+        return _as_held(_without_numbers(column, options.missing)[0], parsed if is_number else "")
     # which of the usual words for missing are categories is known to the encoder
     cells, _ = _without_missing(column, (*MISSING, *options.missing) if is_number else options.missing)
     if not is_number:
         return cells
-    if not parsed:
-        cells = _strict_comma(cells) if options.decimal == "," else infer(cells, decimal)
-        return cells if is_text(cells) else _without_numbers(cells, options.missing)[0]
+    if parsed in ("", *_FORMS):
+        read = _strict_comma(cells) if options.decimal == "," else infer(cells, decimal)
+        return _as_held(read if is_text(read) else _without_numbers(read, options.missing)[0], parsed, cells)
     spelling, texts = spellings.named(parsed, decimal), cells.drop_nulls().unique().sort().to_list()
     values = {text: spelling.value(text) if spelling and spelling.matches(text) else None for text in texts}
     if bad := [text for text, value in values.items() if value is None]:
@@ -177,6 +178,56 @@ def read_again(column: pl.Series, is_number: bool, decimal: Decimal, options: Re
             f"column {column.name!r} held {parsed} in training, and now holds {quoted(bad)}: spell them alike"
         )
     return cells.replace_strict(values, default=None, return_dtype=pl.Float64)
+
+
+_FORMS = {"numbers": "as 1.5", "dates": "as 2020-01-31 or 2020-01-31 13:45", "yes/no": "as true or false"}
+
+
+def _as_held(cells: pl.Series, held: str, spelled: pl.Series | None = None) -> pl.Series:
+    """Return the cells of a column that held numbers, dates or answers in training; refuse those of another kind.
+
+    Args:
+        cells: as they were read.
+        held: as `parsed` of `read_again`.
+        spelled: the texts that they were read from, if they were texts.
+
+    """
+    temporal = cells.dtype.is_temporal()
+    if not held or not cells.count():
+        return cells
+    if held == "dates" and is_text(cells):
+        return _dates_of(cells)
+    if held == "yes/no" and cells.dtype != pl.Boolean:
+        numbers = to_numbers(cells)
+        odd = numbers is None or not np.isin(numbers[~np.isnan(numbers)], (0, 1)).all()
+    else:
+        odd = temporal != held.startswith(("dates", "times", "years")) if temporal else held == "dates"
+    if odd:
+        raise _held_other(
+            cells.name, held, list(dict.fromkeys(map(str, (spelled if spelled is not None else cells).drop_nulls())))
+        )
+    return cells
+
+
+def _dates_of(cells: pl.Series) -> pl.Series:
+    """Read texts one by one as dates, in days since 1970-01-01."""
+    values: dict[str, float] = {}
+    texts = cells.drop_nulls().unique().sort().to_list()
+    for text in texts:
+        one = infer(pl.Series([text]))
+        if one.dtype.is_temporal() and (days := to_numbers(one)) is not None:
+            values[text] = float(days[0])
+    if bad := [text for text in texts if text not in values]:
+        raise _held_other(cells.name, "dates", bad)
+    return cells.replace_strict(values, default=None, return_dtype=pl.Float64)
+
+
+def _held_other(name: str, held: str, found: Sequence[str]) -> UserError:
+    form = f" ({_FORMS[held]})" if held in _FORMS else ""
+    return UserError(
+        f"column {name!r} held {held}{form} in training, and now holds {quoted(found)}: write them alike, or leave the "
+        "cells empty"
+    )
 
 
 def _without_missing(column: pl.Series, words: Sequence[str]) -> tuple[pl.Series, dict[str, int]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vicinal.lab.data.splits import Split
 from vicinal.lab.errors import UserError
-from vicinal.lab.format import counted
+from vicinal.lab.format import counted, quoted
 from vicinal.lab.streams import Stream
 
 FOLDS = 5  # a fold is for testing, the next one for validation, three for training
@@ -35,6 +35,7 @@ class Splitting:
         groups: int64 [n], rows of one group stay together; None: each row is its own.
         times: float [n]; the latest fifth of the rows is for testing, the fifth before for validation.
         fixed_test: bool [n], the rows for testing, the same for every seed.
+        names: of the classes, for a sentence about them.
 
     """
 
@@ -43,6 +44,7 @@ class Splitting:
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
     fixed_test: NDArray[np.bool_] | None = None
+    names: Sequence[str] = ()
 
     @property
     def how(self) -> How:
@@ -80,9 +82,13 @@ class Splitting:
             raise UserError(f"{n} rows cannot be split into training, validation and test rows ({self.how})")
         missing = np.setdiff1d(np.arange(self.classes), self.target[found.train]) if self.classes else []
         if len(missing) and self.how != "folds":
+            one = len(missing) == 1
+            which = f"{len(missing)} of {self.classes} classes"
+            if self.names:
+                which = f"the {'class' if one else 'classes'} {quoted([self.names[int(i)] for i in missing])}"
             raise UserError(
-                f"{len(missing)} of {self.classes} classes have no row to train on when the rows are split by "
-                f"{self.how}: leave those classes out, or split otherwise"
+                f"{which} {'has' if one else 'have'} no row to train on when the rows are split by {self.how}: leave "
+                f"{'that class' if one else 'those classes'} out, or split otherwise"
             )
         shuffle = np.random.Generator(np.random.Philox(key=np.array([seed, Stream.FOLDS], dtype=np.uint64)))
         return Split(
@@ -93,8 +99,9 @@ class Splitting:
         if self.times is not None:
             raise UserError("a test file and a column of time both say which rows are for testing: give one of them")
         if self.groups is not None and len(both := np.intersect1d(self.groups[test], self.groups[~test])):
+            have = "has" if len(both) == 1 else "have"
             raise UserError(
-                f"{len(both)} of the groups have rows in the test file and others outside it: a group is tested or "
+                f"{len(both)} of the groups {have} rows in the test file and others outside it: a group is tested or "
                 "trained on, not both"
             )
 

@@ -123,24 +123,33 @@ def _read_file(
         column for column in frame.columns if column not in {*_dropped(drop), target} and _ROW_INDEX.fullmatch(column)
     ]
     problems += [_row_index(file, frame, column) for column in unnamed]
-    if test is not None:
+    more |= {"task": task, "drop": [*drop, *unnamed], "decimal": decimal, "reading": reading}
+    notes = [note for place in (data, test) if (note := _pooled(place))]
+    if test is None:
+        return make_table(frame, target, name=name, source=file, problems=problems, notes=notes, **more)
+    other, test_decimal, test_file, _ = _read_frame(test, reading, problems)
+    if (decimal is None) != (test_decimal is None):  # beside a text file, cells are what they spell
+        frame, other = (rows.cast(pl.String) for rows in (frame, other))
+        more["decimal"] = decimal or test_decimal
+    both = _below(frame, file, other, test_file)
+    try:
+        source = f"{file}, tested on {test_file}"
         more["tested_from"] = len(frame)
-        other, _, test_file, _ = _read_frame(test, reading, problems)
-        frame = _below(frame, file, other, test_file)
-        file = f"{file}, tested on {test_file}"
-    return make_table(
-        frame,
-        target,
-        name=name,
-        source=file,
-        task=task,
-        drop=[*drop, *unnamed],
-        decimal=decimal,
-        reading=reading,
-        problems=problems,
-        notes=[note for place in (data, test) if (note := _pooled(place))],
-        **more,
-    )
+        return make_table(both, target, name=name, source=source, problems=problems, notes=notes, **more)
+    except UserError as error:
+        if problems:
+            raise
+        alone_too: dict[str, Any] = {**more, "tested_from": None}
+        try:
+            make_table(frame, target, name=file, source=file, **alone_too)
+        except UserError as alone:
+            raise UserError(f"in {file!r}: {alone}") from error
+        raise UserError(f"in {test_file!r}, the file of --test: {_without_name(error, name)}") from error
+
+
+def _without_name(error: UserError, name: str) -> str:
+    """Return an error's sentence where another name than the table's stands before it."""
+    return str(error).removeprefix(f"{name!r} has ")
 
 
 def _pooled(data: str | None) -> str | None:
@@ -165,11 +174,14 @@ def _row_index(file: str, frame: pl.DataFrame, column: str) -> str:
 
 
 def _below(frame: pl.DataFrame, file: str, other: pl.DataFrame, test_file: str) -> pl.DataFrame:
-    """Return the rows of two files, which must have the same columns of the same kinds."""
+    """Return the rows of two files, which must have rows, and the same columns of the same kinds."""
     lacks, has = ([name for name in a.columns if name not in b.columns] for a, b in ((frame, other), (other, frame)))
     if lacks or has:
         which = f"lacks {quoted(lacks)}" if lacks else f"has also {quoted(has)}"
         raise UserError(f"{test_file!r} {which}: the files of --test need the same columns as {file!r}")
+    for rows, of in ((frame, file), (other, test_file)):
+        if not len(rows):
+            raise UserError(f"{of!r} has column names but no rows: give a file with rows")
     if problems := table_files.other_types([(file, frame), (test_file, other)]):
         raise of_all(test_file, problems)
     return table_files.below([frame, other])
