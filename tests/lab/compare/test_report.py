@@ -367,7 +367,8 @@ def test_erm_alone_and_no_model() -> None:
     del given["model"]
     given["choice"] = None
     html = render(given)
-    assert "The best model" not in html
+    assert "The model" not in html
+    assert "No model" not in html
     assert figures.differences(view(given)) == figures.by_alpha(view(given)) == ""
     labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
     assert [label.split()[0] for label in labels] == ["Mean", "Reliability", "Validation", "Validation"]
@@ -377,6 +378,11 @@ def test_the_model_is_loaded_by_the_given_lines() -> None:
     given = example.build(seeds=2, methods=2)
     assert 'best = model.load("model.safetensors")' in Page(render(given)).text
     assert "model.safetensors" in render(given)
+    given["model"]["chosen"] = "best on validation rows"
+    assert f"{given['model']['method']} (best on validation rows), trained on all rows for" in Page(render(given)).text
+    del given["model"]
+    given["no_model"] = "training mixup 1 on all rows diverged; <a lower rate> may help"
+    assert "No model Training mixup 1 on all rows diverged; <a lower rate> may help." in Page(render(given)).text
 
 
 def test_many_classes_are_counted_not_listed() -> None:
