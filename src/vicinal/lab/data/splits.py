@@ -48,8 +48,8 @@ def split_targets(
     """Split rows by their targets; classes keep their shares.
 
     The j-th of a class's n_c shuffled rows gets the position (j + 1/2) / n_c, and the rows of all classes are sorted by
-    position, ties at random: whatever stretch of this order is cut out, each class has about its share of it. The first part is the
-    test part. The last row of each class is kept for the training part.
+    position, ties at random: whatever stretch of this order is cut out, each class has about its share of it. The first
+    part is the test part. The last row of each class is kept for the training part.
     Regression targets are not stratified.
 
     Args:
