@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+T = TypeVar("T")
 
 _PARTIAL = ".partial"
 
@@ -58,15 +60,21 @@ def append_line(path: Path, line: str) -> None:
 
 def json_lines(path: Path) -> list[Any]:
     """Return the values of a file of JSON lines; lines cut off by a crash are left out."""
+    return readable_lines(path, json.loads)[0]
+
+
+def readable_lines(path: Path, read: Callable[[bytes], T]) -> tuple[list[T], int]:
+    """Return what `read` makes of each line of a file, and how many lines it cannot read, as a crash leaves them.
+
+    A file that is not there has no lines, and blank lines are none.
+    """
     if not path.exists():
-        return []
-    values = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            values.append(json.loads(line))
-        except ValueError:
-            continue
-    return values
+        return [], 0
+    values, lines = list[T](), [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    for line in lines:
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            values.append(read(line))
+    return values, len(lines) - len(values)
 
 
 @contextmanager
@@ -87,9 +95,8 @@ def locked(path: Path) -> Iterator[bool]:
             return
         except OSError as error:
             reason = error.strerror or str(error)
-        if not reason and not _is_at(
-            file.fileno(), path
-        ):  # another process held it, and removed it since it was opened
+        # another process may have held it, and removed it since it was opened
+        if not reason and not _is_at(file.fileno(), path):
             yield False
             return
         if reason:

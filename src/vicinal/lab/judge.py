@@ -485,9 +485,8 @@ class _Figures(NamedTuple):
 def _finding(table: _Scores, name: str, base: str, test_share: float) -> _Finding:
     differences, constant = _differences(table.values[name], table.values[base])
     if table.per_seed is not None and table.unit is not None:
-        constant = constant and not (
-            table.are_hits and differences[0][0] == 0
-        )  # a row might differ: its error is known
+        # where no answer differs, right or wrong, one row might have: that error is known
+        constant = constant and not (table.are_hits and differences[0][0] == 0)
         return _Finding(rows_paired(table.per_seed, differences), constant, len(set(table.unit.tolist())))
     return _Finding(resampled([float(of[0]) for of in differences], test_share), constant, len(differences))
 

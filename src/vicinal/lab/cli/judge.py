@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -112,16 +111,9 @@ def _read(path: str, options: ReadOptions) -> _Table:
 
     """
     from vicinal.lab.data import table_files
-    from vicinal.lab.data.delimited import find_separator, read_delimited
 
     if path == "-":
-        text = _stdin(options.encoding)
-        _check_not_empty(text, "stdin")
-        declared = re.match(r"sep=(.)(?=[\r\n])", text)  # a first line of spreadsheets
-        text = text[declared.end() :] if declared else text
-        separator = options.separator or (declared[1] if declared else find_separator(text))
-        frame, decimal = read_delimited(text, "stdin", separator), options.decimal
-        return _as_text(frame.to_dict(as_series=False), text, decimal or ("," if separator == ";" else "."))
+        return _delimited(_stdin(options.encoding), "stdin", options)
     suffix = "".join(Path(path).suffixes[-2:]).lower()
     if suffix.endswith((".json", ".jsonl", ".ndjson")):
         text = table_files.read_text(Path(path), options.encoding)
@@ -132,9 +124,7 @@ def _read(path: str, options: ReadOptions) -> _Table:
             raise UserError(f"{path!r} is not readable as scores ({error})") from error
     if suffix.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
         text = table_files.read_text(Path(path), options.encoding)
-        _check_not_empty(text, Path(path).name)
-        frame, decimal = table_files.read(Path(path), options)
-        return _as_text(frame.to_dict(as_series=False), text, decimal)
+        return _delimited(text, Path(path).name, options, "\t" if ".tsv" in suffix else None)
     if suffix.endswith((".parquet", ".xlsx")):
         return _Table(table_files.read(Path(path), options)[0].to_dict(as_series=False), None)
     raise UserError(
@@ -167,7 +157,12 @@ def _check_not_empty(text: str, name: str) -> None:
         )
 
 
-def _as_text(columns: dict[str, list[Any]], text: str, decimal: str | None) -> _Table:
+def _delimited(text: str, label: str, options: ReadOptions, usual: str | None = None) -> _Table:
+    from vicinal.lab.data import table_files
+
+    _check_not_empty(text, label)
+    frame, decimal = table_files.read_delimited_text(text, label, options, usual)
+    columns = frame.to_dict(as_series=False)
     if decimal == "," and "score" in columns:
         columns["score"] = [score.replace(",", ".") for score in columns["score"]]
     return _Table(columns, _lines(text, list(columns), len(next(iter(columns.values()), []))))

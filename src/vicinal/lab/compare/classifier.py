@@ -113,7 +113,7 @@ class Classifier:
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         found = simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)
-        return finite_outputs(found, [repr(path.as_posix()) for path in paths])
+        return finite_outputs(found, lambda i: repr(paths[i].as_posix()))
 
     def predict(self, paths: Paths) -> np.ndarray:
         """Return the predicted class names, [n]."""

@@ -123,7 +123,9 @@ def _check_file(path: Path) -> None:
     if not table_files.is_table(path.name):
         raise UserError(f"'{path}' is not a table that is read here: give a file ending in {table_files.ENDINGS}")
     try:
-        if not path.read_bytes().strip(_BLANK):
+        with path.open("rb") as file:
+            is_empty = not any(part.strip(_BLANK) for part in iter(lambda: file.read(4096), b""))
+        if is_empty:
             raise UserError(f"'{path}' is empty: give a table with the columns that the model was trained on")
     except OSError:  # which the reader describes
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,11 +99,11 @@ def check_finite(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> N
         )
 
 
-def finite_outputs(outputs: Tensor, names: Sequence[str]) -> Tensor:
+def finite_outputs(outputs: Tensor, name: Callable[[int], str]) -> Tensor:
     """Return outputs [n, C]; refuse those that are no finite numbers, by the names of their examples."""
-    finite = outputs.isfinite().all(1).tolist()
-    if bad := [name for name, good in zip(names, finite, strict=True) if not good]:
-        shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+    bad = (~outputs.isfinite().all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        shown = ", ".join(map(name, bad[:5])) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
         raise UserError(
             f"the model's outputs for {shown} are no finite numbers: check whether these inputs are far from those it was "
             "trained on; if not, its training diverged"
@@ -202,7 +202,7 @@ class Predictor:
         inputs = self.encoding.inputs_of_records(columns, partial(self.reading.read, decimal=decimal))
         with torch.inference_mode():
             found = torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
-        return finite_outputs(found, [f"row {i}" for i in range(1, len(found) + 1)])
+        return finite_outputs(found, lambda i: f"row {i + 1}")
 
     def predict(self, columns: Any) -> np.ndarray:
         """Return the predicted classes in the target's own type, or the target in its own unit, [n].

@@ -96,7 +96,8 @@ class RunFolder:
                 if not self._config.exists():
                     self._begin(comparison)
                 config = json.loads(self._config.read_text())
-                self._lines()
+                if self._runs.exists():
+                    self._runs.open("rb").close()  # it can be read
             found, written = config["fingerprint"], config.get("format", 1)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self._config} cannot be read; choose another --out") from error
@@ -123,14 +124,7 @@ class RunFolder:
 
     def _lines(self) -> tuple[list[list[RunRecord]], int]:
         """Return the records of each line of runs.jsonl, and how many lines hold none: a crash cut them off."""
-        found: list[list[RunRecord]] = []
-        if not self._runs.exists():
-            return found, 0
-        lines = [line for line in self._runs.read_bytes().split(b"\n") if line.strip()]
-        for line in lines:
-            with suppress(ValueError, TypeError, AttributeError, RecursionError):
-                found.append(records.from_json(list[RunRecord], json.loads(line)))
-        return found, len(lines) - len(found)
+        return atomic.readable_lines(self._runs, lambda line: records.from_json(list[RunRecord], json.loads(line)))
 
     def runs(self) -> list[RunRecord]:
         """Return the runs that are finished; each once, should two commands have worked here at the same time."""
@@ -139,8 +133,8 @@ class RunFolder:
     def notes(self, comparison: AnyComparison) -> list[str]:
         """Return what is odd about what is kept: runs that are lost and trained again, and runs of further seeds."""
         lines, bad = self._lines()
-        recorded, missing = {run.key for line in lines for run in line}, set(self.missing(comparison))
-        found = []
+        recorded, runs = {run.key for line in lines for run in line}, self.runs()
+        missing, found = set(comparison.runs) - {run.key for run in runs}, []
         if lost := len(missing & recorded):
             found.append(
                 f"{counted(lost, 'run')} kept in {self.path} lost {'its' if lost == 1 else 'their'} predictions, which "
@@ -150,7 +144,7 @@ class RunFolder:
             found.append(
                 f"{counted(bad, 'line')} of {self._runs} cannot be read, as after a crash: what is missing is trained again"
             )
-        seeds, asked = len({run.seed for run in self.runs()}), comparison.settings.seeds
+        seeds, asked = len({run.seed for run in runs}), comparison.settings.seeds
         if seeds > asked:
             found.append(
                 f"{self.path} holds runs of {seeds} seeds, which are kept; results, report and model are now of the first "

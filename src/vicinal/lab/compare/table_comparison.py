@@ -82,7 +82,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     @cached_property
     def _inputs(self) -> int:
-        return encode(self.data, self.split(0)).encoder.width
+        return TableEncoder.fit(self.data, self.split(0).train).width
 
     @property
     def _parameters(self) -> int:
@@ -187,7 +187,7 @@ class TableComparison(Comparison[Table, TableSettings]):
 
     def save_model(self, path: Path, state: dict[str, np.ndarray], about: dict[str, Any]) -> str:
         """Write a `Predictor`, and return the lines of Python that use it."""
-        encoding = self._whole().encoder
+        encoding = TableEncoder.fit(self.data, np.arange(len(self.data)))
         model = MLP(encoding.width, self.settings.hidden, self.classes or 1)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
         Predictor(model, encoding, about, RowReading.of(self.data)).save(path)

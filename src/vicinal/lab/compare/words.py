@@ -319,10 +319,10 @@ def statistics_in_words(comparison: Comparison[Any, Any]) -> str:
     tests = count * len(measures.claims(comparison.measure, comparison.classes))
     decays = len([one for one in comparison.methods if one.family == ERM_FAMILY])
     chooses = [f"Alpha is chosen for each seed on its validation {noun}. "] if chosen else []
-    chooses += [f"ERM's weight decay is chosen among {decays} likewise. "] if decays > 1 and chosen else []
-    chooses += (
-        [f"ERM's weight decay is chosen among {decays} on validation {noun}. "] if decays > 1 and not chosen else []
-    )
+    if decays > 1:
+        chooses.append(
+            f"ERM's weight decay is chosen among {decays} {'likewise' if chosen else f'on validation {noun}'}. "
+        )
     epoch = (
         "Every run has the weights of its last epoch. "
         if comparison.settings.to_the_end

@@ -46,8 +46,7 @@ def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[st
         names: list[str] = [name for name in book.sheet_names if name == sheet] or book.sheet_names
         sheets = {name: _texts(book, name) for name in names}
     except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError) as e:
-        reason = " ".join(str(e).split())[:200]
-        raise UserError(f"{label!r} is not a readable Excel workbook ({reason}): save the table as CSV instead") from e
+        raise _unreadable(label, e) from e
     if sheet is not None and sheet not in sheets:
         raise UserError(
             f"{label!r} has no sheet {sheet!r} for --sheet: it has {quoted([*sheets], 20)}{did_you_mean(sheet, sheets)}"
@@ -77,8 +76,13 @@ def _check_extent(raw: bytes, label: str) -> None:
                         f"a sheet of {label!r} has cells in row {rows} and in column {last}, with too many between: delete"
                         f" what stands far from the table"
                     )
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error):
-        return  # not whole, which fastexcel describes
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as e:
+        raise _unreadable(label, e) from e
+
+
+def _unreadable(label: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{label!r} is not a readable Excel workbook ({reason}): save the table as CSV instead")
 
 
 def _texts(book: Any, name: str) -> list[list[str]]:

@@ -95,10 +95,29 @@ def _read(
     text = _decoded(raw, label, options.encoding)
     if kind == ".arff":
         return read_arff(text, label), None
+    return read_delimited_text(text, label, options, "\t" if kind == ".tsv" else None, problems)
+
+
+def read_delimited_text(
+    text: str,
+    label: str,
+    options: ReadOptions = AS_IT_IS,
+    usual: str | None = None,
+    problems: list[str] | None = None,
+) -> tuple[pl.DataFrame, Decimal]:
+    """Read delimited text whose separator is given, declared in a first line `sep=;`, usual for its kind, or found.
+
+    Returns:
+        The columns, and the decimal mark of the numbers that they may spell.
+
+    Raises:
+        UserError: as of `read_delimited`.
+
+    """
     text, declared = _declared_separator(text)
-    separator = options.separator or declared or ("\t" if kind == ".tsv" else find_separator(text))
-    decimal = options.decimal or ("," if separator == ";" else ".")
+    separator = options.separator or declared or usual or find_separator(text)
     names = None if options.header else _numbered(len(first_row(text, separator)))
+    decimal = options.decimal or ("," if separator == ";" else ".")
     return read_delimited(text, label, separator, names, problems), decimal
 
 
@@ -282,7 +301,7 @@ def _differs(first: tuple[str, pl.DataFrame, Decimal | None], other: tuple[str, 
     )
     if lacks or has:
         which = " and ".join(
-            filter(None, [lacks and f"lacks {quoted(lacks)}", has and f"has also {quoted(has)}"])  # type: ignore[list-item]
+            f"{verb} {quoted(names)}" for verb, names in (("lacks", lacks), ("has also", has)) if names
         )
         return f"{other[0]!r} {which}: the parts of a table need the same columns as {first[0]!r}; else give one file"
     if first[2] != other[2]:
