@@ -16,28 +16,33 @@ from vicinal.lab.paper import plots
 Places = list[tuple[str, float, float]]
 
 
+SIZES = {"m": 2, "l": 2, "h": 1, "v": 1, "q": 4, "c": 6, "z": 0}
+
+
 def absolute(path: str) -> Places:
     """Return the points of a path, absolute or relative, as a reader of SVG follows it."""
     places: Places = []
     x = y = 0.0
     start = (x, y)
-    for command, text in re.findall(r"([a-zA-Z])([^a-zA-Z]*)", path):
+    for letter, text in re.findall(r"([a-zA-Z])([^a-zA-Z]*)", path):
         numbers = [float(number) for number in re.findall(r"-?\d*\.?\d+", text)]
-        if command in "zZ":
-            x, y = start
-            places.append(("z", x, y))
-        elif command == "h":
-            assert numbers == [0.0]
-            places.append(("l", x, y))
-        else:
-            base = (x, y) if command.islower() else (0.0, 0.0)
-            points = [
-                (base[0] + a, base[1] + b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)
-            ]  # all steps of one curve begin where it does
-            assert len(points) == (3 if command in "cC" else 2 if command in "qQ" else 1)
-            places += [(command.lower(), *point) for point in points]
+        command, size = letter.lower(), SIZES[letter.lower()]
+        for i in range(0, len(numbers) or 1, size or 1):  # a command that is repeated need not be written again
+            base = (x, y) if letter.islower() else (0.0, 0.0)
+            values = numbers[i : i + size]
+            assert len(values) == size
+            if command == "z":
+                points = [start]
+            elif command == "h":
+                points = [(base[0] + values[0], y)]
+            elif command == "v":
+                points = [(x, base[1] + values[0])]
+            else:  # all steps of one curve begin where it does
+                points = [(base[0] + a, base[1] + b) for a, b in zip(values[::2], values[1::2], strict=True)]
+            places += [("l" if command in "hv" else command, *point) for point in points]
             x, y = points[-1]
-            start = (x, y) if command in "mM" else start
+            start = (x, y) if command == "m" else start
+            command = "l" if command == "m" else command
     return places
 
 
@@ -52,7 +57,7 @@ def drawn(svg: str) -> list[tuple[str, Places, tuple[float, float]]]:
             (float(element.get("x", 0)), float(element.get("y", 0))),
         )
         for element in root.iter()
-        if element.tag in ("path", "use", "g", "text", "tspan")
+        if element.tag in ("path", "use", "text", "tspan") or (element.tag == "g" and element.attrib)
     ]
 
 
@@ -92,4 +97,15 @@ def test_classes_are_known_inside_of_the_figure_alone() -> None:
 
 def test_a_line_of_no_length_stays_a_dot() -> None:
     svg = '<svg viewBox="0 0 9 9"><path d="M 1.04 2 L 1.04 2 M 1.04 2 L 3 4 L 3.04 4.01 z "/></svg>'
-    assert 'd="m1 2h0m0 0l2 2h0z"' in compact(svg, "k")
+    assert 'd="m1 2h0m0 0 2 2h0z"' in compact(svg, "k")
+
+
+def test_a_path_is_written_as_short_as_svg_allows() -> None:
+    path = "M 1 1 L 1.5 0.5 L 2 0 L 4 0 L 5 0 L 5 3 C 5 3 5 4 6 4 C 6 4 7 4 7 5 L 6 4 L 5 3"
+    svg = f'<svg viewBox="0 0 9 9"><path d="{path}"/></svg>'
+    assert 'd="m1 1 .5-.5 .5-.5h2 1v3c0 0 0 1 1 1 0 0 1 0 1 1l-1-1-1-1"' in compact(svg, "k")
+
+
+def test_groups_without_attributes_go_and_the_others_stay() -> None:
+    svg = '<svg viewBox="0 0 9 9"><g><g clip-path="url(#k-1)"><g><path d="M 1 1"/></g></g><g id="k-2"/><g/></g></svg>'
+    assert compact(svg, "k").endswith('<g clip-path="url(#k-1)"><path d="m1 1"/></g><g id="k-2"/><g/></svg>')

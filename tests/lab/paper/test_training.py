@@ -97,7 +97,8 @@ LINES: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
         f"{i:02d}-decay{name}": ("cifar10-preact18-erm", line | {"weight_decay": decay})
         for i, line in enumerate(ABLATION)
         for decay, name in ((1e-4, "1e-4"), (5e-4, "5e-4"))
-    },
+    }
+    | {"three-decay1e-4": ("cifar10-preact18-erm", {"vicinity": "Mixup(alpha=Dirichlet(alpha=1.0, k=3))"})},
 }
 
 
@@ -231,9 +232,13 @@ def reproduce_cells(name: str) -> Sequence[training.Cell]:
     return study.cells("paper")
 
 
+def recipes_of(cells: Sequence[training.Cell]) -> list[Recipe]:
+    return [cell.recipe for cell in cells if cell.recipe is not None]
+
+
 def test_every_line_of_the_ablation_is_its_own_training() -> None:
     cells = AblationStudy().cells("paper")
-    assert len({cell.recipe for cell in cells}) == 44
+    assert len({cell.recipe for cell in cells}) == 44 + 1
     by_name = {cell.name: cell.recipe for cell in cells}
     smote = by_name["mix inputs only, SC + KNN (SMOTE), weight decay 1e-4"]
     assert smote is not None
@@ -362,8 +367,7 @@ def test_two_regimes_of_cifar_are_stated() -> None:
     assert cells["CIFAR-100, ERM overfits, ERM"].max_train_examples == 10_000
     assert all(recipe.model == "preact-resnet-18-narrow" for recipe in cells.values())
     jobs = CifarStudy().jobs("small")
-    assert len(jobs) == 35 + 6 + 6
-    assert len({job.name for job in jobs}) == 47
+    assert len({job.name for job in jobs}) == len(jobs) == 30 + 6 + 6
 
 
 def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
@@ -377,14 +381,12 @@ def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
         base = "overfitting-cifar10-preact-resnet-18"
         done[f"{base}-erm-seed{seed}"] = run(0.45 + shift, 0.0, [0.9, 0.46 + shift, 0.45 + shift])
         done[f"{base}-mixup-seed{seed}"] = run(0.41 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
-        done[f"{base}-mixup-three-seed{seed}"] = run(0.415 + shift, 0.1, [0.9, 0.8, 0.41 + shift])
         done[f"{base}-mixup-0.2-seed{seed}"] = run(0.44 + shift, 0.02, [0.9, 0.8, 0.44 + shift])
-    gain, gain_100, speed, three, alpha = CifarStudy().claims("small", done)
+    gain, gain_100, speed, alpha = CifarStudy().claims("small", done)
     assert gain.evidence[0].differences == pytest.approx((-4, -4, -4))
     assert gain.evidence[1].contrast
     assert gain_100.evidence[0].differences == ()
     assert speed.evidence[0].differences == (1, 1, 1)  # mixup's third epoch against ERM's second
-    assert three.evidence[0].differences == pytest.approx((0.5, 0.5, 0.5))
     assert [each.differences[0] for each in alpha.evidence] == pytest.approx([2, -3, 8, -11])
     assert [each.expected for each in alpha.evidence] == ["higher", "lower"] * 2
 
@@ -392,8 +394,13 @@ def test_the_claims_of_cifar_are_differences_within_seeds() -> None:
 def test_the_claims_of_the_ablation_are_differences_of_its_lines() -> None:
     study = AblationStudy()
     cells = [cell for cell in study.cells("small") if cell.recipe is not None]
-    assert len(cells) == 22
-    assert {cell.recipe.weight_decay for cell in cells if cell.recipe is not None} == {1e-4}
+    assert len(cells) == 22 + 1
+    assert {(r.max_train_examples, r.epochs, r.milestones) for r in recipes_of(cells)} == {(2000, 30, (15, 22))}
+    assert {(r.precision, r.augment, r.knn) for r in recipes_of(cells)} == {
+        ("float32", False, 0),
+        ("float32", False, 8),
+    }
+    assert {each.weight_decay for each in recipes_of(cells)} == {1e-4}
     errors = {cell.job: 0.5 + i / 100 for i, cell in enumerate(cells)}  # in the order of the table
     done = {
         f"{job}-seed{seed}": {
@@ -405,7 +412,9 @@ def test_the_claims_of_the_ablation_are_differences_of_its_lines() -> None:
         for job, error in errors.items()
         for seed in range(3)
     }
-    neighbors, labels, layers, smote, others = study.claims("small", done)
+    three, neighbors, labels, layers, smote, others = study.claims("small", done)
+    assert three.evidence[0].differences == pytest.approx((21, 21, 21))
+    assert (three.evidence[0].expected, three.evidence[0].tolerance) == ("equal", 1.0)
     assert neighbors.evidence[0].differences == pytest.approx((-1, -1, -1))
     assert labels.evidence[0].differences == pytest.approx((-10, -10, -10))
     assert layers.evidence[0].differences == pytest.approx((-5, -5, -5))  # of layers 3 to 5

@@ -47,13 +47,12 @@ DRAWN: dict[Scale, tuple[str, str]] = {
 }
 
 
-ONE, LITTLE, THREE = "mixup, alpha = 1", "mixup, alpha = 0.2", "mixup of three, alpha = 1"
+ONE, LITTLE = "mixup, alpha = 1", "mixup, alpha = 0.2"
 # of a regime: the vicinity, and the ending of its jobs' names
 METHODS = {
     "ERM": ("ERM()", "erm"),
     ONE: ("Mixup(alpha=1.0)", "mixup"),
     LITTLE: ("Mixup(alpha=0.2)", "mixup-0.2"),
-    THREE: ("Mixup(alpha=Dirichlet(alpha=1.0, k=3))", "mixup-three"),
 }
 
 
@@ -87,7 +86,7 @@ def underfitting(recipe: Recipe) -> Recipe:
     return narrowed(recipe, 20)
 
 
-OVERFITS = Regime("ERM overfits", "overfitting-", "cifar10", {"ERM": 10, ONE: 10, LITTLE: 10, THREE: 5}, overfitting)
+OVERFITS = Regime("ERM overfits", "overfitting-", "cifar10", {"ERM": 10, ONE: 10, LITTLE: 10}, overfitting)
 OVERFITS_100 = Regime(
     "ERM overfits", "overfitting-", "cifar100", {"ERM": 3, ONE: 3}, partial(overfitting, images=10_000)
 )
@@ -171,20 +170,6 @@ class CifarStudy(TrainingStudy):
                         self._differences(done, OVERFITS, ONE, "ERM", _epochs_to_converge),
                         "equal",
                         tolerance=4.0,
-                    ),
-                ),
-                limits,
-            ),
-            Claim(
-                "mixing three examples or more gains no more than mixing two",
-                "2",
-                (
-                    Evidence(
-                        "CIFAR-10, ERM overfits: three examples, Dirichlet weights, against two",
-                        "points of test error",
-                        self._differences(done, OVERFITS, THREE, ONE, _error),
-                        "equal",
-                        tolerance=1.0,
                     ),
                 ),
                 limits,

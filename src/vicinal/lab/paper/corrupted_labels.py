@@ -17,12 +17,13 @@ from vicinal.lab.paper import plots
 from vicinal.lab.paper.claims import Claim, Evidence, Expected
 from vicinal.lab.paper.study import Published, Results, Row, Scale
 from vicinal.lab.paper.training import (
+    FEW,
     Cell,
     FinishedRun,
     TrainedRun,
     TrainingScale,
     TrainingStudy,
-    narrowed,
+    few,
     quick,
     row_name,
 )
@@ -88,14 +89,12 @@ SCALES: Mapping[Scale, NoisyScale] = {
     ),
     "small": NoisyScale(
         data="CIFAR-10",
-        minutes=250,
+        minutes=55,
         seeds=2,
         deviations=(
-            "10,000 of the 50,000 training images, not augmented, so that a small model can memorize them; 4,000 of the "
-            "test images; PreAct ResNet-18 with an eighth of its width, 40 epochs instead of 200, bfloat16. The alphas "
-            "are the paper's; dropout, which a model an eighth as wide stands less of, is 0.3 or 0.5.",
+            f"{FEW}. The alphas are the paper's; dropout, which a model an eighth as wide stands less of, is 0.3 or 0.5.",
         ),
-        recipe=lambda recipe: narrowed(recipe, 40, max_train_examples=10_000, max_test_examples=4000, augment=False),
+        recipe=few,
         grid=MethodGrid(ALPHAS, (0.3, 0.5), ((2.0, 0.3),)),
     ),
     "paper": NoisyScale("CIFAR-10", 60 * 24 * 15, seeds=3, device="1 GPU", full=True),
@@ -238,7 +237,7 @@ class CorruptedLabelsStudy(TrainingStudy):
         runs = {noise: [run for _, run in self.best(scale, done, noise, "mixup")] for noise in NOISES}
         errors = {noise: statistics.fmean(run.train_error_true for run in of) for noise, of in runs.items() if of}
         learned = ", ".join(f"{100 * error:.0f} % with {noise:.0%} random" for noise, error in errors.items())
-        size = "a model of an eighth of the width on 10,000 images" if scale == "small" else ""
+        size = "a model of an eighth of the width on 2,000 images" if scale == "small" else ""
         return "; ".join(filter(None, (size, learned and f"mixup's training error on the true labels is {learned}")))
 
     def evaluate_run(self, run: FinishedRun) -> dict[str, Any]:
