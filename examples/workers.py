@@ -1,7 +1,7 @@
 """Mixing in persistent DataLoader workers: each has draws of its own, and off() reaches them at their next batch."""
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 import vicinal
 
@@ -16,14 +16,14 @@ class Numbers(Dataset[tuple[torch.Tensor, int]]):
         return torch.full((3,), float(i)), i % 10
 
 
-def collate(rows: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, vicinal.MixedTarget]:
-    x, y = default_collate(rows)
-    return mixup(x, y)
-
-
 if __name__ == "__main__":
     loader = DataLoader(
-        Numbers(), batch_size=16, shuffle=True, num_workers=2, persistent_workers=True, collate_fn=collate
+        Numbers(),
+        batch_size=16,
+        shuffle=True,
+        num_workers=2,
+        persistent_workers=True,
+        collate_fn=vicinal.Collate(mixup),
     )
     for epoch in range(4):
         if epoch == 3:

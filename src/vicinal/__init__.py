@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
+    from vicinal import collate as collate
     from vicinal import compose as compose
     from vicinal import formula as formula
     from vicinal import keyed as keyed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
+    from vicinal.collate import Collate as Collate
     from vicinal.compose import Chain as Chain
     from vicinal.compose import Choice as Choice
     from vicinal.compose import Scheduled as Scheduled
@@ -58,7 +60,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
     import importlib
 
     _MODULES = (
-        *("compose", "formula", "latent", "losses", "metrics", "mix_plan", "pairing", "plan", "keyed"),
+        *("collate", "compose", "formula", "latent", "losses", "metrics", "mix_plan", "pairing", "plan", "keyed"),
         *("target", "vicinities", "vicinity", "weighting"),
     )
     _HOMES = {  # of each public name, the module that defines it
@@ -66,6 +68,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Beta": "weighting",
         "Chain": "compose",
         "Choice": "compose",
+        "Collate": "collate",
         "CutMix": "vicinities",
         "Dirichlet": "weighting",
         "GaussianNoise": "vicinities",
