@@ -28,8 +28,8 @@ class Collate:
             "target", "targets", "y" that a mapping has.
 
     Raises:
-        TypeError: `vicinity` is not a vicinity. From a call: the batch is neither a mapping nor a sequence, or its inputs cannot be
-            mixed.
+        TypeError: `vicinity` is not a vicinity. From a call: the batch is neither a mapping nor a sequence, or its inputs
+            cannot be mixed.
         ValueError: from a call: it is not clear which part is the target.
 
     Example:

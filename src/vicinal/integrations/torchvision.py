@@ -1,0 +1,142 @@
+"""torchvision's `v2.MixUp` and `v2.CutMix` by one changed import: `from vicinal.integrations.torchvision import MixUp`.
+
+They need nothing of torchvision. What is not as there: partners are a random permutation of the batch, where torchvision
+takes each row's predecessor; a draw depends on the seed, the rank and the number of the batch, and on no global generator.
+With the same partners and lambda, images and labels are torchvision's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from vicinal import vicinities
+from vicinal._batch import SplitBatch, split_batch
+from vicinal.target import MixedTarget
+from vicinal.vicinity import Vicinity
+
+LabelsGetter = Callable[[Any], Tensor] | Literal["default"] | None
+
+
+class _BatchTransform(torch.nn.Module):
+    """What both transforms do with a batch."""
+
+    def __init__(self, vicinity: Vicinity, num_classes: int | None, labels_getter: LabelsGetter) -> None:
+        super().__init__()
+        if not (labels_getter in ("default", None) or callable(labels_getter)):
+            raise ValueError(f'labels_getter is a function, "default" or None, got {labels_getter!r}')
+        self.vicinity, self.num_classes, self.labels_getter = vicinity, num_classes, labels_getter
+
+    def forward(self, *inputs: Any) -> Any:
+        """Mix a batch: images and labels, as `transform(images, labels)`, or one mapping or sequence that holds them.
+
+        Args:
+            inputs: images floating point [n, ...]; labels int64 [n], or soft ones, floating point [n, num_classes].
+
+        Returns:
+            The batch in its type; images mixed, labels float [n, num_classes], of float32 if they were class indices.
+
+        Raises:
+            ValueError: it is not clear what the labels are, or they are class indices and `num_classes` was not given.
+
+        """
+        (batch,) = inputs if len(inputs) == 1 else (inputs,)
+        x, y, join = self._split(batch)
+        if self.num_classes is None and not y.is_floating_point():
+            raise ValueError("labels are class indices: num_classes must be given")
+        mixed, target = self.vicinity(x, y)
+        if isinstance(target, MixedTarget) and self.num_classes is not None:
+            target = target.dense(self.num_classes)
+        return join(mixed, target)
+
+    def _split(self, batch: Any) -> SplitBatch:
+        if not callable(self.labels_getter):
+            return split_batch(batch)
+        labels = self.labels_getter(batch)
+        leaves, spec = pytree.tree_flatten(batch)
+        place = [i for i, leaf in enumerate(leaves) if leaf is labels]
+        if len(place) != 1:
+            raise ValueError("labels_getter returns one of the tensors of the batch, as it is there")
+        (at,) = place
+
+        def join(inputs: Any, target: Any) -> Any:
+            return pytree.tree_unflatten([*inputs[:at], target, *inputs[at:]], spec)
+
+        return SplitBatch([leaf for leaf in leaves if leaf is not labels], labels, join)
+
+
+class MixUp(_BatchTransform):
+    """Mix the images of a batch and their labels, as `torchvision.transforms.v2.MixUp` is called.
+
+    Args:
+        alpha: of the Beta distribution of lambda, > 0.
+        num_classes: width of the labels; needed where they are class indices.
+        labels_getter: a function from the batch to its labels. "default" or None: the second of two, or the one of the keys
+            "label", "labels", "target", "targets", "y" that a mapping has.
+        seed: of the draws; None: it follows `torch.manual_seed`.
+
+    Raises:
+        ValueError: `alpha` is not above 0; `labels_getter` is something else.
+
+    Example:
+        >>> import torch
+        >>> transform = MixUp(alpha=0.4, num_classes=10, seed=0)
+        >>> images, labels = transform(torch.rand(4, 3, 8, 8), torch.arange(4))
+        >>> labels.shape, labels.sum(1)
+        (torch.Size([4, 10]), tensor([1., 1., 1., 1.]))
+
+    Source: section 2, equation 2, of the paper.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        num_classes: int | None = None,
+        labels_getter: LabelsGetter = "default",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(vicinities.Mixup(alpha, seed=seed), num_classes, labels_getter)
+
+
+class BatchCutMix(_BatchTransform):
+    """Paste a box of another image into each image, as `torchvision.transforms.v2.CutMix` is called.
+
+    Labels are mixed by the area of the box (Yun et al. 2019).
+
+    Args:
+        alpha: of the Beta distribution of the area that is kept, > 0.
+        num_classes: width of the labels; needed where they are class indices.
+        labels_getter: as of `MixUp`.
+        seed: of the draws; None: it follows `torch.manual_seed`.
+
+    Raises:
+        ValueError: `alpha` is not above 0; `labels_getter` is something else.
+
+    Example:
+        >>> import torch
+        >>> images, labels = BatchCutMix(num_classes=10, seed=0)(torch.rand(4, 3, 8, 8), torch.arange(4))
+        >>> labels.sum(1)
+        tensor([1., 1., 1., 1.])
+
+    Source: Yun et al. 2019; a vicinity in the sense of section 2 of the paper.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        num_classes: int | None = None,
+        labels_getter: LabelsGetter = "default",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(vicinities.CutMix(alpha, seed=seed), num_classes, labels_getter)
+
+
+CutMix = BatchCutMix  # torchvision's name

@@ -1,0 +1,169 @@
+"""Mixup in Hugging Face's Trainer: `MixupTrainer(model, args, vicinity=Mixup(0.2), train_dataset=...)`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from vicinal.latent import LatentMixing
+from vicinal.plan import Plan
+from vicinal.target import MixedTarget
+from vicinal.vicinity import Vicinity
+
+try:
+    from transformers import Trainer  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    raise ImportError("this module needs transformers: pip install 'vicinal[transformers]'") from error
+
+
+class MixupMixin:
+    """Mix what a Trainer trains on, and nothing else; for any class of trainers: `class Mine(MixupMixin, Seq2SeqTrainer)`.
+
+    `training_step` is given mixed inputs and mixed labels, on the device, after the examples of the step were counted:
+    gradient accumulation is exact, with a short last batch too. Evaluation and prediction see plain batches. The draw of a
+    batch is decided by the trainer's global step, so that a resumed run goes on with the draws that it would have had; the
+    seed is `args.seed` where the vicinity has none of its own. The model's own loss takes mixed labels, and so does
+    `compute_loss_func`. `label_smoothing_factor` smooths the mixed labels.
+
+    Args:
+        vicinity: what to mix by, as `Mixup(0.2)`.
+        at: the module, or the modules, whose inputs are mixed (Manifold Mixup, Verma et al. 2019), as of `LatentMixing`:
+            for tokens, which are names, a module after the embedding, as "bert.encoder". The attention mask is then that of
+            the mixed rows. None: the inputs of the model are mixed.
+        args: of the trainer.
+        kwargs: of the trainer.
+
+    Raises:
+        TypeError: `vicinity` is not a vicinity; from a step: the inputs are indices, as tokens are, and `at` is not given.
+        ValueError: there is no module of that name; from a step: the batch has no labels.
+
+    Example:
+        trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
+        trainer.train()
+
+    Source: section 2, equation 2, of the paper; `at`: "latent representations" in section 3.8.
+
+    """
+
+    def __init__(self, *args: Any, vicinity: Vicinity, at: str | list[str] | None = None, **kwargs: Any) -> None:
+        if not isinstance(vicinity, Vicinity):
+            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+        super().__init__(*args, **kwargs)
+        self.vicinity = vicinity
+        self._latent = None if at is None else LatentMixing(self._trainer.model, at)
+        self._places = [at] if isinstance(at, str) else list(at or [])
+        self._counted: tuple[Any, int, int] = (
+            None,
+            -1,
+            0,
+        )  # the state of the run, its global step, batches of this step
+
+    @property
+    def _trainer(self) -> Any:
+        """The trainer that this is a part of, whose attributes a type checker does not see here."""
+        return self
+
+    def training_step(self, model: nn.Module, inputs: Mapping[str, Any], *others: Any, **more: Any) -> Tensor:
+        """Mix a batch, then train on it."""
+        trainer, step = self._trainer, self._next_step()
+        if not self.vicinity.state.on:
+            return super().training_step(model, inputs, *others, **more)  # type: ignore[misc]
+        inputs = dict(trainer._prepare_inputs(inputs))
+        labels = self._taken_labels(inputs)
+        target = next(iter(labels.values())) if len(labels) == 1 else labels
+        seed = trainer.args.seed if self.vicinity.seed is None else None
+        plan = self.vicinity.plan(
+            _rows(target), target, inputs, step=step, epoch=int(trainer.state.epoch or 0), seed=seed
+        )
+        mixed = plan.target(target)
+        inputs = self._with_decoder_inputs(inputs, labels)
+        inputs = self._masked(inputs, plan) if self._latent is not None else self._mixed(inputs, plan)
+        with (
+            self._latent(plan) if self._latent is not None else contextlib.nullcontext(),
+            self._smoothing() as smoothing,
+        ):
+            named = {next(iter(labels)): mixed} if len(labels) == 1 else mixed
+            named = {name: y.smoothed(smoothing) if type(y) is MixedTarget else y for name, y in named.items()}
+            return super().training_step(model, {**inputs, **named}, *others, **more)  # type: ignore[misc]
+
+    def _next_step(self) -> int:
+        """Return the number of this batch in the run: of the global step, and within it of the batches accumulated."""
+        state = self._trainer.state
+        run, last, batches = self._counted
+        batches = batches + 1 if run is state and last == state.global_step else 0
+        self._counted = (state, state.global_step, batches)
+        return state.global_step * self._trainer.args.gradient_accumulation_steps + batches
+
+    def _taken_labels(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Take the labels out of a batch."""
+        names = [name for name in self._trainer.label_names if name in inputs]
+        if not names:
+            raise ValueError(
+                f"there are no labels {self._trainer.label_names} among {list(inputs)}; with remove_unused_columns=True the "
+                "Trainer drops what the model's forward does not name"
+            )
+        return {name: inputs.pop(name) for name in names}
+
+    def _mixed(self, inputs: dict[str, Any], plan: Plan) -> dict[str, Any]:
+        """Return mixed inputs; tokens are refused with the way to mix them."""
+        indices = [
+            name
+            for name, x in inputs.items()
+            if isinstance(x, Tensor) and name.endswith("input_ids") and not x.is_floating_point()
+        ]
+        if indices:
+            raise TypeError(
+                f"{indices} hold the names of tokens, which cannot be mixed: give at=, the module whose inputs are to be "
+                "mixed, after the embedding, such as at='bert.encoder'"
+            )
+        return plan(inputs)
+
+    def _masked(self, inputs: dict[str, Any], plan: Plan) -> dict[str, Any]:
+        """Return the inputs with the attention mask of the mixed rows, on the side where they are mixed."""
+        sides = {"decoder_attention_mask" if self._is_of_decoder(name) else "attention_mask" for name in self._places}
+        return {**inputs, **{side: plan.union(inputs[side]) for side in sides if inputs.get(side) is not None}}
+
+    def _is_of_decoder(self, name: str) -> bool:
+        return self._has_both_sides() and "decoder" in name.split(".")
+
+    def _has_both_sides(self) -> bool:
+        return bool(getattr(getattr(self._trainer.model, "config", None), "is_encoder_decoder", False))
+
+    def _with_decoder_inputs(self, inputs: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
+        """Return inputs with those of the decoder, which the model would make of labels that are not mixed."""
+        made = getattr(self._trainer.model, "prepare_decoder_input_ids_from_labels", None)
+        if not self._has_both_sides() or "labels" not in labels or made is None or "decoder_input_ids" in inputs:
+            return inputs
+        return {**inputs, "decoder_input_ids": made(labels=labels["labels"])}
+
+    @contextlib.contextmanager
+    def _smoothing(self) -> Iterator[float]:
+        """Take the Trainer's label smoothing over within the block: its own function does not know mixed labels."""
+        trainer = self._trainer
+        smoother = trainer.label_smoother
+        if smoother is None or trainer.compute_loss_func is not None:  # a loss function of the user's is never smoothed
+            yield 0.0
+            return
+        trainer.label_smoother = None
+        try:
+            yield smoother.epsilon
+        finally:
+            trainer.label_smoother = smoother
+
+
+class MixupTrainer(MixupMixin, Trainer):
+    """Hugging Face's Trainer, which mixes what it trains on; see `MixupMixin` for what it adds.
+
+    Example:
+        trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
+        trainer.train()
+
+    """
+
+
+def _rows(target: Any) -> int:
+    """Return the number of rows of a target, or of the first of several."""
+    return len(next(iter(target.values())) if isinstance(target, dict) else target)

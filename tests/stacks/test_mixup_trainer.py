@@ -1,0 +1,344 @@
+"""Hugging Face's Trainer with mixup: updates are those of a loop by hand, resumed and accumulated; evaluation is plain."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import vicinal
+from vicinal.keyed import Key
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+hf = pytest.importorskip("transformers", reason="needs transformers: pip install transformers")
+pytest.importorskip("accelerate", reason="needs accelerate: pip install accelerate")
+
+from vicinal.integrations.transformers import MixupMixin, MixupTrainer  # noqa: E402
+
+CLASSES = 5
+MIXUP = vicinal.Mixup(1.0, seed=7)
+
+
+def images(rows):
+    random = Key(0, 0, 0, 0).generator()
+    pixels = torch.from_numpy(random.normal(size=(rows, 3, 8, 8))).float()
+    return [{"pixel_values": pixels[i], "labels": i % CLASSES} for i in range(rows)]
+
+
+def net():
+    torch.random.manual_seed(0)
+    config = hf.ResNetConfig(
+        embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=CLASSES
+    )
+    return hf.ResNetForImageClassification(config)
+
+
+class InOrder:
+    """Take the rows in order, so that a loop by hand can follow."""
+
+    def _get_train_sampler(self, *given):
+        return None
+
+
+class Trainer(InOrder, MixupTrainer):
+    pass
+
+
+class PlainTrainer(InOrder, hf.Trainer):
+    pass
+
+
+def arguments(folder, **more):
+    return hf.TrainingArguments(
+        str(folder),
+        **{
+            "per_device_train_batch_size": 8,
+            "num_train_epochs": 1,
+            "learning_rate": 0.1,
+            "optim": "sgd",
+            "lr_scheduler_type": "constant",
+            "max_grad_norm": 0.0,
+            "report_to": [],
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            **more,
+        },
+    )
+
+
+def by_hand(rows, micro, accumulation, vicinity, smoothing=0.0, epochs=1):
+    """Train a ResNet by hand: an update is the gradient of the mean over all its rows, each micro-batch mixed by itself."""
+    model, data = net().train(), images(rows)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    batches = [data[i : i + micro] for i in range(0, rows, micro)]
+    update = 0
+    for epoch in range(epochs):
+        for first in range(0, len(batches), accumulation):
+            parts = batches[first : first + accumulation]
+            total = sum(map(len, parts))
+            for i, part in enumerate(parts):
+                x = torch.stack([row["pixel_values"] for row in part])
+                y = torch.tensor([row["labels"] for row in part])
+                plan = vicinity.plan(len(y), y, x, step=update * accumulation + i, epoch=epoch)
+                target = plan.target(y).smoothed(smoothing)
+                loss = F.cross_entropy(model(plan(x)).logits, target, reduction="sum") / total
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            update += 1
+    return model
+
+
+def distance(model, other):
+    return max(float((a - b).abs().max()) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+LAYOUTS = [
+    (64, 16, 2),
+    (24, 16, 2),
+    (40, 16, 4),
+    (32, 32, 1),
+]  # rows, of a micro-batch, accumulated: short ones at the end
+
+
+@pytest.mark.parametrize(("rows", "micro", "accumulation"), LAYOUTS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_update_is_the_one_of_all_its_rows(tmp_path, rows, micro, accumulation, smoothing):
+    model = net()
+    made = arguments(
+        tmp_path,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        label_smoothing_factor=smoothing,
+    )
+    trainer = Trainer(model, made, train_dataset=images(rows), vicinity=MIXUP)
+    smoother = trainer.label_smoother
+    trainer.train()
+    expected = by_hand(rows, micro, accumulation, MIXUP, smoothing)
+    assert distance(model, expected) < 1e-6
+    assert distance(net(), expected) > 1e-3  # something was learned
+    assert trainer.label_smoother is smoother
+    assert model.config.problem_type == "single_label_classification"
+
+
+def test_a_loss_function_of_ones_own_is_given_the_mixed_labels(tmp_path):
+    def loss(outputs, labels, num_items_in_batch=None):
+        assert type(labels) is vicinal.MixedTarget
+        return F.cross_entropy(outputs.logits, labels, reduction="sum") / num_items_in_batch
+
+    model = net()
+    made = arguments(tmp_path, per_device_train_batch_size=16, gradient_accumulation_steps=4)
+    Trainer(model, made, train_dataset=images(40), vicinity=MIXUP, compute_loss_func=loss).train()
+    assert distance(model, by_hand(40, 16, 4, MIXUP)) < 1e-6
+
+
+@pytest.mark.parametrize("off", [vicinal.Mixup(1.0), vicinal.ERM()], ids=["off", "ERM"])
+def test_without_mixing_it_is_the_plain_trainer_to_the_last_bit(tmp_path, off):
+    off.off()
+    models = net(), net()
+    for model, trainer, more in zip(models, (Trainer, PlainTrainer), ({"vicinity": off}, {}), strict=True):
+        made = arguments(tmp_path, gradient_accumulation_steps=2, label_smoothing_factor=0.1)
+        trainer(model, made, train_dataset=images(40), **more).train()
+    assert distance(*models) == 0
+
+
+def test_evaluation_is_plain(tmp_path):
+    trainer = Trainer(net(), arguments(tmp_path), train_dataset=images(32), eval_dataset=images(24), vicinity=MIXUP)
+    trainer.compute_metrics = lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())}
+    trainer.train()
+    found = trainer.evaluate()
+    plain = PlainTrainer(trainer.model, arguments(tmp_path), eval_dataset=images(24)).evaluate()
+    assert found["eval_loss"] == plain["eval_loss"]
+    assert found["eval_accuracy"] * 24 == pytest.approx(round(found["eval_accuracy"] * 24))
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, seed):
+    vicinity = vicinal.Scheduled(vicinal.Mixup(1.0, seed=seed), start=0, stop=2)
+    options = {"num_train_epochs": 3, "gradient_accumulation_steps": 2, "save_strategy": "steps", "save_steps": 4}
+    whole = net()
+    Trainer(whole, arguments(tmp_path, **options), train_dataset=images(40), vicinity=vicinity).train()
+    resumed = net()
+    trainer = Trainer(resumed, arguments(tmp_path, **options), train_dataset=images(40), vicinity=vicinity)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert distance(whole, resumed) == 0
+    assert distance(whole, by_hand(40, 8, 2, vicinity, epochs=3)) < 1e-5 or seed is None
+
+
+def test_two_runs_of_one_trainer_begin_with_the_same_draws(tmp_path):
+    trainer = Trainer(net(), arguments(tmp_path), train_dataset=images(8), vicinity=MIXUP)  # one step each
+    trainer.train()
+    first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.model.load_state_dict(net().state_dict())
+    trainer.train()
+    assert all(torch.equal(value, first[name]) for name, value in trainer.model.state_dict().items())
+
+
+# -- what is not a picture -----------------------------------------------------------------------------------------------
+
+VOCABULARY, TOKENS = 30, 7
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def sentences(rows, labels=None):
+    random = Key(1, 0, 0, 0).generator()
+    tokens = torch.from_numpy(random.integers(3, VOCABULARY, size=(rows, TOKENS)))
+    mask = (torch.arange(TOKENS) < torch.from_numpy(random.integers(2, TOKENS + 1, size=(rows, 1)))).long()
+    labels = [i % CLASSES for i in range(rows)] if labels is None else labels(tokens, mask)
+    return [{"input_ids": tokens[i] * mask[i], "attention_mask": mask[i], "labels": labels[i]} for i in range(rows)]
+
+
+def bert(kind=hf.BertForSequenceClassification, labels=CLASSES):
+    torch.random.manual_seed(0)
+    config = hf.BertConfig(
+        **SMALL, intermediate_size=32, num_labels=labels, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    return kind(config)
+
+
+def test_tokens_are_mixed_at_a_layer_with_the_mask_of_the_mixed_rows(tmp_path):
+    model, data = bert(), sentences(8)
+    Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at="bert.encoder").train()
+    expected = bert().train()
+    tokens, mask, y = (torch.stack([torch.as_tensor(row[name]) for row in data]) for name in data[0])
+    plan = MIXUP.plan(8, y, step=0)
+    with vicinal.LatentMixing(expected, "bert.encoder")(plan):
+        out = expected(input_ids=tokens, attention_mask=plan.union(mask))
+    F.cross_entropy(out.logits, plan.target(y)).backward()
+    torch.optim.SGD(expected.parameters(), 0.1).step()
+    assert distance(model, expected) < 1e-6
+    assert not torch.equal(plan.union(mask), mask)
+    own = bert().train()  # with its own mask a short row sees a part of its partner's tokens
+    with vicinal.LatentMixing(own, "bert.encoder")(plan):
+        F.cross_entropy(own(input_ids=tokens, attention_mask=mask).logits, plan.target(y)).backward()
+    torch.optim.SGD(own.parameters(), 0.1).step()
+    assert distance(model, own) > 1e-5
+
+
+def test_tokens_without_a_layer_are_refused_with_what_to_write(tmp_path):
+    with pytest.raises(TypeError, match=r"\['input_ids'\] hold the names of tokens.*at='bert.encoder'"):
+        Trainer(bert(), arguments(tmp_path), train_dataset=sentences(8), vicinity=MIXUP).train()
+
+
+def test_a_label_of_each_token(tmp_path):
+    def labels(tokens, mask):
+        return torch.where(mask.bool(), tokens % 3, -100)
+
+    model, data = bert(hf.BertForTokenClassification, 3), sentences(8, labels)
+    Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at="bert.encoder").train()
+    expected = bert(hf.BertForTokenClassification, 3).train()
+    tokens, mask, y = (torch.stack([row[name] for row in data]) for name in data[0])
+    plan = MIXUP.plan(8, y, step=0)
+    with vicinal.LatentMixing(expected, "bert.encoder")(plan):
+        out = expected(input_ids=tokens, attention_mask=plan.union(mask))
+    count = (y != -100).sum()
+    (F.cross_entropy(out.logits.transpose(1, 2), plan.target(y), ignore_index=-100, reduction="sum") / count).backward()
+    torch.optim.SGD(expected.parameters(), 0.1).step()
+    assert distance(model, expected) < 2e-6
+
+
+def test_an_encoder_with_a_decoder(tmp_path):
+    torch.random.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    config = hf.T5Config(**sizes, decoder_start_token_id=0, pad_token_id=0, dropout_rate=0.0)
+    model = hf.T5ForConditionalGeneration(config)
+    first = [p.clone() for p in model.parameters()]
+
+    class Seq2Seq(InOrder, MixupMixin, hf.Seq2SeqTrainer):
+        pass
+
+    made = hf.Seq2SeqTrainingArguments(**arguments(tmp_path).to_dict() | {"output_dir": str(tmp_path)})
+    seen = []
+    model.register_forward_pre_hook(lambda module, given, named: seen.append(named), with_kwargs=True)
+    data = sentences(8, lambda tokens, mask: tokens)
+    Seq2Seq(model, made, train_dataset=data, vicinity=MIXUP, at="encoder.block.1").train()
+    (given,) = seen
+    y = torch.stack([row["labels"] for row in data])
+    assert type(given["labels"]) is vicinal.MixedTarget
+    assert torch.equal(given["decoder_input_ids"][:, 1:], y[:, :-1])  # of its own, shifted
+    assert any(not torch.equal(a, b) for a, b in zip(first, model.parameters(), strict=True))
+
+
+def test_a_map_of_labels(tmp_path):
+    torch.random.manual_seed(0)
+    config = hf.SegformerConfig(
+        num_labels=3, depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1],
+        sr_ratios=[1, 1, 1, 1], decoder_hidden_size=8, hidden_dropout_prob=0.0, classifier_dropout_prob=0.0,
+        drop_path_rate=0.0, semantic_loss_ignore_index=255,
+    )  # fmt: skip
+    model = hf.SegformerForSemanticSegmentation(config)
+    random = Key(2, 0, 0, 0).generator()
+    maps = torch.from_numpy(random.choice([0, 1, 2, 255], size=(8, 32, 32)))
+    pixels = torch.from_numpy(random.normal(size=(8, 3, 32, 32))).float()
+    data = [{"pixel_values": pixels[i], "labels": maps[i]} for i in range(8)]
+    seen = []
+    model.register_forward_pre_hook(lambda module, given, named: seen.append(named), with_kwargs=True)
+    for vicinity in (MIXUP, vicinal.CutMix(1.0, seed=7)):
+        Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=vicinity).train()
+        given, plan = seen.pop(), vicinity.plan(8, maps, pixels, step=0)
+        assert torch.equal(given["pixel_values"], plan(pixels))
+        expected = plan.target(maps)
+        assert torch.equal(given["labels"].ids, expected.ids)
+        assert torch.equal(given["labels"].weight, expected.weight)
+
+
+# -- refusals and processes ------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_mixed_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"vicinal\.Mixup\(0\.2\)"):
+        Trainer(net(), arguments(tmp_path), vicinity=0.2)
+    with pytest.raises(ValueError, match="no module 'encoder'"):
+        Trainer(bert(), arguments(tmp_path), vicinity=MIXUP, at="encoder")
+    unnamed = [{"pixel_values": row["pixel_values"], "class_id": row["labels"]} for row in images(8)]
+    with pytest.raises(
+        ValueError, match=r"no labels \['labels'\] among \['pixel_values'\]; with remove_unused_columns"
+    ):
+        Trainer(net(), arguments(tmp_path), train_dataset=unnamed, vicinity=MIXUP).train()
+
+
+class Stub:
+    """Stands for a trainer in a process of two: no launcher is needed to see which draws it takes."""
+
+    def __init__(self, *given):
+        self.model, self.label_names, self.label_smoother, self.compute_loss_func = (
+            nn.Linear(2, 2),
+            ["labels"],
+            None,
+            None,
+        )
+        self.state = SimpleNamespace(global_step=3, epoch=0.5)
+        self.args = SimpleNamespace(gradient_accumulation_steps=2, seed=11)
+
+    def _prepare_inputs(self, inputs):
+        return inputs
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        return inputs
+
+
+class Stubbed(MixupMixin, Stub):
+    pass
+
+
+def test_the_draws_of_a_process_are_those_of_its_rank(monkeypatch):
+    x, y = torch.eye(4), torch.arange(4)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    vicinity = vicinal.Mixup(1.0, seed=7)
+    stub = Stubbed(vicinity=vicinity)
+    for micro in range(2):
+        given = stub.training_step(stub.model, {"pixel_values": x, "labels": y})
+        plan = vicinity.plan(4, y, x, step=3 * 2 + micro, rank=1)
+        assert torch.equal(given["pixel_values"], plan(x))
+        assert not torch.equal(given["pixel_values"], vicinity.plan(4, y, x, step=3 * 2 + micro, rank=0)(x))
+
+
+def test_the_trainers_seed_is_taken_where_the_vicinity_has_none():
+    x, y = torch.eye(4), torch.arange(4)
+    given = Stubbed(vicinity=vicinal.Mixup(1.0)).training_step(None, {"pixel_values": x, "labels": y})
+    assert torch.equal(given["pixel_values"], vicinal.Mixup(1.0, seed=11).plan(4, y, x, step=6)(x))
