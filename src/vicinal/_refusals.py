@@ -9,7 +9,7 @@ import torch
 
 _METRIC = (
     "{} needs one class index per entry: take y.largest(), or vicinal.metrics.mixed_accuracy(logits, y, topk=1) for the "
-    "accuracy"
+    "accuracy, or vicinal.integrations.lightning.MixedAccuracy() as a metric"
 )
 _LOOKUP = (
     "{} would look up one class index of several: write table[y] before mixing, or "

@@ -76,7 +76,7 @@ MIXUP = "mixup (AC + RP)"
 THREE = "mixup of three"  # not in the table: of a sentence in section 2 that has no numbers
 THREE_LINE = _line("Mixup(alpha=Dirichlet(alpha=1.0, k=3))")
 SMALL = f", weight decay {DECAYS[SMALL_DECAY]}"
-LIMITS = "weight decay 0.0001; of the small scale, where ERM overfits"
+LIMITS = "a model of an eighth of the width on 2,000 images, which ERM fits; weight decay 0.0001"
 CONFIRMED = ("ERM", MIXUP)  # by the authors' own code
 
 
@@ -99,7 +99,10 @@ class AblationStudy(TrainingStudy):
     section = "3.8, table 5"
     title = "Ablation"
     scales = SCALES
-    measures = (("median test error, %", lambda run: run.test_error.median_of_last_10),)
+    measures = (
+        ("median test error, %", lambda run: run.test_error.median_of_last_10),
+        ("training error, %", lambda run: run.train_error),
+    )
 
     def paper_cells(self) -> Sequence[Cell]:
         """Return the cells of table 5, both weight decays of each line, and mixup of three."""

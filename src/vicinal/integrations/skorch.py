@@ -1,0 +1,94 @@
+"""Mixup in skorch: `class Net(VicinalMixin, NeuralNetClassifier)`, then `Net(module, vicinity=Mixup(0.2))`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from vicinal.target import MixedTarget
+from vicinal.vicinity import Vicinity
+
+try:
+    from skorch.callbacks.scoring import ScoringBase  # pyright: ignore[reportMissingImports]
+    from skorch.dataset import unpack_data  # pyright: ignore[reportMissingImports]
+    from skorch.utils import to_tensor  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    raise ImportError("this module needs skorch: pip install 'vicinal[skorch]'") from error
+
+
+class VicinalMixin:
+    """Mix what a skorch net trains on, and nothing else; put it before skorch's class.
+
+    Each training batch is mixed on the net's device. The draw is decided by the number of the batch in the net's history, so
+    that `partial_fit`, a pickle and a checkpoint with its history go on with the draws that there would have been. It is a
+    parameter as any: `GridSearchCV(net, {"vicinity": [ERM(), Mixup(0.2), Mixup(1.0)]})`.
+
+    Args:
+        args: of skorch's class.
+        vicinity: what to mix by, as `Mixup(0.2)`; give it a seed where fits are to be repeated.
+        kwargs: of skorch's class.
+
+    Raises:
+        TypeError: `vicinity` is not a vicinity; from `fit`: inputs cannot be mixed.
+        ValueError: from `fit`: a callback scores the predictions made in training (`on_train=True` with `use_caching=True`):
+            they are of mixed inputs, and it would compare them with labels that are not.
+
+    Example:
+        class Net(VicinalMixin, NeuralNetClassifier):
+            pass
+
+        net = Net(module, vicinity=vicinal.Mixup(alpha=0.2), criterion=nn.CrossEntropyLoss).fit(X, y)
+
+    Source: section 2, equation 2, of the paper; in each batch its rows are mixed with one another.
+
+    """
+
+    history: Any
+    device: Any
+    callbacks_: list[tuple[str, Any]]
+    use_caching: bool | str
+
+    def __init__(self, *args: Any, vicinity: Vicinity, **kwargs: Any) -> None:
+        if not isinstance(vicinity, Vicinity):
+            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+        super().__init__(*args, **kwargs)
+        self.vicinity = vicinity
+
+    def on_train_begin(self, net: Any, *args: Any, **kwargs: Any) -> None:
+        """Refuse callbacks that would compare predictions on mixed inputs with plain labels."""
+        for name, callback in self.callbacks_:
+            cached = isinstance(callback, ScoringBase) and callback.on_train and callback.use_caching
+            if cached and self.use_caching in ("auto", True):
+                raise ValueError(
+                    f"the callback {name!r} scores what was predicted in training, on mixed inputs, against labels that are "
+                    "not mixed: give it use_caching=False"
+                )
+        super().on_train_begin(net, *args, **kwargs)  # type: ignore[misc]
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
+        """Mix a batch, then train on it."""
+        x, y = (to_tensor(part, device=self.device) for part in unpack_data(batch))
+        mixed = self.vicinity(x, y, step=self._batches_before(), epoch=len(self.history) - 1)
+        return super().train_step_single(mixed, **fit_params)  # type: ignore[misc]
+
+    def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss; mixed labels reach the criterion as they are."""
+        target = _Converted(y_true) if isinstance(y_true, MixedTarget) else y_true
+        return super().get_loss(y_pred, target, *args, **kwargs)  # type: ignore[misc]
+
+    def _batches_before(self) -> int:
+        """Return the number of training batches before this one; a closure sees the same number at every evaluation."""
+        *finished, current = self.history
+        return sum(epoch["train_batch_count"] for epoch in finished) + len(current["batches"]) - 1
+
+
+class _Converted:
+    """Mixed labels on their way through skorch, which makes tensors of labels, but for what converts itself."""
+
+    def __init__(self, target: MixedTarget) -> None:
+        self.target = target
+
+    def convert_to_tensors(self, kind: str) -> MixedTarget:
+        """Return the mixed labels."""
+        return self.target
