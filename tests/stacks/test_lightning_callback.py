@@ -1,5 +1,6 @@
 """Lightning's callback: what the plain loop gives, to the last bit; resumed, in processes, with its own accuracy."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -156,6 +157,21 @@ def test_a_module_is_left_as_it_was_after_an_error():
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         fit(module, mixup(), callbacks=[Stops()])
     assert "training_step" not in vars(module)
+
+
+def test_a_step_of_the_module_alone_is_put_back():
+    """torch.compile of a LightningModule leaves its compiled step on the object."""
+    module = Module()
+    inner = module.training_step
+
+    @functools.wraps(inner)
+    def compiled(*given):
+        return inner(*given)
+
+    module.training_step = compiled
+    fit(module, mixup(), epochs=1)
+    assert same(module.seen, plain(mixup(), epochs=1)[1])
+    assert vars(module)["training_step"] is compiled
 
 
 def test_what_cannot_be_mixed_is_refused():

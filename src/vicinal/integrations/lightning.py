@@ -52,6 +52,8 @@ class VicinalCallback(Callback):
             raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
         self.vicinity = vicinity
         self.target = target
+        self._mixing: Any = None  # what stands before the module's training_step while it is fitted
+        self._own: Any = None  # the training_step that the module had of its own, as a compiled one has
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the mixing before the module's `training_step`."""
@@ -67,15 +69,24 @@ class VicinalCallback(Callback):
             step = trainer.fit_loop.epoch_loop.total_batch_idx  # the same for all evaluations of a closure
             return inner(join(*self.vicinity(x, y, step=step, epoch=trainer.current_epoch)), *args, **kwargs)
 
+        self._own, self._mixing = vars(pl_module).get("training_step"), training_step
         pl_module.training_step = training_step
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the module as it was."""
-        vars(pl_module).pop("training_step", None)
+        self._leave(pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the module as it was, where training was broken off."""
-        vars(pl_module).pop("training_step", None)
+        self._leave(pl_module)
+
+    def _leave(self, pl_module: LightningModule) -> None:
+        if self._mixing is None or vars(pl_module).get("training_step") is not self._mixing:
+            return
+        del pl_module.training_step
+        if self._own is not None:
+            pl_module.training_step = self._own
+        self._own = self._mixing = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed and the switch of the vicinity, for a checkpoint."""
