@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from vicinal.lab.training.adamw import AdamW
+from vicinal._adamw import AdamW
 
 TRAINS = """
 import sys
