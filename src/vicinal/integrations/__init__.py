@@ -1,0 +1,1 @@
+"""Estimators and trainers of other libraries with mixup; each module imports its library by itself."""
