@@ -41,6 +41,14 @@ def test_it_is_the_class_to_the_bit() -> None:
     assert torch.equal(mine.get_parameter("unused"), torch.ones(3))
 
 
+def test_what_it_remembers_moves_with_it() -> None:
+    parameters = [torch.ones(3), torch.ones(2)]
+    optimizer = AdamW(parameters, 0.0).to("meta")
+    remembered = [*optimizer._first, *optimizer._second, *optimizer._counts]
+    assert [tensor.device.type for tensor in remembered] == ["meta"] * 6
+    assert [tensor.shape for tensor in remembered[:2]] == [(3,), (2,)]
+
+
 def test_training_does_without_the_compiler() -> None:
     """It takes seconds to import, in each worker."""
     subprocess.run([sys.executable, "-c", TRAINS], check=True)
