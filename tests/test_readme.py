@@ -9,12 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs" / "integrations").glob("*.md")),
-]
+DOCS = (ROOT / "docs", ROOT / "docs" / "integrations")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for of in DOCS for page in sorted(of.glob("*.md")))]
 FENCE = re.compile(r"^(?P<ticks>```+)(?P<language>\w*)\n(?P<body>.*?)^(?P=ticks)$", re.MULTILINE | re.DOTALL)
 
 

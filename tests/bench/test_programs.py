@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import page
+from bench import page, sklearn_estimators
 
 PROGRAMS = {
     "mixing": "mixing",
@@ -51,8 +51,24 @@ def test_program_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert all(f"| {row} |" in shown for rows in record["tables"].values() for row in rows)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_threads")
+def test_estimators_of_scikit_learn_are_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(sklearn_estimators.__file__), "wine", "diabetes", "--quick"])
+    sklearn_estimators.main()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["wine"] * 16 + ["diabetes"] * 8  # 4 estimators, 2 settings, 2 measures or 1
+    for row in rows:
+        change, low, high = (float(word.strip("[],")) for word in row[5].split())
+        assert low <= change <= high
+        shown = "" if low <= 0 <= high else "better" if change < 0 else "**worse**"
+        assert row[6] == shown
+
+
 def test_every_program_is_tested() -> None:
     root = Path(page.__file__).parent
     programs = {path for path in root.rglob("*.py") if "def main()" in path.read_text()}
     names = {".".join(path.relative_to(root).with_suffix("").parts) for path in programs}
-    assert names == PROGRAMS.keys() | {"page", "curves"}
+    assert names == PROGRAMS.keys() | {"page", "curves", "sklearn_estimators"}

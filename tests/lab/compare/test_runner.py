@@ -27,6 +27,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vicinal._adamw import AdamW
 from vicinal.keyed import Key
 from vicinal.lab import atomic, executor, records
 from vicinal.lab.compare import report, runner, table_comparison, verdict
@@ -42,7 +43,6 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.statistics import Posterior
 from vicinal.lab.training import stacked_mlp
-from vicinal.lab.training.adamw import AdamW
 
 
 def study_of(regression: bool = False, name: str = "made", **settings: Any) -> TableComparison:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vicinal._adamw import AdamW
 from vicinal.keyed import Key
 from vicinal.lab import executor, models
 from vicinal.lab.compare import baselines, comparison, temperature
@@ -43,7 +44,6 @@ from vicinal.lab.data.transforms import CropFlip
 from vicinal.lab.errors import UserError
 from vicinal.lab.streams import Stream
 from vicinal.lab.training import simple
-from vicinal.lab.training.adamw import AdamW
 from vicinal.lab.training.scores import classification
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity

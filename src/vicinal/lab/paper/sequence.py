@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import vicinal
+from vicinal._adamw import AdamW
 from vicinal.keyed import Key
 from vicinal.lab.data import sequences
 from vicinal.lab.data.sequences import SequenceDataset, SequenceSplit
@@ -27,7 +28,6 @@ from vicinal.lab.paper.study import AtScale, Job, Results, Row, Scale, Study
 from vicinal.lab.records import to_json
 from vicinal.lab.selection import best_on_validation
 from vicinal.lab.streams import Stream
-from vicinal.lab.training.adamw import AdamW
 from vicinal.lab.training.scores import classification
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.lab.training.stacked_mlp import order

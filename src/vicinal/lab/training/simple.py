@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vicinal._adamw import AdamW
 from vicinal.keyed import Key
 from vicinal.lab import models
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.streams import Stream
-from vicinal.lab.training.adamw import AdamW
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.vicinity import Vicinity
 

@@ -29,11 +29,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vicinal._adamw import AdamW
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.streams import Stream
-from vicinal.lab.training.adamw import AdamW
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 

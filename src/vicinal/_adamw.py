@@ -37,6 +37,12 @@ class AdamW:
             amsgrad=False, maximize=False, capturable=False, differentiable=False,
         )  # fmt: skip
 
+    def to(self, device: torch.device | str) -> AdamW:
+        """Move what is remembered to a device, after the parameters."""
+        for of in (self._first, self._second, self._counts):
+            of[:] = [tensor.to(device) for tensor in of]
+        return self
+
     def select(self, keep: list[int], parameters: Iterable[Tensor]) -> AdamW:
         """Return the optimizer of parameters that are rows `keep` of these, as if they had been alone."""
         selected = AdamW(parameters, self._weight_decay, self._fused)

@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import nn
 
-from vicinal.lab.training.adamw import AdamW
+from vicinal._adamw import AdamW
 
 TRAINS = """
 import sys
@@ -39,6 +39,14 @@ def test_it_is_the_class_to_the_bit() -> None:
     for name, value in theirs.state_dict().items():
         assert torch.equal(mine.state_dict()[name], value), name
     assert torch.equal(mine.get_parameter("unused"), torch.ones(3))
+
+
+def test_what_it_remembers_moves_with_it() -> None:
+    parameters = [torch.ones(3), torch.ones(2)]
+    optimizer = AdamW(parameters, 0.0).to("meta")
+    remembered = [*optimizer._first, *optimizer._second, *optimizer._counts]
+    assert [tensor.device.type for tensor in remembered] == ["meta"] * 6
+    assert [tensor.shape for tensor in remembered[:2]] == [(3,), (2,)]
 
 
 def test_training_does_without_the_compiler() -> None:
