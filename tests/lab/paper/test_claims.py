@@ -103,3 +103,8 @@ def test_a_finding_in_words() -> None:
     assert words[1:] == ["n = 1", "not run"]
     (judged,) = judge([claim(OPEN, expected="equal", tolerance=1.0)])
     assert "points (equal: within 1), n = 5" in format_finding(judged.findings[0])
+
+
+def test_a_difference_that_is_zero_but_for_rounding_is_written_as_zero() -> None:
+    (judged,) = judge([claim([0.1 + 0.2 - 0.3, -1.0, 1.0])])
+    assert format_finding(judged.findings[0]).startswith("+0 [")

@@ -169,5 +169,6 @@ def format_finding(finding: Finding) -> str:
         return f"n = {len(evidence.differences)}" if evidence.differences else "not run"
     within = f" (equal: within {evidence.tolerance:g})" if evidence.expected == "equal" else ""
     p = "p < 0.0001" if finding.p < 1e-4 else f"p = {finding.p:.2g}"
-    interval = f"{mean.difference:+.3g} [{mean.low:.3g}, {mean.high:.3g}]"
+    difference = 0.0 if abs(mean.difference) < 1e-12 else mean.difference  # equal but for rounding
+    interval = f"{difference:+.3g} [{mean.low:.3g}, {mean.high:.3g}]"
     return f"{interval} {evidence.unit}{within}, n = {len(evidence.differences)}, {p}"
