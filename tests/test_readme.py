@@ -57,7 +57,7 @@ def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_changes_run_before_and_after(page: Path):
     for block in blocks(page.read_text()):
-        if block.language == "diff":
+        if block.language == "diff":  # "udiff" is shown alike: of programs whose packages are not in this environment
             for kept in (" -", " +"):
                 lines = [line[2:] for line in block.body.splitlines() if not line or line[0] in kept]
                 run(block._replace(body="\n".join(lines)), page, {"__name__": "__main__"})
