@@ -114,7 +114,7 @@ def test_the_batch_of_collate_fn_is_not_changed():
         ((1, 2), -3, "which of the 2 parts"),
         ((1, 2), "label", "which of the 2 parts"),
         ((1,), None, "which of the 1 parts"),
-        (Pair(1, torch.zeros(2)), "lable", r"fields \['label', 'image'\]"),
+        (Pair(1, torch.zeros(2)), "title", r"fields \['label', 'image'\]"),
     ],
 )
 def test_a_target_that_is_not_clear_is_asked_for(batch, target, says):
