@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from vicinal._batch import split_batch
-from vicinal.vicinity import Vicinity
+from vicinal.vicinity import Vicinity, check_vicinity
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Collate:
 
     def __post_init__(self) -> None:
         """Refuse anything but a vicinity, such as the alpha alone."""
-        if not isinstance(self.vicinity, Vicinity):
-            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {self.vicinity!r}")
+        check_vicinity(self.vicinity)
 
     def __call__(self, examples: list[Any]) -> Any:
         """Return the mixed batch of a list of examples, in the type that `collate_fn` makes."""

@@ -352,6 +352,17 @@ def _across(value: Any, n: int) -> Any:
     return lambda epoch: _across(value(epoch), n)
 
 
+def check_vicinity(vicinity: Any) -> None:
+    """Refuse anything but a vicinity, such as the alpha alone.
+
+    Raises:
+        TypeError: it is something else.
+
+    """
+    if not isinstance(vicinity, Vicinity):
+        raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+
+
 def _row_numbers(rows: Tensor, n: int) -> Tensor:
     """Return int64 row numbers of a mask [n], or of row numbers."""
     if not isinstance(rows, Tensor) or rows.ndim != 1 or rows.is_floating_point() or rows.is_complex():

@@ -185,7 +185,7 @@ def test_two_runs_of_one_trainer_begin_with_the_same_draws(tmp_path):
     assert all(torch.equal(value, first[name]) for name, value in trainer.model.state_dict().items())
 
 
-# -- what is not a picture -----------------------------------------------------------------------------------------------
+# -- text, and a label of each token or pixel --------------------------------------------------------------------------
 
 VOCABULARY, TOKENS = 30, 7
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -13,7 +13,7 @@ from vicinal._batch import split_batch
 from vicinal._shapes import spread
 from vicinal.metrics import mixed_accuracy
 from vicinal.target import MixedTarget
-from vicinal.vicinity import Vicinity
+from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
@@ -48,8 +48,7 @@ class VicinalCallback(Callback):
     """
 
     def __init__(self, vicinity: Vicinity, target: int | str | None = None) -> None:
-        if not isinstance(vicinity, Vicinity):
-            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+        check_vicinity(vicinity)
         self.vicinity = vicinity
         self.target = target
         self._mixing: Any = None  # what stands before the module's training_step while it is fitted

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from vicinal.target import MixedTarget
-from vicinal.vicinity import Vicinity
+from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
     from skorch.callbacks.scoring import ScoringBase  # pyright: ignore[reportMissingImports]
@@ -50,8 +50,7 @@ class VicinalMixin:
     use_caching: bool | str
 
     def __init__(self, *args: Any, vicinity: Vicinity, **kwargs: Any) -> None:
-        if not isinstance(vicinity, Vicinity):
-            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+        check_vicinity(vicinity)
         super().__init__(*args, **kwargs)
         self.vicinity = vicinity
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vicinal.latent import LatentMixing
 from vicinal.plan import Plan
 from vicinal.target import MixedTarget
-from vicinal.vicinity import Vicinity
+from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
     from transformers import Trainer  # pyright: ignore[reportMissingImports]
@@ -49,17 +49,13 @@ class MixupMixin:
     """
 
     def __init__(self, *args: Any, vicinity: Vicinity, at: str | list[str] | None = None, **kwargs: Any) -> None:
-        if not isinstance(vicinity, Vicinity):
-            raise TypeError(f"vicinity is one such as vicinal.Mixup(0.2), not {vicinity!r}")
+        check_vicinity(vicinity)
         super().__init__(*args, **kwargs)
         self.vicinity = vicinity
         self._latent = None if at is None else LatentMixing(self._trainer.model, at)
         self._places = [at] if isinstance(at, str) else list(at or [])
-        self._counted: tuple[Any, int, int] = (
-            None,
-            -1,
-            0,
-        )  # the state of the run, its global step, batches of this step
+        # the state of the run, its global step, and how many batches of this step came before
+        self._counted: tuple[Any, int, int] = (None, -1, 0)
 
     @property
     def _trainer(self) -> Any:
@@ -73,21 +69,20 @@ class MixupMixin:
             return super().training_step(model, inputs, *others, **more)  # type: ignore[misc]
         inputs = dict(trainer._prepare_inputs(inputs))
         labels = self._taken_labels(inputs)
-        target = next(iter(labels.values())) if len(labels) == 1 else labels
+        first, *further = labels.values()
+        y = None if further else first  # pairings look at one target
         seed = trainer.args.seed if self.vicinity.seed is None else None
-        plan = self.vicinity.plan(
-            _rows(target), target, inputs, step=step, epoch=int(trainer.state.epoch or 0), seed=seed
-        )
-        mixed = plan.target(target)
+        epoch = int(trainer.state.epoch or 0)
+        plan = self.vicinity.plan(len(first), y, inputs, step=step, epoch=epoch, seed=seed)
         inputs = self._with_decoder_inputs(inputs, labels)
         inputs = self._masked(inputs, plan) if self._latent is not None else self._mixed(inputs, plan)
         with (
             self._latent(plan) if self._latent is not None else contextlib.nullcontext(),
             self._smoothing() as smoothing,
         ):
-            named = {next(iter(labels)): mixed} if len(labels) == 1 else mixed
-            named = {name: y.smoothed(smoothing) if type(y) is MixedTarget else y for name, y in named.items()}
-            return super().training_step(model, {**inputs, **named}, *others, **more)  # type: ignore[misc]
+            mixed = plan.target(labels)
+            mixed = {name: y.smoothed(smoothing) if type(y) is MixedTarget else y for name, y in mixed.items()}
+            return super().training_step(model, {**inputs, **mixed}, *others, **more)  # type: ignore[misc]
 
     def _next_step(self) -> int:
         """Return the number of this batch in the run: of the global step, and within it of the batches accumulated."""
@@ -162,8 +157,3 @@ class MixupTrainer(MixupMixin, Trainer):
         trainer.train()
 
     """
-
-
-def _rows(target: Any) -> int:
-    """Return the number of rows of a target, or of the first of several."""
-    return len(next(iter(target.values())) if isinstance(target, dict) else target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -225,4 +224,4 @@ def _drawn(rows: WeightedRows, seed: int, epoch: int) -> np.ndarray:
 
 
 def _widths(hidden: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)  # type: ignore[arg-type]
+    return (hidden,) if isinstance(hidden, int | np.integer) else tuple(hidden)
