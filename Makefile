@@ -66,7 +66,8 @@ SITE = lib/python3.11/site-packages
 	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(STACKS)/$(SITE)/project.pth
 	@echo "installing what people train with"
 	@$(STACKS)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt \
-		transformers accelerate lightning skorch tensordict "jsonargparse[signatures]"
+		transformers accelerate lightning skorch tensordict "jsonargparse[signatures]" keras pytorch-ignite "ray[train]" \
+		optuna webdataset albumentations lightgbm
 	@touch $@
 
 test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 300 MB)
