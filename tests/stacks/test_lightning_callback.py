@@ -2,6 +2,8 @@
 
 import functools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,69 @@ def test_a_step_of_the_module_alone_is_put_back():
     fit(module, mixup(), epochs=1)
     assert same(module.seen, plain(mixup(), epochs=1)[1])
     assert vars(module)["training_step"] is compiled
+
+
+OLD_NAME = """
+import sys
+
+if "alone" in sys.argv:
+
+    class Hidden:
+        def find_spec(self, name, path=None, target=None):
+            if name == "lightning":
+                raise ModuleNotFoundError(name)
+
+    import importlib.util
+
+    found = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *of: None if name == "lightning" else found(name, *of)
+    sys.meta_path.insert(0, Hidden())
+
+import pytorch_lightning
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import vicinal
+from vicinal.integrations.lightning import VicinalCallback
+
+seen = []
+
+
+class Module(pytorch_lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(2, 3)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        seen.append(x)
+        return F.cross_entropy(self.net(x), y)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+x, y = torch.arange(16.0).view(8, 2), torch.arange(8) % 3
+mixup = vicinal.Mixup(1.0, seed=5)
+trainer = pytorch_lightning.Trainer(
+    max_epochs=1, callbacks=[VicinalCallback(mixup)], logger=False, enable_checkpointing=False,
+    enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+)
+trainer.fit(Module(), DataLoader(TensorDataset(x, y), 4))
+for step in range(2):
+    assert torch.equal(seen[step], mixup.plan(4, y[4 * step :][:4], step=step)(x[4 * step :][:4]))
+assert ("alone" in sys.argv) == ("lightning" not in sys.modules)
+print(len(seen), "batches")
+"""
+
+
+@pytest.mark.parametrize("installed", ["both", "alone"])
+def test_pytorch_lightning_by_its_older_name(installed, tmp_path):
+    command = [sys.executable, "-c", OLD_NAME, installed]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("2 batches\n")
 
 
 def test_what_cannot_be_mixed_is_refused():

@@ -231,6 +231,78 @@ def test_tokens_are_mixed_at_a_layer_with_the_mask_of_the_mixed_rows(tmp_path):
     assert distance(model, own) > 1e-3
 
 
+CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+GROUPED = {"intermediate_size": 32, "num_key_value_heads": 2}
+FAMILIES = {  # of classifiers of sentences: arguments of the config, the module that is mixed, the side of the padding
+    "Roberta": ({"intermediate_size": 32, **CALM}, "roberta.encoder.layer.1", "right"),
+    "DistilBert": (
+        {"hidden_dim": 32, "dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0},
+        "distilbert.transformer.layer.1",
+        "right",
+    ),
+    "ModernBert": (
+        {"intermediate_size": 32, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2},
+        "model.layers.1",
+        "right",
+    ),
+    "DebertaV2": (  # without a problem type its loss asks which labels are >= 0, which is refused
+        {"intermediate_size": 32, **CALM, "pooler_dropout": 0.0, "problem_type": "single_label_classification"},
+        "deberta.encoder.layer.1",
+        "right",
+    ),
+    "Electra": ({"intermediate_size": 32, **CALM, "embedding_size": 16}, "electra.encoder.layer.1", "right"),
+    "GPT2": ({"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}, "transformer.h.1", "left"),
+    "Llama": (GROUPED, "model.layers.1", "left"),
+    "Qwen3": ({**GROUPED, "head_dim": 8}, "model.layers.1", "left"),
+}
+
+
+def text_model(name):
+    torch.random.manual_seed(0)
+    more = FAMILIES[name][0]
+    config = getattr(hf, f"{name}Config")(**SMALL, num_labels=CLASSES, pad_token_id=0, initializer_range=0.5, **more)
+    return getattr(hf, f"{name}ForSequenceClassification")(config)
+
+
+def padded(rows, side):
+    """Return sentences of unequal lengths, padded on a side."""
+    made = sentences(rows)
+    turned = (lambda row: row.flip(0)) if side == "left" else (lambda row: row)
+    return [{**row, **{name: turned(row[name]) for name in ("input_ids", "attention_mask")}} for row in made]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sentences_of_unequal_lengths_in_every_family_of_models(tmp_path, name):
+    """One update is that of a loop by hand, and the tokens that it learns from are those of all rows in a mix."""
+    _, at, side = FAMILIES[name]
+    model, data = text_model(name), padded(8, side)
+    embedded = []
+    model.get_input_embeddings().register_full_backward_hook(lambda module, given, out: embedded.append(out[0]))
+    Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at=at).train()
+    expected = text_model(name).train()
+    tokens, mask, y = (torch.stack([torch.as_tensor(row[key]) for row in data]) for key in data[0])
+    plan = MIXUP.plan(8, y, step=0)
+    with vicinal.LatentMixing(expected, at)(plan):
+        out = expected(input_ids=tokens, attention_mask=plan.union(mask))
+    F.cross_entropy(out.logits, plan.target(y)).backward()
+    torch.optim.SGD(expected.parameters(), 0.1).step()
+    assert distance(model, expected) < 2e-6
+    (gradient,) = embedded
+    learned_from = gradient.abs().sum(-1) > 1e-10
+    own = mask.bool()
+    assert (plan.partner[plan.partner] != torch.arange(8)).any()
+    assert learned_from[own].all()  # a token of a row is read in the row itself and in the one it is mixed into
+    assert learned_from.sum() > own.sum()  # and what stands where a longer partner has tokens is mixed with them
+
+
+@pytest.mark.parametrize("name", ["GPT2", "Llama", "Qwen3"])
+def test_a_model_that_reads_off_the_last_token_refuses_rows_padded_on_the_right(tmp_path, name):
+    model, data = text_model(name), padded(8, "right")
+    trainer = Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at=FAMILIES[name][1])
+    with pytest.raises(ValueError, match=r"reads its answer off the last token.*tokenizer\.padding_side = 'left'"):
+        trainer.train()
+
+
 def test_tokens_without_a_layer_are_refused_with_what_to_write(tmp_path):
     with pytest.raises(TypeError, match=r"\['input_ids'\] hold the names of tokens.*at='bert.encoder'"):
         Trainer(bert(), arguments(tmp_path), train_dataset=sentences(8), vicinity=MIXUP).train()

@@ -1,8 +1,12 @@
-"""Mixup in Lightning: `Trainer(callbacks=[VicinalCallback(Mixup(0.2))])`; the LightningModule stays as it is."""
+"""Mixup in Lightning: `Trainer(callbacks=[VicinalCallback(Mixup(0.2))])`; the LightningModule stays as it is.
+
+It is the same for `import lightning` and for `import pytorch_lightning`.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 from typing import Any
 
@@ -16,7 +20,10 @@ from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
-    from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
+    if importlib.util.find_spec("lightning") is not None:
+        from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
+    else:  # under its older name
+        from pytorch_lightning import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
     from torchmetrics import Metric
 except ImportError as error:
     raise ImportError("this module needs Lightning: pip install 'vicinal[lightning]'") from error

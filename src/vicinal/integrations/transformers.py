@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,13 +33,15 @@ class MixupMixin:
         vicinity: what to mix by, as `Mixup(0.2)`.
         at: the module, or the modules, whose inputs are mixed (Manifold Mixup, Verma et al. 2019), as of `LatentMixing`:
             for tokens, which are names, a module after the embedding, as "bert.encoder". The attention mask is then that of
-            the mixed rows. None: the inputs of the model are mixed.
+            the mixed rows. A model that reads its answer off the last token, as causal ones do, needs rows that are padded
+            on the left. None: the inputs of the model are mixed.
         args: of the trainer.
         kwargs: of the trainer.
 
     Raises:
         TypeError: `vicinity` is not a vicinity; from a step: the inputs are indices, as tokens are, and `at` is not given.
-        ValueError: there is no module of that name; from a step: the batch has no labels.
+        ValueError: there is no module of that name; from a step: the batch has no labels, or it is padded on the right and
+            the model reads off the last token.
 
     Example:
         trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
@@ -54,6 +57,7 @@ class MixupMixin:
         self.vicinity = vicinity
         self._latent = None if at is None else LatentMixing(self._trainer.model, at)
         self._places = [at] if isinstance(at, str) else list(at or [])
+        self._reads_last_token = at is not None and _reads_last_token(self._trainer.model)
         # the state of the run, its global step, and how many batches of this step came before
         self._counted: tuple[Any, int, int] = (None, -1, 0)
 
@@ -119,7 +123,13 @@ class MixupMixin:
     def _masked(self, inputs: dict[str, Any], plan: Plan) -> dict[str, Any]:
         """Return the inputs with the attention mask of the mixed rows, on the side where they are mixed."""
         sides = {"decoder_attention_mask" if self._is_of_decoder(name) else "attention_mask" for name in self._places}
-        return {**inputs, **{side: plan.union(inputs[side]) for side in sides if inputs.get(side) is not None}}
+        masks = {side: inputs[side] for side in sides if inputs.get(side) is not None}
+        if self._reads_last_token and any(not mask[:, -1].all() for mask in masks.values()):
+            raise ValueError(
+                "this model reads its answer off the last token of each row: a short row that is mixed with a longer one "
+                "would be read before its partner ends. Pad on the left: tokenizer.padding_side = 'left'"
+            )
+        return {**inputs, **{side: plan.union(mask) for side, mask in masks.items()}}
 
     def _is_of_decoder(self, name: str) -> bool:
         return self._has_both_sides() and "decoder" in name.split(".")
@@ -147,6 +157,16 @@ class MixupMixin:
             yield smoother.epsilon
         finally:
             trainer.label_smoother = smoother
+
+
+def _reads_last_token(model: nn.Module) -> bool:
+    """Return whether logits are taken at the last token of each row, a place that transformers' models find themselves."""
+    kinds = {type(module) for module in model.modules()}
+    return any(
+        "last_non_pad_token" in inspect.getsource(kind.forward)
+        for kind in kinds
+        if kind.__name__.endswith("ForSequenceClassification")
+    )
 
 
 class MixupTrainer(MixupMixin, Trainer):
