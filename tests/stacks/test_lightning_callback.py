@@ -176,6 +176,22 @@ def test_a_step_of_the_module_alone_is_put_back():
     assert vars(module)["training_step"] is compiled
 
 
+class Unseen(Module):
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.cross_entropy(self.net(x), y)
+
+
+def test_a_compiled_module_is_given_the_same_draws_as_a_plain_one():
+    """Ten epochs, which is longer than one block of draws; the draw stays outside of the graph."""
+    module = Unseen()
+    compiled = torch.compile(module, backend="aot_eager")
+    fit(compiled, mixup(), epochs=10)
+    expected, _ = plain(mixup(), epochs=10)
+    torch.testing.assert_close(module.net.weight, expected.weight, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(module.net.weight, Unseen().net.weight)
+
+
 OLD_NAME = """
 import sys
 
