@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import vicinal
 
 L = pytest.importorskip("lightning", reason="needs lightning: pip install lightning")
+from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging  # noqa: E402
 from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
 from vicinal.integrations.lightning import MixedAccuracy, VicinalCallback  # noqa: E402
@@ -140,6 +141,49 @@ def test_a_resumed_run_goes_on_with_the_draws_it_would_have_had(tmp_path, every,
     if "every_n_epochs" in every:  # within an epoch Lightning begins a plain DataLoader's rows anew
         assert same(resumed.seen, whole.seen[steps:])
         assert torch.equal(resumed.net.weight, whole.net.weight)
+
+
+class SharesItsStep(Module):
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+def test_a_step_that_validation_shares_is_mixed_in_training_alone():
+    module = fit(SharesItsStep(), mixup())
+    per_epoch = ROWS // BATCH
+    kinds = [type(y) is vicinal.MixedTarget for _, y in module.seen]
+    assert kinds == ([True] * per_epoch + [False] * per_epoch) * 2
+
+
+def test_a_search_of_the_learning_rate_sees_mixed_batches_and_moves_no_draw(tmp_path):
+    module = Module()
+    module.lr = 0.1
+    finder = LearningRateFinder(num_training_steps=4, early_stop_threshold=None, update_attr=False)
+    fit(module, mixup(), callbacks=[finder], enable_checkpointing=True, default_root_dir=tmp_path)
+    _, expected = plain(mixup())
+    assert same(module.seen[:4], expected[:4])
+    assert same(module.seen[4:], expected)
+
+
+def test_averaged_weights_and_manual_optimization():
+    class ByHand(Module):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+
+    net, seen = plain(mixup())
+    by_hand = fit(ByHand(), mixup())
+    averaged = fit(Module(), mixup(), callbacks=[WeightAveraging()])  # which copies the module, its step included
+    assert same(by_hand.seen, seen)
+    assert same(averaged.seen, seen)
+    assert torch.equal(by_hand.net.weight, net.weight)
+    assert "training_step" not in vars(averaged)
 
 
 def test_all_evaluations_of_a_closure_see_one_draw():

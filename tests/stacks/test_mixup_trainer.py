@@ -338,6 +338,42 @@ def test_a_compiled_model_is_trained_as_a_plain_one(tmp_path, at):
     assert distance(models[0], bert() if at else vit()) > 1e-2
 
 
+@pytest.mark.parametrize("at", [None, "bert.encoder"])
+def test_a_model_that_is_made_for_every_run(tmp_path, at):
+    """By `model_init`, as a search of hyperparameters needs it."""
+    build, data = (bert, sentences(8)) if at else (vit, images(8))
+    first, second = build(), build()
+    Trainer(first, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at=at).train()
+    made = Trainer(None, arguments(tmp_path), model_init=lambda: build(), train_dataset=data, vicinity=MIXUP, at=at)
+    for _ in range(2):
+        made.train()
+        assert distance(made.model, first) == 0
+    assert distance(second, first) > 1e-3
+
+
+def test_the_mask_of_mixed_waveforms(tmp_path):
+    """A waveform is mixed itself; of the two masks the mixed row has the longer one."""
+    convolutions = {"conv_dim": (8, 8), "conv_stride": (5, 2), "conv_kernel": (10, 3), "num_feat_extract_layers": 2}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = hf.Wav2Vec2Config(
+        **sizes, **convolutions, **positions, num_labels=CLASSES, classifier_proj_size=8, apply_spec_augment=False
+    )
+    random = Key(0, 0, 0, 0).generator()
+    masks = [(torch.arange(400) < 400 - 40 * i).long() for i in range(8)]
+    waves = [torch.from_numpy(random.normal(size=400)).float() * mask for mask in masks]
+    data = [{"input_values": waves[i], "attention_mask": masks[i], "labels": i % CLASSES} for i in range(8)]
+    torch.random.manual_seed(0)
+    model, seen = hf.Wav2Vec2ForSequenceClassification(config), []
+    model.register_forward_pre_hook(lambda module, given, named: seen.append(named), with_kwargs=True)
+    Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP).train()
+    plan = MIXUP.plan(8, torch.arange(8) % CLASSES, step=0)
+    assert torch.equal(seen[0]["input_values"], plan(torch.stack(waves)))
+    longest = torch.maximum(torch.stack(masks), torch.stack(masks)[plan.partner])
+    assert torch.equal(seen[0]["attention_mask"], longest)
+    assert seen[0]["attention_mask"].dtype == torch.int64
+
+
 def test_tokens_without_a_layer_are_refused_with_what_to_write(tmp_path):
     with pytest.raises(TypeError, match=r"\['input_ids'\] hold the names of tokens.*at='bert.encoder'"):
         Trainer(bert(), arguments(tmp_path), train_dataset=sentences(8), vicinity=MIXUP).train()

@@ -61,8 +61,10 @@ class VicinalCallback(Callback):
         self._mixing: Any = None  # what stands before the module's training_step while it is fitted
         self._own: Any = None  # the training_step that the module had of its own, as a compiled one has
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the mixing before the module's `training_step`."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the mixing before the module's `training_step`, early enough for a search of the learning rate."""
+        if stage != "fit":
+            return
         inner = pl_module.training_step
         if "dataloader_iter" in inspect.signature(inner).parameters:
             raise TypeError(
@@ -71,6 +73,8 @@ class VicinalCallback(Callback):
 
         @functools.wraps(inner)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            if not trainer.training:  # a validation_step may call it too
+                return inner(batch, *args, **kwargs)
             x, y, join = split_batch(batch, self.target)
             step = trainer.fit_loop.epoch_loop.total_batch_idx  # the same for all evaluations of a closure
             return inner(join(*self.vicinity(x, y, step=step, epoch=trainer.current_epoch)), *args, **kwargs)

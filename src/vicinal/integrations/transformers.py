@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,21 +20,25 @@ except ImportError as error:
     raise ImportError("this module needs transformers: pip install 'vicinal[transformers]'") from error
 
 
+# 1 where a row has something: a mixed row has what any of its rows has
+_MASKS = {"encoder": ("attention_mask", "pixel_mask"), "decoder": ("decoder_attention_mask",)}
+
+
 class MixupMixin:
     """Mix what a Trainer trains on, and nothing else; for any class of trainers: `class Mine(MixupMixin, Seq2SeqTrainer)`.
 
     `training_step` is given mixed inputs and mixed labels, on the device, after the examples of the step were counted:
     gradient accumulation is exact, with a short last batch too. Evaluation and prediction see plain batches. The draw of a
     batch is decided by the trainer's global step, so that a resumed run goes on with the draws that it would have had; the
-    seed is `args.seed` where the vicinity has none of its own. The model's own loss takes mixed labels, and so does
-    `compute_loss_func`. `label_smoothing_factor` smooths the mixed labels.
+    seed is `args.seed` where the vicinity has none of its own. An attention mask becomes that of the mixed rows. The
+    model's own loss takes mixed labels, and so does `compute_loss_func`. `label_smoothing_factor` smooths the mixed labels.
 
     Args:
         vicinity: what to mix by, as `Mixup(0.2)`.
         at: the module, or the modules, whose inputs are mixed (Manifold Mixup, Verma et al. 2019), as of `LatentMixing`:
-            for tokens, which are names, a module after the embedding, as "bert.encoder". The attention mask is then that of
-            the mixed rows. A model that reads its answer off the last token, as causal ones do, needs rows that are padded
-            on the left. None: the inputs of the model are mixed.
+            for tokens, which are names, a module after the embedding, as "bert.encoder". A model that reads its answer off
+            the last token, as causal ones do, needs rows that are padded on the left. None: the inputs of the model are
+            mixed.
         args: of the trainer.
         kwargs: of the trainer.
 
@@ -53,13 +57,27 @@ class MixupMixin:
 
     def __init__(self, *args: Any, vicinity: Vicinity, at: str | list[str] | None = None, **kwargs: Any) -> None:
         check_vicinity(vicinity)
-        super().__init__(*args, **kwargs)
         self.vicinity = vicinity
-        self._latent = None if at is None else LatentMixing(self._trainer.model, at)
-        self._places = [at] if isinstance(at, str) else list(at or [])
-        self._reads_last_token = at is not None and _reads_last_token(self._trainer.model)
+        self._at = at
+        self._latent: LatentMixing | None = None
+        self._reads_last_token = False
         # the state of the run, its global step, and how many batches of this step came before
         self._counted: tuple[Any, int, int] = (None, -1, 0)
+        super().__init__(*args, **kwargs)
+        if self._latent is None:  # else `model_init` made the model
+            self._watch(self._trainer.model)
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make a model by `model_init`, as at the beginning of every run of a search of hyperparameters."""
+        model = super().call_model_init(trial)  # type: ignore[misc]
+        self._watch(model)
+        return model
+
+    def _watch(self, model: nn.Module) -> None:
+        """Prepare a model for mixing at the modules that were named."""
+        if self._at is not None:
+            self._latent = LatentMixing(model, self._at)
+            self._reads_last_token = _reads_last_token(model)
 
     @property
     def _trainer(self) -> Any:
@@ -118,18 +136,25 @@ class MixupMixin:
                 f"{indices} hold the names of tokens, which cannot be mixed: give at=, the module whose inputs are to be "
                 "mixed, after the embedding, such as at='bert.encoder'"
             )
-        return plan(inputs)
+        masks = self._masks(inputs)
+        rest = {name: x for name, x in inputs.items() if name not in masks}
+        return {**plan(rest), **{name: plan.union(mask) for name, mask in masks.items()}}
 
     def _masked(self, inputs: dict[str, Any], plan: Plan) -> dict[str, Any]:
         """Return the inputs with the attention mask of the mixed rows, on the side where they are mixed."""
-        sides = {"decoder_attention_mask" if self._is_of_decoder(name) else "attention_mask" for name in self._places}
-        masks = {side: inputs[side] for side in sides if inputs.get(side) is not None}
+        places = [self._at] if isinstance(self._at, str) else self._at or []
+        masks = self._masks(inputs, {"decoder" if self._is_of_decoder(name) else "encoder" for name in places})
         if self._reads_last_token and any(not mask[:, -1].all() for mask in masks.values()):
             raise ValueError(
                 "this model reads its answer off the last token of each row: a short row that is mixed with a longer one "
                 "would be read before its partner ends. Pad on the left: tokenizer.padding_side = 'left'"
             )
-        return {**inputs, **{side: plan.union(mask) for side, mask in masks.items()}}
+        return {**inputs, **{name: plan.union(mask) for name, mask in masks.items()}}
+
+    def _masks(self, inputs: dict[str, Any], sides: Iterable[str] = ("encoder",)) -> dict[str, Any]:
+        """Return the masks of the sides that are mixed."""
+        names = [name for side in sides for name in _MASKS[side]]
+        return {name: inputs[name] for name in names if inputs.get(name) is not None}
 
     def _is_of_decoder(self, name: str) -> bool:
         return self._has_both_sides() and "decoder" in name.split(".")
