@@ -30,7 +30,7 @@ mixup = vicinal.Mixup(alpha=0.4)
 net = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
 loader = DataLoader(Digits(), batch_size=64, shuffle=True)
-for _ in range(20):
+for _ in range(12):
     for images, labels in loader:
         images, labels = mixup(images, labels)
         optimizer.zero_grad()

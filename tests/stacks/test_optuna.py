@@ -13,7 +13,7 @@ from vicinal.keyed import Key
 
 optuna = pytest.importorskip("optuna", reason="needs optuna: pip install optuna")
 
-ROWS, CLASSES, STEPS = 16, 3, 40
+ROWS, CLASSES, STEPS = 16, 3, 20
 RANDOM = Key(0, 0, 0, 0).generator()
 X = torch.from_numpy(RANDOM.normal(size=(ROWS, 4))).float()
 Y = torch.arange(ROWS) % CLASSES
