@@ -5,7 +5,7 @@ from typing import Any
 import ray.train.torch
 import torch
 import torch.nn.functional as F
-from ray.train import RunConfig, ScalingConfig
+from ray.train import ScalingConfig
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
-from stacks.processes import BATCH, CLASSES, RATE, Recording, data, linear, mixup, numbers_of
 from torch.utils.data import DataLoader, IterableDataset
 
 import vicinal
+from stacks.processes import BATCH, CLASSES, RATE, Recording, data, linear, mixup, numbers_of
 
 folder = Path(sys.argv[1])
 
