@@ -1,7 +1,4 @@
-"""Accelerate: mixup in the loop, gradient accumulation, one or several processes. pip install vicinal accelerate scikit-learn
-
-Run it with `python with_accelerate.py`, or with `accelerate launch with_accelerate.py`.
-"""
+"""Accelerate: mixup in the loop, in one process or by accelerate launch: pip install vicinal accelerate scikit-learn"""
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +33,6 @@ for _ in range(15):
             optimizer.step()
             optimizer.zero_grad()
 
-with torch.inference_mode():  # evaluation is plain
-    parts = [accelerator.gather_for_metrics((net(x).argmax(1), y)) for x, y in test_loader]
-accelerator.print(f"test accuracy {torch.cat([found == y for found, y in parts]).float().mean():.3f}")
+with torch.inference_mode():
+    hits = [accelerator.gather_for_metrics(net(x).argmax(1) == y) for x, y in test_loader]
+accelerator.print(f"test accuracy {torch.cat(hits).float().mean():.3f}")

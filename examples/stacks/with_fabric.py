@@ -1,4 +1,4 @@
-"""Lightning Fabric: mixup in the loop, one or several processes. pip install vicinal lightning scikit-learn"""
+"""Lightning Fabric: mixup in the loop, its draws decided by the step: pip install vicinal lightning scikit-learn"""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ for _ in range(15):
         step += 1
 fabric.save("checkpoint.ckpt", {"net": net, "optimizer": optimizer, "mixup": mixup, "step": step})
 
-with torch.inference_mode():  # evaluation is plain
+with torch.inference_mode():
     hits = torch.cat([net(x).argmax(1) == y for x, y in test_loader])
 accuracy = fabric.all_gather(hits).float().mean()
 fabric.print(f"test accuracy {accuracy:.3f}")

@@ -1,4 +1,4 @@
-"""PyTorch Ignite: mixup as the prepare_batch of the trainer. pip install vicinal pytorch-ignite scikit-learn"""
+"""PyTorch Ignite: mixup as the trainer's prepare_batch: pip install vicinal pytorch-ignite scikit-learn"""
 
 from typing import Any
 

@@ -72,11 +72,11 @@ class Recording:
         return batch
 
 
-def mixed_rows(numbers, step, rank):
-    """Return the inputs and soft labels that rows of these numbers are to become."""
+def drawn(numbers, step, rank=0):
+    """Return the plan of a batch of these rows, and their inputs and soft labels after it."""
     x, y = data()[numbers]
     plan = mixup().plan(len(numbers), y, x, step=step, rank=rank)
-    return plan(x), plan.target(y).dense(CLASSES)
+    return plan, plan(x), plan.target(y).dense(CLASSES)
 
 
 def once(of_ranks):
@@ -84,13 +84,33 @@ def once(of_ranks):
     return sorted(number for batches in of_ranks for batch in batches for number in batch) == list(range(ROWS))
 
 
-def trained_by_hand(of_ranks):
+def check_draws(found):
+    """Assert that each rank mixed its rows by draws of its own: `found` holds the "rows" and "draws" of each rank."""
+    shares = []
+    for rank, seen in enumerate(found):
+        for step, (numbers, (x, y)) in enumerate(zip(seen["rows"], seen["draws"], strict=True)):
+            plan, expected_x, expected_y = drawn(numbers, step, rank)
+            assert torch.equal(x, expected_x)
+            assert torch.equal(y, expected_y)
+            shares.append(float(plan.weight[0]))
+    assert len(set(shares)) == len(shares) > 0
+
+
+def check_weights(found):
+    """Assert that all ranks ended with the weights of one model trained on what all of them saw."""
+    net = _trained_by_hand([seen["rows"] for seen in found])
+    for first, second, expected in zip(*(seen["weights"] for seen in found), net.parameters(), strict=True):
+        assert torch.equal(first, second)
+        assert torch.allclose(first, expected, atol=1e-6)
+
+
+def _trained_by_hand(of_ranks):
     """Train one model on the batches of all ranks, mixed by each rank's draws; a step averages the ranks' gradients."""
     net = linear()
     optimizer = torch.optim.SGD(net.parameters(), RATE)
     for step, batches in enumerate(zip(*of_ranks, strict=True)):
         for rank, numbers in enumerate(batches):
-            x, y = mixed_rows(numbers, step, rank)
+            _, x, y = drawn(numbers, step, rank)
             (F.cross_entropy(net(x), y) / len(of_ranks)).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -16,13 +16,15 @@ from stacks.processes import (  # noqa: E402
     CLASSES,
     RATE,
     ROWS,
+    TWO,
+    check_draws,
+    check_weights,
     data,
+    drawn,
     linear,
-    mixed_rows,
     mixup,
     once,
     results_of_two,
-    trained_by_hand,
 )
 from stacks.programs import printed_by  # noqa: E402
 
@@ -90,9 +92,9 @@ def same(net, other):
     return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
-def test_the_program_trains(tmp_path):
-    accuracy = float(re.fullmatch(r"test accuracy (0\.\d+)\n", printed_by("with_accelerate", tmp_path))[1])
-    assert accuracy > 0.9
+def test_the_program_trains_in_two_processes(tmp_path):
+    printed = printed_by("with_accelerate", tmp_path, *TWO)
+    assert float(re.fullmatch(r"test accuracy (0\.\d+)\n", printed)[1]) > 0.9
 
 
 # rows, and micro-batches per update: 26 rows are seven micro-batches, the last of two rows and alone in its update
@@ -169,28 +171,18 @@ def test_each_process_draws_its_own_and_both_end_with_the_same_weights(ranks, ho
     epoch = len(found[0]["rows"]) // 2
     for first in (0, epoch):
         assert once([seen["rows"][first : first + epoch] for seen in found])
-    assert not set(found[0]["shares"]) & set(found[1]["shares"])
-    for rank, seen in enumerate(found):
-        for step, (rows, (x, y)) in enumerate(zip(seen["rows"], seen["draws"], strict=True)):
-            expected_x, expected_y = mixed_rows(rows, step, rank)
-            assert torch.equal(x, expected_x)
-            assert torch.equal(y, expected_y)
-    net = trained_by_hand([seen["rows"] for seen in found])
-    for of_both in zip(*(seen["weights"] for seen in found), net.parameters(), strict=True):
-        assert torch.equal(of_both[0], of_both[1])
-        assert torch.allclose(of_both[0], of_both[2], atol=1e-6)
+    check_draws(found)
+    check_weights(found)
 
 
 @pytest.mark.parametrize("how", ["collator", "split collator"])
 def test_a_collator_leaves_each_row_to_one_process(ranks, how):
     found = [seen[how] for seen in ranks]
     assert once([seen["rows"] for seen in found])
-    for rank, seen in enumerate(found):
+    check_draws(found)
+    for seen in found:
         assert seen["is_loader"]
-        for step, (rows, (x, y)) in enumerate(zip(seen["rows"], seen["draws"], strict=True)):
-            assert len(x) == BATCH // (2 if how.startswith("split") else 1)
-            assert torch.equal(x, mixed_rows(rows, step, rank)[0])
-            assert torch.equal(y, mixed_rows(rows, step, rank)[1])
+        assert {len(x) for x, _ in seen["draws"]} == {BATCH // 2 if how.startswith("split") else BATCH}
 
 
 def test_soft_labels_of_a_collator_are_dispatched(ranks):
@@ -199,9 +191,7 @@ def test_soft_labels_of_a_collator_are_dispatched(ranks):
     assert second["rows"] == []
     assert once([first["rows"]])
     sent = [batch for pair in zip(first["draws"], second["draws"], strict=True) for batch in pair]
-    for step, (rows, (x, y)) in enumerate(zip(first["rows"], sent, strict=True)):
-        assert torch.equal(x, mixed_rows(rows, step, 0)[0])
-        assert torch.equal(y, mixed_rows(rows, step, 0)[1])
+    check_draws([{"rows": first["rows"], "draws": sent}])
 
 
 def test_mixed_labels_are_not_dispatched(ranks):
@@ -224,8 +214,7 @@ def test_mixed_labels_are_not_gathered_but_what_is_right_is(ranks):
         assert seen["pair"] == ["Tensor", "MixedTarget"] * 2  # a list of objects: `a, b = ...` raises
         assert seen["alone"] == ["MixedTarget"] * 2 * BATCH  # a list of rows
         assert torch.equal(seen["hits"], torch.cat([found[0]["own_hits"], found[1]["own_hits"]]))
-    x, y = data()[:BATCH]
-    expected = mixup().plan(BATCH, y, x, step=0).target(y).dense(CLASSES)
+    expected = drawn(range(BATCH), 0)[2]
     assert torch.equal(found[0]["own_hits"], expected[torch.arange(BATCH), torch.arange(BATCH) % CLASSES])
 
 
@@ -233,4 +222,4 @@ def test_a_state_resumes_in_both_processes(ranks):
     for rank, seen in enumerate(ranks):
         expected, found = seen["resumed"]
         assert torch.equal(found, expected)
-        assert torch.equal(expected, mixup().plan(BATCH, *data()[:BATCH][::-1], step=3, rank=rank)(data()[:BATCH][0]))
+        assert torch.equal(expected, drawn(range(BATCH), 3, rank)[1])

@@ -102,7 +102,7 @@ def by_hand(rows, micro, accumulation, vicinity, smoothing=0.0):
 
 
 def distance(model, other):
-    return max(float((a - b).abs().max()) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    return max(float((a - b).detach().abs().max()) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
 LAYOUTS = [

@@ -25,18 +25,17 @@ def in_the_loop(**configuration):
     accelerator, loader = prepared(DataLoader(data(), BATCH, shuffle=True), **configuration)
     net = linear()
     net, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), RATE))
-    vicinity, rows, draws, shares = mixup(), [], [], []
+    vicinity, rows, draws = mixup(), [], []
     for _ in range(2):
         for x, y in loader:
             rows.append(numbers_of(x))
             mixed, target = vicinity(x, y)
             draws.append((mixed, target.dense(CLASSES)))
-            shares.append(float(target.weight[0, 0]))
             accelerator.backward(F.cross_entropy(net(mixed), target))
             optimizer.step()
             optimizer.zero_grad()
     weights = [p.detach() for p in accelerator.unwrap_model(net).parameters()]
-    return {"rows": rows, "draws": draws, "shares": shares, "weights": weights}
+    return {"rows": rows, "draws": draws, "weights": weights}
 
 
 def in_the_collator(**configuration):
