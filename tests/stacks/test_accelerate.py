@@ -92,7 +92,8 @@ def same(net, other):
     return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
-def test_the_program_trains_in_two_processes(tmp_path):
+def test_the_program_trains_in_two_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # else it takes processes without a GPU for runs of their own
     printed = printed_by("with_accelerate", tmp_path, *TWO)
     assert float(re.fullmatch(r"test accuracy (0\.\d+)\n", printed)[1]) > 0.9
 
@@ -155,6 +156,11 @@ def test_without_mixing_it_changes_nothing(vicinity):
     if isinstance(vicinity, vicinal.Mixup):
         vicinity.off()
     assert same(train(lambda x, y, step: vicinity(x, y), accumulation=2), train(plain, accumulation=2))
+
+
+def test_one_process_gathers_what_it_has():
+    _, y = planned(*data()[:BATCH], 0)
+    assert Accelerator(cpu=True).gather_for_metrics(y) is y
 
 
 # -- two processes -----------------------------------------------------------------------------------------------------

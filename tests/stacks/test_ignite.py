@@ -14,7 +14,7 @@ from ignite.engine import Events, create_supervised_evaluator, create_supervised
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.metrics import Accuracy, Average, Loss
 
-from stacks.processes import BATCH, CLASSES, RATE, ROWS, data, linear, mixup
+from stacks.processes import BATCH, CLASSES, RATE, ROWS, data, linear, mixup, numbers_of
 from stacks.programs import printed_by
 
 BATCHES = ROWS // BATCH
@@ -105,6 +105,32 @@ def test_a_checkpoint_resumes_to_the_same_weights(tmp_path, seed, by_step):
     assert resumed.trainer.state.iteration == BATCHES
     assert same(whole.net, resumed.train())
     assert not same(whole.net, linear())
+
+
+def test_within_an_epoch_the_draws_go_on_and_the_rows_begin_anew(tmp_path):
+    """Ignite itself begins the rows of a plain DataLoader anew."""
+
+    def seen_by(vicinity, stop=None, resume=None):
+        seen = []
+
+        def mix(x, y, step):
+            mixed, target = vicinity(x, y)
+            seen.append((numbers_of(x), float(target.weight[0, 0])))
+            return mixed, target
+
+        run = Run(mix)
+        if stop is not None:
+            save = Checkpoint(run.parts(mixup=vicinity), DiskSaver(str(stop)))
+            run.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), save)
+        if resume is not None:
+            Checkpoint.load_objects(run.parts(mixup=vicinity), str(resume / "checkpoint_3.pt"))
+        run.train(1)
+        return zip(*seen, strict=True)
+
+    rows, draws = seen_by(vicinal.Mixup(1.0), stop=tmp_path)
+    resumed_rows, resumed_draws = seen_by(vicinal.Mixup(1.0), resume=tmp_path)
+    assert resumed_draws == draws[3:]
+    assert resumed_rows == rows[: BATCHES - 3]
 
 
 def test_evaluation_is_plain_and_the_accuracy_of_training_is_mixed():

@@ -114,6 +114,7 @@ def resumed():
     for _ in range(3):
         vicinity(x, y)
     accelerator.save_state(str(folder / "state"))
+    accelerator.wait_for_everyone()
     expected = vicinity(x, y)[0]
     accelerator = Accelerator(cpu=True)
     again = mixup()
