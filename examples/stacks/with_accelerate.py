@@ -21,9 +21,7 @@ net, optimizer, train_loader, test_loader = accelerator.prepare(
     net, optimizer, DataLoader(train, 32, shuffle=True), DataLoader(test, 300)
 )
 mixup = vicinal.Mixup(alpha=0.4)
-accelerator.register_for_checkpointing(
-    mixup
-)  # with accelerator.save_state(): its seed and how many batches it has mixed
+accelerator.register_for_checkpointing(mixup)  # save_state() keeps its seed and its count of batches
 
 for _ in range(15):
     for x, y in train_loader:

@@ -65,14 +65,14 @@ def train(mix, rows=ROWS, loss=F.cross_entropy, accumulation=1, keep=None, stop=
     return accelerator.unwrap_model(net)
 
 
-def by_hand(mix, rows=ROWS, loss=F.cross_entropy, accumulation=1):
+def by_hand(mix, rows=ROWS, accumulation=1):
     """Train the same by hand: the loss of each micro-batch is divided by how many there are in a full update."""
     net = linear()
     optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
     batches = list(DataLoader(data(rows), BATCH))
     for step, (x, y) in enumerate(batches):
         x, y = mix(x, y, step)
-        (loss(net(x), y) / accumulation).backward()
+        (F.cross_entropy(net(x), y) / accumulation).backward()
         if (step + 1) % accumulation == 0 or step + 1 == len(batches):
             optimizer.step()
             optimizer.zero_grad()
@@ -111,11 +111,12 @@ def test_a_sum_over_the_rows_of_the_update_counts_all_rows_alike():
     """As Accelerate's guide has it for micro-batches of different sizes; mixed labels go through it as they are."""
     updates = [12, 12, 2]  # rows of each: three micro-batches of four, three of four, and one of two
 
-    def loss_of(step):
-        return lambda logits, y: F.cross_entropy(logits, y, reduction="sum") * 3 / updates[step // 3]
-
     steps = iter(range(7))
-    net = train(planned, 26, loss=lambda logits, y: loss_of(next(steps))(logits, y), accumulation=3)
+
+    def loss(logits, y):
+        return F.cross_entropy(logits, y, reduction="sum") * 3 / updates[next(steps) // 3]
+
+    net = train(planned, 26, loss, accumulation=3)
     expected = linear()
     optimizer = torch.optim.SGD(expected.parameters(), RATE, momentum=0.9)
     batches = [planned(x, y, step) for step, (x, y) in enumerate(DataLoader(data(26), BATCH))]

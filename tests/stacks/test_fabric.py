@@ -145,3 +145,9 @@ def test_each_process_draws_its_own_and_both_end_with_the_same_weights(ranks, ho
 def test_a_checkpoint_resumes_in_both_processes(ranks):
     for rank, seen in enumerate(ranks):
         assert torch.equal(seen["fabric"]["resumed"], drawn(seen["fabric"]["rows"][4], 4, rank)[1])
+
+
+def test_the_shares_that_were_right_are_gathered(ranks):
+    hits = torch.stack([seen["fabric"]["hits"] for seen in ranks])
+    assert hits.dtype == torch.float32
+    assert all(torch.equal(seen["fabric"]["gathered"], hits) for seen in ranks)
