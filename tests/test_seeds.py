@@ -17,6 +17,7 @@ from vicinities import CASES, content, ids, images, noise
 
 X, Y = noise(8, 4, seed=1), ids(8)
 IMAGES = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 9, 9).contiguous()
+NAMES = {name: getattr(v, name) for name in v.__all__}
 
 
 def drawn(vicinity, steps=4):
@@ -192,6 +193,7 @@ def test_a_vicinity_is_its_arguments_alone(case):
     values = dataclasses.asdict(case.vicinity)
     assert values.keys() == fields
     assert isinstance(json.dumps(values), str)
+    assert eval(repr(case.vicinity), NAMES) == case.vicinity  # what a log keeps can be read back
     again = copy.deepcopy(case.vicinity)
     assert again == case.vicinity
     assert hash(again) == hash(case.vicinity)

@@ -37,6 +37,7 @@ _MAYBE_BOXES = ("box", "xy", "key", "kp", "land", "polygon")  # one of them is i
 _IN_LIST = re.compile(r"\[\d")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of snake_case, camelCase and class names
 _NO_PLAIN_TENSOR = {"MaskedTensor": "fill it, x.to_tensor(0)", "DTensor": "mix each process's own rows, x.to_local()"}
+_LAZY_STACK = "LazyStackedTensorDict"  # a mapping that a pytree opens by its rows; NonTensorStack is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +242,8 @@ def _open(node: Any) -> _Parts | None:
         return _Parts(_indices(node), list(node.values()), lambda new: dict(zip(node, new, strict=True)))
     if kind is list or kind is tuple:
         return _Parts(_indices(range(len(node))), node, kind)
+    if _is_lazy_stack(node):
+        return None
     if kind in pytree.SUPPORTED_NODES:
         return _open_registered(node)
     if isinstance(node, Mapping):
@@ -254,6 +257,11 @@ def _open(node: Any) -> _Parts | None:
     if isinstance(node, (tuple, list, deque, UserList)):
         return _Parts(_indices(range(len(node))), list(node), functools.partial(_sequence_like, node))
     return None
+
+
+def _is_lazy_stack(node: Any) -> bool:
+    """Return True for a mapping whose parts in a pytree are single rows: dimension 0 of their tensors is not the batch."""
+    return isinstance(node, Mapping) and any(kind.__name__ == _LAZY_STACK for kind in type(node).__mro__)
 
 
 def _indices(keys: Iterable[Any]) -> list[str]:
@@ -474,6 +482,7 @@ def _way_out(node: Any, name: str) -> str:
         (is_packed, "pad it, torch.nn.utils.rnn.pad_packed_sequence, mix, and pack again by plan.longest(lengths)"),
         (is_graph, f"{graph} (vicinal.LatentMixing)"),
         (is_number, f"torch.tensor({name}), or leave it out of the call"),
+        (_is_lazy_stack(node), f"{name}.contiguous() if it holds tensors; else leave it out of the call"),
         (isinstance(node, np.ndarray), f"torch.from_numpy({name})"),
         ("polars" in origins, f"{name}.to_torch()"),
         (origins & {"pandas", "pyarrow"}, f"torch.tensor({name}.to_numpy())"),

@@ -2,6 +2,8 @@
 
 import functools
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import vicinal
 
 L = pytest.importorskip("lightning", reason="needs lightning: pip install lightning")
+from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging  # noqa: E402
 from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
 from vicinal.integrations.lightning import MixedAccuracy, VicinalCallback  # noqa: E402
@@ -140,6 +143,49 @@ def test_a_resumed_run_goes_on_with_the_draws_it_would_have_had(tmp_path, every,
         assert torch.equal(resumed.net.weight, whole.net.weight)
 
 
+class SharesItsStep(Module):
+    def validation_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+
+def test_a_step_that_validation_shares_is_mixed_in_training_alone():
+    module = fit(SharesItsStep(), mixup())
+    per_epoch = ROWS // BATCH
+    kinds = [type(y) is vicinal.MixedTarget for _, y in module.seen]
+    assert kinds == ([True] * per_epoch + [False] * per_epoch) * 2
+
+
+def test_a_search_of_the_learning_rate_sees_mixed_batches_and_moves_no_draw(tmp_path):
+    module = Module()
+    module.lr = 0.1
+    finder = LearningRateFinder(num_training_steps=4, early_stop_threshold=None, update_attr=False)
+    fit(module, mixup(), callbacks=[finder], enable_checkpointing=True, default_root_dir=tmp_path)
+    _, expected = plain(mixup())
+    assert same(module.seen[:4], expected[:4])
+    assert same(module.seen[4:], expected)
+
+
+def test_averaged_weights_and_manual_optimization():
+    class ByHand(Module):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.optimizers().zero_grad()
+            self.manual_backward(loss)
+            self.optimizers().step()
+
+    net, seen = plain(mixup())
+    by_hand = fit(ByHand(), mixup())
+    averaged = fit(Module(), mixup(), callbacks=[WeightAveraging()])  # which copies the module, its step included
+    assert same(by_hand.seen, seen)
+    assert same(averaged.seen, seen)
+    assert torch.equal(by_hand.net.weight, net.weight)
+    assert "training_step" not in vars(averaged)
+
+
 def test_all_evaluations_of_a_closure_see_one_draw():
     module = fit(Module(optimizer=torch.optim.LBFGS, lr=0.5, max_iter=4), mixup(), epochs=1)
     weights = [float(y.weight[0, 0]) for _, y in module.seen]
@@ -172,6 +218,85 @@ def test_a_step_of_the_module_alone_is_put_back():
     fit(module, mixup(), epochs=1)
     assert same(module.seen, plain(mixup(), epochs=1)[1])
     assert vars(module)["training_step"] is compiled
+
+
+class Unseen(Module):
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return F.cross_entropy(self.net(x), y)
+
+
+def test_a_compiled_module_is_given_the_same_draws_as_a_plain_one():
+    """Ten epochs, which is longer than one block of draws; the draw stays outside of the graph."""
+    module = Unseen()
+    compiled = torch.compile(module, backend="aot_eager")
+    fit(compiled, mixup(), epochs=10)
+    expected, _ = plain(mixup(), epochs=10)
+    torch.testing.assert_close(module.net.weight, expected.weight, rtol=1e-6, atol=1e-6)
+    assert not torch.equal(module.net.weight, Unseen().net.weight)
+
+
+OLD_NAME = """
+import sys
+
+if "alone" in sys.argv:
+
+    class Hidden:
+        def find_spec(self, name, path=None, target=None):
+            if name == "lightning":
+                raise ModuleNotFoundError(name)
+
+    import importlib.util
+
+    found = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *of: None if name == "lightning" else found(name, *of)
+    sys.meta_path.insert(0, Hidden())
+
+import pytorch_lightning
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import vicinal
+from vicinal.integrations.lightning import VicinalCallback
+
+seen = []
+
+
+class Module(pytorch_lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(2, 3)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        seen.append(x)
+        return F.cross_entropy(self.net(x), y)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+x, y = torch.arange(16.0).view(8, 2), torch.arange(8) % 3
+mixup = vicinal.Mixup(1.0, seed=5)
+trainer = pytorch_lightning.Trainer(
+    max_epochs=1, callbacks=[VicinalCallback(mixup)], logger=False, enable_checkpointing=False,
+    enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+)
+trainer.fit(Module(), DataLoader(TensorDataset(x, y), 4))
+for step in range(2):
+    assert torch.equal(seen[step], mixup.plan(4, y[4 * step :][:4], step=step)(x[4 * step :][:4]))
+assert ("alone" in sys.argv) == ("lightning" not in sys.modules)
+print(len(seen), "batches")
+"""
+
+
+@pytest.mark.parametrize("installed", ["both", "alone"])
+def test_pytorch_lightning_by_its_older_name(installed, tmp_path):
+    command = [sys.executable, "-c", OLD_NAME, installed]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("2 batches\n")
 
 
 def test_what_cannot_be_mixed_is_refused():

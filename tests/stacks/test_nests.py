@@ -90,8 +90,19 @@ def test_tensordict():
 def test_lazy_tensordict():
     tensordict = pytest.importorskip("tensordict")
     rows = [tensordict.TensorDict({"a": A[i].clone(), "b": B[i].clone()}, batch_size=[]) for i in range(N)]
-    got = PLAN(tensordict.LazyStackedTensorDict.lazy_stack(rows).contiguous())
-    torch.testing.assert_close(got["b"], by_hand(B), rtol=1e-12, atol=1e-15)
+    lazy = tensordict.LazyStackedTensorDict.lazy_stack(rows)
+    torch.testing.assert_close(PLAN(lazy.contiguous())["b"], by_hand(B), rtol=1e-12, atol=1e-15)
+    for nest, name in ((lazy, "input"), ({"n": lazy}, r"input\['n'\]")):
+        with pytest.raises(TypeError, match=rf"{name} is a LazyStackedTensorDict, .*: {name}\.contiguous\(\)"):
+            PLAN(nest)
+    # each row has as many entries as there are rows: were they taken for the batch, each row would be mixed within itself
+    rows = [tensordict.TensorDict({"a": row}, batch_size=[]) for row in torch.rand(N, N, N)]
+    square = tensordict.LazyStackedTensorDict.lazy_stack(rows)
+    with pytest.raises(TypeError, match="LazyStackedTensorDict"):
+        v.Mixup(1.0)(square, IDS)
+    text = tensordict.TensorDict({"a": A, "text": [*"abcde"]}, batch_size=[N])
+    with pytest.raises(TypeError, match=r"input\['text'\] is a NonTensorStack, .* leave it out of the call"):
+        PLAN(text)
 
 
 def test_tensorclass():

@@ -1,8 +1,12 @@
-"""Mixup in Lightning: `Trainer(callbacks=[VicinalCallback(Mixup(0.2))])`; the LightningModule stays as it is."""
+"""Mixup in Lightning: `Trainer(callbacks=[VicinalCallback(Mixup(0.2))])`; the LightningModule stays as it is.
+
+It is the same for `import lightning` and for `import pytorch_lightning`.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 from typing import Any
 
@@ -16,7 +20,10 @@ from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
-    from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
+    if importlib.util.find_spec("lightning") is not None:
+        from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
+    else:  # under its older name
+        from pytorch_lightning import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
     from torchmetrics import Metric
 except ImportError as error:
     raise ImportError("this module needs Lightning: pip install 'vicinal[lightning]'") from error
@@ -54,8 +61,10 @@ class VicinalCallback(Callback):
         self._mixing: Any = None  # what stands before the module's training_step while it is fitted
         self._own: Any = None  # the training_step that the module had of its own, as a compiled one has
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the mixing before the module's `training_step`."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the mixing before the module's `training_step`, early enough for a search of the learning rate."""
+        if stage != "fit":
+            return
         inner = pl_module.training_step
         if "dataloader_iter" in inspect.signature(inner).parameters:
             raise TypeError(
@@ -64,6 +73,8 @@ class VicinalCallback(Callback):
 
         @functools.wraps(inner)
         def training_step(batch: Any, *args: Any, **kwargs: Any) -> Any:
+            if not trainer.training:  # a validation_step may call it too
+                return inner(batch, *args, **kwargs)
             x, y, join = split_batch(batch, self.target)
             step = trainer.fit_loop.epoch_loop.total_batch_idx  # the same for all evaluations of a closure
             return inner(join(*self.vicinity(x, y, step=step, epoch=trainer.current_epoch)), *args, **kwargs)

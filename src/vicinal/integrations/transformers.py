@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,26 +20,32 @@ except ImportError as error:
     raise ImportError("this module needs transformers: pip install 'vicinal[transformers]'") from error
 
 
+# 1 where a row has something: a mixed row has what any of its rows has
+_MASKS = {"encoder": ("attention_mask", "pixel_mask"), "decoder": ("decoder_attention_mask",)}
+
+
 class MixupMixin:
     """Mix what a Trainer trains on, and nothing else; for any class of trainers: `class Mine(MixupMixin, Seq2SeqTrainer)`.
 
     `training_step` is given mixed inputs and mixed labels, on the device, after the examples of the step were counted:
     gradient accumulation is exact, with a short last batch too. Evaluation and prediction see plain batches. The draw of a
     batch is decided by the trainer's global step, so that a resumed run goes on with the draws that it would have had; the
-    seed is `args.seed` where the vicinity has none of its own. The model's own loss takes mixed labels, and so does
-    `compute_loss_func`. `label_smoothing_factor` smooths the mixed labels.
+    seed is `args.seed` where the vicinity has none of its own. An attention mask becomes that of the mixed rows. The
+    model's own loss takes mixed labels, and so does `compute_loss_func`. `label_smoothing_factor` smooths the mixed labels.
 
     Args:
         vicinity: what to mix by, as `Mixup(0.2)`.
         at: the module, or the modules, whose inputs are mixed (Manifold Mixup, Verma et al. 2019), as of `LatentMixing`:
-            for tokens, which are names, a module after the embedding, as "bert.encoder". The attention mask is then that of
-            the mixed rows. None: the inputs of the model are mixed.
+            for tokens, which are names, a module after the embedding, as "bert.encoder". A model that reads its answer off
+            the last token, as causal ones do, needs rows that are padded on the left. None: the inputs of the model are
+            mixed.
         args: of the trainer.
         kwargs: of the trainer.
 
     Raises:
         TypeError: `vicinity` is not a vicinity; from a step: the inputs are indices, as tokens are, and `at` is not given.
-        ValueError: there is no module of that name; from a step: the batch has no labels.
+        ValueError: there is no module of that name; from a step: the batch has no labels, or it is padded on the right and
+            the model reads off the last token.
 
     Example:
         trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
@@ -50,12 +57,27 @@ class MixupMixin:
 
     def __init__(self, *args: Any, vicinity: Vicinity, at: str | list[str] | None = None, **kwargs: Any) -> None:
         check_vicinity(vicinity)
-        super().__init__(*args, **kwargs)
         self.vicinity = vicinity
-        self._latent = None if at is None else LatentMixing(self._trainer.model, at)
-        self._places = [at] if isinstance(at, str) else list(at or [])
+        self._at = at
+        self._latent: LatentMixing | None = None
+        self._reads_last_token = False
         # the state of the run, its global step, and how many batches of this step came before
         self._counted: tuple[Any, int, int] = (None, -1, 0)
+        super().__init__(*args, **kwargs)
+        if self._latent is None:  # else `model_init` made the model
+            self._watch(self._trainer.model)
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """Make a model by `model_init`, as at the beginning of every run of a search of hyperparameters."""
+        model = super().call_model_init(trial)  # type: ignore[misc]
+        self._watch(model)
+        return model
+
+    def _watch(self, model: nn.Module) -> None:
+        """Prepare a model for mixing at the modules that were named."""
+        if self._at is not None:
+            self._latent = LatentMixing(model, self._at)
+            self._reads_last_token = _reads_last_token(model)
 
     @property
     def _trainer(self) -> Any:
@@ -114,12 +136,25 @@ class MixupMixin:
                 f"{indices} hold the names of tokens, which cannot be mixed: give at=, the module whose inputs are to be "
                 "mixed, after the embedding, such as at='bert.encoder'"
             )
-        return plan(inputs)
+        masks = self._masks(inputs)
+        rest = {name: x for name, x in inputs.items() if name not in masks}
+        return {**plan(rest), **{name: plan.union(mask) for name, mask in masks.items()}}
 
     def _masked(self, inputs: dict[str, Any], plan: Plan) -> dict[str, Any]:
         """Return the inputs with the attention mask of the mixed rows, on the side where they are mixed."""
-        sides = {"decoder_attention_mask" if self._is_of_decoder(name) else "attention_mask" for name in self._places}
-        return {**inputs, **{side: plan.union(inputs[side]) for side in sides if inputs.get(side) is not None}}
+        places = [self._at] if isinstance(self._at, str) else self._at or []
+        masks = self._masks(inputs, {"decoder" if self._is_of_decoder(name) else "encoder" for name in places})
+        if self._reads_last_token and any(not mask[:, -1].all() for mask in masks.values()):
+            raise ValueError(
+                "this model reads its answer off the last token of each row: a short row that is mixed with a longer one "
+                "would be read before its partner ends. Pad on the left: tokenizer.padding_side = 'left'"
+            )
+        return {**inputs, **{name: plan.union(mask) for name, mask in masks.items()}}
+
+    def _masks(self, inputs: dict[str, Any], sides: Iterable[str] = ("encoder",)) -> dict[str, Any]:
+        """Return the masks of the sides that are mixed."""
+        names = [name for side in sides for name in _MASKS[side]]
+        return {name: inputs[name] for name in names if inputs.get(name) is not None}
 
     def _is_of_decoder(self, name: str) -> bool:
         return self._has_both_sides() and "decoder" in name.split(".")
@@ -147,6 +182,16 @@ class MixupMixin:
             yield smoother.epsilon
         finally:
             trainer.label_smoother = smoother
+
+
+def _reads_last_token(model: nn.Module) -> bool:
+    """Return whether logits are taken at the last token of each row, a place that transformers' models find themselves."""
+    kinds = {type(module) for module in model.modules()}
+    return any(
+        "last_non_pad_token" in inspect.getsource(kind.forward)
+        for kind in kinds
+        if kind.__name__.endswith("ForSequenceClassification")
+    )
 
 
 class MixupTrainer(MixupMixin, Trainer):
