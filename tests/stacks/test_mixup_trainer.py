@@ -15,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 hf = pytest.importorskip("transformers", reason="needs transformers: pip install transformers")
 pytest.importorskip("accelerate", reason="needs accelerate: pip install accelerate")
 
+from stacks.processes import results_of_two  # noqa: E402
 from vicinal.integrations.transformers import MixupMixin, MixupTrainer  # noqa: E402
 
 CLASSES = 5
@@ -497,3 +498,69 @@ def test_the_trainers_seed_is_taken_where_the_vicinity_has_none():
     x, y = torch.eye(4), torch.arange(4)
     given = Stubbed(vicinity=vicinal.Mixup(1.0)).training_step(None, {"pixel_values": x, "labels": y})
     assert torch.equal(given["pixel_values"], vicinal.Mixup(1.0, seed=11).plan(4, y, x, step=6)(x))
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    return results_of_two("transformers_job", tmp_path_factory.mktemp("transformers"))
+
+
+def numbers_of(pixels):
+    """Return the numbers of plain rows."""
+    known = {float(row["pixel_values"][0, 0, 0]): number for number, row in enumerate(images(48))}
+    return [known[float(row[0, 0, 0])] for row in pixels]
+
+
+def is_each_row_once(of_ranks):
+    return sorted(number for pixels in of_ranks for number in numbers_of(torch.cat(pixels))) == list(range(48))
+
+
+def test_two_processes_draw_their_own_and_update_by_all_their_rows(ranks):
+    """The sampler is the Trainer's own; six micro-batches of each process are an update of four and one of two."""
+    found = [seen["accumulated"] for seen in ranks]
+    for first in (0, 6):
+        assert is_each_row_once([[x for x, _ in seen["plain"][first : first + 6]] for seen in found])
+    model = vit().train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for update, parts in enumerate([range(4), range(4, 6), range(6, 10), range(10, 12)]):
+        shares = []
+        for rank, seen in enumerate(found):
+            assert seen["is_loader"]
+            for micro, part in enumerate(parts):
+                x, y = seen["plain"][part]
+                plan = MIXUP.plan(len(y), y, x, step=update * 4 + micro, rank=rank)
+                assert torch.equal(seen["mixed"][part][0], plan(x))
+                assert torch.equal(seen["mixed"][part][1], plan.target(y).dense(CLASSES))
+                shares.append(float(plan.weight[0]))
+                loss = F.cross_entropy(model(plan(x)).logits, plan.target(y), reduction="sum")
+                (loss / (2 * 4 * len(parts))).backward()
+        assert len(set(shares)) == 2 * len(parts)
+        optimizer.step()
+        optimizer.zero_grad()
+    for first, second, expected in zip(*(seen["weights"] for seen in found), model.parameters(), strict=True):
+        assert torch.equal(first, second)
+        assert torch.allclose(first, expected, atol=1e-6)
+    assert distance(model, vit()) > 1e-3
+
+
+def test_two_processes_resume_to_the_same_weights(ranks):
+    for seen in ranks:
+        whole, resumed = seen["whole"], seen["resumed"]
+        assert len(whole["mixed"]) == 12
+        for batches in ("plain", "mixed"):
+            for (x, y), (expected_x, expected_y) in zip(resumed[batches], whole[batches][4:], strict=True):
+                assert torch.equal(x, expected_x)
+                assert torch.equal(y, expected_y)
+        assert all(torch.equal(*of_both) for of_both in zip(whole["weights"], resumed["weights"], strict=True))
+    assert all(torch.equal(*of_both) for of_both in zip(*(seen["whole"]["weights"] for seen in ranks), strict=True))
+
+
+def test_two_processes_evaluate_each_row_once_and_plain(ranks):
+    for seen in ranks:
+        expected, found = seen["evaluated"]
+        assert found == expected
+        assert found[1] == 27
+
+
+def test_a_collator_that_mixes_leaves_each_row_to_one_process(ranks):
+    assert is_each_row_once([seen["collator"] for seen in ranks])
