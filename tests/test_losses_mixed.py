@@ -364,6 +364,36 @@ def test_what_cannot_be_mixed_is_refused(call, kind, sentence):
         call(*draw(22))
 
 
+class Flat:
+    """As fastai's losses: an object that claims the signature of its inner module's constructor, and sets its reduction."""
+
+    def __init__(self, reduction: str) -> None:
+        self.inner = Focal(reduction=reduction)
+        functools.update_wrapper(self, Focal, updated=())
+
+    @property
+    def reduction(self) -> str:
+        return self.inner.reduction
+
+    @reduction.setter
+    def reduction(self, value: str) -> None:
+        self.inner.reduction = value
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.inner(logits.view(-1, CLASSES), target.view(-1))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_criterion_that_wraps_another_is_called_as_it_is_and_keeps_its_reduction(reduction):
+    logits, y = draw(3)
+    criterion = Flat(reduction)
+    rows = sum(share * focal_rows(logits, ids) for share, ids in zip(y.weight, y.ids, strict=True))
+    for _ in range(2):
+        torch.testing.assert_close(mixed(criterion)(logits, y), getattr(rows, reduction)())
+        assert criterion.reduction == reduction
+    assert criterion(logits, y.ids[0]) == focal(logits, y.ids[0], reduction=reduction)
+
+
 def test_a_smoothed_target_goes_to_cross_entropy():
     logits = torch.randn(N, CLASSES, generator=generator(23))
     y = LabelSmoothing(0.1).plan(N, step=0).target(torch.randint(0, CLASSES, (N,), generator=generator(24)))

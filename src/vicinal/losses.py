@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -118,9 +119,8 @@ class _Call:
 
     def __init__(self, criterion: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.criterion, self.args, self.kwargs = criterion, args, kwargs
-        function = criterion.forward if isinstance(criterion, nn.Module) else criterion
         try:
-            self.bound = inspect.signature(function).bind_partial(*args, **kwargs)
+            self.bound = inspect.signature(_function(criterion)).bind_partial(*args, **kwargs)
         except (
             TypeError,
             ValueError,
@@ -150,7 +150,12 @@ class _Call:
             return _tensor(self.criterion(*self._with(self.bound.args, ids), **self._with(self.bound.kwargs, ids)))
         unreduced: Any = copy.copy(self.criterion)
         unreduced.reduction = "none"
-        return _tensor(unreduced(*self._with(self.args, ids), **self._with(self.kwargs, ids)))
+        try:
+            return _tensor(unreduced(*self._with(self.args, ids), **self._with(self.kwargs, ids)))
+        finally:
+            given: Any = self.criterion
+            if given.reduction != self.reduction:  # it is kept in a part that the copy shares, as by fastai's losses
+                given.reduction = self.reduction
 
     @staticmethod
     def _with(values: Any, ids: Tensor) -> Any:
@@ -208,6 +213,13 @@ def _agreeing(rules: list[_Divisor], call: _Call, ids: Tensor, losses: list[Tens
                     f"come to {float(values[0]):.6g}: use reduction='none' and reduce the mixed losses yourself"
                 )
     return rules
+
+
+def _function(criterion: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function that a call of the criterion ends in; an object may claim the signature of another."""
+    if isinstance(criterion, nn.Module):
+        return criterion.forward
+    return criterion if inspect.isroutine(criterion) or isinstance(criterion, partial) else criterion.__call__
 
 
 def _tensor(loss: Any) -> Tensor:
