@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real test-integrations lint types format bench bench-peers clean
+.PHONY: help demo test test-real test-integrations test-vision lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -73,6 +73,21 @@ SITE = lib/python3.11/site-packages
 test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 300 MB)
 	@OMP_NUM_THREADS=1 $(STACKS)/bin/python -m pytest -o filterwarnings=default tests/stacks
 
+# another one, for what needs torchvision: its wheel asks for a PyTorch of its own, so that it and those that ask for it come
+# without their requirements, and what fastai and timm need beside it follows
+VISION := .venv-vision
+VISION_PIP = $(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
+.make/vision: .make/dev
+	@$(PYTHON) -m venv $(VISION)
+	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(VISION)/$(SITE)/project.pth
+	@echo "installing torchvision, timm and fastai"
+	@$(VISION_PIP) --no-deps torchvision timm fastai
+	@$(VISION_PIP) fastdownload fastcore fasttransform fastprogress plum-dispatch cloudpickle huggingface_hub
+	@touch $@
+
+test-vision: .make/vision  ## only the tests with timm, torchvision and fastai (fetches 30 MB)
+	@OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest -o filterwarnings=default tests/vision
+
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -98,5 +113,5 @@ bench-peers:  ## mixing beside timm, torchvision and kornia from their own packa
 	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
 
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .venv-peers .venv-stacks .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .make demo build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} +

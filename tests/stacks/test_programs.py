@@ -7,6 +7,7 @@ from stacks.programs import FOLDER
 
 
 def test_every_program_is_run():
-    tests = "\n".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    folders = [Path(__file__).parents[1] / name for name in ("stacks", "vision")]
+    tests = "\n".join(file.read_text() for folder in folders for file in folder.glob("test_*.py"))
     run = set(re.findall(r'printed_by\(\s*"(\w+)"', tests))
     assert {file.stem for file in FOLDER.glob("*.py")} == run
