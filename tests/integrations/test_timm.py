@@ -94,6 +94,31 @@ def test_a_switch_that_is_certain(switch):
     assert set(found) <= {"CutMix" if switch else "mixup", "nothing"}
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_several_labels_per_image_are_smoothed_toward_a_half_and_mixed(smoothing):
+    x, y = batch()
+    several = F.one_hot(y, CLASSES) + F.one_hot((y + 2) % CLASSES, CLASSES)
+    mixup_fn = Mixup(0.8, label_smoothing=smoothing, num_classes=CLASSES, multi_label=True, seed=3)
+    mixed, labels = mixup_fn(x, several)
+    plan = vicinal.Mixup(0.8, seed=3).plan(8, y, x, step=0)
+    smooth = several.double().numpy() * (1 - smoothing) + smoothing / 2
+    for i, (j, share) in enumerate(zip(plan.partner, plan.weight.double().numpy(), strict=True)):
+        np.testing.assert_allclose(labels[i], share * smooth[i] + (1 - share) * smooth[j], atol=1e-6)
+    assert torch.equal(mixed, plan(x))
+    mixup_fn.mixup_enabled = False
+    np.testing.assert_allclose(mixup_fn(x, several)[1], smooth, atol=1e-7)
+
+
+def test_a_step_decides_the_draw_and_nothing_is_counted():
+    x, y = batch()
+    mixup_fn = Mixup(0.8, num_classes=CLASSES, seed=3)
+    seventh = mixup_fn(x, y, step=7)
+    counted = [mixup_fn(x, y) for _ in range(8)]
+    for ours, theirs in zip(seventh, counted[7], strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(seventh[1], counted[0][1])
+
+
 def test_disabled_it_smooths_and_does_not_mix():
     x, y = batch()
     mixup_fn = Mixup(label_smoothing=0.1, num_classes=CLASSES)
@@ -131,5 +156,18 @@ def test_a_seed_decides_and_it_can_be_sent_to_workers():
 def test_what_would_differ_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         Mixup(**wrong)
+
+
+def test_targets_of_another_form_are_refused():
+    x, y = batch()
     with pytest.raises(ValueError, match="ids lie in"):
-        Mixup(num_classes=2)(*batch())
+        Mixup(num_classes=2)(x, y)
+    for target in (
+        F.one_hot(y, CLASSES),
+        F.one_hot(y, CLASSES).float(),
+        y.float(),
+    ):  # timm makes [48, 6] of the first two
+        with pytest.raises(ValueError, match="target holds class indices"):
+            Mixup(num_classes=CLASSES)(x, target)
+    with pytest.raises(ValueError, match=r"with multi_label, target is \[n, 6\], got \[8\]"):
+        Mixup(num_classes=CLASSES, multi_label=True)(x, y)

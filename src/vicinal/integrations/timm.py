@@ -36,6 +36,7 @@ class TimmMixup:
         correct_lam: True: labels are mixed by the area of CutMix's box.
         label_smoothing: as of timm, eps / num_classes for each class, and 1 - eps more for the label.
         num_classes: width of the labels.
+        multi_label: True: targets are 0/1 labels [n, num_classes], each smoothed toward 0.5, as in timm.
         seed: of the draws; None: it follows `torch.manual_seed`.
 
     Raises:
@@ -63,12 +64,13 @@ class TimmMixup:
         correct_lam: bool = True,
         label_smoothing: float = 0.1,
         num_classes: int = 1000,
+        multi_label: bool = False,
         *,
         seed: int | None = None,
     ) -> None:
         _check(mixup_alpha, cutmix_alpha, cutmix_minmax, prob, switch_prob, mode, correct_lam)
         self.vicinity = _vicinity(mixup_alpha, cutmix_alpha, prob, switch_prob, mode, seed)
-        self.label_smoothing, self.num_classes = label_smoothing, num_classes
+        self.label_smoothing, self.num_classes, self.multi_label = label_smoothing, num_classes, multi_label
 
     @property
     def mixup_enabled(self) -> bool:
@@ -79,23 +81,42 @@ class TimmMixup:
     def mixup_enabled(self, enabled: bool) -> None:
         self.vicinity.on() if enabled else self.vicinity.off()
 
-    def __call__(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, x: Tensor, target: Tensor, *, step: int | None = None, epoch: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Mix a batch.
 
         Args:
             x: images [n, channels, height, width], floating point.
-            target: class indices int64 [n].
+            target: class indices [n]; with `multi_label`, 0/1 labels [n, num_classes].
+            step: number of the batch, which then decides the draw: a run that resumes goes on with the draws it would
+                have had. None: batches are counted.
+            epoch: as of `Vicinity.__call__`.
 
         Returns:
             Mixed images, and labels float32 [n, num_classes].
 
         Raises:
-            ValueError: a class index lies outside of [0, num_classes).
+            ValueError: targets are of another form, or a class index lies outside of [0, num_classes).
 
         """
-        mixed, y = self.vicinity(x, target)
+        if self.multi_label:
+            mixed, labels = self.vicinity(x, self._multi_label(target), step=step, epoch=epoch)
+            return mixed, labels
+        if target.ndim != 1 or target.is_floating_point():
+            raise ValueError(
+                f"target holds class indices [n], got {target.dtype} {list(target.shape)}: several labels per image need "
+                "multi_label=True, soft labels vicinal.Mixup"
+            )
+        mixed, y = self.vicinity(x, target, step=step, epoch=epoch)
         assert isinstance(y, MixedTarget)
         return mixed, y.smoothed(self.label_smoothing).dense(self.num_classes)
+
+    def _multi_label(self, target: Tensor) -> Tensor:
+        """Return 0/1 labels as numbers, smoothed."""
+        if target.ndim != 2 or target.shape[1] != self.num_classes:
+            raise ValueError(f"with multi_label, target is [n, {self.num_classes}], got {list(target.shape)}")
+        return target.float() * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
 
 
 Mixup = TimmMixup  # timm's name
