@@ -79,6 +79,27 @@ def test_soft_labels_need_no_number_of_classes():
     torch.testing.assert_close(labels, MixUp(num_classes=CLASSES, seed=3)(x, y)[1])
 
 
+def test_labels_of_every_class_are_numbers_of_whatever_dtype():
+    x, y = batch()
+    hot = F.one_hot(y, CLASSES)
+    expected = MixUp(num_classes=CLASSES, seed=3)(x, y)[1]
+    for labels in (hot, hot.int(), hot.bool(), hot.float()):
+        for classes in (None, CLASSES):
+            torch.testing.assert_close(MixUp(num_classes=classes, seed=3)(x, labels)[1], expected)
+
+
+def test_maps_of_classes_become_maps_of_shares():
+    x, y = batch()
+    maps = y.view(8, 1, 1).expand(8, 6, 6)
+    _, labels = CutMix(num_classes=CLASSES, seed=3)(x, maps)
+    plan = vicinal.CutMix(1.0, seed=3).plan(8, maps, x, step=0)
+    torch.testing.assert_close(labels, plan(F.one_hot(maps, CLASSES).movedim(3, 1).float()))
+
+
+def test_it_shows_its_arguments_as_torchvision_does():
+    assert repr(MixUp(alpha=0.2, num_classes=CLASSES)) == "MixUp(alpha=0.2, num_classes=6)"
+
+
 def test_it_is_a_module_that_others_can_hold():
     chosen = torch.nn.ModuleList([MixUp(num_classes=CLASSES), CutMix(num_classes=CLASSES)])
     assert len(list(chosen.parameters())) == 0
@@ -88,6 +109,12 @@ def test_what_is_not_clear_is_refused():
     x, y = batch()
     with pytest.raises(ValueError, match="num_classes must be given"):
         MixUp()(x, y)
+    with pytest.raises(ValueError, match="labels are class indices"):
+        MixUp(num_classes=CLASSES)(x, y.float())
+    with pytest.raises(ValueError, match="labels are class indices"):
+        MixUp(num_classes=CLASSES)(x, [0] * 8)
+    with pytest.raises(ValueError, match=r"have 6 classes, and num_classes=5"):
+        MixUp(num_classes=5)(x, F.one_hot(y, CLASSES))
     with pytest.raises(ValueError, match="which of the 3 parts"):
         MixUp(num_classes=CLASSES)(x, y, x)
     with pytest.raises(ValueError, match="one of the tensors of the batch"):

@@ -25,33 +25,55 @@ LabelsGetter = Callable[[Any], Tensor] | Literal["default"] | None
 class _BatchTransform(torch.nn.Module):
     """What both transforms do with a batch."""
 
-    def __init__(self, vicinity: Vicinity, num_classes: int | None, labels_getter: LabelsGetter) -> None:
+    def __init__(self, vicinity: Vicinity, alpha: float, num_classes: int | None, labels_getter: LabelsGetter) -> None:
         super().__init__()
         if not (labels_getter in ("default", None) or callable(labels_getter)):
             raise ValueError(f'labels_getter is a function, "default" or None, got {labels_getter!r}')
-        self.vicinity, self.num_classes, self.labels_getter = vicinity, num_classes, labels_getter
+        self.vicinity, self.alpha = vicinity, alpha
+        self.num_classes, self.labels_getter = num_classes, labels_getter
 
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: images and labels, as `transform(images, labels)`, or one mapping or sequence that holds them.
 
         Args:
-            inputs: images floating point [n, ...]; labels int64 [n], or soft ones, floating point [n, num_classes].
+            inputs: images [n, ...]; labels int64 [n], or [n, num_classes], soft or of 0 and 1, of any dtype; or class maps
+                int64 [n, height, width].
 
         Returns:
-            The batch in its type; images mixed, labels float [n, num_classes], of float32 if they were class indices.
+            The batch in its type; images mixed, torchvision's `Image` and `Video` as such; labels float [n, num_classes],
+            of float32 if they were integers; of class maps [n, num_classes, height, width].
 
         Raises:
-            ValueError: it is not clear what the labels are, or they are class indices and `num_classes` was not given.
+            ValueError: it is not clear what the labels are, they have another form, or `num_classes` was not given for class
+                indices.
 
         """
         (batch,) = inputs if len(inputs) == 1 else (inputs,)
         x, y, join = self._split(batch)
-        if self.num_classes is None and not y.is_floating_point():
-            raise ValueError("labels are class indices: num_classes must be given")
-        mixed, target = self.vicinity(x, y)
+        mixed, target = self.vicinity(x, self._labels(y))
         if isinstance(target, MixedTarget) and self.num_classes is not None:
             target = target.dense(self.num_classes)
-        return join(mixed, target)
+        return join(pytree.tree_map(_typed_as, mixed, x), target)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as torchvision shows them."""
+        return f"alpha={self.alpha}, num_classes={self.num_classes}"
+
+    def _labels(self, y: Any) -> Tensor:
+        """Return labels as torchvision understands them: [n, num_classes] are numbers, of whatever dtype."""
+        if not isinstance(y, Tensor) or (y.ndim == 1 and y.is_floating_point()):
+            raise ValueError(
+                f"labels are class indices [n] or numbers [n, num_classes], got {y.dtype if isinstance(y, Tensor) else y!r}"
+            )
+        if y.ndim == 2:
+            if self.num_classes not in (None, y.shape[1]):
+                raise ValueError(
+                    f"labels [n, num_classes] have {y.shape[1]} classes, and num_classes={self.num_classes}"
+                )
+            return y if y.is_floating_point() else y.float()
+        if self.num_classes is None and not y.is_floating_point():
+            raise ValueError("labels are class indices: num_classes must be given")
+        return y
 
     def _split(self, batch: Any) -> SplitBatch:
         if not callable(self.labels_getter):
@@ -67,6 +89,12 @@ class _BatchTransform(torch.nn.Module):
             return pytree.tree_unflatten([*inputs[:at], target, *inputs[at:]], spec)
 
         return SplitBatch([leaf for leaf in leaves if leaf is not labels], labels, join)
+
+
+def _typed_as(mixed: Any, given: Any) -> Any:
+    """Return an image in the class of torchvision that it came in: each operation makes a plain tensor of one."""
+    kept = isinstance(given, Tensor) and type(given).__module__.startswith("torchvision.")
+    return mixed.as_subclass(type(given)) if kept else mixed
 
 
 class MixUp(_BatchTransform):
@@ -101,7 +129,7 @@ class MixUp(_BatchTransform):
         labels_getter: LabelsGetter = "default",
         seed: int | None = None,
     ) -> None:
-        super().__init__(vicinities.Mixup(alpha, seed=seed), num_classes, labels_getter)
+        super().__init__(vicinities.Mixup(alpha, seed=seed), alpha, num_classes, labels_getter)
 
 
 class BatchCutMix(_BatchTransform):
@@ -136,7 +164,7 @@ class BatchCutMix(_BatchTransform):
         labels_getter: LabelsGetter = "default",
         seed: int | None = None,
     ) -> None:
-        super().__init__(vicinities.CutMix(alpha, seed=seed), num_classes, labels_getter)
+        super().__init__(vicinities.CutMix(alpha, seed=seed), alpha, num_classes, labels_getter)
 
 
 CutMix = BatchCutMix  # torchvision's name
