@@ -74,15 +74,15 @@ test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning,
 	@OMP_NUM_THREADS=1 $(STACKS)/bin/python -m pytest -o filterwarnings=default tests/stacks
 
 # another one, for what needs torchvision: its wheel asks for a PyTorch of its own, so that it and those that ask for it come
-# without their requirements, and what fastai and timm need beside it follows
+# without their requirements, after what else fastai and timm need
 VISION := .venv-vision
 VISION_PIP = $(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 .make/vision: .make/dev
 	@$(PYTHON) -m venv $(VISION)
 	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(VISION)/$(SITE)/project.pth
 	@echo "installing torchvision, timm and fastai"
-	@$(VISION_PIP) --no-deps torchvision timm fastai
 	@$(VISION_PIP) fastdownload fastcore fasttransform fastprogress plum-dispatch cloudpickle huggingface_hub
+	@$(VISION_PIP) --no-deps torchvision timm fastai
 	@touch $@
 
 test-vision: .make/vision  ## only the tests with timm, torchvision and fastai (fetches 30 MB)
