@@ -70,7 +70,7 @@ SITE = lib/python3.11/site-packages
 		optuna webdataset albumentations lightgbm
 	@touch $@
 
-test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 300 MB)
+test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning, TensorDict and others (fetches 500 MB)
 	@OMP_NUM_THREADS=1 $(STACKS)/bin/python -m pytest -o filterwarnings=default tests/stacks
 
 # another one, for what needs torchvision: its wheel asks for a PyTorch of its own, so that it and those that ask for it come

@@ -1,4 +1,4 @@
-"""The containers and tensors of other libraries, the real ones: Hugging Face's, TensorDict, attrs, PIL, torchvision."""
+"""The containers and tensors of other libraries, the real ones: Hugging Face's, TensorDict, attrs, PIL."""
 
 from __future__ import annotations
 
@@ -144,24 +144,3 @@ def test_images_of_pil():
     image = pytest.importorskip("PIL.Image")
     with pytest.raises(TypeError, match=r"input is an Image, .*numpy.array\(image\)"):
         PLAN(image.new("RGB", (2, 2)))
-
-
-def test_tensors_of_torchvision():
-    tv_tensors = pytest.importorskip("torchvision.tv_tensors")
-    images, mask = torch.rand(N, 3, 6, 5), torch.arange(N * 30).view(N, 6, 5) % 3
-    places = [
-        tv_tensors.BoundingBoxes(torch.zeros(N, 4), format="XYXY", canvas_size=(8, 8)),
-        tv_tensors.BoundingBoxes(torch.zeros(N, 4, dtype=torch.int64), format="XYXY", canvas_size=(8, 8)),
-    ]
-    if hasattr(tv_tensors, "KeyPoints"):
-        places.append(tv_tensors.KeyPoints(torch.zeros(N, 2), canvas_size=(8, 8)))
-    for boxes in places:
-        for call in (PLAN, PLAN.target, lambda x: PLAN.target({"a": x}), lambda x: v.CutMix(1.0)(images, x)):
-            with pytest.raises(TypeError, match="the average of two boxes lies in neither image"):
-                call(boxes)
-    assert torch.equal(PLAN(tv_tensors.Image(images)), PLAN(images))
-    video = torch.rand(N, 2, 3, 4, 4)
-    assert torch.equal(PLAN({"video": tv_tensors.Video(video)})["video"], PLAN(video))
-    assert torch.equal(PLAN.target(tv_tensors.Mask(mask)).ids, PLAN.target(mask).ids)
-    listed = PLAN([tv_tensors.Image(image) for image in images])
-    assert torch.equal(torch.stack(listed), PLAN(images))

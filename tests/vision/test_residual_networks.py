@@ -5,7 +5,7 @@ import torch
 
 from vicinal import LatentMixing, MixPlan
 
-models = pytest.importorskip("torchvision.models", reason="needs torchvision: pip install torchvision")
+models = pytest.importorskip("torchvision.models", reason="needs torchvision: make test-vision")
 
 PLAN = MixPlan(torch.tensor([1, 0]), torch.full((2,), 0.7))
 
