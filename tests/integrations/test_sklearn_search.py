@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.exceptions import NotFittedError
@@ -19,7 +20,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vicinal import Key
-from vicinal.integrations.sklearn import MixupClassifier, MixupClassifierCV, MixupRegressor, MixupRegressorCV
+from vicinal.integrations.sklearn import (
+    MixupClassifier,
+    MixupClassifierCV,
+    MixupRegressor,
+    MixupRegressorCV,
+    stacked,
+)
 from vicinal.integrations.sklearn.arguments import seed_of
 from vicinal.integrations.sklearn.search import fit_alphas
 
@@ -77,6 +84,25 @@ def test_classifiers_trained_at_once_are_those_trained_alone(rows: int, argument
 @pytest.mark.parametrize("y", [DIABETES_Y, TWO], ids=["one", "two"])
 def test_regressors_trained_at_once_are_those_trained_alone(y: np.ndarray) -> None:
     assert_as_alone(MixupRegressor(**FEW, weight_decay=0.1), DIABETES_X[:100], y[:100])
+
+
+@pytest.mark.parametrize("class_weight", [None, [1.0, 3.0, 0.5]])
+def test_slopes_are_the_derivatives_of_the_loss(class_weight: list[float] | None) -> None:
+    """Adam would hide a factor."""
+    generator = Key(0, 0, 0, 0).generator()
+    outputs = torch.from_numpy(generator.standard_normal((2, 5, 3))).requires_grad_()
+    mixed = torch.from_numpy(generator.dirichlet([1.0, 1.0, 1.0], (2, 5)))
+    weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float64)
+    for target in (torch.zeros(5, dtype=torch.int64), torch.zeros(5, 3)):
+        mean, slope = stacked._loss(outputs.detach().clone(), mixed, target, weight)
+        if target.is_floating_point():
+            want = [F.mse_loss(z, t) for z, t in zip(outputs, mixed, strict=True)]
+        else:
+            w = torch.ones(3) if weight is None else weight
+            shares = [t * w / (t * w).sum() for t in mixed]
+            want = [-(of * z.log_softmax(1)).sum() for z, of in zip(outputs, shares, strict=True)]
+        torch.testing.assert_close(mean, torch.stack(want).detach())
+        torch.testing.assert_close(slope, torch.autograd.grad(sum(want), outputs)[0])
 
 
 @pytest.mark.parametrize("weight", [np.arange(150) % 3, np.arange(150) / 7], ids=["integers", "numbers"])
@@ -142,22 +168,26 @@ def test_regressors_choose_as_a_grid_search(y: np.ndarray) -> None:
 
 
 def test_the_choice_is_the_best_mean_and_of_equals_the_smallest() -> None:
-    of_alpha = {0.0: [1, 3], 0.2: [4, 0], 0.4: [0.1 + 0.2, 3.7], 1.0: [-1, -1]}  # 0.1 + 0.2 is not 0.3
+    of_alpha = {0.0: [0.2, 0.0, 0.1], 0.2: [0.4, 0.1, 0.1], 0.4: [0.6, -0.1, 0.1], 1.0: [-1.0, -1.0, -1.0]}
     calls: list[float] = []
 
     def scoring(model: Any, x: Any, y: Any) -> float:
         calls.append(model.alpha)
         return of_alpha[model.alpha][calls.count(model.alpha) - 1]
 
-    search = classifier(alphas=(0.4, 1, 0.2, 0, 0.4), cv=2, scoring=scoring).fit(IRIS_X, IRIS_Y)
-    assert search.alphas_.tolist() == [0.0, 0.2, 0.4, 1.0]
-    assert search.scores_.tolist() == [[1, 4, 0.1 + 0.2, -1], [3, 0, 3.7, -1]]
-    assert (search.alpha_, search.best_score_) == (0.0, 2.0)
-    calls.clear()
-    assert classifier(alphas=(0.4, 0.2), cv=2, scoring=scoring).fit(IRIS_X, IRIS_Y).alpha_ == 0.2
+    def search(*alphas: float) -> MixupClassifierCV:
+        calls.clear()
+        return classifier(alphas=alphas, scoring=scoring).fit(IRIS_X, IRIS_Y)
+
+    model = search(0.4, 1, 0.2, 0, 0.4)
+    assert model.alphas_.tolist() == [0.0, 0.2, 0.4, 1.0]
+    assert model.scores_.T.tolist() == list(of_alpha.values())
+    assert (model.alpha_, model.best_score_) == (0.2, pytest.approx(0.2))
+    of_alpha |= {0.0: [0.3, 0.0, 0.0], 0.4: [0.1, 0.1, 0.1]}
+    assert np.mean(of_alpha[0.4]) > np.mean(of_alpha[0.0])  # by rounding
+    assert search(0.4, 0.0).alpha_ == 0.0
     of_alpha[0.4][0] += 1e-9
-    calls.clear()
-    assert classifier(alphas=(0.4, 0.2), cv=2, scoring=scoring).fit(IRIS_X, IRIS_Y).alpha_ == 0.4
+    assert search(0.4, 0.0).alpha_ == 0.4
 
 
 def test_held_out_rows_count_by_their_weights() -> None:
