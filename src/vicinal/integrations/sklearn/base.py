@@ -28,7 +28,7 @@ _STEPS, _FEWEST, _MOST = 1500, 20, 200  # steps of a fit with epochs=None, and t
 _BLOCK = 2**16  # rows predicted at once
 
 
-class Examples(NamedTuple):
+class CheckedTable(NamedTuple):
     """A table that was checked.
 
     `X` float64 [n, inputs]; `target` class indices int64 [n], or numbers float64 [n] or [n, columns]; `weight` float64 [n]
@@ -107,7 +107,7 @@ class MixupMLP(BaseEstimator, ABC):
         self.random_state = random_state
 
     @abstractmethod
-    def _examples(self, X: Any, y: Any, sample_weight: Any) -> Examples:
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
         """Check the table of a new fit."""
 
     @abstractmethod
@@ -132,7 +132,7 @@ class MixupMLP(BaseEstimator, ABC):
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def _fit(self, examples: Examples, seed: int) -> Self:
+    def _fit(self, examples: CheckedTable, seed: int) -> Self:
         """Train a new model for all epochs, or until the validation score stops to rise."""
         vicinity = vicinity_of(self.alpha, self.vicinity, seed, "batch")
         fit, best = self._begin(examples, seed), BestWeights()
@@ -145,7 +145,7 @@ class MixupMLP(BaseEstimator, ABC):
         self._end(fit, best)
         return self
 
-    def _begin(self, examples: Examples, seed: int) -> Fit:
+    def _begin(self, examples: CheckedTable, seed: int) -> Fit:
         """Hold rows out, choose the scales and draw the first weights: all that comes before rows are mixed."""
         self._check_arguments()
         X, target, weight, outputs = examples
@@ -177,7 +177,7 @@ class MixupMLP(BaseEstimator, ABC):
             self._trainer.module.load_state_dict(best.weights)
         self._finish()
 
-    def _partial_fit(self, examples: Examples, first: bool) -> Self:
+    def _partial_fit(self, examples: CheckedTable, first: bool) -> Self:
         """Train for one more epoch, over these rows."""
         self._check_arguments()
         X, target, weight, outputs = examples

@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from vicinal.integrations.sklearn.arguments import ALPHA, TABLE, refuse_categories, seed_of, weights_of
-from vicinal.integrations.sklearn.base import Examples, MixupMLP
+from vicinal.integrations.sklearn.base import CheckedTable, MixupMLP
 from vicinal.vicinity import Vicinity
 
 
@@ -148,7 +148,7 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
             raise ValueError(f"y has classes {unknown}, which are not among classes {self.classes_.tolist()}")
         target = np.searchsorted(self.classes_, y)
         weight = self._row_weights(sample_weight, target)
-        return self._partial_fit(Examples(X, target, weight, len(self.classes_)), first)
+        return self._partial_fit(CheckedTable(X, target, weight, len(self.classes_)), first)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute probabilities float64 [n, classes], in the order of `classes_`."""
@@ -163,10 +163,10 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
         best = self._outputs(X).argmax(axis=1)
         return self.classes_[best]
 
-    def _examples(self, X: Any, y: Any, sample_weight: Any) -> Examples:
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
         X, y = self._table(X, y, reset=True)
         self.classes_, target = np.unique(y, return_inverse=True)
-        return Examples(X, target, self._row_weights(sample_weight, target), len(self.classes_))
+        return CheckedTable(X, target, self._row_weights(sample_weight, target), len(self.classes_))
 
     def _table(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         refuse_categories(X)

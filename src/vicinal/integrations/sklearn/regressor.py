@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
 
 from vicinal.integrations.sklearn.arguments import TABLE, refuse_categories, seed_of, weights_of
-from vicinal.integrations.sklearn.base import Examples, MixupMLP
+from vicinal.integrations.sklearn.base import CheckedTable, MixupMLP
 
 
 class MixupRegressor(RegressorMixin, MixupMLP):
@@ -99,7 +99,7 @@ class MixupRegressor(RegressorMixin, MixupMLP):
             self._target_shape = y.shape[1:]
         elif y.shape[1:] != self._target_shape:
             raise ValueError(f"y had shape [n, *{list(self._target_shape)}] before, now it has {list(y.shape)}")
-        examples = Examples(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
+        examples = CheckedTable(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
         return self._partial_fit(examples, first)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -107,10 +107,10 @@ class MixupRegressor(RegressorMixin, MixupMLP):
         outputs = self._outputs(X)
         return self.target_scaler_.inverse_transform(outputs).reshape(-1, *self._target_shape)
 
-    def _examples(self, X: Any, y: Any, sample_weight: Any) -> Examples:
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
         X, y = self._table(X, y, reset=True)
         self._target_shape = y.shape[1:]
-        return Examples(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
+        return CheckedTable(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
 
     def _table(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         refuse_categories(X)

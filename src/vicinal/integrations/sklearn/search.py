@@ -24,7 +24,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vicinal.integrations.sklearn.arguments import seed_of, vicinity_of, weights_of
-from vicinal.integrations.sklearn.base import BestWeights, Examples, MixupMLP
+from vicinal.integrations.sklearn.base import BestWeights, CheckedTable, MixupMLP
 from vicinal.integrations.sklearn.classifier import MixupClassifier
 from vicinal.integrations.sklearn.regressor import MixupRegressor
 from vicinal.integrations.sklearn.stacked import StackedTrainer
@@ -325,7 +325,7 @@ def _scores_of_fold(
     return scores
 
 
-def fit_alphas(model: MixupMLP, alphas: Sequence[float], examples: Examples, seed: int) -> list[MixupMLP]:
+def fit_alphas(model: MixupMLP, alphas: Sequence[float], examples: CheckedTable, seed: int) -> list[MixupMLP]:
     """Train copies of a model on the same rows, all at once, each as it would be by itself.
 
     Args:
@@ -372,6 +372,6 @@ def _candidates(alphas: Any) -> list[float]:
     return sorted({float(alpha) for alpha in candidates})
 
 
-def _labels(model: MixupMLP, examples: Examples) -> np.ndarray:
+def _labels(model: MixupMLP, examples: CheckedTable) -> np.ndarray:
     """Return the target as users give it."""
     return model.classes_[examples.target] if isinstance(model, MixupClassifier) else examples.target
