@@ -94,8 +94,8 @@ def regressor(**arguments: Any) -> MixupRegressor:
 CHECKED = [
     MixupClassifier(epochs=5),
     MixupRegressor(epochs=20),
-    MixupClassifierCV((0, 0.2), epochs=5, cv=2),
-    MixupRegressorCV((0, 0.2), epochs=20, cv=2),
+    MixupClassifierCV((0, 0.2), cv=2, epochs=4, learning_rate=3e-3),
+    MixupRegressorCV((0, 0.2), cv=2, epochs=10, learning_rate=5e-3),
     *(
         MixupMeta(base)
         for base in (
