@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from joblib import parallel_config
 
-from bench import page, sklearn_estimators
+from bench import page, sklearn_estimators, sklearn_search
 
 PROGRAMS = {
     "mixing": "mixing",
@@ -67,8 +68,20 @@ def test_estimators_of_scikit_learn_are_compared(
         assert row[6] == shown
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_threads")
+def test_searches_for_alpha_are_compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [str(sklearn_search.__file__), "wine", "--quick"])
+    with parallel_config("multiprocessing"):  # forked: a process that starts afresh imports PyTorch for seconds
+        sklearn_search.main()
+    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[2].split("|")[1:-1]]
+    assert cells[:2] == ["wine", "178"]
+    assert cells[4] == cells[5]  # the same alpha
+    assert float(cells[6]) < 1e-4
+
+
 def test_every_program_is_tested() -> None:
     root = Path(page.__file__).parent
     programs = {path for path in root.rglob("*.py") if "def main()" in path.read_text()}
     names = {".".join(path.relative_to(root).with_suffix("").parts) for path in programs}
-    assert names == PROGRAMS.keys() | {"page", "curves", "sklearn_estimators"}
+    assert names == PROGRAMS.keys() | {"page", "curves", "sklearn_estimators", "sklearn_search"}

@@ -61,7 +61,15 @@ from vicinal import (
     SameClass,
     Scheduled,
 )
-from vicinal.integrations.sklearn import MixupClassifier, MixupMeta, MixupRegressor, meta, mlp
+from vicinal.integrations.sklearn import (
+    MixupClassifier,
+    MixupClassifierCV,
+    MixupMeta,
+    MixupRegressor,
+    MixupRegressorCV,
+    meta,
+    mlp,
+)
 from vicinal.integrations.sklearn.arguments import seed_of, weights_of
 from vicinal.integrations.sklearn.rows import WeightedRows
 
@@ -86,6 +94,8 @@ def regressor(**arguments: Any) -> MixupRegressor:
 CHECKED = [
     MixupClassifier(epochs=5),
     MixupRegressor(epochs=20),
+    MixupClassifierCV((0, 0.2), cv=2, epochs=4, learning_rate=3e-3),
+    MixupRegressorCV((0, 0.2), cv=2, epochs=10, learning_rate=5e-3),
     *(
         MixupMeta(base)
         for base in (
@@ -895,5 +905,8 @@ def test_examples_in_docstrings_run(name: str) -> None:
 
 
 def test_the_names() -> None:
-    assert set(ours.__all__) == {"MixupClassifier", "MixupRegressor", "MixupMeta"}
+    assert set(ours.__all__) == {
+        *("MixupClassifier", "MixupRegressor", "MixupMeta"),
+        *("MixupClassifierCV", "MixupRegressorCV"),
+    }
     assert repr(MixupMeta(GaussianNB(), alpha=1)) == "MixupMeta(alpha=1, estimator=GaussianNB())"

@@ -6,8 +6,9 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -27,10 +28,54 @@ _STEPS, _FEWEST, _MOST = 1500, 20, 200  # steps of a fit with epochs=None, and t
 _BLOCK = 2**16  # rows predicted at once
 
 
+class CheckedTable(NamedTuple):
+    """A table that was checked.
+
+    `X` float64 [n, inputs]; `target` class indices int64 [n], or numbers float64 [n] or [n, columns]; `weight` float64 [n]
+    of the rows; `outputs`, how many the model has.
+    """
+
+    X: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit trains on, and for how long: nothing of it depends on how rows are mixed.
+
+    Args:
+        x: standardized inputs, float32 [n, inputs].
+        learned: class indices int64 [n], or standardized targets float32 [n, outputs].
+        class_weight: weights of the classes in the loss, float32 [classes]; None: all 1.
+        rows: that are trained on.
+        held: rows that are held out, if training may stop early.
+        seed: of all draws.
+        epochs: of the fit, at most.
+        rate: learning rate of a step.
+
+    """
+
+    x: Tensor
+    learned: Tensor
+    class_weight: Tensor | None
+    rows: WeightedRows
+    held: WeightedRows | None
+    seed: int
+    epochs: int
+    rate: Callable[[int], float]
+
+    def drawn(self, epoch: int) -> np.ndarray:
+        """Draw the rows of an epoch."""
+        return _drawn(self.rows, self.seed, epoch)
+
+
 class MixupMLP(BaseEstimator, ABC):
     """An MLP that trains with mixup; a `target` is class indices int64 [n], or numbers float64 [n] or [n, outputs]."""
 
     _least_held_out: int  # rows, of each class
+    _loss: Callable[..., Tensor]  # of outputs and mixed targets, the mean over the batch
 
     def __init__(
         self,
@@ -62,6 +107,10 @@ class MixupMLP(BaseEstimator, ABC):
         self.random_state = random_state
 
     @abstractmethod
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
+        """Check the table of a new fit."""
+
+    @abstractmethod
     def _scale_target(self, target: np.ndarray) -> None:
         """Choose the scale of the target by rows in the proportions of their weights."""
 
@@ -74,8 +123,8 @@ class MixupMLP(BaseEstimator, ABC):
         """Return class indices int64 [n] by which rows are held out, or None."""
 
     @abstractmethod
-    def _loss(self, drawn: np.ndarray) -> Callable[..., Tensor]:
-        """Return the loss of outputs and mixed targets; `drawn` are targets in the proportions of their rows' weights."""
+    def _loss_weight(self, drawn: np.ndarray) -> Tensor | None:
+        """Return weights of the classes in the loss; `drawn` are targets in the proportions of their rows' weights."""
 
     @abstractmethod
     def _score(self, outputs: np.ndarray, learned: np.ndarray, weight: np.ndarray) -> float:
@@ -83,39 +132,55 @@ class MixupMLP(BaseEstimator, ABC):
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: np.ndarray, target: np.ndarray, weight: np.ndarray, outputs: int) -> Self:
+    def _fit(self, examples: CheckedTable, seed: int) -> Self:
         """Train a new model for all epochs, or until the validation score stops to rise."""
-        self._check_arguments()
-        seed = seed_of(self.random_state)
         vicinity = vicinity_of(self.alpha, self.vicinity, seed, "batch")
+        fit, best = self._begin(examples, seed), BestWeights()
+        loss = self._weighted_loss(fit.class_weight)
+        for epoch in range(fit.epochs):
+            drawn = fit.drawn(epoch)
+            mean = self._trainer.epoch(fit.x, fit.learned, drawn, self.batch_size, vicinity, loss, fit.rate)
+            if not self._after_epoch(mean, fit, best):
+                break
+        self._end(fit, best)
+        return self
+
+    def _begin(self, examples: CheckedTable, seed: int) -> Fit:
+        """Hold rows out, choose the scales and draw the first weights: all that comes before rows are mixed."""
+        self._check_arguments()
+        X, target, weight, outputs = examples
         rows, held = WeightedRows.of(X, target, weight), None
         if self.early_stopping:
             key = Key(seed, 0, 0, 0, HELD_OUT)
             rows, held = rows.split(self.validation_fraction, self._least_held_out, self._classes_of(target), key)
         self._start(X, target, rows, outputs, seed)
-        trainer = self._trainer.to(self._torch_device())
+        self._trainer.to(self._torch_device())
         x, learned = self._tensors(X, target)
-        loss = self._loss(target[_drawn(rows, seed, 0)])
+        class_weight = self._loss_weight(target[_drawn(rows, seed, 0)])
         steps = len(batches(np.arange(len(rows)), self.batch_size))
         epochs = self.epochs or min(_MOST, max(_FEWEST, round(_STEPS / steps)))
         rate = partial(_cosine, start=self.learning_rate, steps=epochs * steps)
-        best = _BestWeights()
-        for epoch in range(epochs):
-            drawn = _drawn(rows, seed, epoch)
-            self.loss_curve_.append(trainer.epoch(x, learned, drawn, self.batch_size, vicinity, loss, rate))
-            if held is not None:
-                best.update(self._validation_score(trainer.module, x, learned, held), trainer.module)
-                if best.waited >= self.n_iter_no_change:
-                    break
-        if held is not None:
-            self.validation_scores_, self.best_validation_score_ = best.scores, best.score
-            trainer.module.load_state_dict(best.weights)
-        self._finish(trainer)
-        return self
+        return Fit(x, learned, class_weight, rows, held, seed, epochs, rate)
 
-    def _partial_fit(self, X: np.ndarray, target: np.ndarray, weight: np.ndarray, outputs: int, first: bool) -> Self:
+    def _after_epoch(self, mean: float, fit: Fit, best: BestWeights) -> bool:
+        """Record an epoch and its mean loss, and return whether training goes on."""
+        self.loss_curve_.append(mean)
+        if fit.held is None:
+            return True
+        module = self._trainer.module
+        best.update(self._validation_score(module, fit.x, fit.learned, fit.held), module)
+        return best.waited < self.n_iter_no_change
+
+    def _end(self, fit: Fit, best: BestWeights) -> None:
+        if fit.held is not None:
+            self.validation_scores_, self.best_validation_score_ = best.scores, best.score
+            self._trainer.module.load_state_dict(best.weights)
+        self._finish()
+
+    def _partial_fit(self, examples: CheckedTable, first: bool) -> Self:
         """Train for one more epoch, over these rows."""
         self._check_arguments()
+        X, target, weight, outputs = examples
         rows = WeightedRows.of(X, target, weight)
         if first:
             self._start(X, target, rows, outputs, seed_of(self.random_state))
@@ -123,10 +188,10 @@ class MixupMLP(BaseEstimator, ABC):
         vicinity = vicinity_of(self.alpha, self.vicinity, trainer.seed, "batch")
         x, learned = self._tensors(X, target)
         drawn = _drawn(rows, trainer.seed, trainer.epochs)
-        loss = self._loss(target[drawn])
+        loss = self._weighted_loss(self._loss_weight(target[drawn]))
         mean = trainer.epoch(x, learned, drawn, self.batch_size, vicinity, loss, lambda step: self.learning_rate)
         self.loss_curve_.append(mean)
-        self._finish(trainer)
+        self._finish()
         return self
 
     def _start(self, X: np.ndarray, target: np.ndarray, rows: WeightedRows, outputs: int, seed: int) -> None:
@@ -141,10 +206,13 @@ class MixupMLP(BaseEstimator, ABC):
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
 
-    def _finish(self, trainer: MLPTrainer) -> None:
-        trainer.to("cpu")  # so that it can be pickled, and read where there is no accelerator
-        self.module_ = trainer.module
-        self.n_iter_ = trainer.epochs
+    def _finish(self) -> None:
+        self._trainer.to("cpu")  # so that it can be pickled, and read where there is no accelerator
+        self.module_ = self._trainer.module
+        self.n_iter_ = len(self.loss_curve_)
+
+    def _weighted_loss(self, class_weight: Tensor | None) -> Callable[..., Tensor]:
+        return self._loss if class_weight is None else partial(self._loss, weight=class_weight)
 
     def _tensors(self, X: np.ndarray, target: np.ndarray) -> tuple[Tensor, Tensor]:
         device = self._torch_device()
@@ -196,7 +264,7 @@ class MixupMLP(BaseEstimator, ABC):
             return torch.cat([module(block) for block in x.split(_BLOCK)]).numpy()
 
 
-class _BestWeights:
+class BestWeights:
     """The weights of the epoch with the highest validation score, the first of several."""
 
     def __init__(self) -> None:

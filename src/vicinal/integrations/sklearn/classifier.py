@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,8 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from vicinal.integrations.sklearn.arguments import ALPHA, TABLE, refuse_categories, weights_of
-from vicinal.integrations.sklearn.base import MixupMLP
+from vicinal.integrations.sklearn.arguments import ALPHA, TABLE, refuse_categories, seed_of, weights_of
+from vicinal.integrations.sklearn.base import CheckedTable, MixupMLP
 from vicinal.vicinity import Vicinity
 
 
@@ -78,6 +76,7 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
     """
 
     _least_held_out = 1
+    _loss = staticmethod(F.cross_entropy)
 
     def __init__(
         self,
@@ -121,9 +120,7 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
             sample_weight: numbers >= 0 [n]; None: all 1. Integers repeat rows; of others a row is drawn in proportion.
 
         """
-        X, y = self._table(X, y, reset=True)
-        self.classes_, target = np.unique(y, return_inverse=True)
-        return self._fit(X, target, self._row_weights(sample_weight, target), len(self.classes_))
+        return self._fit(self._examples(X, y, sample_weight), seed_of(self.random_state))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one epoch on some rows, at a constant learning rate, without early stopping.
@@ -150,7 +147,8 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
         if unknown := sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist())):
             raise ValueError(f"y has classes {unknown}, which are not among classes {self.classes_.tolist()}")
         target = np.searchsorted(self.classes_, y)
-        return self._partial_fit(X, target, self._row_weights(sample_weight, target), len(self.classes_), first)
+        weight = self._row_weights(sample_weight, target)
+        return self._partial_fit(CheckedTable(X, target, weight, len(self.classes_)), first)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute probabilities float64 [n, classes], in the order of `classes_`."""
@@ -164,6 +162,11 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
         """Return the most probable class of each row, [n]."""
         best = self._outputs(X).argmax(axis=1)
         return self.classes_[best]
+
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
+        X, y = self._table(X, y, reset=True)
+        self.classes_, target = np.unique(y, return_inverse=True)
+        return CheckedTable(X, target, self._row_weights(sample_weight, target), len(self.classes_))
 
     def _table(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         refuse_categories(X)
@@ -202,12 +205,11 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
     def _classes_of(self, target: np.ndarray) -> np.ndarray:
         return target
 
-    def _loss(self, drawn: np.ndarray) -> Callable[..., Tensor]:
+    def _loss_weight(self, drawn: np.ndarray) -> Tensor | None:
         self.class_weight_ = self._class_weights(drawn)
         if self.class_weight is None:
-            return F.cross_entropy
-        weight = torch.from_numpy(self.class_weight_).float().to(self._torch_device())
-        return partial(F.cross_entropy, weight=weight)
+            return None
+        return torch.from_numpy(self.class_weight_).float().to(self._torch_device())
 
     def _score(self, outputs: np.ndarray, learned: np.ndarray, weight: np.ndarray) -> float:
         return accuracy_score(learned, outputs.argmax(axis=1), sample_weight=weight * self.class_weight_[learned])

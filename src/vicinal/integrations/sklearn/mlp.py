@@ -45,6 +45,17 @@ def batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
 
 
+def shuffled(drawn: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Put the rows of an epoch into a random order, a function of seed and epoch."""
+    return drawn[Key(seed, 0, 0, epoch, ORDER).generator().permutation(len(drawn))]
+
+
+def check_converged(mean: float, epoch: int) -> None:
+    """Refuse to go on from a mean loss that is not a finite number."""
+    if not math.isfinite(mean):
+        raise ValueError(f"training diverged, the loss is {mean} in epoch {epoch}: choose a smaller learning_rate")
+
+
 class MLPTrainer:
     """A model in training: its optimizer, its seed and what was done so far.
 
@@ -94,10 +105,9 @@ class MLPTrainer:
             ValueError: the loss is not a finite number.
 
         """
-        order = drawn[Key(self.seed, 0, 0, self.epochs, ORDER).generator().permutation(len(drawn))]
         parameters = list(self.module.parameters())
         total, rows = torch.zeros((), dtype=torch.float64, device="cpu"), 0
-        for part in batches(order, batch_size):
+        for part in batches(shuffled(drawn, self.seed, self.epochs), batch_size):
             chosen = torch.from_numpy(part).to(x.device)
             inputs, targets = x[chosen], target[chosen]
             if len(part) > 1:
@@ -109,8 +119,5 @@ class MLPTrainer:
             self.steps += 1
         self.epochs += 1
         mean = float(total) / rows
-        if not math.isfinite(mean):
-            raise ValueError(
-                f"training diverged, the loss is {mean} in epoch {self.epochs}: choose a smaller learning_rate"
-            )
+        check_converged(mean, self.epochs)
         return mean

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +11,9 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import validate_data
-from torch import Tensor
 
-from vicinal.integrations.sklearn.arguments import TABLE, refuse_categories, weights_of
-from vicinal.integrations.sklearn.base import MixupMLP
+from vicinal.integrations.sklearn.arguments import TABLE, refuse_categories, seed_of, weights_of
+from vicinal.integrations.sklearn.base import CheckedTable, MixupMLP
 
 
 class MixupRegressor(RegressorMixin, MixupMLP):
@@ -67,6 +65,7 @@ class MixupRegressor(RegressorMixin, MixupMLP):
     """
 
     _least_held_out = 2  # for R2
+    _loss = staticmethod(F.mse_loss)
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags: several targets at once are fine."""
@@ -83,9 +82,7 @@ class MixupRegressor(RegressorMixin, MixupMLP):
             sample_weight: numbers >= 0 [n]; None: all 1. Integers repeat rows; of others a row is drawn in proportion.
 
         """
-        X, y = self._table(X, y, reset=True)
-        self._target_shape = y.shape[1:]
-        return self._fit(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
+        return self._fit(self._examples(X, y, sample_weight), seed_of(self.random_state))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch on some rows, at a constant learning rate, without early stopping.
@@ -102,13 +99,18 @@ class MixupRegressor(RegressorMixin, MixupMLP):
             self._target_shape = y.shape[1:]
         elif y.shape[1:] != self._target_shape:
             raise ValueError(f"y had shape [n, *{list(self._target_shape)}] before, now it has {list(y.shape)}")
-        weight = weights_of(sample_weight, len(y))
-        return self._partial_fit(X, y, weight, math.prod(self._target_shape), first)
+        examples = CheckedTable(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
+        return self._partial_fit(examples, first)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the target of each row, float64 [n], or [n, outputs] if y was so."""
         outputs = self._outputs(X)
         return self.target_scaler_.inverse_transform(outputs).reshape(-1, *self._target_shape)
+
+    def _examples(self, X: Any, y: Any, sample_weight: Any) -> CheckedTable:
+        X, y = self._table(X, y, reset=True)
+        self._target_shape = y.shape[1:]
+        return CheckedTable(X, y, weights_of(sample_weight, len(y)), math.prod(self._target_shape))
 
     def _table(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         refuse_categories(X)
@@ -124,8 +126,8 @@ class MixupRegressor(RegressorMixin, MixupMLP):
     def _classes_of(self, target: np.ndarray) -> None:
         return None
 
-    def _loss(self, drawn: np.ndarray) -> Callable[..., Tensor]:
-        return F.mse_loss
+    def _loss_weight(self, drawn: np.ndarray) -> None:
+        return None
 
     def _score(self, outputs: np.ndarray, learned: np.ndarray, weight: np.ndarray) -> float:
         return r2_score(learned, outputs, sample_weight=weight)

@@ -9,7 +9,7 @@ Run r is the plain loop
             loss.backward(); adamw.step(); step += 1
 
 with the MLP of `models/mlp.py`, and equals it to rounding. All runs take each step together: their weights are stacked
-[R, in, out], a layer is one batched product, and the gradient is written out by hand (autograd takes 1.4 times as long).
+[R, in, out], a layer is one batched product, and the gradient is written out by hand (`vicinal._stacked_layers`).
 Runs of one seed share their split, their initial weights and their order of data, so that they differ in their vicinity
 alone.
 
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal._adamw import AdamW
+from vicinal._stacked_layers import StackedLayers
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
 from vicinal.lab.data.table_inputs import TableInputs
@@ -75,33 +76,8 @@ class TrainResult(NamedTuple):
     epochs: list[int]
 
 
-class StackedMLP:
-    """R models of one shape: weights [R, in, out] and biases [R, 1, out] per layer."""
-
-    def __init__(self, weights: list[Tensor], biases: list[Tensor]) -> None:
-        self.weights = weights
-        self.biases = biases
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """Weights, then biases."""
-        return [*self.weights, *self.biases]
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> StackedMLP:
-        """Return models whose parameters are `function` of these."""
-        return StackedMLP([function(w) for w in self.weights], [function(b) for b in self.biases])
-
-    def to(self, device: torch.device) -> StackedMLP:
-        """Return the same models on a device."""
-        return self.map(lambda parameter: parameter.to(device))
-
-    def __len__(self) -> int:
-        """Return the number of models."""
-        return len(self.weights[0])
-
-    def __getitem__(self, runs: slice | list[int]) -> StackedMLP:
-        """Return some of the models."""
-        return self.map(lambda parameter: parameter[runs])
+class StackedMLP(StackedLayers):
+    """R models of one shape, with initial weights of their own and as states of an `MLP`."""
 
     @staticmethod
     def initial(
@@ -119,15 +95,6 @@ class StackedMLP:
     def outputs(self, x: Tensor) -> Tensor:
         """Compute outputs [R, n, C] for inputs [n, D], the same for all, or [R, n, D]."""
         return self.activations(x)[-1]
-
-    def activations(self, x: Tensor) -> list[Tensor]:
-        """Compute the inputs of each layer, and the outputs of the last."""
-        layers = [x]
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.matmul(x, weight).add_(bias) if x.ndim == 2 else torch.baddbmm(bias, x, weight)
-            layers.append(x if i == last else x.relu_())
-        return layers
 
     def state_dict(self, run: int) -> dict[str, Tensor]:
         """Return one model as the state of an `MLP`."""
@@ -313,10 +280,4 @@ def _gradients(models: StackedMLP, x_RBD: Tensor, t_RBC: Tensor, classes: int) -
         slope = layers[-1].softmax(2).sub_(t_RBC).mul_(1 / batch_size)
     else:  # squared error
         slope = layers[-1].sub(t_RBC).mul_(2 / batch_size)
-    weights, biases = [], []
-    for i in reversed(range(len(models.weights))):
-        weights.append(layers[i].mT @ slope)
-        biases.append(slope.sum(1, keepdim=True))
-        if i:
-            slope = torch.ops.aten.threshold_backward(slope @ models.weights[i].mT, layers[i], 0)
-    return [*reversed(weights), *reversed(biases)]
+    return models.gradients(layers, slope)
