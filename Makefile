@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-real test-integrations test-vision lint types format bench bench-peers clean
+.PHONY: help demo test torture test-real test-integrations test-vision lint types format bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -52,11 +52,14 @@ demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo
 # two test processes, each with one thread for PyTorch: more threads than cores only wait for one another
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test: lint types  ## format, lint, types, spelling, all tests
-	@$(PYTEST) -n 2 --dist worksteal
+test: lint types  ## format, lint, types, spelling, and all tests but those of the four targets below
+	@$(PYTEST) -n 2 --dist worksteal -m "not torture and not real" --ignore=tests/stacks --ignore=tests/vision
+
+torture: .make/dev  ## only the tests that kill and interrupt commands, or start many processes
+	@$(PYTEST) -n 2 --dist worksteal -m torture
 
 test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names
-	@$(PYTEST) -m real
+	@$(PYTEST) -n 2 --dist worksteal -m real
 
 # an environment that adds to the first one, and leaves it as it is
 STACKS := .venv-stacks

@@ -113,7 +113,7 @@ def test_one_thread_is_one_thread_and_then_as_before() -> None:
 # -- on a cluster ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_cluster_on_this_machine(tmp_path: Path) -> None:
     failed: dict[float, str] = {}
 

@@ -735,7 +735,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_cluster_finds_what_one_process_finds_and_ctrl_c_cancels_its_jobs(
     vicinal: Callable[..., tuple[int, str, str]],
     started: Callable[..., subprocess.Popen[str]],
@@ -773,7 +773,7 @@ def test_a_cluster_finds_what_one_process_finds_and_ctrl_c_cancels_its_jobs(
     assert not Path("other").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_table_on_a_cluster(vicinal: Callable[..., tuple[int, str, str]]) -> None:
     assert vicinal("compare", "iris", *TINY, "--jobs", "1", "--out", "one")[0] == 0
     assert vicinal("compare", "iris", *TINY, "--cluster", "local", "--out", "cluster")[0] == 0
@@ -787,7 +787,7 @@ def runs_kept() -> int:
     return sum(len(line) for line in atomic.json_lines(Path("run/runs.jsonl")))
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_ctrl_c_and_a_dead_worker(
     vicinal: Callable[..., tuple[int, str, str]],
     started: Callable[[], subprocess.Popen[str]],
@@ -848,7 +848,7 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(vicinal: Callable[..., tu
     assert not Path("run/.lock").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_ctrl_c_again_and_again_and_a_second_command(
     vicinal: Callable[..., tuple[int, str, str]], started: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -928,7 +928,7 @@ def test_a_schedule_that_is_never_reached_is_told(vicinal: Callable[..., tuple[i
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_killed_at_three_moments(
     vicinal: Callable[..., tuple[int, str, str]],
     started: Callable[[], subprocess.Popen[str]],

@@ -174,6 +174,7 @@ def test_two_do_not_work_in_one_folder(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a" / "c") == []
 
 
+@pytest.mark.torture
 def test_a_killed_process_lets_go_of_the_folder(tmp_path: Path) -> None:
     holds = (
         "import os, pathlib, signal, sys; from vicinal.lab.compare.runner import RunFolder\n"
@@ -1010,7 +1011,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_workers_can_be_spawned_and_give_the_same(
     finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1053,6 +1054,7 @@ def test_an_error_stops_the_workers_at_once_and_keeps_what_is_done(tmp_path: Pat
     assert all(math.isfinite(r["test"]["error"]) for r in runs)
 
 
+@pytest.mark.torture
 def test_a_worker_that_dies_is_told_and_what_is_done_is_kept(tmp_path: Path) -> None:
     study = study_of(seeds=60, epochs=20)
 

@@ -149,6 +149,7 @@ def test_a_broken_image_is_named_and_the_first_of_them(files: class_folder.Class
     assert len(says) == 1  # by the same words from a worker
 
 
+@pytest.mark.torture
 @pytest.mark.usefixtures("ahead")
 def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
     reader, order = Reader(files, 8, choose_center_crop), [(rows, None) for rows in torch.arange(37).split(1)]
@@ -179,7 +180,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_command(files: class_folder.ClassFiles, tmp_path: Path, how: signal.Signals) -> None:
     program = tmp_path / "program.py"

@@ -71,7 +71,7 @@ def test_many_processes_give_what_one_gives(tmp_path: Path, smoke: Callable[[str
     assert reproduce.run(folder, "command", 2, quiet) == smoke("toy")[0].done()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_cluster_gives_what_one_process_gives(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], smoke: Callable[[str], SmokeRun]
 ) -> None:

@@ -19,7 +19,7 @@ def test_processes_share_the_examples_of_one() -> None:
         assert torch.equal(torch.cat(shards), rows)
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_torchrun_names_the_process_that_died(tmp_path: Path) -> None:
     # as a training: the first process waits for the second, which is killed
     script = tmp_path / "job.py"

@@ -56,7 +56,7 @@ def test_what_is_no_grid_is_refused(axes: list[str], words: str, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_grid_runs_on_this_machine_and_goes_on(tmp_path: Path) -> None:
     said: list[str] = []
     points = grid.points(RECIPE, ["seed=2,3"], tmp_path)

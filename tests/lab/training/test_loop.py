@@ -208,7 +208,7 @@ def test_the_test_error_is_that_of_the_weights(images: Path, tmp_path: Path) -> 
         {"optimizer": "adam", "learning_rate": 1e-3},
         {"grad_accum_steps": 2},
         {"ema_decay": 0.9},
-        {"precision": "bfloat16"},
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.torture),  # slow where a CPU computes it by float32
         {"vicinity": "Scheduled(Mixup(alpha=0.2), start=1)", "label_noise": 0.5},
         {"model": "tests_lab_linear:build", "dropout": 0.5},
         {"decay_norm_and_bias": False, "nesterov": True, "warmup_epochs": 2},
@@ -361,7 +361,7 @@ def arguments(images: Path) -> tuple[str, ...]:
     return ("cifar10-small-mixup", f"dataset={images}", "epochs=4", "batch_size=4", "milestones=3", "precision=float32")
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.parametrize("world", [1, 2])
 def test_killed_at_drawn_instants_it_ends_with_the_same_bits(images: Path, tmp_path: Path, world: int) -> None:
     # while a checkpoint is written, and between two; results/kill has many more
@@ -371,7 +371,7 @@ def test_killed_at_drawn_instants_it_ends_with_the_same_bits(images: Path, tmp_p
     assert all(run["same"] and not run["unfinished_files_left"] for run in found["runs"])
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_process_that_stops_takes_the_others_down_and_the_command_goes_on(images: Path, tmp_path: Path) -> None:
     training = kill_run.Training(arguments(images), tmp_path / "run", world=2, timeout=10.0)
     training.start()
