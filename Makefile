@@ -50,16 +50,16 @@ demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo
 # -- for work on the project --------------------------------------------------------------------------------------------
 
 # two test processes, each with one thread for PyTorch: more threads than cores only wait for one another
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/stacks --ignore=tests/vision
 
 test: lint types  ## format, lint, types, spelling, and all tests but those of the four targets below
-	@$(PYTEST) -n 2 --dist worksteal -m "not torture and not real" --ignore=tests/stacks --ignore=tests/vision
+	@$(PYTEST) -m "not torture and not real"
 
 torture: .make/dev  ## only the tests that kill and interrupt commands, or start many processes
-	@$(PYTEST) -n 2 --dist worksteal -m torture
+	@$(PYTEST) -m torture
 
 test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names
-	@$(PYTEST) -n 2 --dist worksteal -m real
+	@$(PYTEST) -m real
 
 # an environment that adds to the first one, and leaves it as it is
 STACKS := .venv-stacks
