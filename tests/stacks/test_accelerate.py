@@ -11,6 +11,7 @@ import vicinal
 
 accelerate = pytest.importorskip("accelerate", reason="needs accelerate: pip install accelerate")
 
+from stacks.loops import by_hand, plain, planned, same  # noqa: E402
 from stacks.processes import (  # noqa: E402
     BATCH,
     CLASSES,
@@ -63,33 +64,6 @@ def train(mix, rows=ROWS, loss=F.cross_entropy, accumulation=1, keep=None, stop=
         if stop is not None and step + 1 == 3:
             accelerator.save_state(str(stop))
     return accelerator.unwrap_model(net)
-
-
-def by_hand(mix, rows=ROWS, accumulation=1):
-    """Train the same by hand: the loss of each micro-batch is divided by how many there are in a full update."""
-    net = linear()
-    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
-    batches = list(DataLoader(data(rows), BATCH))
-    for step, (x, y) in enumerate(batches):
-        x, y = mix(x, y, step)
-        (F.cross_entropy(net(x), y) / accumulation).backward()
-        if (step + 1) % accumulation == 0 or step + 1 == len(batches):
-            optimizer.step()
-            optimizer.zero_grad()
-    return net
-
-
-def planned(x, y, step):
-    plan = mixup().plan(len(x), y, x, step=step)
-    return plan(x), plan.target(y)
-
-
-def plain(x, y, step):
-    return x, y
-
-
-def same(net, other):
-    return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
 def test_the_program_trains_in_two_processes(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import vicinal
 pytest.importorskip("lightning", reason="needs lightning: pip install lightning")
 from lightning.fabric import Fabric
 
+from stacks.loops import by_hand, plain, planned, same
 from stacks.processes import (
     BATCH,
     RATE,
@@ -52,31 +53,6 @@ def train(mix, stop=None, resume=None, accumulation=1):
     return net.module
 
 
-def by_hand(mix, accumulation=1):
-    net = linear()
-    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
-    for step, (x, y) in enumerate(DataLoader(data(), BATCH)):
-        x, y = mix(x, y, step)
-        (F.cross_entropy(net(x), y) / accumulation).backward()
-        if (step + 1) % accumulation == 0:
-            optimizer.step()
-            optimizer.zero_grad()
-    return net
-
-
-def planned(x, y, step):
-    plan = mixup().plan(len(x), y, x, step=step)
-    return plan(x), plan.target(y)
-
-
-def plain(x, y, step):
-    return x, y
-
-
-def same(net, other):
-    return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
-
-
 def test_the_program_trains(tmp_path):
     accuracy = float(re.search(r"test accuracy (0\.\d+)\n", printed_by("with_fabric", tmp_path))[1])
     assert accuracy > 0.9
@@ -89,8 +65,8 @@ def test_the_program_trains(tmp_path):
 def test_it_is_the_loop_by_hand_to_the_last_bit(accumulation):
     vicinity = mixup()
     net = train(lambda x, y, step: vicinity(x, y), accumulation=accumulation)
-    assert same(net, by_hand(planned, accumulation))
-    assert not same(net, by_hand(plain, accumulation))
+    assert same(net, by_hand(planned, accumulation=accumulation))
+    assert not same(net, by_hand(plain, accumulation=accumulation))
 
 
 @pytest.mark.parametrize("vicinity", [vicinal.ERM(), vicinal.Mixup(1.0)])

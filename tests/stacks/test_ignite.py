@@ -14,6 +14,7 @@ from ignite.engine import Events, create_supervised_evaluator, create_supervised
 from ignite.handlers import Checkpoint, DiskSaver
 from ignite.metrics import Accuracy, Average, Loss
 
+from stacks.loops import by_hand, plain, planned, same
 from stacks.processes import BATCH, CLASSES, RATE, ROWS, data, linear, mixup, numbers_of
 from stacks.programs import printed_by
 
@@ -43,31 +44,6 @@ class Run:
         return self.net
 
 
-def by_hand(mix, accumulation=1):
-    net = linear()
-    optimizer = torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
-    for step, (x, y) in enumerate(list(DataLoader(data(), BATCH)) * 2):
-        x, y = mix(x, y, step)
-        (F.cross_entropy(net(x), y) / accumulation).backward()
-        if (step + 1) % accumulation == 0:
-            optimizer.step()
-            optimizer.zero_grad()
-    return net
-
-
-def planned(x, y, step):
-    plan = mixup().plan(len(x), y, x, step=step)
-    return plan(x), plan.target(y)
-
-
-def plain(x, y, step):
-    return x, y
-
-
-def same(net, other):
-    return all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
-
-
 def test_the_program_trains(tmp_path):
     accuracy = float(re.fullmatch(r"test accuracy (0\.\d+)\n", printed_by("with_ignite", tmp_path))[1])
     assert accuracy > 0.9
@@ -80,8 +56,8 @@ def test_the_program_trains(tmp_path):
 def test_it_is_the_loop_by_hand_to_the_last_bit(accumulation):
     vicinity = mixup()
     net = Run(lambda x, y, step: vicinity(x, y), accumulation).train()
-    assert same(net, by_hand(planned, accumulation))
-    assert not same(net, by_hand(plain, accumulation))
+    assert same(net, by_hand(planned, epochs=2, accumulation=accumulation))
+    assert not same(net, by_hand(plain, epochs=2, accumulation=accumulation))
 
 
 @pytest.mark.parametrize("vicinity", [vicinal.ERM(), vicinal.Mixup(1.0)])
