@@ -14,6 +14,7 @@ import vicinal
 from vicinal import losses, metrics
 from vicinal.integrations import timm as ours
 from vicinal.keyed import Key
+from vision.given_key import Given
 
 pytest.importorskip("timm", reason="needs timm: make test-vision")
 import timm.loss
@@ -131,22 +132,6 @@ def test_soft_labels_of_each_image():
     assert Theirs(num_classes=CLASSES)(X.clone(), soft)[1].shape == (N * CLASSES, CLASSES)
     with pytest.raises(ValueError, match="target holds class indices"):
         ours.Mixup(num_classes=CLASSES)(X, soft)
-
-
-class Given:
-    """A key whose draws are given: lambda, and the middle of the image."""
-
-    def __init__(self, share):
-        self.share = share
-
-    def generator(self):
-        return self
-
-    def beta(self, a, b, size):
-        return np.full(size, self.share)
-
-    def random(self, shape):
-        return np.full(shape, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 import vicinal
 from vicinal.integrations import torchvision as ours
 from vicinal.keyed import Key
+from vision.given_key import Given
 
 pytest.importorskip("torchvision", reason="needs torchvision: make test-vision")
 from torchvision import tv_tensors
@@ -197,22 +198,6 @@ def test_images_of_bytes_are_mixed_and_rounded():
     expected = ours.MixUp(num_classes=CLASSES, seed=3)(image.float(), Y)[0]
     assert mixed.dtype == torch.uint8
     torch.testing.assert_close(mixed.float(), expected, atol=0.5001, rtol=0)
-
-
-class Given:
-    """A key whose draws are given: lambda, and the middle of the image."""
-
-    def __init__(self, share):
-        self.share = share
-
-    def generator(self):
-        return self
-
-    def beta(self, a, b, size):
-        return np.full(size, self.share)
-
-    def random(self, shape):
-        return np.full(shape, 0.5)
 
 
 @pytest.mark.parametrize(
