@@ -50,6 +50,7 @@ from vicinal import (
     ERM,
     Beta,
     Chain,
+    Choice,
     CutMix,
     Dirichlet,
     GaussianNoise,
@@ -910,3 +911,29 @@ def test_the_names() -> None:
         *("MixupClassifierCV", "MixupRegressorCV"),
     }
     assert repr(MixupMeta(GaussianNB(), alpha=1)) == "MixupMeta(alpha=1, estimator=GaussianNB())"
+
+
+@pytest.mark.parametrize(
+    ("vicinity", "sentence"),
+    [
+        (Chain([Mixup(1.0)]), "write per='example'"),
+        (Chain([LabelSmoothing(0.1), Chain([CutMix(1.0)])]), "write per='example'"),
+        (Choice([Mixup(Beta(1.0, "example")), ERM()]), "would be one part by chance"),
+        (Scheduled(Mixup(Beta(1.0, "example")), start=1), "has no epochs: give it Mixup"),
+    ],
+)
+def test_what_is_drawn_once_for_a_whole_table_is_refused_in_nests_too(vicinity: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        MixupMeta(GaussianNB(), vicinity=vicinity).fit(IRIS_X, IRIS_Y)
+
+
+def test_partial_fit_does_not_stop_early() -> None:
+    for model in (classifier(early_stopping=True), regressor(early_stopping=True)):
+        with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+            model.fit(IRIS_X, IRIS_Y).partial_fit(IRIS_X, IRIS_Y)
+
+
+def test_a_fit_within_no_grad_is_a_fit() -> None:
+    with torch.no_grad():
+        inside = classifier().fit(IRIS_X, IRIS_Y).predict_proba(IRIS_X)
+    np.testing.assert_array_equal(inside, classifier().fit(IRIS_X, IRIS_Y).predict_proba(IRIS_X))

@@ -311,3 +311,8 @@ def test_r2_of_one_row_is_no_score() -> None:
         regressor(cv=LeaveOneOut()).fit(DIABETES_X[:4], DIABETES_Y[:4])
     squares = regressor(cv=LeaveOneOut(), scoring="neg_mean_squared_error").fit(DIABETES_X[:4], DIABETES_Y[:4])
     assert squares.scores_.shape == (4, 3)
+
+
+def test_no_folds_are_refused() -> None:
+    with pytest.raises(ValueError, match="cv holds no folds"):
+        classifier(cv=[]).fit(IRIS_X, IRIS_Y)

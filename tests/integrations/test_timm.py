@@ -171,3 +171,13 @@ def test_targets_of_another_form_are_refused():
             Mixup(num_classes=CLASSES)(x, target)
     with pytest.raises(ValueError, match=r"with multi_label, target is \[n, 6\], got \[8\]"):
         Mixup(num_classes=CLASSES, multi_label=True)(x, y)
+
+
+def test_arguments_and_inputs_of_other_kinds_are_refused():
+    with pytest.raises(ValueError, match="num_classes counts the columns of labels"):
+        Mixup(num_classes=0)
+    with pytest.raises(TypeError, match="mixup_alpha"):
+        Mixup(mixup_alpha="a")
+    x, y = batch()
+    with pytest.raises(TypeError, match="are tensors, got ndarray and ndarray"):
+        Mixup(num_classes=CLASSES)(x.numpy(), y.numpy())

@@ -115,7 +115,7 @@ def test_what_is_not_clear_is_refused():
         MixUp(num_classes=CLASSES)(x, [0] * 8)
     with pytest.raises(ValueError, match=r"have 6 classes, and num_classes=5"):
         MixUp(num_classes=5)(x, F.one_hot(y, CLASSES))
-    with pytest.raises(ValueError, match="which of the 3 parts"):
+    with pytest.raises(ValueError, match=r"where are the labels of a batch of 3 parts\? labels_getter="):
         MixUp(num_classes=CLASSES)(x, y, x)
     with pytest.raises(ValueError, match="one of the tensors of the batch"):
         MixUp(num_classes=CLASSES, labels_getter=lambda given: given[1].clone())(x, y)
@@ -123,3 +123,17 @@ def test_what_is_not_clear_is_refused():
         MixUp(labels_getter=1)
     with pytest.raises(ValueError, match="alpha"):
         CutMix(alpha=0.0)
+
+
+def test_labels_of_an_unknown_key_name_the_argument_that_finds_them():
+    batch = {"image": torch.rand(4, 3, 8, 8), "my_label": torch.arange(4)}
+    with pytest.raises(ValueError, match=r"batch of \['image', 'my_label'\]\? labels_getter="):
+        MixUp(num_classes=4)(batch)
+    _, labels = MixUp(num_classes=4, labels_getter=lambda of: of["my_label"])(batch).values()
+    assert labels.shape == (4, 4)
+
+
+@pytest.mark.parametrize("num_classes", ["a", 0, 2.5])
+def test_a_number_of_classes_that_is_none_is_refused(num_classes):
+    with pytest.raises(ValueError, match="num_classes counts the columns of labels"):
+        MixUp(num_classes=num_classes)

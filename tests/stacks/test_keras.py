@@ -148,6 +148,18 @@ def test_weights_go_with_their_rows_into_the_mixes(by):
     check(made, plain(draw(mixup()), of_rows=of_rows))
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [keras.losses.BinaryCrossentropy(), keras.losses.MeanSquaredError(), DENSE(from_logits=True, label_smoothing=0.1)],
+)
+def test_weights_of_rows_are_refused_where_a_label_cannot_carry_them(loss):
+    made = model(vicinal.ERM())
+    made.compile(keras.optimizers.SGD(0.1), loss)
+    with pytest.raises(ValueError, match="for CategoricalCrossentropy without smoothing alone"):
+        fit(made, sample_weight=np.ones(ROWS))
+    fit(made)  # without weights any loss is fine
+
+
 # -- loaders and processes ---------------------------------------------------------------------------------------------
 
 

@@ -375,6 +375,19 @@ def test_the_mask_of_mixed_waveforms(tmp_path):
     assert seen[0]["attention_mask"].dtype == torch.int64
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_without_a_mask_the_padding_is_told_by_its_token(tmp_path, side):
+    model = text_model("Llama")
+    data = [{name: row[name] for name in ("input_ids", "labels")} for row in padded(8, side)]
+    trainer = Trainer(model, arguments(tmp_path), train_dataset=data, vicinity=MIXUP, at=FAMILIES["Llama"][1])
+    if side == "left":
+        trainer.train()
+        assert distance(model, text_model("Llama")) > 1e-3
+        return
+    with pytest.raises(ValueError, match="reads its answer off the last token"):
+        trainer.train()
+
+
 def test_tokens_without_a_layer_are_refused_with_what_to_write(tmp_path):
     with pytest.raises(TypeError, match=r"\['input_ids'\] hold the names of tokens.*at='bert.encoder'"):
         Trainer(bert(), arguments(tmp_path), train_dataset=sentences(8), vicinity=MIXUP).train()

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from torch.utils.data import StackDataset
 
 import vicinal
 
 pytest.importorskip("skorch", reason="needs skorch: pip install skorch")
-from skorch import NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import BatchScoring, EpochScoring
 
 from vicinal.integrations.skorch import VicinalMixin
@@ -25,6 +26,10 @@ X, Y = RANDOM.normal(size=(ROWS, 4)).astype(np.float32), (np.arange(ROWS) % CLAS
 
 
 class Net(VicinalMixin, NeuralNetClassifier):
+    pass
+
+
+class VicinalNet(VicinalMixin, NeuralNet):
     pass
 
 
@@ -166,6 +171,33 @@ def test_scores_of_what_was_predicted_on_mixed_inputs_are_refused(scoring):
     callbacks = [("train_acc", EpochScoring("accuracy", on_train=True, use_caching=False, name="train_acc"))]
     fitted = net(mixup(), callbacks=callbacks).fit(X, Y)
     assert fitted.history[-1, "train_acc"] == pytest.approx((fitted.predict(X) == Y).mean())
+
+
+class OfTwo(torch.nn.Module):
+    """A class and a number, as a tuple or as a mapping."""
+
+    def forward(self, logits, target):
+        of_class, number = target.values() if isinstance(target, dict) else target
+        return F.cross_entropy(logits, of_class) + F.mse_loss(logits.mean(1), number)
+
+
+@pytest.mark.parametrize("form", [tuple, dict])
+def test_several_targets_are_mixed_with_one_draw(form):
+    numbers = X[:, 0].copy()
+    y, number = torch.from_numpy(Y), torch.from_numpy(numbers)
+    targets = StackDataset(y, number) if form is tuple else StackDataset(**{"class": y, "number": number})
+    rows = StackDataset(torch.from_numpy(X), targets)
+    fitted = net(mixup(), VicinalNet, criterion=OfTwo).fit(rows, None)
+    model, vicinity, loss = Linear(), mixup(), OfTwo()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for step in range(2 * ROWS // BATCH):
+        part = slice(step * BATCH % ROWS, step * BATCH % ROWS + BATCH)
+        x, y, number = (torch.from_numpy(of[part]) for of in (X, Y, numbers))
+        plan = vicinity.plan(BATCH, None, x, step=step)
+        loss(model(plan(x)), (plan.target(y), plan.target(number))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert torch.equal(fitted.module_.linear.weight, model.linear.weight)
 
 
 def test_what_is_not_a_vicinity_is_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity, check_vicinity
@@ -21,8 +22,8 @@ class VicinalMixin:
     """Mix what a skorch net trains on, and nothing else; put it before skorch's class.
 
     Each training batch is mixed on the net's device. The draw is decided by the number of the batch in the net's history, so
-    that `partial_fit`, a pickle and a checkpoint with its history go on with the draws that there would have been. It is a
-    parameter as any: `GridSearchCV(net, {"vicinity": [ERM(), Mixup(0.2), Mixup(1.0)]})`.
+    that `partial_fit`, a pickle and, with a seed, a checkpoint with its history go on with the draws that there would have
+    been. It is a parameter as any: `GridSearchCV(net, {"vicinity": [ERM(), Mixup(0.2), Mixup(1.0)]})`.
 
     Args:
         args: of skorch's class.
@@ -73,7 +74,11 @@ class VicinalMixin:
 
     def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss; mixed labels reach the criterion as they are."""
-        target = _Converted(y_true) if isinstance(y_true, MixedTarget) else y_true
+        target = pytree.tree_map(
+            lambda part: _Converted(part) if isinstance(part, MixedTarget) else part,
+            y_true,
+            is_leaf=lambda part: isinstance(part, MixedTarget),
+        )
         return super().get_loss(y_pred, target, *args, **kwargs)  # type: ignore[misc]
 
     def _batches_before(self) -> int:

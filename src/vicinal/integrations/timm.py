@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from vicinal import vicinities
-from vicinal._checks import Per
+from vicinal._checks import Per, check_count, check_number
 from vicinal.compose import Choice
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
@@ -69,6 +69,7 @@ class TimmMixup:
         seed: int | None = None,
     ) -> None:
         _check(mixup_alpha, cutmix_alpha, cutmix_minmax, prob, switch_prob, mode, correct_lam)
+        check_count("num_classes", num_classes, 1, "the columns of labels")
         self.vicinity = _vicinity(mixup_alpha, cutmix_alpha, prob, switch_prob, mode, seed)
         self.label_smoothing, self.num_classes, self.multi_label = label_smoothing, num_classes, multi_label
 
@@ -100,6 +101,8 @@ class TimmMixup:
             ValueError: targets are of another form, or a class index lies outside of [0, num_classes).
 
         """
+        if not isinstance(x, Tensor) or not isinstance(target, Tensor):
+            raise TypeError(f"images and targets are tensors, got {type(x).__name__} and {type(target).__name__}")
         if self.multi_label:
             mixed, labels = self.vicinity(x, self._multi_label(target), step=step, epoch=epoch)
             return mixed, labels
@@ -132,6 +135,8 @@ def _check(
     correct_lam: bool,
 ) -> None:
     """Refuse what would be another thing than in timm."""
+    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+        check_number(name, alpha)
     if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
         raise ValueError(f"mixup_alpha or cutmix_alpha is above 0, got {mixup_alpha} and {cutmix_alpha}")
     for name, value in (("prob", prob), ("switch_prob", switch_prob)):

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from vicinal import vicinities
 from vicinal._batch import SplitBatch, split_batch
+from vicinal._checks import check_count
 from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity
 
@@ -29,6 +30,8 @@ class _BatchTransform(torch.nn.Module):
         super().__init__()
         if not (labels_getter in ("default", None) or callable(labels_getter)):
             raise ValueError(f'labels_getter is a function, "default" or None, got {labels_getter!r}')
+        if num_classes is not None:
+            check_count("num_classes", num_classes, 1, "the columns of labels")
         self.vicinity, self.alpha = vicinity, alpha
         self.num_classes, self.labels_getter = num_classes, labels_getter
 
@@ -77,7 +80,13 @@ class _BatchTransform(torch.nn.Module):
 
     def _split(self, batch: Any) -> SplitBatch:
         if not callable(self.labels_getter):
-            return split_batch(batch)
+            try:
+                return split_batch(batch)
+            except ValueError as error:
+                found = list(batch.keys()) if hasattr(batch, "keys") else f"{len(batch)} parts"
+                raise ValueError(
+                    f"where are the labels of a batch of {found}? labels_getter=lambda batch: batch[...] returns them"
+                ) from error
         labels = self.labels_getter(batch)
         leaves, spec = pytree.tree_flatten(batch)
         place = [i for i, leaf in enumerate(leaves) if leaf is labels]

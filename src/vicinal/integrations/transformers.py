@@ -144,12 +144,19 @@ class MixupMixin:
         """Return the inputs with the attention mask of the mixed rows, on the side where they are mixed."""
         places = [self._at] if isinstance(self._at, str) else self._at or []
         masks = self._masks(inputs, {"decoder" if self._is_of_decoder(name) else "encoder" for name in places})
-        if self._reads_last_token and any(not mask[:, -1].all() for mask in masks.values()):
+        if self._reads_last_token and self._ends_in_padding(inputs, masks):
             raise ValueError(
                 "this model reads its answer off the last token of each row: a short row that is mixed with a longer one "
                 "would be read before its partner ends. Pad on the left: tokenizer.padding_side = 'left'"
             )
         return {**inputs, **{name: plan.union(mask) for name, mask in masks.items()}}
+
+    def _ends_in_padding(self, inputs: dict[str, Any], masks: dict[str, Any]) -> bool:
+        """Return whether a row is padded on the right, by its mask, else by the token that the model takes for padding."""
+        if masks:
+            return any(not mask[:, -1].all() for mask in masks.values())
+        tokens, padding = inputs.get("input_ids"), self._trainer.model.config.get_text_config().pad_token_id
+        return tokens is not None and padding is not None and bool((tokens[:, -1] == padding).any())
 
     def _masks(self, inputs: dict[str, Any], sides: Iterable[str] = ("encoder",)) -> dict[str, Any]:
         """Return the masks of the sides that are mixed."""

@@ -180,6 +180,8 @@ class MixupMLP(BaseEstimator, ABC):
     def _partial_fit(self, examples: CheckedTable, first: bool) -> Self:
         """Train for one more epoch, over these rows."""
         self._check_arguments()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True, which holds rows of a whole table out")
         X, target, weight, outputs = examples
         rows = WeightedRows.of(X, target, weight)
         if first:

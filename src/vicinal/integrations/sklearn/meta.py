@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validat
 from torch import Tensor
 
 from vicinal._checks import check_count
+from vicinal.compose import Chain, Choice, Scheduled
 from vicinal.integrations.sklearn.arguments import ALPHA, TABLE, refuse_categories, seed_of, vicinity_of, weights_of
 from vicinal.integrations.sklearn.mlp import ORDER, ROWS
 from vicinal.integrations.sklearn.rows import WeightedRows
@@ -53,9 +54,11 @@ class MixupMeta(MetaEstimatorMixin, BaseEstimator):
     Args:
         estimator: a classifier whose `fit` takes sample_weight, or any regressor. Scale and encode before, in a pipeline
             whose last step is the MixupMeta.
-        alpha: lambda ~ Beta(alpha, alpha), one per row, >= 0; 0 is fitting the rows themselves.
+        alpha: lambda ~ Beta(alpha, alpha), one per row, >= 0; 0 is fitting the rows themselves, in
+            an order of ours.
         vicinity: any other vicinity in the place of Mixup(Beta(alpha, per="example")); alpha is then left at its default.
-            One plan is drawn for the whole table, so weights must be drawn per example.
+            One plan is drawn for the whole table, so weights must be drawn per example, and `Choice` and `Scheduled` have no
+            meaning.
         copies: how often the table is mixed.
         keep: whether the rows themselves are fitted too.
         random_state: an integer or a RandomState; it is also that of the estimator, where the estimator has none. None: a
@@ -224,7 +227,17 @@ class MixupMeta(MetaEstimatorMixin, BaseEstimator):
 
 
 def _check_per_example(vicinity: Vicinity) -> None:
-    """Refuse one lambda for a whole table."""
+    """Refuse what is drawn once for a whole table: one lambda, one of several vicinities; and what goes by epochs."""
+    if isinstance(vicinity, Chain):
+        for part in vicinity.parts:
+            _check_per_example(part)
+        return
+    if isinstance(vicinity, Scheduled):
+        raise ValueError(f"MixupMeta fits once and has no epochs: give it {vicinity.part!r}, without Scheduled")
+    if isinstance(vicinity, Choice) and len(vicinity.parts) > 1:
+        raise ValueError(
+            f"MixupMeta draws one plan for the whole table, of which {vicinity!r} would be one part by chance: give it one"
+        )
     if isinstance(vicinity, (Mixup, InputMixup)):
         per = getattr(vicinity.alpha, "per", "example") if isinstance(vicinity.alpha, Weighting) else "batch"
     else:

@@ -77,6 +77,7 @@ class MLPTrainer:
         self.optimizer.to(device)
         return self
 
+    @torch.enable_grad()  # a fit may stand within torch.no_grad()
     def epoch(
         self,
         x: Tensor,

@@ -107,6 +107,8 @@ class MixupCV(BaseEstimator, ABC):
         table = examples.X, _labels(model, examples), weight
         folds: Any = check_cv(self.cv, table[1], classifier=is_classifier(self))
         scores = [_scores_of_fold(model, alphas, seed, scorer, table, *fold) for fold in folds.split(*table[:2])]
+        if not scores:
+            raise ValueError(f"cv holds no folds, got {self.cv!r}")
         validate_data(self, X, skip_check_array=True)  # number and names of its columns
         self.alphas_, self.scores_ = np.array(alphas), np.array(scores)
         means = self.scores_.mean(axis=0)
@@ -142,7 +144,8 @@ class MixupClassifierCV(ClassifierMixin, MixupCV):
 
     Args:
         alphas: candidates, >= 0; of equally good ones the smallest is taken.
-        cv: number of stratified folds, a splitter, or pairs of training and held-out row numbers.
+        cv: number of stratified folds, a splitter, or pairs of training and held-out row numbers; with groups of rows,
+            pairs: `list(GroupKFold(5).split(X, y, groups))`.
         scoring: what alpha is chosen by, a name or a function of (estimator, X, y). None: the mean log-probability of the
             labels, which is "neg_log_loss", and defined too where a fold lacks a class. It changes smoothly with alpha,
             where the accuracy of a few hundred rows hardly tells one alpha from another; it also looks at how sure
@@ -251,7 +254,8 @@ class MixupRegressorCV(RegressorMixin, MixupCV):
 
     Args:
         alphas: candidates, >= 0; of equally good ones the smallest is taken.
-        cv: number of folds, a splitter, or pairs of training and held-out row numbers.
+        cv: number of folds, a splitter, or pairs of training and held-out row numbers; with groups of rows, pairs:
+            `list(GroupKFold(5).split(X, y, groups))`.
         scoring: what alpha is chosen by, a name or a function of (estimator, X, y). None: R2, which is what `score` returns;
             of several targets the mean.
         hidden: this and all below as of `MixupRegressor`; early stopping holds out rows within each fold's training rows.
