@@ -55,7 +55,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignor
 test: lint types  ## format, lint, types, spelling, and all tests but those of the four targets below
 	@$(PYTEST) -m "not torture and not real"
 
-torture: .make/dev  ## only the tests that kill and interrupt commands, or start many processes
+torture: .make/dev  ## only the tests that kill and interrupt commands, start many processes or compute for long
 	@$(PYTEST) -m torture
 
 test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names

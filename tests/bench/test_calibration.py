@@ -26,6 +26,7 @@ def band(share: float, trials: int) -> tuple[float, float]:
     return share - reach, share + reach
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("kind", ["random", "two"])
 @pytest.mark.parametrize("seeds", [5, 20])
 def test_without_a_difference_it_finds_two_to_seven_in_a_hundred(kind: str, seeds: int) -> None:
@@ -123,6 +124,7 @@ def test_a_cell_is_written_with_its_command(tmp_path: Path) -> None:
     assert {one["interval"] for one in record["counts"]["two"]} == set(intervals.NAMES)
 
 
+@pytest.mark.torture
 def test_a_cell_that_is_kept_can_be_made_again() -> None:
     kept = json.loads((Path(summary.__file__).parents[2] / "results" / "verdict" / "ridge-two-150.json").read_text())
     again = Cell(**kept["cell"]).run()["two"]

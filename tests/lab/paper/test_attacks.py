@@ -483,7 +483,7 @@ def test_autoattack_is_stronger_and_stays_in_the_box():
         AutoAttack()(linear(), x, labels(12))
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @needs_autoattack
 def test_autoattack_leaves_the_model_and_the_program_as_they_were_and_takes_images_in_channels_last():
     model, x = deep(), pixels(1)
