@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -11,6 +11,7 @@ from vicinal.target import MixedTarget
 from vicinal.vicinity import Vicinity, check_vicinity
 
 try:
+    from skorch import NeuralNet  # pyright: ignore[reportMissingImports]
     from skorch.callbacks.scoring import ScoringBase  # pyright: ignore[reportMissingImports]
     from skorch.dataset import unpack_data  # pyright: ignore[reportMissingImports]
     from skorch.utils import to_tensor  # pyright: ignore[reportMissingImports]
@@ -18,7 +19,10 @@ except ImportError as error:
     raise ImportError("this module needs skorch: pip install 'vicinal[skorch]'") from error
 
 
-class VicinalMixin:
+_Base = NeuralNet if TYPE_CHECKING else object  # a mixin calls what the class beside it has
+
+
+class VicinalMixin(_Base):
     """Mix what a skorch net trains on, and nothing else; put it before skorch's class.
 
     Each training batch is mixed on the net's device. The draw is decided by the number of the batch in the net's history, so
@@ -45,11 +49,6 @@ class VicinalMixin:
 
     """
 
-    history: Any
-    device: Any
-    callbacks_: list[tuple[str, Any]]
-    use_caching: bool | str
-
     def __init__(self, *args: Any, vicinity: Vicinity, **kwargs: Any) -> None:
         check_vicinity(vicinity)
         super().__init__(*args, **kwargs)
@@ -64,13 +63,13 @@ class VicinalMixin:
                     f"the callback {name!r} scores what was predicted in training, on mixed inputs, against labels that are "
                     "not mixed: give it use_caching=False"
                 )
-        super().on_train_begin(net, *args, **kwargs)  # type: ignore[misc]
+        super().on_train_begin(net, *args, **kwargs)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> Any:
         """Mix a batch, then train on it."""
         x, y = (to_tensor(part, device=self.device) for part in unpack_data(batch))
         mixed = self.vicinity(x, y, step=self._batches_before(), epoch=len(self.history) - 1)
-        return super().train_step_single(mixed, **fit_params)  # type: ignore[misc]
+        return super().train_step_single(mixed, **fit_params)
 
     def get_loss(self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss; mixed labels reach the criterion as they are."""
@@ -79,7 +78,7 @@ class VicinalMixin:
             y_true,
             is_leaf=lambda part: isinstance(part, MixedTarget),
         )
-        return super().get_loss(y_pred, target, *args, **kwargs)  # type: ignore[misc]
+        return super().get_loss(y_pred, target, *args, **kwargs)
 
     def _batches_before(self) -> int:
         """Return the number of training batches before this one; a closure sees the same number at every evaluation."""

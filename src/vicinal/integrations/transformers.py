@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -24,7 +24,10 @@ except ImportError as error:
 _MASKS = {"encoder": ("attention_mask", "pixel_mask"), "decoder": ("decoder_attention_mask",)}
 
 
-class MixupMixin:
+_Base = Trainer if TYPE_CHECKING else object  # a mixin calls what the class beside it has
+
+
+class MixupMixin(_Base):
     """Mix what a Trainer trains on, and nothing else; for any class of trainers: `class Mine(MixupMixin, Seq2SeqTrainer)`.
 
     `training_step` is given mixed inputs and mixed labels, on the device, after the examples of the step were counted:
@@ -65,11 +68,11 @@ class MixupMixin:
         self._counted: tuple[Any, int, int] = (None, -1, 0)
         super().__init__(*args, **kwargs)
         if self._latent is None:  # else `model_init` made the model
-            self._watch(self._trainer.model)
+            self._watch(self.model)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """Make a model by `model_init`, as at the beginning of every run of a search of hyperparameters."""
-        model = super().call_model_init(trial)  # type: ignore[misc]
+        model = super().call_model_init(trial)
         self._watch(model)
         return model
 
@@ -79,22 +82,17 @@ class MixupMixin:
             self._latent = LatentMixing(model, self._at)
             self._reads_last_token = _reads_last_token(model)
 
-    @property
-    def _trainer(self) -> Any:
-        """The trainer that this is a part of, whose attributes a type checker does not see here."""
-        return self
-
     def training_step(self, model: nn.Module, inputs: Mapping[str, Any], *others: Any, **more: Any) -> Tensor:
         """Mix a batch, then train on it."""
-        trainer, step = self._trainer, self._next_step()
+        step = self._next_step()
         if not self.vicinity.state.on:
-            return super().training_step(model, inputs, *others, **more)  # type: ignore[misc]
-        inputs = dict(trainer._prepare_inputs(inputs))
+            return super().training_step(model, inputs, *others, **more)
+        inputs = dict(self._prepare_inputs(inputs))
         labels = self._taken_labels(inputs)
         first, *further = labels.values()
         y = None if further else first  # pairings look at one target
-        seed = trainer.args.seed if self.vicinity.seed is None else None
-        epoch = int(trainer.state.epoch or 0)
+        seed = self.args.seed if self.vicinity.seed is None else None
+        epoch = int(self.state.epoch or 0)
         plan = self.vicinity.plan(len(first), y, inputs, step=step, epoch=epoch, seed=seed)
         inputs = self._with_decoder_inputs(inputs, labels)
         inputs = self._masked(inputs, plan) if self._latent is not None else self._mixed(inputs, plan)
@@ -104,22 +102,22 @@ class MixupMixin:
         ):
             mixed = plan.target(labels)
             mixed = {name: y.smoothed(smoothing) if type(y) is MixedTarget else y for name, y in mixed.items()}
-            return super().training_step(model, {**inputs, **mixed}, *others, **more)  # type: ignore[misc]
+            return super().training_step(model, {**inputs, **mixed}, *others, **more)
 
     def _next_step(self) -> int:
         """Return the number of this batch in the run: of the global step, and within it of the batches accumulated."""
-        state = self._trainer.state
+        state = self.state
         run, last, batches = self._counted
         batches = batches + 1 if run is state and last == state.global_step else 0
         self._counted = (state, state.global_step, batches)
-        return state.global_step * self._trainer.args.gradient_accumulation_steps + batches
+        return state.global_step * self.args.gradient_accumulation_steps + batches
 
     def _taken_labels(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Take the labels out of a batch."""
-        names = [name for name in self._trainer.label_names if name in inputs]
+        names = [name for name in self.label_names if name in inputs]
         if not names:
             raise ValueError(
-                f"there are no labels {self._trainer.label_names} among {list(inputs)}; with remove_unused_columns=True the "
+                f"there are no labels {self.label_names} among {list(inputs)}; with remove_unused_columns=True the "
                 "Trainer drops what the model's forward does not name"
             )
         return {name: inputs.pop(name) for name in names}
@@ -155,7 +153,7 @@ class MixupMixin:
         """Return whether a row is padded on the right, by its mask, else by the token that the model takes for padding."""
         if masks:
             return any(not mask[:, -1].all() for mask in masks.values())
-        tokens, padding = inputs.get("input_ids"), self._trainer.model.config.get_text_config().pad_token_id
+        tokens, padding = inputs.get("input_ids"), self.model.config.get_text_config().pad_token_id
         return tokens is not None and padding is not None and bool((tokens[:, -1] == padding).any())
 
     def _masks(self, inputs: dict[str, Any], sides: Iterable[str] = ("encoder",)) -> dict[str, Any]:
@@ -167,11 +165,11 @@ class MixupMixin:
         return self._has_both_sides() and "decoder" in name.split(".")
 
     def _has_both_sides(self) -> bool:
-        return bool(getattr(getattr(self._trainer.model, "config", None), "is_encoder_decoder", False))
+        return bool(getattr(getattr(self.model, "config", None), "is_encoder_decoder", False))
 
     def _with_decoder_inputs(self, inputs: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
         """Return inputs with those of the decoder, which the model would make of labels that are not mixed."""
-        made = getattr(self._trainer.model, "prepare_decoder_input_ids_from_labels", None)
+        made = getattr(self.model, "prepare_decoder_input_ids_from_labels", None)
         if not self._has_both_sides() or "labels" not in labels or made is None or "decoder_input_ids" in inputs:
             return inputs
         return {**inputs, "decoder_input_ids": made(labels=labels["labels"])}
@@ -179,16 +177,15 @@ class MixupMixin:
     @contextlib.contextmanager
     def _smoothing(self) -> Iterator[float]:
         """Take the Trainer's label smoothing over within the block: its own function does not know mixed labels."""
-        trainer = self._trainer
-        smoother = trainer.label_smoother
-        if smoother is None or trainer.compute_loss_func is not None:  # a loss function of the user's is never smoothed
+        smoother = self.label_smoother
+        if smoother is None or self.compute_loss_func is not None:  # a loss function of the user's is never smoothed
             yield 0.0
             return
-        trainer.label_smoother = None
+        self.label_smoother = None
         try:
             yield smoother.epsilon
         finally:
-            trainer.label_smoother = smoother
+            self.label_smoother = smoother
 
 
 def _reads_last_token(model: nn.Module) -> bool:
