@@ -4,7 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
+install_into = $(1)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
+INSTALL = $(call install_into,$(VENV))
 
 export PYTHONWARNINGS =
 export PYTHONDONTWRITEBYTECODE =
@@ -61,14 +62,18 @@ torture: .make/dev  ## only the tests that kill and interrupt commands, start ma
 test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
 
-# an environment that adds to the first one, and leaves it as it is
-STACKS := .venv-stacks
+# environments that add to the first one, and leave it as it is
 SITE = lib/python3.11/site-packages
+define add_to_first
+	@$(PYTHON) -m venv $(1)
+	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(1)/$(SITE)/project.pth
+endef
+
+STACKS := .venv-stacks
 .make/stacks: .make/dev
-	@$(PYTHON) -m venv $(STACKS)
-	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(STACKS)/$(SITE)/project.pth
+	$(call add_to_first,$(STACKS))
 	@echo "installing what people train with"
-	@$(STACKS)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt \
+	@$(call install_into,$(STACKS)) \
 		transformers accelerate lightning skorch tensordict "jsonargparse[signatures]" keras pytorch-ignite "ray[train]" \
 		optuna webdataset albumentations lightgbm
 	@touch $@
@@ -79,13 +84,11 @@ test-integrations: .make/stacks  ## only the tests with Hugging Face, Lightning,
 # another one, for what needs torchvision: its wheel asks for a PyTorch of its own, so that it and those that ask for it come
 # without their requirements, after what else fastai and timm need
 VISION := .venv-vision
-VISION_PIP = $(VISION)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
 .make/vision: .make/dev
-	@$(PYTHON) -m venv $(VISION)
-	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(VISION)/$(SITE)/project.pth
+	$(call add_to_first,$(VISION))
 	@echo "installing torchvision, timm and fastai"
-	@$(VISION_PIP) fastdownload fastcore fasttransform fastprogress plum-dispatch cloudpickle huggingface_hub
-	@$(VISION_PIP) --no-deps torchvision timm fastai
+	@$(call install_into,$(VISION)) fastdownload fastcore fasttransform fastprogress plum-dispatch cloudpickle huggingface_hub
+	@$(call install_into,$(VISION)) --no-deps torchvision timm fastai
 	@touch $@
 
 test-vision: .make/vision  ## only the tests with timm, torchvision and fastai (fetches 30 MB)
