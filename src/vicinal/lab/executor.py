@@ -14,6 +14,7 @@ arrays all workers map. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits eac
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -250,6 +251,19 @@ def _work_on(job: int, item: Any) -> Any:
 
     with _ticking(count):
         return _work(item)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End the workers that are left.
+
+    Python does so too, but takes away what they share before: one that is just starting would answer with a traceback.
+    """
+    workers = [worker for worker in multiprocessing.active_children() if worker.daemon]
+    if workers and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report those that are ended here
+    for worker in workers:
+        worker.terminate()
 
 
 def end_with_parent() -> None:

@@ -205,6 +205,38 @@ def test_workers_end_with_the_command(files: class_folder.ClassFiles, tmp_path: 
         assert process.stderr.read().count("Traceback") == (how == signal.SIGINT)  # the command's own
 
 
+STARTING = """
+import contextlib, os, signal, sys, time, multiprocessing.util, torch
+from vicinal.lab.data import class_folder, dataset
+from vicinal.lab.data.transforms import choose_center_crop
+
+def go_on():
+    for worker in workers:
+        while worker.is_alive():
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(worker.pid, signal.SIGCONT)
+            worker.join(0.1)
+
+if __name__ == "__main__":
+    multiprocessing.util.Finalize(None, go_on, exitpriority=0)  # called after those of what is shared later
+    dataset._FEW, dataset.share_of_cores = 0, lambda: 2
+    reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_center_crop)
+    reader.expect([(rows, None) for rows in torch.arange(37).split(1)])
+    decoded = iter(reader._loader)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+"""
+
+
+@pytest.mark.torture
+def test_a_command_that_ends_ends_workers_that_are_starting(files: class_folder.ClassFiles, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(STARTING)
+    command = [sys.executable, str(program), str(files.root)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr == ""
+
+
 def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_folder.os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
