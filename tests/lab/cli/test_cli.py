@@ -852,11 +852,12 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(vicinal: Callable[..., tu
 def test_ctrl_c_again_and_again_and_a_second_command(
     vicinal: Callable[..., tuple[int, str, str]], started: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    many = ("--seeds", "60", "--out", "run")  # so that none of the interrupts finds the work done
     for signals, argv in ((2, LONG), (40, (*LONG[:-1], "1"))):
         before = runs_kept()
-        process = started(*argv, "--out", "run")
+        process = started(*argv, *many)
         wait_for(lambda before=before: runs_kept() > before)
-        assert vicinal(*LONG, "--out", "run") == (
+        assert vicinal(*LONG, *many) == (
             *(2, ""),
             "vicinal: another process works in run; wait for it, or choose another --out\n",
         )
@@ -868,7 +869,7 @@ def test_ctrl_c_again_and_again_and_a_second_command(
         assert (process.returncode, out) == (130, "")
         said = err.splitlines()
         assert said[-1] == (
-            f"vicinal: stopped; {runs_kept()} of {RUNS} runs are kept in run; rerun the same command to resume"
+            f"vicinal: stopped; {runs_kept()} of 180 runs are kept in run; rerun the same command to resume"
         )
         assert all(line.startswith(("compare photos: ", "vicinal: ")) for line in said)
         wait_for(lambda pid=process.pid: not group(pid), 10)
