@@ -6,8 +6,7 @@ is taken from the table once and mixed once per model; a step of all is one step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vicinal._adamw import AdamW
+from vicinal._stacked_batches import draw_epoch, take_rows
 from vicinal._stacked_layers import StackedLayers
 from vicinal.integrations.sklearn.mlp import batches, check_converged, shuffled
-from vicinal.keyed import Key
 from vicinal.vicinity import Vicinity
 
 
@@ -72,7 +71,10 @@ class StackedTrainer:
         """
         parts = batches(shuffled(drawn, self.seed, self.epochs), batch_size)
         losses: list[Tensor] = []
-        for part, (partner_RB, own_R11) in zip(parts, self._pairs(parts, x.device), strict=True):
+        seeds = [self.seed] * len(self.vicinities)
+        pairs = draw_epoch(self.vicinities, seeds, list(map(len, parts)), self.steps, x.device)
+        assert pairs is not None  # such are the vicinities
+        for part, (partner_RB, own_R11) in zip(parts, pairs, strict=True):
             chosen = torch.from_numpy(part).to(x.device)
             layers = self.models.activations(_mixed(x[chosen], partner_RB, own_R11))
             numbers_BC = _numbers(target[chosen], layers[-1].shape[2])
@@ -94,17 +96,6 @@ class StackedTrainer:
         self.models = self.models[positions]
         self.optimizer = self.optimizer.select(positions, self.models.parameters)
 
-    def _pairs(self, parts: Sequence[np.ndarray], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield partners int64 [R, B] and the shares that rows keep, float32 [R, 1, 1], per batch; drawn together."""
-        step = self.steps
-        for size, of_size in groupby(map(len, parts)):
-            keys = [Key(self.seed, 0, 0, step + i) for i in range(len(list(of_size)))]
-            drawn = [vicinity.draw_pairs(keys, size) for vicinity in self.vicinities]
-            known = [pairs for pairs in drawn if pairs is not None]  # all of them
-            partner_RTB, own_RT = (torch.from_numpy(np.stack(of)).to(device) for of in zip(*known, strict=True))
-            yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
-            step += len(keys)
-
     @torch.no_grad()
     def _write(self) -> None:
         """Write the weights into the modules."""
@@ -120,7 +111,7 @@ def _linear(module: nn.Sequential) -> list[nn.Linear]:
 
 def _mixed(x: Tensor, partner_RB: Tensor, own_R11: Tensor) -> Tensor:
     """Mix the rows of one batch [B, ...] in R ways, [R, B, ...]."""
-    return x.index_select(0, partner_RB.flatten()).view(*partner_RB.shape, -1).lerp_(x, own_R11)
+    return take_rows(x, partner_RB).lerp_(x, own_R11)
 
 
 def _numbers(target: Tensor, outputs: int) -> Tensor:

@@ -13,7 +13,7 @@ with the MLP of `models/mlp.py`, and equals it to rounding. All runs take each s
 Runs of one seed share their split, their initial weights and their order of data, so that they differ in their vicinity
 alone.
 
-Shape letters: R runs, S splits, T steps, B rows of a batch, D inputs, C outputs.
+Shape letters: R runs, S splits, B rows of a batch, D inputs, C outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise, repeat
+from itertools import pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vicinal._adamw import AdamW
+from vicinal._stacked_batches import draw_epoch, take_rows
 from vicinal._stacked_layers import StackedLayers
 from vicinal.keyed import Key
 from vicinal.lab.data.encoded_splits import StackedSplit
@@ -198,40 +199,16 @@ def _batches(
     parts = order_RN.to(data.inputs.device).split(batch_size, dim=1)
     inputs, targets = data.inputs.flatten(), data.targets.flatten()
     numbers = F.one_hot(targets, classes).to(inputs.dtype) if classes else targets[:, None]
-    pairs = _pairs(runs, [part.shape[1] for part in parts], step, inputs.device)
-    for rows_RB, pair in zip(parts, pairs, strict=True):
-        x, t = inputs.take(rows_RB), _take(numbers, rows_RB)
+    seeds, sizes = [run.seed for run in runs], [part.shape[1] for part in parts]
+    pairs = draw_epoch([run.vicinity for run in runs], seeds, sizes, step, inputs.device)
+    for rows_RB, pair in zip(parts, repeat(None, len(parts)) if pairs is None else pairs, strict=True):
+        x, t = inputs.take(rows_RB), take_rows(numbers, rows_RB)
         if pair is None:
             yield _mix_one_by_one(runs, x, targets[rows_RB], t, epoch, step)
         else:
             other_RB, own_R11 = rows_RB.gather(1, pair[0]), pair[1].to(x.dtype)
-            yield inputs.take(other_RB).lerp_(x, own_R11), _take(numbers, other_RB).lerp_(t, own_R11)
+            yield inputs.take(other_RB).lerp_(x, own_R11), take_rows(numbers, other_RB).lerp_(t, own_R11)
         step += 1
-
-
-def _take(table: Tensor, rows_RB: Tensor) -> Tensor:
-    return table.index_select(0, rows_RB.flatten()).view(*rows_RB.shape, -1)
-
-
-def _pairs(
-    runs: Sequence[MLPRun], sizes: Sequence[int], step: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor] | None]:
-    """Yield partners [R, B] and weights [R, 1, 1] per batch, drawn for the whole epoch at once.
-
-    They are drawn on the host, and come to the device in one piece for all batches of a size.
-
-    None where a run's vicinity does more than mix pairs, or looks at the data.
-    """
-    if any(run.vicinity.draw_pairs([], 0) is None for run in runs):
-        yield from repeat(None, len(sizes))
-        return
-    for size, batches in groupby(sizes):
-        steps = range(step, step + len(list(batches)))
-        step = steps.stop
-        drawn = [run.vicinity.draw_pairs([Key(run.seed, 0, 0, s) for s in steps], size) for run in runs]
-        known = [pairs for pairs in drawn if pairs is not None]  # all of them
-        partner_RTB, own_RT = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*known, strict=True))
-        yield from zip(partner_RTB.unbind(1), own_RT[:, :, None, None].unbind(1), strict=True)
 
 
 def _mix_one_by_one(
