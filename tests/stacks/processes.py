@@ -1,8 +1,6 @@
 """Jobs of two processes: torchrun starts a program of tests/stacks/jobs, and each process saves what it saw."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ from torch import nn
 from torch.utils.data import TensorDataset, default_collate
 
 import vicinal
+from stacks.programs import printed
 
 JOBS = Path(__file__).parent / "jobs"
 TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
@@ -20,15 +19,8 @@ SEED = 5
 
 def results_of_two(job, folder, timeout=240):
     """Run a job as two processes over gloo and return what each of them saved, by rank."""
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join([str(JOBS.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    command = [sys.executable, *TWO, str(JOBS / f"{job}.py"), str(folder)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
-    assert done.returncode == 0, done.stderr[-5000:]
+    path = os.pathsep.join([str(JOBS.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    printed([*TWO, str(JOBS / f"{job}.py"), str(folder)], folder, timeout, PYTHONPATH=path)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "examples" / "stacks"
@@ -13,8 +14,18 @@ def printed_by(name: str, folder: Path, *launcher: str, timeout: float = 240) ->
     """Run a program of examples/stacks and return what it prints; `launcher` stands between Python and the program."""
     program = FOLDER / f"{name}.py"
     assert len(program.read_text().splitlines()) < LONGEST
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *launcher, str(program)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+    return printed([*launcher, str(program)], folder, timeout)
+
+
+def printed(arguments: Sequence[str], folder: Path, timeout: float = 240, **environment: str) -> str:
+    """Run Python in a folder, offline and on one thread, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stderr[-5000:]
     return done.stdout

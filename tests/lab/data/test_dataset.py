@@ -165,19 +165,28 @@ def test_a_worker_that_dies_is_told(files: class_folder.ClassFiles) -> None:
         reader.batch(*order[0])
 
 
-PROGRAM = """
-import sys, time, multiprocessing, torch
+READING = """
+import contextlib, os, signal, sys, time, multiprocessing.util, torch
 from vicinal.lab.data import class_folder, dataset
 from vicinal.lab.data.transforms import choose_center_crop
-if __name__ == "__main__":
+
+def reading():
     dataset._FEW, dataset.share_of_cores = 0, lambda: 2
     reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_center_crop)
     order = [(rows, None) for rows in torch.arange(37).split(1)]
     reader.expect(order)
+    return reader, order
+"""
+PROGRAM = (
+    READING
+    + """
+if __name__ == "__main__":
+    reader, order = reading()
     reader.batch(*order[0])
     print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
     time.sleep(60)
 """
+)
 
 
 @pytest.mark.torture
@@ -205,11 +214,9 @@ def test_workers_end_with_the_command(files: class_folder.ClassFiles, tmp_path: 
         assert process.stderr.read().count("Traceback") == (how == signal.SIGINT)  # the command's own
 
 
-STARTING = """
-import contextlib, os, signal, sys, time, multiprocessing.util, torch
-from vicinal.lab.data import class_folder, dataset
-from vicinal.lab.data.transforms import choose_center_crop
-
+STARTING = (
+    READING
+    + """
 def go_on():
     for worker in workers:
         while worker.is_alive():
@@ -219,14 +226,13 @@ def go_on():
 
 if __name__ == "__main__":
     multiprocessing.util.Finalize(None, go_on, exitpriority=0)  # called after those of what is shared later
-    dataset._FEW, dataset.share_of_cores = 0, lambda: 2
-    reader = dataset.Reader(class_folder.scan(sys.argv[1]), 8, choose_center_crop)
-    reader.expect([(rows, None) for rows in torch.arange(37).split(1)])
+    reader, _ = reading()
     decoded = iter(reader._loader)
     workers = multiprocessing.active_children()
     for worker in workers:
         os.kill(worker.pid, signal.SIGSTOP)
 """
+)
 
 
 @pytest.mark.torture
