@@ -2,8 +2,6 @@
 
 import functools
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ L = pytest.importorskip("lightning", reason="needs lightning: pip install lightn
 from lightning.pytorch.callbacks import LearningRateFinder, WeightAveraging  # noqa: E402
 from torchmetrics.classification import MulticlassAccuracy  # noqa: E402
 
+from stacks.programs import printed  # noqa: E402
 from vicinal.integrations.lightning import MixedAccuracy, VicinalCallback  # noqa: E402
 from vicinal.keyed import Key  # noqa: E402
 
@@ -293,10 +292,7 @@ print(len(seen), "batches")
 
 @pytest.mark.parametrize("installed", ["both", "alone"])
 def test_pytorch_lightning_by_its_older_name(installed, tmp_path):
-    command = [sys.executable, "-c", OLD_NAME, installed]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.endswith("2 batches\n")
+    assert printed(["-c", OLD_NAME, installed], tmp_path).endswith("2 batches\n")
 
 
 def test_what_cannot_be_mixed_is_refused():
