@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,10 @@ settings.register_profile(
     "keyed", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("keyed")
+
+# a shell that starts the tests in its background has Ctrl-C ignored, and processes inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
