@@ -1,0 +1,1 @@
+"""Does a pipeline mix what its labels say? Rows that say who they are go in; what comes out tells who is in it."""
