@@ -27,8 +27,8 @@ by `vicinal explain VIC001`. A code never changes its meaning.
 
 An **error** means that the model is trained on something other than its labels say, or that the program fails; a
 **warning** that something is probably not what was meant; a **note** is worth knowing and never fails a check. Every
-example is a whole program: save it as a file and run it, or give the file to `vicinal check`. The tests run them all: the
-first of each card is found, the second passes. How the check works: [Check a pipeline](index.md).
+example is a whole program; `print(report)` shows what was found. The tests run them all: in the first of each card the
+code is found, the second passes. How the check works: [Check a pipeline](index.md).
 
 λ is the share of a row itself in its mixture, and 1 − λ that of its partner.
 """
