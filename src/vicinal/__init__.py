@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
+    from vicinal.checking.check import check as check
     from vicinal.collate import Collate as Collate
     from vicinal.compose import Chain as Chain
     from vicinal.compose import Choice as Choice
@@ -90,6 +91,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Scheduled": "compose",
         "Vicinity": "vicinity",
         "Weighting": "weighting",
+        "check": "checking.check",
         "plan_from_dict": "mix_plan",
         "show": "_show",
     }
