@@ -59,6 +59,7 @@ def check_mixing(fn: Any, example: Any = None, *, expected_failed: Expected | No
         ValueError: a name in `expected_failed` is not a code, or is ignored as well.
 
     """
+    __tracebackhide__ = True  # pytest shows the line of the test alone
     expected = _expected(expected_failed, options)
     report = _check(fn, example, options)
     problems = [f"{name} was found" for name in _failed(report) if name not in expected]
@@ -139,11 +140,12 @@ class _Once:
 
 
 def _check_one(once: _Once, name: str, target: Any) -> None:
+    __tracebackhide__ = True
     report = once.report(target)
     findings = [finding for finding in report.findings if finding.code == name]
     if findings:
         one = Report(report.target, findings, file=report.file, line=report.line, seconds=report.seconds)
-        raise MixingFault(f"\n{one}")
+        raise MixingFault(f"{name} was found\n\n{one}")
     if name in report.skipped:
         import pytest
 

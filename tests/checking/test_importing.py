@@ -150,6 +150,9 @@ def test_another_folder(tmp_path: Path):
     assert load("train:train_step", tmp_path / "deep").value(1, 2) == 1
 
 
+NOTATION = "give FILE.py:NAME or package.module:NAME"
+
+
 @pytest.mark.parametrize("name", importing.OBVIOUS)
 def test_one_obvious_name_is_taken(name: str):
     write("train.py", f"{name} = [1]\n\ndef helper():\n    return 1\n")
@@ -164,7 +167,7 @@ def test_one_obvious_name_is_taken(name: str):
          "'train.py' has mix, Net: give one of them, as train.py:mix"),
         ("loader = [1]\ndef train_step(x): ...\n",
          "'train.py' has train_step and loader: give one of them, as train.py:train_step"),
-        ("alpha = 0.2\n", "'train.py' has no function, class or loader of its own: give FILE.py:NAME or package.module:NAME"),
+        ("alpha = 0.2\n", f"'train.py' has no function, class or loader of its own: {NOTATION}"),
         ("".join(f"def f{i}(): ...\n" for i in range(10)),
          "'train.py' has f0, f1, f2, f3, f4, f5, f6, f7 and 2 more: give one of them, as train.py:f0"),
     ],
@@ -176,7 +179,7 @@ def test_no_obvious_name(text: str, says: str):
     assert str(told.value) == says
 
 
-NOTATION = "give FILE.py:NAME or package.module:NAME"
+MIXES = "give a loader, a collate function, a transform, a step or a loss"
 
 
 @pytest.mark.parametrize(
@@ -201,9 +204,9 @@ NOTATION = "give FILE.py:NAME or package.module:NAME"
         ("C:\\code\\train.py:step", "there is no file 'C:\\\\code\\\\train.py'; did you mean 'train.py'?"),
         ("C:\\code\\train.py", "there is no file 'C:\\\\code\\\\train.py'; did you mean 'train.py'?"),
         ("C:/code/train.py", f"there is no file 'C:/code/train.py': {NOTATION}"),
-        ("train.py:SIZE", "train.py:SIZE is 64, of type int: give a loader, a collate function, a transform, a step or a loss"),
-        ("train.py:NOTHING", "train.py:NOTHING is None: give a loader, a collate function, a transform, a step or a loss"),
-        ("train.py:LONG", "train.py:LONG is a str, of type str: give a loader, a collate function, a transform, a step or a loss"),
+        ("train.py:SIZE", f"train.py:SIZE is 64, of type int: {MIXES}"),
+        ("train.py:NOTHING", f"train.py:NOTHING is None: {MIXES}"),
+        ("train.py:LONG", f"train.py:LONG is a str, of type str: {MIXES}"),
         ("train.py:os", "train.py:os is the module 'os': give the name of something in it"),
         ("train.py:train_stap", "there is no 'train_stap' in train.py; did you mean 'train_step'?"),
         ("train.py:zzz", "there is no 'zzz' in train.py; it has train_step, Model"),

@@ -292,6 +292,12 @@ def comes_from_user(error: BaseException) -> bool:
     return _line_of_user(error) is not None
 
 
+def comes_from_the_check(error: BaseException) -> bool:
+    """Return True if an error was raised by the code of the check itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).resolve().is_relative_to(Path(__file__).resolve().parent)
+
+
 def _line_of_user(error: BaseException) -> tuple[str, int] | None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_of_user(frame.filename)]
     return (frames[-1].filename, frames[-1].lineno or 1) if frames else None

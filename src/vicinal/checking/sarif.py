@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import linecache
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
@@ -114,12 +113,20 @@ def _result(report: Report, finding: Finding) -> dict[str, Any]:
 def _location(report: Report, file: str) -> dict[str, Any]:
     line = max(report.line or 1, 1)
     region = {"startLine": line, "startColumn": 1, "endLine": line}
-    if text := linecache.getline(file, line).rstrip("\r\n"):
+    if text := _text_of(Path(file), line):
         region["endColumn"] = len(text) + 1
     return {
         "physicalLocation": {"artifactLocation": _artifact(file), "region": region},
         "logicalLocations": [{"fullyQualifiedName": report.target}],
     }
+
+
+def _text_of(path: Path, line: int) -> str:
+    """Return a line of a file; "" where there is none."""
+    if not path.is_file():
+        return ""
+    lines = path.read_bytes().decode(errors="replace").splitlines()
+    return lines[line - 1] if line <= len(lines) else ""
 
 
 def _artifact(file: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vicinal import __version__
-from vicinal.lab.cli.arguments import note, unwritten
+from vicinal.lab.cli.arguments import Exit, note, unwritten
 from vicinal.lab.cli.explain import find
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
@@ -193,6 +194,7 @@ def _report(target: NamedTarget, options: dict[str, Any]) -> Report:
 
     Raises:
         UserError: the program fails, or what was given cannot be checked.
+        Exit: something else fails.
 
     """
     from vicinal.checking import importing
@@ -205,11 +207,13 @@ def _report(target: NamedTarget, options: dict[str, Any]) -> Report:
     except SystemExit as error:
         raise UserError(f"{importing.told(error, target.spelled)}: it ends the program when it is called") from error
     except Exception as error:
+        if isinstance(error, ValueError | TypeError) and importing.comes_from_the_check(error):  # of what it was given
+            raise UserError(str(error)) from error
         if importing.comes_from_user(error):
             raise UserError(importing.told(error, target.spelled)) from error
-        if isinstance(error, ValueError | TypeError):  # the check's own sentence about what it was given
-            raise UserError(str(error)) from error
-        raise
+        traceback.print_exc()
+        told = f"{target.spelled} could not be checked ({type(error).__name__}, see above)"
+        raise Exit(f"{told}; if its own code does not explain that, it is a fault of this command", 2) from error
 
 
 # -- output ------------------------------------------------------------------------------------------------------------
@@ -256,7 +260,7 @@ def _test(target: NamedTarget, args: Namespace, ignore: tuple[str, ...], report:
         if (value := getattr(args, name)) is not None:
             given.append(f"        {name}={_string(value) if isinstance(value, str) else repr(value)},")
     if ignore:
-        given += ["        ignore=(", *(f"            {_string(name)}," for name in ignore), "        ),"]
+        given += ["        ignore=[", *(f"            {_string(name)}," for name in ignore), "        ],"]
     found = [name for name in report.codes if CODES[name].severity != "note"]
     if found:
         reason = _string(f"found on {date.today().isoformat()} by vicinal {__version__}")
