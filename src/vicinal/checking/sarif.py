@@ -67,7 +67,7 @@ def _rule(kind: Code, site: str | None) -> dict[str, Any]:
     words = "".join(char if char.isalnum() else " " for char in kind.title).split()
     return {
         "id": kind.code,
-        "name": "".join(word[0].upper() + word[1:] for word in words),
+        "name": "".join(word[0].upper() + word[1:] for word in words if len(word) > 1),  # Pascal case, without "a"
         "shortDescription": {"text": f"{title}."},
         "fullDescription": {"text": f"{kind.means} {kind.fix}"},
         "help": {"text": f"{title}.\n\n{kind.means}\n\n{kind.fix}", "markdown": kind.card()},

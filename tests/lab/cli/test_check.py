@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 import vicinal
 from vicinal.checking.codes import CODES
@@ -512,10 +513,61 @@ def test_it_needs_no_package_that_the_program_does_not_import():
     assert "torch" not in names
 
 
-def test_every_option_is_on_the_page():
-    parser = ArgumentParser(add_help=False)
-    command.add_arguments(parser)
-    options = {flag for action in parser._actions for flag in action.option_strings}
-    page = (Path(__file__).parents[3] / "docs/check/ci.md").read_text()
-    assert {"--json", "--sarif", "--write-test", "--ignore"} <= options
-    assert [flag for flag in ("--json", "--sarif", "--write-test", "--ignore") if f"`{flag}" not in page] == []
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[3] / "docs/check/ci.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def fields(title: str) -> list[str]:
+    """Return the names in the first column of a table."""
+    rows = PAGE.partition(f"| {title} | |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_the_page_names_every_field():
+    report = Report("it", [Finding("VIC011", "Seen.")]).to_dict()
+    assert sorted(fields("field")) == sorted(report)
+    assert sorted(fields("field of a finding")) == sorted(report["findings"][0])
+
+
+def test_the_commands_of_the_page_are_understood(engine: Engine, run: Run):
+    Path("train.py").write_text("def make_loader(): ...\n")
+    Path("tests").mkdir()
+    lines = re.findall(r"(?:^ {4}|run: |entry: )vicinal (.+)$", PAGE, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        name, *words = line.split()
+        assert run(*words, name=name)[0] == 0, line
+    assert [options for _, options in engine.calls] == [{"alpha": 0.2}] * 4
+    assert Path("mixing.sarif").exists()
+
+
+def test_the_workflow_and_the_hook_are_yaml():
+    workflow, hook = (yaml.safe_load(text) for text in blocks("yaml"))
+    assert workflow["permissions"]["security-events"] == "write"
+    *_, check, upload = workflow["jobs"]["check"]["steps"]
+    assert upload["with"]["sarif_file"] == check["run"].split()[-1]
+    ((entry,),) = (repo["hooks"] for repo in hook["repos"])
+    assert (entry["language"], entry["pass_filenames"]) == ("system", False)
+    assert re.match(entry["files"], "train.py")
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_tests_of_the_page(monkeypatch: pytest.MonkeyPatch, engine: Engine):
+    Path("train.py").write_text("def make_loader(): ...\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    names: dict[str, Any] = {}
+    for text in blocks("python"):
+        exec(text, names)
+    names["test_the_loader_mixes_what_its_labels_say"]()
+    with pytest.raises(MixingFault, match="VIC012 is expected"):
+        names["test_with_a_fault_that_is_known"]()
+    engine.found = ["VIC012"]
+    names["test_with_a_fault_that_is_known"]()
+    (mark,) = names["test_mixing"].pytestmark
+    assert {"train-VIC020", "train-VIC012"} <= {case.id for case in mark.args[1]}
+    del sys.modules["train"]
