@@ -114,7 +114,7 @@ def load_beside(text: str, target: NamedTarget, folder: Path | None = None) -> N
 
 @contextmanager
 def as_program(path: Path) -> Iterator[None]:
-    """Let a program see no arguments but its own name, as if it were started without any."""
+    """Hide the arguments of this process from a program, as if it were started without any."""
     before = sys.argv
     sys.argv = [str(path)]
     try:

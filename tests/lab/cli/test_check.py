@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 import time
@@ -484,6 +485,43 @@ def test_explain_all(run: Run):
 )
 def test_explain_what_is_no_code(run: Run, name: str, says: str):
     assert run(name, name="explain") == (2, "", f"vicinal: there is no code {name!r}{says}\n")
+
+
+# -- as a process of its own -------------------------------------------------------------------------------------------
+
+PROCESS = """
+import sys
+from types import ModuleType
+from vicinal.checking.report import Report
+module = ModuleType("vicinal.checking.check")
+module.check = lambda target, **options: target() or Report("it")
+sys.modules["vicinal.checking.check"] = module
+from vicinal.lab import cli
+sys.exit(cli.main(["check", *sys.argv[1:]]))
+"""
+
+
+def process(*argv: str, shell: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROCESS, *argv]
+    if shell:
+        command = ["sh", "-c", f"{shlex.join(command)} {shell}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_what_is_printed_while_python_exits_is_not_in_the_report():
+    Path("train.py").write_text("import atexit, os\n\ndef step():\n    atexit.register(print, 'bye')\n"
+                                "    atexit.register(os.system, 'echo by number')\n")  # fmt: skip
+    done = process("train.py:step", "--json")
+    assert (done.returncode, json.loads(done.stdout)["passed"]) == (0, True)
+    assert done.stderr.split("\n") == ["by number", "bye", ""]
+
+
+@pytest.mark.parametrize(("shell", "code"), [(">&-", 0), ("2>&-", 0), ("| head -c 1", 0)])
+def test_without_stdout_or_stderr_or_a_reader(shell: str, code: int):
+    Path("train.py").write_text("def step():\n    print('from the step')\n")
+    done = process("train.py:step", "--json", "--sarif", "x.sarif", shell=shell)
+    assert (done.returncode, done.stderr.replace("from the step\n", "")) == (code, "")
+    assert json.loads(Path("x.sarif").read_text())["version"] == "2.1.0"
 
 
 # -- what it needs -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ Examples:
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -83,6 +84,8 @@ def run(args: Namespace) -> int:
     with _apart():
         target, options = _load(args)
         report = _report(target, {**options, "ignore": ignore} if ignore else options)
+    if args.json or args.sarif == "-":
+        atexit.register(_hand_over)  # it runs before what the program has registered
     report.target, (report.file, report.line) = target.spelled, target.place()
     _print(report, args)
     if args.write_test is not None:
@@ -133,16 +136,17 @@ def _no(flag: str) -> str:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Let what the program and its worker processes print go to stderr, and take back a change of the current folder.
+    """Send what the program and its worker processes print to stderr, and undo a change of the current folder.
 
     So stdout has the report alone, and files are written where they were asked for.
     """
     folder = os.getcwd()
     _flush()
     kept = None
-    with suppress(OSError):  # a process without stdout
-        kept = os.dup(1)
-        os.dup2(2, 1)
+    if sys.__stdout__ is not None:  # in a process without stdout, 1 is another file
+        with suppress(OSError):
+            kept = os.dup(1)
+            os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -152,6 +156,14 @@ def _apart() -> Iterator[None]:
         if kept is not None:
             os.dup2(kept, 1)
             os.close(kept)
+
+
+def _hand_over() -> None:
+    """Send to stderr what the program prints while Python exits."""
+    _flush()
+    sys.stdout = sys.stderr
+    with suppress(OSError):
+        os.dup2(2, 1)
 
 
 def _flush() -> None:
