@@ -125,6 +125,12 @@ def test_a_package_of_which_another_is_found_first():
         load("far/pkg/train.py:train_step")
 
 
+def test_a_file_may_import_from_the_current_folder():
+    write("lib/__init__.py", "k = 5\n")
+    write("scripts/train.py", "from lib import k\nx = [k]\n")
+    assert load("scripts/train.py:x").value == [5]
+
+
 def test_workers_that_are_spawned_find_it():
     write("my-train.py", "def triple(x):\n    return 3 * x\n")
     found = load("my-train.py:triple")
@@ -165,6 +171,7 @@ def test_one_obvious_name_is_taken(name: str):
     [
         ("def mix(x): ...\nclass Net: ...\nfrom os.path import join\nalpha = 0.2\n",
          "'train.py' has mix, Net: give one of them, as train.py:mix"),
+        ("def mix(x): ...\n", "'train.py' has mix: if that is meant, give train.py:mix"),
         ("loader = [1]\ndef train_step(x): ...\n",
          "'train.py' has train_step and loader: give one of them, as train.py:train_step"),
         ("alpha = 0.2\n", f"'train.py' has no function, class or loader of its own: {NOTATION}"),
@@ -210,6 +217,10 @@ MIXES = "give a loader, a collate function, a transform, a step or a loss"
         ("train.py:os", "train.py:os is the module 'os': give the name of something in it"),
         ("train.py:train_stap", "there is no 'train_stap' in train.py; did you mean 'train_step'?"),
         ("train.py:zzz", "there is no 'zzz' in train.py; it has train_step, Model"),
+        ("train.py:late", "'late' is made in line 14, which does not run when train.py is imported: make it in a function, "
+         "and give that"),
+        ("train:late", "'late' is made in line 14, which does not run when train is imported: make it in a function, and "
+         "give that"),
         ("train.py:Model.stepp", "there is no 'stepp' in train.py.Model; did you mean 'step'?"),
         ("train.py:Model.step.zzz", "there is no 'zzz' in train.py.Model.step"),
         ("train.py:model.broken", "train.py:7: KeyError: 'no'"),
@@ -222,7 +233,7 @@ def test_what_cannot_be_had(target: str, says: str):
     write("a-b.ipynb", "{}")
     write("train.py", "import os\nclass Model:\n    def step(self): ...\n    @property\n    def broken(self):\n"
           "        table = {}\n        return table['no']\nmodel = Model()\nSIZE = 64\nNOTHING = None\n"
-          "LONG = 'x' * 99\ndef train_step(x): ...\n")  # fmt: skip
+          "LONG = 'x' * 99\ndef train_step(x): ...\nif __name__ == '__main__':\n    late = [1]\n")  # fmt: skip
     with pytest.raises(TargetError) as told:
         load(target)
     assert str(told.value) == says

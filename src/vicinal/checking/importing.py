@@ -87,7 +87,7 @@ def load(text: str, folder: Path | None = None) -> NamedTarget:
     if _is_file(where):
         path = _file(where, folder, text)
         with as_program(path):
-            module = _import_file(path, where)
+            module = _import_file(path, where, folder)
     else:
         with as_program(folder / where):
             module = _import_module(where, folder)
@@ -166,11 +166,11 @@ def _file(where: str, folder: Path, text: str) -> Path:
 # -- importing ---------------------------------------------------------------------------------------------------------
 
 
-def _import_file(path: Path, where: str) -> ModuleType:
+def _import_file(path: Path, where: str, folder: Path) -> ModuleType:
     root, name = _module_name(path)
     _on_the_path(root, first=True)
-    if root != path.parent:  # a script that lies in a package may import its neighbors without dots
-        _on_the_path(path.parent, first=False)
+    _on_the_path(path.parent, first=False)  # a script that lies in a package may import its neighbors without dots
+    _on_the_path(folder, first=False)
     package = name.rpartition(".")[0]
     with _told(where, path):
         if package and not _is_in(importlib.import_module(package), path.parent):
@@ -331,6 +331,11 @@ def _attribute(module: ModuleType, name: str, where: str) -> Any:
         except AttributeError as error:
             names = list(vars(value)) if i == 0 else dir(value)
             near = difflib.get_close_matches(part, [n for n in names if not n.startswith("__")], n=3)
+            file = getattr(module, "__file__", None)
+            line = None if i or file is None else _line_of(Path(file), part)
+            if line is not None and file is not None:  # it is bound where nothing ran
+                told_of = f"line {line}, which does not run when {where} is imported"
+                raise TargetError(f"{part!r} is made in {told_of}: make it in a function, and give that") from error
             like = f"; did you mean {' or '.join(map(repr, near))}?" if near else _listed(module, i)
             raise TargetError(f"there is no {part!r} in {held}{like}") from error
         except Exception as error:  # a property of theirs
@@ -366,6 +371,8 @@ def _obvious(module: ModuleType, where: str) -> str:
     names = candidates(module)
     if not names:
         raise TargetError(f"{where!r} has no function, class or loader of its own: {NOTATION}")
+    if len(names) == 1:
+        raise TargetError(f"{where!r} has {names[0]}: if that is meant, give {where}:{names[0]}")
     more = "" if len(names) <= 8 else f" and {len(names) - 8} more"
     raise TargetError(f"{where!r} has {', '.join(names[:8])}{more}: give one of them, as {where}:{names[0]}")
 
