@@ -22,8 +22,8 @@ from vicinal.checking.targets import CannotCheck
 def transform(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function of batches."""
     function = deep_copied(target)
-    for examples, n in session.examples(target, example):
-        pipeline = Transform(function, Marks(examples), n)
+    for examples, n, make_batch in session.examples(target, example):
+        pipeline = Transform(function, Marks(examples), n, make_batch)
         try:
             pipeline.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
@@ -47,7 +47,7 @@ def transform(session: Session, target: Any, example: Any, evaluate: Any, plain:
 def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a collate function."""
     function = deep_copied(target)
-    for examples, n in session.examples(target, example):
+    for examples, n, _ in session.examples(target, example):
         pipeline = Collation(function, of_examples(Marks(examples)), n)
         try:
             pipeline.feed(list(range(n)))
@@ -71,7 +71,8 @@ def loader(session: Session, target: Any, example: Any, evaluate: Any, plain: An
         return batches(session, target, example, evaluate, plain)
     size = found.batch_size or getattr(found.batch_sampler, "batch_size", None) or 8
     function = deep_copied(found.collate_fn or default_collate)
-    pipeline = session.over_marked(found.dataset, function, int(size), plain)
+    around = None if target is found else lambda loader: loaders.replaced(target, lambda _: loader)
+    pipeline = session.over_marked(found.dataset, function, int(size), plain, around)
     _overwritten(session, pipeline, found.dataset)
     session.runs(pipeline, 16)
     session.findings += loaders.fixed_partners(pipeline)

@@ -14,7 +14,7 @@ from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Step, Transform
 from vicinal.checking.recorder import Recorder
 from vicinal.checking.report import Fault
-from vicinal.checking.session import Session, size_for
+from vicinal.checking.session import MakeBatch, Session, size_for
 from vicinal.checking.sources import of_examples, sample
 from vicinal.checking.targets import Call, CannotCheck
 
@@ -26,12 +26,12 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
     call = Call(target)
     if call.fixed or len(call.open) not in (1, 2) or call.counters:
         return step(session, target, example, evaluate, plain)
-    for examples, n in session.examples(target, example):
+    for examples, n, make_batch in session.examples(target, example):
         marks = Marks(examples)
-        batch = trees.stacked([marks.fresh(i) for i in range(n)])
+        batch = make_batch([marks.fresh(i) for i in range(n)])
         try:
             with Recorder().recording_of() as recording:
-                out = Transform(target, marks, n).call(batch) if len(call.open) == 2 else target(batch)
+                out = Transform(target, marks, n, make_batch).call(batch) if len(call.open) == 2 else target(batch)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
@@ -39,7 +39,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
             continue
         is_step = bool(recording.calls) or out is None or _is_loss(out)
         check = step if is_step else check_batches.transform
-        return check(session, target, examples, evaluate, None)
+        return check(session, target, example, evaluate, plain)
     raise session.cannot(target, example)
 
 
@@ -48,8 +48,8 @@ def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
     call = Call(target)
     if set(call.open) & targets._BATCHES:
         return _accumulating(session, target, call, example)
-    for examples, n in session.examples(target, example):
-        step = Step(call, Marks(examples), n)
+    for examples, n, make_batch in session.examples(target, example):
+        step = Step(call, Marks(examples), n, make_batch)
         try:
             step.feed(list(range(n)))
         except CannotCheck:
@@ -88,13 +88,13 @@ def _watch(session: Session, step: Step) -> None:
 
 def _accumulating(session: Session, target: Any, call: Call, example: Any) -> None:
     """Check a step of several micro-batches: the update must not depend on how rows are divided."""
-    for examples, _ in session.examples(target, example):
+    for examples, _, make_batch in session.examples(target, example):
         marks = Marks(examples)
 
-        def divided(parts: int, marks: Marks = marks) -> Callable[[list[Any]], Any]:
+        def divided(parts: int, make_batch: MakeBatch = make_batch) -> MakeBatch:
             def make(rows: list[Any]) -> list[Any]:
                 size = len(rows) // parts
-                return [trees.stacked(rows[i * size : (i + 1) * size]) for i in range(parts)]
+                return [make_batch(rows[i * size : (i + 1) * size]) for i in range(parts)]
 
             return make
 
@@ -128,10 +128,10 @@ def _accumulation(session: Session, sizes: dict[int, float]) -> None:
 def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function that is given a loader and trains with it."""
     call = Call(target)
-    for examples, n in session.examples(target, example):
+    for examples, n, make_batch in session.examples(target, example):
         marks = Marks(examples)
         rows = of_examples(marks, 6 * n).rows
-        loader = DataLoader(rows, batch_size=n)
+        loader = DataLoader(rows, batch_size=n, collate_fn=None if make_batch is trees.stacked else make_batch)
         step = Step(lambda _, loader=loader: call(loader), marks, n, lambda rows: rows)
         try:
             runs = steps.runs_of_loop(step, 6)
@@ -188,8 +188,8 @@ def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain:
 def _model_steps(
     session: Session, target: Any, train: Callable[[Any], Any], valid: Callable[[Any], Any] | None, example: Any
 ) -> None:
-    for examples, n in session.examples(target, example):
-        step = Step(train, Marks(examples), n)
+    for examples, n, make_batch in session.examples(target, example):
+        step = Step(train, Marks(examples), n, make_batch)
         target.train()
         try:
             step.feed(list(range(n)))

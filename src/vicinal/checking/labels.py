@@ -6,6 +6,7 @@ columns of one; a `MixedTarget`; numbers to predict. A dimension behind the clas
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -263,6 +264,9 @@ def split(batch: Any, marks_like: Any, label_names: set[str], input_names: set[s
         return {key: value for key, value in batch.items() if key not in labels}, labels
     if isinstance(batch, tuple | list) and not label_names:
         return batch, None
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        named = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+        return split(named, marks_like, label_names, input_names)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         fields: Any = batch._asdict()  # pyright: ignore
         return split(fields, marks_like, label_names, input_names)

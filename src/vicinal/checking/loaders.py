@@ -20,27 +20,35 @@ from vicinal.checking.sources import Source, indices_of
 _BATCHES = 8  # per epoch that are looked at
 
 
-def marked(loader: Any, source: Source | None, copies: bool = True) -> Any:
-    """Return a copy of a loader over marked rows; a loader inside of another is replaced in it.
+def marked(loader: Any, source: Source, copies: bool = True) -> Any:
+    """Return a copy of a loader over marked rows; a loader inside of another object is replaced in a copy of that.
 
     Args:
         loader: a `DataLoader`, or an object that holds one.
-        source: the marked dataset; None: its own.
+        source: the marked dataset.
         copies: whether its collate function, with what it counts and draws from, is copied too.
 
     """
-    if isinstance(loader, DataLoader):
-        changed = copy.copy(loader)
-        dataset = source.dataset if source is not None else loader.dataset
-        changed.__dict__["dataset"] = dataset
-        if copies:
-            changed.__dict__["collate_fn"] = deep_copied(loader.collate_fn)
+
+    def over_marked_rows(found: DataLoader[Any]) -> DataLoader[Any]:
+        changed = copy.copy(found)
+        changed.__dict__["dataset"] = source.dataset
         changed.__dict__["_iterator"] = None
+        if copies:
+            changed.__dict__["collate_fn"] = deep_copied(found.collate_fn)
         return changed
+
+    return replaced(loader, over_marked_rows)
+
+
+def replaced(loader: Any, change: Callable[[DataLoader[Any]], DataLoader[Any]]) -> Any:
+    """Return a loader, or a copy of what holds one, with the `DataLoader` changed."""
+    if isinstance(loader, DataLoader):
+        return change(loader)
     changed = copy.copy(loader)
     for key, value in vars(loader).items():
         if inner(value) is not None:
-            object.__setattr__(changed, key, marked(value, source, copies))
+            object.__setattr__(changed, key, replaced(value, change))
             return changed
     return changed
 
@@ -85,11 +93,13 @@ class Epochs:
         self.workers = found.num_workers
         self.persistent = bool(found.persistent_workers)
         self.pairs: list[set[tuple[int, int]]] = []
+        self._before: set[int] = set()  # rows that were asked for before the present batch
 
     def epoch(self) -> list[list[float]]:
         """Run an epoch, or its first batches; return the shares of each batch that are neither 0 nor 1."""
         batches: list[list[float]] = []
         pairs: set[tuple[int, int]] = set()
+        self._before = set()
         with self.pipeline.source.watched() as fetched:
             iterator = iter(self.loader)
             limit = max(_BATCHES, 3 * self.workers)
@@ -111,7 +121,9 @@ class Epochs:
         content = next((c for c in self.contents if c.how == "direct"), None)
         if content is None or content.name not in inputs:
             return shares
-        candidates = fetched()
+        known = fetched()
+        candidates = known if self.workers else sorted(set(known) - self._before) or known
+        self._before = set(known)
         if len(candidates) > 4096 or content.spec is None:
             return shares
         rows = self.pipeline.marks.rows(content.spec.name, candidates)

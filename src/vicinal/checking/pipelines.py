@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from vicinal.checking import labels, trees
 from vicinal.checking.marks import LABEL_NAME, LeafSpec, Marks
@@ -65,8 +66,6 @@ class Pipeline:
 
     """
 
-    has_labels_out = True  # labels come out, rather than a loss
-
     def __init__(self, marks: Marks, n: int) -> None:
         self.marks, self.n = marks, n
 
@@ -101,21 +100,24 @@ class Transform(Pipeline):
         function: of inputs and labels, or of a batch.
         marks: as of all.
         n: as of all.
-        to_batch: makes of a stacked example what the function is given, as a batch of another library's tensors.
+        make_batch: makes a batch of examples.
 
     """
 
     def __init__(
-        self, function: Callable[..., Any], marks: Marks, n: int, to_batch: Callable[[Any], Any] | None = None
+        self,
+        function: Callable[..., Any],
+        marks: Marks,
+        n: int,
+        make_batch: Callable[[list[Any]], Any] = trees.stacked,
     ) -> None:
         super().__init__(marks, n)
-        self.function, self.to_batch = function, to_batch
+        self.function, self.make_batch = function, make_batch
         self.apart = takes_two(function) and isinstance(marks.like, tuple | list) and len(marks.like) >= 2
 
     def batch(self, ids: Sequence[int]) -> Any:
         """Return the stacked rows."""
-        stacked = trees.stacked([self.marks.fresh(i) for i in ids])
-        return stacked if self.to_batch is None else self.to_batch(stacked)
+        return self.make_batch([self.marks.fresh(i) for i in ids])
 
     def call(self, batch: Any) -> Any:
         """Call the function on a batch."""
@@ -177,6 +179,33 @@ class Collation(Pipeline):
             return self.feed(list(range(self.n))).inputs
 
 
+class Wrapped(Collation):
+    """A loader inside of another object that mixes, fed by a loader of our own in its place.
+
+    Args:
+        wrapper: makes of a loader the object around it.
+        function: the collate function of the loader inside.
+        source: as of collations.
+        n: as of all.
+
+    """
+
+    def __init__(
+        self, wrapper: Callable[[DataLoader[Any]], Any], function: Callable[[list[Any]], Any], source: Source, n: int
+    ) -> None:
+        super().__init__(function, source, n)
+        self.wrapper = wrapper
+
+    def feed(self, ids: Sequence[int]) -> Fed:
+        """Run the pipeline on rows: one batch of them is all that the loader inside has."""
+        with self.source.watched() as fetched:
+            loader = DataLoader(self.source.dataset, batch_sampler=[list(ids)], collate_fn=self.function)
+            out = next(iter(self.wrapper(loader)))
+        inputs, found = self._split(out)
+        own = [self.source.own(i) for i in ids]
+        return Fed(own, sorted({*own, *fetched()}), inputs, found, raw=out)
+
+
 Stand = Callable[[Tensor], Tensor]
 
 
@@ -187,18 +216,19 @@ class Step(Pipeline):
         run: runs the step on a batch and returns what it returns.
         marks: as of all.
         n: as of all.
-        make_batch: makes the batch of examples; None: they are stacked.
+        make_batch: makes a batch of examples.
 
     """
 
-    has_labels_out = False
-
     def __init__(
-        self, run: Callable[[Any], Any], marks: Marks, n: int, make_batch: Callable[[list[Any]], Any] | None = None
+        self,
+        run: Callable[[Any], Any],
+        marks: Marks,
+        n: int,
+        make_batch: Callable[[list[Any]], Any] = trees.stacked,
     ) -> None:
         super().__init__(marks, n)
-        self.run = run
-        self.make_batch = make_batch or trees.stacked
+        self.run, self.make_batch = run, make_batch
         self.features: frozenset[int] | None = None
 
     def feed(self, ids: Sequence[int]) -> Fed:
@@ -230,16 +260,17 @@ class Step(Pipeline):
         with Recorder(stand, hidden, self.features, classes).recording_of() as recording:
             returned = self.run(batch)
             loss = loss_of(returned)
-            gradients = [] if stand is None else _gradients(loss, recording)
-        inputs = dict[str, Tensor]()
-        for k, call in enumerate(call for call in recording.calls if call.inputs):
-            inputs |= {f"call {k + 1}: {name}" if k else name: tensor for name, tensor in content_of(call).items()}
+            watched = None if stand is None else _watched_call(loss, recording)
+        inputs = {} if watched is None else content_of(watched)
+        for k, call in enumerate(recording.calls):
+            if watched is None or (call.feeds and call is not watched):
+                inputs |= {f"call {k + 1}: {name}" if inputs else name: t for name, t in content_of(call).items()}
         fed = Fed(
             list(ids),
             sorted(set(ids)),
             inputs,
             None,
-            gradients,
+            [] if watched is None else watched.gradients,
             recording,
             None if loss is None else float(loss.detach()),
         )
@@ -270,17 +301,14 @@ def content_of(call: ModelCall) -> dict[str, Tensor]:
     }
 
 
-def _gradients(loss: Tensor | None, recording: Recording) -> list[Tensor]:
-    """Return the gradients of the loss with respect to the outputs of the last call that has some, taken or not yet."""
-    outputs = [z for call in recording.logits for z in call]
-    if not outputs:
-        return []
-    if all(z.grad is None for z in outputs) and loss is not None and loss.requires_grad:
+def _watched_call(loss: Tensor | None, recording: Recording) -> ModelCall | None:
+    """Return the last call whose outputs have gradients of the loss, taken by the step or here; None if there is none."""
+    outputs = [z for call in recording.calls for z in call.outputs]
+    if outputs and all(z.grad is None for z in outputs) and loss is not None and loss.requires_grad:
         grads = torch.autograd.grad(loss, outputs, allow_unused=True, retain_graph=True)
         for z, grad in zip(outputs, grads, strict=True):
             z.grad = grad
-    found = [[z.grad.detach().cpu() for z in call if z.grad is not None] for call in recording.logits]
-    return next((grads for grads in reversed(found) if grads), [])
+    return next((call for call in reversed(recording.calls) if call.gradients), None)
 
 
 # -- leaves that came out, and the rows that they are made of -----------------------------------------------------------

@@ -40,6 +40,7 @@ class ModelCall:
         seconds: when it began, after the recording began.
         arguments: what it was given, by name, as it was given.
         feeds: whether its output goes into a later call, as features into a classifier.
+        outputs: what stood for its outputs, with their gradients if they were taken.
 
     """
 
@@ -50,6 +51,12 @@ class ModelCall:
     seconds: float
     arguments: dict[str, Any]
     feeds: bool = False
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients of the loss with respect to its outputs, as far as they were taken."""
+        return [z.grad.detach().cpu() for z in self.outputs if z.grad is not None]
 
 
 @dataclass
@@ -85,7 +92,6 @@ class Recording:
         losses: of loss functions, in order.
         updates: at each step of an optimizer, the sizes of the gradients of vectors of parameters, by length.
         equalities: pairs of whole-number tensors that were compared, as [n] each.
-        logits: what stood for the outputs of each call of a model, with their gradients if they were taken.
         hidden: outputs of all inner modules, by (name, occurrence), if they were asked for.
 
     """
@@ -94,7 +100,6 @@ class Recording:
     losses: list[LossCall] = field(default_factory=list)
     updates: list[dict[int, float]] = field(default_factory=list)
     equalities: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    logits: list[list[Tensor]] = field(default_factory=list)
     hidden: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
@@ -142,7 +147,7 @@ class Recorder:
         nn.Module.__call__ = call  # pyright: ignore
         hook = register_optimizer_step_pre_hook(self._before_update)
         try:
-            with _Functions(self):
+            with _Functions(self), torch.compiler.set_stance("force_eager"):
                 yield self.recording
         finally:
             hook.remove()
@@ -158,6 +163,7 @@ class Recorder:
         self.recording.updates.append(sizes)
 
     def _call(self, original: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        module = getattr(module, "_orig_mod", module)  # of a compiled module, which would compile this recording too
         inside = self._depth > 0
         if not inside and not _is_model(module):
             return original(module, *args, **kwargs)
@@ -207,7 +213,6 @@ class Recorder:
             return out
         if inside and not isinstance(out, Tensor):
             return out
-        self.recording.logits.append([])
         return self._with_logits(out)
 
     def _with_logits(self, out: Any) -> Any:
@@ -229,7 +234,7 @@ class Recorder:
         stand = self.stand_in(out.detach())
         if out.requires_grad:
             leaf = stand.detach().requires_grad_()
-            self.recording.logits[-1].append(leaf)
+            self.recording.calls[-1].outputs.append(leaf)
             return leaf + (out - out.detach())  # the graph stays, so that parameters get their gradients
         return stand
 

@@ -17,6 +17,7 @@ from vicinal.keyed import Key
 
 _FEW = 24  # candidates that are all looked at in full
 _LARGE = 1 << 16  # cells that are looked at of a larger row, but for its boxes
+_NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
 _PATCHES = 48
 
 
@@ -96,17 +97,25 @@ def _cells(d: int, count: int) -> np.ndarray:
 
 
 def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np.ndarray:
-    """Return the few candidates that can be in a row, by a part of its cells."""
+    """Return the few candidates that can be in a row, by a part of its cells.
+
+    They are those that agree with most of its cells, and those that are most like it, and like what these leave over.
+    """
+    if r.size < _NARROW:
+        return np.arange(len(f))
     at = _cells(r.size, max(512, min(4 * len(f), 4096)))
     rs, fs = r[at], f[:, at]
     equal = (np.abs(fs - rs) <= tol).mean(axis=1)
-    centred = fs - fs.mean(axis=1, keepdims=True)
+    centred = fs - fs.mean()
     norms = np.sqrt((centred**2).sum(axis=1)) + 1e-12
-    match = np.abs(centred @ (rs - rs.mean())) / norms
-    if len(at) >= 2 * len(f):  # weights exactly, not by correlation
-        match = np.abs(np.linalg.lstsq(fs.T, rs, rcond=None)[0])
-    found = {*np.argsort(-equal)[:6].tolist(), *np.argsort(-match)[:10].tolist()}
-    return np.array(sorted(found | ({own} if own is not None else set())))
+    found = {*np.argsort(-equal)[:6].tolist()} | ({own} if own is not None else set())
+    left = rs - fs.mean()
+    for count in (8, 4, 4):
+        match = np.abs(centred @ left) / norms
+        found |= {*np.argsort(-match)[:count].tolist()}
+        basis = centred[sorted(found)].T
+        left = rs - fs.mean() - basis @ np.linalg.lstsq(basis, rs - fs.mean(), rcond=None)[0]
+    return np.array(sorted(found))
 
 
 def _recover(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
@@ -158,34 +167,26 @@ def _as_pair(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:
     if d < 2:
         return None
     best: list[tuple[float, int, int, float]] = []
-    for i in range(k):
-        for j in range(i + 1, k):
-            apart = f[i] - f[j]
-            square = float(apart @ apart)
-            if square == 0:
-                continue
-            weight = float((r - f[j]) @ apart) / square
-            off = float(np.abs(r - f[j] - weight * apart).max())
-            best.append((off, i, j, weight))
-    best.sort()
-    if not best or best[0][0] > 4 * tol:
+    for i in range(k - 1):
+        apart = f[i] - f[i + 1 :]
+        squares = (apart**2).sum(axis=1)
+        weights = ((r - f[i + 1 :]) * apart).sum(axis=1) / np.where(squares > 0, squares, np.inf)
+        off = np.abs(r - f[i + 1 :] - weights[:, None] * apart).max(axis=1)
+        for j in np.flatnonzero((off <= 4 * tol) & (squares > 0)):
+            best.append((float(off[j]), i, i + 1 + int(j), float(weights[j])))
+    if not best:
         return None
+    best.sort()
     off, i, j, weight = best[0]
     share = np.zeros(k)
     share[i], share[j] = weight, 1 - weight
     share[np.abs(share) < 1e-5] = 0.0
-    others = [b for b in best[1:] if b[0] <= 4 * tol]
-    for _, a, b, w in others:  # the row of one candidate is a pair with any other
+    for _, a, b, w in best[1:]:  # the row of one candidate is a pair with any other
         other = np.zeros(k)
         other[a], other[b] = w, 1 - w
         if np.abs(other - share).max() > 1e-3:
             return None
-    return Recovered(share, max(1e-6, 4 * off / (np.sqrt(square_of(f)) + 1e-12)), 1.0)
-
-
-def square_of(f: np.ndarray) -> float:
-    """Return the mean square distance of two candidates, per cell."""
-    return 2 * float(f.var())
+    return Recovered(share, max(1e-6, 4 * off / (np.sqrt(2 * f.var()) + 1e-12)), 1.0)
 
 
 def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, default_collate
 
-from vicinal.checking import agreement, handling, loaders, targets, variety
+from vicinal.checking import agreement, handling, loaders, targets, trees, variety
 from vicinal.checking.draws import Draw, draw, is_mixed, rows_before
-from vicinal.checking.pipelines import Collation, Content, Step, contents, deep_copied
+from vicinal.checking.pipelines import Collation, Content, Step, Wrapped, contents, deep_copied
 from vicinal.checking.report import Fault
 from vicinal.checking.sources import candidates, is_random
 from vicinal.checking.targets import Call, CannotCheck
@@ -26,6 +26,9 @@ _EXAMPLES = (  # names beside a target that are taken for its example
 )
 _MANY = 160  # draws that a distribution is judged by
 _SECONDS = 1.5  # that they may take
+
+
+MakeBatch = Callable[[list[Any]], Any]
 
 
 class Session:
@@ -79,19 +82,19 @@ class Session:
         what = "the example that was given" if example is not None else "examples of images, or of its model's sizes"
         return CannotCheck(f"{targets.describe(target)} failed on {what}{why}: give a batch that it takes as example=")
 
-    def examples(self, target: Any, example: Any) -> list[tuple[list[Any], int]]:
-        """Return lists of examples to try, each with a batch size."""
+    def examples(self, target: Any, example: Any) -> list[tuple[list[Any], int, MakeBatch]]:
+        """Return lists of examples to try, each with a batch size and what makes a batch of them."""
         if example is not None:
             given = example() if inspect.isroutine(example) and not targets.required(example) else example
             n = None if is_examples(given) else targets.size_of_batch(given)
-            return [(targets.examples_of(given), size_for(n))]
+            return [(targets.examples_of(given), size_for(n), targets.collation_of(given))]
         scope = targets.scope_of(target)
         for name in _EXAMPLES:
             if name in scope and scope[name] is not target:
                 with contextlib.suppress(CannotCheck):
                     n = None if is_examples(scope[name]) else targets.size_of_batch(scope[name])
-                    return [(targets.examples_of(scope[name]), size_for(n))]
-        return [(examples, 8) for examples in [*targets.guessed(target), *targets.default_examples()]]
+                    return [(targets.examples_of(scope[name]), size_for(n), targets.collation_of(scope[name]))]
+        return [(examples, 8, trees.stacked) for examples in [*targets.guessed(target), *targets.default_examples()]]
 
     def runs(
         self, pipeline: Any, count: int, run: Callable[[Any, Sequence[Content], int], list[Draw]] | None = None
@@ -258,8 +261,19 @@ class Session:
         else:
             self.facts["evaluation"] = f"in {len(runs)} batches plain rows reached the model"
 
-    def over_marked(self, dataset: Any, function: Callable[[list[Any]], Any], n: int, plain: Any) -> Collation:
-        """Return a collate function over the dataset, marked as deep as its rows are still known in what comes out."""
+    def over_marked(
+        self, dataset: Any, function: MakeBatch, n: int, plain: Any, wrapper: Callable[[Any], Any] | None = None
+    ) -> Collation:
+        """Return a collate function over the dataset, marked as deep as its rows are still known in what comes out.
+
+        Args:
+            dataset: of the loader.
+            function: its collate function.
+            n: its batch size.
+            plain: the dataset before mixing, if it was given.
+            wrapper: makes of a loader the object that holds it; None: there is none.
+
+        """
         n, size = min(size_for(n), len(dataset)), min(n, len(dataset))
         ways = candidates(dataset)
         if plain is not None:
@@ -269,7 +283,9 @@ class Session:
             if labels_needed and not source.marks.labels:
                 continue
             for rows in dict.fromkeys((n, size)):  # fewer rows, or as many as the loader has, if only these are taken
-                pipeline = Collation(function, source, rows)
+                pipeline = (
+                    Collation(function, source, rows) if wrapper is None else Wrapped(wrapper, function, source, rows)
+                )
                 try:
                     fed = pipeline.feed(list(range(rows)))
                     found = contents(pipeline, fed)

@@ -307,6 +307,16 @@ def unbatched(batch: Any) -> list[Any]:
     return [row(i) for i in range(min(n, 24))]
 
 
+def collation_of(given: Any) -> Callable[[list[Any]], Any]:
+    """Return what makes a batch of examples of what somebody gave: a loader's collate function, or stacking."""
+    if callable(given) and not isinstance(given, nn.Module | Dataset) and not required(given):
+        made: Any = given()
+        given = made
+    parts = list(given) if isinstance(given, tuple | list) else []
+    found = inner(parts[0] if parts else given)
+    return trees.stacked if found is None or found.collate_fn is None else found.collate_fn
+
+
 def size_of_batch(given: Any) -> int | None:
     """Return the number of rows of an example batch; None where it is not a batch."""
     found = inner(given)
