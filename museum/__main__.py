@@ -99,8 +99,7 @@ def visit(exhibit: Exhibit, timeout: float = TIMEOUT) -> Visit:
             process.communicate()
     seconds = time.perf_counter() - start
     if process.returncode not in (0, 1):
-        lines = [line for line in complaints.splitlines() if line.strip()]
-        return Visit(exhibit, (), (), seconds, lines[-1].strip() if lines else f"exit code {process.returncode}")
+        return Visit(exhibit, (), (), seconds, _reason(complaints) or f"exit code {process.returncode}")
     try:
         found = [finding["code"] for finding in json.loads(out)["findings"]]
     except (json.JSONDecodeError, KeyError) as reason:
@@ -108,6 +107,12 @@ def visit(exhibit: Exhibit, timeout: float = TIMEOUT) -> Visit:
     notes = tuple(code for code in dict.fromkeys(found) if CODES[code].severity == "note")
     codes = tuple(code for code in dict.fromkeys(found) if code not in notes)
     return Visit(exhibit, codes, notes, seconds)
+
+
+def _reason(complaints: str) -> str:
+    """Return the line that says why there is no report: the error, where a traceback stands above the last line."""
+    lines = [line.strip() for line in complaints.splitlines() if line.strip()]
+    return lines[-2] if len(lines) > 1 and "see above" in lines[-1] else "".join(lines[-1:])
 
 
 def totals(visits: Sequence[Visit]) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def row(v: Visit) -> str:
     """Return the line of a table in the terminal."""
     mark = " " if v.right else "!"
     expected = " or ".join(v.exhibit.finds) or "nothing"
-    found = v.problem or ", ".join(v.codes) or "nothing"
+    found = v.problem[:100] or ", ".join(v.codes) or "nothing"
     source = v.exhibit.source.split(" (")[0][:44]
     return f"{mark} {v.exhibit.name:<38} {source:<44} {expected:<18} {v.seconds:>5.1f} s  {found}"
 

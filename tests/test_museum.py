@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from museum import FOLDER, Exhibit, exhibits, read
-from museum.__main__ import Visit, command, main, page, reached, totals
+from museum.__main__ import Visit, _reason, command, main, page, reached, totals
 
 from vicinal.checking.codes import CODES
 
@@ -198,6 +198,12 @@ def test_page_shows_what_was_found():
         r"\[deit_criterion\]\(\.\./museum/faults/deit_criterion\.py\) \| .* \| VIC012 \| \*\*VIC001\*\* \| 2\.0", text
     )
     assert re.search(r"two_losses.* \| nothing \| nothing \| 3\.0 \|", text)
+
+
+def test_reason_of_a_missing_report():
+    assert _reason("") == ""
+    assert _reason("vicinal: there is no file x.py\n") == "vicinal: there is no file x.py"
+    assert _reason("Traceback\n  File\nValueError: no rows\nvicinal: failed (see above)\n") == "ValueError: no rows"
 
 
 @pytest.mark.parametrize("arguments", [["--write", "deit"], ["no_such_pipeline"]])
