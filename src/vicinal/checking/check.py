@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from vicinal.checking import agreement, criteria, handling, loaders, steps, targets, trees, variety
-from vicinal.checking.draws import Draw, draw
+from vicinal.checking import agreement, criteria, generators, handling, loaders, steps, targets, trees, variety
+from vicinal.checking.draws import Draw, draw, is_mixed, rows_before
 from vicinal.checking.labels import read
 from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Collation, Content, Pipeline, Step, Transform, contents, deep_copied
-from vicinal.checking.recorder import Recorder, put_back, seed_all
+from vicinal.checking.recorder import Recorder, put_back
 from vicinal.checking.report import Fault, Report, ordered
-from vicinal.checking.sources import candidates, gives_same_memory, of_examples
+from vicinal.checking.sources import candidates, gives_same_memory, is_random, of_examples
 from vicinal.checking.targets import Call, Kind, TargetError, kind_of
 from vicinal.compose import Chain, Choice, Scheduled
 from vicinal.vicinities import ERM, GaussianNoise, InputMixup, LabelSmoothing
@@ -92,9 +92,9 @@ def check(
     run = _Check(alpha, p, smoothing, off, draws)
     report = Report(describe(target))
     report.file, report.line = place_of(target)
-    with put_back(target, evaluate), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with put_back(target, evaluate), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seed_all(20181)
+        generators.seed_all(20181)
         run.target(target, example, kind, evaluate, plain)
     seen = dict.fromkeys(run.findings)
     report.findings, report.ignored = ordered(seen, ignore)
@@ -136,6 +136,7 @@ class _Check:
         self.skipped: dict[str, str] = {}
         self.mixes = True  # what is meant
         self.inputs_alone = False
+        self.before = False  # mixing comes before a nonlinear transform
         self.any_mixed = False
         self.contents: list[Content] = []
         self._failed: Exception | None = None
@@ -235,7 +236,7 @@ class _Check:
             examples = given if _is_examples(given) else targets.examples_of(given)
             n = targets.size_of_batch(given) if not _is_examples(given) else None
             return [(examples, _size(n))]
-        scope = getattr(getattr(target, "__func__", target), "__globals__", {})
+        scope = targets.scope_of(target)
         for name in (
             "example",
             "example_batch",
@@ -248,7 +249,8 @@ class _Check:
         ):
             if name in scope and scope[name] is not target:
                 with contextlib.suppress(TargetError):
-                    return [(targets.examples_of(scope[name]), _size(targets.size_of_batch(scope[name])))]
+                    n = None if _is_examples(scope[name]) else targets.size_of_batch(scope[name])
+                    return [(targets.examples_of(scope[name]), _size(n))]
         return [(examples, 8) for examples in [*targets.guessed(target), *targets.default_examples()]]
 
     # -- kinds of pipelines
@@ -265,8 +267,11 @@ class _Check:
             if isinstance(target, nn.Module) and not target.training:
                 self.facts["mode"] = "the module is in eval mode"
             self._runs(pipeline, 24)
-            self.findings += handling.sizes(pipeline, self.contents, n, self.any_mixed)
+            self.findings += handling.sizes(pipeline, self.contents, n)
             if any(content.how != "random" for content in self.contents):
+                self.findings += handling.memory_format(pipeline, self.contents)
+                if changed := handling.other_dtypes(pipeline, self.contents):
+                    self.facts["other dtypes"] = changed
                 fact, finding = handling.cost(pipeline)
                 self.facts["cost"] = fact
                 self.findings += [finding] if finding else []
@@ -286,7 +291,7 @@ class _Check:
             self.findings += handling.overwrites(pipeline)
             pipeline.source.rows.keeps = False
             self._runs(pipeline, 16)
-            self.findings += handling.sizes(pipeline, self.contents, n, self.any_mixed)
+            self.findings += handling.sizes(pipeline, self.contents, n)
             return
         raise self._cannot(target, example)
 
@@ -295,26 +300,36 @@ class _Check:
         assert found is not None
         if isinstance(found.dataset, IterableDataset) or found.batch_sampler is None:
             return self._batches(target, example, evaluate, plain)
-        n = _size(found.batch_size or getattr(found.batch_sampler, "batch_size", None))
-        n = min(n, len(found.dataset))  # pyright: ignore
+        size = found.batch_size or getattr(found.batch_sampler, "batch_size", None) or 8
         function = deep_copied(found.collate_fn or default_collate)
-        pipeline = self._over_marked(found.dataset, function, n, plain)
+        pipeline = self._over_marked(found.dataset, function, int(size), plain)
         self._keep_rows(pipeline, found.dataset)
         self._runs(pipeline, 16)
         self.findings += loaders.fixed_partners(pipeline)
         self._last_batch(found, pipeline)
-        if self.any_mixed:
-            off, on = _switch(found, self.off)
-            try:
-                self.findings += loaders.findings(loaders.Epochs(target, pipeline, self.contents), off)
-            finally:
-                on()
+        if any(finding.code == "VIC036" for finding in self.findings):
+            self.skipped["epochs"] = "the last batch of an epoch fails"
+        elif self.any_mixed:
+            self.findings += loaders.findings(loaders.Epochs(target, pipeline, self.contents))
+            self._switched_off(target, found, pipeline)
         elif found.num_workers:
             self.skipped["workers"] = "nothing is mixed"
         self._evaluation(evaluate)
 
+    def _switched_off(self, target: Any, loader: DataLoader[Any], pipeline: Collation) -> None:
+        """See whether mixing that is switched off stops in persistent workers; the switch is put back."""
+        off, on = _switch(loader, self.off)
+        if off is None or not loader.num_workers or not loader.persistent_workers:
+            return
+        try:
+            # the switch itself: a copy of one in shared memory would not be shared
+            self.findings += loaders.switched_off(loaders.Epochs(target, pipeline, self.contents, copies=False), off)
+        finally:
+            on()
+
     def _over_marked(self, dataset: Any, function: Callable[[list[Any]], Any], n: int, plain: Any) -> Collation:
         """Return a collate function over the dataset, marked as deep as its rows are still known in what comes out."""
+        n, size = min(_size(n), len(dataset)), min(n, len(dataset))
         ways = candidates(dataset)
         if plain is not None:
             ways = [way for way in ways if way.rows.original is plain] or ways
@@ -322,13 +337,18 @@ class _Check:
         for source in ways:
             if labels_needed and not source.marks.labels:
                 continue
-            pipeline = Collation(function, source, n)
-            try:
-                fed = pipeline.feed(list(range(n)))
-                found = contents(pipeline, fed)
-            except Exception:  # marked there, the dataset fails: a layer further out is tried, the last one may fail
-                if source is ways[-1]:
-                    raise
+            for rows in dict.fromkeys((n, size)):  # fewer rows, or as many as the loader has, if only these are taken
+                pipeline = Collation(function, source, rows)
+                try:
+                    fed = pipeline.feed(list(range(rows)))
+                    found = contents(pipeline, fed)
+                    break
+                except (
+                    Exception
+                ):  # marked there, the dataset fails: a layer further out is tried, the last one may fail
+                    if source is ways[-1] and rows == size:
+                        raise
+            else:
                 continue
             if source is ways[-1] or _known(pipeline, found, fed):
                 return pipeline
@@ -410,7 +430,7 @@ class _Check:
                 self._failed = error
                 continue
             self._watch(step)
-            scope = getattr(getattr(target, "__func__", target), "__globals__", {})
+            scope = targets.scope_of(target)
             named = next((scope[name] for name in _EVALUATIONS if name in scope and scope[name] is not target), None)
             self._evaluation_step(evaluate or named, step)
             return
@@ -495,17 +515,16 @@ class _Check:
         raise self._cannot(target, example)
 
     def _loss(self, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
-        weight = getattr(target, "weight", None)
-        classes = len(weight) if isinstance(weight, torch.Tensor) and weight.ndim == 1 else 5
-        try:
-            self.findings += criteria.findings(target, classes)
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            raise TargetError(
-                f"{describe(target)} failed on logits [6, {classes}] and class indices ({error})"
-            ) from error
+        logits = example[0] if isinstance(example, tuple | list) else None
+        classes = (
+            logits.shape[1] if isinstance(logits, torch.Tensor) and logits.ndim == 2 else criteria.classes_of(target)
+        )
+        self.findings += criteria.findings(target, classes)
         taken = criteria.takes(target, classes)
         self.facts["mixed labels"] = (
-            f"it takes {' and '.join(taken) or 'class indices only: mix its losses, lam * f(z, a) + (1 - lam) * f(z, b)'}"
+            f"it takes {' and '.join(taken)}"
+            if taken
+            else "it takes class indices only: mix its losses, lam * f(z, a) + (1 - lam) * f(z, b)"
         )
 
     def _lightning(self, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -598,8 +617,27 @@ class _Check:
         runs = (
             run(pipeline, self.contents, count) if run else [draw(pipeline, self.contents, ids) for _ in range(count)]
         )
+        self._before(pipeline, runs)
         self._judge(pipeline, runs)
         return runs
+
+    def _before(self, pipeline: Any, runs: list[Draw]) -> None:
+        """Look for rows that were mixed before a nonlinear transform, where they are no sums of what it made of each."""
+        for content in self.contents:
+            known = [row.is_known for run in runs for row in run.rows.get(content.name, [])]
+            if content.how != "pure" or not known or sum(known) > 0.7 * len(known) or any(run.main() for run in runs):
+                continue
+            found = [rows_before(pipeline, content, run, 3) for run in runs[:4]]
+            if sum(row.is_known for rows in found for row in rows) < 0.5 * sum(map(len, found)):
+                self.skipped[f"shares of {content.name}"] = (
+                    "its rows are neither sums of what comes out of single rows, nor what comes out of sums of two"
+                )
+                continue
+            for run, rows in zip(runs, found, strict=False):
+                run.rows[content.name] = rows
+            del runs[len(found) :]
+            self.facts["order"] = "rows are mixed before a nonlinear transform"
+            self.before = True
 
     def _judge(self, pipeline: Any, runs: list[Draw]) -> None:
         found = list(agreement.findings(pipeline, runs, self.smoothing))
@@ -610,14 +648,22 @@ class _Check:
             )
             found = [finding for finding in found if finding.code not in meant]
         self.findings += found
-        self.findings += handling.findings(pipeline, self.contents, runs)
+        self.findings += handling.findings(pipeline, [] if self.before else self.contents, runs)
         self.any_mixed = any(run.is_mixed() for run in runs)
         unknown = [content.name for content in self.contents if content.how == "random"]
         if unknown and len(unknown) == len([c for c in self.contents if c.how != "constant"]):
             self._unknown(pipeline, runs, unknown)
         labels_mixed = any(run.readings and variety_of_labels(run) for run in runs)
         nothing = not self.any_mixed and not labels_mixed and not unknown and not found
-        if nothing and self.mixes and self.alpha != 0 and self.p != 0 and runs[0].rows:
+        inside = (
+            isinstance(pipeline, Collation) and pipeline.source.depth == 0 and is_random(pipeline.source.rows.original)
+        )
+        if nothing and inside:
+            self.skipped["mixing inside of the dataset"] = (
+                "its rows differ each time they are asked for, and what it makes them of was not found: give plain=, the dataset "
+                "that it holds"
+            )
+        elif nothing and self.mixes and self.alpha != 0 and self.p != 0 and runs[0].rows:
             self.findings.append(
                 Fault("VIC005", f"in {len(runs)} batches of {pipeline.n} rows every row came out as it went in.")
             )
@@ -633,21 +679,18 @@ class _Check:
         if not any(run.readings for run in runs):
             self.skipped["labels"] = "no labels came out"
 
-    def _many(self, pipeline: Any) -> tuple[list[float], list[bool]]:
-        """Run a pipeline many times; return one lambda of each batch that is a weighted sum, and which are mixed at all."""
-        ids, lambdas, rates = list(range(pipeline.n)), list[float](), list[bool]()
+    def _many(self, pipeline: Any) -> tuple[list[float], list[float]]:
+        """Run a pipeline many times; return all different lambdas of weighted sums, and the part of rows mixed in each batch."""
+        ids, lambdas, rates = list(range(pipeline.n)), list[float](), list[float]()
         start = time.perf_counter()
         while len(rates) < _MANY and time.perf_counter() - start < _SECONDS:
             one = draw(pipeline, self.contents[:1], ids)
-            if one.main() is None:
-                if not one.readings:
-                    break
-                rates.append(bool(variety_of_labels(one)))
-                continue
-            rates.append(one.is_mixed())
-            rows = [row for row in one.main() or [] if row.pieces is not None]
-            if not rows:
-                lambdas += one.lambdas()[:1]
+            main = one.main()
+            if main is None:
+                break
+            rates.append(sum(is_mixed(row) for row in main) / len(main))
+            if not any(row.pieces is not None and is_mixed(row) for row in main):
+                lambdas += {round(lam, 4): lam for lam in one.lambdas()}.values()
         return lambdas, rates
 
     def _facts(self, pipeline: Any, runs: list[Draw]) -> None:
@@ -680,9 +723,10 @@ class _Check:
         if found is None or isinstance(found.dataset, IterableDataset):
             self.skipped["evaluation"] = "its rows cannot be marked"
             return
-        n = min(_size(found.batch_size), len(found.dataset))  # pyright: ignore
-        pipeline = self._over_marked(found.dataset, deep_copied(found.collate_fn or default_collate), n, None)
-        ids = list(range(n))
+        pipeline = self._over_marked(
+            found.dataset, deep_copied(found.collate_fn or default_collate), found.batch_size or 8, None
+        )
+        ids = list(range(pipeline.n))
         of = contents(pipeline, pipeline.feed(ids))
         runs = [draw(pipeline, of, ids) for _ in range(8)]
         mixed = [run for run in runs if run.is_mixed() or variety_of_labels(run)]
@@ -732,7 +776,7 @@ class _Check:
     def _ranks(self, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
         made = []
         for rank in range(2):
-            with loaders.as_new_process(rank, rank, 2):
+            with generators.as_new_process(rank, rank, 2):
                 made.append((target(rank=rank, world_size=2), torch.random.get_rng_state()))
         first = made[0][0]
         self.target(first, example, None, evaluate, plain)
@@ -743,10 +787,10 @@ class _Check:
         rows = [loaders.rows_of_epoch(of) for of, _ in made]
         if all(of is not None for of in rows):
             known = [of for of in rows if of is not None]
-            self.findings += loaders.over_ranks(known, len(loader.dataset), loader.batch_size or 1)  # pyright: ignore
+            self.findings += loaders.over_ranks(known, loaders.size_of_whole(loader.dataset), loader.batch_size or 1)
         shares = []
         for rank in range(2):
-            with loaders.as_new_process(rank, rank, 2):
+            with generators.as_new_process(rank, rank, 2):
                 shares.append(self._shares(target(rank=rank, world_size=2)))
         if variety.repeated(*shares):
             self.findings.append(Fault("VIC024", f"ranks 0 and 1 drew the same shares: {loaders._few(shares[0])}."))
@@ -758,26 +802,21 @@ class _Check:
         found = loaders.inner(made)
         if found is None:
             return []
-        state = torch.random.get_rng_state(), np.random.get_state()
-        import random
-
-        python = random.getstate()
-        n = min(_size(found.batch_size), len(found.dataset))  # pyright: ignore
-        pipeline = self._over_marked(found.dataset, found.collate_fn or default_collate, n, None)
-        of = contents(pipeline, pipeline.feed(list(range(n)))) if not self.contents else self.contents
-        torch.random.set_rng_state(state[0])
-        np.random.set_state(state[1])
-        random.setstate(python)
+        with generators.kept():
+            pipeline = self._over_marked(
+                found.dataset, deep_copied(found.collate_fn or default_collate), found.batch_size or 8, None
+            )
+            of = self.contents or contents(pipeline, pipeline.feed(list(range(pipeline.n))))
         return loaders.Epochs(made, pipeline, of).epoch()
 
     def _resumed(self, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
         """Check a factory of an epoch's loader: in a new process, epoch 1 must not draw what epoch 0 drew."""
-        with loaders.as_new_process(0):
+        with generators.as_new_process(0):
             first = target(epoch=0)
         self.target(first, example, None, evaluate, plain)
         shares = []
         for epoch in range(2):
-            with loaders.as_new_process(epoch):
+            with generators.as_new_process(epoch):
                 shares.append(self._shares(target(epoch=epoch)))
         if variety.repeated(*shares):
             self.findings.append(

@@ -89,8 +89,7 @@ def _kind(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
 def _mixed_target(target: MixedTarget, spec: LeafSpec) -> Reading:
     ids, weight = target.ids.numpy(), target.weight.double().numpy()
     shares = sum(
-        one_hot(i, spec.classes)
-        * (w if w.ndim == 1 else w)[:, None].reshape(len(w), 1, *w.shape[1:], *(1,) * (i.ndim - w.ndim))
+        one_hot(i, spec.classes) * w.reshape(len(w), 1, *w.shape[1:], *(1,) * (i.ndim - w.ndim))
         for i, w in zip(ids, weight, strict=True)
     )
     shares = np.asarray(shares) * (1 - target.smoothing) + target.smoothing / spec.classes
@@ -161,6 +160,8 @@ def _ndim(spec: LeafSpec) -> int:
 def _numbers(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
     like = trees.as_tensor(spec.like)
     assert like is not None
+    if spec.role == "values" and like.ndim == 0 and values.ndim == 2 and _is_one_hot(values):
+        return Reading("classes of whole numbers", values.argmax(1).astype(float), kind=kind, hard=True)
     if values[0].size != max(1, like.numel()):
         seen = f"targets of {len(values)} rows have the shape {list(label.shape)}, where rows are {list(like.shape)}."
         return Reading("of a wrong shape", None, [("VIC013", seen)], kind)
@@ -204,6 +205,10 @@ def _averaged(values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Read
     )
 
 
+def _is_one_hot(values: np.ndarray) -> bool:
+    return values.shape[1] > 1 and bool(((values == 0) | (values == 1)).all()) and bool((values.sum(1) == 1).all())
+
+
 def _are_pairs(values: np.ndarray) -> bool:
     whole = np.abs(values[:, :2] - np.round(values[:, :2])).max() < 1e-6
     return bool(whole and values[:, 2].min() >= 0 and values[:, 2].max() <= 1) and not _sum_to_one(values)
@@ -219,7 +224,10 @@ def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
     sums = values.sum(axis)
     worst = float(np.abs(sums - 1).max())
     low, high = float(values.min()), float(values.max())
-    half = label.dtype in (torch.float16, torch.bfloat16)
+    half = (
+        any(torch.equal(label, label.to(kind).to(label.dtype)) for kind in (torch.float16, torch.bfloat16))
+        and worst > 1e-6
+    )
     if worst > (0.02 if half else 1e-3) or low < -1e-3 or high > 1 + 1e-3:
         off = float(sums.flat[int(np.abs(sums - 1).argmax())])
         return [("VIC007", f"shares lie between {low:.3f} and {high:.3f}, and those of one row sum to {off:.3f}.")]

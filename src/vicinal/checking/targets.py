@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -73,7 +74,7 @@ _COUNTERS = {
 }
 
 
-class TargetError(Exception):
+class TargetError(ValueError):
     """What was given cannot be checked as it is: the message says what was found and what to give."""
 
 
@@ -84,6 +85,16 @@ def required(function: Any) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         return []
     return [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def scope_of(target: Any) -> dict[str, Any]:
+    """Return the names beside a target in its module: of a function or of an object's class."""
+    function = getattr(target, "__func__", target)
+    if hasattr(function, "__globals__"):
+        return function.__globals__
+    module = sys.modules.get(type(target).__module__)
+    own = module is not None and not type(target).__module__.startswith(("torch.", "vicinal.", "builtins"))
+    return vars(module) if own and module is not None else {}
 
 
 def names_of(function: Any) -> list[str]:
@@ -128,7 +139,7 @@ def _kind_of_function(target: Any) -> Kind:
         return "factory"
     if not needed and (inspect.isfunction(target) or inspect.ismethod(target)) and not _takes_any(target):
         return "factory"
-    if needed and needed[0] in _EXAMPLES:
+    if len(needed) == 1 and needed[0] in _EXAMPLES:
         return "collate"
     if set(needed) & _LOADERS:
         return "run"
@@ -233,6 +244,8 @@ def examples_of(given: Any) -> list[Any]:
     """
     if callable(given) and not isinstance(given, nn.Module | Dataset) and not required(given):
         given = given()
+    if isinstance(given, list) and given and isinstance(given[0], tuple | Mapping):
+        return given  # a list of examples, not a batch
     if isinstance(given, tuple | list) and given and inner(given[0]) is not None:
         given = given[0]  # loaders of training and evaluation
     found = inner(given)
@@ -292,10 +305,10 @@ def size_of_batch(given: Any) -> int | None:
 
 def guessed(function: Any) -> list[list[Any]]:
     """Return examples that fit the models a step uses: those among its globals, closure and attributes."""
-    from vicinal.checking.recorder import _held
+    from vicinal.checking.recorder import held
 
     found: list[list[Any]] = []
-    for model in _held((function, getattr(function, "__self__", None)), nn.Module):
+    for model in held((function, getattr(function, "__self__", None)), nn.Module):
         layers = [m for m in model.modules() if next(iter(m.parameters(recurse=False)), None) is not None]
         if not layers:
             continue
