@@ -226,7 +226,7 @@ def _cells(v: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m museum", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m museum", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("names", nargs="*", help="parts of names; all pipelines without them")
     parser.add_argument("--write", action="store_true", help="write results/museum.json and docs/museum.md")
     options = parser.parse_args(arguments)
