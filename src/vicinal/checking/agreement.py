@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vicinal.checking.draws import MIXED, Draw, expected, is_mixed
-from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec
 from vicinal.checking.pipelines import Pipeline, Step
 from vicinal.checking.recorder import LossCall
@@ -22,7 +22,7 @@ _SMOOTHED = 2e-4
 
 
 @dataclass
-class Row:
+class LabeledRow:
     """One row: what its input is made of, what the label should say and what it says.
 
     Args:
@@ -80,7 +80,7 @@ class Smoothing:
         return (shares - self.floor) / left if left > 1e-9 else shares
 
 
-def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall]) -> Reading | None:
+def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall]) -> LabelReading | None:
     """Read what a loss holds for the label off its gradient at outputs of 0.
 
     All outputs are equal there, so that a class that has no share has the largest slope, and each other lies below it by
@@ -100,17 +100,18 @@ def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall
     elif binary and spec.role != "multi-hot" and g.ndim == 2 and base.min() > 0:
         sums = (shares / (2 * base)).sum(axis=1)  # a slope of +1/2 for each absent class, of -1/2 for one wholly there
         if sums.max() > 1.05:
-            seen = f"in {int((sums > 1.05).sum())} of {len(sums)} rows the classes that the loss holds for present sum to {sums.max():.2f}."
-            return Reading("the gradient of the loss", None, [("VIC007", seen)])
+            over = int((sums > 1.05).sum())
+            seen = f"in {over} of {len(sums)} rows the classes that the loss holds for present sum to {sums.max():.2f}."
+            return LabelReading("the gradient of the loss", None, [("VIC007", seen)])
     total = shares.sum(axis=1, keepdims=True)
     nothing = total <= 1e-12 * max(1e-30, float(np.abs(g).max()))
     shares = np.where(nothing, np.nan, shares / np.where(nothing, 1, total))
-    return Reading("the gradient of the loss", shares)
+    return LabelReading("the gradient of the loss", shares)
 
 
-def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]:
+def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[LabeledRow]:
     """Return all rows of which input and label are known."""
-    found: list[Row] = []
+    found: list[LabeledRow] = []
     scale = spec.high - spec.low if spec.role == "values" else 1.0
     for draw in draws:
         made = draw.main()
@@ -138,7 +139,9 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]
             own = None if place is None else _padded(_alone(pipeline, draw, spec, place), says)
             swapped = expected(pipeline.marks, spec, _swapped(row), draw.fed.candidates, shape)
             found.append(
-                Row(draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale)
+                LabeledRow(
+                    draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale
+                )
             )
     return found
 
@@ -172,7 +175,7 @@ def _swapped(row: Recovered) -> Recovered:
     return Recovered(share, row.error, row.found)
 
 
-def smoothing_of(found: Sequence[Row], spec: LeafSpec) -> Smoothing | None:
+def smoothing_of(found: Sequence[LabeledRow], spec: LeafSpec) -> Smoothing | None:
     """Return the label smoothing that all rows show; None if there is none."""
     if spec.role in ("values", "multi-hot") or not found:
         return None
@@ -241,8 +244,8 @@ def _kind(kind: tuple[object, ...]) -> str:
 
 def _verdict(
     pipeline: Pipeline,
-    found: list[Row],
-    readings: Sequence[Reading],
+    found: list[LabeledRow],
+    readings: Sequence[LabelReading],
     spec: LeafSpec,
     where: str,
     any_mixed: bool,
@@ -306,7 +309,7 @@ def _verdict(
     yield Fault("VIC001", f"{of}: {_numbers(worst)}. {_likeness(wrong)}".strip(), where)
 
 
-def _rounded(row: Row) -> bool:
+def _rounded(row: LabeledRow) -> bool:
     """Return whether a label holds the right shares of class indices that went through half precision."""
     if row.should.ndim != 1:
         return False
@@ -319,7 +322,7 @@ def _rounded(row: Row) -> bool:
     return False
 
 
-def _cut(row: Row) -> bool:
+def _cut(row: LabeledRow) -> bool:
     """Return whether a label is the class that the mean of the class indices falls into."""
     if row.says.ndim != 1 or row.says.max() < 0.98 or not is_mixed(row.made):
         return row.says.ndim == 1 and row.says.max() > 0.98 and not row.agrees
@@ -327,7 +330,7 @@ def _cut(row: Row) -> bool:
     return int(row.says.argmax()) in (int(mean + 1e-6), int(mean - 1e-6), round(mean))
 
 
-def _unknown_entries(found: Sequence[Row], pipeline: Pipeline, spec: LeafSpec, where: str) -> Iterator[Fault]:
+def _unknown_entries(found: Sequence[LabeledRow], pipeline: Pipeline, spec: LeafSpec, where: str) -> Iterator[Fault]:
     """Return whether entries that are unknown in one of two rows enter the mean."""
     assert spec.unknown is not None
     spread = total = 0
@@ -356,8 +359,9 @@ def _unknown_entries(found: Sequence[Row], pipeline: Pipeline, spec: LeafSpec, w
             mean = row.made.share[place] * own + row.made.share[other] * theirs
             lost = (np.abs(row.says - mean) < 1e-4) & one
             if lost.any() and not example:
-                at = np.argwhere(lost)[0]
-                example = f"{row.made.share[place]:.2f} * {own[tuple(at)]:g} + {row.made.share[other]:.2f} * {theirs[tuple(at)]:g}"
+                at = tuple(np.argwhere(lost)[0])
+                shares = row.made.share[[place, other]]
+                example = f"{shares[0]:.2f} * {own[at]:g} + {shares[1]:.2f} * {theirs[at]:g}"
         spread += int(lost.sum())
     if spread > 0.2 * max(1, total):
         yield Fault(
@@ -365,12 +369,12 @@ def _unknown_entries(found: Sequence[Row], pipeline: Pipeline, spec: LeafSpec, w
         )
 
 
-def _tells(row: Row) -> bool:
+def _tells(row: LabeledRow) -> bool:
     """Return whether a row can tell right from wrong: it is mixed by input or by label."""
     return is_mixed(row.made) or not row.agrees
 
 
-def _other_labels_mixed(pipeline: Pipeline, found: Sequence[Row], spec: LeafSpec) -> bool:
+def _other_labels_mixed(pipeline: Pipeline, found: Sequence[LabeledRow], spec: LeafSpec) -> bool:
     for row in found:
         for name, reading in row.draw.readings.items():
             if name == spec.name or reading.shares is None or row.i >= len(reading.shares):
@@ -393,7 +397,7 @@ def _largest(shares: np.ndarray) -> np.ndarray:
     return one_hot(best[None], shares.shape[0])[0]
 
 
-def _likeness(wrong: Sequence[Row]) -> str:
+def _likeness(wrong: Sequence[LabeledRow]) -> str:
     """Return which known mistake explains the labels, as a sentence; "" if none does."""
     mixed = [row for row in wrong if is_mixed(row.made)]
     if not mixed:
@@ -410,7 +414,7 @@ def _likeness(wrong: Sequence[Row]) -> str:
     return ""
 
 
-def _most(found: Sequence[Row], holds: object) -> bool:
+def _most(found: Sequence[LabeledRow], holds: object) -> bool:
     assert callable(holds)
     return sum(bool(holds(row)) for row in found) >= 0.8 * len(found)
 
@@ -420,7 +424,7 @@ def _mean_lambda(draw: Draw) -> float:
     return float(np.mean(values)) if values else 1.0
 
 
-def _with_share(row: Row, share: float) -> bool:
+def _with_share(row: LabeledRow, share: float) -> bool:
     main = row.made.main()[:2]
     place = row.draw.own(row.i)
     if row.own is None or len(main) < 2 or place is None or row.should.ndim != 1:
@@ -432,7 +436,7 @@ def _with_share(row: Row, share: float) -> bool:
     return _same(row.says, share * row.own + (1 - share) * partner)
 
 
-def _own_share_agrees(row: Row) -> bool:
+def _own_share_agrees(row: LabeledRow) -> bool:
     assert row.own is not None
     at = row.own > 0.5
     return (
@@ -440,7 +444,7 @@ def _own_share_agrees(row: Row) -> bool:
     )
 
 
-def _squared(row: Row) -> bool:
+def _squared(row: LabeledRow) -> bool:
     place = row.draw.own(row.i)
     if row.own is None or place is None or row.should.ndim != 1:
         return False
@@ -448,7 +452,7 @@ def _squared(row: Row) -> bool:
     return abs(row.says[at] - share**2) < _AGREE or abs(row.says[at] - (share**2 + (1 - share) ** 2)) < _AGREE
 
 
-def _numbers(row: Row) -> str:
+def _numbers(row: LabeledRow) -> str:
     """Return what a row's input holds and what its label says, as "row 3 is 0.72 of itself + ..."."""
     candidates, place = row.draw.fed.candidates, row.draw.own(row.i)
     parts = []

@@ -79,8 +79,8 @@ def findings(criterion: Criterion, classes: int) -> Iterator[Fault]:
             wanted = _LAM * first[0] + (1 - _LAM) * second[0]
             yield Fault(
                 "VIC050",
-                f"{form}: at lambda = {_LAM} the loss is {loss:.4f}, where the mixture of both losses is {wanted:.4f}; slopes "
-                f"differ by {100 * off:.0f} %.",
+                f"{form}: at lambda = {_LAM} the loss is {loss:.4f}, where the mixture of both losses is {wanted:.4f}; "
+                f"slopes differ by {100 * off:.0f} %.",
             )
     yield from _ignored(criterion, logits, a)
     yield from _sizes(criterion, logits, a)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vicinal.checking import labels
-from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec, Marks
 from vicinal.checking.pipelines import Content, Fed, Pipeline
 from vicinal.checking.recover import Recovered, recover
@@ -31,7 +31,7 @@ class Draw:
 
     fed: Fed
     rows: dict[str, list[Recovered]] = field(default_factory=dict)
-    readings: dict[str, Reading] = field(default_factory=dict)
+    readings: dict[str, LabelReading] = field(default_factory=dict)
 
     def own(self, i: int) -> int | None:
         """Return the place of row i among the candidates; None where rows that came out are not those that went in."""
@@ -80,7 +80,7 @@ def is_mixed(row: Recovered) -> bool:
     return int((np.abs(row.share) > max(MIXED, 2 * row.error)).sum()) > 1
 
 
-def label_signature(readings: dict[str, Reading]) -> list[float]:
+def label_signature(readings: dict[str, LabelReading]) -> list[float]:
     """Return the shares in a batch's labels that are neither 0 nor 1, in order."""
     found: list[float] = []
     for reading in readings.values():
@@ -161,7 +161,7 @@ def rows_before(pipeline: Pipeline, content: Content, run: Draw, count: int) -> 
     return found
 
 
-def read_labels(marks: Marks, fed: Fed) -> dict[str, Reading]:
+def read_labels(marks: Marks, fed: Fed) -> dict[str, LabelReading]:
     """Return what the labels of a batch say, for each label of an example."""
     specs = marks.labels
     m = max((len(t) for t in fed.inputs.values()), default=len(fed.ids))
@@ -223,7 +223,7 @@ def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) 
     return None
 
 
-def says_two(reading: Reading, i: int) -> bool:
+def says_two(reading: LabelReading, i: int) -> bool:
     """Return whether the label of row i names more than one class."""
     if reading.shares is None or i >= len(reading.shares):
         return False

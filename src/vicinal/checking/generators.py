@@ -41,7 +41,7 @@ def seed_all(torch_seed: int, other: int | None = None) -> None:
 
 @contextmanager
 def as_new_process(number: int, rank: int = 0, world: int = 1) -> Iterator[None]:
-    """Let generators begin as in a new process: PyTorch's by its constant, others by what the system gives, here `number`.
+    """Begin generators as in a new process: PyTorch's by its constant, others by what the system gives, here `number`.
 
     The variables of torchrun say which rank it is, until the end of this block.
     """

@@ -80,9 +80,9 @@ def other_dtypes(pipeline: Transform, contents: Sequence[Content]) -> str:
 def memory_format(pipeline: Transform, contents: Sequence[Content]) -> Iterator[Fault]:
     """Return whether images that are channels_last come out with other strides."""
     for content in contents:
-        if content.how == "direct" and isinstance(content.spec and content.spec.like, Tensor):
-            if len(_shape(content)) == 3 and _shape(content)[0] > 1:
-                yield from _channels_last(pipeline, content)
+        is_tensor = content.how == "direct" and content.spec is not None and isinstance(content.spec.like, Tensor)
+        if is_tensor and len(_shape(content)) == 3 and _shape(content)[0] > 1:
+            yield from _channels_last(pipeline, content)
 
 
 def _shape(content: Content) -> tuple[int, ...]:
@@ -211,8 +211,8 @@ def _boxes(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw
         if cut > 0.1 * max(1, total):
             yield Fault(
                 "VIC039",
-                f"in {cut} of {total} rows a box covers some of the {shape[channel[0]]} channels (dimension {channel[0] + 1} of "
-                f"the batch) and not the others.",
+                f"in {cut} of {total} rows a box covers some of the {shape[channel[0]]} channels and not the others "
+                f"(dimension {channel[0] + 1} of the batch).",
                 content.name,
             )
 
@@ -251,7 +251,7 @@ def _masks(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw
         share, lost, of = max(hidden)
         yield Fault(
             "VIC042",
-            f"in {len(hidden)} of {total} rows; a partner with the share {share:.2f} has {of} tokens, of which {lost} are hidden.",
+            f"in {len(hidden)} of {total} rows; a partner with the share {share:.2f} has {of} tokens, {lost} hidden.",
             spec.name,
         )
 

@@ -59,6 +59,12 @@ def inner(loader: Any, depth: int = 0) -> DataLoader[Any] | None:
     return None
 
 
+def of_training(made: Any) -> Any:
+    """Return the loader of the training among what a function made: the first of several."""
+    parts = list(made) if isinstance(made, tuple | list) else []
+    return parts[0] if parts and inner(parts[0]) is not None else made
+
+
 class Epochs:
     """A loader over marked rows, read epoch by epoch.
 
@@ -147,7 +153,7 @@ def findings(epochs: Epochs) -> Iterator[Fault]:
         i, j = sorted(epochs.pairs[0])[0]
         yield Fault(
             "VIC026",
-            f"{len(together[0])} of {len(epochs.pairs[0])} pairs of the first epoch came again in the second, as rows {i} and {j}.",
+            f"{len(together[0])} of {len(epochs.pairs[0])} pairs of an epoch came again in the next, as rows {i} and {j}.",
         )
 
 
@@ -207,8 +213,8 @@ def _outside(pipeline: Collation) -> Iterator[Fault]:
     if outside:
         yield Fault(
             "VIC028",
-            f"{len(outside)} rows that are not among the {len(indices)} of this part were mixed into it, such as row {min(outside)} of "
-            f"{total}.",
+            f"{len(outside)} rows that are not among the {len(indices)} of this part were mixed into it, such as row "
+            f"{min(outside)} of {total}.",
         )
 
 

@@ -147,7 +147,8 @@ class Marks:
         if spec.role != "input":
             return _filled(spec, first, number)
         parts = [trees.as_tensor(_filled(spec, j, number)) for j in (first, second)]
-        assert parts[0] is not None and parts[1] is not None
+        assert parts[0] is not None
+        assert parts[1] is not None
         mixed = weight * parts[0].double() + (1 - weight) * parts[1].double()
         return _typed((mixed if parts[0].is_floating_point() else mixed.round()).to(parts[0].dtype), spec.like)
 

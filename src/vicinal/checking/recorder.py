@@ -199,7 +199,7 @@ class Recorder:
     def _replaced(self, module: nn.Module, out: Any, inside: bool) -> Any:
         """Return the outputs with the logits replaced, where this call makes them."""
         root = self._root
-        assert root is not None and self.stand_in is not None
+        assert root is not None
         tap = _tap(root)
         if inside and (tap is None or module is not tap):
             return out
@@ -372,6 +372,7 @@ def put_back(*owners: Any) -> Iterator[None]:
 
 
 def held(owners: tuple[Any, ...], kind: type) -> list[Any]:
+    """Return the objects of a kind among the globals, closures and attributes of functions and objects."""
     found: dict[int, Any] = {}
     for owner in owners:
         function = getattr(owner, "__func__", owner)

@@ -114,7 +114,7 @@ class Source:
 
     @contextmanager
     def all_of(self, i: int) -> Iterator[None]:
-        """Let every row be row i in this block."""
+        """Make every row row i in this block."""
         self.rows.all_of.fill_(i)
         try:
             yield
@@ -136,7 +136,7 @@ def indices_of(dataset: Any) -> list[int] | None:
     return None if held is None or isinstance(held, MarkedRows) else indices_of(held)
 
 
-class _Examples(Dataset[Any]):
+class _ExampleList(Dataset[Any]):
     """A few examples as a dataset, for collate functions that come without one."""
 
     def __init__(self, examples: Sequence[Any]) -> None:
@@ -151,7 +151,7 @@ class _Examples(Dataset[Any]):
 
 def of_examples(marks: Marks, length: int = 100_000) -> Source:
     """Return marked rows that stand for no dataset."""
-    rows = MarkedRows(marks, length, _Examples([marks.like]))
+    rows = MarkedRows(marks, length, _ExampleList([marks.like]))
     return Source(marks, rows, rows, 0, "examples")
 
 
@@ -221,7 +221,7 @@ def _deeper(
 
 
 def _is_rows(value: Any) -> bool:
-    if isinstance(value, IterableDataset) or isinstance(value, Tensor | np.ndarray | str | bytes | Mapping):
+    if isinstance(value, IterableDataset | Tensor | np.ndarray | str | bytes | Mapping):
         return False
     if isinstance(value, Dataset):
         return hasattr(value, "__len__") and hasattr(value, "__getitem__") and len(value) > 0  # pyright: ignore

@@ -348,8 +348,8 @@ def _ignored(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
     if abs(half - whole) > 0.02 * abs(whole):
         yield Fault(
             "VIC052",
-            f"with half of the labels {ignore} (ignored) and all others of one class the loss is {half:.3f}; with all of that class "
-            f"it is {whole:.3f}, and the mean over what counts is the same.",
+            f"with half of the labels {ignore} (ignored) and all others of one class the loss is {half:.3f}; with all of "
+            f"that class it is {whole:.3f}, and the mean over what counts is the same.",
         )
 
 
