@@ -12,9 +12,9 @@ from torch import Tensor
 from vicinal.checking.draws import MIXED, Draw, expected, is_mixed
 from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec
-from vicinal.checking.pipelines import Pipeline, Step
+from vicinal.checking.pipelines import Content, Pipeline, Step
 from vicinal.checking.recorder import LossCall
-from vicinal.checking.recover import Recovered
+from vicinal.checking.recover import Recovered, tolerance
 from vicinal.checking.report import Fault
 
 _AGREE = 0.012  # shares that differ by less agree: rounding of bytes and half precision
@@ -95,7 +95,12 @@ def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall
     shares = base - g
     binary = any(call.name.startswith("binary_cross_entropy") for call in losses)
     weights = [call.weight for call in losses if call.weight is not None and call.weight.numel() == g.shape[1]]
-    if weights:
+    if weights and any(call.smoothing > 0 for call in losses):
+        read = _weighted_and_smoothed(g, weights[0].double().numpy())
+        if read is None:
+            return None
+        shares = read
+    elif weights:
         shares = shares / weights[0].double().numpy().reshape(1, -1, *(1,) * (g.ndim - 2)).clip(1e-12)
     elif binary and spec.role != "multi-hot" and g.ndim == 2 and base.min() > 0:
         sums = (shares / (2 * base)).sum(axis=1)  # a slope of +1/2 for each absent class, of -1/2 for one wholly there
@@ -107,6 +112,23 @@ def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall
     nothing = total <= 1e-12 * max(1e-30, float(np.abs(g).max()))
     shares = np.where(nothing, np.nan, shares / np.where(nothing, 1, total))
     return LabelReading("the gradient of the loss", shares)
+
+
+def _weighted_and_smoothed(g: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """Return shares of class-weighted cross-entropy with label smoothing, less what smoothing adds; None: too few classes.
+
+    The slope of a class that is not in a row is a straight function of its weight: what it adds is the weight times the
+    smoothing's share of each class.
+    """
+    if g.ndim != 2 or g.shape[1] < 5:
+        return None
+    shares = np.zeros_like(g)
+    for i, row in enumerate(g):
+        absent = np.argsort((row.max() - row) / weight.clip(1e-12))[:-2]
+        basis = np.stack([np.ones(len(absent)), -weight[absent]], 1)
+        (level, floor), *_ = np.linalg.lstsq(basis, row[absent], rcond=None)
+        shares[i] = ((level - row) / weight.clip(1e-12) - floor).clip(0)
+    return shares
 
 
 def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[LabeledRow]:
@@ -195,7 +217,9 @@ def smoothing_of(found: Sequence[LabeledRow], spec: LeafSpec) -> Smoothing | Non
     return Smoothing(floor, found[0].says.shape[0])
 
 
-def findings(pipeline: Pipeline, draws: Sequence[Draw], declared_smoothing: float | None) -> Iterator[Fault]:
+def findings(
+    pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw], declared_smoothing: float | None
+) -> Iterator[Fault]:
     """Return how inputs and labels of the draws disagree."""
     several = len(pipeline.marks.labels) > 1
     any_mixed = any(draw.is_mixed() for draw in draws)
@@ -235,7 +259,7 @@ def findings(pipeline: Pipeline, draws: Sequence[Draw], declared_smoothing: floa
         verdict = list(_verdict(pipeline, found, readings, spec, where, any_mixed))
         states[spec.name] = bool(verdict)
         yield from verdict
-    yield from _inputs(pipeline, draws)
+    yield from _inputs(pipeline, contents, draws)
 
 
 def _kind(kind: tuple[object, ...]) -> str:
@@ -475,7 +499,7 @@ def _short(shares: np.ndarray) -> str:
     return "[" + ", ".join(f"{v:.3f}" for v in shares[:6]) + (", ..." if len(shares) > 6 else "") + "]"
 
 
-def _inputs(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
+def _inputs(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw]) -> Iterator[Fault]:
     """Return what is wrong with inputs by themselves, and between several of them."""
     for name in dict.fromkeys(name for draw in draws for name in draw.rows):
         rows = [row for draw in draws for row in draw.rows.get(name, []) if row.is_known]
@@ -490,33 +514,38 @@ def _inputs(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
             yield Fault(
                 "VIC006", f"{len(bad)} of {len(rows)} rows: weights {shown} sum to {worst.share.sum():.3f}.", name
             )
-    names = list(dict.fromkeys(name for draw in draws for name in draw.rows))
+    yield from _apart(pipeline, contents, draws)
+
+
+def _apart(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw]) -> Iterator[Fault]:
+    """Return leaves of the inputs that are not what the shares of the first make of them."""
+    known = [content for content in contents if content.how in ("direct", "pure")]
     if isinstance(pipeline, Step):  # several calls may be given other things, a teacher plain rows
-        names = [name for name in names if not name.startswith("call ")]
-    if len(names) > 1:
-        yield from _apart(draws, names)
-
-
-def _apart(draws: Sequence[Draw], names: Sequence[str]) -> Iterator[Fault]:
-    """Return leaves of the inputs that are mixed otherwise than the first."""
-    mixed = {
-        name: sum(is_mixed(row) for draw in draws for row in draw.rows.get(name, []) if row.is_known) for name in names
-    }
-    first = max(names, key=lambda name: mixed[name])
-    if not mixed[first]:
+        known = [content for content in known if not content.name.startswith("call ")]
+    mixed = {c.name: sum(is_mixed(r) for d in draws for r in d.rows.get(c.name, []) if r.is_known) for c in known}
+    first = max(known, key=lambda content: mixed[content.name], default=None)
+    if first is None or not mixed[first.name]:
         return
-    for name in names:
-        if name == first:
+    for content in known:
+        if content is first:
             continue
-        differ = total = 0
+        differ = own = total = 0
         for draw in draws:
-            for a, b in zip(draw.rows.get(first, []), draw.rows.get(name, []), strict=False):
-                if not (a.is_known and b.is_known) or len(a.share) != len(b.share) or not (is_mixed(a) or is_mixed(b)):
+            for i, (made, row) in enumerate(
+                zip(draw.rows.get(first.name, []), draw.fed.inputs[content.name], strict=False)
+            ):
+                place = draw.own(i)
+                if not made.is_known or not is_mixed(made) or place is None or made.pieces is not None:
+                    continue
+                rows = content.rows(pipeline, draw.fed.candidates).double().numpy()
+                should = np.tensordot(made.share, rows, 1)
+                near = tolerance(row.dtype, float(np.abs(rows).max())) + (0.02 + 3 * made.error) * float(rows.std())
+                if row.shape != should.shape or np.abs(should - rows[place]).max() < 2 * near:
                     continue
                 total += 1
-                differ += float(np.abs(a.share - b.share).max()) > 0.02 + 6 * (a.error + b.error)
+                differ += float(np.abs(row.double().numpy() - should).max()) > near
+                own += float(np.abs(row.double().numpy() - rows[place]).max()) <= near
         if total and differ > 0.05 * total:
-            how = "stays unmixed" if not mixed[name] else "is mixed by other shares or partners"
-            yield Fault(
-                "VIC004", f"{name} {how} in {differ} of {total} rows in which {first} is mixed.", f"input {name}"
-            )
+            how = "stays unmixed" if own >= differ else "is mixed by other shares or partners"
+            seen = f"{content.name} {how} in {differ} of {total} rows in which {first.name} is mixed."
+            yield Fault("VIC004", seen, f"input {content.name}")

@@ -72,6 +72,8 @@ def check(
 
     """
     start = time.perf_counter()
+    if off is not None and not callable(off):
+        raise CannotCheck(f"off must be what switches mixing off when it is called, got {off!r}")
     ordered((), ignore)  # refuses unknown codes before anything runs
     session = Session(alpha, p, smoothing, off, draws)
     report = Report(targets.describe(target))
@@ -80,6 +82,11 @@ def check(
         warnings.simplefilter("ignore")
         generators.seed_all(20181)
         _target(session, target, example, kind, evaluate, plain)
+    if not (session.is_read or session.findings or session.facts):
+        raise CannotCheck(
+            "nothing that came out could be read"
+            + "".join(f"; {name}: {reason}" for name, reason in session.skipped.items())
+        )
     seen = dict.fromkeys(session.findings)
     report.findings, report.ignored = ordered(seen, ignore)
     report.facts, report.skipped = session.facts, session.skipped
@@ -122,6 +129,10 @@ def _factory(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         return _ranks(session, target, example, evaluate, plain)
     if "epoch" in names:
         return _resumed(session, target, example, evaluate, plain)
+    if missing := [parameter.name for parameter in targets.required(target)]:
+        raise CannotCheck(
+            f"{targets.describe(target)} needs {', '.join(missing)}: give what it makes, or a function without arguments"
+        )
     made = target()
     if isinstance(made, dict) and "train" in made:
         evaluate = evaluate or next((made[k] for k in ("val", "valid", "eval", "test") if k in made), None)

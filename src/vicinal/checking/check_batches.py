@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from vicinal.checking import generators, handling, loaders, targets, trees
 from vicinal.checking.draws import draw
 from vicinal.checking.labels import read
 from vicinal.checking.marks import Marks
-from vicinal.checking.pipelines import Collation, Pipeline, Transform, contents, deep_copied
+from vicinal.checking.pipelines import Collation, Pipeline, Transform, Wrapped, contents, deep_copied
 from vicinal.checking.report import Fault
 from vicinal.checking.session import Session, size_for
 from vicinal.checking.sources import gives_same_memory, of_examples
@@ -27,7 +27,7 @@ def transform(session: Session, target: Any, example: Any, evaluate: Any, plain:
         try:
             pipeline.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
-            session.failed = error
+            session.fail(error)
             continue
         if isinstance(target, nn.Module) and not target.training:
             session.facts["mode"] = "the module is in eval mode"
@@ -52,7 +52,7 @@ def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: A
         try:
             pipeline.feed(list(range(n)))
         except Exception as error:  # as above
-            session.failed = error
+            session.fail(error)
             continue
         pipeline.source.rows.keeps = True
         session.findings += handling.overwrites(pipeline)
@@ -71,8 +71,11 @@ def loader(session: Session, target: Any, example: Any, evaluate: Any, plain: An
         return batches(session, target, example, evaluate, plain)
     size = found.batch_size or getattr(found.batch_sampler, "batch_size", None) or 8
     function = deep_copied(found.collate_fn or default_collate)
-    around = None if target is found else lambda loader: loaders.replaced(target, lambda _: loader)
-    pipeline = session.over_marked(found.dataset, function, int(size), plain, around)
+    if len(found.dataset) == 0:  # pyright: ignore
+        raise CannotCheck("the loader's dataset is empty")
+    if found.drop_last and len(found.dataset) < size:  # pyright: ignore
+        raise CannotCheck(f"an epoch has no batch: {len(found.dataset)} rows, batches of {size} and drop_last=True")  # pyright: ignore
+    pipeline = session.over_marked(found.dataset, function, int(size), plain, _around(target, found))
     _overwritten(session, pipeline, found.dataset)
     session.runs(pipeline, 16)
     session.findings += loaders.fixed_partners(pipeline)
@@ -129,7 +132,7 @@ def batches(session: Session, target: Any, example: Any, evaluate: Any, plain: A
     found = loaders.inner(target)
     stream = found.dataset if found is not None else None
     if isinstance(stream, IterableDataset):
-        return _stream(session, found, stream, evaluate)
+        return _stream(session, target, found, stream, evaluate)
     batches = [batch for batch, _ in zip(iter(target), range(16), strict=False)]
     if not batches:
         raise CannotCheck("the loader has no batches")
@@ -141,13 +144,19 @@ def batches(session: Session, target: Any, example: Any, evaluate: Any, plain: A
     session.evaluation(evaluate)
 
 
-def _stream(session: Session, loader: Any, stream: Any, evaluate: Any) -> None:
+def _around(target: Any, found: Any) -> Callable[[Iterator[Any]], Any] | None:
+    """Return what makes of loaders the object that holds them; None if the target is the loader itself."""
+    return None if target is found else lambda given: loaders.replaced(target, lambda _: next(given))
+
+
+def _stream(session: Session, target: Any, loader: Any, stream: Any, evaluate: Any) -> None:
     examples = [example for example, _ in zip(iter(stream), range(24), strict=False)]
     if not examples:
         raise CannotCheck("the stream has no examples")
     n = size_for(loader.batch_size)
     function = deep_copied(loader.collate_fn or default_collate)
-    pipeline = Collation(function, of_examples(Marks(examples)), n)
+    source, around = of_examples(Marks(examples)), _around(target, loader)
+    pipeline = Collation(function, source, n) if around is None else Wrapped(around, function, source, n)
     session.runs(pipeline, 16)
     session.evaluation(evaluate)
 

@@ -35,7 +35,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
-            session.failed = error
+            session.fail(error)
             continue
         is_step = bool(recording.calls) or out is None or _is_loss(out)
         check = step if is_step else check_batches.transform
@@ -55,7 +55,7 @@ def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
-            session.failed = error
+            session.fail(error)
             continue
         _watch(session, step)
         scope = targets.scope_of(target)
@@ -78,8 +78,7 @@ def _watch(session: Session, step: Step) -> None:
         return
     session.findings += steps.numbers(step, runs)
     codes = {finding.code for finding in session.findings}
-    if not codes & {"VIC001", "VIC002", "VIC003"}:
-        session.findings += steps.loss(step, session.contents, runs)
+    session.findings += steps.loss(step, session.contents, runs, not codes & {"VIC001", "VIC002", "VIC003"})
     session.findings += steps.around(step, runs)
     calls = runs[0].fed.recording.calls if runs[0].fed.recording is not None else []
     if calls:
@@ -106,7 +105,7 @@ def _accumulating(session: Session, target: Any, call: Call, example: Any) -> No
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
-            session.failed = error
+            session.fail(error)
             continue
         _accumulation(session, sizes)
         step = Step(call, marks, 16, divided(1))
@@ -138,7 +137,7 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
         except CannotCheck:
             raise
         except Exception as error:  # as above
-            session.failed = error
+            session.fail(error)
             continue
         session.judge(step, runs)
         return
@@ -194,7 +193,7 @@ def _model_steps(
         try:
             step.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
-            session.failed = error
+            session.fail(error)
             continue
         _watch(session, step)
         if valid is not None:
@@ -219,6 +218,10 @@ def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: A
     def valid(batch: Any) -> Any:
         return target.prediction_step(target.model, dict(batch), prediction_loss_only=False)
 
+    counts = "current_gradient_accumulation_steps"  # an attribute that `train()` makes
+    lacks = not hasattr(target, counts)
+    if lacks:
+        setattr(target, counts, target.args.gradient_accumulation_steps)
     step = Step(train, marks, n, collate)
     _watch(session, step)
     target.model.eval()
@@ -226,6 +229,8 @@ def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: A
     target.model.train()
     sizes = {parts: steps.accumulated(target, marks, collate, parts) for parts in (1, 2, 4)}
     _accumulation(session, sizes)
+    if lacks:
+        delattr(target, counts)
 
 
 def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vicinal.checking import trees
 from vicinal.checking.draws import Draw, draw, is_mixed
+from vicinal.checking.marks import HIDING_NAME, MASK_NAME
 from vicinal.checking.pipelines import Collation, Content, Fed, Pipeline, Step, Transform
 from vicinal.checking.report import Fault
 
@@ -227,20 +228,21 @@ def _masks(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw
     total = 0
     for run in draws:
         made = run.main()
-        masks = [t for name, t in run.fed.inputs.items() if "mask" in name.lower() or "valid" in name.lower()]
-        if made is None or not masks or masks[0].ndim < 2:
+        masks = [(name, t) for name, t in run.fed.inputs.items() if MASK_NAME.search(name) and t.ndim >= 2]
+        if made is None or not masks:
             continue
-        out = masks[0].reshape(len(masks[0]), -1, masks[0].shape[-1])[:, 0]
+        name, mask = masks[0]
+        out = mask.reshape(len(mask), -1, mask.shape[-1])[:, 0]
+        hiding = HIDING_NAME.search(name) is not None
         for i, row in enumerate(made):
             place = run.own(i)
             if place is None or not row.is_known or row.pieces is not None or i >= len(out):
                 continue
-            seen = _tokens_seen(out[i])
+            seen = ~_tokens_seen(out[i]) if hiding else _tokens_seen(out[i])
             for j in row.main():
                 if j == place or abs(row.share[j]) < 0.02:
                     continue
-                own = marks.leaf(spec.name, run.fed.candidates[place]).bool()
-                theirs = marks.leaf(spec.name, run.fed.candidates[j]).bool()
+                own, theirs = (marks.tokens(spec, run.fed.candidates[k]) for k in (place, j))
                 if len(theirs) != len(seen) or bool((theirs & ~own).sum() == 0):
                     continue
                 total += 1

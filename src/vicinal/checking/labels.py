@@ -298,6 +298,10 @@ def _is_label_key(key: str, label_names: set[str]) -> bool:
 def by_name(tree: Any, specs: list[LeafSpec]) -> dict[str, Any]:
     """Return for each label of an example the part of a batch's labels that belongs to it."""
     found: dict[str, Any] = {}
+    named = {name: leaf for name, leaf in trees.leaves(tree) if name}
+    paths = {spec.name: [name for name in named if spec.name == name or spec.name.endswith(name)] for spec in specs}
+    if all(len(names) == 1 for names in paths.values()) and len(named) == len(specs):
+        return {spec.name: named[paths[spec.name][0]] for spec in specs}
     if isinstance(tree, Mapping):
         shared = {key: value for key, value in tree.items() if str(key).lower().startswith(("lam", "ratio", "mix"))}
         for spec in specs:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from vicinal.checking import draws as reading
 from vicinal.checking import variety
@@ -42,14 +42,13 @@ def marked(loader: Any, source: Source, copies: bool = True) -> Any:
 
 
 def replaced(loader: Any, change: Callable[[DataLoader[Any]], DataLoader[Any]]) -> Any:
-    """Return a loader, or a copy of what holds one, with the `DataLoader` changed."""
+    """Return a loader, or a copy of what holds some, with each `DataLoader` changed."""
     if isinstance(loader, DataLoader):
         return change(loader)
     changed = copy.copy(loader)
     for key, value in vars(loader).items():
         if inner(value) is not None:
             object.__setattr__(changed, key, replaced(value, change))
-            return changed
     return changed
 
 
@@ -252,9 +251,12 @@ def rows_of_epoch(loader: Any) -> list[int] | None:
 
 def size_of_whole(dataset: Any) -> int:
     """Return the number of rows of the dataset that a part belongs to."""
-    while indices_of(dataset) is not None and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    return len(dataset)
+    indices = indices_of(dataset)
+    if indices is None:
+        return len(dataset)
+    held = [value for value in vars(dataset).values() if hasattr(value, "__len__") and hasattr(value, "__getitem__")]
+    larger = [size_of_whole(value) for value in held if isinstance(value, Dataset)]
+    return max([len(dataset), max(indices) + 1, *larger])
 
 
 def shares_of_loader(loader: Any, build: Callable[[Any], Epochs | None]) -> list[list[float]]:

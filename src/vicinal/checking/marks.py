@@ -24,7 +24,8 @@ LABEL_NAME = re.compile(
     r"(_?(a|b|1|2|one|two|hot|onehot|ids?|index|indices|map|mask))*$",
     re.IGNORECASE,
 )
-MASK_NAME = re.compile(r"mask|valid|padding|length", re.IGNORECASE)
+MASK_NAME = re.compile(r"mask|valid|padding|length|(^|_)pad$", re.IGNORECASE)
+HIDING_NAME = re.compile(r"(^|_)pad", re.IGNORECASE)  # masks that are true where nothing counts
 SKIPPED_NAME = re.compile(r"(^|_)(idx|index|indices|ids?|names?|paths?|keys?|files?|uid)$", re.IGNORECASE)
 TOKEN_NAME = re.compile(r"token|input_ids|^ids$|words?|text", re.IGNORECASE)
 
@@ -162,6 +163,11 @@ class Marks:
         """Return one leaf of several examples, stacked."""
         return torch.stack([self.leaf(name, i) for i in ids])
 
+    def tokens(self, spec: LeafSpec, i: int) -> Tensor:
+        """Return which tokens of example i count, by its mask."""
+        mask = self.leaf(spec.name, i).bool()
+        return ~mask if HIDING_NAME.search(last_key(spec.name)) else mask
+
     def first_class(self, i: int) -> int:
         """Return the class of example i by its first label that names one; without any, its number."""
         spec = next((spec for spec in self.labels if spec.role in ("indices", "one-hot")), None)
@@ -177,7 +183,8 @@ def class_of(i: int, classes: int) -> int:
     if classes < 5:
         return (i + i // classes) % classes if classes > 0 else 0
     block, place = divmod(i, 8)
-    return ((place % 5) * (classes // 5) + block) % classes
+    apart = (classes // 5 - 1) | 1  # odd: half precision keeps all even numbers twice as far
+    return ((place % 5) * apart + block) % classes
 
 
 def _size(leaf: Any) -> int:
@@ -240,8 +247,10 @@ def _spec(name: str, values: list[Any], is_label: bool, classes: int | None) -> 
         return LeafSpec(name, "input", like, 0.0, 255.0)
     if _is_image(like):
         return LeafSpec(name, "input", like, 0.0, 255.0)
-    if first.ndim == 0 or first.dtype == torch.bool:
+    if first.dtype == torch.bool or (first.ndim == 0 and not isinstance(like, int | np.integer | Tensor)):
         return LeafSpec(name, "other", like)
+    if first.ndim == 0:  # a category
+        return LeafSpec(name, "tokens", like, low, max(high, low + 1))
     return LeafSpec(name, "tokens", like, low, max(high, low + 9))
 
 
@@ -313,7 +322,8 @@ def _filled(spec: LeafSpec, i: int, leaf: int) -> Any:
         values = generator.integers(int(spec.low), int(spec.high) + 1, shape)
     elif spec.role == "mask":
         length = math.ceil(shape[0] * (0.4 + 0.6 * ((i * 7) % 11) / 10))
-        values = (np.arange(shape[0]) < length).astype(int)
+        counts = np.arange(shape[0]) < length
+        values = (~counts if HIDING_NAME.search(last_key(spec.name)) else counts).astype(int)
     elif spec.role == "multi-hot":
         values = (generator.random(shape) < 0.4).astype(int)
         values.flat[class_of(i, spec.classes)] = 1

@@ -263,7 +263,7 @@ class Recorder:
 
 
 def _state(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
+    return [(name, value) for name, value in (*module.named_parameters(), *module.named_buffers()) if not value.is_meta]
 
 
 def _is_model(module: nn.Module) -> bool:

@@ -108,7 +108,8 @@ class Report:
         for finding in self.findings:
             counts[finding.kind.severity] += 1
         parts = [f"{n} {word}{'s' * (n != 1)}" for word, n in counts.items() if n]
-        return f"{', '.join(parts) or 'nothing found'} ({self.seconds:.1f} s)"
+        unseen = f"; {len(self.skipped)} not looked at" if self.skipped else ""
+        return f"{', '.join(parts) or 'nothing found'}{unseen} ({self.seconds:.1f} s)"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, which `--json` prints."""

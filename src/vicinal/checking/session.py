@@ -59,6 +59,7 @@ class Session:
         self.inputs_alone = False
         self.before = False  # mixing comes before a nonlinear transform
         self.any_mixed = False
+        self.is_read = False  # whether anything that came out could be read
         self.contents: list[Content] = []
         self.failed: Exception | None = None
 
@@ -74,6 +75,10 @@ class Session:
             self.smoothing = max(amounts)
         self.mixes = any(not isinstance(part, ERM | LabelSmoothing | GaussianNoise) for part in parts)
         self.inputs_alone = any(isinstance(part, InputMixup) for part in parts)
+
+    def fail(self, error: Exception) -> None:
+        """Keep the first error of several examples that were tried: it is that of the most natural one."""
+        self.failed = self.failed or error
 
     def cannot(self, target: Any, example: Any) -> CannotCheck:
         """Return the error that says on what examples a target failed."""
@@ -133,7 +138,10 @@ class Session:
 
     def judge(self, pipeline: Any, runs: list[Draw]) -> None:
         """Judge several runs of a pipeline, of whatever kind."""
-        found = list(agreement.findings(pipeline, runs, self.smoothing))
+        found = list(agreement.findings(pipeline, self.contents, runs, self.smoothing))
+        self.is_read |= any(run.main() is not None or run.readings for run in runs)
+        if not any(content.how != "constant" for content in self.contents):
+            self.skipped["shares of the inputs"] = "nothing came out that depends on the rows that went in"
         if self.inputs_alone:
             meant = {"VIC001", "VIC002", "VIC004", "VIC011"}
             self.facts["labels"] = (
@@ -262,7 +270,12 @@ class Session:
             self.facts["evaluation"] = f"in {len(runs)} batches plain rows reached the model"
 
     def over_marked(
-        self, dataset: Any, function: MakeBatch, n: int, plain: Any, wrapper: Callable[[Any], Any] | None = None
+        self,
+        dataset: Any,
+        function: MakeBatch,
+        n: int,
+        plain: Any,
+        wrapper: Callable[[Iterator[Any]], Any] | None = None,
     ) -> Collation:
         """Return a collate function over the dataset, marked as deep as its rows are still known in what comes out.
 
@@ -323,7 +336,7 @@ def is_examples(given: Any) -> bool:
 
 def size_for(n: int | None) -> int:
     """Return how many rows a batch of a check has, for batches of n; None: as many as are usual."""
-    return 8 if n is None else max(2, min(int(n), 16))
+    return 8 if n is None else max(1, min(int(n), 16))
 
 
 def _known(pipeline: Collation, found: Sequence[Content], fed: Any) -> bool:

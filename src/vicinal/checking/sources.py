@@ -132,8 +132,11 @@ def indices_of(dataset: Any) -> list[int] | None:
             and len(found) == len(dataset)
         ):
             return [int(i) for i in found]
-    held = getattr(dataset, "dataset", None)
-    return None if held is None or isinstance(held, MarkedRows) else indices_of(held)
+    for held in list(getattr(dataset, "__dict__", {}).values()):
+        same = isinstance(held, Dataset) and not isinstance(held, MarkedRows | IterableDataset)
+        if same and len(held) == len(dataset) and (found := indices_of(held)) is not None:  # pyright: ignore
+            return found
+    return None
 
 
 class _ExampleList(Dataset[Any]):

@@ -204,8 +204,16 @@ def _correlation(slopes: np.ndarray, targets: np.ndarray) -> float:
 # -- the loss -----------------------------------------------------------------------------------------------------------
 
 
-def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw]) -> Iterator[Fault]:
-    """Return what is wrong with the loss of mixed labels, for labels that are classes."""
+def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw], shares_agree: bool) -> Iterator[Fault]:
+    """Return what is wrong with the loss of mixed labels, for labels that are classes.
+
+    Args:
+        step: the step.
+        contents: how rows look in what reaches its model.
+        runs: of the step.
+        shares_agree: whether the loss holds the right shares: otherwise it is no wonder that slopes are others.
+
+    """
     yield from _ignored(step, runs)
     specs = [spec for spec in step.marks.labels if spec.role in ("indices", "one-hot")]
     if not specs or runs[0].fed.gradient is None or runs[0].fed.gradient.ndim != 2:
@@ -222,7 +230,7 @@ def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw]) -> Itera
     weighted = bool(weights) and float(weights[0].max() - weights[0].min()) > 1e-6
     if weighted:
         yield from _class_weights(step, spec, pure, outputs, weights[0], calls)
-    else:
+    elif shares_agree:
         yield from _linear(step, contents, spec, outputs, pure, (a, b))
 
 
@@ -287,6 +295,8 @@ def _linear(
     if any(fed.gradient is None for fed in pure.values()):
         return
     slopes = {of: _row_slopes(fed).sum(0) for of, fed in pure.items()}
+    if np.abs(slopes[a] - slopes[b]).max() < 0.05 * np.abs(slopes[a]).max():
+        return  # the labels do not enter: a contrastive loss, or one of a teacher's outputs
     ids = list(range(step.n))
     labels_of = [a if i % 2 == 0 else b for i in ids]
     worst, shown, count = 0.0, "", 0

@@ -166,11 +166,8 @@ def _kind_of_function(target: Any) -> Kind:
         return "collate"
     if len(needed) == 2 and needed[0] in _LOGITS and needed[1] in _TARGETS:
         return "loss"
-    if (
-        len(needed) == 2
-        and re.search(r"(loss|criterion)$", getattr(target, "__name__", ""), re.I)
-        and "model" not in needed
-    ):
+    named = re.search(r"(loss|criterion)$", str(getattr(target, "__name__", "")), re.I)
+    if len(needed) == 2 and named and needed[0] not in _DATA - {"input"} and "model" not in needed:
         return "loss"
     return "unknown"
 

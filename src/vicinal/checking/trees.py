@@ -77,7 +77,7 @@ def as_tensor(leaf: Any) -> Tensor | None:
         return torch.as_tensor(leaf)
     if isinstance(leaf, list | tuple) and leaf and all(isinstance(v, bool | int | float) for v in leaf):
         return torch.as_tensor(leaf)
-    if isinstance(leaf, np.ndarray) or hasattr(leaf, "__array__"):
+    if isinstance(leaf, np.ndarray) or hasattr(leaf, "__array__") or hasattr(leaf, "__array_interface__"):
         array = np.array(leaf)
         if array.dtype.kind in "biuf" and array.dtype != np.dtype("longdouble"):
             return torch.from_numpy(np.ascontiguousarray(array))
