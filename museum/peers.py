@@ -199,8 +199,8 @@ Written by `python -m museum.peers --write`; `make check-peers` makes an environ
 Each row is one call of `vicinal.check` on a package as it is installed, used as its own documentation shows it, in a process
 of its own on a CPU. What each code means in full: [codes](codes.md).
 
-A finding is what was measured with these arguments, and no judgment on a package: each of them does many things that ours does
-not, some of what is found is meant (and then documented by its authors), and most rows have nothing that changes the training.
+A finding is what was measured with these arguments, and no judgment on a package: each of them does many things that ours
+does not, and some of what is found is meant, and documented by its authors.
 """
 
 OWN = """\
