@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from museum.entry import Entries, Entry
 
 from museum import own_pipelines, peer_pipelines, peers
-from museum.entry import Entries, Entry
 from vicinal.checking.codes import CODES
 
 ALL = [*peer_pipelines.PEERS, *own_pipelines.OURS]
