@@ -53,6 +53,7 @@ def loaded(code: str) -> list[str]:
             ["predict", "--help"],
             ["train", "x", "--timeout", "-1"],
         ),
+        *(["check", "--help"], ["check"], ["check", "a.py:b"], ["check", "a.py:b", "--alpha", "a"], ["explain"]),
         *(["reproduce"], ["reproduce", "--report", "toy"], ["reproduce", "toy", "--report-dir", "a"]),
     ],
     ids=" ".join,
@@ -110,6 +111,11 @@ def test_options_change_only_on_purpose():
             *("--separator", "--decimal", "--encoding", "--sheet", "--header", "--no-header"),
         },
         "vicinal diagnose": {*TABLE, "--alpha"},
+        "vicinal check": {
+            *("-h", "--help", "target", "--example", "--eval", "--off", "--plain", "--alpha", "--p", "--smoothing"),
+            *("--kind", "--ignore", "--draws", "--json", "--sarif", "--write-test"),
+        },
+        "vicinal explain": {"-h", "--help", "code"},
         "vicinal judge": {
             *("-h", "--help", "scores", "--baseline", "--test-share", "--independent", "--higher-is-better"),
             *("--rope", "--out", "--decimal", "--separator", "--encoding", "--sheet"),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal import pairing as pairing
     from vicinal import plan as plan
     from vicinal import target as target
+    from vicinal import testing as testing
     from vicinal import vicinities as vicinities
     from vicinal import vicinity as vicinity
     from vicinal import weighting as weighting
     from vicinal._show import show as show
+    from vicinal.checking.check import check as check
     from vicinal.collate import Collate as Collate
     from vicinal.compose import Chain as Chain
     from vicinal.compose import Choice as Choice
@@ -61,7 +63,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
 
     _MODULES = (
         *("collate", "compose", "formula", "latent", "losses", "metrics", "mix_plan", "pairing", "plan", "keyed"),
-        *("target", "vicinities", "vicinity", "weighting"),
+        *("target", "testing", "vicinities", "vicinity", "weighting"),
     )
     _HOMES = {  # of each public name, the module that defines it
         "ERM": "vicinities",
@@ -90,6 +92,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Scheduled": "compose",
         "Vicinity": "vicinity",
         "Weighting": "weighting",
+        "check": "checking.check",
         "plan_from_dict": "mix_plan",
         "show": "_show",
     }

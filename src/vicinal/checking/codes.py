@@ -143,7 +143,7 @@ CODES = _table(
          "The last batch of an epoch, or an odd one, ends the training.",
          "Mix batches of any size, or use drop_last=True."),
     Code("VIC037", "note", "a batch of one example stays unmixed",
-         "There is no partner in it.",
+         "A row needs a partner, and the batch holds none.",
          "Use larger batches per device."),
     Code("VIC038", "error", "integer inputs (token ids) are averaged",
          "The average of two ids is the id of a third, unrelated token.",

@@ -15,7 +15,7 @@ _SEVERITIES = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One fault of a pipeline.
 
     Args:
@@ -66,8 +66,8 @@ class Report:
     """
 
     target: str
-    findings: list[Finding] = field(default_factory=list)
-    ignored: list[Finding] = field(default_factory=list)
+    findings: list[Fault] = field(default_factory=list)
+    ignored: list[Fault] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     file: str | None = None
@@ -76,7 +76,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing but notes was found."""
+        """True if nothing but notes was found."""
         return all(finding.kind.severity == "note" for finding in self.findings)
 
     @property
@@ -129,7 +129,7 @@ class Report:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
 
-def _text(finding: Finding) -> list[str]:
+def _text(finding: Fault) -> list[str]:
     kind = finding.kind
     where = f" [{finding.where}]" if finding.where else ""
     lines = [f"{finding.code} {kind.severity}: {kind.title}{where}"]
@@ -138,7 +138,7 @@ def _text(finding: Finding) -> list[str]:
     return lines
 
 
-def ordered(findings: Iterable[Finding], ignore: Iterable[str] = ()) -> tuple[list[Finding], list[Finding]]:
+def ordered(findings: Iterable[Fault], ignore: Iterable[str] = ()) -> tuple[list[Fault], list[Fault]]:
     """Return the findings that count and those to be ignored, each the worst first.
 
     Args:

@@ -10,11 +10,25 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from vicinal import __version__
-from vicinal.lab.cli import compare, data, diagnose, interpolate, interrupts, judge, predict, reproduce, train
+from vicinal.lab.cli import (
+    check,
+    compare,
+    data,
+    diagnose,
+    explain,
+    interpolate,
+    interrupts,
+    judge,
+    predict,
+    reproduce,
+    train,
+)
 from vicinal.lab.cli.arguments import Exit
 from vicinal.lab.errors import UserError
 
 COMMANDS = {
+    "check": check,
+    "explain": explain,
     "compare": compare,
     "predict": predict,
     "diagnose": diagnose,
@@ -57,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        The exit code: 0; 1 if a worker process died; 2 for a problem with what was given or with the disk; 130 after
-        Ctrl-C, of which the first counts.
+        The exit code: 0; 1 if a worker process died or a check found faults; 2 for a problem with what was given or with
+        the disk; 130 after Ctrl-C, of which the first counts.
 
     """
     argv = sys.argv[1:] if argv is None else list(argv)

@@ -1,0 +1,420 @@
+"""Is the share of each row in the mixed input also its share in the label? The question that most faults fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from vicinal.checking.draws import MIXED, Draw, expected, is_mixed
+from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.marks import LeafSpec
+from vicinal.checking.pipelines import Pipeline
+from vicinal.checking.recover import Recovered
+from vicinal.checking.report import Fault
+
+_AGREE = 0.012  # shares that differ by less agree: rounding of bytes and half precision
+_SMOOTHED = 2e-4
+
+
+@dataclass
+class Row:
+    """One row: what its input is made of, what the label should say and what it says.
+
+    Args:
+        draw: the run it comes from.
+        i: its place in the batch.
+        made: of its input.
+        should: float64 [classes, ...], by the input.
+        says: the same by the label.
+        own: the label it had before.
+        swapped: by the input with the largest two shares exchanged.
+        scale: how far apart labels can be: 1 for shares.
+
+    """
+
+    draw: Draw
+    i: int
+    made: Recovered
+    should: np.ndarray
+    says: np.ndarray
+    own: np.ndarray | None
+    swapped: np.ndarray
+    scale: float = 1.0
+
+    @property
+    def off(self) -> float:
+        """How far they disagree."""
+        return float(np.abs(self.should - self.says).max())
+
+    @property
+    def allowed(self) -> float:
+        """How far they may, as far as the input is known."""
+        return (_AGREE + 3 * self.made.error) * self.scale
+
+    @property
+    def agrees(self) -> bool:
+        """True if they do."""
+        return self.off <= self.allowed
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Label smoothing as it was seen: each class that is not in a row has this share."""
+
+    floor: float
+    classes: int
+
+    @property
+    def amount(self) -> float:
+        """The smoothing: (1 - amount) * label + amount / classes."""
+        return self.floor * self.classes
+
+    def removed(self, shares: np.ndarray) -> np.ndarray:
+        """Return shares as they were before."""
+        left = 1 - self.amount
+        return (shares - self.floor) / left if left > 1e-9 else shares
+
+
+def gradient_reading(gradient: Tensor, spec: LeafSpec) -> Reading | None:
+    """Read what a loss holds for the label off its gradient at outputs of 0.
+
+    All outputs are equal there, so that a class that has no share has the largest slope, and each other lies below it by
+    its share times the same factor: for cross-entropy, two of them mixed, binary cross-entropy and squared error alike.
+    """
+    g = gradient.double().numpy()
+    if g.ndim >= 3 and g.shape[1] != spec.classes and g.shape[-1] == spec.classes:
+        g = np.moveaxis(g, -1, 1)
+    if g.ndim < 2 or g.shape[1] < max(2, spec.classes):
+        return None
+    shares = g.max(axis=1, keepdims=True) - g
+    total = shares.sum(axis=1, keepdims=True)
+    nothing = total <= 1e-12 * max(1e-30, float(np.abs(g).max()))
+    shares = np.where(nothing, np.nan, shares / np.where(nothing, 1, total))
+    return Reading("the gradient of the loss", shares)
+
+
+def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]:
+    """Return all rows of which input and label are known."""
+    found: list[Row] = []
+    scale = spec.high - spec.low if spec.role == "values" else 1.0
+    for draw in draws:
+        made = draw.main()
+        reading = draw.readings.get(spec.name)
+        if made is None or reading is None or reading.shares is None:
+            continue
+        name = next(name for name, of in draw.rows.items() if of is made)
+        shape = tuple(draw.fed.inputs[name].shape[1:])
+        for i, row in enumerate(made):
+            if i >= len(reading.shares) or not row.is_known:
+                continue
+            should = expected(pipeline.marks, spec, row, draw.fed.candidates, shape)
+            says = reading.shares[i]
+            if should is None or np.isnan(says).any():
+                continue
+            should = _padded(should, says)
+            if should.shape != says.shape:
+                continue
+            place = draw.own(i)
+            own = None if place is None else _padded(_alone(pipeline, draw, spec, place), says)
+            swapped = expected(pipeline.marks, spec, _swapped(row), draw.fed.candidates, shape)
+            found.append(
+                Row(draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale)
+            )
+    return found
+
+
+def _padded(should: np.ndarray, says: np.ndarray) -> np.ndarray:
+    """Return what a label should say with zeros for classes that no example has, of which the label has places."""
+    if (
+        should.ndim >= 1
+        and should.ndim == says.ndim
+        and should.shape[0] < says.shape[0]
+        and should.shape[1:] == says.shape[1:]
+    ):
+        wide = np.zeros_like(says)
+        wide[: len(should)] = should
+        return wide
+    return should
+
+
+def _alone(pipeline: Pipeline, draw: Draw, spec: LeafSpec, place: int) -> np.ndarray:
+    values = pipeline.marks.leaf(spec.name, draw.fed.candidates[place]).double().numpy()
+    if spec.role in ("values", "multi-hot", "one-hot"):
+        return values
+    return one_hot(values.reshape(1, *(values.shape if spec.role == "map" else ())), spec.classes)[0]
+
+
+def _swapped(row: Recovered) -> Recovered:
+    main = row.main()[:2]
+    share = row.share.copy()
+    if len(main) == 2:
+        share[main[0]], share[main[1]] = share[main[1]], share[main[0]]
+    return Recovered(share, row.error, row.found)
+
+
+def smoothing_of(found: Sequence[Row], spec: LeafSpec) -> Smoothing | None:
+    """Return the label smoothing that all rows show; None if there is none."""
+    if spec.role in ("values", "multi-hot") or not found:
+        return None
+    floors = []
+    for row in found:
+        absent = (
+            row.should.max(axis=tuple(range(1, row.should.ndim))) < 1e-6 if row.should.ndim > 1 else row.should < 1e-6
+        )
+        if not absent.any():
+            continue
+        floors.append(np.median(row.says[absent]))
+    if not floors:
+        return None
+    floor = float(np.median(floors))
+    if floor < _SMOOTHED or np.mean(np.abs(np.array(floors) - floor) < 0.1 * floor + 1e-4) < 0.9:
+        return None
+    return Smoothing(floor, found[0].says.shape[0])
+
+
+def findings(pipeline: Pipeline, draws: Sequence[Draw], declared_smoothing: float | None) -> Iterator[Fault]:
+    """Return how inputs and labels of the draws disagree."""
+    several = len(pipeline.marks.labels) > 1
+    any_mixed = any(draw.is_mixed() for draw in draws)
+    states: dict[str, bool] = {}
+    for spec in pipeline.marks.labels:
+        where = f"label {spec.name}" if several else ""
+        readings = [draw.readings[spec.name] for draw in draws if spec.name in draw.readings]
+        problems = {code: seen for reading in readings for code, seen in reversed(reading.problems)}
+        for code, seen in problems.items():
+            yield Fault(code, seen, where)
+        kinds = {reading.kind for reading in readings if reading.kind}
+        if len(kinds) > 1:
+            shown = " or ".join(sorted(_kind(kind) for kind in kinds))
+            yield Fault("VIC013", f"in {len(readings)} batches the label was {shown}.", where)
+        found = rows(pipeline, draws, spec)
+        smoothing = smoothing_of(found, spec)
+        if smoothing is not None:
+            for row in found:
+                row.says = smoothing.removed(row.says)
+            declared = declared_smoothing is not None and (
+                abs(smoothing.amount - declared_smoothing) < 0.02 * max(1, declared_smoothing)
+                or abs(smoothing.floor * (smoothing.classes - 1) - declared_smoothing) < 0.005
+            )
+            if not declared:
+                asked = "" if declared_smoothing is None else f"; {declared_smoothing:g} was declared"
+                yield Fault(
+                    "VIC012",
+                    f"a class that is not in a row has the share {smoothing.floor:.4f}, as with label smoothing "
+                    f"{smoothing.amount:.3g} over {smoothing.classes} classes{asked}.",
+                    where,
+                )
+        verdict = list(_verdict(pipeline, found, readings, spec, where, any_mixed))
+        states[spec.name] = bool(verdict)
+        yield from verdict
+    yield from _inputs(pipeline, draws)
+
+
+def _kind(kind: tuple[object, ...]) -> str:
+    return f"{kind[0]} {list(kind[-1]) if isinstance(kind[-1], tuple) else ''}".strip()
+
+
+def _verdict(
+    pipeline: Pipeline,
+    found: list[Row],
+    readings: Sequence[Reading],
+    spec: LeafSpec,
+    where: str,
+    any_mixed: bool,
+) -> Iterator[Fault]:
+    telling = [row for row in found if _tells(row)]
+    wrong = [row for row in telling if not row.agrees]
+    if len(wrong) <= 0.02 * len(telling):
+        return
+    worst = max(wrong, key=lambda row: row.off)
+    typical = sorted(wrong, key=lambda row: row.off)[len(wrong) // 2]
+    of = f"{len(wrong)} of {len(telling)} rows"
+    inputs_mixed = [row for row in wrong if is_mixed(row.made)]
+    several = len(pipeline.marks.labels) > 1
+    if (
+        spec.role == "map"
+        and any(reading.hard for reading in readings)
+        and not all(_same(r.says, r.own, r.scale) for r in wrong)
+    ):
+        yield Fault(
+            "VIC011",
+            f"{of}: maps of labels hold one class per place where the input is mixed of two ({_numbers(typical)}).",
+            where,
+        )
+        return
+    hard = all(reading.hard for reading in readings)
+    if hard and spec.role == "values" and any(np.abs(r.says - np.trunc(r.should)).max() < 1e-6 for r in wrong):
+        cut = next(r for r in wrong if np.abs(r.says - np.trunc(r.should)).max() < 1e-6)
+        yield Fault("VIC011", f"{of}: a target that should be {_short(cut.should)} is {_short(cut.says)}.", where)
+        return
+    if (
+        inputs_mixed
+        and all(_same(row.says, row.own, row.scale) for row in wrong if row.own is not None)
+        and wrong[0].own is not None
+    ):
+        code = "VIC004" if several and _other_labels_mixed(pipeline, found, spec) else "VIC002"
+        yield Fault(code, f"{of} hold other rows, and their labels are still their own: {_numbers(typical)}.", where)
+        return
+    if not inputs_mixed and not any(is_mixed(row.made) for row in found):
+        yield Fault("VIC003", f"{of} came out as they went in, and their labels are mixed: {_numbers(typical)}.", where)
+        return
+    if hard and all(_same(row.says, _largest(row.should)) or row.agrees for row in wrong) and spec.role != "values":
+        yield Fault(
+            "VIC011", f"{of}: the label names only the class of the largest share ({_numbers(typical)}).", where
+        )
+        return
+    yield Fault("VIC001", f"{of}: {_numbers(worst)}. {_likeness(wrong)}".strip(), where)
+
+
+def _tells(row: Row) -> bool:
+    """Return whether a row can tell right from wrong: it is mixed by input or by label."""
+    return is_mixed(row.made) or not row.agrees
+
+
+def _other_labels_mixed(pipeline: Pipeline, found: Sequence[Row], spec: LeafSpec) -> bool:
+    for row in found:
+        for name, reading in row.draw.readings.items():
+            if name == spec.name or reading.shares is None or row.i >= len(reading.shares):
+                continue
+            other = pipeline.marks.specs[name]
+            place = row.draw.own(row.i)
+            if place is not None and is_mixed(row.made):
+                own = _padded(_alone(pipeline, row.draw, other, place), reading.shares[row.i])
+                if own.shape == reading.shares[row.i].shape and not _same(reading.shares[row.i], own):
+                    return True
+    return False
+
+
+def _same(a: np.ndarray, b: np.ndarray | None, scale: float = 1.0) -> bool:
+    return b is not None and a.shape == b.shape and float(np.abs(a - b).max()) <= _AGREE * scale
+
+
+def _largest(shares: np.ndarray) -> np.ndarray:
+    best = shares.argmax(axis=0)
+    return one_hot(best[None], shares.shape[0])[0]
+
+
+def _likeness(wrong: Sequence[Row]) -> str:
+    """Return which known mistake explains the labels, as a sentence; "" if none does."""
+    mixed = [row for row in wrong if is_mixed(row.made)]
+    if not mixed:
+        return ""
+    if _most(mixed, lambda row: _same(row.says, row.swapped, row.scale)):
+        return "The labels are right with lambda and 1 - lambda exchanged."
+    means = {id(row.draw): _mean_lambda(row.draw) for row in mixed}
+    if _most(mixed, lambda row: _with_share(row, means[id(row.draw)])):
+        return "The labels are right with the batch's mean lambda for all rows."
+    if _most(mixed, lambda row: row.own is not None and _own_share_agrees(row)):
+        return "The share of the row itself is right; the rest belongs to another row than the partner in its input."
+    if _most(mixed, lambda row: _squared(row)):
+        return "The labels look as if they had been mixed twice."
+    return ""
+
+
+def _most(found: Sequence[Row], holds: object) -> bool:
+    assert callable(holds)
+    return sum(bool(holds(row)) for row in found) >= 0.8 * len(found)
+
+
+def _mean_lambda(draw: Draw) -> float:
+    values = [float(row.share[own]) for i, row in enumerate(draw.main() or []) if (own := draw.own(i)) is not None]
+    return float(np.mean(values)) if values else 1.0
+
+
+def _with_share(row: Row, share: float) -> bool:
+    main = row.made.main()[:2]
+    place = row.draw.own(row.i)
+    if row.own is None or len(main) < 2 or place is None or row.should.ndim != 1:
+        return False
+    given = float(row.made.share[place])
+    if abs(1 - given) < 1e-6:
+        return False
+    partner = (row.should - given * row.own) / (1 - given)
+    return _same(row.says, share * row.own + (1 - share) * partner)
+
+
+def _own_share_agrees(row: Row) -> bool:
+    assert row.own is not None
+    at = row.own > 0.5
+    return (
+        at.shape == row.says.shape and bool(at.any()) and float(np.abs(row.says[at] - row.should[at]).max()) <= _AGREE
+    )
+
+
+def _squared(row: Row) -> bool:
+    place = row.draw.own(row.i)
+    if row.own is None or place is None or row.should.ndim != 1:
+        return False
+    share, at = float(row.made.share[place]), int(row.own.argmax())
+    return abs(row.says[at] - share**2) < _AGREE or abs(row.says[at] - (share**2 + (1 - share) ** 2)) < _AGREE
+
+
+def _numbers(row: Row) -> str:
+    """Return what a row's input holds and what its label says, as "row 3 is 0.72 of itself + ..."."""
+    candidates, place = row.draw.fed.candidates, row.draw.own(row.i)
+    parts = []
+    for j in row.made.main()[:3]:
+        who = "itself" if j == place else f"row {candidates[j]}"
+        parts.append(f"{row.made.share[j]:.3f} of {who}")
+    return f"row {row.i} is {' + '.join(parts)}; its label should be {_short(row.should)} and is {_short(row.says)}"
+
+
+def _short(shares: np.ndarray) -> str:
+    """Return a label in words."""
+    if shares.ndim == 0:
+        return f"{float(shares):.3f}"
+    if shares.ndim >= 2:
+        flat = shares.reshape(shares.shape[0], -1)
+        return f"{_short(flat[:, 0])} at its first place"
+    if shares.min() >= -1e-6 and abs(shares.sum() - 1) < 0.05:
+        main = [int(c) for c in np.argsort(-shares)[:3] if shares[c] > MIXED]
+        return " + ".join(f"{shares[c]:.3f} of class {c}" for c in main) or "nothing"
+    return "[" + ", ".join(f"{v:.3f}" for v in shares[:6]) + (", ..." if len(shares) > 6 else "") + "]"
+
+
+def _inputs(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
+    """Return what is wrong with inputs by themselves, and between several of them."""
+    for name in dict.fromkeys(name for draw in draws for name in draw.rows):
+        rows = [row for draw in draws for row in draw.rows.get(name, []) if row.is_known]
+        bad = [
+            row
+            for row in rows
+            if abs(row.share.sum() - 1) > 0.02 + 6 * row.error or row.share.min() < -0.02 - 6 * row.error
+        ]
+        if len(bad) > 0.02 * len(rows):
+            worst = max(bad, key=lambda row: abs(row.share.sum() - 1) + max(0.0, -float(row.share.min())))
+            shown = ", ".join(f"{worst.share[j]:.3f}" for j in worst.main()[:3])
+            yield Fault(
+                "VIC006", f"{len(bad)} of {len(rows)} rows: weights {shown} sum to {worst.share.sum():.3f}.", name
+            )
+    names = list(dict.fromkeys(name for draw in draws for name in draw.rows))
+    if len(names) > 1:
+        yield from _apart(draws, names)
+
+
+def _apart(draws: Sequence[Draw], names: Sequence[str]) -> Iterator[Fault]:
+    """Return leaves of the inputs that are mixed otherwise than the first."""
+    mixed = {
+        name: sum(is_mixed(row) for draw in draws for row in draw.rows.get(name, []) if row.is_known) for name in names
+    }
+    first = max(names, key=lambda name: mixed[name])
+    if not mixed[first]:
+        return
+    for name in names:
+        if name == first:
+            continue
+        differ = total = 0
+        for draw in draws:
+            for a, b in zip(draw.rows.get(first, []), draw.rows.get(name, []), strict=False):
+                if not (a.is_known and b.is_known) or len(a.share) != len(b.share) or not (is_mixed(a) or is_mixed(b)):
+                    continue
+                total += 1
+                differ += float(np.abs(a.share - b.share).max()) > 0.02 + 6 * (a.error + b.error)
+        if total and differ > 0.05 * total:
+            how = "stays unmixed" if not mixed[name] else "is mixed by other shares or partners"
+            yield Fault(
+                "VIC004", f"{name} {how} in {differ} of {total} rows in which {first} is mixed.", f"input {name}"
+            )

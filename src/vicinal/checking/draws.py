@@ -1,0 +1,182 @@
+"""One run of a pipeline on marked rows, read: who is in each mixed row, and what its label says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from vicinal.checking import labels
+from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.marks import LeafSpec, Marks
+from vicinal.checking.pipelines import Content, Fed, Pipeline
+from vicinal.checking.recover import Recovered, recover
+
+MIXED = 2e-3  # a share that is taken for one
+_MOST_ROWS = 32
+
+
+@dataclass
+class Draw:
+    """What one run of a pipeline showed.
+
+    Args:
+        fed: the run.
+        rows: for each leaf of inputs, what its rows are made of.
+        readings: for each label, what it says.
+
+    """
+
+    fed: Fed
+    rows: dict[str, list[Recovered]] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+
+    def own(self, i: int) -> int | None:
+        """Return the place of row i among the candidates; None where rows that came out are not those that went in."""
+        ids, candidates = self.fed.ids, self.fed.candidates
+        return candidates.index(ids[i]) if i < len(ids) and ids[i] in candidates else None
+
+    def main(self) -> list[Recovered] | None:
+        """Return the rows of the leaf that is known best."""
+        known = [rows for rows in self.rows.values() if rows and sum(row.is_known for row in rows) >= 0.7 * len(rows)]
+        return known[0] if known else None
+
+    def lambdas(self) -> list[float]:
+        """Return the share that each mixed row keeps of itself."""
+        found = []
+        for i, row in enumerate(self.main() or []):
+            own = self.own(i)
+            if row.is_known and own is not None and is_mixed(row):
+                found.append(float(row.share[own]))
+        return found
+
+    def partners(self) -> list[tuple[int, int]]:
+        """Return (row, its largest partner) of each mixed row, by their numbers."""
+        found = []
+        for i, row in enumerate(self.main() or []):
+            own = self.own(i)
+            others = [j for j in row.main() if j != own]
+            if row.is_known and others and own is not None:
+                found.append((self.fed.candidates[own], self.fed.candidates[others[0]]))
+        return found
+
+    def is_mixed(self) -> bool:
+        """Return whether any row that is known holds more than one."""
+        return any(is_mixed(row) for rows in self.rows.values() for row in rows if row.is_known)
+
+    def signature(self) -> list[float]:
+        """Return the shares of this draw, rounded: two draws with equal ones are one draw."""
+        rows = self.main()
+        if rows is None:
+            return label_signature(self.readings)
+        return [round(float(share), 5) for row in rows for share in row.share]
+
+
+def is_mixed(row: Recovered) -> bool:
+    """Return whether a row holds more than one candidate."""
+    return int((np.abs(row.share) > max(MIXED, 2 * row.error)).sum()) > 1
+
+
+def label_signature(readings: dict[str, Reading]) -> list[float]:
+    """Return the shares in a batch's labels that are neither 0 nor 1, in order."""
+    found: list[float] = []
+    for reading in readings.values():
+        if reading.shares is not None and reading.shares.ndim == 2:
+            inner = reading.shares[(reading.shares > MIXED) & (reading.shares < 1 - MIXED)]
+            found.extend(round(float(share), 5) for share in inner)
+    return found
+
+
+def draw(pipeline: Pipeline, contents: Sequence[Content], ids: Sequence[int], fed: Fed | None = None) -> Draw:
+    """Run a pipeline on rows and read what comes out."""
+    fed = pipeline.feed(ids) if fed is None else fed
+    result = Draw(fed)
+    for content in contents:
+        leaf = fed.inputs.get(content.name)
+        if leaf is None or content.how in ("random", "constant"):
+            continue
+        result.rows[content.name] = rows_of(pipeline, content, leaf, fed)
+    if fed.labels is not None:
+        result.readings = read_labels(pipeline.marks, fed)
+    return result
+
+
+def rows_of(pipeline: Pipeline, content: Content, leaf: Tensor, fed: Fed) -> list[Recovered]:
+    """Return what each row of a leaf is made of."""
+    rows = content.rows(pipeline, fed.candidates)
+    if rows.shape[1:] != leaf.shape[1:]:
+        return []
+    found = []
+    for i, row in enumerate(leaf[:_MOST_ROWS]):
+        own = fed.candidates.index(fed.ids[i]) if len(leaf) == len(fed.ids) and fed.ids[i] in fed.candidates else None
+        found.append(recover(row, rows, own))
+    return found
+
+
+def read_labels(marks: Marks, fed: Fed) -> dict[str, Reading]:
+    """Return what the labels of a batch say, for each label of an example."""
+    specs = marks.labels
+    m = max((len(t) for t in fed.inputs.values()), default=len(fed.ids))
+    if len(specs) == 1:
+        return {specs[0].name: labels.read(fed.labels, specs[0], m)}
+    by_key = labels.by_name(fed.labels, specs)
+    return {spec.name: labels.read(by_key[spec.name], spec, m) for spec in specs if spec.name in by_key}
+
+
+def expected(
+    marks: Marks, spec: LeafSpec, row: Recovered, candidates: Sequence[int], shape: Sequence[int]
+) -> np.ndarray | None:
+    """Return what the label of a row should say, by who is in its input.
+
+    Args:
+        marks: the rows.
+        spec: the label.
+        row: what the input is made of.
+        candidates: which rows its shares are of.
+        shape: of the input, without rows; places of a map are found by it.
+
+    Returns:
+        float64 [classes] or [classes, ...] of a map; of numbers, the numbers. None where it cannot be said.
+
+    """
+    used = [j for j in range(len(candidates)) if row.share[j] != 0 or row.mixtures is not None]
+    values = np.stack([marks.leaf(spec.name, candidates[j]).double().numpy() for j in used])
+    total = row.share.sum()
+    share = row.share[used] / (total if abs(total) > 0.5 else 1.0)
+    if spec.role in ("values", "multi-hot"):
+        if values.ndim > 1 and row.pieces is not None and spec.role == "values" and values[0].shape == tuple(shape):
+            return None  # a dense target of numbers, cut as the input: not compared cell by cell
+        return np.tensordot(share, values, 1)
+    if spec.role == "one-hot":
+        return share @ values
+    if spec.role == "indices":
+        return share @ one_hot(values.reshape(len(used)), spec.classes)
+    dense = one_hot(values, spec.classes)  # [k, classes, ...]
+    if row.pieces is None:
+        return np.tensordot(share, dense, 1)
+    places = _places(row.pieces, shape, values.shape[1:])
+    if places is None or row.mixtures is None:
+        return None
+    table = row.mixtures[:, used]
+    by_place = table[places]  # [..., k]
+    return np.einsum("...k,kc...->c...", by_place, dense)
+
+
+def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) -> np.ndarray | None:
+    """Return which piece each place of a map belongs to, from the pieces of a whole input."""
+    whole = pieces.reshape(tuple(shape))
+    d = len(map_shape)
+    if tuple(shape[-d:]) == tuple(map_shape):
+        return whole.reshape(-1, *map_shape)[0]
+    if tuple(shape[:d]) == tuple(map_shape):
+        return whole.reshape(*map_shape, -1)[..., 0]
+    return None
+
+
+def says_two(reading: Reading, i: int) -> bool:
+    """Return whether the label of row i names more than one class."""
+    if reading.shares is None or i >= len(reading.shares):
+        return False
+    return bool((np.sort(reading.shares[i], axis=0)[-2] > MIXED).any()) if reading.shares[i].shape[0] > 1 else False

@@ -1,0 +1,306 @@
+"""What a label says of its row: the share of each class, whatever form the label has.
+
+Forms: class indices; dense shares [n, classes]; two class indices (or dense labels) and lambda, as separate tensors or as
+columns of one; a `MixedTarget`; numbers to predict. A dimension behind the classes is a place of a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal.checking import trees
+from vicinal.checking.marks import LeafSpec, last_key
+from vicinal.target import MixedTarget
+
+_NUMBERS = ("values", "multi-hot")
+
+
+@dataclass
+class Reading:
+    """A label, read.
+
+    Args:
+        form: how it is written down, in words.
+        shares: float64 [n, classes, ...], what it says of each row; of numbers, the numbers [n, ...]; None: not readable.
+        problems: codes with what was seen, of labels that are wrong in themselves.
+        kind: dtype and shape of a row of each tensor, which should not change from batch to batch.
+        hard: whether it names one class per row or place.
+
+    """
+
+    form: str
+    shares: np.ndarray | None
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    kind: tuple[Any, ...] = ()
+    hard: bool = False
+
+
+def read(tree: Any, spec: LeafSpec, n: int) -> Reading:
+    """Read the labels of a batch.
+
+    Args:
+        tree: the part of the batch that holds labels, mixed or not.
+        spec: what the labels were before mixing.
+        n: number of rows.
+
+    """
+    found = {name: leaf for name, leaf in trees.leaves(tree)}
+    mixed = [leaf for leaf in found.values() if isinstance(leaf, MixedTarget)]
+    if mixed:
+        return _mixed_target(mixed[0], spec)
+    tensors = {name: tensor for name, leaf in found.items() if (tensor := trees.as_tensor(leaf)) is not None}
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 0 or len(tensor) > 0}
+    lams = {name: t for name, t in tensors.items() if _is_lam(t, n) and (len(tensors) > 1)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in lams}
+    if not rest and lams and spec.role == "values":
+        rest, lams = lams, {}
+    if len(rest) >= 2 and lams:
+        return _two(list(rest.values()), next(iter(lams.values())), spec, n)
+    if len(rest) == 1:
+        return _one(next(iter(rest.values())), spec, n)
+    return Reading("not understood", None)
+
+
+def _is_lam(tensor: Tensor, n: int) -> bool:
+    """Return whether a tensor can be lambda: floating point, a number, or one per row."""
+    if not tensor.is_floating_point() or tensor.numel() not in (1, n):
+        return False
+    return tensor.ndim <= 1 or tensor.numel() == max(tensor.shape)
+
+
+def one_hot(indices: np.ndarray, classes: int) -> np.ndarray:
+    """Return float64 [n, classes, ...] of class indices [n, ...]; those outside of the range are zeros."""
+    dense = np.zeros((indices.shape[0], classes, *indices.shape[1:]))
+    for c in range(classes):
+        dense[:, c] = indices == c
+    return dense
+
+
+def _kind(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape[1:])
+
+
+def _mixed_target(target: MixedTarget, spec: LeafSpec) -> Reading:
+    ids, weight = target.ids.numpy(), target.weight.double().numpy()
+    shares = sum(
+        one_hot(i, spec.classes)
+        * (w if w.ndim == 1 else w)[:, None].reshape(len(w), 1, *w.shape[1:], *(1,) * (i.ndim - w.ndim))
+        for i, w in zip(ids, weight, strict=True)
+    )
+    shares = np.asarray(shares) * (1 - target.smoothing) + target.smoothing / spec.classes
+    return Reading("a MixedTarget", shares, kind=("MixedTarget", tuple(target.shape[1:])))
+
+
+def _two(labels: list[Tensor], lam: Tensor, spec: LeafSpec, n: int) -> Reading:
+    parts = [_one(label, spec, n) for label in labels[:2]]
+    if any(part.shares is None for part in parts):
+        return parts[0] if parts[0].shares is None else parts[1]
+    weight = lam.double().reshape(-1).numpy() * np.ones(n)
+    first, second = (np.asarray(part.shares) for part in parts)
+    weight = weight.reshape(n, *(1,) * (first.ndim - 1))
+    problems = [problem for part in parts for problem in part.problems]
+    return Reading(
+        "two labels and lambda",
+        weight * first + (1 - weight) * second,
+        problems,
+        ("two", str(labels[0].dtype), tuple(labels[0].shape[1:])),
+    )
+
+
+def _one(label: Tensor, spec: LeafSpec, n: int) -> Reading:
+    kind = _kind(label)
+    if label.ndim == 0 or len(label) != n:
+        shape = list(label.shape)
+        return Reading(
+            "of a wrong shape",
+            None,
+            [("VIC013", f"labels of {n} rows have the shape {shape}, of dtype {kind[0]}.")],
+            kind,
+        )
+    values = label.double().numpy()
+    if spec.role in _NUMBERS:
+        return _numbers(label, values, spec, kind)
+    if not label.is_floating_point():
+        return _whole(label, values, spec, kind)
+    if spec.role == "indices" and label.ndim == 2 and label.shape[1] == 3 and spec.classes != 3 and _are_pairs(values):
+        shares = values[:, 2, None]
+        first, second = one_hot(values[:, 0], spec.classes), one_hot(values[:, 1], spec.classes)
+        # the third column is the share of the second label
+        return Reading("columns [label, partner's label, share]", (1 - shares) * first + shares * second, kind=kind)
+    if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[1] == spec.classes:
+        return Reading("dense maps", values, _of_shares(label, values), kind)
+    if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[-1] == spec.classes:
+        return Reading("dense maps", np.moveaxis(values, -1, 1), _of_shares(label, values), kind)
+    if spec.role != "map" and label.ndim == 2 and label.shape[1] > 1:
+        if spec.role == "indices" and label.shape[1] == n and spec.classes != n and not _sum_to_one(values):
+            seen = f"labels of {n} rows have the shape {list(label.shape)}: rows were broadcast against rows."
+            return Reading("of a wrong shape", None, [("VIC013", seen)], kind)
+        wide = np.zeros((n, max(spec.classes, values.shape[1])))
+        wide[:, : values.shape[1]] = values
+        return Reading("dense labels", wide, _of_shares(label, values), kind)
+    if label.ndim in (1, 2) and spec.role == "indices" and values.reshape(n, -1).shape[1] == 1:
+        return _averaged(values.reshape(n), spec, kind)
+    if spec.role == "map" and label.ndim == _ndim(spec) + 1:
+        return _averaged(values, spec, kind)
+    return Reading(
+        "of a wrong shape", None, [("VIC013", f"labels of {n} rows have the shape {list(label.shape)}.")], kind
+    )
+
+
+def _ndim(spec: LeafSpec) -> int:
+    tensor = trees.as_tensor(spec.like)
+    return 0 if tensor is None else tensor.ndim
+
+
+def _numbers(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+    like = trees.as_tensor(spec.like)
+    assert like is not None
+    if values[0].size != max(1, like.numel()):
+        seen = f"targets of {len(values)} rows have the shape {list(label.shape)}, where rows are {list(like.shape)}."
+        return Reading("of a wrong shape", None, [("VIC013", seen)], kind)
+    hard = not label.is_floating_point()
+    shaped = values.reshape(len(values), *like.shape)
+    return Reading("whole numbers" if hard else "numbers", shaped, kind=kind, hard=hard)
+
+
+def _whole(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+    if spec.role == "map":
+        expected = _ndim(spec) + 1
+        if label.ndim == expected + 1 and label.shape[1] == 1:
+            values = values[:, 0]
+        elif label.ndim != expected:
+            return Reading(
+                "of a wrong shape", None, [("VIC013", f"maps of labels have the shape {list(label.shape)}.")], kind
+            )
+        return Reading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
+    if label.ndim == 2 and label.shape[1] == spec.classes and spec.classes > 1:
+        return Reading("dense labels of whole numbers", values, kind=kind, hard=True)
+    if label.ndim == 2 and label.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        return Reading("of a wrong shape", None, [("VIC013", f"labels have the shape {list(label.shape)}.")], kind)
+    return Reading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
+
+
+def _averaged(values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+    """Read one number per row or place where there was a class index."""
+    if spec.classes == 2 and values.min() >= 0 and values.max() <= 1:  # the share of class 1
+        return Reading("the share of class 1", np.stack([1 - values, values], axis=1), kind=kind)
+    whole = np.abs(values - np.round(values)) < 1e-6
+    if whole.all():
+        return Reading("class indices as floating point", one_hot(np.round(values), spec.classes), kind=kind, hard=True)
+    example = values[~whole].flat[0]
+    return Reading(
+        "averaged class indices",
+        None,
+        [("VIC010", f"class indices 0 to {spec.classes - 1} came out as numbers such as {example:.3f}.")],
+        kind,
+    )
+
+
+def _are_pairs(values: np.ndarray) -> bool:
+    whole = np.abs(values[:, :2] - np.round(values[:, :2])).max() < 1e-6
+    return bool(whole and values[:, 2].min() >= 0 and values[:, 2].max() <= 1) and not _sum_to_one(values)
+
+
+def _sum_to_one(values: np.ndarray) -> bool:
+    return bool(np.abs(values.sum(1) - 1).max() < 0.05)
+
+
+def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
+    """Return what is wrong with shares of classes whatever the inputs are."""
+    axis = 1
+    sums = values.sum(axis)
+    worst = float(np.abs(sums - 1).max())
+    low, high = float(values.min()), float(values.max())
+    half = label.dtype in (torch.float16, torch.bfloat16)
+    if worst > (0.02 if half else 1e-3) or low < -1e-3 or high > 1 + 1e-3:
+        off = float(sums.flat[int(np.abs(sums - 1).argmax())])
+        return [("VIC007", f"shares lie between {low:.3f} and {high:.3f}, and those of one row sum to {off:.3f}.")]
+    if half and worst > 1e-6:
+        return [
+            (
+                "VIC015",
+                f"shares are {str(label.dtype).removeprefix('torch.')}; those of one row sum to {1 + worst:.5f}.",
+            )
+        ]
+    return []
+
+
+def split(batch: Any, marks_like: Any, label_names: set[str], input_names: set[str]) -> tuple[Any, Any]:
+    """Split a batch that came out into its inputs and its labels, by the structure of what went in.
+
+    Args:
+        batch: what a pipeline returned.
+        marks_like: one example, whose structure says where labels are.
+        label_names: names of the leaves that hold labels in it.
+        input_names: names of the leaves that hold content.
+
+    Returns:
+        Inputs and labels, each a pytree.
+
+    """
+    if isinstance(batch, Mapping):
+        labels = {key: value for key, value in batch.items() if _is_label_key(str(key), label_names)}
+        return {key: value for key, value in batch.items() if key not in labels}, labels
+    if isinstance(batch, tuple | list) and not label_names:
+        return batch, None
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        fields: Any = batch._asdict()  # pyright: ignore
+        return split(fields, marks_like, label_names, input_names)
+    if isinstance(batch, tuple | list):
+        first = 1
+        if isinstance(marks_like, tuple | list):
+            firsts = [int(name[1 : name.index("]")]) for name in label_names if name.startswith("[")]
+            first = min(firsts, default=1) if firsts else 1
+        elif len(batch) == 1:
+            return batch, None
+        return batch[:first] if first > 1 else batch[0], batch[first] if len(batch) == first + 1 else tuple(
+            batch[first:]
+        )
+    return batch, None
+
+
+def _is_label_key(key: str, label_names: set[str]) -> bool:
+    from vicinal.checking.marks import LABEL_NAME
+
+    lowered = key.lower()
+    return bool(
+        LABEL_NAME.search(key)
+        or any(last_key(name) == key for name in label_names)
+        or lowered
+        in ("lam", "lambda", "lambd", "lamb", "lmbda", "mix_coef", "mixup_lambda", "ratio", "alpha", "mix", "lams")
+    )
+
+
+def by_name(tree: Any, specs: list[LeafSpec]) -> dict[str, Any]:
+    """Return for each label of an example the part of a batch's labels that belongs to it."""
+    found: dict[str, Any] = {}
+    if isinstance(tree, Mapping):
+        shared = {key: value for key, value in tree.items() if str(key).lower().startswith(("lam", "ratio", "mix"))}
+        for spec in specs:
+            key = last_key(spec.name)
+            own = {name: value for name, value in tree.items() if str(name).startswith(key) and name not in shared}
+            longer = {
+                last_key(other.name)
+                for other in specs
+                if last_key(other.name) != key and last_key(other.name).startswith(key)
+            }
+            own = {name: value for name, value in own.items() if not any(str(name).startswith(long) for long in longer)}
+            if own:
+                found[spec.name] = own | shared if len(own) > 1 else next(iter(own.values()))
+        return found
+    if isinstance(tree, tuple | list):
+        names = sorted(spec.name for spec in specs)
+        leaves = list(trees.leaves(tree))
+        if len(leaves) == len(names):
+            return {spec.name: leaf for spec, (_, leaf) in zip(specs, leaves, strict=True)}
+        if len(tree) == len(specs):
+            return {spec.name: part for spec, part in zip(specs, tree, strict=True)}
+    return found

@@ -1,0 +1,272 @@
+"""Loaders: draws over epochs, workers and ranks, the switch, partners, and which rows an epoch sees."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from vicinal.checking import draws as reading
+from vicinal.checking import variety
+from vicinal.checking.draws import label_signature, read_labels
+from vicinal.checking.pipelines import Collation, Content, Fed
+from vicinal.checking.recover import recover
+from vicinal.checking.report import Fault
+from vicinal.checking.sources import Source
+
+_BATCHES = 8  # per epoch that are looked at
+_TORCH_SEED = 67280421310721  # what a new process's generator begins with
+
+
+def marked(loader: Any, source: Source | None) -> Any:
+    """Return a copy of a loader over marked rows; a loader inside of another is replaced in it.
+
+    Args:
+        loader: a `DataLoader`, or an object that holds one.
+        source: the marked dataset; None: its stream is marked.
+
+    """
+    if isinstance(loader, DataLoader):
+        changed = copy.copy(loader)
+        dataset = source.dataset if source is not None else loader.dataset
+        changed.__dict__["dataset"] = dataset
+        changed.__dict__["_iterator"] = None
+        return changed
+    changed = copy.copy(loader)
+    for key, value in vars(loader).items():
+        if inner(value) is not None:
+            object.__setattr__(changed, key, marked(value, source))
+            return changed
+    return changed
+
+
+def inner(loader: Any, depth: int = 0) -> DataLoader[Any] | None:
+    """Return the `DataLoader` in a loader; None if there is none."""
+    if isinstance(loader, DataLoader):
+        return loader
+    if depth > 3 or not hasattr(loader, "__dict__") or not hasattr(loader, "__iter__"):
+        return None
+    for value in vars(loader).values():
+        if value is not loader and (isinstance(value, DataLoader) or hasattr(value, "__iter__")):
+            found = inner(value, depth + 1) if hasattr(value, "__dict__") else None
+            if found is not None:
+                return found
+    return None
+
+
+class Epochs:
+    """A loader over marked rows, read epoch by epoch.
+
+    Args:
+        loader: the user's.
+        pipeline: its collate function over the marked dataset.
+        contents: how rows look in what comes out.
+
+    """
+
+    def __init__(self, loader: Any, pipeline: Collation, contents: Sequence[Content]) -> None:
+        self.pipeline, self.contents = pipeline, contents
+        self.loader = marked(loader, pipeline.source)
+        found = inner(self.loader)
+        assert found is not None
+        self.workers = found.num_workers
+        self.persistent = bool(found.persistent_workers)
+        self.pairs: list[set[tuple[int, int]]] = []
+
+    def epoch(self) -> list[list[float]]:
+        """Run an epoch, or its first batches; return the shares of each batch that are neither 0 nor 1."""
+        batches: list[list[float]] = []
+        pairs: set[tuple[int, int]] = set()
+        with self.pipeline.source.watched() as fetched:
+            iterator = iter(self.loader)
+            limit = max(_BATCHES, 3 * self.workers)
+            for batch in iterator:
+                batches.append(self._shares(batch, fetched, pairs))
+                if len(batches) >= limit:
+                    break
+            if self.persistent:  # the workers end their epoch before the next
+                for _ in iterator:
+                    pass
+            del iterator
+        self.pairs.append(pairs)
+        return batches
+
+    def _shares(self, batch: Any, fetched: Callable[[], list[int]], pairs: set[tuple[int, int]]) -> list[float]:
+        inputs, found = self.pipeline._split(batch)
+        fed = Fed([], [], inputs, found)
+        shares = label_signature(read_labels(self.pipeline.marks, fed))
+        content = next((c for c in self.contents if c.how == "direct"), None)
+        if content is None or content.name not in inputs:
+            return shares
+        candidates = fetched()
+        if len(candidates) > 4096 or content.spec is None:
+            return shares
+        rows = self.pipeline.marks.rows(content.spec.name, candidates)
+        seen: list[float] = []
+        for row in inputs[content.name][:6]:
+            made = recover(row, rows)
+            if made.is_known:
+                seen.extend(round(float(s), 5) for s in made.share if reading.MIXED < s < 1 - reading.MIXED)
+                main = sorted(candidates[j] for j in made.main()[:2])
+                if len(main) == 2:
+                    pairs.add((main[0], main[1]))
+        return shares or seen
+
+
+def findings(epochs: Epochs, off: Callable[[], Any] | None) -> Iterator[Fault]:
+    """Return how an epoch's draws repeat, and whether the switch reaches workers."""
+    first = epochs.epoch()
+    if not any(first):
+        return
+    by_worker = [first[w :: epochs.workers] for w in range(epochs.workers)]
+    copies = [
+        w
+        for w in range(1, epochs.workers)
+        if variety.repeated(by_worker[0], by_worker[w]) and (variety.varies(by_worker[0]) or len(by_worker[0]) == 1)
+    ]
+    same = len({tuple(variety._both(batch)) for batch in first if batch}) == 1 and len(first) > 3
+    if copies and not same:
+        yield Fault(
+            "VIC023",
+            f"workers 0 and {copies[0]} of {epochs.workers} drew the same shares, {_few(by_worker[0])}, in their batches.",
+        )
+    second = epochs.epoch()
+    if variety.repeated(first, second) and variety.varies(first):
+        yield Fault("VIC022", f"the first {len(first)} batches of two epochs had the same shares: {_few(first)}.")
+    elif variety.repeated(first, second) and not variety.varies(first) and len(first) > 3:
+        yield Fault("VIC021", f"all batches of two epochs had the same shares: {_few(first[:1])}.")
+    together = [a & b for a, b in zip(epochs.pairs[:1], epochs.pairs[1:2], strict=True)]
+    if together and len(epochs.pairs[0]) >= 3 and len(together[0]) >= 0.9 * len(epochs.pairs[0]):
+        i, j = sorted(epochs.pairs[0])[0]
+        yield Fault(
+            "VIC026",
+            f"{len(together[0])} of {len(epochs.pairs[0])} pairs of the first epoch came again in the second, as rows {i} and {j}.",
+        )
+    if off is not None and epochs.workers and epochs.persistent:
+        off()
+        third = epochs.epoch()
+        mixed = sum(bool(batch) for batch in third)
+        if mixed > 0.2 * len(third):
+            yield Fault(
+                "VIC041", f"after it was switched off, {mixed} of {len(third)} batches of the next epoch were mixed."
+            )
+
+
+def _few(batches: Sequence[Sequence[float]]) -> str:
+    shown = [f"{batch[0]:.4f}" for batch in batches[:4] if batch]
+    return ", ".join(shown)
+
+
+def fixed_partners(pipeline: Collation) -> Iterator[Fault]:
+    """Return whether a dataset that mixes inside pairs each row with the same one, or with rows that are not its own."""
+    if pipeline.source.depth == 0:
+        return
+    pairs: dict[int, set[int]] = {}
+    for i in range(min(8, len(pipeline.source.dataset))):
+        for _ in range(6):
+            with pipeline.source.watched() as fetched:
+                pipeline.source.dataset[i]
+            rows = fetched()
+            if len(rows) == 2:
+                pairs.setdefault(i, set()).update(rows)
+    fixed = [i for i, rows in pairs.items() if len(rows) == 2]
+    if len(pairs) >= 4 and len(fixed) == len(pairs):
+        i, j = sorted(pairs[fixed[0]])
+        yield Fault(
+            "VIC026", f"{len(fixed)} of {len(pairs)} rows met the same partner 6 times of 6, as rows {i} and {j}."
+        )
+    yield from _outside(pipeline)
+
+
+def _outside(pipeline: Collation) -> Iterator[Fault]:
+    """Return whether rows that belong to no example of the dataset are in its mixtures: it is a part of a larger one."""
+    dataset, total = pipeline.source.dataset, len(pipeline.source.rows)
+    n = len(dataset)
+    if n >= total or n > 4000:
+        return
+    met: list[set[int]] = []
+    for i in range(n):
+        with pipeline.source.watched() as fetched:
+            dataset[i]
+        met.append(set(fetched()))
+    if pipeline.source.indices is None:
+        return
+    indices = set(pipeline.source.indices)
+    outside = set().union(*met) - indices
+    if outside:
+        yield Fault(
+            "VIC028",
+            f"{len(outside)} rows that are not among the {len(indices)} of this part were mixed into it, such as row {min(outside)} of "
+            f"{total}.",
+        )
+
+
+# -- ranks and resumes --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def as_new_process(number: int, rank: int = 0, world: int = 1) -> Iterator[None]:
+    """Let generators begin as in a new process: PyTorch's by its constant, others by what the system gives, here `number`."""
+    kept = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)})
+    torch.default_generator.manual_seed(_TORCH_SEED)
+    np.random.set_state(np.random.MT19937(1000 + number).state)
+    random.seed(1000 + number)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def rows_of_epoch(loader: Any) -> list[int] | None:
+    """Return which rows an epoch of a loader reads, by its sampler; None where it has no sampler of rows."""
+    found = inner(loader)
+    if found is None or isinstance(found.dataset, IterableDataset) or getattr(found.sampler, "replacement", False):
+        return None
+    batches: Any = found.batch_sampler
+    if batches is None:
+        return None
+    rows: list[int] = []
+    for batch in batches:
+        rows.extend(int(i) for i in batch)
+        if len(rows) > 1_000_000:
+            return None
+    return rows
+
+
+def shares_of_loader(loader: Any, build: Callable[[Any], Epochs | None]) -> list[list[float]]:
+    """Return the shares of a loader's first epoch."""
+    epochs = build(loader)
+    return [] if epochs is None else epochs.epoch()
+
+
+def over_ranks(per_rank: Sequence[list[int]], total: int, batch_size: int) -> Iterator[Fault]:
+    """Return whether the rows of all ranks are each row once, but for padding and the last batches.
+
+    Args:
+        per_rank: rows of an epoch, of each rank.
+        total: number of rows.
+        batch_size: of each rank.
+
+    """
+    world = len(per_rank)
+    counts = np.zeros(total, dtype=int)
+    for rows in per_rank:
+        np.add.at(counts, [i for i in rows if i < total], 1)
+    twice, never = int((counts > 1).sum()), int((counts == 0).sum())
+    if twice > world or never > world * batch_size:
+        read = ", ".join(str(len(rows)) for rows in per_rank)
+        yield Fault(
+            "VIC043", f"{world} ranks read {read} of {total} rows: {twice} rows are read more than once, {never} never."
+        )

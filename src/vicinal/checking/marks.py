@@ -1,0 +1,293 @@
+"""Rows that say who they are: examples of the structure, shapes and dtypes of yours, filled with noise of their own.
+
+Row i holds noise that no other row holds, and a label that is known. The noise lies in the range of your own values, so
+that whatever a pipeline checks of its inputs is met.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal.checking import trees
+from vicinal.keyed import Key
+
+LABEL_NAME = re.compile(
+    r"(^|_)(labels?|targets?|y|class|classes|class_id|category|lbl|segmentation|seg|annotations?|ground_truth|gt)"
+    r"(_?(a|b|1|2|one|two|hot|onehot|ids?|index|indices|map|mask))*$",
+    re.IGNORECASE,
+)
+MASK_NAME = re.compile(r"mask|valid|padding|length", re.IGNORECASE)
+SKIPPED_NAME = re.compile(r"(^|_)(idx|index|indices|ids?|names?|paths?|keys?|files?|uid)$", re.IGNORECASE)
+TOKEN_NAME = re.compile(r"token|input_ids|^ids$|words?|text", re.IGNORECASE)
+
+_BLENDS = 10**9  # numbers of examples that are mixtures of two
+
+Role = Literal["input", "tokens", "mask", "indices", "one-hot", "multi-hot", "values", "map", "other"]
+
+
+@dataclass(frozen=True)
+class LeafSpec:
+    """What one leaf of an example is, and how it is filled.
+
+    Args:
+        name: as `trees.leaves` names it.
+        role: "input", floating-point or byte content; "tokens", whole numbers that stand for something; "mask", which
+            tokens count; of labels, "indices", one class; "one-hot"; "multi-hot", several classes at once; "values",
+            numbers to predict; "map", a class for each place; "other", whatever is handed on as it is.
+        like: a value of this leaf.
+        low: the least value.
+        high: the largest value.
+        classes: how many classes a label has.
+
+    """
+
+    name: str
+    role: Role
+    like: Any
+    low: float = 0.0
+    high: float = 1.0
+    classes: int = 0
+
+    @property
+    def is_label(self) -> bool:
+        """True for labels of all kinds."""
+        return self.role in ("indices", "one-hot", "multi-hot", "values", "map")
+
+
+def last_key(name: str) -> str:
+    """Return the last key of a leaf's name, without quotes."""
+    found = re.findall(r"\['([^']*)'\]|\.(\w+)|\[(\d+)\]", name)
+    return next((part for part in found[-1] if part), "") if found else ""
+
+
+class Marks:
+    """Examples that say who they are, of the structure of an example that is given.
+
+    Args:
+        examples: several examples of one structure, without a batch dimension: the first sets the structure, all of them
+            which values and classes there are.
+        label: name of the label's leaf, where it is not clear by name or place.
+        classes: number of classes; None: one more than the largest class index among the examples, at least 2.
+
+    """
+
+    def __init__(self, examples: Sequence[Any], label: str | None = None, classes: int | None = None) -> None:
+        self.like = examples[0]
+        columns: dict[str, list[Any]] = {}
+        for example in examples:
+            for name, leaf in trees.leaves(example):
+                columns.setdefault(name, []).append(leaf)
+        labels = _label_names(self.like, label)
+        self.specs = {name: _spec(name, columns[name], name in labels, classes) for name, _ in trees.leaves(self.like)}
+        self._made: dict[int, Any] = {}
+        self._blends: dict[int, tuple[int, int, float]] = {}
+
+    def blend(self, i: int, j: int, weight: float) -> int:
+        """Return the number of a new example: weight * example i + (1 - weight) * example j, with the label of i."""
+        number = _BLENDS + len(self._blends)
+        self._blends[number] = i, j, weight
+        return number
+
+    @property
+    def inputs(self) -> list[LeafSpec]:
+        """The leaves that hold content, the largest first."""
+        found = [spec for spec in self.specs.values() if spec.role in ("input", "tokens")]
+        return sorted(found, key=lambda spec: (spec.role != "input", -_size(spec.like)))
+
+    @property
+    def labels(self) -> list[LeafSpec]:
+        """The leaves that hold labels."""
+        return [spec for spec in self.specs.values() if spec.is_label]
+
+    @property
+    def masks(self) -> list[LeafSpec]:
+        """The leaves that say which tokens count."""
+        return [spec for spec in self.specs.values() if spec.role == "mask"]
+
+    def example(self, i: int) -> Any:
+        """Return example i; the same object each time, as a dataset in memory would."""
+        if i not in self._made:
+            self._made[i] = self.fresh(i)
+        return self._made[i]
+
+    def fresh(self, i: int, label_of: int | None = None, label_value: Callable[[LeafSpec], Any] | None = None) -> Any:
+        """Return example i in new memory, with its own label, that of another example, or what a function makes."""
+
+        def fill(name: str, leaf: Any) -> Any:
+            spec = self.specs[name]
+            if spec.is_label and label_value is not None:
+                return label_value(spec)
+            return self._filled(spec, label_of if label_of is not None and spec.is_label else i)
+
+        return trees.rebuilt(self.like, fill)
+
+    def _filled(self, spec: LeafSpec, i: int) -> Any:
+        number = list(self.specs).index(spec.name)
+        if i not in self._blends:
+            return _filled(spec, i, number)
+        first, second, weight = self._blends[i]
+        if spec.role != "input":
+            return _filled(spec, first, number)
+        parts = [trees.as_tensor(_filled(spec, j, number)) for j in (first, second)]
+        assert parts[0] is not None and parts[1] is not None
+        mixed = weight * parts[0].double() + (1 - weight) * parts[1].double()
+        return _typed((mixed if parts[0].is_floating_point() else mixed.round()).to(parts[0].dtype), spec.like)
+
+    def leaf(self, name: str, i: int) -> Tensor:
+        """Return one leaf of example i as a tensor."""
+        tensor = trees.as_tensor(self._filled(self.specs[name], i))
+        assert tensor is not None
+        return tensor
+
+    def rows(self, name: str, ids: Sequence[int]) -> Tensor:
+        """Return one leaf of several examples, stacked."""
+        return torch.stack([self.leaf(name, i) for i in ids])
+
+    def class_of(self, spec: LeafSpec, i: int) -> int:
+        """Return the class of example i."""
+        return class_of(i, spec.classes)
+
+
+def class_of(i: int, classes: int) -> int:
+    """Return the class of example i: neighbors differ, and any run of examples holds all classes alike."""
+    return (i + i // classes) % classes if classes > 0 else 0
+
+
+def _size(leaf: Any) -> int:
+    tensor = trees.as_tensor(leaf)
+    return 0 if tensor is None else tensor.numel()
+
+
+def _label_names(example: Any, label: str | None) -> set[str]:
+    names = [name for name, _ in trees.leaves(example)]
+    if label is not None:
+        found = {name for name in names if label in (name, last_key(name)) or name.startswith(label)}
+        if not found:
+            raise ValueError(f"the example has no leaf {label!r}: its leaves are {', '.join(names)}")
+        return found
+    by_name = {
+        name
+        for name in names
+        if any(LABEL_NAME.search(key) for key in re.findall(r"\['([^']*)'\]|\.(\w+)", name) for key in key if key)
+    }
+    if by_name:
+        return by_name
+    if isinstance(example, tuple | list) and len(example) >= 2:
+        last = len(example) - 1
+        return {name for name in names if name.startswith(f"[{last}]")}
+    return set()
+
+
+def _spec(name: str, values: list[Any], is_label: bool, classes: int | None) -> LeafSpec:
+    like = values[0]
+    tensors = [tensor for value in values if (tensor := trees.as_tensor(value)) is not None]
+    key = last_key(name)
+    if not tensors or isinstance(like, str):
+        return LeafSpec(name, "other", like)
+    first = tensors[0]
+    finite = [tensor.double()[tensor.double().isfinite()] for tensor in tensors]
+    low = min((float(t.min()) for t in finite if t.numel()), default=0.0)
+    high = max((float(t.max()) for t in finite if t.numel()), default=1.0)
+    if is_label:
+        return _label_spec(name, like, first, tensors, (low, high), classes)
+    if MASK_NAME.search(key) and first.ndim <= 1:
+        return LeafSpec(name, "mask" if first.ndim == 1 else "other", like)
+    if first.ndim == 0 and SKIPPED_NAME.search(key):
+        return LeafSpec(name, "other", like)
+    if first.is_floating_point():
+        return LeafSpec(name, "input", like, *_range(low, high))
+    if first.dtype == torch.uint8 and first.ndim >= 2:
+        return LeafSpec(name, "input", like, 0.0, 255.0)
+    if _is_image(like):
+        return LeafSpec(name, "input", like, 0.0, 255.0)
+    if first.ndim == 0 or first.dtype == torch.bool:
+        return LeafSpec(name, "other", like)
+    return LeafSpec(name, "tokens", like, low, max(high, low + 9))
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    if high - low < 1e-6:
+        return 0.0, 1.0
+    return low, high
+
+
+def _label_spec(
+    name: str, like: Any, first: Tensor, tensors: list[Tensor], span: tuple[float, float], classes: int | None
+) -> LeafSpec:
+    low, high = span
+    if first.is_floating_point():
+        whole = all(bool(((t == 0) | (t == 1)).all()) for t in tensors)
+        if whole and first.ndim >= 1 and len(first) > 1:
+            single = all(bool((t.sum(0) == 1).all()) for t in tensors)
+            return LeafSpec(name, "one-hot" if single else "multi-hot", like, low, high, len(first))
+        if (
+            first.ndim == 1
+            and len(first) > 1
+            and all(abs(float(t.sum()) - 1) < 1e-3 and float(t.min()) >= 0 for t in tensors)
+        ):
+            return LeafSpec(name, "one-hot", like, low, high, len(first))
+        return LeafSpec(name, "values", like, *_range(low, high))
+    count = classes or max(2, int(high) + 1)
+    if first.ndim == 0 or (first.ndim == 1 and len(first) == 1):
+        return LeafSpec(name, "indices", like, low, high, count)
+    if first.ndim == 1 and set(torch.cat(tensors).unique().tolist()) <= {0, 1} and len(first) > 2:
+        return LeafSpec(name, "multi-hot", like, low, high, len(first))
+    return LeafSpec(name, "map", like, low, high, count)
+
+
+def _is_image(like: Any) -> bool:
+    return type(like).__module__.startswith("PIL.")
+
+
+def _filled(spec: LeafSpec, i: int, leaf: int) -> Any:
+    """Return the content of a leaf of example i, of the type of the leaf it stands for."""
+    if spec.role == "other":
+        return spec.like
+    like = trees.as_tensor(spec.like)
+    assert like is not None
+    generator = Key(11, 0, leaf, i).generator()
+    shape = tuple(like.shape)
+    if spec.role in ("input", "values"):
+        values = generator.uniform(spec.low, spec.high, shape)
+        if not like.is_floating_point():
+            values = np.floor(generator.uniform(spec.low, spec.high + 1, shape))
+    elif spec.role in ("tokens",):
+        values = generator.integers(int(spec.low), int(spec.high) + 1, shape)
+    elif spec.role == "mask":
+        length = math.ceil(shape[0] * (0.4 + 0.6 * ((i * 7) % 11) / 10))
+        values = (np.arange(shape[0]) < length).astype(int)
+    elif spec.role == "multi-hot":
+        values = (generator.random(shape) < 0.4).astype(int)
+        values.flat[class_of(i, spec.classes)] = 1
+    elif spec.role == "map":
+        values = generator.integers(0, spec.classes, shape)
+    elif spec.role == "one-hot":
+        values = np.zeros(shape)
+        values[class_of(i, spec.classes)] = 1
+    else:
+        values = np.full(shape, class_of(i, spec.classes))
+    return _typed(torch.as_tensor(values).to(like.dtype), spec.like)
+
+
+def _typed(tensor: Tensor, like: Any) -> Any:
+    if isinstance(like, Tensor):
+        return tensor.to(like.device).as_subclass(type(like)) if type(like) is not Tensor else tensor.to(like.device)
+    if isinstance(like, np.generic):
+        return type(like)(tensor.item())
+    if isinstance(like, np.ndarray):
+        return tensor.numpy().astype(like.dtype)
+    if _is_image(like):
+        from PIL import Image
+
+        return Image.fromarray(tensor.numpy().astype(np.uint8), mode=None)
+    if isinstance(like, list | tuple):
+        return type(like)(tensor.tolist())
+    return type(like)(tensor.item())

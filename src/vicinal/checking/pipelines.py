@@ -1,0 +1,343 @@
+"""Pipelines as one thing: marked rows go in, by number, and what comes out is inputs and labels.
+
+A transform is given a batch, a collate function a list of examples, a loader's dataset is replaced by one of marked rows,
+and a training step is watched by what reaches its model and its loss.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal.checking import labels, trees
+from vicinal.checking.marks import LeafSpec, Marks
+from vicinal.checking.recorder import Recorder, Recording
+from vicinal.checking.sources import Source
+
+
+@dataclass
+class Fed:
+    """What came out of a pipeline for rows that went in.
+
+    Args:
+        ids: the rows, in order.
+        candidates: rows that can be in what came out.
+        inputs: leaves that have as many rows as came out, by name.
+        labels: what came out as labels, a pytree; None: not seen.
+        gradient: of the loss, with respect to outputs of the model that were 0; [m, ...]; None: not seen.
+        recording: of a step.
+        loss: of a step, if it returned one.
+        raw: the batch itself.
+
+    """
+
+    ids: list[int]
+    candidates: list[int]
+    inputs: dict[str, Tensor]
+    labels: Any = None
+    gradient: Tensor | None = None
+    recording: Recording | None = None
+    loss: float | None = None
+    raw: Any = None
+    before: dict[str, Tensor] = field(default_factory=dict)
+    after: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Pipeline:
+    """What all pipelines share.
+
+    Args:
+        marks: the rows that go in.
+        n: how many at a time.
+
+    """
+
+    has_labels_out = True  # labels come out, rather than a loss
+
+    def __init__(self, marks: Marks, n: int) -> None:
+        self.marks, self.n = marks, n
+
+    def feed(self, ids: Sequence[int]) -> Fed:
+        """Run the pipeline on rows."""
+        raise NotImplementedError
+
+    def pure(self, i: int) -> dict[str, Tensor]:
+        """Return what comes out of a batch of copies of row i: mixing it with itself changes nothing."""
+        return self.feed([i] * self.n).inputs
+
+    def _split(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
+        label_names = {spec.name for spec in self.marks.labels}
+        input_names = {spec.name for spec in self.marks.inputs}
+        inputs, found = labels.split(batch, self.marks.like, label_names, input_names)
+        tensors = {
+            name or "inputs": t for name, leaf in trees.leaves(inputs) if (t := trees.as_tensor(leaf)) is not None
+        }
+        return {name: tensor for name, tensor in tensors.items() if tensor.ndim >= 2 or "mask" in name}, found
+
+
+class Transform(Pipeline):
+    """A function of a batch.
+
+    Args:
+        function: of inputs and labels, or of a batch.
+        marks: as of all.
+        n: as of all.
+        to_batch: makes of a stacked example what the function is given, as a batch of another library's tensors.
+
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], marks: Marks, n: int, to_batch: Callable[[Any], Any] | None = None
+    ) -> None:
+        super().__init__(marks, n)
+        self.function, self.to_batch = function, to_batch
+        self.apart = takes_two(function) and isinstance(marks.like, tuple | list) and len(marks.like) >= 2
+
+    def batch(self, ids: Sequence[int]) -> Any:
+        """Return the stacked rows."""
+        stacked = trees.stacked([self.marks.fresh(i) for i in ids])
+        return stacked if self.to_batch is None else self.to_batch(stacked)
+
+    def call(self, batch: Any) -> Any:
+        """Call the function on a batch."""
+        return self.function(*batch) if self.apart else self.function(batch)
+
+    def feed(self, ids: Sequence[int]) -> Fed:
+        """Run the pipeline on rows."""
+        batch = self.batch(ids)
+        before = _copied(batch)
+        out = self.call(batch)
+        inputs, found = self._split(out)
+        return Fed(list(ids), sorted(set(ids)), inputs, found, raw=out, before=before, after=_copied(batch))
+
+
+def _copied(batch: Any) -> dict[str, Tensor]:
+    return {name: t for name, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None}
+
+
+def takes_two(function: Callable[..., Any]) -> bool:
+    """Return whether a function is given inputs and labels as two arguments."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len([p for p in positional if p.default is p.empty]) >= 2:
+        return True
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and not positional:
+        return True
+    return len(positional) >= 2 and positional[1].name in ("y", "target", "targets", "label", "labels")
+
+
+class Collation(Pipeline):
+    """A collate function, and the dataset that its examples come from.
+
+    Args:
+        function: of a list of examples.
+        source: the dataset whose rows are marked.
+        n: as of all.
+
+    """
+
+    def __init__(self, function: Callable[[list[Any]], Any], source: Source, n: int) -> None:
+        super().__init__(source.marks, n)
+        self.function, self.source = function, source
+
+    def feed(self, ids: Sequence[int]) -> Fed:
+        """Run the pipeline on rows."""
+        with self.source.watched() as fetched:
+            examples = [self.source.dataset[i] for i in ids]
+            out = self.function(examples)
+        inputs, found = self._split(out)
+        own = [self.source.own(i) for i in ids]
+        return Fed(own, sorted({*own, *fetched()}), inputs, found, raw=out)
+
+    def pure(self, i: int) -> dict[str, Tensor]:
+        """Return what comes out where all rows of the dataset are row i."""
+        with self.source.all_of(i):
+            return self.feed(list(range(self.n))).inputs
+
+
+Stand = Callable[[Tensor], Tensor]
+
+
+class Step(Pipeline):
+    """A training step, watched.
+
+    Args:
+        run: runs the step on a batch and returns what it returns.
+        marks: as of all.
+        n: as of all.
+        make_batch: makes the batch of examples; None: they are stacked.
+
+    """
+
+    has_labels_out = False
+
+    def __init__(
+        self, run: Callable[[Any], Any], marks: Marks, n: int, make_batch: Callable[[list[Any]], Any] | None = None
+    ) -> None:
+        super().__init__(marks, n)
+        self.run = run
+        self.make_batch = make_batch or trees.stacked
+        self.features: frozenset[int] | None = None
+
+    def feed(self, ids: Sequence[int]) -> Fed:
+        """Run the step on rows; the outputs of the model are taken for 0."""
+        return self.step([self.marks.fresh(i) for i in ids], ids, torch.zeros_like)
+
+    def step(self, examples: list[Any], ids: Sequence[int], stand: Stand | None, hidden: bool = False) -> Fed:
+        """Run the step on examples.
+
+        Args:
+            examples: a list of them.
+            ids: the rows they are.
+            stand: makes of the outputs of the model what stands for them.
+            hidden: whether outputs of inner modules are kept.
+
+        """
+        if self.features is None:
+            self.features = frozenset()
+            with Recorder().recording_of() as dry:
+                self.run(self.make_batch([self.marks.fresh(i) for i in ids]))
+            self.features = frozenset(i for i, call in enumerate(dry.calls) if call.feeds)
+        batch = self.make_batch(examples)
+        before = _copied(batch)
+        with Recorder(stand, hidden, self.features).recording_of() as recording:
+            returned = self.run(batch)
+            loss = loss_of(returned)
+            gradient = None if stand is None else _gradient(loss, recording)
+        inputs = dict[str, Tensor]()
+        calls = [call for call in recording.calls if call.inputs]
+        if calls:
+            inputs = {name: t for name, t in calls[0].inputs.items() if t.ndim >= 1 and len(t) > 0}
+        fed = Fed(list(ids), sorted(set(ids)), inputs, None, gradient, recording, None if loss is None else float(loss))
+        fed.before, fed.after = before, _copied(batch)
+        return fed
+
+
+def loss_of(returned: Any) -> Tensor | None:
+    """Return the loss among what a step returns; None if there is none."""
+    if isinstance(returned, Tensor):
+        return returned if returned.numel() == 1 else None
+    if isinstance(returned, int | float):
+        return torch.tensor(float(returned))
+    if isinstance(returned, Mapping):
+        return loss_of(returned.get("loss"))
+    if isinstance(returned, tuple | list) and returned:
+        return next((found for part in returned if (found := loss_of(part)) is not None), None)
+    loss = getattr(returned, "loss", None)
+    return None if loss is None else loss_of(loss)
+
+
+def _gradient(loss: Tensor | None, recording: Recording) -> Tensor | None:
+    """Return the gradient of the loss with respect to the logits, whether the step took it or not."""
+    if not recording.logits:
+        return None
+    if all(z.grad is None for z in recording.logits) and loss is not None and loss.requires_grad:
+        grads = torch.autograd.grad(loss, recording.logits, allow_unused=True, retain_graph=True)
+        for z, grad in zip(recording.logits, grads, strict=True):
+            z.grad = grad
+    found = [z.grad for z in recording.logits if z.grad is not None]
+    return found[-1].detach().cpu() if found else None
+
+
+# -- leaves that came out, and the rows that they are made of -----------------------------------------------------------
+
+
+@dataclass
+class Content:
+    """A leaf of inputs that came out, and how rows look there.
+
+    Args:
+        name: of the leaf.
+        spec: the leaf of an example that it is, where rows come out as they went in.
+        how: "direct", rows come out as they went in but for mixing; "pure", they are known by what comes out of batches of
+            copies; "random", they differ from run to run; "constant", they do not depend on the rows.
+
+    """
+
+    name: str
+    how: str
+    spec: LeafSpec | None = None
+    _rows: dict[int, Tensor] = field(default_factory=dict)
+
+    def rows(self, pipeline: Pipeline, ids: Sequence[int]) -> Tensor:
+        """Return rows as they come out unmixed, [k, ...]."""
+        if self.how == "direct":
+            assert self.spec is not None
+            return pipeline.marks.rows(self.spec.name, ids)
+        for i in ids:
+            if i not in self._rows:
+                self._rows[i] = pipeline.pure(i)[self.name][0]
+        return torch.stack([self._rows[i] for i in ids])
+
+
+def contents(pipeline: Pipeline, fed: Fed) -> list[Content]:
+    """Return how rows look in each leaf that came out."""
+    from vicinal.checking.recover import recover
+
+    found: list[Content] = []
+    for name, leaf in fed.inputs.items():
+        if leaf.dtype == torch.bool or "mask" in name.lower():
+            continue
+        direct = None
+        for spec in pipeline.marks.inputs:
+            if tuple(leaf.shape[1:]) != tuple(trees_shape(spec)):
+                continue
+            rows = pipeline.marks.rows(spec.name, fed.candidates)
+            known = [
+                recover(row, rows, _at(fed.candidates, fed.ids, i, len(leaf))).is_known
+                for i, row in enumerate(leaf[:6])
+            ]
+            if sum(known) >= 0.6 * len(known):
+                direct = Content(name, "direct", spec)
+                break
+        found.append(direct or _indirect(pipeline, name))
+    return found
+
+
+def _at(candidates: list[int], ids: list[int], i: int, m: int) -> int | None:
+    return candidates.index(ids[i]) if m == len(ids) and ids[i] in candidates else None
+
+
+def trees_shape(spec: LeafSpec) -> tuple[int, ...]:
+    """Return the shape of a leaf of an example."""
+    tensor = trees.as_tensor(spec.like)
+    return () if tensor is None else tuple(tensor.shape)
+
+
+def _indirect(pipeline: Pipeline, name: str) -> Content:
+    first, again, other = pipeline.pure(0), pipeline.pure(0), pipeline.pure(1)
+    leaf = first.get(name)
+    if leaf is None or name not in again or name not in other or again[name].shape != leaf.shape:
+        return Content(name, "random")
+    size = float(leaf.double().abs().max())
+    near = 1e-4 * max(size, 1e-6)
+    if float((leaf.double() - again[name].double()).abs().max()) > near:
+        return Content(name, "random")
+    if float((leaf.double() - leaf[:1].double()).abs().max()) > near:
+        return Content(name, "random")
+    if other[name].shape == leaf.shape and float((leaf.double() - other[name].double()).abs().max()) <= near:
+        return Content(name, "constant")
+    return Content(name, "pure")
+
+
+def deep_copied(value: Any) -> Any:
+    """Return a copy of what a check would otherwise change (counters, generators); the value itself if it has none."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # whatever its own copying raises: the value itself is used
+        return value
+
+
+def as_numpy(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as float64."""
+    return tensor.to(torch.float64).numpy()

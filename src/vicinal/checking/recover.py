@@ -1,0 +1,240 @@
+"""Who is in a mixed row, and with which share? Read off its content, since every row that went in says who it is.
+
+Rows are noise, each its own. A row that is a weighted sum of them has one set of weights, found by least squares; a row
+that is put together of boxes agrees with each of them cell for cell somewhere; and a row mixed of such rows is a weighted
+sum in each of its parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal.keyed import Key
+
+_FEW = 24  # candidates that are all looked at in full
+_LARGE = 1 << 16  # cells that are looked at of a larger row, but for its boxes
+_PATCHES = 48
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a mixed row is made of.
+
+    Args:
+        share: float64 [k], the share of each candidate.
+        error: how far a share may be off, by rounding and by content that is none of the candidates.
+        found: the fraction of cells that the shares explain; below 1 where something else is in the row.
+        offset: what is added to every cell, in units of the content's standard deviation.
+        pieces: int64 [d], for each cell which of `mixtures` it belongs to, -1: none; None: the row is one weighted sum.
+        mixtures: float64 [p, k], the shares of each piece.
+
+    """
+
+    share: np.ndarray
+    error: float
+    found: float
+    offset: float = 0.0
+    pieces: np.ndarray | None = None
+    mixtures: np.ndarray | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """True if nearly all of the row is explained, or its shares are estimated well in spite of noise."""
+        return self.found > 0.97 or self.error < 0.03
+
+    def main(self) -> list[int]:
+        """Return the candidates that have a share, the largest first."""
+        order = np.argsort(-np.abs(self.share))
+        return [int(j) for j in order if abs(self.share[j]) > max(1e-4, 2 * self.error)]
+
+
+def tolerance(dtype: torch.dtype, size: float) -> float:
+    """Return how far two values of a dtype may differ that should be equal, for content of a size."""
+    if not dtype.is_floating_point:
+        return 0.51  # one rounding to whole numbers
+    return max(size, 1e-12) * {torch.float16: 4e-3, torch.bfloat16: 3e-2}.get(dtype, 2e-5)
+
+
+def recover(mixed: Tensor, rows: Tensor, own: int | None = None) -> Recovered:
+    """Recover the shares of candidate rows in one mixed row.
+
+    Args:
+        mixed: the row, of any shape and dtype.
+        rows: [k, ...], the candidates, of the row's shape.
+        own: which candidate the row should be first of all; it is never left out of the search.
+
+    Returns:
+        The shares, with how well they are known.
+
+    """
+    f = rows.reshape(len(rows), -1).to(torch.float64).numpy()
+    r = mixed.reshape(-1).to(torch.float64).numpy()
+    size = float(np.abs(f).max(initial=0.0))
+    tol = tolerance(mixed.dtype, size)
+    if not rows.dtype.is_floating_point and mixed.dtype.is_floating_point:
+        tol = tolerance(mixed.dtype, size)
+    chosen = np.arange(len(f)) if len(f) <= _FEW else _candidates(r, f, tol, own)
+    result = _recover(r, f[chosen], tol)
+    share = np.zeros(len(f))
+    share[chosen] = result.share
+    mixtures = None
+    if result.mixtures is not None:
+        mixtures = np.zeros((len(result.mixtures), len(f)))
+        mixtures[:, chosen] = result.mixtures
+    return Recovered(share, result.error, result.found, result.offset, result.pieces, mixtures)
+
+
+def _cells(d: int, count: int) -> np.ndarray:
+    """Return places spread over all cells of a row, the same at each call."""
+    if d <= count:
+        return np.arange(d)
+    return np.sort(Key(7, 0, 0, d).generator().choice(d, count, replace=False))
+
+
+def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np.ndarray:
+    """Return the few candidates that can be in a row, by a part of its cells."""
+    at = _cells(r.size, max(512, min(4 * len(f), 4096)))
+    rs, fs = r[at], f[:, at]
+    equal = (np.abs(fs - rs) <= tol).mean(axis=1)
+    centred = fs - fs.mean(axis=1, keepdims=True)
+    norms = np.sqrt((centred**2).sum(axis=1)) + 1e-12
+    match = np.abs(centred @ (rs - rs.mean())) / norms
+    if len(at) >= 2 * len(f):  # weights exactly, not by correlation
+        match = np.abs(np.linalg.lstsq(fs.T, rs, rcond=None)[0])
+    found = {*np.argsort(-equal)[:6].tolist(), *np.argsort(-match)[:10].tolist()}
+    return np.array(sorted(found | ({own} if own is not None else set())))
+
+
+def _recover(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
+    k, d = f.shape
+    whole = _as_sum(r, f, tol)
+    if whole is not None and whole.found > 0.999:
+        return whole
+    if d < 2 * (k + 1):
+        pair = _as_pair(r, f, tol)
+        if pair is not None:
+            return pair
+    pieces = _as_pieces(r, f, tol)
+    if whole is None or (pieces.found > 0.97 and pieces.found > whole.found):
+        return pieces
+    return whole
+
+
+def _as_sum(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:
+    """Return the row as one weighted sum of all candidates and a constant; None: there are too few cells."""
+    k, d = f.shape
+    if d < 2 * (k + 1):
+        return None
+    at = _cells(d, _LARGE)
+    spread = f.std() or 1.0
+    centre = f.mean()
+    # candidates less their common mean: a sum with weights that sum to 1 has then no constant
+    a = np.concatenate([f[:, at] - centre, np.full((1, len(at)), spread)]).T
+    b = r[at] - centre
+    gram = a.T @ a
+    try:
+        inverse = np.linalg.inv(gram)
+    except np.linalg.LinAlgError:  # two candidates are equal
+        return None
+    weights = inverse @ (a.T @ b)
+    residual = b - a @ weights
+    off = float(np.sqrt((residual**2).mean()))
+    error = off * float(np.sqrt(np.diag(inverse)[:k].max(initial=0.0)))
+    share, offset = weights[:k], float(weights[k])
+    if abs(share.sum() - 1) > 1e-6:  # the common mean is part of the weighted rows
+        offset -= (share.sum() - 1) * centre / spread
+    explained = float((np.abs(residual) <= 3 * tol).mean())
+    share[np.abs(share) < max(1e-5, 2 * error)] = 0.0
+    return Recovered(share, max(3 * error, 1e-6), explained, offset)
+
+
+def _as_pair(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:
+    """Return the row as a mixture of two candidates, for rows of few cells; None: there are none, or several."""
+    k, d = f.shape
+    if d < 2:
+        return None
+    best: list[tuple[float, int, int, float]] = []
+    for i in range(k):
+        for j in range(i + 1, k):
+            apart = f[i] - f[j]
+            square = float(apart @ apart)
+            if square == 0:
+                continue
+            weight = float((r - f[j]) @ apart) / square
+            off = float(np.abs(r - f[j] - weight * apart).max())
+            best.append((off, i, j, weight))
+    best.sort()
+    if not best or best[0][0] > 4 * tol:
+        return None
+    off, i, j, weight = best[0]
+    share = np.zeros(k)
+    share[i], share[j] = weight, 1 - weight
+    share[np.abs(share) < 1e-5] = 0.0
+    others = [b for b in best[1:] if b[0] <= 4 * tol]
+    for _, a, b, w in others:  # the row of one candidate is a pair with any other
+        other = np.zeros(k)
+        other[a], other[b] = w, 1 - w
+        if np.abs(other - share).max() > 1e-3:
+            return None
+    return Recovered(share, max(1e-6, 4 * off / (np.sqrt(square_of(f)) + 1e-12)), 1.0)
+
+
+def square_of(f: np.ndarray) -> float:
+    """Return the mean square distance of two candidates, per cell."""
+    return 2 * float(f.var())
+
+
+def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
+    """Return the row as parts, each of which is one candidate or one weighted sum."""
+    k, d = f.shape
+    mixtures = [np.eye(k)[j] for j in range(k)]
+    residuals = [np.abs(r - f[j]) for j in range(k)]
+    best = np.min(residuals, axis=0)
+    if (best <= tol).mean() < 0.98:
+        for mixture in _patch_mixtures(r, f, tol):
+            mixtures.append(mixture)
+            residuals.append(np.abs(r - mixture @ f))
+    table = np.stack(residuals)
+    fits = table <= 2 * tol
+    counts = fits.sum(axis=1)
+    fits &= (counts >= max(1, 2e-4 * d))[:, None]
+    # a cell that several explain, by chance or since a share is 0, belongs to the one that explains most
+    order = np.argsort(-counts, kind="stable")
+    pieces = np.full(d, -1)
+    for m in order[::-1]:
+        pieces[fits[m]] = m
+    known = pieces >= 0
+    of = np.stack(mixtures)
+    share = np.zeros(k)
+    for m, count in zip(*np.unique(pieces[known], return_counts=True), strict=True):
+        share += of[m] * count / d
+    found = float(known.mean())
+    share[np.abs(share) < 1e-6] = 0.0
+    # whole numbers agree by chance in one cell of as many as there are levels
+    chance = 0.02 if tol >= 0.5 else 1e-6
+    return Recovered(share, max(chance, 1 - found), found, pieces=pieces, mixtures=of)
+
+
+def _patch_mixtures(r: np.ndarray, f: np.ndarray, tol: float) -> list[np.ndarray]:
+    """Return the weighted sums that hold exactly in some runs of neighboring cells."""
+    k, d = f.shape
+    width = 2 * k + 4
+    if d < 2 * width:
+        return []
+    starts = np.unique(np.linspace(0, d - width, _PATCHES * 4).astype(int))
+    found: list[np.ndarray] = []
+    for start in starts:
+        a, b = f[:, start : start + width].T, r[start : start + width]
+        weights = np.linalg.lstsq(a, b, rcond=None)[0]
+        if np.abs(a @ weights - b).max() > 2 * tol:
+            continue
+        weights[np.abs(weights) < 1e-3] = 0.0
+        if not any(np.abs(weights - other).max() < 5e-3 for other in found):
+            found.append(weights)
+        if len(found) >= 16:
+            break
+    return found

@@ -1,0 +1,473 @@
+"""Training steps: what reaches the model beside what the loss holds for the label, and the loss itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vicinal.checking import agreement, trees
+from vicinal.checking.draws import Draw, draw, expected, is_mixed
+from vicinal.checking.marks import LeafSpec
+from vicinal.checking.pipelines import Content, Fed, Step, trees_shape
+from vicinal.checking.recorder import Recorder, Recording
+from vicinal.checking.recover import Recovered, recover
+from vicinal.checking.report import Fault
+
+_CLASSES = ("indices", "one-hot", "map")
+_MOST_HIDDEN = 60  # inner tensors that are looked through for a mixture
+
+
+def draws(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
+    """Return several runs of a step, each with the label read off the gradient of the loss."""
+    ids = list(range(step.n))
+    found = []
+    for _ in range(count):
+        run = draw(step, contents, ids)
+        read(step, run)
+        found.append(run)
+    if not any(run.is_mixed() for run in found) and any(_mixed_labels(step, run) for run in found):
+        found = inside(step, count) or found
+    return found
+
+
+def read(step: Step, run: Draw) -> None:
+    """Add to a run what the loss holds for the labels."""
+    specs = [spec for spec in step.marks.labels if spec.role in _CLASSES]
+    if run.fed.gradient is None or not specs:
+        return
+    reading = agreement.gradient_reading(run.fed.gradient, specs[0])
+    if reading is not None:
+        run.readings[specs[0].name] = reading
+
+
+def _mixed_labels(step: Step, run: Draw) -> bool:
+    """Return whether the loss holds labels that are not those of the rows."""
+    for spec in step.marks.labels:
+        reading = run.readings.get(spec.name)
+        if reading is None or reading.shares is None:
+            continue
+        for i, says in enumerate(reading.shares):
+            place = run.own(i)
+            if place is not None and says.ndim == 1 and not np.isnan(says).any():
+                one = Recovered(np.eye(len(run.fed.candidates))[place], 0.0, 1.0)
+                own = expected(step.marks, spec, one, run.fed.candidates, ())
+                if own is not None and np.abs(agreement._padded(own, says) - says).max() > 0.02:
+                    return True
+    return False
+
+
+# -- mixing at a hidden layer -------------------------------------------------------------------------------------------
+
+
+def inside(step: Step, count: int) -> list[Draw]:
+    """Return runs of a step read at the first inner tensor whose rows are mixtures; none if there is no such tensor."""
+    ids = list(range(step.n))
+    plain: dict[tuple[str, int], list[Tensor]] = {}
+    for i in ids:
+        fed = step.step([step.marks.fresh(i) for _ in ids], [i] * step.n, torch.zeros_like, hidden=True)
+        assert fed.recording is not None
+        for key, leaf in list(fed.recording.hidden.items())[:_MOST_HIDDEN]:
+            plain.setdefault(key, []).append(leaf[0].cpu())
+    rows = {
+        key: torch.stack(of) for key, of in plain.items() if len(of) == len(ids) and len({t.shape for t in of}) == 1
+    }
+    found = []
+    for _ in range(count):
+        fed = step.step([step.marks.fresh(i) for i in ids], ids, torch.zeros_like, hidden=True)
+        run = Draw(fed)
+        assert fed.recording is not None
+        name, made = _first_mixed(fed.recording, rows, ids)
+        if made:
+            run.rows[name] = made
+            fed.inputs[name] = fed.recording.hidden[_key(name)].cpu()
+        read(step, run)
+        found.append(run)
+    return found if any(run.rows for run in found) else []
+
+
+def _key(name: str) -> tuple[str, int]:
+    part, _, number = name.rpartition(" #")
+    return part, int(number)
+
+
+def _first_mixed(
+    recording: Recording, rows: dict[tuple[str, int], Tensor], ids: Sequence[int]
+) -> tuple[str, list[Recovered]]:
+    for key, leaf in recording.hidden.items():
+        if key not in rows or leaf.shape[1:] != rows[key].shape[1:] or len(leaf) != len(ids):
+            continue
+        made = [recover(row, rows[key], i) for i, row in enumerate(leaf.cpu())]
+        if all(row.is_known for row in made) and any(is_mixed(row) for row in made):
+            return f"{key[0]} #{key[1]}", made
+    return "", []
+
+
+# -- numbers as labels --------------------------------------------------------------------------------------------------
+
+
+def numbers(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
+    """Return whether the slope of the loss follows other numbers than the mixed targets.
+
+    At outputs of 0 the slope of squared error and of binary cross-entropy is a straight function of the target, whatever
+    its scale; so the slopes of a batch lie on a line over the right targets.
+    """
+    for spec in step.marks.labels:
+        made = [run for run in runs if run.main() is not None and run.fed.gradient is not None]
+        scores: list[dict[str, float]] = []
+        for run in made:
+            score = _lines(step, spec, run)
+            if score:
+                scores.append(score)
+        telling = [score for score in scores if score["own"] < 0.9999 or score["mixed"] < 0.9999]
+        if not telling:
+            continue
+        right = sum(score["mixed"] > 0.999 for score in telling)
+        if right > 0.9 * len(telling):
+            continue
+        for name, code, sentence in (
+            ("own", "VIC002", "the slope of the loss follows the rows' own targets, though their inputs are mixed"),
+            ("swapped", "VIC001", "the slope of the loss follows targets mixed with lambda and 1 - lambda exchanged"),
+            ("cut", "VIC011", "the slope of the loss follows mixed targets cut to whole numbers"),
+        ):
+            if sum(score[name] > 0.999 for score in telling) > 0.9 * len(telling):
+                worst = min(score["mixed"] for score in telling)
+                yield Fault(
+                    code, f"in {len(telling)} batches {sentence} (correlation with the right ones down to {worst:.3f})."
+                )
+                break
+        else:
+            worst = min(score["mixed"] for score in telling)
+            if any(
+                call.name in ("mse_loss", "binary_cross_entropy_with_logits") for run in made for call in _losses(run)
+            ):
+                yield Fault(
+                    "VIC001",
+                    f"the slope of the loss does not follow the mixed targets (correlation down to {worst:.3f}).",
+                )
+
+
+def _losses(run: Draw) -> list[Any]:
+    return run.fed.recording.losses if run.fed.recording is not None else []
+
+
+def _lines(step: Step, spec: LeafSpec, run: Draw) -> dict[str, float]:
+    """Return how well slopes lie on a line over the targets by each assumption."""
+    made = run.main()
+    gradient = run.fed.gradient
+    if made is None or gradient is None or spec.role not in ("values", "multi-hot", "indices"):
+        return {}
+    if not any(is_mixed(row) for row in made):
+        return {}
+    slopes = gradient.double().numpy().reshape(len(gradient), -1)
+    values = np.stack([step.marks.leaf(spec.name, i).double().numpy().reshape(-1) for i in run.fed.candidates])
+    if slopes.shape[1] != values.shape[1] or len(slopes) != len(made):
+        return {}
+    if spec.role == "indices" and spec.classes != 2:
+        return {}
+    share = np.stack([row.share for row in made])
+    places = [run.own(i) for i in range(len(made))]
+    if any(place is None for place in places):
+        return {}
+    swapped = np.stack([agreement._swapped(row).share for row in made])
+    guesses = {
+        "mixed": share @ values,
+        "own": values[[place for place in places if place is not None]],
+        "swapped": swapped @ values,
+        "cut": np.trunc(share @ values),
+    }
+    return {name: _correlation(slopes, guess) for name, guess in guesses.items()}
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    x, y = a.reshape(-1) - a.mean(), b.reshape(-1) - b.mean()
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return abs(float(x @ y)) / size if size > 0 else 0.0
+
+
+# -- the loss -----------------------------------------------------------------------------------------------------------
+
+
+def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw]) -> Iterator[Fault]:
+    """Return what is wrong with the loss of mixed labels, for labels that are classes."""
+    specs = [spec for spec in step.marks.labels if spec.role in ("indices", "one-hot")]
+    if not specs or runs[0].fed.gradient is None or runs[0].fed.gradient.ndim != 2:
+        return
+    spec = specs[0]
+    classes = runs[0].fed.gradient.shape[1]
+    if classes < 2:
+        return
+    a, b = _two_classes(step, spec)
+    outputs = _Outputs(classes, step.marks.class_of(spec, a))
+    pure = {c: _run(step, outputs, [c] * step.n) for c in (a, b)}
+    calls = [call for run in runs for call in _losses(run)]
+    weights = [call.weight for call in calls if call.weight is not None and call.weight.numel() == classes]
+    weighted = bool(weights) and float(weights[0].max() - weights[0].min()) > 1e-6
+    if weighted:
+        yield from _class_weights(step, spec, pure, outputs, weights[0], calls)
+    else:
+        yield from _linear(step, contents, spec, outputs, pure, (a, b))
+    ignored = [call.ignore_index for call in calls if call.name in ("cross_entropy", "nll_loss", "nll_loss_nd")]
+    if spec.role == "indices" and (spec.low < 0 or any(index != -100 for index in ignored)):
+        yield from _ignored(step, outputs, pure[a], a, ignored[0] if ignored else int(spec.low))
+
+
+class _Outputs:
+    """Outputs that are the same for each row, and far apart for one class and the others."""
+
+    def __init__(self, classes: int, high: int) -> None:
+        self.row = torch.linspace(-0.5, 0.5, classes)
+        self.row[high] = 2.5
+
+    def __call__(self, out: Tensor) -> Tensor:
+        if out.ndim < 1 or out.shape[-1] != len(self.row):
+            return torch.zeros_like(out)
+        return self.row.to(out).expand(out.shape).clone()
+
+
+def _two_classes(step: Step, spec: LeafSpec) -> tuple[int, int]:
+    """Return two examples of different classes, by number."""
+    first = step.marks.class_of(spec, 0)
+    return 0, next(i for i in range(1, 10_000) if step.marks.class_of(spec, i) != first)
+
+
+def _run(step: Step, stand: Any, labels_of: Sequence[int]) -> Fed:
+    """Run a step on its usual rows, with the labels of others."""
+    ids = list(range(step.n))
+    return step.step([step.marks.fresh(i, label_of=of) for i, of in zip(ids, labels_of, strict=True)], ids, stand)
+
+
+def _class_weights(
+    step: Step, spec: LeafSpec, pure: dict[int, Fed], outputs: _Outputs, weight: Tensor, calls: Sequence[Any]
+) -> Iterator[Fault]:
+    """Compare batches of one class with PyTorch's weighted mean, which class weights do not change there."""
+    smoothing = next((call.smoothing for call in calls if call.smoothing), 0.0)
+    ratios = {}
+    for of, fed in pure.items():
+        if fed.loss is None:
+            return
+        c = step.marks.class_of(spec, of)
+        plain = F.cross_entropy(outputs.row[None], torch.tensor([c]), weight=weight.float(), label_smoothing=smoothing)
+        ratios[c] = fed.loss / float(plain)
+    low, high = min(ratios.values()), max(ratios.values())
+    if high > 1.02 * low:
+        shown = ", ".join(f"class {c} (weight {float(weight[c]):.2f}) {r:.2f} times" for c, r in ratios.items())
+        yield Fault(
+            "VIC051",
+            f"of batches of one class, where mixing labels changes nothing, the loss is {shown} the plain one.",
+        )
+
+
+def _linear(
+    step: Step,
+    contents: Sequence[Content],
+    spec: LeafSpec,
+    outputs: _Outputs,
+    pure: dict[int, Fed],
+    pair: tuple[int, int],
+) -> Iterator[Fault]:
+    """Compare slopes of mixed rows with the mixture of the slopes of both labels."""
+    a, b = pair
+    if any(fed.gradient is None for fed in pure.values()):
+        return
+    slopes = {of: _row_slopes(fed).sum(0) for of, fed in pure.items()}
+    ids = list(range(step.n))
+    labels_of = [a if i % 2 == 0 else b for i in ids]
+    worst, shown, count = 0.0, "", 0
+    for _ in range(6):
+        fed = _run(step, outputs, labels_of)
+        run = draw(step, contents, ids, fed)
+        made = run.main()
+        if made is None or fed.gradient is None or len(fed.gradient) != len(made):
+            continue
+        g = _row_slopes(fed)
+        for i, row in enumerate(made):
+            if not row.is_known or row.share.sum() < 0.9 or len(made) != len(ids):
+                continue
+            share = float(sum(row.share[run.fed.candidates.index(j)] for j in ids if labels_of[j] == a))
+            if not 0.1 < share < 0.9:
+                continue
+            count += 1
+            right = share * slopes[a] + (1 - share) * slopes[b]
+            off = float(np.abs(g[i] * len(g) - right).max() / np.abs(right).max())
+            if off > worst:
+                worst = off
+                shown = f"a row that is {share:.2f} of one class and {1 - share:.2f} of another"
+    if count and worst > 0.05:
+        yield Fault(
+            "VIC050",
+            f"of {shown} the slope of the loss is {100 * worst:.0f} % off the mixture of both classes' slopes.",
+        )
+
+
+def _row_slopes(fed: Fed) -> np.ndarray:
+    assert fed.gradient is not None
+    return fed.gradient.double().numpy()
+
+
+def _ignored(step: Step, outputs: _Outputs, pure: Fed, of: int, ignore: int) -> Iterator[Fault]:
+    """Compare a batch with ignored labels with one without: rows of one class, so the mean is the same."""
+    ids = list(range(step.n))
+
+    def ignored(spec: LeafSpec) -> Any:
+        return trees.rebuilt(spec.like, lambda _, leaf: _full_like(leaf, ignore))
+
+    examples = [step.marks.fresh(i, label_of=of) if i % 2 else step.marks.fresh(i, label_value=ignored) for i in ids]
+    try:
+        fed = step.step(examples, ids, outputs)
+    except Exception:  # the pipeline takes no ignored labels, loudly: no finding
+        return
+    if fed.loss is None or pure.loss is None or not np.isfinite(fed.loss):
+        return
+    if abs(fed.loss - pure.loss) > 0.02 * abs(pure.loss):
+        yield Fault(
+            "VIC052",
+            f"with half of the labels {ignore} (ignored) and all others of one class the loss is {fed.loss:.3f}; "
+            f"with all of that class it is {pure.loss:.3f}, and the mean over what counts is the same.",
+        )
+
+
+def _full_like(leaf: Any, value: int) -> Any:
+    if isinstance(leaf, Tensor):
+        return torch.full_like(leaf, value)
+    return np.full_like(leaf, value) if isinstance(leaf, np.ndarray) else type(leaf)(value)
+
+
+# -- around the loss ----------------------------------------------------------------------------------------------------
+
+
+def around(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
+    """Return what a step does with labels beside the loss: metrics, and the kind of loss that a model chooses."""
+    yield from _metric(step, runs)
+    yield from _chosen_loss(step, runs)
+
+
+class _Distinct:
+    """Outputs whose largest entry is at another class in each row, whatever the batch."""
+
+    def __call__(self, out: Tensor) -> Tensor:
+        if out.ndim < 2:
+            return torch.zeros_like(out)
+        stand = torch.zeros_like(out)
+        places = (torch.arange(len(out)) * 7 + 3) % out.shape[1]
+        stand[torch.arange(len(out)), places.to(out.device)] = 1.0
+        return stand
+
+
+def _metric(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
+    specs = [spec for spec in step.marks.labels if spec.role in ("indices", "one-hot")]
+    if not specs or not any(run.is_mixed() for run in runs):
+        return
+    ids = list(range(step.n))
+    own = torch.tensor([step.marks.class_of(specs[0], i) for i in ids])
+    against_own = others = 0
+    for _ in range(4):
+        fed = step.step([step.marks.fresh(i) for i in ids], ids, _Distinct())
+        gradient = fed.gradient
+        if fed.recording is None or gradient is None or gradient.ndim != 2 or len(gradient) != len(ids):
+            return
+        predicted = (torch.arange(len(ids)) * 7 + 3) % gradient.shape[1]
+        for a, b in fed.recording.equalities:
+            for first, second in ((a, b), (b, a)):
+                if torch.equal(first.long(), predicted) and not second.is_floating_point():
+                    if torch.equal(second.long(), own):
+                        against_own += 1
+                    elif len(second) == len(own):
+                        others += 1
+    if against_own and not others:
+        yield Fault(
+            "VIC055", f"{against_own} times predictions of mixed inputs were compared with the rows' own labels alone."
+        )
+
+
+def _chosen_loss(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
+    """Return whether a model that computes its loss from labels takes another loss for soft ones."""
+    recording = runs[0].fed.recording
+    specs = [spec for spec in step.marks.labels if spec.role in ("indices", "one-hot")]
+    if recording is None or not recording.calls or not specs:
+        return
+    names = {call.name for call in recording.losses}
+    if not names & {"binary_cross_entropy_with_logits", "binary_cross_entropy"}:
+        return
+    call = recording.calls[0]
+    soft = {
+        name: value for name, value in call.arguments.items() if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    labels = next((name for name in ("labels", "label", "targets", "target", "y") if name in soft), None)
+    if labels is None or soft[labels].ndim != 2:
+        return
+    config = getattr(call.module, "config", None)
+    kept = getattr(config, "problem_type", None)
+    try:
+        if config is not None and hasattr(config, "problem_type"):
+            config.problem_type = None  # as it was before the first batch
+        with Recorder().recording_of() as plain:
+            call.module(**{**call.arguments, labels: soft[labels].argmax(1)})
+    except Exception:  # the model takes no class indices, loudly
+        return
+    finally:
+        if config is not None and hasattr(config, "problem_type"):
+            config.problem_type = kept
+    if any(loss.name in ("cross_entropy", "nll_loss") for loss in plain.losses):
+        yield Fault(
+            "VIC053", "the model computes binary cross-entropy of the mixed labels, and cross-entropy of class indices."
+        )
+
+
+# -- accumulation, and whole loops --------------------------------------------------------------------------------------
+
+
+def update_size(step: Step) -> float:
+    """Return the sum of all slopes of the loss over the rows of a step, whose labels are all one class."""
+    ids = list(range(step.n))
+    fed = step.step([step.marks.fresh(i, label_of=0) for i in ids], ids, torch.zeros_like)
+    return _total(fed.recording)
+
+
+def _total(recording: Recording | None) -> float:
+    grads = [z.grad for z in recording.logits if z.grad is not None] if recording is not None else []
+    return float(sum(grad.double().sum(0).abs().sum() for grad in grads))
+
+
+def accumulated(trainer: Any, marks: Any, collate: Any, parts: int) -> float:
+    """Return the size of the update that a Hugging Face Trainer makes of 16 rows in several micro-batches."""
+    rows = [marks.fresh(i, label_of=0) for i in range(16)]
+    size = len(rows) // parts
+    batches = [dict(collate(rows[i * size : (i + 1) * size])) for i in range(parts)]
+    kept = trainer.args.gradient_accumulation_steps, getattr(trainer, "current_gradient_accumulation_steps", None)
+    trainer.args.gradient_accumulation_steps = trainer.current_gradient_accumulation_steps = parts
+    try:
+        with Recorder(torch.zeros_like).recording_of() as recording:
+            samples, count = trainer.get_batch_samples(iter(batches), parts, trainer.args.device)
+            for batch in samples:
+                trainer.training_step(trainer.model, batch, count)
+    finally:
+        trainer.args.gradient_accumulation_steps, trainer.current_gradient_accumulation_steps = kept
+    return _total(recording)
+
+
+def runs_of_loop(step: Step, count: int) -> list[Draw]:
+    """Return what each batch of a whole training loop showed, which is given a loader of marked rows in order."""
+    with Recorder(torch.zeros_like).recording_of() as recording:
+        step.run(None)
+    found = []
+    calls = [call for call in recording.calls if call.grad and call.inputs]
+    for k, (call, logits) in enumerate(zip(calls, recording.logits, strict=False)):
+        ids = list(range(k % count * step.n, (k % count + 1) * step.n))
+        inputs = {name: t for name, t in call.inputs.items() if t.ndim >= 1 and len(t) > 0}
+        gradient = None if logits.grad is None else logits.grad.detach().cpu()
+        fed = Fed(ids, ids, inputs, None, gradient, recording)
+        contents = [
+            Content(name, "direct", spec)
+            for name, t in inputs.items()
+            for spec in step.marks.inputs[:1]
+            if tuple(t.shape[1:]) == tuple(trees_shape(spec))
+        ]
+        run = draw(step, contents, ids, fed)
+        read(step, run)
+        found.append(run)
+    return found

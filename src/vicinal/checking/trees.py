@@ -1,0 +1,100 @@
+"""Batches of any structure as named leaves, read and rebuilt without asking what they are: other people's batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vicinal.target import MixedTarget
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the leaves of a pytree with their names, as "[0]", "['image']" or ".ids".
+
+    A list of numbers is one leaf. Whatever is not a container is a leaf, a `MixedTarget` too.
+    """
+    parts = _parts(tree)
+    if parts is None:
+        yield name, tree
+        return
+    for key, value in parts:
+        yield from leaves(value, name + key)
+
+
+def rebuilt(tree: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:
+    """Return a pytree of the same structure whose leaves are `change(name, leaf)`."""
+    parts = _parts(tree)
+    if parts is None:
+        return change(name, tree)
+    values = [rebuilt(value, change, name + key) for key, value in parts]
+    if isinstance(tree, Mapping):
+        filled = dict(zip(tree, values, strict=True))
+        try:
+            kind: Any = type(tree)
+            return filled if kind is dict else kind(filled)
+        except TypeError:
+            return filled
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*values)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return dataclasses.replace(tree, **{f.name: v for f, v in zip(_fields(tree), values, strict=True)})
+    return type(tree)(values) if isinstance(tree, list | tuple) else values
+
+
+def _fields(tree: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(tree) if field.init]
+
+
+def _parts(tree: Any) -> list[tuple[str, Any]] | None:
+    if isinstance(tree, Tensor | MixedTarget | np.ndarray | str | bytes):
+        return None
+    if isinstance(tree, Mapping):
+        return [(f"[{key!r}]", value) for key, value in tree.items()]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return [(f".{key}", value) for key, value in zip(tree._fields, tree, strict=True)]  # pyright: ignore
+    if isinstance(tree, list | tuple):
+        if len(tree) > 3 and all(isinstance(value, int | float | str) for value in tree):
+            return None
+        return [(f"[{i}]", value) for i, value in enumerate(tree)]
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return [(f".{field.name}", getattr(tree, field.name)) for field in _fields(tree)]
+    return None
+
+
+def as_tensor(leaf: Any) -> Tensor | None:
+    """Return a leaf as a tensor on the CPU that shares no memory; None if it holds no numbers."""
+    if isinstance(leaf, Tensor):
+        if leaf.is_sparse or leaf.is_quantized:
+            return None
+        plain = leaf.detach().as_subclass(Tensor)
+        return plain.to("cpu").clone() if plain.device.type != "meta" else None
+    if isinstance(leaf, bool | int | float | np.generic):
+        return torch.as_tensor(leaf)
+    if isinstance(leaf, list | tuple) and leaf and all(isinstance(v, bool | int | float) for v in leaf):
+        return torch.as_tensor(leaf)
+    if isinstance(leaf, np.ndarray) or hasattr(leaf, "__array__"):
+        array = np.array(leaf)
+        if array.dtype.kind in "biuf" and array.dtype != np.dtype("longdouble"):
+            return torch.from_numpy(np.ascontiguousarray(array))
+    return None
+
+
+def stacked(examples: list[Any]) -> Any:
+    """Return a batch of examples of one structure: numbers and arrays are stacked, all else becomes lists."""
+    names = [dict(leaves(example)) for example in examples]
+
+    def stack(name: str, first: Any) -> Any:
+        values = [of[name] for of in names]
+        if isinstance(first, np.ndarray):
+            return np.stack(values)
+        tensors = [as_tensor(value) for value in values]
+        if any(tensor is None for tensor in tensors):
+            return values
+        return torch.stack([tensor for tensor in tensors if tensor is not None])
+
+    return rebuilt(examples[0], stack)
