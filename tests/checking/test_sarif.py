@@ -12,7 +12,7 @@ import pytest
 import vicinal
 from vicinal.checking import sarif
 from vicinal.checking.codes import CODES
-from vicinal.checking.report import Finding, Report
+from vicinal.checking.report import Fault, Report
 from vicinal.checking.sarif import to_sarif
 
 
@@ -24,8 +24,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def report(**changes: Any) -> Report:
     values: dict[str, Any] = {
         "target": "src/train it.py:make_loader",
-        "findings": [Finding("VIC011", "Targets are int64.", "batch 2"), Finding("VIC060", "It takes 3 s.")],
-        "ignored": [Finding("VIC012", "Each label has 0.1 on all classes.")],
+        "findings": [Fault("VIC011", "Targets are int64.", "batch 2"), Fault("VIC060", "It takes 3 s.")],
+        "ignored": [Fault("VIC012", "Each label has 0.1 on all classes.")],
         "skipped": {"VIC040": "there is no evaluation loader"},
         "file": "src/train it.py",
         "line": 2,
@@ -87,7 +87,7 @@ def test_every_code_is_a_rule_with_all_that_github_requires():
 
 
 def test_results_point_at_their_rules():
-    findings = [Finding(name, "Seen.") for name in CODES]
+    findings = [Fault(name, "Seen.") for name in CODES]
     run = to_sarif([report(findings=findings[:20], ignored=[]), report(findings=findings[20:], ignored=[])])["runs"][0]
     assert [r["ruleId"] for r in run["results"]] == list(CODES)
     assert [r["ruleIndex"] for r in run["results"]] == list(range(len(CODES)))
@@ -101,10 +101,10 @@ def fingerprints(*reports: Report) -> list[str]:
 def test_a_finding_keeps_its_fingerprint_when_lines_and_numbers_change():
     before = fingerprints(report())
     assert len(set(before)) == 3
-    moved = [Finding("VIC011", "Targets are int32.", "batch 2"), Finding("VIC060", "It takes 4 s.")]
+    moved = [Fault("VIC011", "Targets are int32.", "batch 2"), Fault("VIC060", "It takes 4 s.")]
     assert fingerprints(report(line=90, findings=moved)) == before
     assert not set(fingerprints(report(target="other.py:x"))) & set(before)
-    assert fingerprints(report(findings=[Finding("VIC011", "Targets are int64.", "batch 3")]))[0] not in before
+    assert fingerprints(report(findings=[Fault("VIC011", "Targets are int64.", "batch 3")]))[0] not in before
 
 
 def test_github_computes_its_own_hash():

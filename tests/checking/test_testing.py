@@ -16,7 +16,7 @@ import pytest
 import vicinal
 from vicinal import testing
 from vicinal.checking.codes import CODES
-from vicinal.checking.report import Finding, Report, ordered
+from vicinal.checking.report import Fault, Report, ordered
 from vicinal.testing import MixingFault, check_mixing, parametrize_with_checks
 
 FAILING = [name for name, kind in CODES.items() if kind.severity != "note"]
@@ -32,7 +32,7 @@ class Engine:
 
     def check(self, target: Any, example: Any = None, **options: Any) -> Report:
         self.calls.append((target, example, options))
-        findings = [Finding(name, f"{name} was seen.") for name in self.found(target)]
+        findings = [Fault(name, f"{name} was seen.") for name in self.found(target)]
         kept, ignored = ordered(findings, options.get("ignore", ()))
         return Report("the target", kept, ignored, skipped=self.skipped)
 
@@ -214,13 +214,13 @@ def test_without_pytest(monkeypatch: pytest.MonkeyPatch, engine: Engine):
 PAGE = """
 import sys
 from types import ModuleType
-from vicinal.checking.report import Finding, Report
+from vicinal.checking.report import Fault, Report
 from vicinal.testing import parametrize_with_checks
 
 calls = []
 def check(target, example=None, **options):
     calls.append(target)
-    return Report("it", [Finding("VIC011", "Seen."), Finding("VIC012", "Seen.")], skipped={"VIC040": "no loader"})
+    return Report("it", [Fault("VIC011", "Seen."), Fault("VIC012", "Seen.")], skipped={"VIC040": "no loader"})
 module = ModuleType("vicinal.checking.check")
 module.check = check
 sys.modules["vicinal.checking.check"] = module

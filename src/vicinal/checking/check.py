@@ -265,7 +265,7 @@ class _Check:
             if isinstance(target, nn.Module) and not target.training:
                 self.facts["mode"] = "the module is in eval mode"
             self._runs(pipeline, 24)
-            self.findings += handling.sizes(pipeline, self.contents, n)
+            self.findings += handling.sizes(pipeline, self.contents, n, self.any_mixed)
             if any(content.how != "random" for content in self.contents):
                 fact, finding = handling.cost(pipeline)
                 self.facts["cost"] = fact
@@ -286,7 +286,7 @@ class _Check:
             self.findings += handling.overwrites(pipeline)
             pipeline.source.rows.keeps = False
             self._runs(pipeline, 16)
-            self.findings += handling.sizes(pipeline, self.contents, n)
+            self.findings += handling.sizes(pipeline, self.contents, n, self.any_mixed)
             return
         raise self._cannot(target, example)
 
@@ -622,7 +622,7 @@ class _Check:
                 Fault("VIC005", f"in {len(runs)} batches of {pipeline.n} rows every row came out as it went in.")
             )
         lambdas, rates = self._many(pipeline) if self.alpha is not None or self.p is not None else ([], [])
-        self.findings += variety.findings(runs, self.alpha, self.p, rates, lambdas)
+        self.findings += variety.findings(runs, self.alpha, self.p, rates, lambdas, pipeline.marks.first_class)
         self._facts(pipeline, runs)
 
     def _unknown(self, pipeline: Any, runs: list[Draw], names: list[str]) -> None:

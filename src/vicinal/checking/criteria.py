@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vicinal.checking.report import Fault
 from vicinal.keyed import Key
+from vicinal.losses import Mixed
 from vicinal.target import MixedTarget
 
 _ROWS = 6
@@ -30,6 +31,8 @@ def findings(criterion: Callable[..., Any], classes: int) -> Iterator[Fault]:
     right = _LAM * first[1] + (1 - _LAM) * second[1]
     size = float(right.abs().max()) or 1.0
     for form, mixed in forms(a, b, classes).items():
+        if isinstance(criterion, Mixed) and form != "a MixedTarget":
+            continue  # what it is made for
         try:
             loss, slope = _slope(criterion, logits, mixed(_LAM))
             alone, _ = _slope(criterion, logits, mixed(1.0))

@@ -268,7 +268,7 @@ def _tokens_seen(mask: Tensor) -> Tensor:
 # -- sizes and cost -----------------------------------------------------------------------------------------------------
 
 
-def sizes(pipeline: Pipeline, contents: Sequence[Content], n: int) -> Iterator[Fault]:
+def sizes(pipeline: Pipeline, contents: Sequence[Content], n: int, mixes: bool) -> Iterator[Fault]:
     """Return whether batches of other sizes fail or stay unmixed."""
     if isinstance(pipeline, Step):
         return
@@ -280,7 +280,7 @@ def sizes(pipeline: Pipeline, contents: Sequence[Content], n: int) -> Iterator[F
         except Exception as error:  # whatever the pipeline raises is what the user would see
             yield Fault("VIC036", f"a batch of {size}: {type(error).__name__}: {first_line(error)}")
             return
-        if size == 1 and not run.is_mixed() and not told:
+        if size == 1 and mixes and not run.is_mixed() and not told:
             yield Fault("VIC037", "a batch of 1 came out as it went in.")
 
 
@@ -331,10 +331,9 @@ def cost(pipeline: Transform) -> tuple[str, Fault | None]:
     memory = (allocated.total + (arrays if arrays > 0.5 * size else 0)) / max(
         size, 1
     ) - 1  # less the copy that it was given
-    fact = (
-        f"mixing a batch of {pipeline.n} takes {1e3 * taken:.2f} ms, copying it {1e3 * copy:.2f} ms; "
-        f"tensors made on the way hold {max(memory, 0.0):.1f} times the batch"
-    )
+    fact = f"mixing a batch of {pipeline.n} takes {1e3 * taken:.2f} ms, copying it {1e3 * copy:.2f} ms"
+    if size > 1 << 16:  # beside which numbers about the batch weigh nothing
+        fact += f"; tensors made on the way hold {max(memory, 0.0):.1f} times the batch"
     slow = taken > 0.01 and taken > 30 * copy
     return fact, Fault("VIC060", fact + ".") if slow else None
 

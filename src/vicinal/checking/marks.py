@@ -151,14 +151,22 @@ class Marks:
         """Return one leaf of several examples, stacked."""
         return torch.stack([self.leaf(name, i) for i in ids])
 
+    def first_class(self, i: int) -> int:
+        """Return the class of example i by its first label that names one; without any, its number."""
+        spec = next((spec for spec in self.labels if spec.role in ("indices", "one-hot")), None)
+        return i if spec is None else self.class_of(spec, i)
+
     def class_of(self, spec: LeafSpec, i: int) -> int:
         """Return the class of example i."""
         return class_of(i, spec.classes)
 
 
 def class_of(i: int, classes: int) -> int:
-    """Return the class of example i: neighbors differ, and any run of examples holds all classes alike."""
-    return (i + i // classes) % classes if classes > 0 else 0
+    """Return the class of example i: among any 8 in a row most differ and some agree, spread over all classes."""
+    if classes < 5:
+        return (i + i // classes) % classes if classes > 0 else 0
+    block, place = divmod(i, 8)
+    return ((place % 5) * (classes // 5) + block) % classes
 
 
 def _size(leaf: Any) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from vicinal import __version__
 from vicinal.checking.codes import CODES, Code
-from vicinal.checking.report import Finding, Report
+from vicinal.checking.report import Fault, Report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 # GitHub's own key, primaryLocationLineHash, is left to its upload action, which warns of any value but its own
@@ -96,7 +96,7 @@ def _results(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _result(report: Report, finding: Finding) -> dict[str, Any]:
+def _result(report: Report, finding: Fault) -> dict[str, Any]:
     kind = finding.kind
     where = f" [{finding.where}]" if finding.where else ""
     identity = "\0".join((finding.code, report.target, finding.where))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,12 @@ _SURE = 1e-6  # a finding that chance would make in one check of a million
 
 
 def findings(
-    draws: Sequence[Draw], alpha: float | None, p: float | None, rates: Sequence[bool], lambdas: Sequence[float]
+    draws: Sequence[Draw],
+    alpha: float | None,
+    p: float | None,
+    rates: Sequence[bool],
+    lambdas: Sequence[float],
+    classes: Callable[[int], int],
 ) -> Iterator[Fault]:
     """Return how the draws of one pipeline do not vary as they should.
 
@@ -25,6 +30,7 @@ def findings(
         p: declared probability that a batch is mixed; None: not declared.
         rates: whether each of many batches was mixed.
         lambdas: one per batch of many, the share of a row that is mixed as a weighted sum.
+        classes: the class of a row, by its number.
 
     """
     mixed = [draw for draw in draws if draw.is_mixed()]
@@ -34,7 +40,7 @@ def findings(
         yield Fault("VIC021", f"{len(draws)} batches had the same shares ({shown}) and the same partners.")
     elif alpha is not None and len(lambdas) >= 8:
         yield from _distribution(np.array(lambdas), alpha)
-    yield from _self_pairs(mixed)
+    yield from _self_pairs(mixed, classes)
     if p is not None and len(rates) >= 20:
         yield from _rate(rates, p)
 
@@ -76,8 +82,10 @@ def _distribution(lambdas: np.ndarray, alpha: float) -> Iterator[Fault]:
         )
 
 
-def _self_pairs(mixed: Sequence[Draw]) -> Iterator[Fault]:
+def _self_pairs(mixed: Sequence[Draw], classes: Callable[[int], int]) -> Iterator[Fault]:
     """Return whether rows stay alone in batches of one lambda more often than a random permutation leaves them."""
+    if all(classes(i) == classes(j) for draw in mixed for i, j in draw.partners()):
+        return  # partners of one class: a row may have none
     alone = total = batches = 0
     for draw in mixed:
         lams = draw.lambdas()

@@ -20,7 +20,7 @@ import yaml
 
 import vicinal
 from vicinal.checking.codes import CODES
-from vicinal.checking.report import Finding, Report, ordered
+from vicinal.checking.report import Fault, Report, ordered
 from vicinal.lab import cli
 from vicinal.lab.cli import check as command
 from vicinal.testing import MixingFault
@@ -71,7 +71,7 @@ class Engine:
             raise self.raises
         if self.call:
             target()
-        findings, ignored = ordered((Finding(name, "Seen.") for name in self.found), options.get("ignore", ()))
+        findings, ignored = ordered((Fault(name, "Seen.") for name in self.found), options.get("ignore", ()))
         return Report("something", findings, ignored, facts={"kind": "a step"}, seconds=0.25)
 
 
@@ -567,7 +567,7 @@ def fields(title: str) -> list[str]:
 
 
 def test_the_page_names_every_field():
-    report = Report("it", [Finding("VIC011", "Seen.")]).to_dict()
+    report = Report("it", [Fault("VIC011", "Seen.")]).to_dict()
     assert sorted(fields("field")) == sorted(report)
     assert sorted(fields("field of a finding")) == sorted(report["findings"][0])
 
