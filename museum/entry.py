@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, StackDataset
 
+from vicinal.checking.codes import CODES
+
 Build = Callable[[], dict[str, Any]]
 
 CLASSES = 10
@@ -26,6 +28,7 @@ class Entry:
         build: returns the arguments of `vicinal.check`, "target" among them.
         expects: codes that reading the package, or running it by hand, says should be found; "VIC005|VIC020": one of the
             two is.
+        confirmed: codes that the check found first, and that were then measured by hand.
 
     """
 
@@ -33,6 +36,7 @@ class Entry:
     name: str
     build: Build
     expects: tuple[str, ...] = ()
+    confirmed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -44,19 +48,19 @@ class Entry:
         return [expected for expected in self.expects if not set(expected.split("|")) & set(codes)]
 
     def surprises(self, codes: list[str]) -> list[str]:
-        """Return the codes found that were not expected."""
-        known = {code for expected in self.expects for code in expected.split("|")}
-        return [code for code in codes if code not in known]
+        """Return the codes found, of errors and warnings, that were neither expected nor confirmed."""
+        known = {*self.confirmed, *(code for expected in self.expects for code in expected.split("|"))}
+        return [code for code in codes if code not in known and CODES[code].severity != "note"]
 
 
 class Entries(list[Entry]):
     """A table of entries, filled by a decorator."""
 
-    def of(self, package: str, name: str, *expects: str) -> Callable[[Build], Build]:
+    def of(self, package: str, name: str, *expects: str, confirmed: tuple[str, ...] = ()) -> Callable[[Build], Build]:
         """Add an entry: `@entries.of("timm", "Mixup", "VIC012")` above the function that builds it."""
 
         def add(build: Build) -> Build:
-            self.append(Entry(package, name, build, expects))
+            self.append(Entry(package, name, build, expects, confirmed))
             return build
 
         return add

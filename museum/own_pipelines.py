@@ -113,6 +113,12 @@ def mixup_masks() -> dict[str, Any]:
     return {"target": vicinal.Mixup(1.0), "example": (images(), maps(side=32)), "alpha": 1.0}
 
 
+@entry("Mixup, one-hot segmentation masks")
+def mixup_soft_masks() -> dict[str, Any]:
+    masks = F.one_hot(maps(side=32), 4).movedim(-1, 1).float()
+    return {"target": vicinal.Mixup(1.0), "example": (images(), masks), "alpha": 1.0}
+
+
 @entry("Mixup, uint8 images")
 def mixup_uint8() -> dict[str, Any]:
     example = labeled((images() * 255).to(torch.uint8))

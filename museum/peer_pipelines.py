@@ -97,7 +97,7 @@ def timm_bfloat16() -> dict[str, Any]:
     return {"target": Mixup(mode="elem", num_classes=CLASSES), "example": labeled(images().bfloat16()), "alpha": 1.0}
 
 
-@PEERS.of("timm", "Mixup, mode elem, uint8 images", "VIC001|VIC005", *TIMM)
+@PEERS.of("timm", "Mixup, mode elem, uint8 images", "VIC001|VIC005", *TIMM, confirmed=("VIC035",))
 def timm_uint8() -> dict[str, Any]:
     from timm.data import Mixup
 
@@ -298,7 +298,8 @@ def monai_masks() -> dict[str, Any]:
     from monai.transforms.regularization.array import MixUp
 
     masks = F.one_hot(maps(side=32), 4).movedim(-1, 1).float()
-    return {"target": MixUp(batch_size=ROWS, alpha=0.4), "example": (images(), masks), "alpha": 0.4}
+    target = MixUp(batch_size=ROWS, alpha=0.4)
+    return {"target": target, "example": (images(), masks), "alpha": 0.4, "kind": "transform"}
 
 
 @PEERS.of("monai", "MixUp of images and masks of whole numbers", "VIC010|VIC011", "VIC036")
@@ -306,14 +307,16 @@ def monai_integer_masks() -> dict[str, Any]:
     from monai.transforms.regularization.array import MixUp
 
     masks = maps(side=32).unsqueeze(1)
-    return {"target": MixUp(batch_size=ROWS, alpha=0.4), "example": (images(), masks), "alpha": 0.4}
+    target = MixUp(batch_size=ROWS, alpha=0.4)
+    return {"target": target, "example": (images(), masks), "alpha": 0.4, "kind": "transform"}
 
 
 @PEERS.of("monai", "CutMix of images and one-hot labels", "VIC001|VIC002", "VIC036")
 def monai_cutmix() -> dict[str, Any]:
     from monai.transforms.regularization.array import CutMix
 
-    return {"target": CutMix(batch_size=ROWS, alpha=0.5), "example": (images(), one_hot())}
+    target = CutMix(batch_size=ROWS, alpha=0.5)
+    return {"target": target, "example": (images(), one_hot()), "kind": "transform"}
 
 
 @PEERS.of("monai", "CutMix of images and one-hot masks", "VIC036")
@@ -321,7 +324,8 @@ def monai_cutmix_masks() -> dict[str, Any]:
     from monai.transforms.regularization.array import CutMix
 
     masks = F.one_hot(maps(side=32), 4).movedim(-1, 1).float()
-    return {"target": CutMix(batch_size=ROWS, alpha=0.5), "example": (images(), masks)}
+    target = CutMix(batch_size=ROWS, alpha=0.5)
+    return {"target": target, "example": (images(), masks), "kind": "transform"}
 
 
 @PEERS.of("monai", "CutMixd of images and one-hot labels", "VIC001|VIC002", "VIC036")
@@ -329,7 +333,7 @@ def monai_cutmixd() -> dict[str, Any]:
     from monai.transforms.regularization.dictionary import CutMixd
 
     target = CutMixd(keys=["image"], label_keys=["label"], batch_size=ROWS, alpha=0.5)
-    return {"target": target, "example": {"image": images(), "label": one_hot()}}
+    return {"target": target, "example": {"image": images(), "label": one_hot()}, "kind": "transform"}
 
 
 @PEERS.of("monai", "MixUpd in a collate function with workers", "VIC022", "VIC023")
@@ -378,7 +382,9 @@ def keras_masks() -> dict[str, Any]:
     return {"target": keras.layers.MixUp(alpha=0.2), "example": example, "alpha": 0.2}
 
 
-@PEERS.of("keras", "layers.CutMix, one-hot labels")
+# the box has no whole number of pixels and the label has its area: in 41% of 2784 rows of 32 x 32 they were more than 0.01
+# apart, at most 0.062
+@PEERS.of("keras", "layers.CutMix, one-hot labels", confirmed=("VIC001",))
 def keras_cutmix() -> dict[str, Any]:
     import keras
 
@@ -431,7 +437,7 @@ def fastai_cutmix() -> dict[str, Any]:
 # -- TorchUncertainty -----------------------------------------------------------------------------------------------------
 
 
-@PEERS.of("torch-uncertainty", "Mixup")
+@PEERS.of("torch-uncertainty", "Mixup", "VIC032")
 def uncertainty_mixup() -> dict[str, Any]:
     from torch_uncertainty.transforms import Mixup
 
@@ -445,21 +451,21 @@ def uncertainty_half() -> dict[str, Any]:
     return {"target": Mixup(alpha=1.0, num_classes=CLASSES), "example": labeled(images().half()), "alpha": 1.0}
 
 
-@PEERS.of("torch-uncertainty", "RegMixup")
+@PEERS.of("torch-uncertainty", "RegMixup", "VIC032")
 def uncertainty_regmixup() -> dict[str, Any]:
     from torch_uncertainty.transforms import RegMixup
 
     return {"target": RegMixup(alpha=20.0, num_classes=CLASSES), "example": labeled(), "alpha": 20.0}
 
 
-@PEERS.of("torch-uncertainty", "MixupMP")
+@PEERS.of("torch-uncertainty", "MixupMP", "VIC032")
 def uncertainty_mixupmp() -> dict[str, Any]:
     from torch_uncertainty.transforms.mixup import MixupMP
 
     return {"target": MixupMP(alpha=1.0, num_classes=CLASSES), "example": labeled(), "alpha": 1.0}
 
 
-@PEERS.of("torch-uncertainty", "MixupIO, which mixes inputs alone on purpose")
+@PEERS.of("torch-uncertainty", "MixupIO, which mixes inputs alone on purpose", "VIC032")
 def uncertainty_mixupio() -> dict[str, Any]:
     from torch_uncertainty.transforms import MixupIO
 
@@ -645,8 +651,8 @@ def mlxops_resizemix() -> dict[str, Any]:
     return {"target": augmented(ResizeMix(num_classes=CLASSES, config={})), "example": labeled()}
 
 
-# it relabels towards rare classes on purpose (VIC001); the shares of each row meet a loss that is a mean already
-@PEERS.of("mlxops-aug", "ReMix with its loss, rare and frequent classes", "VIC050")
+# it relabels towards rare classes on purpose; the shares of each row meet a loss that is a mean already
+@PEERS.of("mlxops-aug", "ReMix with its loss, rare and frequent classes", "VIC001|VIC050")
 def mlxops_remix() -> dict[str, Any]:
     from mlxops_aug import ReMix
 
@@ -658,4 +664,4 @@ def mlxops_remix() -> dict[str, Any]:
         result = remix(x, y)
         return remix.get_loss(model(result.augmented_x), result, criterion)
 
-    return {"target": step, "example": labeled(), "ignore": ("VIC001",)}
+    return {"target": step, "example": labeled()}

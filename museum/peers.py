@@ -90,7 +90,7 @@ def _version(package: str) -> str | None:
 def checked(entry: Entry, timeout: float) -> Result:
     """Check an entry in a process of its own."""
     result: Result = {"package": entry.package, "entry": entry.name, "version": _version(entry.package)}
-    result["expects"] = list(entry.expects)
+    result |= {"expects": list(entry.expects), "confirmed": list(entry.confirmed)}
     if result["version"] is None:
         return {**result, "failed": "the package is not installed"}
     began = time.perf_counter()

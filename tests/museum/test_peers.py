@@ -33,9 +33,9 @@ def test_entries_of_ours_are_arguments_of_check(entry):
 
 
 def test_what_was_missed_and_what_surprises():
-    entry = Entry("some", "thing", dict, ("VIC001|VIC002", "VIC012"))
+    entry = Entry("some", "thing", dict, ("VIC001|VIC002", "VIC012"), confirmed=("VIC035",))
     assert entry.missed(["VIC002"]) == ["VIC012"]
-    assert entry.surprises(["VIC002", "VIC005"]) == ["VIC005"]
+    assert entry.surprises(["VIC002", "VIC005", "VIC035", "VIC037"]) == ["VIC005"]  # the last is a note
     assert entry.missed(["VIC001", "VIC012"]) == entry.surprises(["VIC012"]) == []
 
 
