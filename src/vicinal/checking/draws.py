@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
 from vicinal.checking import labels
-from vicinal.checking.labels import Reading, one_hot
+from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec, Marks
 from vicinal.checking.pipelines import Content, Fed, Pipeline
 from vicinal.checking.recover import Recovered, recover
@@ -31,7 +31,7 @@ class Draw:
 
     fed: Fed
     rows: dict[str, list[Recovered]] = field(default_factory=dict)
-    readings: dict[str, Reading] = field(default_factory=dict)
+    readings: dict[str, LabelReading] = field(default_factory=dict)
 
     def own(self, i: int) -> int | None:
         """Return the place of row i among the candidates; None where rows that came out are not those that went in."""
@@ -39,9 +39,10 @@ class Draw:
         return candidates.index(ids[i]) if i < len(ids) and ids[i] in candidates else None
 
     def main(self) -> list[Recovered] | None:
-        """Return the rows of the leaf that is known best."""
+        """Return the rows of the first leaf that is known and mixed; of the first that is known, if none is mixed."""
         known = [rows for rows in self.rows.values() if rows and sum(row.is_known for row in rows) >= 0.7 * len(rows)]
-        return known[0] if known else None
+        mixed = [rows for rows in known if any(is_mixed(row) for row in rows if row.is_known)]
+        return mixed[0] if mixed else known[0] if known else None
 
     def lambdas(self) -> list[float]:
         """Return the share that each mixed row keeps of itself."""
@@ -79,7 +80,7 @@ def is_mixed(row: Recovered) -> bool:
     return int((np.abs(row.share) > max(MIXED, 2 * row.error)).sum()) > 1
 
 
-def label_signature(readings: dict[str, Reading]) -> list[float]:
+def label_signature(readings: dict[str, LabelReading]) -> list[float]:
     """Return the shares in a batch's labels that are neither 0 nor 1, in order."""
     found: list[float] = []
     for reading in readings.values():
@@ -111,11 +112,56 @@ def rows_of(pipeline: Pipeline, content: Content, leaf: Tensor, fed: Fed) -> lis
     found = []
     for i, row in enumerate(leaf[:_MOST_ROWS]):
         own = fed.candidates.index(fed.ids[i]) if len(leaf) == len(fed.ids) and fed.ids[i] in fed.candidates else None
-        found.append(recover(row, rows, own))
+        made = recover(row, rows, own)
+        if content.how == "pure" and made.found <= 0.97:  # no noise explains the rest: it is not a sum of these rows
+            made = replace(made, error=1.0)
+        found.append(made)
     return found
 
 
-def read_labels(marks: Marks, fed: Fed) -> dict[str, Reading]:
+def rows_before(pipeline: Pipeline, content: Content, run: Draw, count: int) -> list[Recovered]:
+    """Return what the first rows of a leaf are made of, mixed before the transform that makes the leaf.
+
+    Of each partner and lambda the transform of that mixture is compared with what came out.
+
+    Args:
+        pipeline: what was run.
+        content: the leaf, known by batches of copies.
+        run: the run.
+        count: how many rows are looked at.
+
+    """
+    leaf, fed = run.fed.inputs[content.name], run.fed
+    found = []
+    for i in range(min(count, len(leaf))):
+        own = run.own(i)
+        if own is None:
+            return []
+        target = leaf[i].double()
+        plain = content.rows(pipeline, [fed.candidates[own]])[0].double()
+        size = float((plain - plain.mean()).abs().mean()) or 1.0
+
+        def off(j: int, weight: float, own: int = own, target: Tensor = target, size: float = size) -> float:
+            number = pipeline.marks.blend(fed.candidates[own], fed.candidates[j], weight)
+            made = pipeline.pure(number)[content.name][0].double()
+            return float((made - target).abs().mean()) / size if made.shape == target.shape else np.inf
+
+        others = [j for j in range(len(fed.candidates)) if j != own]
+        tries = [(off(j, weight), j, weight) for j in others for weight in (0.1, 0.4, 0.7, 0.95)]
+        best, partner, weight = min(tries)
+        low, high = max(0.0, weight - 0.3), min(1.0, weight + 0.3)
+        for _ in range(14):
+            a, b = low + 0.382 * (high - low), low + 0.618 * (high - low)
+            low, high = (low, b) if off(partner, a) < off(partner, b) else (a, high)
+        weight = (low + high) / 2
+        best = off(partner, weight)
+        share = np.zeros(len(fed.candidates))
+        share[own], share[partner] = weight, 1 - weight
+        found.append(Recovered(share, 0.01 if best < 0.02 else 1.0, 1.0 if best < 0.02 else 0.0))
+    return found
+
+
+def read_labels(marks: Marks, fed: Fed) -> dict[str, LabelReading]:
     """Return what the labels of a batch say, for each label of an example."""
     specs = marks.labels
     m = max((len(t) for t in fed.inputs.values()), default=len(fed.ids))
@@ -142,6 +188,8 @@ def expected(
 
     """
     used = [j for j in range(len(candidates)) if row.share[j] != 0 or row.mixtures is not None]
+    if not used:
+        return None  # none of the rows is in it
     values = np.stack([marks.leaf(spec.name, candidates[j]).double().numpy() for j in used])
     total = row.share.sum()
     share = row.share[used] / (total if abs(total) > 0.5 else 1.0)
@@ -175,7 +223,7 @@ def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) 
     return None
 
 
-def says_two(reading: Reading, i: int) -> bool:
+def says_two(reading: LabelReading, i: int) -> bool:
     """Return whether the label of row i names more than one class."""
     if reading.shares is None or i >= len(reading.shares):
         return False

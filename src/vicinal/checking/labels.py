@@ -22,7 +22,7 @@ _NUMBERS = ("values", "multi-hot")
 
 
 @dataclass
-class Reading:
+class LabelReading:
     """A label, read.
 
     Args:
@@ -41,7 +41,7 @@ class Reading:
     hard: bool = False
 
 
-def read(tree: Any, spec: LeafSpec, n: int) -> Reading:
+def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
     """Read the labels of a batch.
 
     Args:
@@ -64,7 +64,7 @@ def read(tree: Any, spec: LeafSpec, n: int) -> Reading:
         return _two(list(rest.values()), next(iter(lams.values())), spec, n)
     if len(rest) == 1:
         return _one(next(iter(rest.values())), spec, n)
-    return Reading("not understood", None)
+    return LabelReading("not understood", None)
 
 
 def _is_lam(tensor: Tensor, n: int) -> bool:
@@ -86,18 +86,17 @@ def _kind(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
     return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape[1:])
 
 
-def _mixed_target(target: MixedTarget, spec: LeafSpec) -> Reading:
+def _mixed_target(target: MixedTarget, spec: LeafSpec) -> LabelReading:
     ids, weight = target.ids.numpy(), target.weight.double().numpy()
     shares = sum(
-        one_hot(i, spec.classes)
-        * (w if w.ndim == 1 else w)[:, None].reshape(len(w), 1, *w.shape[1:], *(1,) * (i.ndim - w.ndim))
+        one_hot(i, spec.classes) * w.reshape(len(w), 1, *w.shape[1:], *(1,) * (i.ndim - w.ndim))
         for i, w in zip(ids, weight, strict=True)
     )
     shares = np.asarray(shares) * (1 - target.smoothing) + target.smoothing / spec.classes
-    return Reading("a MixedTarget", shares, kind=("MixedTarget", tuple(target.shape[1:])))
+    return LabelReading("a MixedTarget", shares, kind=("MixedTarget", tuple(target.shape[1:])))
 
 
-def _two(labels: list[Tensor], lam: Tensor, spec: LeafSpec, n: int) -> Reading:
+def _two(labels: list[Tensor], lam: Tensor, spec: LeafSpec, n: int) -> LabelReading:
     parts = [_one(label, spec, n) for label in labels[:2]]
     if any(part.shares is None for part in parts):
         return parts[0] if parts[0].shares is None else parts[1]
@@ -105,7 +104,7 @@ def _two(labels: list[Tensor], lam: Tensor, spec: LeafSpec, n: int) -> Reading:
     first, second = (np.asarray(part.shares) for part in parts)
     weight = weight.reshape(n, *(1,) * (first.ndim - 1))
     problems = [problem for part in parts for problem in part.problems]
-    return Reading(
+    return LabelReading(
         "two labels and lambda",
         weight * first + (1 - weight) * second,
         problems,
@@ -113,11 +112,11 @@ def _two(labels: list[Tensor], lam: Tensor, spec: LeafSpec, n: int) -> Reading:
     )
 
 
-def _one(label: Tensor, spec: LeafSpec, n: int) -> Reading:
+def _one(label: Tensor, spec: LeafSpec, n: int) -> LabelReading:
     kind = _kind(label)
     if label.ndim == 0 or len(label) != n:
         shape = list(label.shape)
-        return Reading(
+        return LabelReading(
             "of a wrong shape",
             None,
             [("VIC013", f"labels of {n} rows have the shape {shape}, of dtype {kind[0]}.")],
@@ -132,23 +131,25 @@ def _one(label: Tensor, spec: LeafSpec, n: int) -> Reading:
         shares = values[:, 2, None]
         first, second = one_hot(values[:, 0], spec.classes), one_hot(values[:, 1], spec.classes)
         # the third column is the share of the second label
-        return Reading("columns [label, partner's label, share]", (1 - shares) * first + shares * second, kind=kind)
+        return LabelReading(
+            "columns [label, partner's label, share]", (1 - shares) * first + shares * second, kind=kind
+        )
     if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[1] == spec.classes:
-        return Reading("dense maps", values, _of_shares(label, values), kind)
+        return LabelReading("dense maps", values, _of_shares(label, values), kind)
     if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[-1] == spec.classes:
-        return Reading("dense maps", np.moveaxis(values, -1, 1), _of_shares(label, values), kind)
+        return LabelReading("dense maps", np.moveaxis(values, -1, 1), _of_shares(label, values), kind)
     if spec.role != "map" and label.ndim == 2 and label.shape[1] > 1:
         if spec.role == "indices" and label.shape[1] == n and spec.classes != n and not _sum_to_one(values):
             seen = f"labels of {n} rows have the shape {list(label.shape)}: rows were broadcast against rows."
-            return Reading("of a wrong shape", None, [("VIC013", seen)], kind)
+            return LabelReading("of a wrong shape", None, [("VIC013", seen)], kind)
         wide = np.zeros((n, max(spec.classes, values.shape[1])))
         wide[:, : values.shape[1]] = values
-        return Reading("dense labels", wide, _of_shares(label, values), kind)
+        return LabelReading("dense labels", wide, _of_shares(label, values), kind)
     if label.ndim in (1, 2) and spec.role == "indices" and values.reshape(n, -1).shape[1] == 1:
         return _averaged(values.reshape(n), spec, kind)
     if spec.role == "map" and label.ndim == _ndim(spec) + 1:
         return _averaged(values, spec, kind)
-    return Reading(
+    return LabelReading(
         "of a wrong shape", None, [("VIC013", f"labels of {n} rows have the shape {list(label.shape)}.")], kind
     )
 
@@ -158,50 +159,58 @@ def _ndim(spec: LeafSpec) -> int:
     return 0 if tensor is None else tensor.ndim
 
 
-def _numbers(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+def _numbers(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> LabelReading:
     like = trees.as_tensor(spec.like)
     assert like is not None
+    if spec.role == "values" and like.ndim == 0 and values.ndim == 2 and _is_one_hot(values):
+        return LabelReading("classes of whole numbers", values.argmax(1).astype(float), kind=kind, hard=True)
     if values[0].size != max(1, like.numel()):
         seen = f"targets of {len(values)} rows have the shape {list(label.shape)}, where rows are {list(like.shape)}."
-        return Reading("of a wrong shape", None, [("VIC013", seen)], kind)
+        return LabelReading("of a wrong shape", None, [("VIC013", seen)], kind)
     hard = not label.is_floating_point()
     shaped = values.reshape(len(values), *like.shape)
-    return Reading("whole numbers" if hard else "numbers", shaped, kind=kind, hard=hard)
+    return LabelReading("whole numbers" if hard else "numbers", shaped, kind=kind, hard=hard)
 
 
-def _whole(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+def _whole(label: Tensor, values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> LabelReading:
     if spec.role == "map":
         expected = _ndim(spec) + 1
         if label.ndim == expected + 1 and label.shape[1] == 1:
             values = values[:, 0]
         elif label.ndim != expected:
-            return Reading(
+            return LabelReading(
                 "of a wrong shape", None, [("VIC013", f"maps of labels have the shape {list(label.shape)}.")], kind
             )
-        return Reading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
+        return LabelReading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
     if label.ndim == 2 and label.shape[1] == spec.classes and spec.classes > 1:
-        return Reading("dense labels of whole numbers", values, kind=kind, hard=True)
+        return LabelReading("dense labels of whole numbers", values, kind=kind, hard=True)
     if label.ndim == 2 and label.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
-        return Reading("of a wrong shape", None, [("VIC013", f"labels have the shape {list(label.shape)}.")], kind)
-    return Reading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
+        return LabelReading("of a wrong shape", None, [("VIC013", f"labels have the shape {list(label.shape)}.")], kind)
+    return LabelReading("class indices", one_hot(values, spec.classes), kind=kind, hard=True)
 
 
-def _averaged(values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> Reading:
+def _averaged(values: np.ndarray, spec: LeafSpec, kind: tuple[Any, ...]) -> LabelReading:
     """Read one number per row or place where there was a class index."""
     if spec.classes == 2 and values.min() >= 0 and values.max() <= 1:  # the share of class 1
-        return Reading("the share of class 1", np.stack([1 - values, values], axis=1), kind=kind)
+        return LabelReading("the share of class 1", np.stack([1 - values, values], axis=1), kind=kind)
     whole = np.abs(values - np.round(values)) < 1e-6
     if whole.all():
-        return Reading("class indices as floating point", one_hot(np.round(values), spec.classes), kind=kind, hard=True)
+        return LabelReading(
+            "class indices as floating point", one_hot(np.round(values), spec.classes), kind=kind, hard=True
+        )
     example = values[~whole].flat[0]
-    return Reading(
+    return LabelReading(
         "averaged class indices",
         None,
         [("VIC010", f"class indices 0 to {spec.classes - 1} came out as numbers such as {example:.3f}.")],
         kind,
     )
+
+
+def _is_one_hot(values: np.ndarray) -> bool:
+    return values.shape[1] > 1 and bool(((values == 0) | (values == 1)).all()) and bool((values.sum(1) == 1).all())
 
 
 def _are_pairs(values: np.ndarray) -> bool:
@@ -219,7 +228,10 @@ def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
     sums = values.sum(axis)
     worst = float(np.abs(sums - 1).max())
     low, high = float(values.min()), float(values.max())
-    half = label.dtype in (torch.float16, torch.bfloat16)
+    half = (
+        any(torch.equal(label, label.to(kind).to(label.dtype)) for kind in (torch.float16, torch.bfloat16))
+        and worst > 1e-6
+    )
     if worst > (0.02 if half else 1e-3) or low < -1e-3 or high > 1 + 1e-3:
         off = float(sums.flat[int(np.abs(sums - 1).argmax())])
         return [("VIC007", f"shares lie between {low:.3f} and {high:.3f}, and those of one row sum to {off:.3f}.")]

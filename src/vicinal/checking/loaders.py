@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import copy
-import os
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from vicinal.checking import draws as reading
 from vicinal.checking import variety
 from vicinal.checking.draws import label_signature, read_labels
-from vicinal.checking.pipelines import Collation, Content, Fed
+from vicinal.checking.pipelines import Collation, Content, Fed, deep_copied
 from vicinal.checking.recover import recover
 from vicinal.checking.report import Fault
-from vicinal.checking.sources import Source
+from vicinal.checking.sources import Source, indices_of
 
 _BATCHES = 8  # per epoch that are looked at
-_TORCH_SEED = 67280421310721  # what a new process's generator begins with
 
 
-def marked(loader: Any, source: Source | None) -> Any:
+def marked(loader: Any, source: Source | None, copies: bool = True) -> Any:
     """Return a copy of a loader over marked rows; a loader inside of another is replaced in it.
 
     Args:
         loader: a `DataLoader`, or an object that holds one.
-        source: the marked dataset; None: its stream is marked.
+        source: the marked dataset; None: its own.
+        copies: whether its collate function, with what it counts and draws from, is copied too.
 
     """
     if isinstance(loader, DataLoader):
         changed = copy.copy(loader)
         dataset = source.dataset if source is not None else loader.dataset
         changed.__dict__["dataset"] = dataset
+        if copies:
+            changed.__dict__["collate_fn"] = deep_copied(loader.collate_fn)
         changed.__dict__["_iterator"] = None
         return changed
     changed = copy.copy(loader)
     for key, value in vars(loader).items():
         if inner(value) is not None:
-            object.__setattr__(changed, key, marked(value, source))
+            object.__setattr__(changed, key, marked(value, source, copies))
             return changed
     return changed
 
@@ -61,6 +59,12 @@ def inner(loader: Any, depth: int = 0) -> DataLoader[Any] | None:
     return None
 
 
+def of_training(made: Any) -> Any:
+    """Return the loader of the training among what a function made: the first of several."""
+    parts = list(made) if isinstance(made, tuple | list) else []
+    return parts[0] if parts and inner(parts[0]) is not None else made
+
+
 class Epochs:
     """A loader over marked rows, read epoch by epoch.
 
@@ -68,14 +72,16 @@ class Epochs:
         loader: the user's.
         pipeline: its collate function over the marked dataset.
         contents: how rows look in what comes out.
+        copies: as of `marked`.
 
     """
 
-    def __init__(self, loader: Any, pipeline: Collation, contents: Sequence[Content]) -> None:
+    def __init__(self, loader: Any, pipeline: Collation, contents: Sequence[Content], copies: bool = True) -> None:
         self.pipeline, self.contents = pipeline, contents
-        self.loader = marked(loader, pipeline.source)
+        self.loader = marked(loader, pipeline.source, copies)
         found = inner(self.loader)
         assert found is not None
+        self.inner = found
         self.workers = found.num_workers
         self.persistent = bool(found.persistent_workers)
         self.pairs: list[set[tuple[int, int]]] = []
@@ -120,8 +126,8 @@ class Epochs:
         return shares or seen
 
 
-def findings(epochs: Epochs, off: Callable[[], Any] | None) -> Iterator[Fault]:
-    """Return how an epoch's draws repeat, and whether the switch reaches workers."""
+def findings(epochs: Epochs) -> Iterator[Fault]:
+    """Return how draws repeat in workers and epochs, and partners from epoch to epoch."""
     first = epochs.epoch()
     if not any(first):
         return
@@ -147,16 +153,20 @@ def findings(epochs: Epochs, off: Callable[[], Any] | None) -> Iterator[Fault]:
         i, j = sorted(epochs.pairs[0])[0]
         yield Fault(
             "VIC026",
-            f"{len(together[0])} of {len(epochs.pairs[0])} pairs of the first epoch came again in the second, as rows {i} and {j}.",
+            f"{len(together[0])} of {len(epochs.pairs[0])} pairs of an epoch came again in the next, as rows {i} and {j}.",
         )
-    if off is not None and epochs.workers and epochs.persistent:
-        off()
-        third = epochs.epoch()
-        mixed = sum(bool(batch) for batch in third)
-        if mixed > 0.2 * len(third):
-            yield Fault(
-                "VIC041", f"after it was switched off, {mixed} of {len(third)} batches of the next epoch were mixed."
-            )
+
+
+def switched_off(epochs: Epochs, off: Callable[[], Any]) -> Iterator[Fault]:
+    """Return whether an epoch of persistent workers is mixed after mixing was switched off."""
+    epochs.epoch()
+    off()
+    after = epochs.epoch()
+    mixed = sum(bool(batch) for batch in after)
+    if mixed > 0.2 * len(after):
+        yield Fault(
+            "VIC041", f"after it was switched off, {mixed} of {len(after)} batches of the next epoch were mixed."
+        )
 
 
 def _few(batches: Sequence[Sequence[float]]) -> str:
@@ -203,30 +213,12 @@ def _outside(pipeline: Collation) -> Iterator[Fault]:
     if outside:
         yield Fault(
             "VIC028",
-            f"{len(outside)} rows that are not among the {len(indices)} of this part were mixed into it, such as row {min(outside)} of "
-            f"{total}.",
+            f"{len(outside)} rows that are not among the {len(indices)} of this part were mixed into it, such as row "
+            f"{min(outside)} of {total}.",
         )
 
 
 # -- ranks and resumes --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def as_new_process(number: int, rank: int = 0, world: int = 1) -> Iterator[None]:
-    """Let generators begin as in a new process: PyTorch's by its constant, others by what the system gives, here `number`."""
-    kept = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)})
-    torch.default_generator.manual_seed(_TORCH_SEED)
-    np.random.set_state(np.random.MT19937(1000 + number).state)
-    random.seed(1000 + number)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def rows_of_epoch(loader: Any) -> list[int] | None:
@@ -242,7 +234,15 @@ def rows_of_epoch(loader: Any) -> list[int] | None:
         rows.extend(int(i) for i in batch)
         if len(rows) > 1_000_000:
             return None
-    return rows
+    part = indices_of(found.dataset)
+    return rows if part is None else [part[i] for i in rows]
+
+
+def size_of_whole(dataset: Any) -> int:
+    """Return the number of rows of the dataset that a part belongs to."""
+    while indices_of(dataset) is not None and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return len(dataset)
 
 
 def shares_of_loader(loader: Any, build: Callable[[Any], Epochs | None]) -> list[list[float]]:

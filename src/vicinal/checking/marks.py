@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from vicinal.checking import trees
 from vicinal.keyed import Key
 
 LABEL_NAME = re.compile(
-    r"(^|_)(labels?|targets?|y|class|classes|class_id|category|lbl|segmentation|seg|annotations?|ground_truth|gt)"
+    r"(^|_)(labels?|targets?|y|cls|class|classes|class_id|category|lbl|segmentation|seg|annotations?|ground_truth|gt)"
     r"(_?(a|b|1|2|one|two|hot|onehot|ids?|index|indices|map|mask))*$",
     re.IGNORECASE,
 )
@@ -46,6 +46,8 @@ class LeafSpec:
         low: the least value.
         high: the largest value.
         classes: how many classes a label has.
+        unknown: the value of entries that mean "unknown", as -1, 255 or nan; None: there are none.
+        is_whole: whether all values seen were whole numbers.
 
     """
 
@@ -55,6 +57,8 @@ class LeafSpec:
     low: float = 0.0
     high: float = 1.0
     classes: int = 0
+    unknown: float | None = None
+    is_whole: bool = False
 
     @property
     def is_label(self) -> bool:
@@ -89,6 +93,12 @@ class Marks:
         self.specs = {name: _spec(name, columns[name], name in labels, classes) for name, _ in trees.leaves(self.like)}
         self._made: dict[int, Any] = {}
         self._blends: dict[int, tuple[int, int, float]] = {}
+
+    def as_classes(self, spec: LeafSpec, classes: int) -> LeafSpec:
+        """Return a label of numbers as one of classes, since a model has an output for each; it is one from now on."""
+        self.specs[spec.name] = replace(spec, role="indices", classes=classes)
+        self._made.clear()
+        return self.specs[spec.name]
 
     def blend(self, i: int, j: int, weight: float) -> int:
         """Return the number of a new example: weight * example i + (1 - weight) * example j, with the label of i."""
@@ -137,7 +147,8 @@ class Marks:
         if spec.role != "input":
             return _filled(spec, first, number)
         parts = [trees.as_tensor(_filled(spec, j, number)) for j in (first, second)]
-        assert parts[0] is not None and parts[1] is not None
+        assert parts[0] is not None
+        assert parts[1] is not None
         mixed = weight * parts[0].double() + (1 - weight) * parts[1].double()
         return _typed((mixed if parts[0].is_floating_point() else mixed.round()).to(parts[0].dtype), spec.like)
 
@@ -181,17 +192,30 @@ def _label_names(example: Any, label: str | None) -> set[str]:
         if not found:
             raise ValueError(f"the example has no leaf {label!r}: its leaves are {', '.join(names)}")
         return found
-    by_name = {
-        name
-        for name in names
-        if any(LABEL_NAME.search(key) for key in re.findall(r"\['([^']*)'\]|\.(\w+)", name) for key in key if key)
-    }
+    by_name = {name for name in names if any(LABEL_NAME.search(key) for key in _keys(name))}
+    by_name |= {name for name, leaf in trees.leaves(example) if "mask" in last_key(name).lower() and _is_map(leaf)}
     if by_name:
         return by_name
+    if isinstance(example, Mapping):  # numbers beside content, that are not names of rows
+        single = {n for n, leaf in trees.leaves(example) if (t := trees.as_tensor(leaf)) is not None and t.ndim == 0}
+        return {
+            name for name in single if not SKIPPED_NAME.search(last_key(name)) and not MASK_NAME.search(last_key(name))
+        }
     if isinstance(example, tuple | list) and len(example) >= 2:
         last = len(example) - 1
         return {name for name in names if name.startswith(f"[{last}]")}
     return set()
+
+
+def _keys(name: str) -> list[str]:
+    """Return the keys that are names in a leaf's name."""
+    return [key for found in re.findall(r"\['([^']*)'\]|\.(\w+)", name) for key in found if key]
+
+
+def _is_map(leaf: Any) -> bool:
+    """Return whether a leaf of an example can be a map of classes."""
+    tensor = trees.as_tensor(leaf)
+    return tensor is not None and tensor.ndim >= 2 and not tensor.is_floating_point()
 
 
 def _spec(name: str, values: list[Any], is_label: bool, classes: int | None) -> LeafSpec:
@@ -230,25 +254,43 @@ def _range(low: float, high: float) -> tuple[float, float]:
 def _label_spec(
     name: str, like: Any, first: Tensor, tensors: list[Tensor], span: tuple[float, float], classes: int | None
 ) -> LeafSpec:
+    values = torch.cat([tensor.double().reshape(-1) for tensor in tensors])
+    unknown = _unknown(values)
+    known = values[~values.isnan()] if unknown is not None and math.isnan(unknown) else values[values != unknown]
+    if unknown is not None and len(known):
+        span = float(known.min()), float(known.max())
     low, high = span
+    whole = bool((known == known.round()).all())
     if first.is_floating_point():
-        whole = all(bool(((t == 0) | (t == 1)).all()) for t in tensors)
-        if whole and first.ndim >= 1 and len(first) > 1:
-            single = all(bool((t.sum(0) == 1).all()) for t in tensors)
-            return LeafSpec(name, "one-hot" if single else "multi-hot", like, low, high, len(first))
-        if (
+        if bool(((known == 0) | (known == 1)).all()) and first.ndim == 1 and len(first) > 1:
+            single = unknown is None and all(float(t.sum()) == 1 for t in tensors)
+            return LeafSpec(name, "one-hot" if single else "multi-hot", like, low, high, len(first), unknown, whole)
+        shares = (
             first.ndim == 1
             and len(first) > 1
             and all(abs(float(t.sum()) - 1) < 1e-3 and float(t.min()) >= 0 for t in tensors)
-        ):
+        )
+        if shares:
             return LeafSpec(name, "one-hot", like, low, high, len(first))
-        return LeafSpec(name, "values", like, *_range(low, high))
+        return LeafSpec(name, "values", like, *_range(low, high), unknown=unknown, is_whole=whole)
     count = classes or max(2, int(high) + 1)
     if first.ndim == 0 or (first.ndim == 1 and len(first) == 1):
-        return LeafSpec(name, "indices", like, low, high, count)
-    if first.ndim == 1 and set(torch.cat(tensors).unique().tolist()) <= {0, 1} and len(first) > 2:
-        return LeafSpec(name, "multi-hot", like, low, high, len(first))
-    return LeafSpec(name, "map", like, low, high, count)
+        return LeafSpec(name, "indices", like, low, high, count, unknown)
+    if first.ndim == 1 and len(first) > 2 and bool(((known == 0) | (known == 1)).all()):
+        return LeafSpec(name, "multi-hot", like, low, high, len(first), unknown)
+    return LeafSpec(name, "map", like, low, high, count, unknown)
+
+
+def _unknown(values: Tensor) -> float | None:
+    """Return the value that means "unknown" among labels: nan; -1 or -100 beside numbers from 0; 255 far above the rest."""
+    if values.is_floating_point() and bool(values.isnan().any()):
+        return math.nan
+    seen = values.unique()
+    if len(seen) < 2:
+        return None
+    if float(seen[0]) in (-1.0, -100.0) and float(seen[1]) >= 0:
+        return float(seen[0])
+    return 255.0 if float(seen[-1]) == 255 and float(seen[-2]) < 200 else None
 
 
 def _is_image(like: Any) -> bool:
@@ -282,6 +324,8 @@ def _filled(spec: LeafSpec, i: int, leaf: int) -> Any:
         values[class_of(i, spec.classes)] = 1
     else:
         values = np.full(shape, class_of(i, spec.classes))
+    if spec.unknown is not None and spec.role in ("values", "multi-hot", "map"):
+        values = np.where(generator.random(shape) < 0.15, spec.unknown, values)
     return _typed(torch.as_tensor(values).to(like.dtype), spec.like)
 
 

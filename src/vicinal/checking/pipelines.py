@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from vicinal.checking import labels, trees
-from vicinal.checking.marks import LeafSpec, Marks
-from vicinal.checking.recorder import Recorder, Recording
+from vicinal.checking.marks import LABEL_NAME, LeafSpec, Marks
+from vicinal.checking.recorder import ModelCall, Recorder, Recording
+from vicinal.checking.recover import recover
 from vicinal.checking.sources import Source
 
 
@@ -31,7 +32,7 @@ class Fed:
         candidates: rows that can be in what came out.
         inputs: leaves that have as many rows as came out, by name.
         labels: what came out as labels, a pytree; None: not seen.
-        gradient: of the loss, with respect to outputs of the model that were 0; [m, ...]; None: not seen.
+        gradients: of the loss, with respect to outputs of the model that were 0; [m, ...] each, the last call's.
         recording: of a step.
         loss: of a step, if it returned one.
         raw: the batch itself.
@@ -42,12 +43,17 @@ class Fed:
     candidates: list[int]
     inputs: dict[str, Tensor]
     labels: Any = None
-    gradient: Tensor | None = None
+    gradients: list[Tensor] = field(default_factory=list)
     recording: Recording | None = None
     loss: float | None = None
     raw: Any = None
     before: dict[str, Tensor] = field(default_factory=dict)
     after: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """The first of the gradients; None if there is none."""
+        return self.gradients[0] if self.gradients else None
 
 
 class Pipeline:
@@ -68,8 +74,14 @@ class Pipeline:
         """Run the pipeline on rows."""
         raise NotImplementedError
 
-    def pure(self, i: int) -> dict[str, Tensor]:
-        """Return what comes out of a batch of copies of row i: mixing it with itself changes nothing."""
+    def pure(self, i: int, label_of: int | None = None) -> dict[str, Tensor]:
+        """Return what comes out of a batch of copies of row i: mixing it with itself changes nothing.
+
+        Args:
+            i: the row.
+            label_of: whose label they have; None: their own. Only steps are given other labels.
+
+        """
         return self.feed([i] * self.n).inputs
 
     def _split(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
@@ -159,7 +171,7 @@ class Collation(Pipeline):
         own = [self.source.own(i) for i in ids]
         return Fed(own, sorted({*own, *fetched()}), inputs, found, raw=out)
 
-    def pure(self, i: int) -> dict[str, Tensor]:
+    def pure(self, i: int, label_of: int | None = None) -> dict[str, Tensor]:
         """Return what comes out where all rows of the dataset are row i."""
         with self.source.all_of(i):
             return self.feed(list(range(self.n))).inputs
@@ -193,6 +205,10 @@ class Step(Pipeline):
         """Run the step on rows; the outputs of the model are taken for 0."""
         return self.step([self.marks.fresh(i) for i in ids], ids, torch.zeros_like)
 
+    def pure(self, i: int, label_of: int | None = None) -> dict[str, Tensor]:
+        """Return what reaches the model of a batch of copies of row i."""
+        return self.step([self.marks.fresh(i, label_of) for _ in range(self.n)], [i] * self.n, torch.zeros_like).inputs
+
     def step(self, examples: list[Any], ids: Sequence[int], stand: Stand | None, hidden: bool = False) -> Fed:
         """Run the step on examples.
 
@@ -210,15 +226,23 @@ class Step(Pipeline):
             self.features = frozenset(i for i, call in enumerate(dry.calls) if call.feeds)
         batch = self.make_batch(examples)
         before = _copied(batch)
-        with Recorder(stand, hidden, self.features).recording_of() as recording:
+        classes = frozenset(spec.classes for spec in self.marks.labels if spec.classes > 1)
+        with Recorder(stand, hidden, self.features, classes).recording_of() as recording:
             returned = self.run(batch)
             loss = loss_of(returned)
-            gradient = None if stand is None else _gradient(loss, recording)
+            gradients = [] if stand is None else _gradients(loss, recording)
         inputs = dict[str, Tensor]()
-        calls = [call for call in recording.calls if call.inputs]
-        if calls:
-            inputs = {name: t for name, t in calls[0].inputs.items() if t.ndim >= 1 and len(t) > 0}
-        fed = Fed(list(ids), sorted(set(ids)), inputs, None, gradient, recording, None if loss is None else float(loss))
+        for k, call in enumerate(call for call in recording.calls if call.inputs):
+            inputs |= {f"call {k + 1}: {name}" if k else name: tensor for name, tensor in content_of(call).items()}
+        fed = Fed(
+            list(ids),
+            sorted(set(ids)),
+            inputs,
+            None,
+            gradients,
+            recording,
+            None if loss is None else float(loss.detach()),
+        )
         fed.before, fed.after = before, _copied(batch)
         return fed
 
@@ -237,16 +261,26 @@ def loss_of(returned: Any) -> Tensor | None:
     return None if loss is None else loss_of(loss)
 
 
-def _gradient(loss: Tensor | None, recording: Recording) -> Tensor | None:
-    """Return the gradient of the loss with respect to the logits, whether the step took it or not."""
-    if not recording.logits:
-        return None
-    if all(z.grad is None for z in recording.logits) and loss is not None and loss.requires_grad:
-        grads = torch.autograd.grad(loss, recording.logits, allow_unused=True, retain_graph=True)
-        for z, grad in zip(recording.logits, grads, strict=True):
+def content_of(call: ModelCall) -> dict[str, Tensor]:
+    """Return what a model was given, but for labels."""
+    return {
+        name: tensor
+        for name, tensor in call.inputs.items()
+        if tensor.ndim >= 1 and len(tensor) > 0 and not LABEL_NAME.search(name)
+    }
+
+
+def _gradients(loss: Tensor | None, recording: Recording) -> list[Tensor]:
+    """Return the gradients of the loss with respect to the outputs of the last call that has some, taken or not yet."""
+    outputs = [z for call in recording.logits for z in call]
+    if not outputs:
+        return []
+    if all(z.grad is None for z in outputs) and loss is not None and loss.requires_grad:
+        grads = torch.autograd.grad(loss, outputs, allow_unused=True, retain_graph=True)
+        for z, grad in zip(outputs, grads, strict=True):
             z.grad = grad
-    found = [z.grad for z in recording.logits if z.grad is not None]
-    return found[-1].detach().cpu() if found else None
+    found = [[z.grad.detach().cpu() for z in call if z.grad is not None] for call in recording.logits]
+    return next((grads for grads in reversed(found) if grads), [])
 
 
 # -- leaves that came out, and the rows that they are made of -----------------------------------------------------------
@@ -282,8 +316,6 @@ class Content:
 
 def contents(pipeline: Pipeline, fed: Fed) -> list[Content]:
     """Return how rows look in each leaf that came out."""
-    from vicinal.checking.recover import recover
-
     found: list[Content] = []
     for name, leaf in fed.inputs.items():
         if leaf.dtype == torch.bool or "mask" in name.lower():
@@ -297,11 +329,28 @@ def contents(pipeline: Pipeline, fed: Fed) -> list[Content]:
                 recover(row, rows, _at(fed.candidates, fed.ids, i, len(leaf))).is_known
                 for i, row in enumerate(leaf[:6])
             ]
-            if sum(known) >= 0.6 * len(known):
+            if sum(known) >= 0.6 * len(known) and not _is_augmented(pipeline, name, spec):
                 direct = Content(name, "direct", spec)
                 break
         found.append(direct or _indirect(pipeline, name))
     return found
+
+
+def _is_augmented(pipeline: Pipeline, name: str, spec: LeafSpec) -> bool:
+    """Return whether copies of one row come out changed at random: flipped, or brighter and darker.
+
+    A sum whose weights do not sum to 1 changes them too, but all in one direction.
+    """
+    rows = pipeline.marks.rows(spec.name, [0, 1])
+    shares, exact = [], True
+    for _ in range(3):
+        for row in pipeline.pure(0).get(name, rows[:0])[:3]:
+            made = recover(row, rows, 0)
+            exact &= made.found > 0.97
+            shares.append((float(made.share[0]), made.error))
+    if all(abs(share - 1) < 0.03 + 3 * error and error < 0.1 for share, error in shares):
+        return False
+    return not exact or abs(float(np.mean([share for share, _ in shares])) - 1) < 0.1
 
 
 def _at(candidates: list[int], ids: list[int], i: int, m: int) -> int | None:
@@ -315,7 +364,7 @@ def trees_shape(spec: LeafSpec) -> tuple[int, ...]:
 
 
 def _indirect(pipeline: Pipeline, name: str) -> Content:
-    first, again, other = pipeline.pure(0), pipeline.pure(0), pipeline.pure(1)
+    first, again, other = pipeline.pure(0), pipeline.pure(0), pipeline.pure(1, label_of=0)
     leaf = first.get(name)
     if leaf is None or name not in again or name not in other or again[name].shape != leaf.shape:
         return Content(name, "random")

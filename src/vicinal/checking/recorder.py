@@ -1,4 +1,4 @@
-"""What reaches a model in somebody's training step, and what the loss makes of its outputs. Nothing of the program is edited.
+"""What reaches a model in somebody's training step, and what the loss makes of its outputs; nothing is edited.
 
 While a recording lasts, `nn.Module.__call__` passes through here: inputs of outermost calls are kept, and the outputs that
 the loss compares with labels are replaced by a tensor of our choice, whose gradient is then read. Weights, buffers,
@@ -8,19 +8,19 @@ optimizers and generators are put back afterwards.
 from __future__ import annotations
 
 import copy
-import random
+import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from vicinal.checking import trees
+from vicinal.checking import generators, trees
 
 _LOSSES = {
     *("cross_entropy", "nll_loss", "nll_loss_nd", "binary_cross_entropy", "binary_cross_entropy_with_logits"),
@@ -60,7 +60,7 @@ class LossCall:
         name: of the function.
         target_dtype: dtype of what it was given as the target; None: no tensor.
         target_ndim: its number of dimensions.
-        weight: class weights.
+        weight: class weights; of binary cross-entropy, what a positive entry counts beside a negative one, on average.
         ignore_index: of cross-entropy.
         smoothing: label smoothing of cross-entropy.
         reduction: "mean", "sum" or "none".
@@ -83,16 +83,18 @@ class Recording:
     Args:
         calls: of models, in order.
         losses: of loss functions, in order.
+        updates: at each step of an optimizer, the sizes of the gradients of vectors of parameters, by length.
         equalities: pairs of whole-number tensors that were compared, as [n] each.
-        logits: what stood for the outputs of the model, with its gradient if one was taken.
+        logits: what stood for the outputs of each call of a model, with their gradients if they were taken.
         hidden: outputs of all inner modules, by (name, occurrence), if they were asked for.
 
     """
 
     calls: list[ModelCall] = field(default_factory=list)
     losses: list[LossCall] = field(default_factory=list)
+    updates: list[dict[int, float]] = field(default_factory=list)
     equalities: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    logits: list[Tensor] = field(default_factory=list)
+    logits: list[list[Tensor]] = field(default_factory=list)
     hidden: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
@@ -106,12 +108,18 @@ class Recorder:
         stand_in: makes of the outputs of a model what stands in for them; None: they stay.
         hidden: whether outputs of inner modules are kept, with batch norm and dropout as in evaluation.
         features: which outermost calls, by number, feed later ones: their outputs stay.
+        classes: numbers of classes of the labels; of several outputs those of such a width are replaced.
 
     """
 
     def __init__(
-        self, stand_in: Stand | None = None, hidden: bool = False, features: frozenset[int] = frozenset()
+        self,
+        stand_in: Stand | None = None,
+        hidden: bool = False,
+        features: frozenset[int] = frozenset(),
+        classes: frozenset[int] = frozenset(),
     ) -> None:
+        self.classes = classes
         self.stand_in, self.hidden, self.features = stand_in, hidden, features
         self.recording = Recording()
         self._outputs: list[Any] = []
@@ -132,12 +140,22 @@ class Recorder:
             return recorder._call(original, module, args, kwargs)
 
         nn.Module.__call__ = call  # pyright: ignore
+        hook = register_optimizer_step_pre_hook(self._before_update)
         try:
             with _Functions(self):
                 yield self.recording
         finally:
+            hook.remove()
             nn.Module.__call__ = original  # pyright: ignore
             self._restore()
+
+    def _before_update(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        sizes: dict[int, float] = {}
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.ndim == 1:
+                    sizes[len(parameter)] = float(parameter.grad.double().abs().sum())
+        self.recording.updates.append(sizes)
 
     def _call(self, original: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inside = self._depth > 0
@@ -146,14 +164,14 @@ class Recorder:
         if not inside:
             self._keep(module)
             self._root, self._names = module, {id(part): name for name, part in module.named_modules()}
-            inputs = {
-                name: tensor for name, leaf in _arguments(args, kwargs) if (tensor := trees.as_tensor(leaf)) is not None
-            }
-            given = {id(leaf) for _, leaf in _arguments(args, kwargs)}
+            named = _bound(module, args, kwargs)
+            parts = [part for name, value in named.items() for part in trees.leaves(value, name)]
+            inputs = {name: tensor for name, leaf in parts if (tensor := trees.as_tensor(leaf)) is not None}
+            given = [leaf for _, leaf in parts if isinstance(leaf, Tensor)]
             for made, earlier in zip(self._outputs, self.recording.calls, strict=True):
-                earlier.feeds |= id(made) in given
+                earlier.feeds = earlier.feeds or _leads_to(made, given)
             seconds = time.perf_counter() - self._start
-            call = ModelCall(module, inputs, module.training, torch.is_grad_enabled(), seconds, dict(kwargs))
+            call = ModelCall(module, inputs, module.training, torch.is_grad_enabled(), seconds, named)
             self.recording.calls.append(call)
         calm = self.hidden and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
         training = module.training
@@ -181,7 +199,7 @@ class Recorder:
     def _replaced(self, module: nn.Module, out: Any, inside: bool) -> Any:
         """Return the outputs with the logits replaced, where this call makes them."""
         root = self._root
-        assert root is not None and self.stand_in is not None
+        assert root is not None
         tap = _tap(root)
         if inside and (tap is None or module is not tap):
             return out
@@ -189,15 +207,30 @@ class Recorder:
             return out
         if inside and not isinstance(out, Tensor):
             return out
-        return _with_logits(out, self._stand)
+        self.recording.logits.append([])
+        return self._with_logits(out)
+
+    def _with_logits(self, out: Any) -> Any:
+        """Return the outputs of a model with what is compared with labels replaced."""
+        leaves = [(name, leaf) for name, leaf in trees.leaves(out) if _is_output(leaf)]
+        leaves = [(name, leaf) for name, leaf in leaves if leaf.requires_grad] or leaves  # labels may come out too
+        names = {name for name, leaf in leaves if leaf.ndim >= 2 and leaf.shape[1] in self.classes}
+        if not names or isinstance(out, Tensor):
+            names = {name for name, _ in leaves if name.endswith("['logits']")} or {name for name, _ in leaves[:1]}
+        if not leaves:
+            logits: Any = getattr(out, "logits", None)  # an object of a class of its own
+            if _is_output(logits):
+                out.logits = self._stand(logits)  # pyright: ignore
+            return out
+        return trees.rebuilt(out, lambda name, leaf: self._stand(leaf) if name in names else leaf)
 
     def _stand(self, out: Tensor) -> Tensor:
         assert self.stand_in is not None
         stand = self.stand_in(out.detach())
         if out.requires_grad:
             leaf = stand.detach().requires_grad_()
-            self.recording.logits.append(leaf)
-            return leaf + out * 0.0  # the graph stays, so that optimizers and scalers find gradients
+            self.recording.logits[-1].append(leaf)
+            return leaf + (out - out.detach())  # the graph stays, so that parameters get their gradients
         return stand
 
     def _keep(self, module: nn.Module) -> None:
@@ -232,33 +265,37 @@ def _is_model(module: nn.Module) -> bool:
     return next(iter(module.parameters()), None) is not None
 
 
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for i, value in enumerate(args):
-        yield from trees.leaves(value, f"argument {i}" if len(args) > 1 else "input")
-    for name, value in kwargs.items():
-        yield from trees.leaves(value, name)
+def _leads_to(made: Any, given: list[Tensor]) -> bool:
+    """Return whether tensors were computed of an earlier output, by the graph of their gradients."""
+    wanted = {
+        id(leaf.grad_fn) for _, leaf in trees.leaves(made) if isinstance(leaf, Tensor) and leaf.grad_fn is not None
+    }
+    waiting: list[Any] = [tensor.grad_fn for tensor in given if tensor.grad_fn is not None]
+    seen: dict[int, Any] = {}
+    while waiting and len(seen) < 10_000:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node  # kept, so that its identity stays its own
+        waiting.extend(parent for parent, _ in node.next_functions if parent is not None)
+    return bool(wanted & set(seen))
 
 
-def _with_logits(out: Any, stand: Stand) -> Any:
-    """Return the outputs of a model with their logits replaced."""
-    if isinstance(out, Tensor):
-        return stand(out) if out.is_floating_point() and out.ndim >= 1 else out
-    if isinstance(out, Mapping) and "logits" in out:
-        out["logits"] = stand(out["logits"])  # pyright: ignore
-        return out
-    if isinstance(out, tuple | list):
-        at = next((i for i, part in enumerate(out) if isinstance(part, Tensor) and part.ndim >= 1), None)
-        if at is not None and out[at].is_floating_point():
-            parts = list(out)
-            parts[at] = stand(out[at])
-            return type(out)(parts) if not hasattr(out, "_fields") else type(out)(*parts)  # pyright: ignore
-    if isinstance(out, Mapping):
-        parts = {
-            key: stand(v) if isinstance(v, Tensor) and v.ndim >= 1 and v.is_floating_point() else v
-            for key, v in out.items()
-        }
-        return parts
-    return out
+def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by name, as far as the signature names them."""
+    try:
+        signature = inspect.signature(module.forward)
+        found = dict(signature.bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):
+        return {f"argument {i}": value for i, value in enumerate(args)} | kwargs
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found |= found.pop(parameter.name, {})
+    return found
+
+
+def _is_output(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim >= 1
 
 
 _TAPS = {"classifier", "score", "lm_head", "head", "fc", "logits", "output", "out_proj", "classification_head"}
@@ -301,6 +338,9 @@ def _loss_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loss
     tensor = target if isinstance(target, Tensor) else None
     weight = kwargs.get("weight", args[2] if len(args) > 2 else None)
     weight = weight if isinstance(weight, Tensor) else None
+    if name == "binary_cross_entropy_with_logits":
+        positive = kwargs.get("pos_weight")
+        weight = (positive + 1) / 2 if isinstance(positive, Tensor) else None
     ignore = kwargs.get("ignore_index", -100)
     return LossCall(
         name,
@@ -315,26 +355,24 @@ def _loss_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loss
 
 @contextmanager
 def put_back(*owners: Any) -> Iterator[None]:
-    """Put the global generators, and the state of optimizers and models found in `owners`, back at the end.
+    """Put the global generators, and the state of optimizers found in `owners`, back at the end of this block.
 
     Args:
         owners: functions or objects, among whose globals, closures and attributes optimizers are looked for.
 
     """
-    states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
-    kept = [(opt, copy.deepcopy(opt.state_dict())) for opt in _held(owners, torch.optim.Optimizer)]
+    found = [(opt, copy.deepcopy(opt.state_dict())) for opt in held(owners, torch.optim.Optimizer)]
     try:
-        yield
+        with generators.kept():
+            yield
     finally:
-        torch.random.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        for optimizer, state in kept:
+        for optimizer, state in found:
             optimizer.state.clear()
             optimizer.load_state_dict(state)
 
 
-def _held(owners: tuple[Any, ...], kind: type) -> list[Any]:
+def held(owners: tuple[Any, ...], kind: type) -> list[Any]:
+    """Return the objects of a kind among the globals, closures and attributes of functions and objects."""
     found: dict[int, Any] = {}
     for owner in owners:
         function = getattr(owner, "__func__", owner)
@@ -353,10 +391,3 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
-
-
-def seed_all(n: int) -> None:
-    """Set the three global generators that pipelines draw from."""
-    torch.default_generator.manual_seed(n)
-    np.random.set_state(np.random.MT19937(n).state)
-    random.seed(n)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from vicinal.checking import trees
-from vicinal.checking.marks import Marks
+from vicinal.checking.marks import LABEL_NAME, Marks
 
 _LOG = 1 << 16
 
@@ -114,7 +114,7 @@ class Source:
 
     @contextmanager
     def all_of(self, i: int) -> Iterator[None]:
-        """Let every row be row i in this block."""
+        """Make every row row i in this block."""
         self.rows.all_of.fill_(i)
         try:
             yield
@@ -136,7 +136,7 @@ def indices_of(dataset: Any) -> list[int] | None:
     return None if held is None or isinstance(held, MarkedRows) else indices_of(held)
 
 
-class _Examples(Dataset[Any]):
+class _ExampleList(Dataset[Any]):
     """A few examples as a dataset, for collate functions that come without one."""
 
     def __init__(self, examples: Sequence[Any]) -> None:
@@ -151,7 +151,7 @@ class _Examples(Dataset[Any]):
 
 def of_examples(marks: Marks, length: int = 100_000) -> Source:
     """Return marked rows that stand for no dataset."""
-    rows = MarkedRows(marks, length, _Examples([marks.like]))
+    rows = MarkedRows(marks, length, _ExampleList([marks.like]))
     return Source(marks, rows, rows, 0, "examples")
 
 
@@ -165,7 +165,9 @@ def sample(dataset: Any, count: int = 24) -> list[Any]:
 def candidates(dataset: Any, label: str | None = None, classes: int | None = None) -> list[Source]:
     """Return the ways to mark a dataset, the deepest first; the last replaces the whole."""
     found: list[Source] = []
-    _deeper(dataset, lambda inner: inner, "dataset", 1, found, label, classes)
+    outer = Marks([dataset[0]], label, classes)
+    shapes = {tuple(t.shape) for spec in outer.labels if (t := trees.as_tensor(spec.like)) is not None}
+    _deeper(dataset, lambda inner: inner, "dataset", 1, found, label, classes, shapes)
     whole = MarkedRows(Marks(sample(dataset), label, classes), len(dataset), dataset)
     return [*found, Source(whole.marks, whole, whole, 0, "dataset")]
 
@@ -190,6 +192,7 @@ def _deeper(
     found: list[Source],
     label: str | None,
     classes: int | None,
+    label_shapes: set[tuple[int, ...]],
 ) -> None:
     """Collect sources that lie in the attributes of a dataset."""
     if depth > 4 or not hasattr(dataset, "__dict__"):
@@ -203,7 +206,7 @@ def _deeper(
             object.__setattr__(changed, key, inner)
             return outer(changed)
 
-        _deeper(value, replaced, f"{name}.{key}", depth + 1, found, label, classes)
+        _deeper(value, replaced, f"{name}.{key}", depth + 1, found, label, classes, label_shapes)
         try:
             marks = Marks(sample(value), label, classes)
         except (TypeError, ValueError, IndexError, KeyError, RuntimeError):  # not examples
@@ -214,11 +217,11 @@ def _deeper(
     arrays = {key: value for key, value in vars(dataset).items() if _is_column(value, len(dataset))}
     pairs = {key: value for key, value in vars(dataset).items() if _is_columns(value, len(dataset))}
     if arrays or pairs:
-        found.extend(_of_columns(dataset, outer, name, depth, {**arrays, **pairs}, label, classes))
+        found.extend(_of_columns(dataset, outer, name, depth, {**arrays, **pairs}, label, classes, label_shapes))
 
 
 def _is_rows(value: Any) -> bool:
-    if isinstance(value, IterableDataset) or isinstance(value, Tensor | np.ndarray | str | bytes | Mapping):
+    if isinstance(value, IterableDataset | Tensor | np.ndarray | str | bytes | Mapping):
         return False
     if isinstance(value, Dataset):
         return hasattr(value, "__len__") and hasattr(value, "__getitem__") and len(value) > 0  # pyright: ignore
@@ -315,6 +318,7 @@ def _of_columns(
     attributes: dict[str, Any],
     label: str | None,
     classes: int | None,
+    label_shapes: set[tuple[int, ...]],
 ) -> list[Source]:
     flat: dict[str, Any] = {}
     for key, value in attributes.items():
@@ -324,6 +328,9 @@ def _of_columns(
         else:
             flat[key] = value
     columns = _Columns(flat)
+    if label is None and not any(LABEL_NAME.search(key) for key in flat):
+        alike = [key for key, value in flat.items() if tuple(np.shape(value[0])) in label_shapes]
+        label = alike[-1] if alike and len(alike) < len(flat) else None
     try:
         marks = Marks(sample(columns), label, classes)
     except (TypeError, ValueError):
@@ -342,10 +349,8 @@ def _of_columns(
     return [Source(marks, outer(changed), rows, depth, f"{name}.{', '.join(attributes)}")]
 
 
-def structure(example: Any) -> list[tuple[str, Any]]:
-    """Return names and kinds of the leaves of an example."""
-    found = []
-    for name, leaf in trees.leaves(example):
-        tensor = trees.as_tensor(leaf)
-        found.append((name, None if tensor is None else tuple(tensor.shape)))
-    return found
+def is_random(dataset: Any) -> bool:
+    """Return whether a row of a dataset differs each time it is asked for."""
+    first, second = (dict(trees.leaves(dataset[0])) for _ in range(2))
+    tensors = [(trees.as_tensor(a), trees.as_tensor(second.get(name))) for name, a in first.items()]
+    return any(a is not None and b is not None and not torch.equal(a, b) for a, b in tensors)

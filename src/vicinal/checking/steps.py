@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from vicinal.checking import agreement, trees
 from vicinal.checking.draws import Draw, draw, expected, is_mixed
 from vicinal.checking.marks import LeafSpec
-from vicinal.checking.pipelines import Content, Fed, Step, trees_shape
+from vicinal.checking.pipelines import Content, Fed, Step, content_of, trees_shape
 from vicinal.checking.recorder import Recorder, Recording
 from vicinal.checking.recover import Recovered, recover
 from vicinal.checking.report import Fault
@@ -31,18 +31,24 @@ def draws(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
         read(step, run)
         found.append(run)
     if not any(run.is_mixed() for run in found) and any(_mixed_labels(step, run) for run in found):
-        found = inside(step, count) or found
+        found = inside(step, contents, count) or found
     return found
 
 
 def read(step: Step, run: Draw) -> None:
     """Add to a run what the loss holds for the labels."""
-    specs = [spec for spec in step.marks.labels if spec.role in _CLASSES]
-    if run.fed.gradient is None or not specs:
-        return
-    reading = agreement.gradient_reading(run.fed.gradient, specs[0])
-    if reading is not None:
-        run.readings[specs[0].name] = reading
+    gradients = run.fed.gradients
+    for spec in step.marks.labels:
+        fitting = [g for g in gradients if g.ndim >= 2 and g.shape[1] == spec.classes]
+        gradient = fitting[0] if fitting else gradients[0] if len(gradients) == 1 else None
+        if gradient is None:
+            continue
+        if spec.role == "values" and spec.is_whole and gradient.ndim == 2 and gradient.shape[1] > max(1, spec.high):
+            spec = step.marks.as_classes(spec, gradient.shape[1])  # class indices as floating point
+        if spec.role in _CLASSES:
+            reading = agreement.gradient_reading(gradient, spec, _losses(run))
+            if reading is not None:
+                run.readings[spec.name] = reading
 
 
 def _mixed_labels(step: Step, run: Draw) -> bool:
@@ -64,7 +70,7 @@ def _mixed_labels(step: Step, run: Draw) -> bool:
 # -- mixing at a hidden layer -------------------------------------------------------------------------------------------
 
 
-def inside(step: Step, count: int) -> list[Draw]:
+def inside(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
     """Return runs of a step read at the first inner tensor whose rows are mixtures; none if there is no such tensor."""
     ids = list(range(step.n))
     plain: dict[tuple[str, int], list[Tensor]] = {}
@@ -85,9 +91,11 @@ def inside(step: Step, count: int) -> list[Draw]:
         if made:
             run.rows[name] = made
             fed.inputs[name] = fed.recording.hidden[_key(name)].cpu()
+        else:  # mixed nowhere: the inputs themselves
+            run = draw(step, contents, ids, fed)
         read(step, run)
         found.append(run)
-    return found if any(run.rows for run in found) else []
+    return found if any(run.is_mixed() for run in found) else []
 
 
 def _key(name: str) -> tuple[str, int]:
@@ -194,6 +202,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw]) -> Iterator[Fault]:
     """Return what is wrong with the loss of mixed labels, for labels that are classes."""
+    yield from _ignored(step, runs)
     specs = [spec for spec in step.marks.labels if spec.role in ("indices", "one-hot")]
     if not specs or runs[0].fed.gradient is None or runs[0].fed.gradient.ndim != 2:
         return
@@ -211,9 +220,6 @@ def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw]) -> Itera
         yield from _class_weights(step, spec, pure, outputs, weights[0], calls)
     else:
         yield from _linear(step, contents, spec, outputs, pure, (a, b))
-    ignored = [call.ignore_index for call in calls if call.name in ("cross_entropy", "nll_loss", "nll_loss_nd")]
-    if spec.role == "indices" and (spec.low < 0 or any(index != -100 for index in ignored)):
-        yield from _ignored(step, outputs, pure[a], a, ignored[0] if ignored else int(spec.low))
 
 
 class _Outputs:
@@ -224,6 +230,8 @@ class _Outputs:
         self.row[high] = 2.5
 
     def __call__(self, out: Tensor) -> Tensor:
+        if out.ndim >= 2 and out.shape[1] == len(self.row):
+            return self.row.to(out).reshape(1, -1, *(1,) * (out.ndim - 2)).expand(out.shape).clone()
         if out.ndim < 1 or out.shape[-1] != len(self.row):
             return torch.zeros_like(out)
         return self.row.to(out).expand(out.shape).clone()
@@ -309,32 +317,54 @@ def _row_slopes(fed: Fed) -> np.ndarray:
     return fed.gradient.double().numpy()
 
 
-def _ignored(step: Step, outputs: _Outputs, pure: Fed, of: int, ignore: int) -> Iterator[Fault]:
-    """Compare a batch with ignored labels with one without: rows of one class, so the mean is the same."""
+def _ignored(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
+    """Compare a batch with ignored labels with one without: all others are of one class, so the mean is the same."""
+    calls = [call for call in _losses(runs[0]) if call.name in ("cross_entropy", "nll_loss", "nll_loss_nd")]
+    specs = [spec for spec in step.marks.labels if spec.role in ("indices", "map")]
+    if not specs or not calls:
+        return
+    named = [call.ignore_index for call in calls if call.ignore_index != -100]
+    seen = specs[0].unknown
+    if not named and (seen is None or np.isnan(seen)):
+        return
+    ignore = named[0] if named else int(seen or 0)
+    outputs = _Outputs(max(specs[0].classes, 2), 0)
     ids = list(range(step.n))
 
-    def ignored(spec: LeafSpec) -> Any:
-        return trees.rebuilt(spec.like, lambda _, leaf: _full_like(leaf, ignore))
+    def labeled(part: float) -> Callable[[int], Callable[[LeafSpec], Any]]:
+        """Return what makes labels of class 0, of which a part is ignored: every other row, or half of a map."""
+        return lambda i: lambda spec: trees.rebuilt(spec.like, lambda _, leaf: _filled(spec, leaf, i, part, ignore))
 
-    examples = [step.marks.fresh(i, label_of=of) if i % 2 else step.marks.fresh(i, label_value=ignored) for i in ids]
-    try:
-        fed = step.step(examples, ids, outputs)
-    except Exception:  # the pipeline takes no ignored labels, loudly: no finding
+    losses = []
+    for part in (0.0, 0.5):
+        examples = [step.marks.fresh(i, label_value=labeled(part)(i)) for i in ids]
+        try:
+            losses.append(step.step(examples, ids, outputs).loss)
+        except Exception:  # the pipeline takes no ignored labels, loudly: no finding
+            return
+    whole, half = losses
+    if whole is None or half is None or not np.isfinite(half):
         return
-    if fed.loss is None or pure.loss is None or not np.isfinite(fed.loss):
-        return
-    if abs(fed.loss - pure.loss) > 0.02 * abs(pure.loss):
+    if abs(half - whole) > 0.02 * abs(whole):
         yield Fault(
             "VIC052",
-            f"with half of the labels {ignore} (ignored) and all others of one class the loss is {fed.loss:.3f}; "
-            f"with all of that class it is {pure.loss:.3f}, and the mean over what counts is the same.",
+            f"with half of the labels {ignore} (ignored) and all others of one class the loss is {half:.3f}; with all of "
+            f"that class it is {whole:.3f}, and the mean over what counts is the same.",
         )
 
 
-def _full_like(leaf: Any, value: int) -> Any:
+def _filled(spec: LeafSpec, leaf: Any, i: int, part: float, ignore: int) -> Any:
+    tensor = trees.as_tensor(leaf)
+    assert tensor is not None
+    values = torch.zeros_like(tensor)
+    if spec.role == "map":
+        flat = values.reshape(-1)
+        flat[: int(part * len(flat))] = ignore
+    elif part and i % 2:
+        values.fill_(ignore)
     if isinstance(leaf, Tensor):
-        return torch.full_like(leaf, value)
-    return np.full_like(leaf, value) if isinstance(leaf, np.ndarray) else type(leaf)(value)
+        return values
+    return values.numpy().astype(leaf.dtype) if isinstance(leaf, np.ndarray) else type(leaf)(values.item())
 
 
 # -- around the loss ----------------------------------------------------------------------------------------------------
@@ -422,15 +452,24 @@ def _chosen_loss(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
 
 
 def update_size(step: Step) -> float:
-    """Return the sum of all slopes of the loss over the rows of a step, whose labels are all one class."""
+    """Return the size of a step's update, where all labels are one class.
+
+    It is that of the gradient that the optimizer is given for the outputs' bias; without one, the sum of the slopes.
+    """
     ids = list(range(step.n))
     fed = step.step([step.marks.fresh(i, label_of=0) for i in ids], ids, torch.zeros_like)
-    return _total(fed.recording)
+    biases = [sizes[k] for sizes in fed.recording.updates for k in _widths(step) if k in sizes] if fed.recording else []
+    return biases[-1] if biases else _total(fed.recording)
+
+
+def _widths(step: Step) -> list[int]:
+    """Return how long the vector of parameters is that is added to the outputs: one entry for each class."""
+    return [spec.classes for spec in step.marks.labels if spec.classes > 1]
 
 
 def _total(recording: Recording | None) -> float:
-    grads = [z.grad for z in recording.logits if z.grad is not None] if recording is not None else []
-    return float(sum(grad.double().sum(0).abs().sum() for grad in grads))
+    outputs = [z for call in recording.logits for z in call] if recording is not None else []
+    return float(sum(z.grad.double().sum(0).abs().sum() for z in outputs if z.grad is not None))
 
 
 def accumulated(trainer: Any, marks: Any, collate: Any, parts: int) -> float:
@@ -456,11 +495,12 @@ def runs_of_loop(step: Step, count: int) -> list[Draw]:
         step.run(None)
     found = []
     calls = [call for call in recording.calls if call.grad and call.inputs]
-    for k, (call, logits) in enumerate(zip(calls, recording.logits, strict=False)):
+    outputs = [z for call in recording.logits for z in call]
+    for k, (call, logits) in enumerate(zip(calls, outputs, strict=False)):
         ids = list(range(k % count * step.n, (k % count + 1) * step.n))
-        inputs = {name: t for name, t in call.inputs.items() if t.ndim >= 1 and len(t) > 0}
-        gradient = None if logits.grad is None else logits.grad.detach().cpu()
-        fed = Fed(ids, ids, inputs, None, gradient, recording)
+        inputs = content_of(call)
+        gradients = [] if logits.grad is None else [logits.grad.detach().cpu()]
+        fed = Fed(ids, ids, inputs, None, gradients, recording)
         contents = [
             Content(name, "direct", spec)
             for name, t in inputs.items()

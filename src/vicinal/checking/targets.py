@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from vicinal.checking import trees
 from vicinal.checking.loaders import inner
+from vicinal.checking.recorder import held
+from vicinal.checking.sources import sample
 
 Kind = Literal[
     "transform",
@@ -73,8 +76,24 @@ _COUNTERS = {
 }
 
 
-class TargetError(Exception):
+class CannotCheck(ValueError):
     """What was given cannot be checked as it is: the message says what was found and what to give."""
+
+
+def describe(target: Any) -> str:
+    """Return a target in words."""
+    name = getattr(target, "__qualname__", None) or type(target).__qualname__
+    module = getattr(target, "__module__", None) or type(target).__module__
+    return name if module in ("__main__", "builtins") else f"{module}.{name}"
+
+
+def place_of(target: Any) -> tuple[str | None, int | None]:
+    """Return file and line of a target's source; None where it has none."""
+    thing = target if inspect.isroutine(target) or inspect.isclass(target) else type(target)
+    try:
+        return inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+    except (TypeError, OSError):
+        return None, None
 
 
 def required(function: Any) -> list[inspect.Parameter]:
@@ -84,6 +103,16 @@ def required(function: Any) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         return []
     return [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def scope_of(target: Any) -> dict[str, Any]:
+    """Return the names beside a target in its module: of a function or of an object's class."""
+    function = getattr(target, "__func__", target)
+    if hasattr(function, "__globals__"):
+        return function.__globals__
+    module = sys.modules.get(type(target).__module__)
+    own = module is not None and not type(target).__module__.startswith(("torch.", "vicinal.", "builtins"))
+    return vars(module) if own and module is not None else {}
 
 
 def names_of(function: Any) -> list[str]:
@@ -108,17 +137,16 @@ def kind_of(target: Any) -> Kind:
     if module == "keras" or any(base.__module__.startswith("keras.") for base in type(target).__mro__):
         return "keras" if hasattr(target, "train_on_batch") else "transform"
     if isinstance(target, nn.Module):
-        is_loss = isinstance(target, nn.modules.loss._Loss) or re.search(
-            r"(loss|entropy|criterion)$", type(target).__name__, re.I
-        )
+        named = re.search(r"(loss|entropy|criterion)$", type(target).__name__, re.I)
+        is_loss = isinstance(target, nn.modules.loss._Loss) or named is not None
         return "loss" if is_loss else "transform"
     if callable(target):
         return _kind_of_function(target)
     if isinstance(target, Dataset | Iterable):
         return "batches"
-    raise TargetError(
-        f"a {type(target).__name__} cannot be checked: give a loader, a collate function, a transform of batches, a training "
-        "step, a Lightning module, a Trainer or a loss, or a function without arguments that returns one"
+    raise CannotCheck(
+        f"a {type(target).__name__} cannot be checked: give a loader, a collate function, a transform of batches, a "
+        "training step, a Lightning module, a Trainer or a loss, or a function without arguments that returns one"
     )
 
 
@@ -128,13 +156,13 @@ def _kind_of_function(target: Any) -> Kind:
         return "factory"
     if not needed and (inspect.isfunction(target) or inspect.ismethod(target)) and not _takes_any(target):
         return "factory"
-    if needed and needed[0] in _EXAMPLES:
+    if len(needed) == 1 and needed[0] in _EXAMPLES:
         return "collate"
     if set(needed) & _LOADERS:
         return "run"
     if set(needed) & _BATCHES:
         return "step"
-    if "collate" in getattr(target, "__name__", type(target).__name__).lower():
+    if "collate" in str(getattr(target, "__name__", type(target).__name__)).lower():
         return "collate"
     if len(needed) == 2 and needed[0] in _LOGITS and needed[1] in _TARGETS:
         return "loss"
@@ -161,7 +189,7 @@ class Call:
         function: of inputs and labels, or of a batch, and of models, optimizers and the like.
 
     Raises:
-        TargetError: an argument is not known.
+        CannotCheck: an argument is not known.
 
     """
 
@@ -209,9 +237,9 @@ class Call:
         elif isinstance(batch, tuple | list) and len(batch) == len(self.open):
             return dict(zip(self.open, batch, strict=True))
         name = getattr(self.function, "__name__", "the function")
-        raise TargetError(
-            f"{name}({', '.join(self.by_position)}): it is not clear what to give for {', '.join(self.open)}, where a batch is "
-            f"{_described(batch)}; give a function of (x, y) or of a batch"
+        raise CannotCheck(
+            f"{name}({', '.join(self.by_position)}): it is not clear what to give for {', '.join(self.open)}, where a batch "
+            f"is {_described(batch)}; give a function of (x, y) or of a batch"
         )
 
 
@@ -224,25 +252,27 @@ def _described(batch: Any) -> str:
 # -- examples -----------------------------------------------------------------------------------------------------------
 
 
-def examples_of(given: Any) -> list[Any]:
-    """Return single examples of what somebody gives as an example: a batch, a loader, a dataset, or a function of these.
+def examples_of(what: Any) -> list[Any]:
+    """Return single examples of a batch, a loader or a dataset, or of a function that returns one.
 
     Raises:
-        TargetError: there is none in it.
+        CannotCheck: there is none in it.
 
     """
-    if callable(given) and not isinstance(given, nn.Module | Dataset) and not required(given):
-        given = given()
+    given: Any = what
+    if callable(what) and not isinstance(what, nn.Module | Dataset) and not required(what):
+        made: Any = what()
+        given = made
+    if isinstance(given, list) and given and isinstance(given[0], tuple | Mapping):
+        return given  # a list of examples, not a batch
     if isinstance(given, tuple | list) and given and inner(given[0]) is not None:
         given = given[0]  # loaders of training and evaluation
     found = inner(given)
     if found is not None:
         return _examples_of_loader(found)
     if isinstance(given, Dataset) and not isinstance(given, IterableDataset):
-        from vicinal.checking.sources import sample
-
         return sample(given)
-    if isinstance(given, Tensor) or isinstance(given, tuple | list | Mapping):
+    if isinstance(given, Tensor | tuple | list | Mapping):
         return unbatched(given)
     if hasattr(given, "__iter__"):
         first = next(iter(given), None)
@@ -250,12 +280,10 @@ def examples_of(given: Any) -> list[Any]:
             return unbatched(first)
     if hasattr(given, "keys"):
         return unbatched(dict(given))
-    raise TargetError(f"a {type(given).__name__} is not an example: give a batch (x, y), a loader or a dataset")
+    raise CannotCheck(f"a {type(given).__name__} is not an example: give a batch (x, y), a loader or a dataset")
 
 
 def _examples_of_loader(loader: Any) -> list[Any]:
-    from vicinal.checking.sources import sample
-
     if not isinstance(loader.dataset, IterableDataset):
         return sample(loader.dataset)
     return list(itertools.islice(iter(loader.dataset), 24))
@@ -265,7 +293,7 @@ def unbatched(batch: Any) -> list[Any]:
     """Return the rows of a batch as examples, at most 24."""
     sizes = [len(t) for _, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None and t.ndim >= 1]
     if not sizes:
-        raise TargetError("the example holds no tensor with rows: give a batch (x, y) of several rows")
+        raise CannotCheck("the example holds no tensor with rows: give a batch (x, y) of several rows")
     n = sizes[0]
 
     def row(i: int) -> Any:
@@ -292,10 +320,8 @@ def size_of_batch(given: Any) -> int | None:
 
 def guessed(function: Any) -> list[list[Any]]:
     """Return examples that fit the models a step uses: those among its globals, closure and attributes."""
-    from vicinal.checking.recorder import _held
-
     found: list[list[Any]] = []
-    for model in _held((function, getattr(function, "__self__", None)), nn.Module):
+    for model in held((function, getattr(function, "__self__", None)), nn.Module):
         layers = [m for m in model.modules() if next(iter(m.parameters(recurse=False)), None) is not None]
         if not layers:
             continue

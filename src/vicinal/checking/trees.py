@@ -90,7 +90,7 @@ def stacked(examples: list[Any]) -> Any:
 
     def stack(name: str, first: Any) -> Any:
         values = [of[name] for of in names]
-        if isinstance(first, np.ndarray):
+        if isinstance(first, np.ndarray | np.generic):
             return np.stack(values)
         tensors = [as_tensor(value) for value in values]
         if any(tensor is None for tensor in tensors):

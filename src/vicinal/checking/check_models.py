@@ -1,0 +1,249 @@
+"""Pipelines around a model: training steps, whole loops, losses, and what Lightning, Hugging Face and Keras make of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from vicinal.checking import check_batches, criteria, steps, targets, trees
+from vicinal.checking.marks import Marks
+from vicinal.checking.pipelines import Step, Transform
+from vicinal.checking.recorder import Recorder
+from vicinal.checking.report import Fault
+from vicinal.checking.session import Session, size_for
+from vicinal.checking.sources import of_examples, sample
+from vicinal.checking.targets import Call, CannotCheck
+
+_EVALUATIONS = ("eval_step", "validation_step", "val_step", "test_step", "evaluate")
+
+
+def function(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a function that is a transform or a step: what it returns tells."""
+    call = Call(target)
+    if call.fixed or len(call.open) not in (1, 2) or call.counters:
+        return step(session, target, example, evaluate, plain)
+    for examples, n in session.examples(target, example):
+        marks = Marks(examples)
+        batch = trees.stacked([marks.fresh(i) for i in range(n)])
+        try:
+            with Recorder().recording_of() as recording:
+                out = Transform(target, marks, n).call(batch) if len(call.open) == 2 else target(batch)
+        except CannotCheck:
+            raise
+        except Exception as error:  # an example that does not fit: the next one
+            session.failed = error
+            continue
+        is_step = bool(recording.calls) or out is None or _is_loss(out)
+        check = step if is_step else check_batches.transform
+        return check(session, target, examples, evaluate, None)
+    raise session.cannot(target, example)
+
+
+def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a training step."""
+    call = Call(target)
+    if set(call.open) & targets._BATCHES:
+        return _accumulating(session, target, call, example)
+    for examples, n in session.examples(target, example):
+        step = Step(call, Marks(examples), n)
+        try:
+            step.feed(list(range(n)))
+        except CannotCheck:
+            raise
+        except Exception as error:  # an example that does not fit: the next one
+            session.failed = error
+            continue
+        _watch(session, step)
+        scope = targets.scope_of(target)
+        named = next((scope[name] for name in _EVALUATIONS if name in scope and scope[name] is not target), None)
+        session.evaluation_step(evaluate or named, step)
+        return
+    raise session.cannot(target, example)
+
+
+def _watch(session: Session, step: Step) -> None:
+    """Check a training step that runs on its examples."""
+    runs = session.runs(step, 8, steps.draws)
+    if not runs or not runs[0].fed.inputs:
+        session.skipped["what reaches the model"] = "no call of a module with parameters was seen"
+        return
+    if runs[0].fed.gradient is None:
+        session.skipped["what the loss holds for the labels"] = (
+            "the step returned no loss with a gradient and took no backward step"
+        )
+        return
+    session.findings += steps.numbers(step, runs)
+    codes = {finding.code for finding in session.findings}
+    if not codes & {"VIC001", "VIC002", "VIC003"}:
+        session.findings += steps.loss(step, session.contents, runs)
+    session.findings += steps.around(step, runs)
+    calls = runs[0].fed.recording.calls if runs[0].fed.recording is not None else []
+    if calls:
+        session.facts["before the model"] = f"{1e3 * calls[0].seconds:.2f} ms of a step pass before the model is called"
+
+
+def _accumulating(session: Session, target: Any, call: Call, example: Any) -> None:
+    """Check a step of several micro-batches: the update must not depend on how rows are divided."""
+    for examples, _ in session.examples(target, example):
+        marks = Marks(examples)
+
+        def divided(parts: int, marks: Marks = marks) -> Callable[[list[Any]], Any]:
+            def make(rows: list[Any]) -> list[Any]:
+                size = len(rows) // parts
+                return [trees.stacked(rows[i * size : (i + 1) * size]) for i in range(parts)]
+
+            return make
+
+        try:
+            sizes = {}
+            for parts in (1, 2, 4):
+                step = Step(call, marks, 16, divided(parts))
+                sizes[parts] = steps.update_size(step)
+        except CannotCheck:
+            raise
+        except Exception as error:  # an example that does not fit: the next one
+            session.failed = error
+            continue
+        _accumulation(session, sizes)
+        step = Step(call, marks, 16, divided(1))
+        _watch(session, step)
+        return
+    raise session.cannot(target, example)
+
+
+def _accumulation(session: Session, sizes: dict[int, float]) -> None:
+    known = {parts: size for parts, size in sizes.items() if size > 0}
+    if len(known) > 1 and max(known.values()) > 1.02 * min(known.values()):
+        base = known[min(known)]
+        shown = ", ".join(
+            f"{parts} micro-batches {size / base:.2f} times" for parts, size in known.items() if size is not base
+        )
+        session.findings.append(Fault("VIC054", f"the gradient of the same 16 rows is, in {shown} that of one batch."))
+
+
+def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a function that is given a loader and trains with it."""
+    call = Call(target)
+    for examples, n in session.examples(target, example):
+        marks = Marks(examples)
+        rows = of_examples(marks, 6 * n).rows
+        loader = DataLoader(rows, batch_size=n)
+        step = Step(lambda _, loader=loader: call(loader), marks, n, lambda rows: rows)
+        try:
+            runs = steps.runs_of_loop(step, 6)
+        except CannotCheck:
+            raise
+        except Exception as error:  # as above
+            session.failed = error
+            continue
+        session.judge(step, runs)
+        return
+    raise session.cannot(target, example)
+
+
+def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a loss."""
+    logits = example[0] if isinstance(example, tuple | list) else None
+    classes = logits.shape[1] if isinstance(logits, torch.Tensor) and logits.ndim == 2 else criteria.classes_of(target)
+    session.findings += criteria.findings(target, classes)
+    taken = criteria.takes(target, classes)
+    session.facts["mixed labels"] = (
+        f"it takes {' and '.join(taken)}"
+        if taken
+        else "it takes class indices only: mix its losses, lam * f(z, a) + (1 - lam) * f(z, b)"
+    )
+
+
+def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a Lightning module by its training and validation steps."""
+    if example is None:
+        with contextlib.suppress(Exception):  # what a module without data raises is its own
+            example = target.train_dataloader()
+    counts = iter(range(10**9))
+
+    def stage(name: str) -> Callable[[Any], Any]:
+        method = getattr(target, name)
+        takes = len(targets.names_of(method))
+
+        def run(batch: Any) -> Any:
+            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+                batch = getattr(target, hook)(batch, 0)
+            return method(batch, next(counts)) if takes >= 2 else method(batch)
+
+        return run
+
+    _model_steps(
+        session,
+        target,
+        stage("training_step"),
+        stage("validation_step") if hasattr(target, "validation_step") else None,
+        example,
+    )
+
+
+def _model_steps(
+    session: Session, target: Any, train: Callable[[Any], Any], valid: Callable[[Any], Any] | None, example: Any
+) -> None:
+    for examples, n in session.examples(target, example):
+        step = Step(train, Marks(examples), n)
+        target.train()
+        try:
+            step.feed(list(range(n)))
+        except Exception as error:  # an example that does not fit: the next one
+            session.failed = error
+            continue
+        _watch(session, step)
+        if valid is not None:
+            target.eval()
+            session.evaluation_step(valid, step)
+        target.train()
+        return
+    raise session.cannot(target, example)
+
+
+def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a Hugging Face Trainer by its collator and steps."""
+    dataset = target.train_dataset
+    if dataset is None:
+        raise CannotCheck("the Trainer has no train_dataset: make it with one")
+    marks, collate = Marks(sample(dataset)), target.data_collator
+    n = size_for(target.args.per_device_train_batch_size)
+
+    def train(batch: Any) -> Any:
+        return target.training_step(target.model, dict(batch))
+
+    def valid(batch: Any) -> Any:
+        return target.prediction_step(target.model, dict(batch), prediction_loss_only=False)
+
+    step = Step(train, marks, n, collate)
+    _watch(session, step)
+    target.model.eval()
+    session.evaluation_step(valid, step)
+    target.model.train()
+    sizes = {parts: steps.accumulated(target, marks, collate, parts) for parts in (1, 2, 4)}
+    _accumulation(session, sizes)
+
+
+def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+    """Check a Keras model by `train_on_batch` and `test_on_batch`."""
+
+    def train(batch: Any) -> Any:
+        return target.train_on_batch(*batch) if isinstance(batch, tuple | list) else target.train_on_batch(batch)
+
+    def valid(batch: Any) -> Any:
+        return target.test_on_batch(*batch) if isinstance(batch, tuple | list) else target.test_on_batch(batch)
+
+    _model_steps(session, target, train, valid, example)
+
+
+def _is_loss(out: Any) -> bool:
+    """Return whether a function returned a loss: one number, alone, named, or first of several."""
+    if isinstance(out, dict):
+        return "loss" in out
+    if isinstance(out, tuple | list):
+        return bool(out) and _is_loss(out[0])
+    return isinstance(out, int | float) or (isinstance(out, torch.Tensor) and out.ndim == 0)
