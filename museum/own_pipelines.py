@@ -162,6 +162,12 @@ def cutmix_masks() -> dict[str, Any]:
     return {"target": vicinal.CutMix(1.0), "example": (images(), maps(side=32))}
 
 
+@entry("CutMix, one-hot segmentation masks")
+def cutmix_soft_masks() -> dict[str, Any]:
+    masks = F.one_hot(maps(side=32), 4).movedim(-1, 1).float()
+    return {"target": vicinal.CutMix(1.0), "example": (images(), masks)}
+
+
 @entry("CutMix, signals [n, channels, time]")
 def cutmix_signals() -> dict[str, Any]:
     return {"target": vicinal.CutMix(1.0, dims=1), "example": labeled(values(ROWS, 2, 64))}

@@ -437,7 +437,7 @@ def fastai_cutmix() -> dict[str, Any]:
 # -- TorchUncertainty -----------------------------------------------------------------------------------------------------
 
 
-@PEERS.of("torch-uncertainty", "Mixup", "VIC032")
+@PEERS.of("torch-uncertainty", "Mixup")
 def uncertainty_mixup() -> dict[str, Any]:
     from torch_uncertainty.transforms import Mixup
 
@@ -451,21 +451,21 @@ def uncertainty_half() -> dict[str, Any]:
     return {"target": Mixup(alpha=1.0, num_classes=CLASSES), "example": labeled(images().half()), "alpha": 1.0}
 
 
-@PEERS.of("torch-uncertainty", "RegMixup", "VIC032")
+@PEERS.of("torch-uncertainty", "RegMixup")
 def uncertainty_regmixup() -> dict[str, Any]:
     from torch_uncertainty.transforms import RegMixup
 
     return {"target": RegMixup(alpha=20.0, num_classes=CLASSES), "example": labeled(), "alpha": 20.0}
 
 
-@PEERS.of("torch-uncertainty", "MixupMP", "VIC032")
+@PEERS.of("torch-uncertainty", "MixupMP")
 def uncertainty_mixupmp() -> dict[str, Any]:
     from torch_uncertainty.transforms.mixup import MixupMP
 
     return {"target": MixupMP(alpha=1.0, num_classes=CLASSES), "example": labeled(), "alpha": 1.0}
 
 
-@PEERS.of("torch-uncertainty", "MixupIO, which mixes inputs alone on purpose", "VIC032")
+@PEERS.of("torch-uncertainty", "MixupIO, which mixes inputs alone on purpose")
 def uncertainty_mixupio() -> dict[str, Any]:
     from torch_uncertainty.transforms import MixupIO
 
