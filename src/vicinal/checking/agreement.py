@@ -80,7 +80,9 @@ class Smoothing:
         return (shares - self.floor) / left if left > 1e-9 else shares
 
 
-def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall]) -> LabelReading | None:
+def gradient_reading(
+    gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall], loss: float | None
+) -> LabelReading | None:
     """Read what a loss holds for the label off its gradient at outputs of 0.
 
     All outputs are equal there, so that a class that has no share has the largest slope, and each other lies below it by
@@ -109,9 +111,26 @@ def gradient_reading(gradient: Tensor, spec: LeafSpec, losses: Sequence[LossCall
             seen = f"in {over} of {len(sums)} rows the classes that the loss holds for present sum to {sums.max():.2f}."
             return LabelReading("the gradient of the loss", None, [("VIC007", seen)])
     total = shares.sum(axis=1, keepdims=True)
+    floor = 0.0 if weights or loss is None or g.ndim != 2 else _floor(float(total.mean()), loss, g.shape, losses)
     nothing = total <= 1e-12 * max(1e-30, float(np.abs(g).max()))
     shares = np.where(nothing, np.nan, shares / np.where(nothing, 1, total))
+    shares = shares * (1 - g.shape[1] * floor) + floor
     return LabelReading("the gradient of the loss", shares)
+
+
+def _floor(total: float, loss: float, shape: tuple[int, ...], losses: Sequence[LossCall]) -> float:
+    """Return the share of a class that is in no row, of labels that were smoothed before the loss; 0 where it is not known.
+
+    At outputs of 0 cross-entropy is the logarithm of the number of classes, whatever the labels: so the scale of the loss
+    is known, and what the slopes lack beside it.
+    """
+    names = {call.name for call in losses}
+    if any(call.smoothing for call in losses) or not names <= {"cross_entropy", "log_softmax"} or not names:
+        return 0.0
+    n, classes = shape
+    scale = loss / np.log(classes) / n
+    floor = (1 - total / scale) / classes if scale > 0 else 0.0
+    return float(floor) if 1e-3 / classes < floor < 0.5 / classes else 0.0
 
 
 def _weighted_and_smoothed(g: np.ndarray, weight: np.ndarray) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         batch = make_batch([marks.fresh(i) for i in range(n)])
         try:
             with Recorder().recording_of() as recording:
-                out = Transform(target, marks, n, make_batch).call(batch) if len(call.open) == 2 else target(batch)
+                out = Transform(target, marks, n, make_batch).call(batch)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one

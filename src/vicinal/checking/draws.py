@@ -194,9 +194,13 @@ def expected(
     total = row.share.sum()
     share = row.share[used] / (total if abs(total) > 0.5 else 1.0)
     if spec.role in ("values", "multi-hot"):
-        if values.ndim > 1 and row.pieces is not None and spec.role == "values" and values[0].shape == tuple(shape):
-            return None  # a dense target of numbers, cut as the input: not compared cell by cell
-        return np.tensordot(share, values, 1)
+        if row.pieces is None or row.mixtures is None or values.ndim < 3:
+            return np.tensordot(share, values, 1)
+        places = _places(row.pieces, shape, values.shape[-2:])  # maps of numbers, cut as the input
+        if places is None:
+            return None
+        maps = values.reshape(len(used), -1, *values.shape[-2:])
+        return np.einsum("hwk,kchw->chw", row.mixtures[:, used][places], maps).reshape(values.shape[1:])
     if spec.role == "one-hot":
         return share @ values
     if spec.role == "indices":

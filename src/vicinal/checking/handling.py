@@ -82,7 +82,8 @@ def memory_format(pipeline: Transform, contents: Sequence[Content]) -> Iterator[
     """Return whether images that are channels_last come out with other strides."""
     for content in contents:
         is_tensor = content.how == "direct" and content.spec is not None and isinstance(content.spec.like, Tensor)
-        if is_tensor and len(_shape(content)) == 3 and _shape(content)[0] > 1:
+        shape = _shape(content)
+        if is_tensor and len(shape) == 3 and 1 < shape[0] < min(shape[1:]):
             yield from _channels_last(pipeline, content)
 
 

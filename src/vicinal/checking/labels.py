@@ -148,7 +148,8 @@ def _one(label: Tensor, spec: LeafSpec, n: int) -> LabelReading:
         return LabelReading("dense labels", wide, _of_shares(label, values), kind)
     if label.ndim in (1, 2) and spec.role == "indices" and values.reshape(n, -1).shape[1] == 1:
         return _averaged(values.reshape(n), spec, kind)
-    if spec.role == "map" and label.ndim == _ndim(spec) + 1:
+    like = trees.as_tensor(spec.like)
+    if spec.role == "map" and like is not None and label.shape[1:] == like.shape:
         return _averaged(values, spec, kind)
     return LabelReading(
         "of a wrong shape", None, [("VIC013", f"labels of {n} rows have the shape {list(label.shape)}.")], kind
@@ -233,6 +234,7 @@ def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
         any(torch.equal(label, label.to(kind).to(label.dtype)) for kind in (torch.float16, torch.bfloat16))
         and worst > 1e-6
     )
+    half |= 1e-6 < worst <= 0.01  # of half precision and smoothed after it
     if worst > (0.02 if half else 1e-3) or low < -1e-3 or high > 1 + 1e-3:
         off = float(sums.flat[int(np.abs(sums - 1).argmax())])
         return [("VIC007", f"shares lie between {low:.3f} and {high:.3f}, and those of one row sum to {off:.3f}.")]

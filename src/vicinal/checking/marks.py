@@ -49,6 +49,7 @@ class LeafSpec:
         classes: how many classes a label has.
         unknown: the value of entries that mean "unknown", as -1, 255 or nan; None: there are none.
         is_whole: whether all values seen were whole numbers.
+        is_soft: of dense labels, whether they name several classes before mixing.
 
     """
 
@@ -60,6 +61,7 @@ class LeafSpec:
     classes: int = 0
     unknown: float | None = None
     is_whole: bool = False
+    is_soft: bool = False
 
     @property
     def is_label(self) -> bool:
@@ -280,7 +282,7 @@ def _label_spec(
             and all(abs(float(t.sum()) - 1) < 1e-3 and float(t.min()) >= 0 for t in tensors)
         )
         if shares:
-            return LeafSpec(name, "one-hot", like, low, high, len(first))
+            return LeafSpec(name, "one-hot", like, low, high, len(first), is_soft=True)
         return LeafSpec(name, "values", like, *_range(low, high), unknown=unknown, is_whole=whole)
     count = classes or max(2, int(high) + 1)
     if first.ndim == 0 or (first.ndim == 1 and len(first) == 1):
@@ -331,7 +333,8 @@ def _filled(spec: LeafSpec, i: int, leaf: int) -> Any:
         values = generator.integers(0, spec.classes, shape)
     elif spec.role == "one-hot":
         values = np.zeros(shape)
-        values[class_of(i, spec.classes)] = 1
+        values[class_of(i, spec.classes)] = 0.8 if spec.is_soft else 1
+        values[(class_of(i, spec.classes) + 1) % spec.classes] += 0.2 if spec.is_soft else 0
     else:
         values = np.full(shape, class_of(i, spec.classes))
     if spec.unknown is not None and spec.role in ("values", "multi-hot", "map"):

@@ -46,7 +46,7 @@ def read(step: Step, run: Draw) -> None:
         if spec.role == "values" and spec.is_whole and gradient.ndim == 2 and gradient.shape[1] > max(1, spec.high):
             spec = step.marks.as_classes(spec, gradient.shape[1])  # class indices as floating point
         if spec.role in _CLASSES:
-            reading = agreement.gradient_reading(gradient, spec, _losses(run))
+            reading = agreement.gradient_reading(gradient, spec, _losses(run), run.fed.loss)
             if reading is not None:
                 run.readings[spec.name] = reading
 

@@ -73,6 +73,8 @@ def as_tensor(leaf: Any) -> Tensor | None:
             return None
         plain = leaf.detach().as_subclass(Tensor)
         return plain.to("cpu").clone() if plain.device.type != "meta" else None
+    if isinstance(leaf, MixedTarget):
+        return None
     if isinstance(leaf, bool | int | float | np.generic):
         return torch.as_tensor(leaf)
     if isinstance(leaf, list | tuple) and leaf and all(isinstance(v, bool | int | float) for v in leaf):

@@ -90,7 +90,8 @@ def _self_pairs(mixed: Sequence[Draw], classes: Callable[[int], int]) -> Iterato
     for draw in mixed:
         lams = draw.lambdas()
         rows = [row for row in draw.main() or [] if row.is_known]
-        if len(rows) < 4 or not lams or max(lams) - min(lams) > 1e-3:
+        plainly = bool(lams) and min(lams) > 0.1 and max(lams) < 0.9 and max(row.error for row in rows) < 1e-3
+        if len(rows) < 4 or len(rows) > len(draw.fed.ids) or not plainly or max(lams) - min(lams) > 1e-3:
             continue
         batches += 1
         total += len(rows)
