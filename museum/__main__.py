@@ -51,10 +51,11 @@ class Visit:
 
     @property
     def right(self) -> bool:
-        """Whether the fault was found, or nothing in a sound pipeline."""
+        """True if the fault was found, a note counts too; or if neither error nor warning was in a sound pipeline."""
         if self.problem:
             return False
-        return not self.codes if self.exhibit.is_sound else any(code in self.exhibit.finds for code in self.codes)
+        found = (*self.codes, *self.notes)
+        return not self.codes if self.exhibit.is_sound else any(code in self.exhibit.finds for code in found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""

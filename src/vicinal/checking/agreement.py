@@ -174,6 +174,8 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Labe
                 )  # places that one of the rows leaves open
                 should, says = np.where(lost, 0.0, should), np.where(lost, 0.0, says)
             should = _padded(should, says)
+            if reading.ignored is not None and should[reading.ignored].max() > 0:
+                continue
             if should.shape != says.shape:
                 continue
             place = draw.own(i)
@@ -222,9 +224,7 @@ def smoothing_of(found: Sequence[LabeledRow], spec: LeafSpec) -> Smoothing | Non
         return None
     floors = []
     for row in found:
-        absent = (
-            row.should.max(axis=tuple(range(1, row.should.ndim))) < 1e-6 if row.should.ndim > 1 else row.should < 1e-6
-        )
+        absent = row.should < 1e-6
         if not absent.any():
             continue
         floors.append(np.median(row.says[absent]))

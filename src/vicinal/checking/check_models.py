@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from vicinal.checking import check_batches, criteria, steps, targets, trees
 from vicinal.checking.marks import Marks
-from vicinal.checking.pipelines import Step, Transform
+from vicinal.checking.pipelines import Step, Transform, deep_copied
 from vicinal.checking.recorder import Recorder
 from vicinal.checking.report import Fault
 from vicinal.checking.session import MakeBatch, Session, size_for
@@ -31,7 +31,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         batch = make_batch([marks.fresh(i) for i in range(n)])
         try:
             with Recorder().recording_of() as recording:
-                out = Transform(target, marks, n, make_batch).call(batch)
+                out = Transform(deep_copied(target), marks, n, make_batch).call(batch)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one

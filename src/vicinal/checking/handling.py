@@ -185,8 +185,9 @@ def _after_nonlinear(pipeline: Pipeline, contents: Sequence[Content], draws: Seq
         if bent > 0.02:
             yield Fault(
                 "VIC034",
-                f"{len(sums)} rows are weighted sums of what a transform made of each row, and it is not linear: what it makes "
-                f"of the mean of two rows is {100 * bent:.0f} % of a standard deviation off the mean of what it makes of each.",
+                f"{len(sums)} rows are weighted sums of what a transform made of each row, and it is not linear: what it "
+                f"makes of the mean of two rows is {100 * bent:.0f} % of a standard deviation off the mean of what it makes "
+                "of each.",
                 content.name,
             )
 
@@ -217,7 +218,7 @@ def _boxes(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw
                 total += 1
                 pieces = np.moveaxis(row.pieces.reshape(shape), channel[0], 0)
                 known = (pieces >= 0).all(axis=0)
-                cut += bool(((pieces != pieces[:1]).any(axis=0) & known).mean() > 0.02)
+                cut += bool(((pieces != pieces[:1]).any(axis=0) & known).mean() > 0.1)
         if cut > 0.1 * max(1, total):
             yield Fault(
                 "VIC039",

@@ -33,6 +33,7 @@ class LabelReading:
         problems: codes with what was seen, of labels that are wrong in themselves.
         kind: dtype and shape of a row of each tensor, which should not change from batch to batch.
         hard: whether it names one class per row or place.
+        ignored: a class that the loss ignores, whose share cannot be read off its slope.
 
     """
 
@@ -41,6 +42,7 @@ class LabelReading:
     problems: list[tuple[str, str]] = field(default_factory=list)
     kind: tuple[Any, ...] = ()
     hard: bool = False
+    ignored: int | None = None
 
 
 def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
@@ -62,6 +64,9 @@ def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
         usable = {name: tensor for name, tensor in tensors.items() if _can_be(tensor, spec)}
         tensors = usable or tensors
     lams = {name: t for name, t in tensors.items() if _is_lam(t, n) and (len(tensors) > 1)}
+    if spec.role == "values" and len(lams) == len(tensors) > 2:  # two numbers per row and lambda look alike
+        last = next((name for name in lams if "lam" in name.lower()), list(lams)[-1])
+        lams = {last: lams[last]}
     rest = {name: tensor for name, tensor in tensors.items() if name not in lams}
     if not rest and lams and spec.role == "values":
         rest, lams = lams, {}
@@ -155,7 +160,8 @@ def _one(label: Tensor, spec: LeafSpec, n: int) -> LabelReading:
     if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[1] == spec.classes:
         return LabelReading("dense maps", values, _of_shares(label, values), kind)
     if spec.role == "map" and label.ndim == _ndim(spec) + 2 and label.shape[-1] == spec.classes:
-        return LabelReading("dense maps", np.moveaxis(values, -1, 1), _of_shares(label, values), kind)
+        moved = np.moveaxis(values, -1, 1)
+        return LabelReading("dense maps", moved, _of_shares(label, moved), kind)
     if spec.role != "map" and label.ndim == 2 and label.shape[1] > 1:
         if spec.role == "indices" and label.shape[1] == n and spec.classes != n and not _sum_to_one(values):
             seen = f"labels of {n} rows have the shape {list(label.shape)}: rows were broadcast against rows."

@@ -384,6 +384,11 @@ def put_back(*owners: Any) -> Iterator[None]:
     """
     states = [(thing, copy.deepcopy(thing.state_dict())) for thing in held(owners, _STATEFUL)]
     modes = [(part, part.training) for module in held(owners, nn.Module) for part in module.modules()]
+    slopes = [
+        (p, None if p.grad is None else p.grad.detach().clone())
+        for m in held(owners, nn.Module)
+        for p in m.parameters()
+    ]
     drawn = [(generator, _state_of(generator)) for generator in held(owners, _GENERATORS)]
     places = [(place, {k: v for k, v in place.items() if type(v) in _PLAIN}) for place in _places(owners)]
     tensors = [
@@ -399,6 +404,8 @@ def put_back(*owners: Any) -> Iterator[None]:
             thing.load_state_dict(state)
         for part, mode in modes:
             part.training = mode
+        for parameter, slope in slopes:
+            parameter.grad = slope
         for generator, state in drawn:
             _set_state(generator, state)
         for place, values in places:

@@ -241,8 +241,9 @@ def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
         share += of[m] * count / d
     found = float(known.mean())
     share[np.abs(share) < 1e-6] = 0.0
-    # whole numbers agree by chance in one cell of as many as there are levels
-    chance = 0.02 if tol >= 0.5 else 1e-6
+    # cells of two rows agree by chance where values are coarse: whole numbers, half precision
+    spread = float(np.ptp(f)) or 1.0
+    chance = max(1e-6, 4 * tol / spread if tol > 1e-3 * spread else 0.0)
     return Recovered(share, max(chance, 1 - found), found, pieces=pieces, mixtures=of)
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, default_collate
 
 from vicinal.checking import agreement, handling, loaders, targets, trees, variety
 from vicinal.checking.draws import Draw, draw, is_mixed, rows_before
+from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Collation, Content, Step, Wrapped, contents, deep_copied
 from vicinal.checking.report import Fault
 from vicinal.checking.sources import candidates, is_random
@@ -157,7 +158,7 @@ class Session:
         unknown = [content.name for content in self.contents if content.how == "random"]
         if unknown and len(unknown) == len([c for c in self.contents if c.how != "constant"]):
             self._unknown(pipeline, runs, unknown)
-        labels_mixed = any(run.readings and labels_are_mixed(run) for run in runs)
+        labels_mixed = any(run.readings and labels_are_mixed(run, pipeline.marks) for run in runs)
         elsewhere = isinstance(pipeline, Step) and pipeline.with_gradients > 1 and any(pipeline.changed)
         nothing = not self.any_mixed and not elsewhere and not labels_mixed and not unknown and not found
         inside = (
@@ -231,7 +232,7 @@ class Session:
         ids = list(range(pipeline.n))
         of = contents(pipeline, pipeline.feed(ids))
         runs = [draw(pipeline, of, ids) for _ in range(8)]
-        mixed = [run for run in runs if run.is_mixed() or labels_are_mixed(run)]
+        mixed = [run for run in runs if run.is_mixed() or labels_are_mixed(run, pipeline.marks)]
         if mixed:
             self.findings.append(
                 Fault(
@@ -247,11 +248,10 @@ class Session:
             return
         if loaders.inner(evaluate) is not None:
             return self.evaluation(evaluate)
-        call = (
-            evaluate
-            if not inspect.isfunction(evaluate) or evaluate.__name__ == "run" or evaluate.__qualname__.count("<locals>")
-            else Call(evaluate)
-        )
+        ours = getattr(evaluate, "__module__", "").startswith(
+            "vicinal.checking"
+        )  # of a module or a Trainer: of a batch
+        call = evaluate if ours else Call(evaluate)
         watched = Step(call, step.marks, step.n, step.make_batch)
         ids = list(range(step.n))
         try:
@@ -351,9 +351,12 @@ def _known(pipeline: Collation, found: Sequence[Content], fed: Any) -> bool:
     return main is not None
 
 
-def labels_are_mixed(run: Draw) -> bool:
-    """Return whether labels of a run name two classes in a row, smoothing apart."""
-    for reading in run.readings.values():
+def labels_are_mixed(run: Draw, marks: Marks) -> bool:
+    """Return whether labels of a run that named one class name two in a row, smoothing apart."""
+    for name, reading in run.readings.items():
+        spec = marks.specs[name]
+        if spec.role not in ("indices", "one-hot", "map") or spec.is_soft:
+            continue
         shares = reading.shares
         if shares is None or shares.ndim < 2 or reading.hard or shares.shape[1] < 2:
             continue

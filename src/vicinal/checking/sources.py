@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, IterableDataset
 from vicinal.checking import trees
 from vicinal.checking.marks import LABEL_NAME, Marks
 
-_LOG = 1 << 16
+_LOG = 1 << 14  # rows that a process remembers
+_PROCESSES = 33
 
 
 class MarkedRows(Dataset[Any]):
@@ -30,8 +31,8 @@ class MarkedRows(Dataset[Any]):
 
     def __init__(self, marks: Marks, length: int, original: Any) -> None:
         self.marks, self.length, self.original = marks, length, original
-        self.fetched = torch.zeros(_LOG, dtype=torch.int64).share_memory_()
-        self.count = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self.fetched = torch.zeros(_PROCESSES, _LOG, dtype=torch.int64).share_memory_()
+        self.count = torch.zeros(_PROCESSES, dtype=torch.int64).share_memory_()
         self.all_of = torch.full((1,), -1, dtype=torch.int64).share_memory_()
         self.keeps = False  # whether a row is the same memory each time it is asked for
 
@@ -46,9 +47,10 @@ class MarkedRows(Dataset[Any]):
             i += self.length
         if not 0 <= i < self.length:
             raise IndexError(f"row {i} of {self.length}")
-        at = int(self.count)
-        self.fetched[at % _LOG] = i
-        self.count += 1
+        info = torch.utils.data.get_worker_info()
+        process = 0 if info is None else 1 + info.id % (_PROCESSES - 1)  # two of them never write to one place
+        self.fetched[process, int(self.count[process]) % _LOG] = i
+        self.count[process] += 1
         one = int(self.all_of)
         number = i if one < 0 else one
         return self.marks.example(number) if self.keeps else self.marks.fresh(number)
@@ -103,12 +105,14 @@ class Source:
     @contextmanager
     def watched(self) -> Iterator[Callable[[], list[int]]]:
         """Watch which rows are asked for in this block; what it gives returns them."""
-        before = int(self.rows.count)
+        before = self.rows.count.tolist()
 
         def fetched() -> list[int]:
-            count = int(self.rows.count) - before
-            places = (torch.arange(before, before + min(count, _LOG))) % _LOG
-            return sorted(set(self.rows.fetched[places].tolist()))
+            found: set[int] = set()
+            for process, (start, end) in enumerate(zip(before, self.rows.count.tolist(), strict=True)):
+                places = torch.arange(max(start, end - _LOG), end) % _LOG
+                found.update(self.rows.fetched[process, places].tolist())
+            return sorted(found)
 
         yield fetched
 

@@ -79,6 +79,8 @@ def read(step: Step, run: Draw) -> None:
                 gradient, spec, _losses(run), run.fed.loss if step.with_gradients == 1 else None
             )
             if reading is not None:
+                ignored = [call.ignore_index for call in _losses(run) if 0 <= call.ignore_index < spec.classes]
+                reading.ignored = ignored[0] if ignored else None
                 run.readings[spec.name] = reading
 
 
@@ -261,6 +263,8 @@ def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw], shares_a
     classes = runs[0].fed.gradient.shape[1]
     if classes < 2:
         return
+    if any(0 <= call.ignore_index < classes for run in runs for call in _losses(run)):
+        return  # a class that does not count
     a, b = _two_classes(step, spec)
     outputs = _Outputs(classes, step.marks.class_of(spec, a))
     pure = {c: _run(step, outputs, [c] * step.n) for c in (a, b)}

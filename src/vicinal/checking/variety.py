@@ -114,6 +114,8 @@ def _rate(rates: Sequence[float], p: float, alpha: float | None) -> Iterator[Fau
     Rows whose lambda is next to 1, or whose partner they are themselves, look unmixed; so a part of them is allowed for.
     """
     n = len(rates)
+    if p == 0 and not any(rates):
+        return
     batches = sum(rate > 0 for rate in rates) / n
     rows = float(np.mean([rate for rate in rates if rate > 0] or [0.0]))
     visible = 0.75
