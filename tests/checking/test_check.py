@@ -540,9 +540,7 @@ def test_evaluation_by_name(name):
 
 
 @pytest.mark.parametrize("name", ["eval_loader", "val_loader", "make_eval_loader"])
-@pytest.mark.xfail(
-    strict=True, reason="loaders of evaluation are not looked for by name in the library, as the CLI does"
-)
+@pytest.mark.xfail(strict=True, reason="loaders of evaluation are not looked for by name")
 def test_evaluation_loaders_by_name(name):
     made = "DataLoader(TensorDataset(torch.rand(16, 3, 4, 4), torch.arange(16) % 5), batch_size=8, collate_fn=collate)"
     code = f"""
