@@ -35,6 +35,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         is_step = bool(recording.calls) or out is None or _is_loss(out)
@@ -55,6 +56,7 @@ def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _watch(session, step)
@@ -105,6 +107,7 @@ def _accumulating(session: Session, target: Any, call: Call, example: Any) -> No
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _accumulation(session, sizes)
@@ -137,6 +140,7 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
         except CannotCheck:
             raise
         except Exception as error:  # as above
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         session.judge(step, runs)
@@ -193,6 +197,7 @@ def _model_steps(
         try:
             step.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _watch(session, step)
