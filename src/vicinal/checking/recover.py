@@ -17,7 +17,7 @@ from vicinal.keyed import Key
 
 _FEW = 24  # candidates that are all looked at in full
 _LARGE = 1 << 14  # cells that are looked at of a larger row, but for its boxes
-_NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
+NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
 _PATCHES = 48
 
 
@@ -170,7 +170,7 @@ def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np
 
     They are those that agree with most of its cells, and those that are most like it, and like what these leave over.
     """
-    if r.size < _NARROW:
+    if r.size < NARROW:
         return np.arange(len(f))
     at = cells(r.size, max(512, min(4 * len(f), 4096)))
     rs, fs = r[at], f[:, at]
