@@ -362,6 +362,9 @@ def test_two_labels_of_a_row():
     assert_read(parts[fine.name], fine, expected)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="of the labels in a mapping behind the inputs only whole numbers are taken for labels"
+)
 def test_labels_in_a_nest():
     marks = Marks([(torch.zeros(3, 4, 4), {"kind": i % CLASSES, "size": 0.5 * i}) for i in range(6)])
     kind, size = marks.labels
