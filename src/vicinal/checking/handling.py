@@ -37,7 +37,7 @@ def _changed_in_place(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fau
         for name, before in run.fed.before.items():
             after = run.fed.after.get(name)
             if after is None or after.shape != before.shape or not torch.equal(_comparable(after), _comparable(before)):
-                names.add(name or "the batch")
+                names.add(f"part {name}" if name else "the batch")
     if names:
         yield Fault("VIC031", f"after the call, {', '.join(sorted(names))} of the caller's batch had changed.")
 
