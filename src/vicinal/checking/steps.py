@@ -314,10 +314,12 @@ def _class_weights(
         ratios[c] = fed.loss / float(plain)
     low, high = min(ratios.values()), max(ratios.values())
     if high > 1.02 * low:
-        shown = ", ".join(f"class {c} (weight {float(weight[c]):.2f}) {r:.2f} times" for c, r in ratios.items())
+        shown = ", and ".join(
+            f"of class {c} (weight {float(weight[c]):.2f}) {r:.2f} times it" for c, r in ratios.items()
+        )
         yield Fault(
             "VIC051",
-            f"of batches of one class, where mixing labels changes nothing, the loss is {shown} the plain one.",
+            f"a batch of one class should have the plain loss, since mixing changes no label; it has, {shown}.",
         )
 
 
