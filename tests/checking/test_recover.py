@@ -218,7 +218,6 @@ by_chance = pytest.mark.xfail(
         torch.float16,
         pytest.param(torch.bfloat16, marks=by_chance),
         torch.float32,
-        pytest.param(torch.uint8, marks=by_chance),
     ],
 )
 def test_cells_that_are_cut_and_not_rounded_are_counted_exactly(dtype):
