@@ -38,7 +38,7 @@ BATCHES: dict[str, tuple[Tensor, Tensor]] = {
     "points": (content(N, 6), 10 * content(N, 3, key=1)),
     "several labels": (IMAGES, (content(N, 6, key=2) < 0.4).float()),
 }
-WHOLE_TABLE = ("images", "waveforms")
+WHOLE_TABLE = ("images",)
 SOME = ("erm", "mixup", "mixup-per-example", "input-mixup", "cutmix", "smoothing", "choice", "noise")
 OFF = ("erm", "smoothing", "scheduled-off", "mixup-rare")  # mix nothing, or next to nothing
 UNREAD = ("noise", "chain-of-all")  # noise on every cell
@@ -124,7 +124,7 @@ def test_loaders(name, workers):
     )
     report = v.check(loader, evaluate=DataLoader(ROWS, batch_size=16))
     assert_nothing(report, name)
-    assert report.facts["evaluation"] == "8 batches came out as they went in"
+    assert "plain" in report.facts["evaluation"]
 
 
 @pytest.mark.parametrize(
