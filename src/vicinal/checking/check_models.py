@@ -114,14 +114,19 @@ def _accumulating(session: Session, target: Any, call: Call, example: Any) -> No
     raise session.cannot(target, example)
 
 
-def _accumulation(session: Session, sizes: dict[int, float]) -> None:
+def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool = True) -> None:
+    """Judge the sizes of updates of the same rows, by the number of micro-batches; without accumulation it is a fact."""
     known = {parts: size for parts, size in sizes.items() if size > 0}
     if len(known) > 1 and max(known.values()) > 1.02 * min(known.values()):
         base = known[min(known)]
         shown = ", ".join(
             f"{parts} micro-batches {size / base:.2f} times" for parts, size in known.items() if size is not base
         )
-        session.findings.append(Fault("VIC054", f"the gradient of the same 16 rows is, in {shown} that of one batch."))
+        seen = f"the gradient of the same 16 rows is, in {shown} that of one batch."
+        if accumulates:
+            session.findings.append(Fault("VIC054", seen))
+        else:
+            session.facts["accumulation"] = f"none is asked for; with it, {seen}"
 
 
 def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -275,7 +280,7 @@ def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: A
             session.evaluation_step(valid, Step(valid, marks, n, held_out))
             target.model.train(training)
         sizes = {parts: steps.accumulated(target, marks, collate, parts) for parts in (1, 2, 4)}
-        _accumulation(session, sizes)
+        _accumulation(session, sizes, target.args.gradient_accumulation_steps > 1)
 
 
 def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -284,9 +289,10 @@ def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any
         raise CannotCheck("the Keras model is not compiled: call compile() before the check")
     tries = session.examples(target, example)
     if example is None and len(tries) > 1:  # nothing was found beside it
-        if not target.built:
-            raise CannotCheck("the Keras model is not built, so that its shapes are not known: give a batch as example=")
-        tries = [*[(examples, 8, trees.stacked) for examples in stacks.examples_for(target)], *tries]
+        made = stacks.examples_for(target) if target.built else []
+        if not made:
+            raise CannotCheck("the Keras model's shapes are not known: build it, or give a batch as example=")
+        tries = [(made, 8, trees.stacked)]
 
     def train(batch: Any) -> Any:
         return target.train_on_batch(*batch) if isinstance(batch, tuple | list) else target.train_on_batch(batch)

@@ -86,7 +86,7 @@ class LightningLoop:
 
     def __init__(self, module: Any, package: str, callbacks: list[Any]) -> None:
         pytorch, loggers = importlib.import_module(package), importlib.import_module(f"{package}.loggers.logger")
-        self.module, self.package = module, package
+        self.module = module
         self.count, self.returned = itertools.count(), None
 
         def on_train_start(_: Any, trainer: Any, pl_module: Any) -> None:
@@ -103,7 +103,7 @@ class LightningLoop:
         }
         on = {"accelerator": "cpu", "devices": 1, "inference_mode": False, "num_sanity_val_steps": 0}
         own = type("OneBatchAtATime", (pytorch.Callback,), hooks)()
-        with _silent(package):
+        with _silent():
             self.trainer = pytorch.Trainer(
                 **on, **quiet, max_epochs=100, limit_val_batches=0, callbacks=[*callbacks, own]
             )
@@ -130,14 +130,14 @@ class LightningLoop:
     def train(self, batch: Any) -> Any:
         """Fit the module to one batch more; return what its step returned."""
         self.number, self.returned = next(self.count), None
-        with _silent(self.package):
+        with _silent():
             self.trainer.fit(self.module, _OneBatch(batch))
         self.trainer.fit_loop.epoch_progress.current.reset()
         return self.returned
 
     def validate(self, batch: Any) -> None:
         """Validate the module on one batch."""
-        with _silent(self.package):
+        with _silent():
             self.validator.validate(self.module, _OneBatch(batch), verbose=False)
 
 
@@ -160,16 +160,20 @@ def loader_of(module: Any, name: str) -> Any:
     return None
 
 
+_LOGS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric", "lightning")
+
+
 @contextmanager
-def _silent(package: str) -> Iterator[None]:
+def _silent() -> Iterator[None]:
     """Keep Lightning from printing what hardware there is, each time."""
-    log = logging.getLogger(package)
-    level = log.level
-    log.setLevel(logging.ERROR)
+    levels = {log: log.level for log in map(logging.getLogger, _LOGS)}
+    for log in levels:
+        log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for log, level in levels.items():
+            log.setLevel(level)
 
 
 # -- Hugging Face -------------------------------------------------------------------------------------------------------
@@ -222,31 +226,39 @@ class _Shown(nn.Module):
 
 @contextmanager
 def calls_shown(model: Any) -> Iterator[None]:
-    """Make calls of Keras models calls of PyTorch's modules within the block.
+    """Show a recording the calls of Keras models within the block, and nothing else of Keras.
 
     A model that ends in probabilities is called for its logits, and they become probabilities afterwards: what stands in
-    for outputs are logits.
+    for outputs are logits. Hidden are layers that train nothing, whose seeds are parameters to PyTorch, and calls for
+    shapes alone.
     """
     layer = next(base for base in type(model).__mro__ if base.__module__.endswith("layers.layer"))
     original: Callable[..., Any] = layer.__call__
+    unrecorded = nn.Module.__call__
     shown: dict[int, _Shown] = {}
     depth = 0
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal depth
+        if depth:
+            return original(self, *args, **kwargs)
         leaves = [leaf for _, leaf in trees.leaves([args, kwargs]) if isinstance(leaf, Tensor)]
         real = bool(leaves) and all(leaf.device.type != "meta" for leaf in leaves)
-        if depth or not args or not real or not self.built or not self.trainable_weights:
-            return original(self, *args, **kwargs)
+        recorded = nn.Module.__call__
         depth += 1
         try:
+            if not (args and real and self.built and self.trainable_weights):
+                nn.Module.__call__ = unrecorded  # pyright: ignore
+                return original(self, *args, **kwargs)
             if id(self) not in shown:
-                dict(self.named_parameters())  # Keras makes them parameters of PyTorch when it is asked
+                for part in self.modules():  # Keras makes weights parameters of PyTorch when it is asked for them
+                    list(part.parameters())
                 shown[id(self)] = _Shown(self, original)
             with _logits(self) as activation:
                 return activation(shown[id(self)](*args, **kwargs))
         finally:
             depth -= 1
+            nn.Module.__call__ = recorded  # pyright: ignore
 
     layer.__call__ = call
     try:
@@ -293,14 +305,20 @@ def keras_kept(model: Any) -> Iterator[None]:
             part.training = was
 
 
-def examples_for(model: Any) -> list[list[Any]]:
-    """Return examples that fit a built Keras model of one input and one output: class indices, then one-hot labels."""
+def examples_for(model: Any) -> list[Any]:
+    """Return examples that fit a built Keras model of one input and one output; none where that is not known.
+
+    Labels are class indices where the loss is sparse, and one-hot otherwise: one that does not fit would decide for good
+    what "accuracy" means to the model.
+    """
     given, made = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     if not (isinstance(given, tuple) and isinstance(made, tuple) and len(made) == 2 and len(given) > 1):
         return []
     if any(not isinstance(size, int) for size in given[1:]):
         return []
+    loss: Any = getattr(model, "loss", None)
+    sparse = "sparse" in str(getattr(loss, "name", None) or getattr(loss, "__name__", loss))
     x, classes = torch.zeros(given[1:]), made[1]
     if classes == 1:
-        return [[(x, torch.tensor([float(i)])) for i in range(2)]]
-    return [[(x, torch.tensor(i)) for i in range(classes)], [(x, row) for row in torch.eye(classes)]]
+        return [(x, torch.tensor([float(i)])) for i in range(2)]
+    return [(x, torch.tensor(i)) for i in range(classes)] if sparse else [(x, row) for row in torch.eye(classes)]
