@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from vicinal.checking import check_batches, criteria, loaders, stacks, steps, targets, trees
+from vicinal.checking import check_batches, criteria, handling, loaders, stacks, steps, targets, trees
 from vicinal.checking.marks import Marks
-from vicinal.checking.pipelines import Step, Transform
+from vicinal.checking.pipelines import Content, Step, Transform
 from vicinal.checking.recorder import Recorder
 from vicinal.checking.report import Fault
 from vicinal.checking.session import MakeBatch, Session, size_for
@@ -131,7 +132,7 @@ def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool =
 
 def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function that is given a loader and trains with it."""
-    call = Call(target)
+    call = _with_loader(target)
     for examples, n, make_batch in session.examples(target, example):
         marks = Marks(examples)
         rows = of_examples(marks, 6 * n).rows
@@ -144,9 +145,35 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
         except Exception as error:  # as above
             session.fail(error)
             continue
+        if not runs:
+            session.skipped["what reaches the model"] = "no call of a module with parameters, with gradients, was seen"
+            return
+        session.contents = [Content(name, "direct", marks.inputs[0]) for name in runs[0].rows]
+        if not session.contents:
+            session.skipped["shares of the inputs"] = "what reaches the model has another shape than the loader's rows"
         session.judge(step, runs)
+        session.findings += steps.numbers(step, runs)
+        session.evaluation(evaluate)
         return
     raise session.cannot(target, example)
+
+
+def _with_loader(target: Any) -> Callable[[Any], Any]:
+    """Return a loop as a function of the loader it trains with; other loaders that nothing is known of are that one too.
+
+    A loader of that name beside it, as most programs have, is not meant: the loop is given marked rows.
+    """
+    call = Call(target)
+    first = next(name for name in call.by_position if name in targets._LOADERS)
+    others = [name for name in call.open if name != first and re.search(r"loader|_dl$", name)]
+    call.open = [first, *(name for name in call.open if name != first and name not in others)]
+    call.fixed.pop(first, None)
+
+    def run(loader: Any) -> Any:
+        call.fixed |= dict.fromkeys(others, loader)
+        return call(loader)
+
+    return run
 
 
 def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -167,13 +194,13 @@ def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain:
     module = getattr(target, "_orig_mod", target)
     package = stacks.lightning_of(module)
     with stacks.apart(module) as copied:
-        example = stacks.loader_of(copied, "train_dataloader") if example is None else example
-        held_out = stacks.loader_of(copied, "val_dataloader")
         if package is None:
             train, valid = _stage(copied, "training_step"), _stage(copied, "validation_step")
         else:
             loop = stacks.LightningLoop(copied, package, stacks.callbacks_of(module))
             train, valid = loop.train, loop.validate
+        example = stacks.loader_of(copied, "train_dataloader") if example is None else example
+        held_out = stacks.loader_of(copied, "val_dataloader")
         if not hasattr(copied, "validation_step") or (package and not _is_own(copied, "validation_step", package)):
             valid = None
         _model_steps(session, target, copied, train, valid, (example, evaluate, held_out))
@@ -220,7 +247,10 @@ def _model_steps(
     """
     example, evaluate, held_out = data
     assert train is not None
-    for examples, n, make_batch in session.examples(target, example):
+    tries = session.examples(target, example)
+    if example is None and len(tries) > 1:  # nothing was found beside it: sizes of the module itself
+        tries = [*[(examples, 8, trees.stacked) for examples in targets.guessed(train)], *tries]
+    for examples, n, make_batch in tries:
         step = Step(train, Marks(examples), n, make_batch)
         module.train()
         try:
@@ -270,7 +300,13 @@ def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: A
         def valid(batch: Any) -> Any:
             return target.prediction_step(target.model, dict(batch), prediction_loss_only=False)
 
-        _watch(session, Step(train, marks, n, collate))
+        step = Step(train, marks, n, collate)
+        try:
+            step.feed(list(range(n)))
+        except Exception as error:  # what `train()` would raise at its first batch
+            text = f"{type(error).__name__}: {handling.first_line(error)}"
+            raise CannotCheck(f"the Trainer's training_step failed on a batch of its own loader ({text})") from error
+        _watch(session, step)
         held_out = stacks.evaluation_of(target)
         if held_out is None:
             session.skipped["evaluation"] = "the Trainer has no eval_dataset"

@@ -270,14 +270,14 @@ def calls_shown(model: Any) -> Iterator[None]:
 @contextmanager
 def _logits(model: Any) -> Iterator[Callable[[Any], Any]]:
     """Let a model return logits in the block, if its last layer makes probabilities; what is given makes them of logits."""
-    layers = getattr(model, "layers", None) or [None]
-    activation = getattr(layers[-1], "activation", None)
+    layers: list[Any] = getattr(model, "layers", None) or [None]
+    activation: Any = getattr(layers[-1], "activation", None)
     if getattr(activation, "__name__", "") not in ("softmax", "sigmoid"):
         yield lambda out: out
         return
     layers[-1].activation = lambda x: x
     try:
-        yield activation  # pyright: ignore
+        yield activation
     finally:
         layers[-1].activation = activation
 
