@@ -305,6 +305,7 @@ def _verdict(
     if (
         spec.role == "map"
         and any(reading.hard for reading in readings)
+        and typical.made.pieces is None
         and not all(_same(r.says, r.own, r.scale) for r in wrong)
     ):
         yield Fault(

@@ -27,6 +27,7 @@ def transform(session: Session, target: Any, example: Any, evaluate: Any, plain:
         try:
             pipeline.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         if isinstance(target, nn.Module) and not target.training:
@@ -52,6 +53,7 @@ def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: A
         try:
             pipeline.feed(list(range(n)))
         except Exception as error:  # as above
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         pipeline.source.rows.keeps = True
@@ -120,6 +122,7 @@ def _last_batch(session: Session, loader: DataLoader[Any], pipeline: Collation) 
     try:
         run = draw(pipeline, session.contents, list(range(total % size)))
     except Exception as error:  # what the user would see at the end of the epoch
+        trees.raise_if_ours(error)
         text = f"{type(error).__name__}: {handling.first_line(error)}"
         session.findings.append(Fault("VIC036", f"the last batch of an epoch has {total % size} rows: {text}"))
         return

@@ -36,6 +36,7 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         is_step = bool(recording.calls) or out is None or _is_loss(out)
@@ -56,6 +57,7 @@ def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _watch(session, step)
@@ -106,6 +108,7 @@ def _accumulating(session: Session, target: Any, call: Call, example: Any) -> No
         except CannotCheck:
             raise
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _accumulation(session, sizes)
@@ -143,6 +146,7 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
         except CannotCheck:
             raise
         except Exception as error:  # as above
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         if not runs:
@@ -256,6 +260,7 @@ def _model_steps(
         try:
             step.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
+            trees.raise_if_ours(error)
             session.fail(error)
             continue
         _watch(session, step)

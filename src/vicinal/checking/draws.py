@@ -12,10 +12,10 @@ from vicinal.checking import labels
 from vicinal.checking.labels import LabelReading, one_hot
 from vicinal.checking.marks import LeafSpec, Marks
 from vicinal.checking.pipelines import Content, Fed, Pipeline
-from vicinal.checking.recover import Recovered, recover
+from vicinal.checking.recover import Recovered
 
 MIXED = 2e-3  # a share that is taken for one
-_MOST_ROWS = 32
+_MOST_ROWS = 16
 
 
 @dataclass
@@ -106,13 +106,13 @@ def draw(pipeline: Pipeline, contents: Sequence[Content], ids: Sequence[int], fe
 
 def rows_of(pipeline: Pipeline, content: Content, leaf: Tensor, fed: Fed) -> list[Recovered]:
     """Return what each row of a leaf is made of."""
-    rows = content.rows(pipeline, fed.candidates)
-    if rows.shape[1:] != leaf.shape[1:]:
+    rows = content.candidates(pipeline, fed.candidates)
+    if rows.rows.shape[1] != leaf[:1].numel():
         return []
     found = []
     for i, row in enumerate(leaf[:_MOST_ROWS]):
         own = fed.candidates.index(fed.ids[i]) if len(leaf) == len(fed.ids) and fed.ids[i] in fed.candidates else None
-        made = recover(row, rows, own)
+        made = rows.recover(row, own)
         if content.how == "pure" and made.found <= 0.97:  # no noise explains the rest: it is not a sum of these rows
             made = replace(made, error=1.0)
         found.append(made)

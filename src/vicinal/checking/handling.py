@@ -100,7 +100,8 @@ def _run_as(pipeline: Transform, content: Content, dtype: torch.dtype) -> Fed | 
     batch = trees.rebuilt(pipeline.batch(ids), lambda name, leaf: leaf.to(dtype) if name == spec.name else leaf)
     try:
         out = pipeline.call(batch)
-    except Exception:  # a dtype that the pipeline does not take, loudly: no finding
+    except Exception as error:  # a dtype that the pipeline does not take, loudly: no finding
+        trees.raise_if_ours(error)
         return None
     inputs, found = pipeline._split(out)
     return Fed(ids, ids, inputs, found, raw=out)
@@ -115,7 +116,8 @@ def _channels_last(pipeline: Transform, content: Content) -> Iterator[Fault]:
 
     try:
         out = pipeline.call(trees.rebuilt(pipeline.batch(list(range(pipeline.n))), change))
-    except Exception:  # as above
+    except Exception as error:  # as above
+        trees.raise_if_ours(error)
         return
     for _, leaf in trees.leaves(out):
         if isinstance(leaf, Tensor) and leaf.ndim == 4 and tuple(leaf.shape[1:]) == _shape(content):
@@ -277,6 +279,7 @@ def sizes(pipeline: Pipeline, contents: Sequence[Content], n: int) -> Iterator[F
         try:
             draw(pipeline, contents, list(range(size)))
         except Exception as error:  # whatever the pipeline raises is what the user would see
+            trees.raise_if_ours(error)
             yield Fault("VIC036", f"a batch of {size}: {type(error).__name__}: {first_line(error)}")
             return
 

@@ -7,7 +7,8 @@ columns of one; a `MixedTarget`; numbers to predict. A dimension behind the clas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,9 @@ def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
         return _mixed_target(mixed[0], spec)
     tensors = {name: tensor for name, leaf in found.items() if (tensor := trees.as_tensor(leaf)) is not None}
     tensors = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 0 or len(tensor) > 0}
+    if spec.role in ("indices", "one-hot"):
+        usable = {name: tensor for name, tensor in tensors.items() if _can_be(tensor, spec)}
+        tensors = usable or tensors
     lams = {name: t for name, t in tensors.items() if _is_lam(t, n) and (len(tensors) > 1)}
     rest = {name: tensor for name, tensor in tensors.items() if name not in lams}
     if not rest and lams and spec.role == "values":
@@ -66,6 +70,13 @@ def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
     if len(rest) == 1:
         return _one(next(iter(rest.values())), spec, n)
     return LabelReading("not understood", None)
+
+
+def _can_be(tensor: Tensor, spec: LeafSpec) -> bool:
+    """Return whether a tensor can be a label, rather than the numbers of rows."""
+    return (
+        tensor.is_floating_point() or spec.role == "values" or tensor.numel() == 0 or int(tensor.max()) < spec.classes
+    )
 
 
 def _is_lam(tensor: Tensor, n: int) -> bool:
@@ -269,20 +280,26 @@ def split(batch: Any, marks_like: Any, label_names: set[str], input_names: set[s
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         named = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
         return split(named, marks_like, label_names, input_names)
+    if trees._holds_tensors(batch) and not isinstance(batch, Tensor | MixedTarget):
+        return split(vars(batch), marks_like, label_names, input_names)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         fields: Any = batch._asdict()  # pyright: ignore
         return split(fields, marks_like, label_names, input_names)
     if isinstance(batch, tuple | list):
-        first = 1
-        if isinstance(marks_like, tuple | list):
-            firsts = [int(name[1 : name.index("]")]) for name in label_names if name.startswith("[")]
-            first = min(firsts, default=1) if firsts else 1
-        elif len(batch) == 1:
-            return batch, None
-        return batch[:first] if first > 1 else batch[0], batch[first] if len(batch) == first + 1 else tuple(
-            batch[first:]
-        )
+        places = {int(found[1]) for name in label_names if (found := re.match(r"\[(\d+)\]", name))}
+        if not isinstance(marks_like, tuple | list) or not places:
+            return (batch, None) if len(batch) == 1 else (batch[0], _alone(batch[1:]))
+        if len(batch) == len(marks_like):  # part by part
+            rest = [part for i, part in enumerate(batch) if i not in places]
+            return _alone(rest), _alone([batch[i] for i in sorted(places)])
+        first = max(1, min(places))
+        return _alone(batch[:first]), _alone(batch[first:])
     return batch, None
+
+
+def _alone(parts: Sequence[Any]) -> Any:
+    """Return several parts as a tuple, and a single one by itself."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def _is_label_key(key: str, label_names: set[str]) -> bool:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from vicinal.checking import draws as reading
-from vicinal.checking import variety
+from vicinal.checking import trees, variety
 from vicinal.checking.draws import label_signature, read_labels
 from vicinal.checking.pipelines import Collation, Content, Fed, deep_copied
-from vicinal.checking.recover import recover
+from vicinal.checking.recover import Candidates, cells
 from vicinal.checking.report import Fault
 from vicinal.checking.sources import Source, indices_of
 
 _BATCHES = 8  # per epoch that are looked at
+_CELLS = 2048  # of a row that are looked at
+_NUMBERS = 3e7  # in an epoch's batches, about, that marked rows are made for
 
 
 def marked(loader: Any, source: Source, copies: bool = True) -> Any:
@@ -89,6 +92,9 @@ class Epochs:
         found = inner(self.loader)
         assert found is not None
         self.inner = found
+        size = getattr(found.batch_sampler, "batch_size", None) or found.batch_size or 1
+        tensors = [trees.as_tensor(spec.like) for spec in pipeline.marks.inputs]
+        self.numbers = int(size) * sum(t.numel() for t in tensors if t is not None)  # of a batch
         self.workers = found.num_workers
         self.persistent = bool(found.persistent_workers)
         self.pairs: list[set[tuple[int, int]]] = []
@@ -101,7 +107,7 @@ class Epochs:
         self._before = set()
         with self.pipeline.source.watched() as fetched:
             iterator = iter(self.loader)
-            limit = max(_BATCHES, 3 * self.workers)
+            limit = max(2, min(_BATCHES, int(_NUMBERS / max(1, self.numbers))), 3 * self.workers)
             for batch in iterator:
                 batches.append(self._shares(batch, fetched, pairs))
                 if len(batches) >= limit:
@@ -125,10 +131,14 @@ class Epochs:
         self._before = set(known)
         if len(candidates) > 4096 or content.spec is None:
             return shares
-        rows = self.pipeline.marks.rows(content.spec.name, candidates)
+        # a part of the cells: whether two draws are the same shows there as well
+        at = torch.from_numpy(cells(inputs[content.name][0].numel(), _CELLS))
+        rows = Candidates(
+            torch.stack([self.pipeline.marks.leaf(content.spec.name, i).reshape(-1)[at] for i in candidates])
+        )
         seen: list[float] = []
         for row in inputs[content.name][:6]:
-            made = recover(row, rows)
+            made = rows.recover(row.reshape(-1)[at])
             if made.is_known:
                 seen.extend(round(float(s), 5) for s in made.share if reading.MIXED < s < 1 - reading.MIXED)
                 main = sorted(candidates[j] for j in made.main()[:2])

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vicinal.checking import trees
-from vicinal.keyed import Key
+from vicinal.keyed import Key, reused_generator
 
 LABEL_NAME = re.compile(
     r"(^|_)(labels?|targets?|y|cls|class|classes|class_id|category|lbl|segmentation|seg|annotations?|ground_truth|gt)"
@@ -29,6 +30,7 @@ HIDING_NAME = re.compile(r"(^|_)pad", re.IGNORECASE)  # masks that are true wher
 SKIPPED_NAME = re.compile(r"(^|_)(idx|index|indices|ids?|names?|paths?|keys?|files?|uid)$", re.IGNORECASE)
 TOKEN_NAME = re.compile(r"token|input_ids|^ids$|words?|text", re.IGNORECASE)
 
+_PLACES = 1 << 17  # where a row's noise may begin
 _BLENDS = 10**9  # numbers of examples that are mixtures of two
 
 Role = Literal["input", "tokens", "mask", "indices", "one-hot", "multi-hot", "values", "map", "other"]
@@ -92,7 +94,7 @@ class Marks:
         for example in examples:
             for name, leaf in trees.leaves(example):
                 columns.setdefault(name, []).append(leaf)
-        labels = _label_names(self.like, label)
+        labels = _label_names(self.like, label, columns)
         self.specs = {name: _spec(name, columns[name], name in labels, classes) for name, _ in trees.leaves(self.like)}
         self._made: dict[int, Any] = {}
         self._blends: dict[int, tuple[int, int, float]] = {}
@@ -194,7 +196,7 @@ def _size(leaf: Any) -> int:
     return 0 if tensor is None else tensor.numel()
 
 
-def _label_names(example: Any, label: str | None) -> set[str]:
+def _label_names(example: Any, label: str | None, columns: dict[str, list[Any]]) -> set[str]:
     names = [name for name, _ in trees.leaves(example)]
     if label is not None:
         found = {name for name in names if label in (name, last_key(name)) or name.startswith(label)}
@@ -211,9 +213,51 @@ def _label_names(example: Any, label: str | None) -> set[str]:
             name for name in single if not SKIPPED_NAME.search(last_key(name)) and not MASK_NAME.search(last_key(name))
         }
     if isinstance(example, tuple | list) and len(example) >= 2:
-        last = len(example) - 1
-        return {name for name in names if name.startswith(f"[{last}]")}
+        return _label_of_tuple(example, columns)
     return set()
+
+
+def _label_of_tuple(example: Any, columns: dict[str, list[Any]]) -> set[str]:
+    """Return the leaves of the last part of a tuple that can be a label: neither text, nor the number of a row.
+
+    Of (label, image), which some datasets give, it is the first part.
+    """
+    sizes = {name: _size(leaf) for name, leaf in trees.leaves(example)}
+    single = {name: _whole_numbers(columns[name]) for name in sizes}
+    repeated = any(numbers and len(set(numbers)) < len(numbers) for numbers in single.values())
+    possible = {
+        name
+        for name, size in sizes.items()
+        if size > 0 and not isinstance(columns[name][0], str) and not _counts_rows(single[name], repeated)
+    }
+    largest = max(sizes, key=lambda name: sizes[name])
+    whole = {name for name in possible if single[name] and name != largest}
+    for last in reversed(range(1, len(example))):
+        found = {name for name in possible if name.startswith(f"[{last}]")}
+        if found and not (largest in found and whole - found and _is_content(columns[largest][0])):
+            return found
+    return whole or possible - {largest}
+
+
+def _is_content(leaf: Any) -> bool:
+    tensor = trees.as_tensor(leaf)
+    return tensor is not None and (tensor.ndim >= 2 or tensor.numel() > 64)
+
+
+def _whole_numbers(values: list[Any]) -> list[int]:
+    """Return the values of a leaf that is one whole number per example; otherwise nothing."""
+    tensors = [tensor for value in values if (tensor := trees.as_tensor(value)) is not None]
+    if len(tensors) != len(values) or any(t.ndim != 0 or t.is_floating_point() for t in tensors):
+        return []
+    return [int(tensor) for tensor in tensors]
+
+
+def _counts_rows(numbers: list[int], repeated: bool) -> bool:
+    """Return whether whole numbers are those of rows: rising, or all different beside labels that come again."""
+    if len(numbers) < 6 or len(set(numbers)) < len(numbers):
+        return False
+    rising = all(b > a for a, b in pairwise(numbers)) and numbers[-1] >= 2 * len(numbers)
+    return rising or repeated
 
 
 def _keys(name: str) -> list[str]:
@@ -308,18 +352,33 @@ def _is_image(like: Any) -> bool:
     return type(like).__module__.startswith("PIL.")
 
 
+_BANK: dict[int, np.ndarray] = {}  # of uniform numbers, by their count
+
+
+def _noise(count: int, leaf: int, i: int) -> np.ndarray:
+    """Return numbers in [0, 1) that no other row has: a part of a long run of them, from another place for each row."""
+    if count <= 1 << 13:
+        return Key(11, 0, leaf, i).generator().random(count)
+    if count not in _BANK:
+        _BANK.clear()
+        _BANK[count] = Key(13, 0, 0, count).generator().random(count + _PLACES, dtype=np.float32)
+    start = (i * 40_503 + leaf * 7919) % _PLACES
+    return _BANK[count][start : start + count]
+
+
 def _filled(spec: LeafSpec, i: int, leaf: int) -> Any:
     """Return the content of a leaf of example i, of the type of the leaf it stands for."""
     if spec.role == "other":
         return spec.like
     like = trees.as_tensor(spec.like)
     assert like is not None
-    generator = Key(11, 0, leaf, i).generator()
+    generator = reused_generator(Key(11, 0, leaf, i))
     shape = tuple(like.shape)
     if spec.role in ("input", "values"):
-        values = generator.uniform(spec.low, spec.high, shape)
+        uniform = _noise(like.numel(), leaf, i).reshape(shape)
+        values = spec.low + uniform * (spec.high - spec.low)
         if not like.is_floating_point():
-            values = np.floor(generator.uniform(spec.low, spec.high + 1, shape))
+            values = np.floor(spec.low + uniform * (spec.high - spec.low + 1))
     elif spec.role in ("tokens",):
         values = generator.integers(int(spec.low), int(spec.high) + 1, shape)
     elif spec.role == "mask":

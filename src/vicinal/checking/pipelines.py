@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from vicinal.checking import labels, trees
 from vicinal.checking.marks import LABEL_NAME, LeafSpec, Marks
 from vicinal.checking.recorder import ModelCall, Recorder, Recording
-from vicinal.checking.recover import recover
+from vicinal.checking.recover import Candidates
 from vicinal.checking.sources import Source
 
 
@@ -241,7 +241,13 @@ class Step(Pipeline):
     ) -> None:
         super().__init__(marks, n)
         self.run, self.make_batch = run, make_batch
+        self.taps: dict[int, Any] = {}
         self.features: frozenset[int] | None = None
+
+    @property
+    def classes(self) -> frozenset[int]:
+        """The numbers of classes of the labels."""
+        return frozenset(spec.classes for spec in self.marks.labels if spec.classes > 1)
 
     def feed(self, ids: Sequence[int]) -> Fed:
         """Run the step on rows; the outputs of the model are taken for 0."""
@@ -263,16 +269,15 @@ class Step(Pipeline):
         """
         if self.features is None:
             self.features = frozenset()
-            with Recorder().recording_of() as dry:
+            with Recorder(classes=self.classes).recording_of() as dry:
                 self.run(self.make_batch([self.marks.fresh(i) for i in ids]))
-            self.features = frozenset(i for i, call in enumerate(dry.calls) if call.feeds)
+            self.features, self.taps = frozenset(i for i, call in enumerate(dry.calls) if call.feeds), dry.taps
         batch = self.make_batch(examples)
         before = _copied(batch)
-        classes = frozenset(spec.classes for spec in self.marks.labels if spec.classes > 1)
-        with Recorder(stand, hidden, self.features, classes).recording_of() as recording:
+        with Recorder(stand, hidden, self.features, self.classes, self.taps).recording_of() as recording:
             returned = self.run(batch)
             loss = loss_of(returned)
-            watched = None if stand is None else _watched_call(loss, recording)
+            watched = None if stand is None else _watched_call(loss, recording, before)
         inputs = {} if watched is None else content_of(watched)
         for k, call in enumerate(recording.calls):
             if watched is None or (call.feeds and call is not watched):
@@ -313,14 +318,27 @@ def content_of(call: ModelCall) -> dict[str, Tensor]:
     }
 
 
-def _watched_call(loss: Tensor | None, recording: Recording) -> ModelCall | None:
-    """Return the last call whose outputs have gradients of the loss, taken by the step or here; None if there is none."""
+def _watched_call(loss: Tensor | None, recording: Recording, batch: dict[str, Tensor]) -> ModelCall | None:
+    """Return the call whose outputs are compared with mixed labels; None if no call has gradients.
+
+    It is the last one that has gradients of the loss, taken by the step or here, and is given other tensors than those of
+    the batch; without one, the last that has gradients.
+    """
     outputs = [z for call in recording.calls for z in call.outputs]
     if outputs and all(z.grad is None for z in outputs) and loss is not None and loss.requires_grad:
         grads = torch.autograd.grad(loss, outputs, allow_unused=True, retain_graph=True)
         for z, grad in zip(outputs, grads, strict=True):
             z.grad = grad
-    return next((call for call in reversed(recording.calls) if call.gradients), None)
+    calls = [call for call in reversed(recording.calls) if call.gradients]
+    changed = [call for call in calls if not any(_is_of(tensor, batch) for tensor in content_of(call).values())]
+    return next(iter(changed or calls), None)
+
+
+def _is_of(tensor: Tensor, batch: dict[str, Tensor]) -> bool:
+    """Return whether a tensor of floating-point numbers is one of a batch."""
+    return tensor.is_floating_point() and any(
+        t.shape == tensor.shape and torch.equal(t, tensor) for t in batch.values()
+    )
 
 
 # -- leaves that came out, and the rows that they are made of -----------------------------------------------------------
@@ -342,6 +360,16 @@ class Content:
     how: str
     spec: LeafSpec | None = None
     _rows: dict[int, Tensor] = field(default_factory=dict)
+    _candidates: dict[tuple[int, ...], Candidates] = field(default_factory=dict)
+
+    def candidates(self, pipeline: Pipeline, ids: Sequence[int]) -> Candidates:
+        """Return rows as candidates for what came out."""
+        key = tuple(ids)
+        if key not in self._candidates:
+            if len(self._candidates) > 4:  # each batch of a dataset that mixes inside has others
+                self._candidates.clear()
+            self._candidates[key] = Candidates(self.rows(pipeline, ids))
+        return self._candidates[key]
 
     def rows(self, pipeline: Pipeline, ids: Sequence[int]) -> Tensor:
         """Return rows as they come out unmixed, [k, ...]."""
@@ -364,33 +392,36 @@ def contents(pipeline: Pipeline, fed: Fed) -> list[Content]:
         for spec in pipeline.marks.inputs:
             if tuple(leaf.shape[1:]) != tuple(trees_shape(spec)):
                 continue
-            rows = pipeline.marks.rows(spec.name, fed.candidates)
+            rows = Candidates(pipeline.marks.rows(spec.name, fed.candidates))
             known = [
-                recover(row, rows, _at(fed.candidates, fed.ids, i, len(leaf))).is_known
-                for i, row in enumerate(leaf[:6])
+                rows.recover(row, _at(fed.candidates, fed.ids, i, len(leaf))).is_known for i, row in enumerate(leaf[:6])
             ]
-            if sum(known) >= 0.6 * len(known) and not _is_augmented(pipeline, name, spec):
+            if sum(known) >= 0.6 * len(known):
                 direct = Content(name, "direct", spec)
                 break
-        found.append(direct or _indirect(pipeline, name))
+        found.append(_as_they_come(pipeline, name, direct))
     return found
 
 
-def _is_augmented(pipeline: Pipeline, name: str, spec: LeafSpec) -> bool:
-    """Return whether copies of one row come out changed at random: flipped, or brighter and darker.
+def _as_they_come(pipeline: Pipeline, name: str, direct: Content | None) -> Content:
+    """Return how rows look in a leaf: as they went in, if copies of one row come out so.
 
-    A sum whose weights do not sum to 1 changes them too, but all in one direction.
+    If they do not, they may be transformed, the same each time; or changed at random, as in augmentation; or be sums whose
+    weights do not sum to 1. The weights of a batch are one or all above 1 then, while random gains differ from row to row.
     """
-    rows = pipeline.marks.rows(spec.name, [0, 1])
-    shares, exact = [], True
-    for _ in range(3):
-        for row in pipeline.pure(0).get(name, rows[:0])[:3]:
-            made = recover(row, rows, 0)
-            exact &= made.found > 0.97
-            shares.append((float(made.share[0]), made.error))
-    if all(abs(share - 1) < 0.03 + 3 * error and error < 0.1 for share, error in shares):
-        return False
-    return not exact or (min(share for share, _ in shares) < 0.99 and max(share for share, _ in shares) > 1.01)
+    if direct is None or direct.spec is None:
+        return _indirect(pipeline, name)
+    rows = Candidates(pipeline.marks.rows(direct.spec.name, [0, 1]))
+    runs = [[rows.recover(row, 0) for row in pipeline.pure(0).get(name, torch.empty(0))[:4]] for _ in range(3)]
+    copies = [made for run in runs for made in run]
+    if all(abs(made.share[0] - 1) < 0.03 + 3 * made.error and made.error < 0.1 for made in copies):
+        return direct
+    transformed = _indirect(pipeline, name)
+    if transformed.how == "pure":
+        return transformed
+    exact = all(made.found > 0.97 for made in copies)
+    one_gain = all(np.ptp([made.share[0] for made in run]) < 0.01 for run in runs if run)
+    return direct if exact and (one_gain or min(made.share[0] for made in copies) > 1.2) else transformed
 
 
 def _at(candidates: list[int], ids: list[int], i: int, m: int) -> int | None:

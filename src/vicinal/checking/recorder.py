@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -91,6 +94,7 @@ class Recording:
         calls: of models, in order.
         losses: of loss functions, in order.
         updates: at each step of an optimizer, the sizes of the gradients of vectors of parameters, by length.
+        taps: of models that compute their loss themselves, the inner module that makes the logits.
         equalities: pairs of whole-number tensors that were compared, as [n] each.
         hidden: outputs of all inner modules, by (name, occurrence), if they were asked for.
 
@@ -99,6 +103,7 @@ class Recording:
     calls: list[ModelCall] = field(default_factory=list)
     losses: list[LossCall] = field(default_factory=list)
     updates: list[dict[int, float]] = field(default_factory=list)
+    taps: dict[int, nn.Module] = field(default_factory=dict)
     equalities: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     hidden: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
@@ -111,9 +116,10 @@ class Recorder:
 
     Args:
         stand_in: makes of the outputs of a model what stands in for them; None: they stay.
-        hidden: whether outputs of inner modules are kept, with batch norm and dropout as in evaluation.
+        hidden: whether inputs and outputs of inner modules are kept.
         features: which outermost calls, by number, feed later ones: their outputs stay.
         classes: numbers of classes of the labels; of several outputs those of such a width are replaced.
+        taps: of models that compute their loss themselves, the inner module that makes the logits, by the model's identity.
 
     """
 
@@ -123,8 +129,10 @@ class Recorder:
         hidden: bool = False,
         features: frozenset[int] = frozenset(),
         classes: frozenset[int] = frozenset(),
+        taps: dict[int, nn.Module] | None = None,
     ) -> None:
-        self.classes = classes
+        self.classes, self.taps = classes, taps or {}
+        self._made: list[tuple[nn.Module, Tensor]] = []
         self.stand_in, self.hidden, self.features = stand_in, hidden, features
         self.recording = Recording()
         self._outputs: list[Any] = []
@@ -179,7 +187,7 @@ class Recorder:
             seconds = time.perf_counter() - self._start
             call = ModelCall(module, inputs, module.training, torch.is_grad_enabled(), seconds, named)
             self.recording.calls.append(call)
-        calm = self.hidden and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
+        calm = isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd)
         training = module.training
         if calm:
             module.training = False
@@ -198,15 +206,32 @@ class Recorder:
                     self.recording.hidden[f"{part} of {name}", count] = value.detach().clone()
         if self.stand_in is not None and len(self._outputs) not in self.features:
             out = self._replaced(module, out, inside)
+        if inside and self.stand_in is None and isinstance(out, Tensor):
+            self._made.append((module, out))
         if not inside:
             self._outputs.append(out)  # kept, so that its identity stays its own
+            self._find_tap(module, out)
         return out
+
+    def _find_tap(self, root: nn.Module, out: Any) -> None:
+        """Find the inner module that makes the logits, of a model that computes its loss itself."""
+        leaves = [leaf for _, leaf in trees.leaves(out) if isinstance(leaf, Tensor)]
+        leaves += [leaf for leaf in vars(out).values() if isinstance(leaf, Tensor)] if hasattr(out, "__dict__") else []
+        has_loss = any(leaf.requires_grad and leaf.ndim == 0 for leaf in leaves)
+        if has_loss and self.stand_in is None:
+            outputs = {id(leaf) for leaf in leaves}
+            given = [module for module, made in self._made if id(made) in outputs]
+            wide = [module for module, made in self._made if made.ndim >= 2 and made.shape[1] in self.classes]
+            found = given or wide
+            if found:
+                self.recording.taps[id(root)] = found[0] if given else found[-1]
+        self._made.clear()
 
     def _replaced(self, module: nn.Module, out: Any, inside: bool) -> Any:
         """Return the outputs with the logits replaced, where this call makes them."""
         root = self._root
         assert root is not None
-        tap = _tap(root)
+        tap = self.taps.get(id(root))
         if inside and (tap is None or module is not tap):
             return out
         if not inside and tap is not None:
@@ -303,18 +328,6 @@ def _is_output(leaf: Any) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim >= 1
 
 
-_TAPS = {"classifier", "score", "lm_head", "head", "fc", "logits", "output", "out_proj", "classification_head"}
-
-
-def _tap(root: nn.Module) -> nn.Module | None:
-    """Return the inner module that makes the logits, of a model that computes its loss itself; None for all others."""
-    if not hasattr(root, "config"):
-        return None
-    children = dict(root.named_children())
-    found = [module for name, module in children.items() if name in _TAPS]
-    return found[-1] if found else None
-
-
 class _Functions(TorchFunctionMode):
     """Keep calls of losses and comparisons."""
 
@@ -345,7 +358,8 @@ def _loss_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loss
     weight = weight if isinstance(weight, Tensor) else None
     if name == "binary_cross_entropy_with_logits":
         positive = kwargs.get("pos_weight")
-        weight = (positive + 1) / 2 if isinstance(positive, Tensor) else None
+        if isinstance(positive, Tensor):
+            weight = (positive + 1) / 2 if weight is None else weight * (positive + 1) / 2
     ignore = kwargs.get("ignore_index", -100)
     return LossCall(
         name,
@@ -360,34 +374,94 @@ def _loss_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Loss
 
 @contextmanager
 def put_back(*owners: Any) -> Iterator[None]:
-    """Put the global generators, and the state of optimizers found in `owners`, back at the end of this block.
+    """Put back at the end of this block what a check moves, as far as it is found beside or in what is checked.
+
+    That is the global generators, generators of one's own, optimizers, schedulers, modes of modules, counters, and
+    tensors in dicts and lists, such as averaged weights.
 
     Args:
-        owners: functions or objects, among whose globals, closures and attributes optimizers are looked for.
+        owners: functions or objects, among whose globals, closures and attributes they are looked for.
 
     """
-    found = [(opt, copy.deepcopy(opt.state_dict())) for opt in held(owners, torch.optim.Optimizer)]
+    states = [(thing, copy.deepcopy(thing.state_dict())) for thing in held(owners, _STATEFUL)]
+    modes = [(part, part.training) for module in held(owners, nn.Module) for part in module.modules()]
+    drawn = [(generator, _state_of(generator)) for generator in held(owners, _GENERATORS)]
+    places = [(place, {k: v for k, v in place.items() if type(v) in _PLAIN}) for place in _places(owners)]
+    tensors = [
+        (t, t.detach().clone()) for place in _places(owners) for v in list(place.values()) for t in _tensors_in(v)
+    ]
     try:
         with generators.kept():
             yield
     finally:
-        for optimizer, state in found:
-            optimizer.state.clear()
-            optimizer.load_state_dict(state)
+        for thing, state in states:
+            if isinstance(thing, torch.optim.Optimizer):
+                thing.state.clear()
+            thing.load_state_dict(state)
+        for part, mode in modes:
+            part.training = mode
+        for generator, state in drawn:
+            _set_state(generator, state)
+        for place, values in places:
+            place.update(values)
+        with torch.no_grad():
+            for tensor, before in tensors:
+                tensor.copy_(before)
 
 
-def held(owners: tuple[Any, ...], kind: type) -> list[Any]:
-    """Return the objects of a kind among the globals, closures and attributes of functions and objects."""
-    found: dict[int, Any] = {}
+_STATEFUL = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+_GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator, random.Random)
+_PLAIN = (int, float, bool)
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)
+
+
+def _tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors in a dict or list, unless they are many: data is not copied."""
+    parts = list(value.values()) if type(value) is dict else value if type(value) is list else []
+    found = [
+        part for part in parts[:2000] if isinstance(part, Tensor) and not part.is_meta and part.is_floating_point()
+    ]
+    return found if sum(part.numel() for part in found) < 1 << 26 else []
+
+
+def _places(owners: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Return the globals of functions and the attributes of objects; of a method, those of its object too."""
+    found: dict[int, dict[str, Any]] = {}
     for owner in owners:
         function = getattr(owner, "__func__", owner)
-        places = [getattr(function, "__globals__", {}), getattr(owner, "__dict__", {})]
-        cells = getattr(function, "__closure__", None) or ()
-        places.append({str(i): _content(cell) for i, cell in enumerate(cells)})
-        for place in places:
-            for value in list(place.values()):
-                if isinstance(value, kind):
-                    found[id(value)] = value
+        for holder in (owner, getattr(owner, "__self__", None)):
+            attributes = getattr(holder, "__dict__", None)
+            if isinstance(attributes, dict) and not isinstance(holder, type | ModuleType):
+                found[id(attributes)] = attributes
+        scope = getattr(function, "__globals__", None)
+        if scope is not None and not scope.get("__name__", "").startswith(("vicinal.", "torch.")):
+            found[id(scope)] = scope
+    return list(found.values())
+
+
+def held(owners: tuple[Any, ...], kinds: type | tuple[type, ...]) -> list[Any]:
+    """Return the objects of some kinds among the globals, closures and attributes of functions and objects."""
+    found: dict[int, Any] = {}
+    for owner in owners:
+        cells = getattr(getattr(owner, "__func__", owner), "__closure__", None) or ()
+        values = [_content(cell) for cell in cells]
+        for value in [owner, *values, *(v for place in _places((owner,)) for v in list(place.values()))]:
+            if isinstance(value, kinds):
+                found[id(value)] = value
     return list(found.values())
 
 

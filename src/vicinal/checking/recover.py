@@ -16,7 +16,7 @@ from torch import Tensor
 from vicinal.keyed import Key
 
 _FEW = 24  # candidates that are all looked at in full
-_LARGE = 1 << 16  # cells that are looked at of a larger row, but for its boxes
+_LARGE = 1 << 14  # cells that are looked at of a larger row, but for its boxes
 _NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
 _PATCHES = 48
 
@@ -72,24 +72,93 @@ def recover(mixed: Tensor, rows: Tensor, own: int | None = None) -> Recovered:
         The shares, with how well they are known.
 
     """
-    f = rows.reshape(len(rows), -1).to(torch.float64).numpy()
-    r = mixed.reshape(-1).to(torch.float64).numpy()
-    size = float(np.abs(f).max(initial=0.0))
-    tol = tolerance(mixed.dtype, size)
-    if not rows.dtype.is_floating_point and mixed.dtype.is_floating_point:
-        tol = tolerance(mixed.dtype, size)
-    chosen = np.arange(len(f)) if len(f) <= _FEW else _candidates(r, f, tol, own)
-    result = _recover(r, f[chosen], tol)
-    share = np.zeros(len(f))
-    share[chosen] = result.share
-    mixtures = None
-    if result.mixtures is not None:
-        mixtures = np.zeros((len(result.mixtures), len(f)))
-        mixtures[:, chosen] = result.mixtures
-    return Recovered(share, result.error, result.found, result.offset, result.pieces, mixtures)
+    return Candidates(rows).recover(mixed, own)
 
 
-def _cells(d: int, count: int) -> np.ndarray:
+class Candidates:
+    """Rows that others may be made of.
+
+    Args:
+        rows: [k, ...].
+
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows.reshape(len(rows), -1).to(torch.float64).numpy()
+        self.size = float(np.abs(self.rows).max(initial=0.0))
+        self._inverse: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def recover(self, mixed: Tensor, own: int | None = None) -> Recovered:
+        """Recover the shares of these rows in a mixed one; see `recover`."""
+        r = mixed.reshape(-1).to(torch.float64).numpy()
+        tol = tolerance(mixed.dtype, self.size)
+        if len(self) <= _FEW:
+            return self._recover(r, tol)
+        chosen = _candidates(r, self.rows, tol, own)
+        result = Candidates.of(self.rows[chosen], self.size)._recover(r, tol)
+        share = np.zeros(len(self))
+        share[chosen] = result.share
+        mixtures = None
+        if result.mixtures is not None:
+            mixtures = np.zeros((len(result.mixtures), len(self)))
+            mixtures[:, chosen] = result.mixtures
+        return Recovered(share, result.error, result.found, result.offset, result.pieces, mixtures)
+
+    @classmethod
+    def of(cls, rows: np.ndarray, size: float) -> Candidates:
+        """Return candidates of rows that are float64 [k, cells] already."""
+        made = cls.__new__(cls)
+        made.rows, made.size, made._inverse = rows, size, None
+        return made
+
+    def _recover(self, r: np.ndarray, tol: float) -> Recovered:
+        f = self.rows
+        k, d = f.shape
+        whole = self._as_sum(r, tol)
+        if whole is not None and whole.found > 0.999:
+            return whole
+        if d < 2 * (k + 1):
+            pair = _as_pair(r, f, tol)
+            if pair is not None:
+                return pair
+        pieces = _as_pieces(r, f, tol)
+        if whole is None or (pieces.found > 0.97 and pieces.found > whole.found):
+            return pieces
+        return whole
+
+    def _as_sum(self, r: np.ndarray, tol: float) -> Recovered | None:
+        """Return the row as one weighted sum of all candidates and a constant; None: there are too few cells."""
+        f = self.rows
+        k, d = f.shape
+        if d < 2 * (k + 1):
+            return None
+        at = cells(d, _LARGE)
+        spread, centre = f.std() or 1.0, f.mean()
+        if self._inverse is None:
+            # candidates less their common mean: a sum with weights that sum to 1 has then no constant
+            a = np.concatenate([f[:, at] - centre, np.full((1, len(at)), spread)]).T
+            try:
+                self._inverse = a, np.linalg.inv(a.T @ a), at
+            except np.linalg.LinAlgError:  # two candidates are equal
+                return None
+        a, inverse, at = self._inverse
+        b = r[at] - centre
+        weights = inverse @ (a.T @ b)
+        residual = b - a @ weights
+        off = float(np.sqrt((residual**2).mean()))
+        error = off * float(np.sqrt(np.diag(inverse)[:k].max(initial=0.0)))
+        share, offset = weights[:k], float(weights[k])
+        if abs(share.sum() - 1) > 1e-6:  # the common mean is part of the weighted rows
+            offset -= (share.sum() - 1) * centre / spread
+        explained = float((np.abs(residual) <= 3 * tol).mean())
+        share[np.abs(share) < max(1e-5, 2 * error)] = 0.0
+        return Recovered(share, max(3 * error, 1e-6), explained, offset)
+
+
+def cells(d: int, count: int) -> np.ndarray:
     """Return places spread over all cells of a row, the same at each call."""
     if d <= count:
         return np.arange(d)
@@ -103,7 +172,7 @@ def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np
     """
     if r.size < _NARROW:
         return np.arange(len(f))
-    at = _cells(r.size, max(512, min(4 * len(f), 4096)))
+    at = cells(r.size, max(512, min(4 * len(f), 4096)))
     rs, fs = r[at], f[:, at]
     equal = (np.abs(fs - rs) <= tol).mean(axis=1)
     centred = fs - fs.mean()
@@ -116,49 +185,6 @@ def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np
         basis = centred[sorted(found)].T
         left = rs - fs.mean() - basis @ np.linalg.lstsq(basis, rs - fs.mean(), rcond=None)[0]
     return np.array(sorted(found))
-
-
-def _recover(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
-    k, d = f.shape
-    whole = _as_sum(r, f, tol)
-    if whole is not None and whole.found > 0.999:
-        return whole
-    if d < 2 * (k + 1):
-        pair = _as_pair(r, f, tol)
-        if pair is not None:
-            return pair
-    pieces = _as_pieces(r, f, tol)
-    if whole is None or (pieces.found > 0.97 and pieces.found > whole.found):
-        return pieces
-    return whole
-
-
-def _as_sum(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:
-    """Return the row as one weighted sum of all candidates and a constant; None: there are too few cells."""
-    k, d = f.shape
-    if d < 2 * (k + 1):
-        return None
-    at = _cells(d, _LARGE)
-    spread = f.std() or 1.0
-    centre = f.mean()
-    # candidates less their common mean: a sum with weights that sum to 1 has then no constant
-    a = np.concatenate([f[:, at] - centre, np.full((1, len(at)), spread)]).T
-    b = r[at] - centre
-    gram = a.T @ a
-    try:
-        inverse = np.linalg.inv(gram)
-    except np.linalg.LinAlgError:  # two candidates are equal
-        return None
-    weights = inverse @ (a.T @ b)
-    residual = b - a @ weights
-    off = float(np.sqrt((residual**2).mean()))
-    error = off * float(np.sqrt(np.diag(inverse)[:k].max(initial=0.0)))
-    share, offset = weights[:k], float(weights[k])
-    if abs(share.sum() - 1) > 1e-6:  # the common mean is part of the weighted rows
-        offset -= (share.sum() - 1) * centre / spread
-    explained = float((np.abs(residual) <= 3 * tol).mean())
-    share[np.abs(share) < max(1e-5, 2 * error)] = 0.0
-    return Recovered(share, max(3 * error, 1e-6), explained, offset)
 
 
 def _as_pair(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:

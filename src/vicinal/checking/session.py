@@ -257,6 +257,7 @@ class Session:
                 draw(watched, of, ids, watched.step([step.marks.fresh(i) for i in ids], ids, None)) for _ in range(6)
             ]
         except Exception as error:  # an evaluation that is called in another way is told, not guessed
+            trees.raise_if_ours(error)
             self.skipped["evaluation"] = (
                 f"it failed on the training step's batch ({type(error).__name__}: {handling.first_line(error)})"
             )

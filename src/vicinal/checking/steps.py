@@ -15,7 +15,7 @@ from vicinal.checking.draws import Draw, draw, expected, is_mixed
 from vicinal.checking.marks import LeafSpec
 from vicinal.checking.pipelines import Content, Fed, Step, content_of, trees_shape
 from vicinal.checking.recorder import Recorder, Recording
-from vicinal.checking.recover import Recovered, recover
+from vicinal.checking.recover import Candidates, Recovered
 from vicinal.checking.report import Fault
 
 _CLASSES = ("indices", "one-hot", "map")
@@ -109,7 +109,8 @@ def _first_mixed(
     for key, leaf in recording.hidden.items():
         if key not in rows or leaf.shape[1:] != rows[key].shape[1:] or len(leaf) != len(ids):
             continue
-        made = [recover(row, rows[key], i) for i, row in enumerate(leaf.cpu())]
+        candidates = Candidates(rows[key])
+        made = [candidates.recover(row, i) for i, row in enumerate(leaf.cpu())]
         if all(row.is_known for row in made) and any(is_mixed(row) for row in made):
             return f"{key[0]} #{key[1]}", made
     return "", []
@@ -307,6 +308,8 @@ def _linear(
         if made is None or fed.gradient is None or len(fed.gradient) != len(made):
             continue
         g = _row_slopes(fed)
+        if (np.abs(g).max(axis=1) < 1e-9 * np.abs(g).max()).any():
+            return  # a loss of some rows of a batch, such as the hardest
         for i, row in enumerate(made):
             if not row.is_known or abs(row.share.sum() - 1) > 0.02 or len(made) != len(ids):
                 continue
@@ -354,7 +357,8 @@ def _ignored(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
         examples = [step.marks.fresh(i, label_value=labeled(part)(i)) for i in ids]
         try:
             losses.append(step.step(examples, ids, outputs).loss)
-        except Exception:  # the pipeline takes no ignored labels, loudly: no finding
+        except Exception as error:  # the pipeline takes no ignored labels, loudly: no finding
+            trees.raise_if_ours(error)
             return
     whole, half = losses
     if whole is None or half is None or not np.isfinite(half):
@@ -451,7 +455,8 @@ def _chosen_loss(step: Step, runs: Sequence[Draw]) -> Iterator[Fault]:
             config.problem_type = None  # as it was before the first batch
         with Recorder().recording_of() as plain:
             call.module(**{**call.arguments, labels: soft[labels].argmax(1)})
-    except Exception:  # the model takes no class indices, loudly
+    except Exception as error:  # the model takes no class indices, loudly
+        trees.raise_if_ours(error)
         return
     finally:
         if config is not None and hasattr(config, "problem_type"):

@@ -203,7 +203,7 @@ class Call:
                 self.counters.append(name)
             elif name == "device":
                 self.fixed[name] = scope.get("device", torch.device("cpu"))
-            elif name in scope and name not in _DATA and not isinstance(scope[name], Tensor | type):
+            elif name in scope and name not in _DATA | _LOADERS and not isinstance(scope[name], Tensor | type):
                 self.fixed[name] = scope[name]
             else:
                 self.open.append(name)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vicinal.target import MixedTarget
+
+
+def raise_if_ours(error: BaseException) -> None:
+    """Raise an error again that comes from this package itself, where one of the pipeline is expected.
+
+    Errors of the pipeline are told, or another example is tried; a fault of the check must not look like one.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+        raise error
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -43,7 +57,12 @@ def rebuilt(tree: Any, change: Callable[[str, Any], Any], name: str = "") -> Any
         return type(tree)(*values)
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return dataclasses.replace(tree, **{f.name: v for f, v in zip(_fields(tree), values, strict=True)})
-    return type(tree)(values) if isinstance(tree, list | tuple) else values
+    if isinstance(tree, list | tuple):
+        return type(tree)(values)
+    changed = copy.copy(tree)
+    for name, value in zip(vars(tree), values, strict=True):
+        object.__setattr__(changed, name, value)
+    return changed
 
 
 def _fields(tree: Any) -> list[dataclasses.Field[Any]]:
@@ -63,7 +82,16 @@ def _parts(tree: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{i}]", value) for i, value in enumerate(tree)]
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return [(f".{field.name}", getattr(tree, field.name)) for field in _fields(tree)]
+    if _holds_tensors(tree):
+        return [(f".{name}", value) for name, value in vars(tree).items()]
     return None
+
+
+def _holds_tensors(tree: Any) -> bool:
+    """Return whether an object of a class of its own is a batch: tensors lie in its attributes."""
+    if isinstance(tree, nn.Module | type) or callable(tree) or not hasattr(tree, "__dict__"):
+        return False
+    return any(isinstance(value, Tensor) for value in vars(tree).values())
 
 
 def as_tensor(leaf: Any) -> Tensor | None:
