@@ -83,11 +83,7 @@ def lightning_modules(package):
 
     class InStep(Base):
         def training_step(self, batch, batch_idx):
-            return self.loss(*mixed(*batch, self.right))
-
-    class Logs(InStep):
-        def training_step(self, batch, batch_idx):
-            loss = super().training_step(batch, batch_idx)
+            loss = self.loss(*mixed(*batch, self.right))
             self.log("loss", loss, on_epoch=True, prog_bar=True)
             self.log_dict({"step": float(self.global_step)})
             self.logger.experiment.add_scalar("loss", loss, self.global_step)
@@ -148,7 +144,7 @@ def lightning_modules(package):
     return {name: kind for name, kind in locals().items() if isinstance(kind, type)}
 
 
-MIXING = ["InStep", "Logs", "ByCallback", "Manual", "OnTransfer", "Fetches", "ByNumber", "OwnLoaders"]
+MIXING = ["InStep", "ByCallback", "Manual", "OnTransfer", "Fetches", "ByNumber", "OwnLoaders"]
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -192,6 +188,28 @@ def test_a_lightning_module_and_the_loaders_that_are_given(right):
         module, example=batches(collated(right)), evaluate=batches(None if right else collated(True))
     )
     assert report.codes == ([] if right else ["VIC002", "VIC040"])
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_lightning_module_and_a_datamodule_that_mixes(right):
+    L = pytest.importorskip("lightning")
+
+    class Data(L.LightningDataModule):
+        def setup(self, stage):
+            self.rows = TensorDataset(X, Y)
+
+        def train_dataloader(self):
+            return DataLoader(self.rows, 8)
+
+        def val_dataloader(self):
+            return DataLoader(self.rows, 8)
+
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return mixed(*batch) if self.trainer.training or not right else batch
+
+    module, data = lightning_modules("lightning")["Base"](), Data()
+    assert vicinal.check(module, example=data).codes == ([] if right else ["VIC040"])
+    assert not {"rows", "train_dataloader"} & set(vars(data))
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -340,7 +358,6 @@ TRAINERS = {
         [],
     ),
     "MixupTrainer": (lambda: trainer(mixup_trainer, **MIX), []),
-    "MixupTrainer, CutMix": (lambda: trainer(mixup_trainer, vicinity=vicinal.CutMix(1.0)), []),
     "MixupTrainer, smoothing": (lambda: trainer(mixup_trainer, smoothing=0.1, **MIX), []),
     "MixupTrainer, own loss": (lambda: trainer(mixup_trainer, compute_loss_func=soft_loss, **MIX), []),
     "MixupTrainer, hidden": (lambda: trainer(mixup_trainer, at="classifier", **MIX), []),
@@ -425,10 +442,9 @@ MODELS = {
     "plain": (("plain",), {}, ONE_HOT, ["VIC005"]),
     "soft labels": (("step",), {}, ONE_HOT, []),
     "soft labels, logits": (("step",), {"logits": True}, ONE_HOT, []),
-    "soft labels, not built": (("step",), {"built": False}, ONE_HOT, []),
+    "not built": (("step",), {"built": False}, ONE_HOT, []),
     "own labels": (("step", False), {}, ONE_HOT, ["VIC002"]),
-    "own labels, logits": (("step", False), {"logits": True}, ONE_HOT, ["VIC002"]),
-    "own labels, not built": (("step", False), {"built": False}, ONE_HOT, ["VIC002"]),
+    "own labels, logits, not built": (("step", False), {"logits": True, "built": False}, ONE_HOT, ["VIC002"]),
     "layer": (("layer",), {}, ONE_HOT, []),
     "layer, own labels": (("layer", False), {}, ONE_HOT, ["VIC002"]),
     "two losses": (("by hand",), HAND, Y, []),

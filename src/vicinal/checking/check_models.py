@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from vicinal.checking import check_batches, criteria, handling, loaders, stacks, steps, targets, trees
 from vicinal.checking.marks import Marks
-from vicinal.checking.pipelines import Content, Step, Transform
+from vicinal.checking.pipelines import Content, Step, Transform, deep_copied
 from vicinal.checking.recorder import Recorder
 from vicinal.checking.report import Fault
 from vicinal.checking.session import MakeBatch, Session, size_for
@@ -197,17 +197,21 @@ def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain:
     """Check a Lightning module by its training and validation steps, in a Trainer where it is one of Lightning's."""
     module = getattr(target, "_orig_mod", target)
     package = stacks.lightning_of(module)
+    datamodule = deep_copied(example) if hasattr(example, "train_dataloader") else None
     with stacks.apart(module) as copied:
         if package is None:
             train, valid = _stage(copied, "training_step"), _stage(copied, "validation_step")
         else:
-            loop = stacks.LightningLoop(copied, package, stacks.callbacks_of(module))
+            loop = stacks.LightningLoop(copied, package, stacks.callbacks_of(module), datamodule)
             train, valid = loop.train, loop.validate
-        example = stacks.loader_of(copied, "train_dataloader") if example is None else example
-        held_out = stacks.loader_of(copied, "val_dataloader")
         if not hasattr(copied, "validation_step") or (package and not _is_own(copied, "validation_step", package)):
             valid = None
+        source = copied if datamodule is None else datamodule
+        if example is None or datamodule is not None:
+            example = stacks.loader_of(source, "train_dataloader")
+        held_out = stacks.loader_of(source, "val_dataloader")
         _model_steps(session, target, copied, train, valid, (example, evaluate, held_out))
+    session.facts.pop("before the model", None)  # most of it is the Trainer's
 
 
 def _is_own(module: Any, name: str, package: str) -> bool:

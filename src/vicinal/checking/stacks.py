@@ -53,7 +53,10 @@ def apart(module: nn.Module) -> Iterator[nn.Module]:
             vars(part).update(kept)
         with torch.no_grad():
             for tensor, value in values:
-                tensor.copy_(value)
+                if tensor.device == value.device:
+                    tensor.copy_(value)
+                else:  # it was moved to the CPU meanwhile
+                    tensor.data = value
         for parameter, grad in grads:
             parameter.grad = grad
 
@@ -81,12 +84,13 @@ class LightningLoop:
         module: the module; it is changed.
         package: as `lightning_of` returns it.
         callbacks: of the trainer.
+        datamodule: whose hooks take part; it is changed. None: there is none.
 
     """
 
-    def __init__(self, module: Any, package: str, callbacks: list[Any]) -> None:
+    def __init__(self, module: Any, package: str, callbacks: list[Any], datamodule: Any = None) -> None:
         pytorch, loggers = importlib.import_module(package), importlib.import_module(f"{package}.loggers.logger")
-        self.module = module
+        self.module, self.datamodule = module, datamodule
         self.count, self.returned = itertools.count(), None
 
         def on_train_start(_: Any, trainer: Any, pl_module: Any) -> None:
@@ -124,21 +128,30 @@ class LightningLoop:
             return self.returned
 
         module.training_step = training_step
-        module.prepare_data = functools.cache(module.prepare_data)
-        module.setup = functools.cache(module.setup)
+        for owner in (module, self.datamodule):
+            if owner is not None:
+                owner.prepare_data = functools.cache(owner.prepare_data)
+                owner.setup = functools.cache(owner.setup)
 
     def train(self, batch: Any) -> Any:
         """Fit the module to one batch more; return what its step returned."""
         self.number, self.returned = next(self.count), None
         with _silent():
-            self.trainer.fit(self.module, _OneBatch(batch))
+            self.trainer.fit(self.module, **self._given("train_dataloader", "train_dataloaders", batch))
         self.trainer.fit_loop.epoch_progress.current.reset()
         return self.returned
 
     def validate(self, batch: Any) -> None:
         """Validate the module on one batch."""
         with _silent():
-            self.validator.validate(self.module, _OneBatch(batch), verbose=False)
+            self.validator.validate(self.module, **self._given("val_dataloader", "dataloaders", batch), verbose=False)
+
+    def _given(self, method: str, argument: str, batch: Any) -> dict[str, Any]:
+        """Return the arguments by which a Trainer is given a batch."""
+        if self.datamodule is None:
+            return {argument: _OneBatch(batch)}
+        setattr(self.datamodule, method, lambda: _OneBatch(batch))
+        return {"datamodule": self.datamodule}
 
 
 def callbacks_of(module: Any) -> list[Any]:
@@ -149,7 +162,7 @@ def callbacks_of(module: Any) -> list[Any]:
 
 
 def loader_of(module: Any, name: str) -> Any:
-    """Return a loader that a module makes by itself, set up for training if it must be; None if it makes none."""
+    """Return a loader of a module or datamodule, which is set up for training if it must be; None if it has none."""
     for prepare in (False, True):
         with contextlib.suppress(Exception):  # what a module without data raises is its own
             if prepare:
