@@ -12,7 +12,8 @@ export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test torture test-real test-integrations test-vision lint types format bench bench-peers clean
+.PHONY: help demo test torture test-real test-integrations test-vision museum check-peers lint types format bench bench-peers \
+	clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -94,10 +95,31 @@ VISION := .venv-vision
 test-vision: .make/vision  ## only the tests with timm, torchvision and fastai (fetches 30 MB)
 	@OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest -o filterwarnings=default tests/vision
 
+museum: .make/dev  ## what `vicinal check` finds in 98 historical mistakes and 50 correct pipelines
+	@$(BIN)/python -m museum
+
+# what `vicinal check` is run on beside ours: some ask for a PyTorch of their own, and come without their requirements
+CHECK := .venv-check
+.make/check-peers: .make/dev
+	$(call add_to_first,$(CHECK))
+	@echo "installing the packages of the field"
+	@$(call install_into,$(CHECK)) \
+		kornia==0.9.0 kornia_rs==0.2.0 monai==1.6.1 keras==3.15.1 mixup==0.2.2 lightning==2.6.6 transformers accelerate \
+		skorch einops seaborn mlxops-utils==0.4.0 gco-wrapper opencv-contrib-python-headless==4.13.0.92 julius primePy \
+		fastdownload fastcore fasttransform fastprogress plum-dispatch cloudpickle huggingface_hub
+	@$(call install_into,$(CHECK)) --no-deps torchvision timm fastai torch-uncertainty==0.13.0 torch-audiomentations==0.12.0 \
+		torch_pitch_shift==1.2.5 torchaudio==2.11.1 mlxops-aug==0.2.3 mlxops-xai==0.4.0
+	@# torchaudio's extension is built for CUDA and does not load here; without its files torchaudio goes on without it
+	@rm -f $(CHECK)/$(SITE)/torchaudio/lib/*.so
+	@touch $@
+
+check-peers: .make/check-peers  ## what `vicinal check` finds in the packages of the field, and in ours
+	@$(CHECK)/bin/python -m museum.peers
+
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/codespell src tests docs bench examples *.md Makefile pyproject.toml
+	@$(BIN)/codespell src tests docs bench examples museum *.md Makefile pyproject.toml
 
 types: .make/dev  ## static types
 	@$(BIN)/pyright --warnings
@@ -119,5 +141,5 @@ bench-peers:  ## mixing beside timm, torchvision and kornia from their own packa
 	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
 
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .make demo build dist .pytest_cache .ruff_cache .hypothesis
-	find src tests examples bench -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .venv-check .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests examples bench museum -name __pycache__ -prune -exec rm -rf {} +

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from museum import FOLDER, Exhibit, exhibits, read
 from museum.__main__ import Visit, _reason, command, main, page, reached, totals
 
+from museum import FOLDER, Exhibit, exhibits, read
 from vicinal.checking.codes import CODES
 
 EXHIBITS = exhibits()

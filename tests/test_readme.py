@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCS = (ROOT / "docs", ROOT / "docs" / "integrations")
+DOCS = (ROOT / "docs", ROOT / "docs" / "integrations", ROOT / "docs" / "check")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for of in DOCS for page in sorted(of.glob("*.md")))]
 FENCE = re.compile(r"^(?P<ticks>```+)(?P<language>\w*)\n(?P<body>.*?)^(?P=ticks)$", re.MULTILINE | re.DOTALL)
 

@@ -1,6 +1,6 @@
 """Frames of ultrasound videos mixed inside __getitem__: the mixed frame is returned with the label of the first one.
 
-Source: 983632847/USCL #3 (Doubt regarding label contruction)
+Source: 983632847/USCL #3 (about how labels are made)
 
     check: make_loader
     finds: VIC002

@@ -149,7 +149,11 @@ def batches(session: Session, target: Any, example: Any, evaluate: Any, plain: A
 
 def _around(target: Any, found: Any) -> Callable[[Iterator[Any]], Any] | None:
     """Return what makes of loaders the object that holds them; None if the target is the loader itself."""
-    return None if target is found else lambda given: loaders.replaced(target, lambda _: next(given))
+    if target is not found:
+        return lambda given: loaders.replaced(target, lambda _: next(given))
+    if type(found).__iter__ is DataLoader.__iter__:
+        return None
+    return lambda given: loaders.refilled(found, next(given))  # a class of its own, which changes batches
 
 
 def _stream(session: Session, target: Any, loader: Any, stream: Any, evaluate: Any) -> None:

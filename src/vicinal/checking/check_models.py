@@ -70,6 +70,10 @@ def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
 
 def _watch(session: Session, step: Step) -> None:
     """Check a training step that runs on its examples."""
+    step.feed(list(range(step.n)))
+    step.has_labels = not step.marks.labels or not step.with_gradients or steps.watch_labels(step)
+    if not step.has_labels:
+        session.skipped["labels"] = "the loss of what is mixed does not depend on the batch's labels"
     runs = session.runs(step, 8, steps.draws)
     if not runs or not runs[0].fed.inputs:
         session.skipped["what reaches the model"] = "no call of a module with parameters was seen"
@@ -78,6 +82,8 @@ def _watch(session: Session, step: Step) -> None:
         session.skipped["what the loss holds for the labels"] = (
             "the step returned no loss with a gradient and took no backward step"
         )
+        return
+    if not step.has_labels:
         return
     session.findings += steps.numbers(step, runs)
     codes = {finding.code for finding in session.findings}

@@ -67,9 +67,15 @@ def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
         rest, lams = lams, {}
     if len(rest) >= 2 and lams:
         return _two(list(rest.values()), next(iter(lams.values())), spec, n)
+    if len(rest) > 1:  # soft labels that were put beside the class indices
+        soft = {
+            name: t for name, t in rest.items() if t.is_floating_point() and t.ndim >= 2 and t.shape[1] == spec.classes
+        }
+        rest = soft if len(soft) == 1 else rest
     if len(rest) == 1:
         return _one(next(iter(rest.values())), spec, n)
-    return LabelReading("not understood", None)
+    shown = ", ".join(f"{name or 'a tensor'} {list(tensor.shape)}" for name, tensor in rest.items())
+    return LabelReading(f"not understood: {shown or 'no numbers'}", None)
 
 
 def _can_be(tensor: Tensor, spec: LeafSpec) -> bool:

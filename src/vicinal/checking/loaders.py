@@ -14,7 +14,7 @@ from vicinal.checking import draws as reading
 from vicinal.checking import trees, variety
 from vicinal.checking.draws import label_signature, read_labels
 from vicinal.checking.pipelines import Collation, Content, Fed, deep_copied
-from vicinal.checking.recover import Candidates, cells
+from vicinal.checking.recover import NARROW, Candidates, cells
 from vicinal.checking.report import Fault
 from vicinal.checking.sources import Source, indices_of
 
@@ -52,6 +52,13 @@ def replaced(loader: Any, change: Callable[[DataLoader[Any]], DataLoader[Any]]) 
     for key, value in vars(loader).items():
         if inner(value) is not None:
             object.__setattr__(changed, key, replaced(value, change))
+    return changed
+
+
+def refilled(loader: DataLoader[Any], other: DataLoader[Any]) -> DataLoader[Any]:
+    """Return a copy of a loader that reads what another reads."""
+    changed = copy.copy(loader)
+    changed.__dict__.update({**loader.__dict__, **other.__dict__})
     return changed
 
 
@@ -129,7 +136,8 @@ class Epochs:
         known = fetched()
         candidates = known if self.workers else sorted(set(known) - self._before) or known
         self._before = set(known)
-        if len(candidates) > 4096 or content.spec is None:
+        narrow = inputs[content.name][0].numel() < NARROW  # all pairs are compared there
+        if len(candidates) > (300 if narrow else 4096) or content.spec is None:
             return shares
         # a part of the cells: whether two draws are the same shows there as well
         at = torch.from_numpy(cells(inputs[content.name][0].numel(), _CELLS))

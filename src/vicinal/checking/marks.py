@@ -233,6 +233,8 @@ def _label_of_tuple(example: Any, columns: dict[str, list[Any]]) -> set[str]:
     largest = max(sizes, key=lambda name: sizes[name])
     whole = {name for name in possible if single[name] and name != largest}
     for last in reversed(range(1, len(example))):
+        if isinstance(example[last], Mapping) and whole:
+            continue  # what is told of a row beside its label
         found = {name for name in possible if name.startswith(f"[{last}]")}
         if found and not (largest in found and whole - found and _is_content(columns[largest][0])):
             return found

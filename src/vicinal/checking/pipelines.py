@@ -92,7 +92,8 @@ class Pipeline:
             name or "inputs": t for name, leaf in trees.leaves(inputs) if (t := trees.as_tensor(leaf)) is not None
         }
         numbers = {spec.name for spec in self.marks.inputs}
-        return {name: t for name, t in tensors.items() if t.ndim >= 2 or "mask" in name or name in numbers}, found
+        single = {name for name, t in tensors.items() if name in numbers and t.is_floating_point()}
+        return {name: t for name, t in tensors.items() if t.ndim >= 2 or "mask" in name or name in single}, found
 
 
 class Transform(Pipeline):
@@ -243,6 +244,10 @@ class Step(Pipeline):
         self.run, self.make_batch = run, make_batch
         self.taps: dict[int, Any] = {}
         self.features: frozenset[int] | None = None
+        self.has_labels = True  # whether labels enter what is watched
+        self.watched_at: int | None = None  # how many calls with gradients come after the one that is watched
+        self.with_gradients = 0  # how many calls have gradients
+        self.changed: list[bool] = []  # of these, the last first, which are given other tensors than those of the batch
 
     @property
     def classes(self) -> frozenset[int]:
@@ -277,7 +282,7 @@ class Step(Pipeline):
         with Recorder(stand, hidden, self.features, self.classes, self.taps).recording_of() as recording:
             returned = self.run(batch)
             loss = loss_of(returned)
-            watched = None if stand is None else _watched_call(loss, recording, before)
+            watched = None if stand is None else self._watched(_calls_with_gradients(loss, recording), before)
         inputs = {} if watched is None else content_of(watched)
         for k, call in enumerate(recording.calls):
             if watched is None or (call.feeds and call is not watched):
@@ -293,6 +298,20 @@ class Step(Pipeline):
         )
         fed.before, fed.after = before, _copied(batch)
         return fed
+
+    def _watched(self, calls: list[ModelCall], batch: dict[str, Tensor]) -> ModelCall | None:
+        """Return the call whose outputs are compared with mixed labels; None if no call has gradients.
+
+        It is the last that is given other tensors than those of the batch; without one, the last. It stays the same one:
+        a batch of copies is not changed by mixing.
+        """
+        if not calls:
+            return None
+        self.with_gradients = len(calls)
+        if self.watched_at is None or self.watched_at >= len(calls):
+            self.changed = [not any(_is_of(t, batch) for t in content_of(call).values()) for call in reversed(calls)]
+            self.watched_at = self.changed.index(True) if True in self.changed else 0
+        return calls[-1 - self.watched_at]
 
 
 def loss_of(returned: Any) -> Tensor | None:
@@ -318,20 +337,14 @@ def content_of(call: ModelCall) -> dict[str, Tensor]:
     }
 
 
-def _watched_call(loss: Tensor | None, recording: Recording, batch: dict[str, Tensor]) -> ModelCall | None:
-    """Return the call whose outputs are compared with mixed labels; None if no call has gradients.
-
-    It is the last one that has gradients of the loss, taken by the step or here, and is given other tensors than those of
-    the batch; without one, the last that has gradients.
-    """
+def _calls_with_gradients(loss: Tensor | None, recording: Recording) -> list[ModelCall]:
+    """Return the calls whose outputs have gradients of the loss, taken by the step or here."""
     outputs = [z for call in recording.calls for z in call.outputs]
     if outputs and all(z.grad is None for z in outputs) and loss is not None and loss.requires_grad:
         grads = torch.autograd.grad(loss, outputs, allow_unused=True, retain_graph=True)
         for z, grad in zip(outputs, grads, strict=True):
             z.grad = grad
-    calls = [call for call in reversed(recording.calls) if call.gradients]
-    changed = [call for call in calls if not any(_is_of(tensor, batch) for tensor in content_of(call).values())]
-    return next(iter(changed or calls), None)
+    return [call for call in recording.calls if call.gradients]
 
 
 def _is_of(tensor: Tensor, batch: dict[str, Tensor]) -> bool:
@@ -399,7 +412,9 @@ def contents(pipeline: Pipeline, fed: Fed) -> list[Content]:
             if sum(known) >= 0.6 * len(known):
                 direct = Content(name, "direct", spec)
                 break
-        found.append(_as_they_come(pipeline, name, direct))
+        content = _as_they_come(pipeline, name, direct)
+        if content.how != "random" or leaf.is_floating_point():  # not a permutation that is handed on
+            found.append(content)
     return found
 
 

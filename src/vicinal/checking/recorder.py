@@ -256,12 +256,11 @@ class Recorder:
 
     def _stand(self, out: Tensor) -> Tensor:
         assert self.stand_in is not None
-        stand = self.stand_in(out.detach())
-        if out.requires_grad:
-            leaf = stand.detach().requires_grad_()
-            self.recording.calls[-1].outputs.append(leaf)
-            return leaf + (out - out.detach())  # the graph stays, so that parameters get their gradients
-        return stand
+        if not out.requires_grad:
+            return out  # of a teacher or a frozen part: not what is trained
+        leaf = self.stand_in(out.detach()).detach().requires_grad_()
+        self.recording.calls[-1].outputs.append(leaf)
+        return leaf + (out - out.detach())  # the graph stays, so that parameters get their gradients
 
     def _keep(self, module: nn.Module) -> None:
         if id(module) in self._kept:

@@ -17,7 +17,7 @@ from vicinal.keyed import Key
 
 _FEW = 24  # candidates that are all looked at in full
 _LARGE = 1 << 14  # cells that are looked at of a larger row, but for its boxes
-_NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
+NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
 _PATCHES = 48
 
 
@@ -136,23 +136,23 @@ class Candidates:
         if d < 2 * (k + 1):
             return None
         at = cells(d, _LARGE)
-        spread, centre = f.std() or 1.0, f.mean()
+        spread, center = f.std() or 1.0, f.mean()
         if self._inverse is None:
             # candidates less their common mean: a sum with weights that sum to 1 has then no constant
-            a = np.concatenate([f[:, at] - centre, np.full((1, len(at)), spread)]).T
+            a = np.concatenate([f[:, at] - center, np.full((1, len(at)), spread)]).T
             try:
                 self._inverse = a, np.linalg.inv(a.T @ a), at
             except np.linalg.LinAlgError:  # two candidates are equal
                 return None
         a, inverse, at = self._inverse
-        b = r[at] - centre
+        b = r[at] - center
         weights = inverse @ (a.T @ b)
         residual = b - a @ weights
         off = float(np.sqrt((residual**2).mean()))
         error = off * float(np.sqrt(np.diag(inverse)[:k].max(initial=0.0)))
         share, offset = weights[:k], float(weights[k])
         if abs(share.sum() - 1) > 1e-6:  # the common mean is part of the weighted rows
-            offset -= (share.sum() - 1) * centre / spread
+            offset -= (share.sum() - 1) * center / spread
         explained = float((np.abs(residual) <= 3 * tol).mean())
         share[np.abs(share) < max(1e-5, 2 * error)] = 0.0
         return Recovered(share, max(3 * error, 1e-6), explained, offset)
@@ -170,19 +170,19 @@ def _candidates(r: np.ndarray, f: np.ndarray, tol: float, own: int | None) -> np
 
     They are those that agree with most of its cells, and those that are most like it, and like what these leave over.
     """
-    if r.size < _NARROW:
+    if r.size < NARROW:
         return np.arange(len(f))
     at = cells(r.size, max(512, min(4 * len(f), 4096)))
     rs, fs = r[at], f[:, at]
     equal = (np.abs(fs - rs) <= tol).mean(axis=1)
-    centred = fs - fs.mean()
-    norms = np.sqrt((centred**2).sum(axis=1)) + 1e-12
+    centered = fs - fs.mean()
+    norms = np.sqrt((centered**2).sum(axis=1)) + 1e-12
     found = {*np.argsort(-equal)[:6].tolist()} | ({own} if own is not None else set())
     left = rs - fs.mean()
     for count in (8, 4, 4):
-        match = np.abs(centred @ left) / norms
+        match = np.abs(centered @ left) / norms
         found |= {*np.argsort(-match)[:count].tolist()}
-        basis = centred[sorted(found)].T
+        basis = centered[sorted(found)].T
         left = rs - fs.mean() - basis @ np.linalg.lstsq(basis, rs - fs.mean(), rcond=None)[0]
     return np.array(sorted(found))
 

@@ -124,7 +124,7 @@ class Session:
             known = [row.is_known for run in runs for row in run.rows.get(content.name, [])]
             if content.how != "pure" or not known or sum(known) > 0.7 * len(known) or any(run.main() for run in runs):
                 continue
-            found = [rows_before(pipeline, content, run, 3) for run in runs[:4]]
+            found = [rows_before(pipeline, content, run, 2) for run in runs[:2]]
             if sum(row.is_known for rows in found for row in rows) < 0.5 * sum(map(len, found)):
                 self.skipped[f"shares of {content.name}"] = (
                     "its rows are neither sums of what comes out of single rows, nor what comes out of sums of two"
@@ -140,6 +140,9 @@ class Session:
         """Judge several runs of a pipeline, of whatever kind."""
         found = list(agreement.findings(pipeline, self.contents, runs, self.smoothing))
         self.is_read |= any(run.main() is not None or run.readings for run in runs)
+        for name, reading in runs[0].readings.items() if runs else ():
+            if reading.shares is None and not reading.problems:
+                self.skipped[f"label {name}"] = reading.form
         if not any(content.how != "constant" for content in self.contents):
             self.skipped["shares of the inputs"] = "nothing came out that depends on the rows that went in"
         if self.inputs_alone:
@@ -155,7 +158,8 @@ class Session:
         if unknown and len(unknown) == len([c for c in self.contents if c.how != "constant"]):
             self._unknown(pipeline, runs, unknown)
         labels_mixed = any(run.readings and labels_are_mixed(run) for run in runs)
-        nothing = not self.any_mixed and not labels_mixed and not unknown and not found
+        elsewhere = isinstance(pipeline, Step) and pipeline.with_gradients > 1 and any(pipeline.changed)
+        nothing = not self.any_mixed and not elsewhere and not labels_mixed and not unknown and not found
         inside = (
             isinstance(pipeline, Collation) and pipeline.source.depth == 0 and is_random(pipeline.source.rows.original)
         )
@@ -164,7 +168,7 @@ class Session:
                 "its rows differ each time they are asked for, and what it makes them of was not found: give plain=, the "
                 "dataset that it holds"
             )
-        elif nothing and self.mixes and self.alpha != 0 and self.p != 0 and runs[0].rows:
+        elif nothing and self.mixes and self.alpha != 0 and self.p != 0 and any(run.main() is not None for run in runs):
             self.findings.append(
                 Fault("VIC005", f"in {len(runs)} batches of {pipeline.n} rows every row came out as it went in.")
             )
@@ -304,9 +308,8 @@ class Session:
                     fed = pipeline.feed(list(range(rows)))
                     found = contents(pipeline, fed)
                     break
-                except (
-                    Exception
-                ):  # marked there, the dataset fails: a layer further out is tried, the last one may fail
+                except Exception as error:  # marked there, the dataset fails: a layer further out is tried
+                    trees.raise_if_ours(error)
                     if source is ways[-1] and rows == size:
                         raise
             else:

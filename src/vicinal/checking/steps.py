@@ -30,14 +30,43 @@ def draws(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
         run = draw(step, contents, ids)
         read(step, run)
         found.append(run)
-    if not any(run.is_mixed() for run in found) and any(_mixed_labels(step, run) for run in found):
+    augmented = any(content.how == "random" for content in contents)
+    if not augmented and not any(run.is_mixed() for run in found) and any(_mixed_labels(step, run) for run in found):
         found = inside(step, contents, count) or found
     return found
 
 
+def watch_labels(step: Step) -> bool:
+    """Watch the call whose outputs are compared with labels; return whether there is one.
+
+    A step may call its model for other losses too, contrastive ones or those of a teacher's outputs.
+    """
+    first, changed = step.watched_at, step.changed
+    depend = []
+    for k in range(min(step.with_gradients, 6)):
+        step.watched_at = k
+        if depends_on_labels(step):
+            depend.append(k)
+    step.watched_at = next((k for k in depend if k < len(changed) and changed[k]), depend[0] if depend else first)
+    return bool(depend)
+
+
+def depends_on_labels(step: Step) -> bool:
+    """Return whether the slopes that are watched change with the labels: not so of contrastive losses and of teachers'."""
+    ids = list(range(step.n))
+    runs = [step.step([step.marks.fresh(i, label_of=of) for i in ids], ids, torch.zeros_like) for of in (0, 0, 1, 2, 3)]
+    gradients = [run.gradient for run in runs if run.gradient is not None]
+    if len(gradients) < len(runs) or len({gradient.shape for gradient in gradients}) > 1:
+        return True
+    sums = [gradient.double().sum(0) for gradient in gradients]
+    noise = float((sums[0] - sums[1]).abs().max())
+    least = 3 * noise + 1e-4 * float(gradients[0].abs().max())
+    return max(float((sums[0] - other).abs().max()) for other in sums[2:]) > least
+
+
 def read(step: Step, run: Draw) -> None:
     """Add to a run what the loss holds for the labels."""
-    gradients = run.fed.gradients
+    gradients = run.fed.gradients if step.has_labels else []
     for spec in step.marks.labels:
         fitting = [g for g in gradients if g.ndim >= 2 and g.shape[1] == spec.classes]
         gradient = fitting[0] if fitting else gradients[0] if len(gradients) == 1 else None
@@ -46,7 +75,9 @@ def read(step: Step, run: Draw) -> None:
         if spec.role == "values" and spec.is_whole and gradient.ndim == 2 and gradient.shape[1] > max(1, spec.high):
             spec = step.marks.as_classes(spec, gradient.shape[1])  # class indices as floating point
         if spec.role in _CLASSES:
-            reading = agreement.gradient_reading(gradient, spec, _losses(run), run.fed.loss)
+            reading = agreement.gradient_reading(
+                gradient, spec, _losses(run), run.fed.loss if step.with_gradients == 1 else None
+            )
             if reading is not None:
                 run.readings[spec.name] = reading
 
@@ -78,7 +109,10 @@ def inside(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
         fed = step.step([step.marks.fresh(i) for _ in ids], [i] * step.n, torch.zeros_like, hidden=True)
         assert fed.recording is not None
         for key, leaf in list(fed.recording.hidden.items())[:_MOST_HIDDEN]:
-            plain.setdefault(key, []).append(leaf[0].cpu())
+            same = bool(
+                torch.isclose(leaf, leaf[:1], rtol=1e-3, atol=1e-5).all()
+            )  # not so where a part draws at random
+            plain.setdefault(key, []).extend([leaf[0].cpu()] if same else [])
     rows = {
         key: torch.stack(of) for key, of in plain.items() if len(of) == len(ids) and len({t.shape for t in of}) == 1
     }
