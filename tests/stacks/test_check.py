@@ -126,7 +126,7 @@ def lightning_modules(package):
             lam, other, y = 0.3 + 0.7 * batch_idx % 0.5, torch.randperm(len(x)), F.one_hot(y, CLASSES).float()
             return self.loss(lam * x + (1 - lam) * x[other], lam * y + (1 - lam) * y[other] if self.right else y)
 
-    class OwnLoaders(Base):
+    class LoadersOfItsOwn(Base):
         prepared = 0
 
         def prepare_data(self):
@@ -144,7 +144,7 @@ def lightning_modules(package):
     return {name: kind for name, kind in locals().items() if isinstance(kind, type)}
 
 
-MIXING = ["InStep", "ByCallback", "Manual", "OnTransfer", "Fetches", "ByNumber", "OwnLoaders"]
+MIXING = ["InStep", "ByCallback", "Manual", "OnTransfer", "Fetches", "ByNumber", "LoadersOfItsOwn"]
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -156,7 +156,7 @@ def test_a_lightning_module(package, kind, right):
     module = lightning_modules(package)[kind](right)
     attributes = set(vars(module))
     with nothing_changes(module):
-        report = vicinal.check(module, example=None if kind == "OwnLoaders" else (X, Y))
+        report = vicinal.check(module, example=None if kind == "LoadersOfItsOwn" else (X, Y))
     assert report.codes == ([] if right else ["VIC002"])
     assert report.facts["evaluation"] == "in 6 batches plain rows reached the model"
     assert not report.skipped
@@ -164,7 +164,7 @@ def test_a_lightning_module(package, kind, right):
 
 
 def test_a_lightning_module_prepares_its_data_once():
-    kind = lightning_modules("lightning")["OwnLoaders"]
+    kind = lightning_modules("lightning")["LoadersOfItsOwn"]
     vicinal.check(kind())
     assert kind.prepared == 1
 

@@ -226,7 +226,7 @@ def evaluation_of(trainer: Any) -> Callable[[list[Any]], Any] | None:
 # -- Keras --------------------------------------------------------------------------------------------------------------
 
 
-class _Shown(nn.Module):
+class _KerasCall(nn.Module):
     """A Keras model as a module of PyTorch, so that its calls are seen; its weights are the model's."""
 
     def __init__(self, model: Any, call: Callable[..., Any]) -> None:
@@ -248,7 +248,7 @@ def calls_shown(model: Any) -> Iterator[None]:
     layer = next(base for base in type(model).__mro__ if base.__module__.endswith("layers.layer"))
     original: Callable[..., Any] = layer.__call__
     unrecorded = nn.Module.__call__
-    shown: dict[int, _Shown] = {}
+    shown: dict[int, _KerasCall] = {}
     depth = 0
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -266,7 +266,7 @@ def calls_shown(model: Any) -> Iterator[None]:
             if id(self) not in shown:
                 for part in self.modules():  # Keras makes weights parameters of PyTorch when it is asked for them
                     list(part.parameters())
-                shown[id(self)] = _Shown(self, original)
+                shown[id(self)] = _KerasCall(self, original)
             with _logits(self) as activation:
                 return activation(shown[id(self)](*args, **kwargs))
         finally:
@@ -282,7 +282,7 @@ def calls_shown(model: Any) -> Iterator[None]:
 
 @contextmanager
 def _logits(model: Any) -> Iterator[Callable[[Any], Any]]:
-    """Let a model return logits in the block, if its last layer makes probabilities; what is given makes them of logits."""
+    """Return, for the block, what makes probabilities of logits, which the model returns instead if its last layer makes them."""
     layers: list[Any] = getattr(model, "layers", None) or [None]
     activation: Any = getattr(layers[-1], "activation", None)
     if getattr(activation, "__name__", "") not in ("softmax", "sigmoid"):
