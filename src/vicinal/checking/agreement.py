@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -350,7 +350,9 @@ def _verdict(
             "VIC011", f"{of}: the label names only the class of the largest share ({_numbers(typical)}).", where
         )
         return
-    yield Fault("VIC001", f"{of}: {_numbers(worst)}. {_likeness(wrong)}".strip(), where)
+    boxes = [row for row in wrong if row.made.pieces is not None]
+    which = f"{of}, all of them boxes" if len(boxes) == len(wrong) and len(boxes) < len(telling) else of
+    yield Fault("VIC001", f"{which}: {_numbers(worst)}. {_likeness(wrong)}".strip(), where)
 
 
 def _rounded(row: LabeledRow) -> bool:
@@ -448,9 +450,8 @@ def _likeness(wrong: Sequence[LabeledRow]) -> str:
         return ""
     if _most(mixed, lambda row: _same(row.says, row.swapped, row.scale)):
         return "The labels are right with lambda and 1 - lambda exchanged."
-    means = {id(row.draw): _mean_lambda(row.draw) for row in mixed}
-    if _most(mixed, lambda row: _with_share(row, means[id(row.draw)])):
-        return "The labels are right with the batch's mean lambda for all rows."
+    if (shared := _shared(mixed)) is not None:
+        return f"All labels of a batch have one lambda ({shared:.3f} in one of them), while each input has its own."
     if _most(mixed, lambda row: row.own is not None and _own_share_agrees(row)):
         return "The share of the row itself is right; the rest belongs to another row than the partner in its input."
     if _most(mixed, lambda row: _squared(row)):
@@ -458,26 +459,27 @@ def _likeness(wrong: Sequence[LabeledRow]) -> str:
     return ""
 
 
-def _most(found: Sequence[LabeledRow], holds: object) -> bool:
-    assert callable(holds)
-    return sum(bool(holds(row)) for row in found) >= 0.8 * len(found)
+def _most(found: Sequence[LabeledRow], holds: Callable[[LabeledRow], bool | None]) -> bool:
+    """Return whether an explanation holds for most rows of those that it can be told of."""
+    answers = [answer for row in found if (answer := holds(row)) is not None]
+    return len(answers) > 0 and sum(answers) >= 0.8 * len(answers)
 
 
-def _mean_lambda(draw: Draw) -> float:
-    values = [float(row.share[own]) for i, row in enumerate(draw.main() or []) if (own := draw.own(i)) is not None]
-    return float(np.mean(values)) if values else 1.0
-
-
-def _with_share(row: LabeledRow, share: float) -> bool:
-    main = row.made.main()[:2]
-    place = row.draw.own(row.i)
-    if row.own is None or len(main) < 2 or place is None or row.should.ndim != 1:
-        return False
-    given = float(row.made.share[place])
-    if abs(1 - given) < 1e-6:
-        return False
-    partner = (row.should - given * row.own) / (1 - given)
-    return _same(row.says, share * row.own + (1 - share) * partner)
+def _shared(mixed: Sequence[LabeledRow]) -> float | None:
+    """Return the lambda that all labels of a batch have, where inputs have one each; None if that is not so."""
+    batches: dict[int, list[tuple[float, float]]] = {}
+    for row in mixed:
+        place = row.draw.own(row.i)
+        if row.own is None or place is None or row.should.ndim != 1 or row.says.shape != row.own.shape:
+            continue
+        at = int(row.own.argmax())
+        if abs(row.should[at] - row.made.share[place]) < 0.01:  # the partner is of another class
+            batches.setdefault(id(row.draw), []).append((float(row.made.share[place]), float(row.says[at])))
+    several = [np.array(rows) for rows in batches.values() if len(rows) >= 3]
+    telling = [rows for rows in several if np.ptp(rows[:, 0]) > 0.1]
+    if not telling or sum(np.ptp(rows[:, 1]) < 0.03 for rows in telling) < 0.8 * len(telling):
+        return None
+    return float(np.median(telling[0][:, 1]))
 
 
 def _own_share_agrees(row: LabeledRow) -> bool:

@@ -37,7 +37,7 @@ def _changed_in_place(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fau
         for name, before in run.fed.before.items():
             after = run.fed.after.get(name)
             if after is None or after.shape != before.shape or not torch.equal(_comparable(after), _comparable(before)):
-                names.add(name or "the batch")
+                names.add(f"part {name}" if name else "the batch")
     if names:
         yield Fault("VIC031", f"after the call, {', '.join(sorted(names))} of the caller's batch had changed.")
 
@@ -185,8 +185,8 @@ def _after_nonlinear(pipeline: Pipeline, contents: Sequence[Content], draws: Seq
         if bent > 0.02:
             yield Fault(
                 "VIC034",
-                f"{len(sums)} rows are weighted sums of what a nonlinear transform made of each; of the mean of two rows "
-                f"it makes something else than the mean of both (by {100 * bent:.0f} % of their spread).",
+                f"{len(sums)} rows are weighted sums of what a transform made of each row, and it is not linear: what it makes "
+                f"of the mean of two rows is {100 * bent:.0f} % of a standard deviation off the mean of what it makes of each.",
                 content.name,
             )
 

@@ -28,7 +28,16 @@ import vicinal
 from vicinal.checking.report import relative
 
 # a file that has exactly one of these need not be asked which it means
-OBVIOUS = ("make_loader", "train_step", "training_step", "collate_fn", "transform", "loader", "train_loader")
+OBVIOUS = (
+    "make_loader",
+    "make_loaders",
+    "train_step",
+    "training_step",
+    "collate_fn",
+    "transform",
+    "loader",
+    "train_loader",
+)
 NOTATION = "give FILE.py:NAME or package.module:NAME"
 _GUARD = 'put what runs under `if __name__ == "__main__":`'
 

@@ -256,12 +256,8 @@ def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
         off = float(sums.flat[int(np.abs(sums - 1).argmax())])
         return [("VIC007", f"shares lie between {low:.3f} and {high:.3f}, and those of one row sum to {off:.3f}.")]
     if half and worst > 1e-6:
-        return [
-            (
-                "VIC015",
-                f"shares are {str(label.dtype).removeprefix('torch.')}; those of one row sum to {1 + worst:.5f}.",
-            )
-        ]
+        off = float(sums.flat[int(np.abs(sums - 1).argmax())])
+        return [("VIC015", f"shares are rounded to half precision; those of one row sum to {off:.5f}.")]
     return []
 
 

@@ -170,11 +170,14 @@ def findings(epochs: Epochs) -> Iterator[Fault]:
     if copies and not same:
         yield Fault(
             "VIC023",
-            f"workers 0 and {copies[0]} of {epochs.workers} drew the same shares, {_few(by_worker[0])}, in their batches.",
+            f"the batches of workers 0 and {copies[0]} of {epochs.workers} were mixed by the same shares, one after the "
+            f"other: {_few(by_worker[0])}.",
         )
     second = epochs.epoch()
     if variety.repeated(first, second) and variety.varies(first):
-        yield Fault("VIC022", f"the first {len(first)} batches of two epochs had the same shares: {_few(first)}.")
+        yield Fault(
+            "VIC022", f"the first {len(first)} batches of two epochs were mixed by the same shares: {_few(first)}."
+        )
     elif variety.repeated(first, second) and not variety.varies(first) and len(first) > 3:
         yield Fault("VIC021", f"all batches of two epochs had the same shares: {_few(first[:1])}.")
     together = [a & b for a, b in zip(epochs.pairs[:1], epochs.pairs[1:2], strict=True)]
@@ -199,8 +202,8 @@ def switched_off(epochs: Epochs, off: Callable[[], Any]) -> Iterator[Fault]:
 
 
 def _few(batches: Sequence[Sequence[float]]) -> str:
-    shown = [f"{batch[0]:.4f}" for batch in batches[:4] if batch]
-    return ", ".join(shown)
+    shown = [f"{min(batch[0], 1 - batch[0]):.4f}" for batch in batches[:4] if batch]
+    return ", ".join(shown) + (", ..." if len(batches) > 4 else "")
 
 
 def fixed_partners(pipeline: Collation) -> Iterator[Fault]:

@@ -18,7 +18,7 @@ from vicinal.keyed import Key
 _FEW = 24  # candidates that are all looked at in full
 _LARGE = 1 << 14  # cells that are looked at of a larger row, but for its boxes
 NARROW = 64  # cells of a row that is so short that all candidates are kept: they cannot be told apart by likeness
-_PATCHES = 48
+_PATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,11 @@ def _patch_mixtures(r: np.ndarray, f: np.ndarray, tol: float) -> list[np.ndarray
     width = 2 * k + 4
     if d < 2 * width:
         return []
-    starts = np.unique(np.linspace(0, d - width, _PATCHES * 4).astype(int))
+    starts = Key(9, 0, 0, d).generator().permutation(np.unique(np.linspace(0, d - width, _PATCHES * 4).astype(int)))
     found: list[np.ndarray] = []
-    for start in starts:
+    for tried, start in enumerate(starts):
+        if tried >= _PATCHES and not found:
+            break  # a row that is a weighted sum nowhere
         a, b = f[:, start : start + width].T, r[start : start + width]
         weights = np.linalg.lstsq(a, b, rcond=None)[0]
         if np.abs(a @ weights - b).max() > 2 * tol:

@@ -239,7 +239,7 @@ class Session:
                 )
             )
         else:
-            self.facts["evaluation"] = f"{len(runs)} batches came out as they went in"
+            self.facts["evaluation"] = f"all of {len(runs)} batches were plain, as they should be"
 
     def evaluation_step(self, evaluate: Any, step: Step) -> None:
         """Check a step of evaluation: what reaches the model there must be the rows themselves."""
@@ -272,7 +272,7 @@ class Session:
                 Fault("VIC040", f"in {len(mixed)} of {len(runs)} batches mixed rows reached the model.", "evaluation")
             )
         else:
-            self.facts["evaluation"] = f"in {len(runs)} batches plain rows reached the model"
+            self.facts["evaluation"] = f"in all of {len(runs)} batches plain rows reached the model, as they should"
 
     def over_marked(
         self,

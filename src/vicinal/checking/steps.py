@@ -143,10 +143,14 @@ def _first_mixed(
     for key, leaf in recording.hidden.items():
         if key not in rows or leaf.shape[1:] != rows[key].shape[1:] or len(leaf) != len(ids):
             continue
-        candidates = Candidates(rows[key])
-        made = [candidates.recover(row, i) for i, row in enumerate(leaf.cpu())]
-        if all(row.is_known for row in made) and any(is_mixed(row) for row in made):
-            return f"{key[0]} #{key[1]}", made
+        candidates, made = Candidates(rows[key]), list[Recovered]()
+        for i, row in enumerate(leaf.cpu()):
+            made.append(candidates.recover(row, i))
+            if not made[-1].is_known:
+                break
+        else:
+            if any(is_mixed(row) for row in made):
+                return f"{key[0]} #{key[1]}", made
     return "", []
 
 
@@ -310,10 +314,12 @@ def _class_weights(
         ratios[c] = fed.loss / float(plain)
     low, high = min(ratios.values()), max(ratios.values())
     if high > 1.02 * low:
-        shown = ", ".join(f"class {c} (weight {float(weight[c]):.2f}) {r:.2f} times" for c, r in ratios.items())
+        shown = ", and ".join(
+            f"of class {c} (weight {float(weight[c]):.2f}) {r:.2f} times it" for c, r in ratios.items()
+        )
         yield Fault(
             "VIC051",
-            f"of batches of one class, where mixing labels changes nothing, the loss is {shown} the plain one.",
+            f"a batch of one class should have the plain loss, since mixing changes no label; it has, {shown}.",
         )
 
 

@@ -74,7 +74,11 @@ def _distribution(lambdas: np.ndarray, alpha: float) -> Iterator[Fault]:
     if chance < _SURE:
         spread = float(inner.std())
         wanted = float(drawn.std())
-        folded = " None is below 0.5, as if folded to max(lambda, 1 - lambda)." if inner.min() >= 0.5 else ""
+        folded = ""
+        if inner.min() >= 0.5:
+            folded = " None is below 0.5, as if folded to max(lambda, 1 - lambda)."
+        elif abs(inner.mean() - 0.5) > 5 * spread / math.sqrt(len(inner)):
+            folded = " Its mean is not 0.5, so that it is not symmetric: rows and their partners do not count alike."
         yield Fault(
             "VIC020",
             f"{len(inner)} lambdas have mean {inner.mean():.3f} and standard deviation {spread:.3f}, where Beta({alpha:g}, "
