@@ -282,7 +282,7 @@ def calls_shown(model: Any) -> Iterator[None]:
 
 @contextmanager
 def _logits(model: Any) -> Iterator[Callable[[Any], Any]]:
-    """Return, for the block, what makes probabilities of logits, which the model returns instead if its last layer makes them."""
+    """Return what makes probabilities of logits; within the block a model returns logits."""
     layers: list[Any] = getattr(model, "layers", None) or [None]
     activation: Any = getattr(layers[-1], "activation", None)
     if getattr(activation, "__name__", "") not in ("softmax", "sigmoid"):
