@@ -158,7 +158,7 @@ def test_a_lightning_module(package, kind, right):
     with nothing_changes(module):
         report = vicinal.check(module, example=None if kind == "LoadersOfItsOwn" else (X, Y))
     assert report.codes == ([] if right else ["VIC002"])
-    assert report.facts["evaluation"] == "in 6 batches plain rows reached the model"
+    assert "plain rows reached the model" in report.facts["evaluation"]
     assert not report.skipped
     assert (module._trainer, module.calls, set(vars(module))) == (None, 0, attributes)
 
