@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from vicinal.checking import check_batches, criteria, steps, targets, trees
+from vicinal.checking import check_batches, criteria, handling, loaders, stacks, steps, targets, trees
 from vicinal.checking.marks import Marks
-from vicinal.checking.pipelines import Step, Transform, deep_copied
+from vicinal.checking.pipelines import Content, Step, Transform, deep_copied
 from vicinal.checking.recorder import Recorder
 from vicinal.checking.report import Fault
 from vicinal.checking.session import MakeBatch, Session, size_for
-from vicinal.checking.sources import of_examples, sample
+from vicinal.checking.sources import of_examples
 from vicinal.checking.targets import Call, CannotCheck
 
 _EVALUATIONS = ("eval_step", "validation_step", "val_step", "test_step", "evaluate")
@@ -123,19 +124,24 @@ def _accumulating(session: Session, target: Any, call: Call, example: Any) -> No
     raise session.cannot(target, example)
 
 
-def _accumulation(session: Session, sizes: dict[int, float]) -> None:
+def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool = True) -> None:
+    """Judge the sizes of updates of the same rows, by the number of micro-batches; without accumulation it is a fact."""
     known = {parts: size for parts, size in sizes.items() if size > 0}
     if len(known) > 1 and max(known.values()) > 1.02 * min(known.values()):
         base = known[min(known)]
         shown = ", ".join(
             f"{parts} micro-batches {size / base:.2f} times" for parts, size in known.items() if size is not base
         )
-        session.findings.append(Fault("VIC054", f"the gradient of the same 16 rows is, in {shown} that of one batch."))
+        seen = f"the gradient of the same 16 rows is, in {shown} that of one batch."
+        if accumulates:
+            session.findings.append(Fault("VIC054", seen))
+        else:
+            session.facts["accumulation"] = f"none is asked for; with it, {seen}"
 
 
 def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function that is given a loader and trains with it."""
-    call = Call(target)
+    call = _with_loader(target)
     for examples, n, make_batch in session.examples(target, example):
         marks = Marks(examples)
         rows = of_examples(marks, 6 * n).rows
@@ -149,9 +155,35 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
             trees.raise_if_ours(error)
             session.fail(error)
             continue
+        if not runs:
+            session.skipped["what reaches the model"] = "no call of a module with parameters, with gradients, was seen"
+            return
+        session.contents = [Content(name, "direct", marks.inputs[0]) for name in runs[0].rows]
+        if not session.contents:
+            session.skipped["shares of the inputs"] = "what reaches the model has another shape than the loader's rows"
         session.judge(step, runs)
+        session.findings += steps.numbers(step, runs)
+        session.evaluation(evaluate)
         return
     raise session.cannot(target, example)
+
+
+def _with_loader(target: Any) -> Callable[[Any], Any]:
+    """Return a loop as a function of the loader it trains with; other loaders that nothing is known of are that one too.
+
+    A loader of that name beside it, as most programs have, is not meant: the loop is given marked rows.
+    """
+    call = Call(target)
+    first = next(name for name in call.by_position if name in targets._LOADERS)
+    others = [name for name in call.open if name != first and re.search(r"loader|_dl$", name)]
+    call.open = [first, *(name for name in call.open if name != first and name not in others)]
+    call.fixed.pop(first, None)
+
+    def run(loader: Any) -> Any:
+        call.fixed |= dict.fromkeys(others, loader)
+        return call(loader)
+
+    return run
 
 
 def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -168,38 +200,73 @@ def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
 
 
 def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
-    """Check a Lightning module by its training and validation steps."""
-    if example is None:
-        with contextlib.suppress(Exception):  # what a module without data raises is its own
-            example = target.train_dataloader()
-    counts = iter(range(10**9))
+    """Check a Lightning module by its training and validation steps, in a Trainer where it is one of Lightning's."""
+    module = getattr(target, "_orig_mod", target)
+    package = stacks.lightning_of(module)
+    datamodule = deep_copied(example) if hasattr(example, "train_dataloader") else None
+    with stacks.apart(module) as copied:
+        if package is None:
+            train, valid = _stage(copied, "training_step"), _stage(copied, "validation_step")
+        else:
+            loop = stacks.LightningLoop(copied, package, stacks.callbacks_of(module), datamodule)
+            train, valid = loop.train, loop.validate
+        if not hasattr(copied, "validation_step") or (package and not _is_own(copied, "validation_step", package)):
+            valid = None
+        source = copied if datamodule is None else datamodule
+        if example is None or datamodule is not None:
+            example = stacks.loader_of(source, "train_dataloader")
+        held_out = stacks.loader_of(source, "val_dataloader")
+        _model_steps(session, target, copied, train, valid, (example, evaluate, held_out))
+    session.facts.pop("before the model", None)  # most of it is the Trainer's
 
-    def stage(name: str) -> Callable[[Any], Any]:
-        method = getattr(target, name)
-        takes = len(targets.names_of(method))
 
-        def run(batch: Any) -> Any:
-            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
-                batch = getattr(target, hook)(batch, 0)
-            return method(batch, next(counts)) if takes >= 2 else method(batch)
+def _is_own(module: Any, name: str, package: str) -> bool:
+    """Return whether somebody wrote this method of a LightningModule, rather than Lightning."""
+    return not getattr(module, name).__module__.startswith((f"{package}.", "lightning.pytorch."))
 
-        return run
 
-    _model_steps(
-        session,
-        target,
-        stage("training_step"),
-        stage("validation_step") if hasattr(target, "validation_step") else None,
-        example,
-    )
+def _stage(module: Any, name: str) -> Callable[[Any], Any] | None:
+    """Return a step of a module as a function of a batch."""
+    method = getattr(module, name, None)
+    if method is None:
+        return None
+    takes, counts = len(targets.names_of(method)), itertools.count()
+
+    def run(batch: Any) -> Any:
+        for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+            batch = getattr(module, hook, lambda batch, _: batch)(batch, 0)
+        return method(batch, next(counts)) if takes >= 2 else method(batch)
+
+    return run
 
 
 def _model_steps(
-    session: Session, target: Any, train: Callable[[Any], Any], valid: Callable[[Any], Any] | None, example: Any
+    session: Session,
+    target: Any,
+    module: Any,
+    train: Callable[[Any], Any] | None,
+    valid: Callable[[Any], Any] | None,
+    data: tuple[Any, Any, Any],
 ) -> None:
-    for examples, n, make_batch in session.examples(target, example):
+    """Check what trains and evaluates a module.
+
+    Args:
+        session: the check.
+        target: what was given.
+        module: the module that is trained: the target, or a copy of it.
+        train: trains it on a batch.
+        valid: evaluates it on a batch; None: it has no evaluation.
+        data: the example, the evaluation that was given, and the module's own loader of evaluation; None: there is none.
+
+    """
+    example, evaluate, held_out = data
+    assert train is not None
+    tries = session.examples(target, example)
+    if example is None and len(tries) > 1:  # nothing was found beside it: sizes of the module itself
+        tries = [*[(examples, 8, trees.stacked) for examples in targets.guessed(train)], *tries]
+    for examples, n, make_batch in tries:
         step = Step(train, Marks(examples), n, make_batch)
-        target.train()
+        module.train()
         try:
             step.feed(list(range(n)))
         except Exception as error:  # an example that does not fit: the next one
@@ -207,45 +274,76 @@ def _model_steps(
             session.fail(error)
             continue
         _watch(session, step)
+        if evaluate is not None:
+            session.evaluation_step(evaluate, step)
         if valid is not None:
-            target.eval()
-            session.evaluation_step(valid, step)
-        target.train()
+            module.eval()
+            session.evaluation_step(valid, Step(valid, step.marks, n, _of_evaluation(step, held_out)))
+        module.train()
         return
     raise session.cannot(target, example)
 
 
+def _of_evaluation(step: Step, held_out: Any) -> MakeBatch:
+    """Return what makes the batches of evaluation: what its loader does, or training does, unless it draws at random."""
+    found = loaders.inner(held_out)
+    if found is not None:
+        return found.collate_fn or trees.stacked
+    made = [dict(trees.leaves(step.make_batch([step.marks.fresh(i) for i in range(step.n)]))) for _ in range(4)]
+    same = all(
+        a is None or b is None or torch.equal(a, b)
+        for other in made[1:]
+        for name in made[0]
+        for a, b in [(trees.as_tensor(made[0][name]), trees.as_tensor(other.get(name)))]
+    )
+    return step.make_batch if same else trees.stacked
+
+
 def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a Hugging Face Trainer by its collator and steps."""
-    dataset = target.train_dataset
-    if dataset is None:
+    if target.train_dataset is None:
         raise CannotCheck("the Trainer has no train_dataset: make it with one")
-    marks, collate = Marks(sample(dataset)), target.data_collator
-    n = size_for(target.args.per_device_train_batch_size)
+    if session.smoothing is None and target.args.label_smoothing_factor:
+        session.smoothing = target.args.label_smoothing_factor
+    with stacks.ready(target):
+        examples, collate = stacks.training_of(target)
+        marks, n = Marks(examples), size_for(target.args.per_device_train_batch_size)
 
-    def train(batch: Any) -> Any:
-        return target.training_step(target.model, dict(batch))
+        def train(batch: Any) -> Any:
+            return target.training_step(target.model, dict(batch))
 
-    def valid(batch: Any) -> Any:
-        return target.prediction_step(target.model, dict(batch), prediction_loss_only=False)
+        def valid(batch: Any) -> Any:
+            return target.prediction_step(target.model, dict(batch), prediction_loss_only=False)
 
-    counts = "current_gradient_accumulation_steps"  # an attribute that `train()` makes
-    lacks = not hasattr(target, counts)
-    if lacks:
-        setattr(target, counts, target.args.gradient_accumulation_steps)
-    step = Step(train, marks, n, collate)
-    _watch(session, step)
-    target.model.eval()
-    session.evaluation_step(valid, step)
-    target.model.train()
-    sizes = {parts: steps.accumulated(target, marks, collate, parts) for parts in (1, 2, 4)}
-    _accumulation(session, sizes)
-    if lacks:
-        delattr(target, counts)
+        step = Step(train, marks, n, collate)
+        try:
+            step.feed(list(range(n)))
+        except Exception as error:  # what `train()` would raise at its first batch
+            text = f"{type(error).__name__}: {handling.first_line(error)}"
+            raise CannotCheck(f"the Trainer's training_step failed on a batch of its own loader ({text})") from error
+        _watch(session, step)
+        held_out = stacks.evaluation_of(target)
+        if held_out is None:
+            session.skipped["evaluation"] = "the Trainer has no eval_dataset"
+        else:
+            training = target.model.training
+            target.model.eval()
+            session.evaluation_step(valid, Step(valid, marks, n, held_out))
+            target.model.train(training)
+        sizes = {parts: steps.accumulated(target, marks, collate, parts) for parts in (1, 2, 4)}
+        _accumulation(session, sizes, target.args.gradient_accumulation_steps > 1)
 
 
 def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a Keras model by `train_on_batch` and `test_on_batch`."""
+    if not getattr(target, "compiled", True):
+        raise CannotCheck("the Keras model is not compiled: call compile() before the check")
+    tries = session.examples(target, example)
+    if example is None and len(tries) > 1:  # nothing was found beside it
+        made = stacks.examples_for(target) if target.built else []
+        if not made:
+            raise CannotCheck("the Keras model's shapes are not known: build it, or give a batch as example=")
+        tries = [(made, 8, trees.stacked)]
 
     def train(batch: Any) -> Any:
         return target.train_on_batch(*batch) if isinstance(batch, tuple | list) else target.train_on_batch(batch)
@@ -253,7 +351,25 @@ def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any
     def valid(batch: Any) -> Any:
         return target.test_on_batch(*batch) if isinstance(batch, tuple | list) else target.test_on_batch(batch)
 
-    _model_steps(session, target, train, valid, example)
+    for examples, n, make_batch in tries:
+        step = Step(train, Marks(examples), n, make_batch)
+        try:
+            if not target.built:
+                valid(make_batch([step.marks.fresh(i) for i in range(n)]))
+                session.facts["weights"] = "the model was not built: it is now, and its weights are the first ones"
+            with stacks.keras_kept(target), stacks.calls_shown(target):
+                step.feed(list(range(n)))
+                _watch(session, step)
+                if evaluate is not None:
+                    session.evaluation_step(evaluate, step)
+                session.evaluation_step(valid, Step(valid, step.marks, n, _of_evaluation(step, None)))
+        except CannotCheck:
+            raise
+        except Exception as error:  # an example that does not fit: the next one
+            session.fail(error)
+            continue
+        return
+    raise session.cannot(target, example)
 
 
 def _is_loss(out: Any) -> bool:
