@@ -191,7 +191,6 @@ def test_numbers_of_several_columns():
     assert_read(values, POINTS, values.double().numpy())
 
 
-@pytest.mark.xfail(strict=True, reason="numbers to predict are taken for lambdas: they have the same shape")
 @pytest.mark.parametrize("lam", [0.25, LAM], ids=["number", "per row"])
 def test_two_numbers_and_lambda(lam):
     first, second = 0.7 * torch.arange(N), 0.1 * torch.arange(N) + 5
@@ -224,7 +223,6 @@ def test_maps():
     assert_read(torch.from_numpy(mixed).float(), MAPS, mixed, 1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="shares are summed over the second dimension, wherever the classes are")
 def test_maps_whose_classes_come_last():
     expected = one_hot((torch.arange(N * 12).reshape(N, 3, 4) % CLASSES).numpy(), CLASSES)
     assert_read(torch.from_numpy(np.moveaxis(expected, 1, -1).copy()), MAPS, expected)
@@ -362,9 +360,6 @@ def test_two_labels_of_a_row():
     assert_read(parts[fine.name], fine, expected)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of the labels in a mapping behind the inputs only whole numbers are taken for labels"
-)
 def test_labels_in_a_nest():
     marks = Marks([(torch.zeros(3, 4, 4), {"kind": i % CLASSES, "size": 0.5 * i}) for i in range(6)])
     kind, size = marks.labels

@@ -455,11 +455,6 @@ def test_most_of_any_8_rows_differ(classes, first):
     assert len({class_of(i, classes) for i in range(first, first + 8)}) >= 4
 
 
-@pytest.mark.xfail(strict=True, reason="rows agree within blocks of 8 that begin at multiples of 8 only")
-def test_some_of_any_8_rows_agree():
-    assert len({class_of(i, 15) for i in range(3, 11)}) < 8
-
-
 @given(classes=st.integers(2, 4), first=st.integers(0, 5000))
 def test_of_few_classes_all_are_among_8_rows(classes, first):
     counts = Counter(class_of(i, classes) for i in range(first, first + 8))

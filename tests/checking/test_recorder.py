@@ -392,13 +392,10 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
-cleared = pytest.mark.xfail(strict=True, reason="gradients are kept at the first call of a model, not before the step")
-
-
 @pytest.mark.parametrize("optimizer_name", OPTIMIZERS)
 @pytest.mark.parametrize(
     ("warm", "first"),
-    [(False, False), (False, True), (True, False), pytest.param(True, True, marks=cleared)],
+    [(False, False), (False, True), (True, False), (True, True)],
     ids=["new", "new, cleared first", "trained", "trained, cleared first"],
 )
 @pytest.mark.parametrize("raises", [False, True], ids=["ends", "raises"])

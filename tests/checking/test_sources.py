@@ -138,7 +138,6 @@ def test_workers_tell_what_they_asked_for(workers):
     assert same(batches[1][0][2], source.marks.example(6)[0])
 
 
-@pytest.mark.xfail(strict=True, reason="workers that count at the same time write over each other's rows")
 def test_several_workers_tell_all_that_they_asked_for():
     source = of_examples(Marks([(torch.zeros(2), 1), (torch.ones(2), 0)]), 6000)
     with source.watched() as fetched:
@@ -185,10 +184,7 @@ def test_tensors():
     [
         "tensors",
         "arrays",
-        pytest.param(
-            "labels in a list",
-            marks=pytest.mark.xfail(strict=True, reason="a list of numbers is taken apart, as a list of columns is"),
-        ),
+        "labels in a list",
     ],
 )
 def test_columns_in_attributes(keep):

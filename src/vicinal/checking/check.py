@@ -105,6 +105,7 @@ def _target(session: Session, target: Any, example: Any, kind: Kind | None, eval
     return _KINDS[kind](session, target, example, evaluate, plain)
 
 
+_EVALUATION_LOADERS = ("eval_loader", "val_loader", "valid_loader", "make_eval_loader", "make_val_loader")
 _KINDS: dict[str, Callable[[Session, Any, Any, Any, Any], None]] = {
     "loader": check_batches.loader,
     "transform": check_batches.transform,
@@ -137,6 +138,9 @@ def _factory(session: Session, target: Any, example: Any, evaluate: Any, plain: 
     if isinstance(made, dict) and "train" in made:
         evaluate = evaluate or next((made[k] for k in ("val", "valid", "eval", "test") if k in made), None)
         made = made["train"]
+    if evaluate is None and loaders.inner(loaders.of_training(made)) is not None and not isinstance(made, tuple | list):
+        scope = targets.scope_of(target)
+        evaluate = next((scope[name] for name in _EVALUATION_LOADERS if name in scope), None)
     if made is None:
         raise CannotCheck(
             f"{targets.describe(target)}() returned None: give what returns a loader, a transform or a step"

@@ -83,6 +83,11 @@ def _watch(session: Session, step: Step) -> None:
             "the step returned no loss with a gradient and took no backward step"
         )
         return
+    if step.is_unsure:
+        session.skipped["labels"] = (
+            "labels are mixed, and whether rows are mixed inside of the model could not be read there"
+        )
+        return
     if not step.has_labels:
         return
     session.findings += steps.numbers(step, runs)

@@ -176,7 +176,7 @@ CODES = _table(
          "Divide by the shares that count."),
     Code("VIC053", "warning", "soft labels turn cross-entropy into binary cross-entropy",
          "Training with mixing has another loss than training without.",
-         "Name the loss: a criterion, or problem_type=\"single_label_classification\"."),
+         "Compute the loss yourself: cross-entropy of soft labels, or both class indices' losses mixed."),
     Code("VIC054", "error", "gradient accumulation changes the update",
          "The same rows in more micro-batches give an update of another size.",
          "Divide the loss by the number of micro-batches, or by the number of rows in all of them."),

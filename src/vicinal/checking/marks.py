@@ -183,7 +183,7 @@ class Marks:
 
 
 def class_of(i: int, classes: int) -> int:
-    """Return the class of example i: among any 8 in a row most differ and some agree, spread over all classes."""
+    """Return the class of example i: of each 8 from a multiple of 8 most differ and some agree, over all classes."""
     if classes < 5:
         return (i + i // classes) % classes if classes > 0 else 0
     block, place = divmod(i, 8)

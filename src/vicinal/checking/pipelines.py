@@ -244,6 +244,7 @@ class Step(Pipeline):
         self.run, self.make_batch = run, make_batch
         self.taps: dict[int, Any] = {}
         self.features: frozenset[int] | None = None
+        self.is_unsure = False  # whether rows may be mixed inside of the model where they cannot be read
         self.has_labels = True  # whether labels enter what is watched
         self.watched_at: int | None = None  # how many calls with gradients come after the one that is watched
         self.with_gradients = 0  # how many calls have gradients

@@ -7,6 +7,8 @@ sum in each of its parts.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,9 +98,9 @@ class Candidates:
         r = mixed.reshape(-1).to(torch.float64).numpy()
         tol = tolerance(mixed.dtype, self.size)
         if len(self) <= _FEW:
-            return self._recover(r, tol)
+            return self._recover(r, tol, tuple(mixed.shape))
         chosen = _candidates(r, self.rows, tol, own)
-        result = Candidates.of(self.rows[chosen], self.size)._recover(r, tol)
+        result = Candidates.of(self.rows[chosen], self.size)._recover(r, tol, tuple(mixed.shape))
         share = np.zeros(len(self))
         share[chosen] = result.share
         mixtures = None
@@ -114,7 +116,7 @@ class Candidates:
         made.rows, made.size, made._inverse = rows, size, None
         return made
 
-    def _recover(self, r: np.ndarray, tol: float) -> Recovered:
+    def _recover(self, r: np.ndarray, tol: float, shape: tuple[int, ...]) -> Recovered:
         f = self.rows
         k, d = f.shape
         whole = self._as_sum(r, tol)
@@ -124,7 +126,7 @@ class Candidates:
             pair = _as_pair(r, f, tol)
             if pair is not None:
                 return pair
-        pieces = _as_pieces(r, f, tol)
+        pieces = _as_pieces(r, f, tol, shape)
         if whole is None or (pieces.found > 0.97 and pieces.found > whole.found):
             return pieces
         return whole
@@ -215,14 +217,17 @@ def _as_pair(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered | None:
     return Recovered(share, max(1e-6, 4 * off / (np.sqrt(2 * f.var()) + 1e-12)), 1.0)
 
 
-def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
+def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float, shape: tuple[int, ...]) -> Recovered:
     """Return the row as parts, each of which is one candidate or one weighted sum."""
     k, d = f.shape
     mixtures = [np.eye(k)[j] for j in range(k)]
     residuals = [np.abs(r - f[j]) for j in range(k)]
     best = np.min(residuals, axis=0)
+    exact = min(tol, 2e-5 * float(np.abs(f).max(initial=0.0)))
+    if (best <= exact).mean() >= 0.98:
+        tol = exact  # cut and not computed: no cell of another row agrees by chance
     if (best <= tol).mean() < 0.98:
-        for mixture in _patch_mixtures(r, f, tol):
+        for mixture in _patch_mixtures(r, f, tol, shape):
             mixtures.append(mixture)
             residuals.append(np.abs(r - mixture @ f))
     table = np.stack(residuals)
@@ -247,18 +252,33 @@ def _as_pieces(r: np.ndarray, f: np.ndarray, tol: float) -> Recovered:
     return Recovered(share, max(chance, 1 - found), found, pieces=pieces, mixtures=of)
 
 
-def _patch_mixtures(r: np.ndarray, f: np.ndarray, tol: float) -> list[np.ndarray]:
-    """Return the weighted sums that hold exactly in some runs of neighboring cells."""
+def _patches(shape: tuple[int, ...], width: int) -> Iterator[np.ndarray]:
+    """Return places of cells that lie together in the two largest dimensions, in all others from end to end."""
+    cells = np.arange(int(np.prod(shape))).reshape(shape if len(shape) > 1 else (1, *shape))
+    last = sorted(np.argsort(cells.shape, kind="stable")[-2:])
+    cells = np.moveaxis(cells, last, (-2, -1)).reshape(-1, *(cells.shape[i] for i in last))
+    rest, h, w = cells.shape
+    high = min(h, math.ceil(math.sqrt(width / rest)))
+    wide = min(w, math.ceil(width / (rest * high)))
+    high = min(h, math.ceil(width / (rest * wide)))
+    generator = Key(7, 1, h, w).generator()
+    tops = generator.integers(0, h - high + 1, _PATCHES * 4)
+    lefts = generator.integers(0, w - wide + 1, _PATCHES * 4)
+    for top, left in dict.fromkeys(zip(tops.tolist(), lefts.tolist(), strict=True)):
+        yield cells[:, top : top + high, left : left + wide].reshape(-1)
+
+
+def _patch_mixtures(r: np.ndarray, f: np.ndarray, tol: float, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the weighted sums that hold exactly in some patches of neighboring cells."""
     k, d = f.shape
     width = 2 * k + 4
     if d < 2 * width:
         return []
-    starts = Key(9, 0, 0, d).generator().permutation(np.unique(np.linspace(0, d - width, _PATCHES * 4).astype(int)))
     found: list[np.ndarray] = []
-    for tried, start in enumerate(starts):
+    for tried, at in enumerate(_patches(shape, width)):
         if tried >= _PATCHES and not found:
             break  # a row that is a weighted sum nowhere
-        a, b = f[:, start : start + width].T, r[start : start + width]
+        a, b = f[:, at].T, r[at]
         weights = np.linalg.lstsq(a, b, rcond=None)[0]
         if np.abs(a @ weights - b).max() > 2 * tol:
             continue

@@ -100,7 +100,10 @@ class Session:
                 with contextlib.suppress(CannotCheck):
                     n = None if is_examples(scope[name]) else targets.size_of_batch(scope[name])
                     return [(targets.examples_of(scope[name]), size_for(n), targets.collation_of(scope[name]))]
-        return [(examples, 8, trees.stacked) for examples in [*targets.guessed(target), *targets.default_examples()]]
+        usual = targets.default_examples()
+        if type(target).__module__.startswith("keras"):  # whose images have their channels last
+            usual.reverse()
+        return [(examples, 8, trees.stacked) for examples in [*targets.guessed(target), *usual]]
 
     def runs(
         self, pipeline: Any, count: int, run: Callable[[Any, Sequence[Content], int], list[Draw]] | None = None

@@ -329,7 +329,7 @@ def _of_columns(
 ) -> list[Source]:
     flat: dict[str, Any] = {}
     for key, value in attributes.items():
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not _is_column(value, len(dataset)):
             last = len(value) - 1
             flat.update({("target" if i == last and last > 0 else f"{key}{i}"): part for i, part in enumerate(value)})
         else:
@@ -347,7 +347,7 @@ def _of_columns(
     rows = MarkedColumns(marks, len(columns), flat)
     changed = copy.copy(dataset)
     for key, value in attributes.items():
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and not _is_column(value, len(dataset)):
             last = len(value) - 1
             parts = [rows.columns["target" if i == last and last > 0 else f"{key}{i}"] for i in range(len(value))]
             object.__setattr__(changed, key, type(value)(parts))

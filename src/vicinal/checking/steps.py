@@ -33,6 +33,9 @@ def draws(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
     augmented = any(content.how == "random" for content in contents)
     if not augmented and not any(run.is_mixed() for run in found) and any(_mixed_labels(step, run) for run in found):
         found = inside(step, contents, count) or found
+        if step.is_unsure:
+            for run in found:
+                run.readings.clear()
     return found
 
 
@@ -111,9 +114,7 @@ def inside(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
         fed = step.step([step.marks.fresh(i) for _ in ids], [i] * step.n, torch.zeros_like, hidden=True)
         assert fed.recording is not None
         for key, leaf in list(fed.recording.hidden.items())[:_MOST_HIDDEN]:
-            same = bool(
-                torch.isclose(leaf, leaf[:1], rtol=1e-3, atol=1e-5).all()
-            )  # not so where a part draws at random
+            same = bool(torch.isclose(leaf, leaf[:1], rtol=1e-3, atol=1e-5).all())  # not where a part draws at random
             plain.setdefault(key, []).extend([leaf[0].cpu()] if same else [])
     rows = {
         key: torch.stack(of) for key, of in plain.items() if len(of) == len(ids) and len({t.shape for t in of}) == 1
@@ -123,7 +124,8 @@ def inside(step: Step, contents: Sequence[Content], count: int) -> list[Draw]:
         fed = step.step([step.marks.fresh(i) for i in ids], ids, torch.zeros_like, hidden=True)
         run = Draw(fed)
         assert fed.recording is not None
-        name, made = _first_mixed(fed.recording, rows, ids)
+        name, made, known = _first_mixed(fed.recording, rows, ids)
+        step.is_unsure |= not made and not known
         if made:
             run.rows[name] = made
             fed.inputs[name] = fed.recording.hidden[_key(name)].cpu()
@@ -141,7 +143,9 @@ def _key(name: str) -> tuple[str, int]:
 
 def _first_mixed(
     recording: Recording, rows: dict[tuple[str, int], Tensor], ids: Sequence[int]
-) -> tuple[str, list[Recovered]]:
+) -> tuple[str, list[Recovered], bool]:
+    """Return name and rows of the first inner tensor that is mixed, if any is; and whether all before it are known."""
+    known = True
     for key, leaf in recording.hidden.items():
         if key not in rows or leaf.shape[1:] != rows[key].shape[1:] or len(leaf) != len(ids):
             continue
@@ -149,11 +153,12 @@ def _first_mixed(
         for i, row in enumerate(leaf.cpu()):
             made.append(candidates.recover(row, i))
             if not made[-1].is_known:
+                known = False
                 break
         else:
             if any(is_mixed(row) for row in made):
-                return f"{key[0]} #{key[1]}", made
-    return "", []
+                return f"{key[0]} #{key[1]}", made, known
+    return "", [], known
 
 
 # -- numbers as labels --------------------------------------------------------------------------------------------------
@@ -252,7 +257,7 @@ def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw], shares_a
         step: the step.
         contents: how rows look in what reaches its model.
         runs: of the step.
-        shares_agree: whether the loss holds the right shares: otherwise it is no wonder that slopes are others.
+        shares_agree: whether the loss holds the right shares: without them, slopes are others as well.
 
     """
     yield from _ignored(step, runs)

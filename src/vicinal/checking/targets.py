@@ -41,6 +41,7 @@ _EXAMPLES = {
     "items",
     "batch_list",
     "instances",
+    "rows",
     "list_of_examples",
     "data_list",
     "examples_list",
