@@ -166,7 +166,7 @@ def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) 
         session.contents = [Content(name, "direct", marks.inputs[0]) for name in runs[0].rows]
         if not session.contents:
             session.skipped["shares of the inputs"] = "what reaches the model has another shape than the loader's rows"
-        session.judge(step, runs)
+        session.judge(step, runs, is_loop=True)
         session.findings += steps.numbers(step, runs)
         session.evaluation(evaluate)
         return

@@ -189,7 +189,8 @@ def expected(
         shape: of the input, without rows; places of a map are found by it.
 
     Returns:
-        float64 [classes] or [classes, ...] of a map; of numbers, the numbers. None where it cannot be said.
+        float64 [classes] or [classes, ...] of a map, nan at places that are not known; of numbers, the numbers. None where
+        it cannot be said.
 
     """
     used = [j for j in range(len(candidates)) if row.share[j] != 0 or row.mixtures is not None]
@@ -205,7 +206,8 @@ def expected(
         if places is None:
             return None
         maps = values.reshape(len(used), -1, *values.shape[-2:])
-        return np.einsum("hwk,kchw->chw", row.mixtures[:, used][places], maps).reshape(values.shape[1:])
+        cut = np.einsum("hwk,kchw->chw", row.mixtures[:, used][places], maps)
+        return np.where(places < 0, np.nan, cut).reshape(values.shape[1:])
     if spec.role == "one-hot":
         return share @ values
     if spec.role == "indices":
@@ -218,7 +220,7 @@ def expected(
         return None
     table = row.mixtures[:, used]
     by_place = table[places]  # [..., k]
-    return np.einsum("...k,kc...->c...", by_place, dense)
+    return np.where(places < 0, np.nan, np.einsum("...k,kc...->c...", by_place, dense))
 
 
 def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) -> np.ndarray | None:
@@ -226,10 +228,14 @@ def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) 
     whole = pieces.reshape(tuple(shape))
     d = len(map_shape)
     if tuple(shape[-d:]) == tuple(map_shape):
-        return whole.reshape(-1, *map_shape)[0]
-    if tuple(shape[:d]) == tuple(map_shape):
-        return whole.reshape(*map_shape, -1)[..., 0]
-    return None
+        channels = whole.reshape(-1, *map_shape)
+    elif tuple(shape[:d]) == tuple(map_shape):
+        channels = np.moveaxis(whole.reshape(*map_shape, -1), -1, 0)
+    else:
+        return None
+    return np.where(
+        (channels == channels[0]).all(axis=0), channels[0], -1
+    )  # two rows may agree in one channel by chance
 
 
 def says_two(reading: LabelReading, i: int) -> bool:

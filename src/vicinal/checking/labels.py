@@ -100,8 +100,9 @@ def _is_lam(tensor: Tensor, n: int) -> bool:
 def one_hot(indices: np.ndarray, classes: int) -> np.ndarray:
     """Return float64 [n, classes, ...] of class indices [n, ...]; those outside of the range are zeros."""
     dense = np.zeros((indices.shape[0], classes, *indices.shape[1:]))
-    for c in range(classes):
-        dense[:, c] = indices == c
+    inside = (indices >= 0) & (indices < classes) & (indices == np.round(indices))
+    at = np.where(inside, indices, 0).astype(int)
+    np.put_along_axis(dense, at[:, None], inside[:, None].astype(float), axis=1)
     return dense
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import copy
 import inspect
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -155,7 +156,7 @@ class Recorder:
         nn.Module.__call__ = call  # pyright: ignore
         hook = register_optimizer_step_pre_hook(self._before_update)
         try:
-            with _Functions(self), torch.compiler.set_stance("force_eager"):
+            with _Functions(self), _eagerly():
                 yield self.recording
         finally:
             hook.remove()
@@ -284,6 +285,11 @@ class Recorder:
             config = getattr(module, "config", None)
             if config is not None and hasattr(config, "problem_type") and config.problem_type != problem:
                 config.problem_type = problem  # Hugging Face's models write it at the first batch
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Return what runs compiled functions as they are written; the compiler is not imported for it."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _state(module: nn.Module) -> list[tuple[str, Tensor]]:

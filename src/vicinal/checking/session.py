@@ -140,8 +140,8 @@ class Session:
             self.facts["order"] = "rows are mixed before a nonlinear transform"
             self.before = True
 
-    def judge(self, pipeline: Any, runs: list[Draw]) -> None:
-        """Judge several runs of a pipeline, of whatever kind."""
+    def judge(self, pipeline: Any, runs: list[Draw], is_loop: bool = False) -> None:
+        """Judge several runs of a pipeline, of whatever kind; of a whole loop they are all there is."""
         found = list(agreement.findings(pipeline, self.contents, runs, self.smoothing))
         self.is_read |= any(run.main() is not None or run.readings for run in runs)
         for name, reading in runs[0].readings.items() if runs else ():
@@ -176,7 +176,9 @@ class Session:
             self.findings.append(
                 Fault("VIC005", f"in {len(runs)} batches of {pipeline.n} rows every row came out as it went in.")
             )
-        lambdas, rates = self._many(pipeline) if self.alpha is not None or self.p is not None else ([], [])
+        lambdas, rates = list[float](), list[float]()
+        if self.alpha is not None or self.p is not None:
+            lambdas, rates = _of_runs(runs) if is_loop else self._many(pipeline)
         self.findings += variety.findings(runs, self.alpha, self.p, rates, lambdas, pipeline.marks.first_class)
         self._facts(pipeline, runs)
 
@@ -190,17 +192,13 @@ class Session:
 
     def _many(self, pipeline: Any) -> tuple[list[float], list[float]]:
         """Run a pipeline many times; return different lambdas of weighted sums, and the part of mixed rows of each batch."""
-        ids, lambdas, rates = list(range(pipeline.n)), list[float](), list[float]()
+        ids, found = list(range(pipeline.n)), list[Draw]()
         start = time.perf_counter()
-        while len(rates) < _MANY and time.perf_counter() - start < _SECONDS:
-            one = draw(pipeline, self.contents[:1], ids)
-            main = one.main()
-            if main is None:
+        while len(found) < _MANY and time.perf_counter() - start < _SECONDS:
+            found.append(draw(pipeline, self.contents[:1], ids))
+            if found[-1].main() is None:
                 break
-            rates.append(sum(is_mixed(row) for row in main) / len(main))
-            if not any(row.pieces is not None and is_mixed(row) for row in main):
-                lambdas += {round(lam, 4): lam for lam in one.lambdas()}.values()
-        return lambdas, rates
+        return _of_runs(found)
 
     def _facts(self, pipeline: Any, runs: list[Draw]) -> None:
         mixed = [run for run in runs if run.is_mixed()]
@@ -352,6 +350,20 @@ def _known(pipeline: Collation, found: Sequence[Content], fed: Any) -> bool:
         return False
     main = draw(pipeline, found, fed.ids, fed).main()
     return main is not None
+
+
+def _of_runs(runs: Sequence[Draw]) -> tuple[list[float], list[float]]:
+    """Return the different lambdas of weighted sums, and the part of mixed rows of each run."""
+    lambdas, rates = list[float](), list[float]()
+    for run in runs:
+        main = run.main()
+        if not main:
+            continue
+        rates.append(sum(is_mixed(row) for row in main) / len(main))
+        if not any(row.pieces is not None and is_mixed(row) for row in main):
+            exact = max(row.error for row in main) < 1e-3  # otherwise one lambda looks like several
+            lambdas += list({round(lam, 4): lam for lam in run.lambdas()}.values())[: None if exact else 1]
+    return lambdas, rates
 
 
 def labels_are_mixed(run: Draw, marks: Marks) -> bool:
