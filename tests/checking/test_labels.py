@@ -130,7 +130,7 @@ def test_two_labels_and_lambda(form):
 
 
 def test_the_last_three_of_four():
-    inputs, labels = split((torch.rand(N, 3, 4, 4), A, B, LAM), (torch.zeros(3, 4, 4), 1), {"[1]"}, {"[0]"})
+    inputs, labels = split((torch.rand(N, 3, 4, 4), A, B, LAM), (torch.zeros(3, 4, 4), 1), {"[1]"})
     assert inputs.shape == (N, 3, 4, 4)
     assert_read(labels, INDICES, shares())
 
@@ -329,7 +329,7 @@ def test_kinds_tell_forms_apart():
 def test_splits():
     x, like = torch.rand(N, 3, 4, 4), (torch.zeros(3, 4, 4), 1)
     for batch, labels in (((x, A), A), ([x, A], A), ((x, (A, B, LAM)), (A, B, LAM)), ((x, A, B, LAM), (A, B, LAM))):
-        inputs, found = split(batch, like, {"[1]"}, {"[0]"})
+        inputs, found = split(batch, like, {"[1]"})
         assert inputs is x
         assert isinstance(found, Tensor) == isinstance(labels, Tensor)
         assert len(found) == len(labels)
@@ -338,15 +338,15 @@ def test_splits():
 def test_splits_of_mappings():
     names = {"['label']"}
     batch = {"image": torch.rand(N, 3), "label_a": A, "label_b": B, "lam": LAM, "id": A}
-    inputs, found = split(batch, {"image": torch.zeros(3), "label": 1, "id": 3}, names, {"['image']"})
+    inputs, found = split(batch, {"image": torch.zeros(3), "label": 1, "id": 3}, names)
     assert list(inputs) == ["image", "id"]
     assert_read(found, INDICES, shares())
 
 
 def test_inputs_without_labels():
     x = torch.rand(N, 3)
-    assert split(x, torch.zeros(3), set(), {""}) == (x, None)
-    assert split((x, x), (torch.zeros(3), torch.zeros(3)), set(), {"[0]", "[1]"})[1] is None
+    assert split(x, torch.zeros(3), set()) == (x, None)
+    assert split((x, x), (torch.zeros(3), torch.zeros(3)), set())[1] is None
 
 
 def test_two_labels_of_a_row():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import vicinal
 from vicinal.checking import sources, trees
 from vicinal.checking.marks import Marks
-from vicinal.checking.sources import MarkedRows, MarkedStream, candidates, indices_of, of_examples
+from vicinal.checking.sources import MarkedRows, candidates, indices_of, of_examples
 
 N = 40
 X = torch.rand(N, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -288,29 +288,6 @@ def test_samples_come_from_all_over():
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------
-
-
-class Stream(IterableDataset[Any]):
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __iter__(self) -> Any:
-        return iter([(X[i], int(Y[i])) for i in range(self.n)])
-
-
-def test_streams_are_as_long_and_marked():
-    marks = Marks([(X[i], int(Y[i])) for i in range(8)])
-    rows = list(MarkedStream(marks, Stream(6)))
-    assert len(rows) == 6
-    assert all(same(row[0], marks.example(i)[0]) for i, row in enumerate(rows))
-
-
-def test_streams_are_numbered_apart_in_workers():
-    marks = Marks([(X[i], int(Y[i])) for i in range(8)])
-    loader = DataLoader(MarkedStream(marks, Stream(4)), batch_size=4, num_workers=2)
-    first, second = (batch[0] for batch in loader)
-    assert same(first[1], marks.example(1)[0])
-    assert same(second[1], marks.example(10_001)[0])
 
 
 # -- the user's own ----------------------------------------------------------------------------------------------------

@@ -236,10 +236,3 @@ def _places(pieces: np.ndarray, shape: Sequence[int], map_shape: Sequence[int]) 
     return np.where(
         (channels == channels[0]).all(axis=0), channels[0], -1
     )  # two rows may agree in one channel by chance
-
-
-def says_two(reading: LabelReading, i: int) -> bool:
-    """Return whether the label of row i names more than one class."""
-    if reading.shares is None or i >= len(reading.shares):
-        return False
-    return bool((np.sort(reading.shares[i], axis=0)[-2] > MIXED).any()) if reading.shares[i].shape[0] > 1 else False

@@ -104,7 +104,7 @@ def _run_as(pipeline: Transform, content: Content, dtype: torch.dtype) -> Fed | 
         trees.raise_if_ours(error)
         return None
     inputs, found = pipeline._split(out)
-    return Fed(ids, ids, inputs, found, raw=out)
+    return Fed(ids, ids, inputs, found)
 
 
 def _channels_last(pipeline: Transform, content: Content) -> Iterator[Fault]:

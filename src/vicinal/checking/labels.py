@@ -268,14 +268,13 @@ def _of_shares(label: Tensor, values: np.ndarray) -> list[tuple[str, str]]:
     return []
 
 
-def split(batch: Any, marks_like: Any, label_names: set[str], input_names: set[str]) -> tuple[Any, Any]:
+def split(batch: Any, marks_like: Any, label_names: set[str]) -> tuple[Any, Any]:
     """Split a batch that came out into its inputs and its labels, by the structure of what went in.
 
     Args:
         batch: what a pipeline returned.
         marks_like: one example, whose structure says where labels are.
         label_names: names of the leaves that hold labels in it.
-        input_names: names of the leaves that hold content.
 
     Returns:
         Inputs and labels, each a pytree.
@@ -288,12 +287,12 @@ def split(batch: Any, marks_like: Any, label_names: set[str], input_names: set[s
         return batch, None
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         named = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-        return split(named, marks_like, label_names, input_names)
+        return split(named, marks_like, label_names)
     if trees._holds_tensors(batch) and not isinstance(batch, Tensor | MixedTarget):
-        return split(vars(batch), marks_like, label_names, input_names)
+        return split(vars(batch), marks_like, label_names)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         fields: Any = batch._asdict()  # pyright: ignore
-        return split(fields, marks_like, label_names, input_names)
+        return split(fields, marks_like, label_names)
     if isinstance(batch, tuple | list):
         places = {int(found[1]) for name in label_names if (found := re.match(r"\[(\d+)\]", name))}
         if not isinstance(marks_like, tuple | list) or not places:

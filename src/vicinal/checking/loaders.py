@@ -280,12 +280,6 @@ def size_of_whole(dataset: Any) -> int:
     return max([len(dataset), max(indices) + 1, *larger])
 
 
-def shares_of_loader(loader: Any, build: Callable[[Any], Epochs | None]) -> list[list[float]]:
-    """Return the shares of a loader's first epoch."""
-    epochs = build(loader)
-    return [] if epochs is None else epochs.epoch()
-
-
 def over_ranks(per_rank: Sequence[list[int]], total: int, batch_size: int) -> Iterator[Fault]:
     """Return whether the rows of all ranks are each row once, but for padding and the last batches.
 

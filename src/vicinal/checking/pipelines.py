@@ -37,7 +37,6 @@ class Fed:
         gradients: of the loss, with respect to outputs of the model that were 0; [m, ...] each, the last call's.
         recording: of a step.
         loss: of a step, if it returned one.
-        raw: the batch itself.
 
     """
 
@@ -48,7 +47,6 @@ class Fed:
     gradients: list[Tensor] = field(default_factory=list)
     recording: Recording | None = None
     loss: float | None = None
-    raw: Any = None
     before: dict[str, Tensor] = field(default_factory=dict)
     after: dict[str, Tensor] = field(default_factory=dict)
 
@@ -86,8 +84,7 @@ class Pipeline:
 
     def _split(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
         label_names = {spec.name for spec in self.marks.labels}
-        input_names = {spec.name for spec in self.marks.inputs}
-        inputs, found = labels.split(batch, self.marks.like, label_names, input_names)
+        inputs, found = labels.split(batch, self.marks.like, label_names)
         tensors = {
             name or "inputs": t for name, leaf in trees.leaves(inputs) if (t := trees.as_tensor(leaf)) is not None
         }
@@ -132,7 +129,7 @@ class Transform(Pipeline):
         before = _copied(batch)
         out = self.call(batch)
         inputs, found = self._split(out)
-        return Fed(list(ids), sorted(set(ids)), inputs, found, raw=out, before=before, after=_copied(batch))
+        return Fed(list(ids), sorted(set(ids)), inputs, found, before=before, after=_copied(batch))
 
 
 def _copied(batch: Any) -> dict[str, Tensor]:
@@ -174,7 +171,7 @@ class Collation(Pipeline):
             out = self.function(examples)
         inputs, found = self._split(out)
         own = [self.source.own(i) for i in ids]
-        return Fed(own, sorted({*own, *fetched()}), inputs, found, raw=out)
+        return Fed(own, sorted({*own, *fetched()}), inputs, found)
 
     def pure(self, i: int, label_of: int | None = None) -> dict[str, Tensor]:
         """Return what comes out where all rows of the dataset are row i."""
@@ -216,7 +213,7 @@ class Wrapped(Collation):
             out = next(iter(self.wrapper(self._loaders(ids))))
         inputs, found = self._split(out)
         own = [self.source.own(i) for i in ids]
-        return Fed(own, sorted({*own, *fetched()}), inputs, found, raw=out)
+        return Fed(own, sorted({*own, *fetched()}), inputs, found)
 
 
 Stand = Callable[[Tensor], Tensor]
@@ -472,8 +469,3 @@ def deep_copied(value: Any) -> Any:
         return copy.deepcopy(value)
     except Exception:  # whatever its own copying raises: the value itself is used
         return value
-
-
-def as_numpy(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as float64."""
-    return tensor.to(torch.float64).numpy()

@@ -62,26 +62,6 @@ class MarkedRows(Dataset[Any]):
         return getattr(self.__dict__["original"], name)
 
 
-class MarkedStream(IterableDataset[Any]):
-    """A stream as long as the original whose examples are marked rows, numbered apart in each worker.
-
-    Args:
-        marks: the rows.
-        original: the stream it stands for.
-
-    """
-
-    def __init__(self, marks: Marks, original: Any) -> None:
-        self.marks, self.original = marks, original
-
-    def __iter__(self) -> Iterator[Any]:
-        """Return the marked rows."""
-        info = torch.utils.data.get_worker_info()
-        first = 0 if info is None else 10_000 * info.id
-        for i, _ in enumerate(self.original):
-            yield self.marks.example(first + i)
-
-
 class Source:
     """A dataset with its rows marked at some depth.
 
