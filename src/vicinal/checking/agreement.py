@@ -175,7 +175,7 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Labe
                     np.abs(should.sum(0) - 1) > 1e-3
                 )  # places that one of the rows leaves open
                 should, says = np.where(lost, 0.0, should), np.where(lost, 0.0, says)
-            should = _padded(should, says)
+            should = padded(should, says)
             if should.shape == says.shape and np.isnan(should).any():
                 says, should = np.where(np.isnan(should), 0.0, says), np.nan_to_num(should)
             if reading.ignored is not None and should[reading.ignored].max() > 0:
@@ -183,17 +183,15 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Labe
             if should.shape != says.shape:
                 continue
             place = draw.own(i)
-            own = None if place is None else _padded(_alone(pipeline, draw, spec, place), says)
-            swapped = expected(pipeline.marks, spec, _swapped(row), draw.fed.candidates, shape)
+            own = None if place is None else padded(_alone(pipeline, draw, spec, place), says)
+            swapped = expected(pipeline.marks, spec, swapped_shares(row), draw.fed.candidates, shape)
             found.append(
-                LabeledRow(
-                    draw, i, row, should, says, own, _padded(should if swapped is None else swapped, says), scale
-                )
+                LabeledRow(draw, i, row, should, says, own, padded(should if swapped is None else swapped, says), scale)
             )
     return found
 
 
-def _padded(should: np.ndarray, says: np.ndarray) -> np.ndarray:
+def padded(should: np.ndarray, says: np.ndarray) -> np.ndarray:
     """Return what a label should say with zeros for classes that no example has, of which the label has places."""
     if (
         should.ndim >= 1
@@ -214,7 +212,8 @@ def _alone(pipeline: Pipeline, draw: Draw, spec: LeafSpec, place: int) -> np.nda
     return one_hot(values.reshape(1, *(values.shape if spec.role == "map" else ())), spec.classes)[0]
 
 
-def _swapped(row: Recovered) -> Recovered:
+def swapped_shares(row: Recovered) -> Recovered:
+    """Return what a row is made of with its two largest shares exchanged."""
     main = row.main()[:2]
     share = row.share.copy()
     if len(main) == 2:
@@ -432,7 +431,7 @@ def _other_labels_mixed(pipeline: Pipeline, found: Sequence[LabeledRow], spec: L
             other = pipeline.marks.specs[name]
             place = row.draw.own(row.i)
             if place is not None and is_mixed(row.made):
-                own = _padded(_alone(pipeline, row.draw, other, place), reading.shares[row.i])
+                own = padded(_alone(pipeline, row.draw, other, place), reading.shares[row.i])
                 if own.shape == reading.shares[row.i].shape and not _same(reading.shares[row.i], own):
                     return True
     return False

@@ -168,7 +168,7 @@ def _ranks(session: Session, target: Any, example: Any, evaluate: Any, plain: An
         with generators.as_new_process(rank, rank, 2):
             shares.append(check_batches.shares(session, target(rank=rank, world_size=2)))
     if variety.repeated(*shares):
-        session.findings.append(Fault("VIC024", f"ranks 0 and 1 drew the same shares: {loaders._few(shares[0])}."))
+        session.findings.append(Fault("VIC024", f"ranks 0 and 1 drew the same shares: {loaders.few(shares[0])}."))
 
 
 def _resumed(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -182,5 +182,5 @@ def _resumed(session: Session, target: Any, example: Any, evaluate: Any, plain: 
             shares.append(check_batches.shares(session, target(epoch=epoch)))
     if variety.repeated(*shares):
         session.findings.append(
-            Fault("VIC025", f"in a new process epoch 1 begins with the shares of epoch 0: {loaders._few(shares[0])}.")
+            Fault("VIC025", f"in a new process epoch 1 begins with the shares of epoch 0: {loaders.few(shares[0])}.")
         )

@@ -14,7 +14,7 @@ from vicinal.checking.labels import read
 from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Collation, Pipeline, Transform, Wrapped, contents, deep_copied
 from vicinal.checking.report import Fault
-from vicinal.checking.session import Session, size_for
+from vicinal.checking.session import MakeBatch, Session, size_for
 from vicinal.checking.sources import gives_same_memory, of_examples
 from vicinal.checking.targets import CannotCheck
 
@@ -22,47 +22,41 @@ from vicinal.checking.targets import CannotCheck
 def transform(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function of batches."""
     function = deep_copied(target)
-    for examples, n, make_batch in session.examples(target, example):
-        pipeline = Transform(function, Marks(examples), n, make_batch)
-        try:
-            pipeline.feed(list(range(n)))
-        except Exception as error:  # an example that does not fit: the next one
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        if isinstance(target, nn.Module) and not target.training:
-            session.facts["mode"] = "the module is in eval mode"
-        session.runs(pipeline, 24)
-        session.findings += handling.sizes(pipeline, session.contents, n)
-        if any(content.how != "random" for content in session.contents):
-            session.findings += handling.memory_format(pipeline, session.contents)
-            if changed := handling.other_dtypes(pipeline, session.contents):
-                session.facts["other dtypes"] = changed
-            fact, finding = handling.cost(pipeline)
-            session.facts["cost"] = fact
-            session.findings += [finding] if finding else []
-        return
-    raise session.cannot(target, example)
+
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> Transform:
+        made = Transform(function, Marks(examples), n, make_batch)
+        made.feed(list(range(n)))
+        return made
+
+    pipeline = session.fitting(target, example, build)
+    if isinstance(target, nn.Module) and not target.training:
+        session.facts["mode"] = "the module is in eval mode"
+    session.runs(pipeline, 24)
+    session.findings += handling.sizes(pipeline, session.contents, pipeline.n)
+    if any(content.how != "random" for content in session.contents):
+        session.findings += handling.memory_format(pipeline, session.contents)
+        if changed := handling.other_dtypes(pipeline, session.contents):
+            session.facts["other dtypes"] = changed
+        fact, finding = handling.cost(pipeline)
+        session.facts["cost"] = fact
+        session.findings += [finding] if finding else []
 
 
 def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a collate function."""
     function = deep_copied(target)
-    for examples, n, _ in session.examples(target, example):
-        pipeline = Collation(function, of_examples(Marks(examples)), n)
-        try:
-            pipeline.feed(list(range(n)))
-        except Exception as error:  # as above
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        pipeline.source.rows.keeps = True
-        session.findings += handling.overwrites(pipeline)
-        pipeline.source.rows.keeps = False
-        session.runs(pipeline, 16)
-        session.findings += handling.sizes(pipeline, session.contents, n)
-        return
-    raise session.cannot(target, example)
+
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> Collation:
+        made = Collation(function, of_examples(Marks(examples)), n)
+        made.feed(list(range(n)))
+        return made
+
+    pipeline = session.fitting(target, example, build)
+    pipeline.source.rows.keeps = True
+    session.findings += handling.overwrites(pipeline)
+    pipeline.source.rows.keeps = False
+    session.runs(pipeline, 16)
+    session.findings += handling.sizes(pipeline, session.contents, pipeline.n)
 
 
 def loader(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
@@ -173,7 +167,7 @@ def _labels_alone(session: Session, batches: Sequence[Any], marks: Marks) -> Non
     for spec in marks.labels:
         kinds, problems = set(), dict[str, str]()
         for batch in batches:
-            _, found = pipeline._split(batch)
+            _, found = pipeline.split(batch)
             reading = read(found, spec, _rows_in(batch))
             kinds.add(reading.kind)
             problems |= dict(reading.problems)

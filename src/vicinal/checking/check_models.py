@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vicinal.checking import check_batches, criteria, handling, loaders, stacks, steps, targets, trees
+from vicinal.checking.draws import Draw
 from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Content, Step, Transform, deep_copied
 from vicinal.checking.recorder import Recorder
@@ -27,45 +28,40 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
     call = Call(target)
     if call.fixed or len(call.open) not in (1, 2) or call.counters:
         return step(session, target, example, evaluate, plain)
-    for examples, n, make_batch in session.examples(target, example):
+
+    def is_step(examples: list[Any], n: int, make_batch: MakeBatch) -> bool:
         marks = Marks(examples)
         batch = make_batch([marks.fresh(i) for i in range(n)])
-        try:
-            with Recorder().recording_of() as recording:
-                out = Transform(deep_copied(target), marks, n, make_batch).call(batch)
-        except CannotCheck:
-            raise
-        except Exception as error:  # an example that does not fit: the next one
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        is_step = bool(recording.calls) or out is None or _is_loss(out)
-        check = step if is_step else check_batches.transform
-        return check(session, target, example, evaluate, plain)
-    raise session.cannot(target, example)
+        with Recorder().recording_of() as recording:
+            out = Transform(deep_copied(target), marks, n, make_batch).call(batch)
+        return bool(recording.calls) or out is None or _is_loss(out)
+
+    check = step if session.fitting(target, example, is_step) else check_batches.transform
+    return check(session, target, example, evaluate, plain)
 
 
 def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a training step."""
     call = Call(target)
-    if set(call.open) & targets._BATCHES:
+    if set(call.open) & targets.BATCHES:
         return _accumulating(session, target, call, example)
-    for examples, n, make_batch in session.examples(target, example):
-        step = Step(call, Marks(examples), n, make_batch)
-        try:
-            step.feed(list(range(n)))
-        except CannotCheck:
-            raise
-        except Exception as error:  # an example that does not fit: the next one
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        _watch(session, step)
-        scope = targets.scope_of(target)
-        named = next((scope[name] for name in _EVALUATIONS if name in scope and scope[name] is not target), None)
-        session.evaluation_step(evaluate or named, step)
-        return
-    raise session.cannot(target, example)
+    watched = session.fitting(target, example, _running(call))
+    _watch(session, watched)
+    scope = targets.scope_of(target)
+    named = next((scope[name] for name in _EVALUATIONS if name in scope and scope[name] is not target), None)
+    session.evaluation_step(evaluate or named, watched)
+
+
+def _running(run: Callable[[Any], Any], before: Callable[[], Any] = lambda: None) -> Callable[..., Step]:
+    """Return what builds a step of examples, and runs it once; what is to be done before is done first."""
+
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> Step:
+        made = Step(run, Marks(examples), n, make_batch)
+        before()
+        made.feed(list(range(n)))
+        return made
+
+    return build
 
 
 def _watch(session: Session, step: Step) -> None:
@@ -101,32 +97,23 @@ def _watch(session: Session, step: Step) -> None:
 
 def _accumulating(session: Session, target: Any, call: Call, example: Any) -> None:
     """Check a step of several micro-batches: the update must not depend on how rows are divided."""
-    for examples, _, make_batch in session.examples(target, example):
+
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> tuple[Step, dict[int, float]]:
         marks = Marks(examples)
 
-        def divided(parts: int, make_batch: MakeBatch = make_batch) -> MakeBatch:
+        def divided(parts: int) -> MakeBatch:
             def make(rows: list[Any]) -> list[Any]:
                 size = len(rows) // parts
                 return [make_batch(rows[i * size : (i + 1) * size]) for i in range(parts)]
 
             return make
 
-        try:
-            sizes = {}
-            for parts in (1, 2, 4):
-                step = Step(call, marks, 16, divided(parts))
-                sizes[parts] = steps.update_size(step)
-        except CannotCheck:
-            raise
-        except Exception as error:  # an example that does not fit: the next one
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        _accumulation(session, sizes)
-        step = Step(call, marks, 16, divided(1))
-        _watch(session, step)
-        return
-    raise session.cannot(target, example)
+        made = {parts: Step(call, marks, 16, divided(parts)) for parts in (1, 2, 4)}
+        return made[1], {parts: steps.update_size(of) for parts, of in made.items()}
+
+    whole, sizes = session.fitting(target, example, build)
+    _accumulation(session, sizes)
+    _watch(session, whole)
 
 
 def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool = True) -> None:
@@ -147,30 +134,24 @@ def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool =
 def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a function that is given a loader and trains with it."""
     call = _with_loader(target)
-    for examples, n, make_batch in session.examples(target, example):
+
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> tuple[Step, list[Draw]]:
         marks = Marks(examples)
         rows = of_examples(marks, 6 * n).rows
         loader = DataLoader(rows, batch_size=n, collate_fn=None if make_batch is trees.stacked else make_batch)
-        step = Step(lambda _, loader=loader: call(loader), marks, n, lambda rows: rows)
-        try:
-            runs = steps.runs_of_loop(step, 6)
-        except CannotCheck:
-            raise
-        except Exception as error:  # as above
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        if not runs:
-            session.skipped["what reaches the model"] = "no call of a module with parameters, with gradients, was seen"
-            return
-        session.contents = [Content(name, "direct", marks.inputs[0]) for name in runs[0].rows]
-        if not session.contents:
-            session.skipped["shares of the inputs"] = "what reaches the model has another shape than the loader's rows"
-        session.judge(step, runs, is_loop=True)
-        session.findings += steps.numbers(step, runs)
-        session.evaluation(evaluate)
+        whole = Step(lambda _: call(loader), marks, n, lambda rows: rows)
+        return whole, steps.runs_of_loop(whole, 6)
+
+    whole, runs = session.fitting(target, example, build)
+    if not runs:
+        session.skipped["what reaches the model"] = "no call of a module with parameters, with gradients, was seen"
         return
-    raise session.cannot(target, example)
+    session.contents = [Content(name, "direct", whole.marks.inputs[0]) for name in runs[0].rows]
+    if not session.contents:
+        session.skipped["shares of the inputs"] = "what reaches the model has another shape than the loader's rows"
+    session.judge(whole, runs, is_loop=True)
+    session.findings += steps.numbers(whole, runs)
+    session.evaluation(evaluate)
 
 
 def _with_loader(target: Any) -> Callable[[Any], Any]:
@@ -179,7 +160,7 @@ def _with_loader(target: Any) -> Callable[[Any], Any]:
     A loader of that name beside it, as most programs have, is not meant: the loop is given marked rows.
     """
     call = Call(target)
-    first = next(name for name in call.by_position if name in targets._LOADERS)
+    first = next(name for name in call.by_position if name in targets.LOADERS)
     others = [name for name in call.open if name != first and re.search(r"loader|_dl$", name)]
     call.open = [first, *(name for name in call.open if name != first and name not in others)]
     call.fixed.pop(first, None)
@@ -266,27 +247,14 @@ def _model_steps(
     """
     example, evaluate, held_out = data
     assert train is not None
-    tries = session.examples(target, example)
-    if example is None and len(tries) > 1:  # nothing was found beside it: sizes of the module itself
-        tries = [*[(examples, 8, trees.stacked) for examples in targets.guessed(train)], *tries]
-    for examples, n, make_batch in tries:
-        step = Step(train, Marks(examples), n, make_batch)
-        module.train()
-        try:
-            step.feed(list(range(n)))
-        except Exception as error:  # an example that does not fit: the next one
-            trees.raise_if_ours(error)
-            session.fail(error)
-            continue
-        _watch(session, step)
-        if evaluate is not None:
-            session.evaluation_step(evaluate, step)
-        if valid is not None:
-            module.eval()
-            session.evaluation_step(valid, Step(valid, step.marks, n, _of_evaluation(step, held_out)))
-        module.train()
-        return
-    raise session.cannot(target, example)
+    watched = session.fitting(target, example, _running(train, module.train), targets.guessed(train))
+    _watch(session, watched)
+    if evaluate is not None:
+        session.evaluation_step(evaluate, watched)
+    if valid is not None:
+        module.eval()
+        session.evaluation_step(valid, Step(valid, watched.marks, watched.n, _of_evaluation(watched, held_out)))
+    module.train()
 
 
 def _of_evaluation(step: Step, held_out: Any) -> MakeBatch:
@@ -343,12 +311,10 @@ def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any
     """Check a Keras model by `train_on_batch` and `test_on_batch`."""
     if not getattr(target, "compiled", True):
         raise CannotCheck("the Keras model is not compiled: call compile() before the check")
-    tries = session.examples(target, example)
-    if example is None and len(tries) > 1:  # nothing was found beside it
-        made = stacks.examples_for(target) if target.built else []
-        if not made:
+    if example is None and len(session.examples(target, None)) > 1:  # nothing was found beside it
+        example = stacks.examples_for(target) if target.built else None
+        if not example:
             raise CannotCheck("the Keras model's shapes are not known: build it, or give a batch as example=")
-        tries = [(made, 8, trees.stacked)]
 
     def train(batch: Any) -> Any:
         return target.train_on_batch(*batch) if isinstance(batch, tuple | list) else target.train_on_batch(batch)
@@ -356,25 +322,21 @@ def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any
     def valid(batch: Any) -> Any:
         return target.test_on_batch(*batch) if isinstance(batch, tuple | list) else target.test_on_batch(batch)
 
-    for examples, n, make_batch in tries:
-        step = Step(train, Marks(examples), n, make_batch)
-        try:
-            if not target.built:
-                valid(make_batch([step.marks.fresh(i) for i in range(n)]))
-                session.facts["weights"] = "the model was not built: it is now, and its weights are the first ones"
-            with stacks.keras_kept(target), stacks.calls_shown(target):
-                step.feed(list(range(n)))
-                _watch(session, step)
-                if evaluate is not None:
-                    session.evaluation_step(evaluate, step)
-                session.evaluation_step(valid, Step(valid, step.marks, n, _of_evaluation(step, None)))
-        except CannotCheck:
-            raise
-        except Exception as error:  # an example that does not fit: the next one
-            session.fail(error)
-            continue
-        return
-    raise session.cannot(target, example)
+    def build(examples: list[Any], n: int, make_batch: MakeBatch) -> Step:
+        made = Step(train, Marks(examples), n, make_batch)
+        if not target.built:
+            valid(make_batch([made.marks.fresh(i) for i in range(n)]))
+            session.facts["weights"] = "the model was not built: it is now, and its weights are the first ones"
+        with stacks.keras_kept(target), stacks.calls_shown(target):
+            made.feed(list(range(n)))
+        return made
+
+    watched = session.fitting(target, example, build)
+    with stacks.keras_kept(target), stacks.calls_shown(target):
+        _watch(session, watched)
+        if evaluate is not None:
+            session.evaluation_step(evaluate, watched)
+        session.evaluation_step(valid, Step(valid, watched.marks, watched.n, _of_evaluation(watched, None)))
 
 
 def _is_loss(out: Any) -> bool:

@@ -103,7 +103,7 @@ def _run_as(pipeline: Transform, content: Content, dtype: torch.dtype) -> Fed | 
     except Exception as error:  # a dtype that the pipeline does not take, loudly: no finding
         trees.raise_if_ours(error)
         return None
-    inputs, found = pipeline._split(out)
+    inputs, found = pipeline.split(out)
     return Fed(ids, ids, inputs, found)
 
 

@@ -288,7 +288,7 @@ def split(batch: Any, marks_like: Any, label_names: set[str]) -> tuple[Any, Any]
     if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         named = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
         return split(named, marks_like, label_names)
-    if trees._holds_tensors(batch) and not isinstance(batch, Tensor | MixedTarget):
+    if trees.holds_tensors(batch) and not isinstance(batch, Tensor | MixedTarget):
         return split(vars(batch), marks_like, label_names)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         fields: Any = batch._asdict()  # pyright: ignore

@@ -127,7 +127,7 @@ class Epochs:
         return batches
 
     def _shares(self, batch: Any, fetched: Callable[[], list[int]], pairs: set[tuple[int, int]]) -> list[float]:
-        inputs, found = self.pipeline._split(batch)
+        inputs, found = self.pipeline.split(batch)
         fed = Fed([], [], inputs, found)
         shares = label_signature(read_labels(self.pipeline.marks, fed))
         content = next((c for c in self.contents if c.how == "direct"), None)
@@ -166,20 +166,20 @@ def findings(epochs: Epochs) -> Iterator[Fault]:
         for w in range(1, epochs.workers)
         if variety.repeated(by_worker[0], by_worker[w]) and (variety.varies(by_worker[0]) or len(by_worker[0]) == 1)
     ]
-    same = len({tuple(variety._both(batch)) for batch in first if batch}) == 1 and len(first) > 3
+    same = len({tuple(variety.smaller_parts(batch)) for batch in first if batch}) == 1 and len(first) > 3
     if copies and not same:
         yield Fault(
             "VIC023",
             f"the batches of workers 0 and {copies[0]} of {epochs.workers} were mixed by the same shares, one after the "
-            f"other: {_few(by_worker[0])}.",
+            f"other: {few(by_worker[0])}.",
         )
     second = epochs.epoch()
     if variety.repeated(first, second) and variety.varies(first):
         yield Fault(
-            "VIC022", f"the first {len(first)} batches of two epochs were mixed by the same shares: {_few(first)}."
+            "VIC022", f"the first {len(first)} batches of two epochs were mixed by the same shares: {few(first)}."
         )
     elif variety.repeated(first, second) and not variety.varies(first) and len(first) > 3:
-        yield Fault("VIC021", f"all batches of two epochs had the same shares: {_few(first[:1])}.")
+        yield Fault("VIC021", f"all batches of two epochs had the same shares: {few(first[:1])}.")
     together = [a & b for a, b in zip(epochs.pairs[:1], epochs.pairs[1:2], strict=True)]
     if together and len(epochs.pairs[0]) >= 3 and len(together[0]) >= 0.9 * len(epochs.pairs[0]):
         i, j = sorted(epochs.pairs[0])[0]
@@ -201,7 +201,8 @@ def switched_off(epochs: Epochs, off: Callable[[], Any]) -> Iterator[Fault]:
         )
 
 
-def _few(batches: Sequence[Sequence[float]]) -> str:
+def few(batches: Sequence[Sequence[float]]) -> str:
+    """Return the first share of some batches, as text."""
     shown = [f"{min(batch[0], 1 - batch[0]):.4f}" for batch in batches[:4] if batch]
     return ", ".join(shown) + (", ..." if len(batches) > 4 else "")
 

@@ -82,7 +82,8 @@ class Pipeline:
         """
         return self.feed([i] * self.n).inputs
 
-    def _split(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
+    def split(self, batch: Any) -> tuple[dict[str, Tensor], Any]:
+        """Split a batch that came out into its inputs, by name, and its labels."""
         label_names = {spec.name for spec in self.marks.labels}
         inputs, found = labels.split(batch, self.marks.like, label_names)
         tensors = {
@@ -128,7 +129,7 @@ class Transform(Pipeline):
         batch = self.batch(ids)
         before = _copied(batch)
         out = self.call(batch)
-        inputs, found = self._split(out)
+        inputs, found = self.split(out)
         return Fed(list(ids), sorted(set(ids)), inputs, found, before=before, after=_copied(batch))
 
 
@@ -169,7 +170,7 @@ class Collation(Pipeline):
         with self.source.watched() as fetched:
             examples = [self.source.dataset[i] for i in ids]
             out = self.function(examples)
-        inputs, found = self._split(out)
+        inputs, found = self.split(out)
         own = [self.source.own(i) for i in ids]
         return Fed(own, sorted({*own, *fetched()}), inputs, found)
 
@@ -211,7 +212,7 @@ class Wrapped(Collation):
         """Run the pipeline on rows: one batch of them is all that the loader inside has."""
         with self.source.watched() as fetched:
             out = next(iter(self.wrapper(self._loaders(ids))))
-        inputs, found = self._split(out)
+        inputs, found = self.split(out)
         own = [self.source.own(i) for i in ids]
         return Fed(own, sorted({*own, *fetched()}), inputs, found)
 

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import IterableDataset, default_collate
@@ -30,6 +30,7 @@ _SECONDS = 1.5  # that they may take
 
 
 MakeBatch = Callable[[list[Any]], Any]
+Built = TypeVar("Built")
 
 
 class Session:
@@ -77,10 +78,6 @@ class Session:
         self.mixes = any(not isinstance(part, ERM | LabelSmoothing | GaussianNoise) for part in parts)
         self.inputs_alone = any(isinstance(part, InputMixup) for part in parts)
 
-    def fail(self, error: Exception) -> None:
-        """Keep the first error of several examples that were tried: it is that of the most natural one."""
-        self.failed = self.failed or error
-
     def cannot(self, target: Any, example: Any) -> CannotCheck:
         """Return the error that says on what examples a target failed."""
         error = self.failed
@@ -104,6 +101,34 @@ class Session:
         if type(target).__module__.startswith("keras"):  # whose images have their channels last
             usual.reverse()
         return [(examples, 8, trees.stacked) for examples in [*targets.guessed(target), *usual]]
+
+    def fitting(
+        self, target: Any, example: Any, build: Callable[[list[Any], int, MakeBatch], Built], more: Sequence[Any] = ()
+    ) -> Built:
+        """Return what a function builds of the first examples that the target takes.
+
+        Args:
+            target: what is checked.
+            example: what was given for it.
+            build: of examples, a batch size and what makes a batch, builds a pipeline and runs it once.
+            more: lists of examples to be tried before those that are usual.
+
+        Raises:
+            CannotCheck: the target failed on all of them.
+
+        """
+        tries = self.examples(target, example)
+        if example is None and len(tries) > 1:  # nothing was found beside it
+            tries = [*((examples, 8, trees.stacked) for examples in more), *tries]
+        for examples, n, make_batch in tries:
+            try:
+                return build(examples, n, make_batch)
+            except CannotCheck:
+                raise
+            except Exception as error:  # an example that does not fit: the next one
+                trees.raise_if_ours(error)
+                self.failed = self.failed or error  # of the most natural one
+        raise self.cannot(target, example)
 
     def runs(
         self, pipeline: Any, count: int, run: Callable[[Any, Sequence[Content], int], list[Draw]] | None = None

@@ -98,7 +98,7 @@ def _mixed_labels(step: Step, run: Draw) -> bool:
             if place is not None and says.ndim == 1 and not np.isnan(says).any():
                 one = Recovered(np.eye(len(run.fed.candidates))[place], 0.0, 1.0)
                 own = expected(step.marks, spec, one, run.fed.candidates, ())
-                if own is not None and np.abs(agreement._padded(own, says) - says).max() > 0.02:
+                if own is not None and np.abs(agreement.padded(own, says) - says).max() > 0.02:
                     return True
     return False
 
@@ -227,7 +227,7 @@ def _lines(step: Step, spec: LeafSpec, run: Draw) -> dict[str, float]:
     places = [run.own(i) for i in range(len(made))]
     if any(place is None for place in places):
         return {}
-    swapped = np.stack([agreement._swapped(row).share for row in made])
+    swapped = np.stack([agreement.swapped_shares(row).share for row in made])
     guesses = {
         "mixed": share @ values,
         "own": values[[place for place in places if place is not None]],

@@ -46,7 +46,7 @@ _EXAMPLES = {
     "data_list",
     "examples_list",
 }
-_LOADERS = {"loader", "dataloader", "train_loader", "train_dataloader", "data_loader", "dl", "train_dl"}
+LOADERS = {"loader", "dataloader", "train_loader", "train_dataloader", "data_loader", "dl", "train_dl"}
 _LOGITS = {
     "logits",
     "pred",
@@ -61,7 +61,7 @@ _LOGITS = {
     "y_hat",
 }
 _TARGETS = {"y", "target", "targets", "label", "labels", "yb", "y_true"}
-_BATCHES = {"batches", "micro_batches", "microbatches"}
+BATCHES = {"batches", "micro_batches", "microbatches"}
 _DATA = {*_TARGETS, "x", "xb", "X", "batch", "data", "inputs", "input", "images", "image", "features", "tokens"}
 _COUNTERS = {
     "batch_idx",
@@ -159,9 +159,9 @@ def _kind_of_function(target: Any) -> Kind:
         return "factory"
     if len(needed) == 1 and needed[0] in _EXAMPLES:
         return "collate"
-    if set(needed) & _LOADERS:
+    if set(needed) & LOADERS:
         return "run"
-    if set(needed) & _BATCHES:
+    if set(needed) & BATCHES:
         return "step"
     if "collate" in str(getattr(target, "__name__", type(target).__name__)).lower():
         return "collate"
@@ -204,7 +204,7 @@ class Call:
                 self.counters.append(name)
             elif name == "device":
                 self.fixed[name] = scope.get("device", torch.device("cpu"))
-            elif name in scope and name not in _DATA | _LOADERS and not isinstance(scope[name], Tensor | type):
+            elif name in scope and name not in _DATA | LOADERS and not isinstance(scope[name], Tensor | type):
                 self.fixed[name] = scope[name]
             else:
                 self.open.append(name)

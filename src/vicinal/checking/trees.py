@@ -85,12 +85,12 @@ def _parts(tree: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{i}]", value) for i, value in enumerate(tree)]
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return [(f".{field.name}", getattr(tree, field.name)) for field in _fields(tree)]
-    if _holds_tensors(tree):
+    if holds_tensors(tree):
         return [(f".{name}", value) for name, value in vars(tree).items()]
     return None
 
 
-def _holds_tensors(tree: Any) -> bool:
+def holds_tensors(tree: Any) -> bool:
     """Return whether an object of a class of its own is a batch: tensors lie in its attributes."""
     if isinstance(tree, nn.Module | type) or callable(tree) or not hasattr(tree, "__dict__"):
         return False

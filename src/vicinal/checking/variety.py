@@ -140,7 +140,7 @@ def repeated(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]
         second: the same of another run.
 
     """
-    pairs = [(set(_both(a)), set(_both(b))) for a, b in zip(first, second, strict=False) if a and b]
+    pairs = [(set(smaller_parts(a)), set(smaller_parts(b))) for a, b in zip(first, second, strict=False) if a and b]
     if not pairs or len(pairs) < 0.5 * min(sum(map(bool, first)), sum(map(bool, second))):
         return False
     # rows of one class show no share, and which rows these are differs between the runs; chance makes no three equal
@@ -156,10 +156,10 @@ def _alike(a: set[float], b: set[float]) -> bool:
 
 def varies(batches: Sequence[Sequence[float]]) -> bool:
     """Return whether the shares of a run differ from batch to batch."""
-    sets = [frozenset(_both(batch)) for batch in batches if batch]
+    sets = [frozenset(smaller_parts(batch)) for batch in batches if batch]
     return len(sets) > 1 and not frozenset.intersection(*sets)
 
 
-def _both(shares: Sequence[float]) -> list[float]:
+def smaller_parts(shares: Sequence[float]) -> list[float]:
     """Return each share or what is left of 1, the smaller one, to four digits."""
     return [round(min(s, 1 - s), 4) for s in shares if MIXED < s < 1 - MIXED]
