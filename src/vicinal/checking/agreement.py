@@ -176,7 +176,7 @@ def rows(pipeline: Pipeline, draws: Sequence[Draw], spec: LeafSpec) -> list[Labe
                 )  # places that one of the rows leaves open
                 should, says = np.where(lost, 0.0, should), np.where(lost, 0.0, says)
             should = padded(should, says)
-            if should.shape == says.shape and np.isnan(should).any():
+            if should.shape == says.shape and np.isnan(should).any() and spec.unknown is None:  # places not known
                 says, should = np.where(np.isnan(should), 0.0, says), np.nan_to_num(should)
             if reading.ignored is not None and should[reading.ignored].max() > 0:
                 continue

@@ -174,9 +174,14 @@ def _with_loader(target: Any) -> Callable[[Any], Any]:
 
 def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
     """Check a loss."""
-    logits = example[0] if isinstance(example, tuple | list) else None
-    classes = logits.shape[1] if isinstance(logits, torch.Tensor) and logits.ndim == 2 else criteria.classes_of(target)
-    session.findings += criteria.findings(target, classes)
+    given = targets.scope_of(target).get("example") if example is None else example
+    logits, labels = given if isinstance(given, tuple) and len(given) == 2 else (None, None)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        logits, labels = None, None  # an example of a step
+    classes = criteria.classes_of(target) if logits is None else logits.shape[1]
+    unknown = isinstance(labels, torch.Tensor) and labels.ndim == 1 and int(labels.min()) < 0
+    ignored = int(labels.min()) if unknown else None
+    session.findings += criteria.findings(target, classes, ignored)
     taken = criteria.takes(target, classes)
     session.facts["mixed labels"] = (
         f"it takes {' and '.join(taken)}"

@@ -43,12 +43,13 @@ def classes_of(criterion: Criterion) -> int:
     )
 
 
-def findings(criterion: Criterion, classes: int) -> Iterator[Fault]:
+def findings(criterion: Criterion, classes: int, ignored: int | None = None) -> Iterator[Fault]:
     """Return what is wrong with a loss of mixed labels, in each form of them that it takes.
 
     Args:
         criterion: of logits [n, classes] and class indices [n].
         classes: how many.
+        ignored: the label that it ignores, where an example shows one.
 
     """
     logits = torch.from_numpy(Key(3, 0, 0, 0).generator().standard_normal((_ROWS, classes))).float()
@@ -83,7 +84,7 @@ def findings(criterion: Criterion, classes: int) -> Iterator[Fault]:
                 f"{form}: at lambda = {_LAM} the loss is {loss:.4f}, where the mixture of both losses is {wanted:.4f}; "
                 f"slopes differ by {100 * off:.0f} %.",
             )
-    yield from _ignored(criterion, logits, a)
+    yield from _ignored(criterion, logits, a, ignored)
     yield from _sizes(criterion, logits, a)
 
 
@@ -154,9 +155,9 @@ def _slope(criterion: Criterion, logits: Tensor, target: Any) -> tuple[float, Te
     return float(total.detach()), grad
 
 
-def _ignored(criterion: Any, logits: Tensor, a: Tensor) -> Iterator[Fault]:
+def _ignored(criterion: Any, logits: Tensor, a: Tensor, shown: int | None) -> Iterator[Fault]:
     """Compare the loss of a mixture of ignored and counted labels with that of class indices."""
-    ignore = getattr(criterion, "ignore_index", None)
+    ignore = getattr(criterion, "ignore_index", None) if shown is None else shown
     if not isinstance(ignore, int):
         return
     target = a.clone()
@@ -166,6 +167,7 @@ def _ignored(criterion: Any, logits: Tensor, a: Tensor) -> Iterator[Fault]:
     for form, mixed in (
         ("a MixedTarget", MixedTarget(torch.stack([target, target]), weight)),
         ("(y_a, y_b, lambda)", (target, target, 0.5)),
+        *([("dense labels", _rows_of_zeros(target, ignore, logits.shape[1]))] if shown is not None else []),
     ):
         try:
             loss, _ = _slope(criterion, logits, mixed)
@@ -176,6 +178,14 @@ def _ignored(criterion: Any, logits: Tensor, a: Tensor) -> Iterator[Fault]:
                 "VIC052",
                 f"{form}: with half of the labels ignored the loss is {loss:.4f}, of class indices {plain:.4f}.",
             )
+
+
+def _rows_of_zeros(target: Tensor, ignore: int, classes: int) -> Tensor:
+    """Return class indices as dense labels, with a row of zeros for each that is ignored."""
+    counted = target != ignore
+    dense = torch.zeros(len(target), classes)
+    dense[counted, target[counted]] = 1
+    return dense
 
 
 def _sizes(criterion: Criterion, logits: Tensor, a: Tensor) -> Iterator[Fault]:
