@@ -179,8 +179,9 @@ def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         logits, labels = None, None  # an example of a step
     classes = criteria.classes_of(target) if logits is None else logits.shape[1]
-    unknown = isinstance(labels, torch.Tensor) and labels.ndim == 1 and int(labels.min()) < 0
-    ignored = int(labels.min()) if unknown else None
+    ignored = None
+    if isinstance(labels, torch.Tensor) and labels.ndim == 1 and int(labels.min()) < 0:
+        ignored = int(labels.min())
     session.findings += criteria.findings(target, classes, ignored)
     taken = criteria.takes(target, classes)
     session.facts["mixed labels"] = (
