@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,3 +57,25 @@ def as_new_process(number: int, rank: int = 0, world: int = 1) -> Iterator[None]
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def kinds() -> tuple[type, ...]:
+    """Return the classes of generators that a program may own; `numpy.random` is imported when it is asked for."""
+    return np.random.Generator, np.random.RandomState, torch.Generator, random.Random
+
+
+def state_of(generator: Any) -> Any:
+    """Return the state of a generator of one of these kinds."""
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
+
+
+def set_state(generator: Any, state: Any) -> None:
+    """Set the state of a generator of one of these kinds."""
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)

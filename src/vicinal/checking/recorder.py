@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -395,7 +393,7 @@ def put_back(*owners: Any) -> Iterator[None]:
         for m in held(owners, nn.Module)
         for p in m.parameters()
     ]
-    drawn = [(generator, _state_of(generator)) for generator in held(owners, _GENERATORS)]
+    drawn = [(generator, generators.state_of(generator)) for generator in held(owners, generators.kinds())]
     places = [(place, {k: v for k, v in place.items() if type(v) in _PLAIN}) for place in _places(owners)]
     tensors = [
         (t, t.detach().clone()) for place in _places(owners) for v in list(place.values()) for t in _tensors_in(v)
@@ -413,7 +411,7 @@ def put_back(*owners: Any) -> Iterator[None]:
         for parameter, slope in slopes:
             parameter.grad = slope
         for generator, state in drawn:
-            _set_state(generator, state)
+            generators.set_state(generator, state)
         for place, values in places:
             place.update(values)
         with torch.no_grad():
@@ -422,23 +420,7 @@ def put_back(*owners: Any) -> Iterator[None]:
 
 
 _STATEFUL = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-_GENERATORS = (np.random.Generator, np.random.RandomState, torch.Generator, random.Random)
 _PLAIN = (int, float, bool)
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
-    elif isinstance(generator, random.Random):
-        generator.setstate(state)
-    else:
-        generator.set_state(state)
 
 
 def _tensors_in(value: Any) -> list[Tensor]:
