@@ -244,8 +244,6 @@ def findings(
 ) -> Iterator[Fault]:
     """Return how inputs and labels of the draws disagree."""
     several = len(pipeline.marks.labels) > 1
-    any_mixed = any(draw.is_mixed() for draw in draws)
-    states: dict[str, bool] = {}
     for spec in pipeline.marks.labels:
         where = f"label {spec.name}" if several else ""
         readings = [draw.readings[spec.name] for draw in draws if spec.name in draw.readings]
@@ -278,9 +276,7 @@ def findings(
             continue
         if "VIC007" in problems:
             continue  # what does not sum to 1 agrees with nothing
-        verdict = list(_verdict(pipeline, found, readings, spec, where, any_mixed))
-        states[spec.name] = bool(verdict)
-        yield from verdict
+        yield from _verdict(pipeline, found, readings, spec, where)
     yield from _inputs(pipeline, contents, draws)
 
 
@@ -294,7 +290,6 @@ def _verdict(
     readings: Sequence[LabelReading],
     spec: LeafSpec,
     where: str,
-    any_mixed: bool,
 ) -> Iterator[Fault]:
     telling = [row for row in found if _tells(row)]
     wrong = [row for row in telling if not row.agrees]

@@ -28,7 +28,6 @@ LABEL_NAME = re.compile(
 MASK_NAME = re.compile(r"mask|valid|padding|length|(^|_)pad$", re.IGNORECASE)
 HIDING_NAME = re.compile(r"(^|_)pad", re.IGNORECASE)  # masks that are true where nothing counts
 SKIPPED_NAME = re.compile(r"(^|_)(idx|index|indices|ids?|names?|paths?|keys?|files?|uid)$", re.IGNORECASE)
-TOKEN_NAME = re.compile(r"token|input_ids|^ids$|words?|text", re.IGNORECASE)
 
 _PLACES = 1 << 17  # where a row's noise may begin
 _BLENDS = 10**9  # numbers of examples that are mixtures of two
