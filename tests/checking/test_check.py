@@ -826,3 +826,23 @@ def test_weights_that_do_not_sum_to_1(target):
     report = v.check(target, EXAMPLE)
     assert "VIC006" in report.codes
     assert "VIC002" not in report.codes
+
+
+class MixesOneOfTwo(Dataset[tuple[Tensor, int]]):
+    def __init__(self) -> None:
+        self.rows = TensorDataset(X, Y)
+        self.others = TensorDataset(X, Y)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.rows[index]
+
+
+def test_plain_names_one_of_the_datasets_that_are_held_and_no_other():
+    dataset = MixesOneOfTwo()
+    loader = DataLoader(dataset, batch_size=8, collate_fn=collate)
+    assert v.check(loader, plain=dataset.rows).codes == v.check(loader).codes == []
+    with pytest.raises(CannotCheck, match="plain is not a dataset that the loader's dataset holds"):
+        v.check(loader, plain=TensorDataset(X, Y))

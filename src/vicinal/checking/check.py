@@ -48,7 +48,7 @@ def check(
         alpha: declared: lambda ~ Beta(alpha, alpha).
         p: declared: the probability that a batch is mixed.
         smoothing: declared: label smoothing.
-        plain: the dataset before mixing, for a dataset that mixes and holds it where it cannot be found.
+        plain: the dataset before mixing, where the loader's dataset holds several: the one whose rows are marked.
         off: switches mixing off; None: `off()` or `mixup_enabled = False` of the collate function or dataset.
         ignore: codes that do not count.
         draws: how often the pipeline is run on the same rows; None: as often as its kind needs.

@@ -194,8 +194,7 @@ class Session:
         )
         if nothing and inside:
             self.skipped["mixing inside of the dataset"] = (
-                "its rows differ each time they are asked for, and what it makes them of was not found: give plain=, the "
-                "dataset that it holds"
+                "its rows differ each time they are asked for, and what it makes them of was not found in its attributes"
             )
         elif nothing and self.mixes and self.alpha != 0 and self.p != 0 and any(run.main() is not None for run in runs):
             self.findings.append(
@@ -317,11 +316,16 @@ class Session:
             plain: the dataset before mixing, if it was given.
             wrapper: makes of a loader the object that holds it; None: there is none.
 
+        Raises:
+            CannotCheck: plain is none of the datasets that were found in the dataset.
+
         """
         n, size = min(size_for(n), len(dataset)), min(n, len(dataset))
         ways = candidates(dataset)
         if plain is not None:
-            ways = [way for way in ways if way.rows.original is plain] or ways
+            ways = [way for way in ways if way.rows.original is plain]
+            if not ways:
+                raise CannotCheck("plain is not a dataset that the loader's dataset holds in its attributes")
         labels_needed = bool(ways[-1].marks.labels)
         for source in ways:
             if labels_needed and not source.marks.labels:

@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     objects.add_argument("--example", metavar="NAME", help="a batch, or a loader, for shapes, dtypes and classes")
     objects.add_argument("--eval", dest="evaluate", metavar="NAME", help="evaluation loader or step: must not mix")
     objects.add_argument("--off", metavar="NAME", help="a function that switches mixing off")
-    objects.add_argument("--plain", metavar="NAME", help="the same pipeline without mixing")
+    objects.add_argument("--plain", metavar="NAME", help="of the datasets that TARGET's holds, the one before mixing")
     declared = parser.add_argument_group("what is declared")
     declared.add_argument("--alpha", metavar="A", type=number("--alpha"), help="lambda is drawn from Beta(A, A)")
     declared.add_argument("--p", metavar="P", type=number("--p"), help="probability that a batch is mixed")
