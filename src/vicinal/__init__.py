@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
     from vicinal import collate as collate
     from vicinal import compose as compose
+    from vicinal import finite as finite
     from vicinal import formula as formula
     from vicinal import keyed as keyed
     from vicinal import latent as latent
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.compose import Chain as Chain
     from vicinal.compose import Choice as Choice
     from vicinal.compose import Scheduled as Scheduled
+    from vicinal.finite import FiniteCheck as FiniteCheck
     from vicinal.keyed import Key as Key
     from vicinal.latent import LatentMixing as LatentMixing
     from vicinal.mix_plan import MixPlan as MixPlan
@@ -62,7 +64,19 @@ else:  # type checkers would take any name for one that `__getattr__` knows
     import importlib
 
     _MODULES = (
-        *("collate", "compose", "formula", "latent", "losses", "metrics", "mix_plan", "pairing", "plan", "keyed"),
+        *(
+            "collate",
+            "compose",
+            "finite",
+            "formula",
+            "latent",
+            "losses",
+            "metrics",
+            "mix_plan",
+            "pairing",
+            "plan",
+            "keyed",
+        ),
         *("target", "testing", "vicinities", "vicinity", "weighting"),
     )
     _HOMES = {  # of each public name, the module that defines it
@@ -73,6 +87,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
         "Collate": "collate",
         "CutMix": "vicinities",
         "Dirichlet": "weighting",
+        "FiniteCheck": "finite",
         "GaussianNoise": "vicinities",
         "InputMixup": "vicinities",
         "Key": "keyed",
