@@ -1,0 +1,1 @@
+"""What real machines and real data do to vicinal, done on purpose and counted: `python -m torture`."""
