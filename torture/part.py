@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from vicinal.lab import atomic
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,3 +39,18 @@ class Outcome:
     def to_dict(self) -> Mapping[str, object]:
         """Return it as plain data."""
         return {"tried": self.tried, "failed": self.failed, "counts": self.counts, "skipped": self.skipped}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Outcome:
+        """Return what `to_dict` gave."""
+        return cls(**values)
+
+
+def main(name: str, seconds: str, seed: str, out: str) -> None:
+    """Run one part in this process and write its outcome as JSON."""
+    outcome = import_module(f"torture.{name}").run(float(seconds), int(seed))
+    atomic.write(Path(out), json.dumps(outcome.to_dict()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
