@@ -1,0 +1,7 @@
+"""Readers of media, for hostile input."""
+
+from __future__ import annotations
+
+from torture.hostile.engine import Reader
+
+READERS: list[Reader] = []
