@@ -846,3 +846,10 @@ def test_plain_names_one_of_the_datasets_that_are_held_and_no_other():
     assert v.check(loader, plain=dataset.rows).codes == v.check(loader).codes == []
     with pytest.raises(CannotCheck, match="plain is not a dataset that the loader's dataset holds"):
         v.check(loader, plain=TensorDataset(X, Y))
+
+
+@pytest.mark.parametrize("target", [mix, collate, Stream()])
+def test_plain_is_refused_where_there_is_no_dataset_to_choose(target):
+    target = DataLoader(target, batch_size=8) if isinstance(target, IterableDataset) else target
+    with pytest.raises(CannotCheck, match="plain chooses among the datasets that a loader's dataset holds"):
+        v.check(target, plain=TensorDataset(X, Y), example=EXAMPLE)

@@ -41,7 +41,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     one = Engine()
     module = ModuleType("vicinal.checking.check")
-    module.check = one.check  # type: ignore[attr-defined]
+    module.check = one.check
     monkeypatch.setitem(sys.modules, "vicinal.checking.check", module)
     return one
 
@@ -131,7 +131,7 @@ def cases(*args: Any, **options: Any) -> list[Any]:
     def test(target: Any, check: Any) -> None: ...
 
     decorated = parametrize_with_checks(*args, **options)(test)
-    (mark,) = decorated.pytestmark  # type: ignore[attr-defined]
+    (mark,) = decorated.pytestmark
     assert mark.args[0] == ("target", "check")
     return list(mark.args[1])
 

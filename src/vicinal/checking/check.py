@@ -48,7 +48,8 @@ def check(
         alpha: declared: lambda ~ Beta(alpha, alpha).
         p: declared: the probability that a batch is mixed.
         smoothing: declared: label smoothing.
-        plain: the dataset before mixing, where the loader's dataset holds several: the one whose rows are marked.
+        plain: the dataset before mixing, where the loader's dataset holds several: the one whose rows are marked; refused
+            where there is no such loader.
         off: switches mixing off; None: `off()` or `mixup_enabled = False` of the collate function or dataset.
         ignore: codes that do not count.
         draws: how often the pipeline is run on the same rows; None: as often as its kind needs.
@@ -75,13 +76,13 @@ def check(
     if off is not None and not callable(off):
         raise CannotCheck(f"off must be what switches mixing off when it is called, got {off!r}")
     ordered((), ignore)  # refuses unknown codes before anything runs
-    session = Session(alpha, p, smoothing, off, draws)
+    session = Session(alpha, p, smoothing, off, draws, plain)
     report = Report(targets.describe(target))
     report.file, report.line = targets.place_of(target)
     with put_back(target, evaluate), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         generators.seed_all(20181)
-        _target(session, target, example, kind, evaluate, plain)
+        _target(session, target, example, kind, evaluate)
     if not (session.is_read or session.findings or session.facts):
         raise CannotCheck(
             "nothing that came out could be read"
@@ -94,19 +95,23 @@ def check(
     return report
 
 
-def _target(session: Session, target: Any, example: Any, kind: Kind | None, evaluate: Any, plain: Any) -> None:
+def _target(session: Session, target: Any, example: Any, kind: Kind | None, evaluate: Any) -> None:
     """Check a target of any kind."""
     kind = kind or kind_of(target)
     if kind == "factory":
-        return _factory(session, target, example, evaluate, plain)
+        return _factory(session, target, example, evaluate)
     if isinstance(target, tuple | list) and len(target) == 2 and loaders.inner(target[0]) is not None:
         target, evaluate, kind = target[0], evaluate or target[1], "loader"
+    if session.plain is not None and (kind != "loader" or not loaders.has_rows(target)):
+        raise CannotCheck(
+            "plain chooses among the datasets that a loader's dataset holds, and this has none: leave it out"
+        )
     session.declared_by(target)
-    return _KINDS[kind](session, target, example, evaluate, plain)
+    return _KINDS[kind](session, target, example, evaluate)
 
 
 _EVALUATION_LOADERS = ("eval_loader", "val_loader", "valid_loader", "make_eval_loader", "make_val_loader")
-_KINDS: dict[str, Callable[[Session, Any, Any, Any, Any], None]] = {
+_KINDS: dict[str, Callable[[Session, Any, Any, Any], None]] = {
     "loader": check_batches.loader,
     "transform": check_batches.transform,
     "collate": check_batches.collate,
@@ -124,12 +129,12 @@ _KINDS: dict[str, Callable[[Session, Any, Any, Any, Any], None]] = {
 # -- functions that make what is checked
 
 
-def _factory(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def _factory(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     names = targets.names_of(target)
     if {"rank", "world_size"} <= set(names):
-        return _ranks(session, target, example, evaluate, plain)
+        return _ranks(session, target, example, evaluate)
     if "epoch" in names:
-        return _resumed(session, target, example, evaluate, plain)
+        return _resumed(session, target, example, evaluate)
     if missing := [parameter.name for parameter in targets.required(target)]:
         raise CannotCheck(
             f"{targets.describe(target)} needs {', '.join(missing)}: give what it makes, or a function without arguments"
@@ -145,16 +150,16 @@ def _factory(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         raise CannotCheck(
             f"{targets.describe(target)}() returned None: give what returns a loader, a transform or a step"
         )
-    return _target(session, made, example, None, evaluate, plain)
+    return _target(session, made, example, None, evaluate)
 
 
-def _ranks(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def _ranks(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     made = []
     for rank in range(2):
         with generators.as_new_process(rank, rank, 2):
             made.append(target(rank=rank, world_size=2))
     first = made[0]
-    _target(session, first, example, None, evaluate, plain)
+    _target(session, first, example, None, evaluate)
     loader = loaders.inner(loaders.of_training(first))
     if loader is None or isinstance(loader.dataset, IterableDataset):
         session.skipped["ranks"] = "what was made is not a loader of rows"
@@ -171,11 +176,11 @@ def _ranks(session: Session, target: Any, example: Any, evaluate: Any, plain: An
         session.findings.append(Fault("VIC024", f"ranks 0 and 1 drew the same shares: {loaders.few(shares[0])}."))
 
 
-def _resumed(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def _resumed(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a factory of an epoch's loader: in a new process, epoch 1 must not draw what epoch 0 drew."""
     with generators.as_new_process(0):
         first = target(epoch=0)
-    _target(session, first, example, None, evaluate, plain)
+    _target(session, first, example, None, evaluate)
     shares = []
     for epoch in range(2):
         with generators.as_new_process(epoch):

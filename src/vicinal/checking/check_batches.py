@@ -19,7 +19,7 @@ from vicinal.checking.sources import gives_same_memory, of_examples
 from vicinal.checking.targets import CannotCheck
 
 
-def transform(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def transform(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a function of batches."""
     function = deep_copied(target)
 
@@ -42,7 +42,7 @@ def transform(session: Session, target: Any, example: Any, evaluate: Any, plain:
         session.findings += [finding] if finding else []
 
 
-def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def collate(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a collate function."""
     function = deep_copied(target)
 
@@ -59,19 +59,19 @@ def collate(session: Session, target: Any, example: Any, evaluate: Any, plain: A
     session.findings += handling.sizes(pipeline, session.contents, pipeline.n)
 
 
-def loader(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def loader(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a loader whose dataset has rows."""
     found = loaders.inner(target)
     assert found is not None
-    if isinstance(found.dataset, IterableDataset) or found.batch_sampler is None:
-        return batches(session, target, example, evaluate, plain)
+    if not loaders.has_rows(found):
+        return batches(session, target, example, evaluate)
     size = found.batch_size or getattr(found.batch_sampler, "batch_size", None) or 8
     function = deep_copied(found.collate_fn or default_collate)
     if len(found.dataset) == 0:  # pyright: ignore
         raise CannotCheck("the loader's dataset is empty")
     if found.drop_last and len(found.dataset) < size:  # pyright: ignore
         raise CannotCheck(f"an epoch has no batch: {len(found.dataset)} rows, batches of {size} and drop_last=True")  # pyright: ignore
-    pipeline = session.over_marked(found.dataset, function, int(size), plain, _around(target, found))
+    pipeline = session.over_marked(found.dataset, function, int(size), session.plain, _around(target, found))
     _overwritten(session, pipeline, found.dataset)
     session.runs(pipeline, 16)
     session.findings += loaders.fixed_partners(pipeline)
@@ -124,7 +124,7 @@ def _last_batch(session: Session, loader: DataLoader[Any], pipeline: Collation) 
         session.findings.append(Fault("VIC037", "the last batch of an epoch has 1 row, and it came out as it went in."))
 
 
-def batches(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def batches(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check what can be seen of batches whose dataset cannot be marked: streams, and iterables of other libraries."""
     found = loaders.inner(target)
     stream = found.dataset if found is not None else None
@@ -168,7 +168,7 @@ def _labels_alone(session: Session, batches: Sequence[Any], marks: Marks) -> Non
         kinds, problems = set(), dict[str, str]()
         for batch in batches:
             _, found = pipeline.split(batch)
-            reading = read(found, spec, _rows_in(batch))
+            reading = read(found, spec, trees.rows(batch) or 0)
             kinds.add(reading.kind)
             problems |= dict(reading.problems)
         session.findings += [Fault(code, seen) for code, seen in problems.items()]
@@ -186,11 +186,6 @@ def shares(session: Session, made: Any) -> list[list[float]]:
         )
         of = session.contents or contents(pipeline, pipeline.feed(list(range(pipeline.n))))
     return loaders.Epochs(made, pipeline, of).epoch()
-
-
-def _rows_in(batch: Any) -> int:
-    sizes = [len(t) for _, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None and t.ndim >= 1]
-    return sizes[0] if sizes else 0
 
 
 def _switch(loader: Any, off: Callable[[], Any] | None) -> tuple[Callable[[], Any] | None, Callable[[], Any]]:

@@ -23,11 +23,11 @@ from vicinal.checking.targets import Call, CannotCheck
 _EVALUATIONS = ("eval_step", "validation_step", "val_step", "test_step", "evaluate")
 
 
-def function(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def function(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a function that is a transform or a step: what it returns tells."""
     call = Call(target)
     if call.fixed or len(call.open) not in (1, 2) or call.counters:
-        return step(session, target, example, evaluate, plain)
+        return step(session, target, example, evaluate)
 
     def is_step(examples: list[Any], n: int, make_batch: MakeBatch) -> bool:
         marks = Marks(examples)
@@ -37,10 +37,10 @@ def function(session: Session, target: Any, example: Any, evaluate: Any, plain: 
         return bool(recording.calls) or out is None or _is_loss(out)
 
     check = step if session.fitting(target, example, is_step) else check_batches.transform
-    return check(session, target, example, evaluate, plain)
+    return check(session, target, example, evaluate)
 
 
-def step(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def step(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a training step."""
     call = Call(target)
     if set(call.open) & targets.BATCHES:
@@ -131,7 +131,7 @@ def _accumulation(session: Session, sizes: dict[int, float], accumulates: bool =
             session.facts["accumulation"] = f"none is asked for; with it, {seen}"
 
 
-def run(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def run(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a function that is given a loader and trains with it."""
     call = _with_loader(target)
 
@@ -172,7 +172,7 @@ def _with_loader(target: Any) -> Callable[[Any], Any]:
     return run
 
 
-def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def loss(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a loss."""
     given = targets.scope_of(target).get("example") if example is None else example
     logits, labels = given if isinstance(given, tuple) and len(given) == 2 else (None, None)
@@ -191,7 +191,7 @@ def loss(session: Session, target: Any, example: Any, evaluate: Any, plain: Any)
     )
 
 
-def lightning(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def lightning(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a Lightning module by its training and validation steps, in a Trainer where it is one of Lightning's."""
     module = getattr(target, "_orig_mod", target)
     package = stacks.lightning_of(module)
@@ -278,7 +278,7 @@ def _of_evaluation(step: Step, held_out: Any) -> MakeBatch:
     return step.make_batch if same else trees.stacked
 
 
-def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def trainer(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a Hugging Face Trainer by its collator and steps."""
     if target.train_dataset is None:
         raise CannotCheck("the Trainer has no train_dataset: make it with one")
@@ -313,7 +313,7 @@ def trainer(session: Session, target: Any, example: Any, evaluate: Any, plain: A
         _accumulation(session, sizes, target.args.gradient_accumulation_steps > 1)
 
 
-def keras(session: Session, target: Any, example: Any, evaluate: Any, plain: Any) -> None:
+def keras(session: Session, target: Any, example: Any, evaluate: Any) -> None:
     """Check a Keras model by `train_on_batch` and `test_on_batch`."""
     if not getattr(target, "compiled", True):
         raise CannotCheck("the Keras model is not compiled: call compile() before the check")

@@ -25,8 +25,8 @@ def findings(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Dr
     yield from _dtypes(pipeline, contents, draws)
     yield from _whole_numbers(pipeline, contents, draws)
     yield from _after_nonlinear(pipeline, contents, draws)
-    yield from _boxes(pipeline, contents, draws)
-    yield from _masks(pipeline, contents, draws)
+    yield from _boxes(contents, draws)
+    yield from _masks(pipeline, draws)
 
 
 def _changed_in_place(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
@@ -203,7 +203,7 @@ def nonlinearity(pipeline: Pipeline, content: Content) -> float:
     return float((middle.reshape(-1) - fitted[:, 0]).abs().mean()) / spread
 
 
-def _boxes(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw]) -> Iterator[Fault]:
+def _boxes(contents: Sequence[Content], draws: Sequence[Draw]) -> Iterator[Fault]:
     """Return boxes that cut the dimension of colors: the one of size 3 or 4, or 1 beside larger ones."""
     for content in contents:
         shape = _shape(content)
@@ -228,7 +228,7 @@ def _boxes(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw
             )
 
 
-def _masks(pipeline: Pipeline, contents: Sequence[Content], draws: Sequence[Draw]) -> Iterator[Fault]:
+def _masks(pipeline: Pipeline, draws: Sequence[Draw]) -> Iterator[Fault]:
     """Return masks that hide tokens of a partner that has a share."""
     specs = pipeline.marks.masks
     if not specs:
@@ -322,7 +322,7 @@ class _Allocated(TorchDispatchMode):
 def cost(pipeline: Transform) -> tuple[str, Fault | None]:
     """Return what mixing a batch costs beside copying it, and a finding if that is much."""
     batch = pipeline.batch(list(range(pipeline.n)))
-    size = sum(t.numel() * t.element_size() for t in _tensors(batch))
+    size = sum(t.numel() * t.element_size() for t in trees.tensors(batch).values())
     fresh = [trees.rebuilt(batch, _cloned) for _ in range(5)]
     spent, copied = [], []
     for given in fresh:
@@ -356,10 +356,6 @@ def _cloned(name: str, leaf: Any) -> Any:
     return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
-def _tensors(batch: Any) -> list[Tensor]:
-    return [t for _, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None]
-
-
 def overwrites(pipeline: Collation) -> Iterator[Fault]:
     """Return whether running a collate function changes what the dataset holds."""
     ids = list(range(pipeline.n))
@@ -376,6 +372,5 @@ def overwrites(pipeline: Collation) -> Iterator[Fault]:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    first = [t for _, leaf in trees.leaves(a) if (t := trees.as_tensor(leaf)) is not None]
-    second = [t for _, leaf in trees.leaves(b) if (t := trees.as_tensor(leaf)) is not None]
+    first, second = trees.tensors(a).values(), trees.tensors(b).values()
     return len(first) == len(second) and all(torch.equal(x, y) for x, y in zip(first, second, strict=True))

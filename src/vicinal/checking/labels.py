@@ -54,12 +54,10 @@ def read(tree: Any, spec: LeafSpec, n: int) -> LabelReading:
         n: number of rows.
 
     """
-    found = {name: leaf for name, leaf in trees.leaves(tree)}
-    mixed = [leaf for leaf in found.values() if isinstance(leaf, MixedTarget)]
+    mixed = [leaf for _, leaf in trees.leaves(tree) if isinstance(leaf, MixedTarget)]
     if mixed:
         return _mixed_target(mixed[0], spec)
-    tensors = {name: tensor for name, leaf in found.items() if (tensor := trees.as_tensor(leaf)) is not None}
-    tensors = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 0 or len(tensor) > 0}
+    tensors = {name: tensor for name, tensor in trees.tensors(tree).items() if tensor.ndim == 0 or len(tensor) > 0}
     if spec.role in ("indices", "one-hot"):
         usable = {name: tensor for name, tensor in tensors.items() if _can_be(tensor, spec)}
         tensors = usable or tensors

@@ -76,6 +76,12 @@ def inner(loader: Any, depth: int = 0) -> DataLoader[Any] | None:
     return None
 
 
+def has_rows(loader: Any) -> bool:
+    """Return whether a loader takes rows of a dataset by number, so that marked ones can take their place."""
+    found = inner(loader)
+    return found is not None and not isinstance(found.dataset, IterableDataset) and found.batch_sampler is not None
+
+
 def of_training(made: Any) -> Any:
     """Return the loader of the training among what a function made: the first of several."""
     parts = list(made) if isinstance(made, tuple | list) else []

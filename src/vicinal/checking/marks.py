@@ -207,7 +207,7 @@ def _label_names(example: Any, label: str | None, columns: dict[str, list[Any]])
     if by_name:
         return by_name
     if isinstance(example, Mapping):  # numbers beside content, that are not names of rows
-        single = {n for n, leaf in trees.leaves(example) if (t := trees.as_tensor(leaf)) is not None and t.ndim == 0}
+        single = {n for n, tensor in trees.tensors(example).items() if tensor.ndim == 0}
         return {
             name for name in single if not SKIPPED_NAME.search(last_key(name)) and not MASK_NAME.search(last_key(name))
         }

@@ -86,9 +86,7 @@ class Pipeline:
         """Split a batch that came out into its inputs, by name, and its labels."""
         label_names = {spec.name for spec in self.marks.labels}
         inputs, found = labels.split(batch, self.marks.like, label_names)
-        tensors = {
-            name or "inputs": t for name, leaf in trees.leaves(inputs) if (t := trees.as_tensor(leaf)) is not None
-        }
+        tensors = {name or "inputs": t for name, t in trees.tensors(inputs).items()}
         numbers = {spec.name for spec in self.marks.inputs}
         single = {name for name, t in tensors.items() if name in numbers and t.is_floating_point()}
         return {name: t for name, t in tensors.items() if t.ndim >= 2 or "mask" in name or name in single}, found
@@ -127,14 +125,10 @@ class Transform(Pipeline):
     def feed(self, ids: Sequence[int]) -> Fed:
         """Run the pipeline on rows."""
         batch = self.batch(ids)
-        before = _copied(batch)
+        before = trees.tensors(batch)
         out = self.call(batch)
         inputs, found = self.split(out)
-        return Fed(list(ids), sorted(set(ids)), inputs, found, before=before, after=_copied(batch))
-
-
-def _copied(batch: Any) -> dict[str, Tensor]:
-    return {name: t for name, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None}
+        return Fed(list(ids), sorted(set(ids)), inputs, found, before=before, after=trees.tensors(batch))
 
 
 def takes_two(function: Callable[..., Any]) -> bool:
@@ -165,11 +159,14 @@ class Collation(Pipeline):
         super().__init__(source.marks, n)
         self.function, self.source = function, source
 
+    def batch(self, ids: Sequence[int]) -> Any:
+        """Return what comes out for rows of the dataset."""
+        return self.function([self.source.dataset[i] for i in ids])
+
     def feed(self, ids: Sequence[int]) -> Fed:
         """Run the pipeline on rows."""
         with self.source.watched() as fetched:
-            examples = [self.source.dataset[i] for i in ids]
-            out = self.function(examples)
+            out = self.batch(ids)
         inputs, found = self.split(out)
         own = [self.source.own(i) for i in ids]
         return Fed(own, sorted({*own, *fetched()}), inputs, found)
@@ -208,13 +205,9 @@ class Wrapped(Collation):
             rows = [(i + 1000 * k) % total for i in ids]
             yield DataLoader(self.source.dataset, batch_sampler=[rows], collate_fn=self.function)
 
-    def feed(self, ids: Sequence[int]) -> Fed:
-        """Run the pipeline on rows: one batch of them is all that the loader inside has."""
-        with self.source.watched() as fetched:
-            out = next(iter(self.wrapper(self._loaders(ids))))
-        inputs, found = self.split(out)
-        own = [self.source.own(i) for i in ids]
-        return Fed(own, sorted({*own, *fetched()}), inputs, found)
+    def batch(self, ids: Sequence[int]) -> Any:
+        """Return what comes out for rows of the dataset: one batch of them is all that the loader inside has."""
+        return next(iter(self.wrapper(self._loaders(ids))))
 
 
 Stand = Callable[[Tensor], Tensor]
@@ -277,7 +270,7 @@ class Step(Pipeline):
                 self.run(self.make_batch([self.marks.fresh(i) for i in ids]))
             self.features, self.taps = frozenset(i for i, call in enumerate(dry.calls) if call.feeds), dry.taps
         batch = self.make_batch(examples)
-        before = _copied(batch)
+        before = trees.tensors(batch)
         with Recorder(stand, hidden, self.features, self.classes, self.taps).recording_of() as recording:
             returned = self.run(batch)
             loss = loss_of(returned)
@@ -295,7 +288,7 @@ class Step(Pipeline):
             recording,
             None if loss is None else float(loss.detach()),
         )
-        fed.before, fed.after = before, _copied(batch)
+        fed.before, fed.after = before, trees.tensors(batch)
         return fed
 
     def _watched(self, calls: list[ModelCall], batch: dict[str, Tensor]) -> ModelCall | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -42,6 +41,7 @@ class Session:
         smoothing: declared label smoothing.
         off: what switches mixing off.
         count: how often a pipeline is run on the same rows; None: as often as its kind needs.
+        plain: the one of the datasets in a loader's that is marked; None: as deep as rows can be read.
 
     """
 
@@ -52,8 +52,10 @@ class Session:
         smoothing: float | None,
         off: Callable[[], Any] | None,
         count: int | None,
+        plain: Any = None,
     ) -> None:
         self.alpha, self.p, self.smoothing, self.off, self.count = alpha, p, smoothing, off, count
+        self.plain = plain
         self.findings: list[Fault] = []
         self.facts: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
@@ -88,15 +90,12 @@ class Session:
     def examples(self, target: Any, example: Any) -> list[tuple[list[Any], int, MakeBatch]]:
         """Return lists of examples to try, each with a batch size and what makes a batch of them."""
         if example is not None:
-            given = example() if inspect.isroutine(example) and not targets.required(example) else example
-            n = None if is_examples(given) else targets.size_of_batch(given)
-            return [(targets.examples_of(given), size_for(n), targets.collation_of(given))]
+            return [_tried(example)]
         scope = targets.scope_of(target)
         for name in _EXAMPLES:
             if name in scope and scope[name] is not target:
                 with contextlib.suppress(CannotCheck):
-                    n = None if is_examples(scope[name]) else targets.size_of_batch(scope[name])
-                    return [(targets.examples_of(scope[name]), size_for(n), targets.collation_of(scope[name]))]
+                    return [_tried(scope[name])]
         usual = targets.default_examples()
         if type(target).__module__.startswith("keras"):  # whose images have their channels last
             usual.reverse()
@@ -185,7 +184,7 @@ class Session:
         self.any_mixed = any(run.is_mixed() for run in runs)
         unknown = [content.name for content in self.contents if content.how == "random"]
         if unknown and len(unknown) == len([c for c in self.contents if c.how != "constant"]):
-            self._unknown(pipeline, runs, unknown)
+            self._unknown(runs, unknown)
         labels_mixed = any(run.readings and labels_are_mixed(run, pipeline.marks) for run in runs)
         elsewhere = isinstance(pipeline, Step) and pipeline.with_gradients > 1 and any(pipeline.changed)
         nothing = not self.any_mixed and not elsewhere and not labels_mixed and not unknown and not found
@@ -206,7 +205,7 @@ class Session:
         self.findings += variety.findings(runs, self.alpha, self.p, rates, lambdas, pipeline.marks.first_class)
         self._facts(pipeline, runs)
 
-    def _unknown(self, pipeline: Any, runs: list[Draw], names: list[str]) -> None:
+    def _unknown(self, runs: list[Draw], names: list[str]) -> None:
         self.skipped["shares of the inputs"] = (
             f"{', '.join(names)}: what comes out differs from run to run even for copies of one row, so that who is in a "
             "row cannot be read; switch random augmentation off for the check"
@@ -361,6 +360,13 @@ def _parts(vicinity: Vicinity) -> Iterator[Vicinity]:
                     yield from _parts(one)
     else:
         yield vicinity
+
+
+def _tried(example: Any) -> tuple[list[Any], int, MakeBatch]:
+    """Return the examples of what was given or found, the batch size, and what makes a batch of them."""
+    given = targets.made(example)
+    n = None if is_examples(given) else targets.size_of_batch(given)
+    return targets.examples_of(given), size_for(n), targets.collation_of(given)
 
 
 def is_examples(given: Any) -> bool:

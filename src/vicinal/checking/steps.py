@@ -279,7 +279,7 @@ def loss(step: Step, contents: Sequence[Content], runs: Sequence[Draw], shares_a
     if weighted:
         yield from _class_weights(step, spec, pure, outputs, weights[0], calls)
     elif shares_agree:
-        yield from _linear(step, contents, spec, outputs, pure, (a, b))
+        yield from _linear(step, contents, outputs, pure, (a, b))
 
 
 class _Outputs:
@@ -335,7 +335,6 @@ def _class_weights(
 def _linear(
     step: Step,
     contents: Sequence[Content],
-    spec: LeafSpec,
     outputs: _Outputs,
     pure: dict[int, Fed],
     pair: tuple[int, int],

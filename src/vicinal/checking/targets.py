@@ -250,17 +250,18 @@ def _described(batch: Any) -> str:
 # -- examples -----------------------------------------------------------------------------------------------------------
 
 
-def examples_of(what: Any) -> list[Any]:
-    """Return single examples of a batch, a loader or a dataset, or of a function that returns one.
+def made(what: Any) -> Any:
+    """Return what a function without arguments makes, called once; anything else as it is."""
+    return what() if callable(what) and not isinstance(what, nn.Module | Dataset) and not required(what) else what
+
+
+def examples_of(given: Any) -> list[Any]:
+    """Return single examples of a batch, a loader or a dataset.
 
     Raises:
         CannotCheck: there is none in it.
 
     """
-    given: Any = what
-    if callable(what) and not isinstance(what, nn.Module | Dataset) and not required(what):
-        made: Any = what()
-        given = made
     if isinstance(given, list) and given and isinstance(given[0], tuple | Mapping):
         return given  # a list of examples, not a batch
     if isinstance(given, tuple | list) and given and inner(given[0]) is not None:
@@ -289,10 +290,9 @@ def _examples_of_loader(loader: Any) -> list[Any]:
 
 def unbatched(batch: Any) -> list[Any]:
     """Return the rows of a batch as examples, at most 24."""
-    sizes = [len(t) for _, leaf in trees.leaves(batch) if (t := trees.as_tensor(leaf)) is not None and t.ndim >= 1]
-    if not sizes:
+    n = trees.rows(batch)
+    if n is None:
         raise CannotCheck("the example holds no tensor with rows: give a batch (x, y) of several rows")
-    n = sizes[0]
 
     def row(i: int) -> Any:
         def take(_: str, leaf: Any) -> Any:
@@ -307,22 +307,18 @@ def unbatched(batch: Any) -> list[Any]:
 
 def collation_of(given: Any) -> Callable[[list[Any]], Any]:
     """Return what makes a batch of examples of what somebody gave: a loader's collate function, or stacking."""
-    if callable(given) and not isinstance(given, nn.Module | Dataset) and not required(given):
-        made: Any = given()
-        given = made
     parts = list(given) if isinstance(given, tuple | list) else []
     found = inner(parts[0] if parts else given)
     return trees.stacked if found is None or found.collate_fn is None else found.collate_fn
 
 
 def size_of_batch(given: Any) -> int | None:
-    """Return the number of rows of an example batch; None where it is not a batch."""
-    found = inner(given)
+    """Return the number of rows of an example batch, or of a loader's batches; None where it is neither."""
+    found = inner(given[0] if isinstance(given, tuple | list) and given else given)
     if found is not None:
         return found.batch_size
     if isinstance(given, tuple | list | Mapping):
-        sizes = [len(t) for _, leaf in trees.leaves(given) if (t := trees.as_tensor(leaf)) is not None and t.ndim >= 1]
-        return sizes[0] if sizes else None
+        return trees.rows(given)
     return None
 
 

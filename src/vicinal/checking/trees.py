@@ -117,6 +117,16 @@ def as_tensor(leaf: Any) -> Tensor | None:
     return None
 
 
+def tensors(tree: Any) -> dict[str, Tensor]:
+    """Return the leaves of a pytree that hold numbers, by their names, each as `as_tensor` gives it."""
+    return {name: tensor for name, leaf in leaves(tree) if (tensor := as_tensor(leaf)) is not None}
+
+
+def rows(batch: Any) -> int | None:
+    """Return the number of rows of a batch: of its first tensor that has rows; None if there is none."""
+    return next((len(tensor) for tensor in tensors(batch).values() if tensor.ndim), None)
+
+
 def stacked(examples: list[Any]) -> Any:
     """Return a batch of examples of one structure: numbers and arrays are stacked, all else becomes lists."""
     names = [dict(leaves(example)) for example in examples]
