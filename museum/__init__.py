@@ -1,4 +1,4 @@
-"""The museum: historical mixing bugs as minimal pipelines (faults/), and correct ones of many shapes (sound/).
+"""The museum: historical mixing bugs as minimal pipelines (faults/), and correct ones of many shapes (correct/).
 
 Each file is a module as a user might have it. Its docstring says what it is and where the bug was reported, and has two
 lines that are read by machine: what is given to `vicinal check`, and which code must be found. Codes were decided from
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-FAULTS, SOUND = "faults", "sound"
+FAULTS, CORRECT = "faults", "correct"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Exhibit:
         source: the repository and thread, or the code, it was written after.
         target: the name in the file that is checked.
         options: of `vicinal check`.
-        finds: the codes of which one must be found; empty for a sound pipeline.
+        finds: the codes of which one must be found; empty for a correct pipeline.
 
     """
 
@@ -44,9 +44,9 @@ class Exhibit:
         return f"{self.file.parent.name}/{self.file.stem}"
 
     @property
-    def is_sound(self) -> bool:
+    def is_correct(self) -> bool:
         """Whether nothing is wrong with it."""
-        return self.file.parent.name == SOUND
+        return self.file.parent.name == CORRECT
 
 
 def read(file: Path) -> Exhibit:
@@ -75,4 +75,4 @@ def read(file: Path) -> Exhibit:
 
 def exhibits() -> list[Exhibit]:
     """Return all pipelines, the faulty ones first."""
-    return [read(file) for folder in (FAULTS, SOUND) for file in sorted((FOLDER / folder).glob("*.py"))]
+    return [read(file) for folder in (FAULTS, CORRECT) for file in sorted((FOLDER / folder).glob("*.py"))]

@@ -51,11 +51,11 @@ class Visit:
 
     @property
     def right(self) -> bool:
-        """True if the fault was found, a note counts too; or if neither error nor warning was in a sound pipeline."""
+        """True if the fault was found, a note counts too; or if neither error nor warning was in a correct pipeline."""
         if self.problem:
             return False
         found = (*self.codes, *self.notes)
-        return not self.codes if self.exhibit.is_sound else any(code in self.exhibit.finds for code in found)
+        return not self.codes if self.exhibit.is_correct else any(code in self.exhibit.finds for code in found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -118,16 +118,16 @@ def _reason(complaints: str) -> str:
 
 def totals(visits: Sequence[Visit]) -> dict[str, Any]:
     """Return the figures that the targets are about."""
-    faulty = [v for v in visits if not v.exhibit.is_sound]
-    sound = [v for v in visits if v.exhibit.is_sound]
+    faulty = [v for v in visits if not v.exhibit.is_correct]
+    correct = [v for v in visits if v.exhibit.is_correct]
     slowest = max(visits, key=lambda v: v.seconds)
     return {
         "faults": len(faulty),
         "found": sum(v.right for v in faulty),
         "missed": [v.exhibit.name for v in faulty if not v.right],
-        "sound": len(sound),
-        "false_alarms": sum(len(v.codes) for v in sound),
-        "alarmed": [v.exhibit.name for v in sound if v.codes],
+        "correct": len(correct),
+        "false_alarms": sum(len(v.codes) for v in correct),
+        "alarmed": [v.exhibit.name for v in correct if v.codes],
         "without_report": [v.exhibit.name for v in visits if v.problem],
         "slowest": slowest.exhibit.name,
         "slowest_seconds": round(slowest.seconds, 2),
@@ -148,7 +148,7 @@ def summary(total: dict[str, Any]) -> list[str]:
     """Return the totals as sentences."""
     lines = [
         f"found: {total['found']} of {total['faults']} faults (target: {FOUND_SHARE:.0%})",
-        f"false alarms: {total['false_alarms']} in {total['sound']} sound pipelines (target: 0)",
+        f"false alarms: {total['false_alarms']} in {total['correct']} correct pipelines (target: 0)",
         f"slowest: {total['slowest']}, {total['slowest_seconds']:.1f} s (target: {SECONDS:.0f} s)",
     ]
     for title, key in (("missed", "missed"), ("alarms in", "alarmed"), ("without a report", "without_report")):
@@ -173,7 +173,7 @@ Written by `make museum`, which runs [`vicinal check`](check/index.md) on every 
 reported in public, written afresh as minimal pipelines, and correct pipelines of many shapes. Which code must be found was
 decided from the meaning of [the codes](check/codes.md), before the checker had seen a pipeline. A fault counts as found
 if the code that was expected, or one of those that mean the same there, is among the errors and warnings; other codes may
-stand beside it. In a sound pipeline every error or warning is a false alarm.
+stand beside it. In a correct pipeline every error or warning is a false alarm.
 
 One of them by itself: `vicinal check museum/faults/desed_weak_labels.py:training_step --alpha 0.2`; some of them:
 `python -m museum desed cutmix`. Each check is a process of its own with one thread; seconds are those of the whole
@@ -190,7 +190,7 @@ def page(record: dict[str, Any]) -> str:
         "| | | target |",
         "|---|---|---|",
         f"| faults found | {total['found']} of {total['faults']} | {FOUND_SHARE:.0%} |",
-        f"| false alarms | {total['false_alarms']} in {total['sound']} sound pipelines | 0 |",
+        f"| false alarms | {total['false_alarms']} in {total['correct']} correct pipelines | 0 |",
         f"| slowest check | {total['slowest_seconds']:.1f} s | {SECONDS:.0f} s |",
         "",
         f"Made {record['created'][:10]} with vicinal {record['vicinal']}, {made}, on {record['machine']['processor']}.",
@@ -199,13 +199,13 @@ def page(record: dict[str, Any]) -> str:
         "",
         "| pipeline | source | expected | found | s |",
         "|---|---|---|---|---|",
-        *(_cells(v) for v in record["pipelines"] if not v["name"].startswith("sound/")),
+        *(_cells(v) for v in record["pipelines"] if not v["name"].startswith("correct/")),
         "",
         "## Sound pipelines",
         "",
         "| pipeline | source | expected | found | s |",
         "|---|---|---|---|---|",
-        *(_cells(v) for v in record["pipelines"] if v["name"].startswith("sound/")),
+        *(_cells(v) for v in record["pipelines"] if v["name"].startswith("correct/")),
     ]
     return "\n".join(lines) + "\n"
 

@@ -26,8 +26,8 @@ EXHIBITS = exhibits()
 
 
 def test_there_are_enough_of_both_kinds():
-    assert sum(not e.is_sound for e in EXHIBITS) >= 40
-    assert sum(e.is_sound for e in EXHIBITS) >= 24
+    assert sum(not e.is_correct for e in EXHIBITS) >= 40
+    assert sum(e.is_correct for e in EXHIBITS) >= 24
 
 
 def test_every_error_and_warning_has_a_fault():
@@ -37,15 +37,15 @@ def test_every_error_and_warning_has_a_fault():
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.name)
 def test_file(exhibit: Exhibit):
-    assert bool(exhibit.finds) is not exhibit.is_sound
+    assert bool(exhibit.finds) is not exhibit.is_correct
     assert all(code in CODES for code in exhibit.finds)
     text = exhibit.file.read_text()
     assert 13 <= len(text.splitlines()) <= 64
     assert "#" not in text.split('"""')[2], "a comment would say what is wrong"
     assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) <= {
-        "torch", "numpy", "math", "random", "types", *(["vicinal"] if exhibit.is_sound else [])
+        "torch", "numpy", "math", "random", "types", *(["vicinal"] if exhibit.is_correct else [])
     }  # fmt: skip
-    if not exhibit.is_sound:
+    if not exhibit.is_correct:
         assert re.match(r"[\w.-]+/[\w.-]+[ ,]|mlxops-aug ", exhibit.source), exhibit.source
 
 
@@ -151,16 +151,16 @@ def test_eval_names_exist():
 
 # -- the command -------------------------------------------------------------------------------------------------------
 
-FAULT, SOUND = read(FOLDER / "faults" / "deit_criterion.py"), read(FOLDER / "sound" / "two_losses.py")
+FAULT, CORRECT = read(FOLDER / "faults" / "deit_criterion.py"), read(FOLDER / "correct" / "two_losses.py")
 
 
 def test_parts_of_a_docstring():
     assert (FAULT.name, FAULT.target, FAULT.options) == ("faults/deit_criterion", "train_step", ())
     assert FAULT.source.startswith("facebookresearch/deit #91 (")
     assert FAULT.finds == ("VIC012",)
-    assert (SOUND.finds, SOUND.options) == ((), ("--alpha", "1.0"))
-    assert command(SOUND)[2:] == [
-        "vicinal.lab.cli", "check", "museum/sound/two_losses.py:train_step", "--json", "--alpha", "1.0"
+    assert (CORRECT.finds, CORRECT.options) == ((), ("--alpha", "1.0"))
+    assert command(CORRECT)[2:] == [
+        "vicinal.lab.cli", "check", "museum/correct/two_losses.py:train_step", "--json", "--alpha", "1.0"
     ]  # fmt: skip
 
 
@@ -175,19 +175,19 @@ def test_totals():
     def total(*visits: Visit) -> dict[str, Any]:
         return totals(visits)
 
-    good = Visit(FAULT, ("VIC012", "VIC031"), (), 2.0), Visit(SOUND, (), ("VIC060",), 3.0)
+    good = Visit(FAULT, ("VIC012", "VIC031"), (), 2.0), Visit(CORRECT, (), ("VIC060",), 3.0)
     assert reached(total(*good))
-    assert total(*good)["slowest"] == SOUND.name
+    assert total(*good)["slowest"] == CORRECT.name
     assert total(Visit(FAULT, ("VIC031",), (), 1.0))["missed"] == [FAULT.name]
     assert not reached(total(Visit(FAULT, ("VIC031",), (), 1.0)))
-    assert total(Visit(SOUND, ("VIC031", "VIC030"), (), 1.0))["false_alarms"] == 2
-    assert not reached(total(Visit(SOUND, ("VIC031",), (), 1.0)))
-    assert not reached(total(Visit(SOUND, (), (), 10.5)))
-    assert not reached(total(Visit(SOUND, (), (), 1.0, "no answer in 120 s")))
+    assert total(Visit(CORRECT, ("VIC031", "VIC030"), (), 1.0))["false_alarms"] == 2
+    assert not reached(total(Visit(CORRECT, ("VIC031",), (), 1.0)))
+    assert not reached(total(Visit(CORRECT, (), (), 10.5)))
+    assert not reached(total(Visit(CORRECT, (), (), 1.0, "no answer in 120 s")))
 
 
 def test_page_shows_what_was_found():
-    visits = [Visit(FAULT, ("VIC001",), (), 2.0), Visit(SOUND, (), (), 3.0)]
+    visits = [Visit(FAULT, ("VIC001",), (), 2.0), Visit(CORRECT, (), (), 3.0)]
     record = {
         "vicinal": "0.1.0", "created": "2026-01-31T12:00:00Z", "versions": {"torch": "2"}, "machine": {"processor": "P"},
         "totals": totals(visits), "pipelines": [json.loads(json.dumps(v.to_dict())) for v in visits],
