@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from vicinal.checking import check_batches, criteria, handling, loaders, stacks, steps, targets, trees
+from vicinal.checking import check_batches, criteria, handling, loaders, stacks, step_losses, steps, targets, trees
 from vicinal.checking.draws import Draw
 from vicinal.checking.marks import Marks
 from vicinal.checking.pipelines import Content, Step, Transform, deep_copied
@@ -88,7 +88,7 @@ def _watch(session: Session, step: Step) -> None:
         return
     session.findings += steps.numbers(step, runs)
     codes = {finding.code for finding in session.findings}
-    session.findings += steps.loss(step, session.contents, runs, not codes & {"VIC001", "VIC002", "VIC003"})
+    session.findings += step_losses.loss(step, session.contents, runs, not codes & {"VIC001", "VIC002", "VIC003"})
     session.findings += steps.around(step, runs)
     calls = runs[0].fed.recording.calls if runs[0].fed.recording is not None else []
     if calls:
