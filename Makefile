@@ -4,16 +4,17 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-install_into = $(1)/bin/python -m pip --disable-pip-version-check install -qq --no-compile -c constraints.txt
-INSTALL = $(call install_into,$(VENV))
+PIP_INSTALL = bin/python -m pip --disable-pip-version-check install -qq --no-compile
+LOCKED = $(VENV)/$(PIP_INSTALL) --require-hashes
+install_into = $(1)/$(PIP_INSTALL) -c constraints.txt
 
 export PYTHONWARNINGS =
 export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test torture test-real test-integrations test-vision museum check-peers lint types format bench bench-peers \
-	clean
+.PHONY: help demo test test-torture torture torture-fast test-real test-integrations test-vision museum check-peers lint \
+	types format lock sbom bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -25,21 +26,31 @@ $(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or give PYTHON=..." >&2; exit 1; }
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip --disable-pip-version-check install -qq --upgrade "pip>=25.1"
 
-# PyTorch first and by itself: whatever follows must accept the build that is there
-.make/lab: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+# PyTorch by itself: its own build for a CPU where an index in use offers it (PyPI does not), else PyPI's, which for Linux is for
+# NVIDIA's GPUs and needs their libraries
+TORCH = $(LOCKED) --no-deps -r requirements/torch
+NEEDS_CUDA = grep -qE "^Requires-Dist: (nvidia|cuda)" $(VENV)/lib/python3*/site-packages/torch-*.dist-info/METADATA
+.make/lab: $(VENV)/pyvenv.cfg pyproject.toml $(addprefix requirements/,torch-cpu.lock torch.lock cuda.lock lab.lock)
 	@mkdir -p .make
+	@echo "installing what vicinal needs"
+	@$(LOCKED) -r requirements/lab.lock
 	@echo "installing PyTorch"
-	@$(INSTALL) torch
-	@echo "installing vicinal with what its command needs"
-	@$(INSTALL) -e ".[lab]"
+	@$(TORCH)-cpu.lock 2>.make/torch-cpu.log || { grep -q "No matching distribution" .make/torch-cpu.log && $(TORCH).lock; } || \
+		{ cat .make/torch-cpu.log; exit 1; }
+	@if $(NEEDS_CUDA); then echo "installing NVIDIA's libraries" && $(LOCKED) -r requirements/cuda.lock; fi
+	@$(VENV)/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.make/dev: .make/lab
+.make/dev: .make/lab requirements/dev.lock
 	@echo "installing the tools of the checks"
-	@$(INSTALL) -e . --group dev
+	@$(LOCKED) -r requirements/dev.lock
 	@touch $@
+
+# uv resolves, in an environment of its own; nothing else uses it
+lock:  ## lock the versions and hashes of what pyproject.toml asks for (UPGRADE=--upgrade: the newest); needs the network
+	@test -d .venv-lock || { $(PYTHON) -m venv .venv-lock && .venv-lock/$(PIP_INSTALL) uv; }
+	@.venv-lock/bin/python requirements/lock.py $(UPGRADE)
 
 # -- for everybody ------------------------------------------------------------------------------------------------------
 
@@ -54,11 +65,17 @@ demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo
 # two test processes, each with one thread for PyTorch: more threads than cores only wait for one another
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/stacks --ignore=tests/vision
 
-test: lint types  ## format, lint, types, spelling, and all tests but those of the four targets below
+test: lint types  ## format, lint, types, spelling, and all tests but those of the targets below
 	@$(PYTEST) -m "not torture and not real"
 
-torture: .make/dev  ## only the tests that kill and interrupt commands, start many processes or compute for long
+test-torture: .make/dev  ## only the tests that kill and interrupt commands, start many processes or compute for long
 	@$(PYTEST) -m torture
+
+torture: .make/dev  ## what real machines and real data do to vicinal, done on purpose and counted: 20 minutes
+	@$(BIN)/python -m torture
+
+torture-fast: .make/dev  ## the same in five minutes
+	@$(BIN)/python -m torture --seconds 300
 
 test-real: .make/dev  ## only the tests on published datasets, from the folder that VICINAL_DATA names
 	@$(PYTEST) -m real
@@ -119,7 +136,7 @@ check-peers: .make/check-peers  ## what `vicinal check` finds in the packages of
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/codespell src tests docs bench examples museum *.md Makefile pyproject.toml
+	@$(BIN)/codespell src tests docs bench examples museum requirements torture *.md Makefile pyproject.toml
 
 types: .make/dev  ## static types
 	@$(BIN)/pyright --warnings
@@ -127,6 +144,11 @@ types: .make/dev  ## static types
 format: .make/dev  ## put the code into its format, and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+sbom: .make/dev  ## the wheel into ./dist, with the list of what it is made of and needs, and the table of licenses
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) \
+		$(BIN)/python -m hatchling build -t wheel -d dist
+	@$(BIN)/python requirements/sbom.py dist/*.whl
 
 bench: .make/dev  ## every measurement of a CPU under bench/, and their page; those of a GPU: bench/gpu/__init__.py
 	@for name in mixing loss step fleet decode loop page; do $(BIN)/python -m bench.$$name || exit; done
@@ -141,5 +163,5 @@ bench-peers:  ## mixing beside timm, torchvision and kornia from their own packa
 	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
 
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .venv-check .make demo build dist .pytest_cache .ruff_cache .hypothesis
-	find src tests examples bench museum -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .venv-check .venv-lock .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests examples bench museum torture requirements -name __pycache__ -prune -exec rm -rf {} +
