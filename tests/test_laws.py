@@ -304,7 +304,7 @@ def test_copies_are_equal_and_go_their_own_way(case, duplicate):
     assert content(other(x, y)) == content(vicinity(x, y))
     other(x, y)
     other.off()
-    assert vicinity.state_dict() == {**other.state_dict(), "steps": [2], "on": True}
+    assert vicinity.state.numbers() == {**other.state.numbers(), "steps": [2], "on": True}
 
 
 @every

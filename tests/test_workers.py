@@ -87,7 +87,7 @@ def test_persistent_workers_hear_off_on_and_the_epoch(context):
             say()
         heard.append({mixed for _, _, mixed in batches})
     assert heard == [{False}, {True}, {False}, {True}, {True}, {False}]
-    assert vicinity.state_dict() == {"seed": 7, "on": True, "epoch": 5, "steps": [0, 3 * BATCHES, 3 * BATCHES]}
+    assert vicinity.state.numbers() == {"seed": 7, "on": True, "epoch": 5, "steps": [0, 3 * BATCHES, 3 * BATCHES]}
 
 
 def test_an_epoch_that_was_never_told_reaches_the_user():

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from vicinal import _refusals, _shapes
+from vicinal._checks import shown
 from vicinal._shapes import unsqueeze_like
 from vicinal._tensor_like import TensorLike
 from vicinal.formula import check_kind
 
+_OVERLAPPING = 1 << 25  # bytes that rows of numbers which overlap in memory may seem to have
 _USUAL = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # dtypes of targets
 
 
@@ -40,7 +42,8 @@ class MixedTarget(TensorLike):
     leaves as a pytree are the class indices [n, k, d1, ...] and the shares [n, k, ...], rows first.
 
     Raises:
-        ValueError: the tensors do not fit together.
+        TypeError: ids, weight or rows is not a plain tensor, or smoothing not a number.
+        ValueError: the tensors do not fit together; on a CPU (elsewhere asking is a wait), a share is negative, inf or nan.
 
     Examples:
         >>> import torch, torch.nn.functional as F
@@ -61,6 +64,7 @@ class MixedTarget(TensorLike):
     __array_ufunc__ = None  # so that numbers and arrays of numpy leave comparisons to this class
 
     def __init__(self, ids: Tensor, weight: Tensor, smoothing: float = 0.0, rows: Tensor | None = None) -> None:
+        _check_tensors(ids=ids, weight=weight, rows=rows)
         if ids.dtype != torch.int64 or ids.ndim == 0 or len(ids) == 0:
             raise ValueError(f"ids must be int64 [k, n, ...] with k >= 1, got {ids.dtype} {list(ids.shape)}")
         if not weight.is_floating_point() or not _fits(weight, ids):
@@ -68,12 +72,14 @@ class MixedTarget(TensorLike):
                 f"weight must be floating point {list(ids.shape[:2])} beside ids {list(ids.shape)}, or of as many "
                 f"dimensions as ids, got {weight.dtype} {list(weight.shape)}"
             )
-        if not 0 <= smoothing <= 1:
-            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}")
+        _check_smoothing(smoothing)
         if rows is not None and (rows.dtype != torch.int64 or not _fits(rows, ids)):
             raise ValueError(
                 f"rows must be int64 like weight {list(weight.shape)}, got {rows.dtype} {list(rows.shape)}"
             )
+        _check_least("weight", "shares", weight)
+        if rows is not None:
+            _check_least("rows", "row numbers", rows)
         self.ids = ids
         self.weight = weight.expand_as(ids) if ids.ndim == 2 else weight
         self.smoothing = smoothing
@@ -410,6 +416,43 @@ class MixedTarget(TensorLike):
         if not hasattr(Tensor, name):
             raise AttributeError(f"a MixedTarget has no {name!r}")
         raise AttributeError(_refusals.sentence(f"Tensor.{name}"))
+
+
+def _check_tensors(**parts: Tensor | None) -> None:
+    """Refuse parts of a target that are not plain tensors, as damaged files and forged ones hold."""
+    for name, part in parts.items():
+        if part is None and name == "rows":
+            continue
+        if not isinstance(part, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {shown(part)}")
+        check_kind(part)
+
+
+def _check_smoothing(smoothing: float) -> None:
+    try:
+        if 0 <= smoothing <= 1:
+            return
+    except (TypeError, RuntimeError):  # of what has no order, or of a tensor of several numbers
+        raise TypeError(f"smoothing must be a number in [0, 1], got {shown(smoothing)}") from None
+    raise ValueError(f"smoothing must lie in [0, 1], got {shown(smoothing)}")
+
+
+def _check_least(name: str, what: str, part: Tensor) -> None:
+    """Refuse what holds negative numbers, inf or nan; where looking costs next to nothing."""
+    if type(part) is not Tensor or not part.is_cpu or torch.compiler.is_compiling():
+        return
+    if torch._C._are_functorch_transforms_active():  # no value can be read
+        return
+    # each number once, however often it is shown
+    held = part.detach()[tuple(slice(None, 1) if stride == 0 else slice(None) for stride in part.stride())]
+    if held.numel() * held.element_size() > max(held.untyped_storage().nbytes(), _OVERLAPPING):
+        raise ValueError(f"{name} shows fewer numbers as {list(part.shape)}: give it memory of its own, .contiguous()")
+    if held.numel() == 0:
+        return
+    least, most = held.aminmax()
+    if not (least.item() >= 0 and most.item() < float("inf")):
+        found = least if not least.item() >= 0 else most
+        raise ValueError(f"{name} holds {what}, finite and >= 0, got {found.item()}")
 
 
 def check_target(leaf: Tensor | MixedTarget) -> Tensor | MixedTarget:

@@ -13,6 +13,7 @@ import itertools
 import mmap
 import os
 import weakref
+from collections.abc import Mapping
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,13 @@ import torch.multiprocessing  # lets tensors in shared memory travel to processe
 import torch.utils.data
 from torch import Tensor
 
-from vicinal._checks import check_epoch, is_count
-from vicinal.keyed import Key
+from vicinal import _stored
+from vicinal._checks import check_epoch, shown
 
 if TYPE_CHECKING:
     from vicinal.plan import Plan
 
+FORMAT = 1  # of a state; before it there was none
 _WORKERS = 510
 _ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
 _UNSET = -1
@@ -154,40 +156,51 @@ class State:
         self.cells[_EPOCH] = int(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker."""
+        """Return plain numbers: seed, switch, epoch, and the steps counted by the main process and by each worker.
+
+        Beside them stand a format number and a checksum.
+        """
+        return _stored.sealed(self.numbers(), FORMAT)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what `state_dict` returns, without format and checksum."""
         on, epoch, seed = self.look()
         steps = np.trim_zeros(self.cells[_STEPS:].numpy(), "b").tolist() or [0]
         return {"seed": seed, "on": on, "epoch": epoch, "steps": steps}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed."""
-        missing = {"on", "epoch", "steps"} - values.keys()
-        if missing:
-            raise ValueError(f"this is not the state of a vicinity: {sorted(missing)} missing")
-        on, epoch, steps = (values[name] for name in ("on", "epoch", "steps"))
-        seed = values.get("seed", self.seed)  # states of version 0.1.0 have none
-        Key(seed, 0, 0, 0).check()
+        """Take over what `state_dict` returned; nothing changes if it is not that, or of another given seed.
+
+        Raises:
+            TypeError: values is not a dict.
+            ValueError: a field is missing, damaged or out of range, or a later version wrote it; or the seed is another.
+
+        """
+        read = _checked(values)
+        seed = read.get("seed", self.seed)  # the first states had none
         if self.given and seed != self.seed:
             raise ValueError(
                 f"this state was saved with seed={seed}, but the vicinity was made with seed={self.seed}: make it with the "
                 "same seed, or without one"
             )
-        if not isinstance(on, bool):
-            raise ValueError(f"on must be True or False, got {on!r}")
-        if epoch is not None:
-            check_epoch(epoch)
-        if not isinstance(steps, (list, tuple)) or not 0 < len(steps) <= _WORKERS or not all(map(is_count, steps)):
-            raise ValueError(f"steps must be up to {_WORKERS} counts >= 0, got {steps!r}")
+        self.take_over({**read, "seed": seed})
+
+    def take_over(self, numbers: dict[str, Any]) -> None:
+        """Go on from what `numbers` returned."""
+        epoch, steps = numbers["epoch"], numbers["steps"]
         cells = self.cells
-        cells[_SEED] = _signed(int(seed))
-        cells[_ON] = int(on)
-        cells[_EPOCH] = _UNSET if epoch is None else int(epoch)
+        cells[_SEED] = _signed(numbers["seed"])
+        cells[_ON] = int(numbers["on"])
+        cells[_EPOCH] = _UNSET if epoch is None else epoch
         cells[_STEPS:] = 0
         cells[_STEPS : _STEPS + len(steps)] = torch.tensor(steps, dtype=torch.int64, device="cpu")
 
     def copy(self) -> State:
         """Return a state of its own that goes on where this one stands."""
-        return _restore(self.state_dict(), self.given)
+        twin = State(0)
+        twin.take_over(self.numbers())
+        twin.given = self.given
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> State:
         return self.copy()
@@ -198,6 +211,25 @@ class State:
         if not self.cells.is_shared():
             self._cells = self._cells.clone().share_memory_()
         return _attach, (self._cells, self._owner, self.rank, self.given)
+
+
+def _checked(values: Any) -> dict[str, Any]:
+    """Return the numbers of a state that is read back, each of them checked."""
+    what = "this is not the state of a vicinity"
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{what}, which is a dict, but {shown(values)}: give what state_dict returned")
+    of = _stored.Fields(values, what, "take the state of another checkpoint, or begin anew without one")
+    is_sealed = of.check_names(FORMAT, ("on", "epoch", "steps"), ("seed",))
+    read: dict[str, Any] = {"on": of.flag("on"), "epoch": None}
+    if "seed" in values:
+        read["seed"] = of.integer("seed", 0, _UINT64)
+    if values["epoch"] is not None:
+        read["epoch"] = of.integer("epoch", 0, 1 << 63)
+    steps = of.sequence("steps", 1, _WORKERS, f"up to {_WORKERS} counts >= 0")
+    read["steps"] = [of.as_integer(f"steps[{i}]", count, 0, 1 << 63) for i, count in enumerate(steps)]
+    if is_sealed:
+        of.check_sum()
+    return read
 
 
 # -- which process this is ----------------------------------------------------------------------------------------------

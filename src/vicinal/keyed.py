@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vicinal._checks import shown
+
 _CHILDREN = 64  # vicinities that one composition may hold: streams are numbered as a tree with this many branches
 _UINT64 = 2**64
 _UINT32 = 2**32
@@ -63,7 +65,7 @@ class Key(NamedTuple):
             ("worker", self.worker, _UINT32),
         ):
             if (type(value) is not int and not isinstance(value, numbers.Integral)) or not 0 <= value < bound:
-                raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {value!r}")
+                raise ValueError(f"{name} must be an integer in [0, 2**{bound.bit_length() - 1}), got {shown(value)}")
 
     def generator(self) -> np.random.Generator:
         """Return a fresh generator; the same key always gives the same numbers."""

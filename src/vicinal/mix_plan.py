@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vicinal import _mixing, formula
+from vicinal import _mixing, _plan_dict, _stored, formula
 from vicinal._warn import warn_once
 from vicinal.keyed import Key
 from vicinal.plan import Plan, PlanChain, key_numbers
@@ -388,14 +388,14 @@ class MixPlan(Plan):
         return replace(self, **{k: v.to(device) for k, v in moved.items() if isinstance(v, Tensor)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain tensors and numbers."""
+        """Return the plan as plain tensors and numbers, with a format number and a checksum."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["grid"] = list(self.grid)
+        values["grid"] = [int(size) for size in self.grid]
         values["key"] = key_numbers(self.key)
         values["smoothing"] = float(self.smoothing)  # numpy's numbers would not pass torch.load(weights_only=True)
         if self.noise is not None:
             values["noise"] = {"sigma": float(self.noise.sigma), "key": key_numbers(self.noise.key)}
-        return values
+        return _stored.sealed(values, _plan_dict.FORMAT)
 
     def __repr__(self) -> str:
         """Show every row: "0: 0.71 + 0.29 of 3"."""
@@ -426,7 +426,15 @@ def identity(n: int, **others: Any) -> MixPlan:
 
 
 def plan_from_dict(values: dict[str, Any]) -> Plan:
-    """Return the plan that `to_dict` wrote.
+    """Return the plan that `to_dict` wrote, once every field is checked.
+
+    Dicts of this version are checked by their checksum too, on whatever device their tensors lie; those of earlier versions,
+    which have none, by their fields alone. Nothing in a dict can run code.
+
+    Raises:
+        TypeError: values is not a dict.
+        ValueError: a field is missing, damaged or out of range (a share that is nan, a partner outside the batch, a box off
+            its grid), or a later version wrote it. The sentence names the field.
 
     Examples:
         >>> from vicinal import Mixup
@@ -435,24 +443,12 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
         Plan(2 rows; 0: 0.0711 + 0.929 of 1; 1: 0.0711 + 0.929 of 0)
 
     """
-    if "plans" in values:
-        return PlanChain(tuple(plan_from_dict(v) for v in values["plans"]), _key(values.get("key")))
-    missing = {f.name for f in fields(MixPlan)} - values.keys()
-    if missing:
-        raise ValueError(f"this is not what to_dict of a plan gave: {sorted(missing)} missing")
+    return _plan_dict.read(values, _of_arguments, PlanChain)
+
+
+def _of_arguments(values: dict[str, Any]) -> Plan:
     noise = values["noise"]
-    return MixPlan(
-        **{
-            **values,
-            "grid": tuple(values["grid"]),
-            "noise": None if noise is None else Noise(noise["sigma"], Key(*noise["key"])),
-            "key": _key(values["key"]),
-        }
-    )
-
-
-def _key(numbers: Sequence[int] | None) -> Key | None:
-    return None if numbers is None else Key(*numbers)
+    return MixPlan(**{**values, "noise": None if noise is None else Noise(*noise)})
 
 
 def _for_targets(shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from vicinal import _show, _tree
+from vicinal import _plan_dict, _show, _stored, _tree
 from vicinal._mixed_target import check_target
 from vicinal.keyed import Key
 from vicinal.target import MixedTarget
@@ -291,8 +291,9 @@ class PlanChain(Plan):
         return replace(self, plans=tuple(plan.to(device) for plan in self.plans))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plans as plain tensors and numbers."""
-        return {"plans": [plan.to_dict() for plan in self.plans], "key": key_numbers(self.key)}
+        """Return the plans as plain tensors and numbers, with a format number and a checksum."""
+        values = {"plans": [plan.to_dict() for plan in self.plans], "key": key_numbers(self.key)}
+        return _stored.sealed(values, _plan_dict.FORMAT)
 
     def keyed(self, key: Key) -> PlanChain:
         """Return the plan with the key that it was drawn by, where any of its parts draws."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vicinal import keyed
-from vicinal._checks import Per, check_alpha, check_number, check_per
+from vicinal._checks import Per, check_alpha, check_number, check_per, is_finite, shown
 from vicinal._grid import grid_of
 from vicinal._warn import warn
 from vicinal.keyed import Key
@@ -239,8 +239,8 @@ class GaussianNoise(Vicinity):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("sigma", self.sigma)
-        if not (self.sigma >= 0 and math.isfinite(self.sigma)):
-            raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {self.sigma}")
+        if not (self.sigma >= 0 and is_finite(self.sigma)):
+            raise ValueError(f"sigma is a standard deviation and must be finite and >= 0, got {shown(self.sigma)}")
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Return the key of the noise; the noise itself is drawn when the plan meets a tensor."""
@@ -269,7 +269,7 @@ class LabelSmoothing(Vicinity):
         super().__post_init__()
         check_number("eps", self.eps)
         if not 0 <= self.eps <= 1:
-            raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {self.eps}")
+            raise ValueError(f"eps is a share of the label and must lie in [0, 1], got {shown(self.eps)}")
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Return the smoothing; it draws nothing."""

@@ -96,7 +96,7 @@ class Vicinity(Value, ABC):
         else:
             mine = State(self.seed)
             if state is not None:  # the counts go on, by the seed that was asked for
-                mine.load_state_dict({**state.state_dict(), "seed": mine.seed})
+                mine.take_over({**state.numbers(), "seed": mine.seed})
         object.__setattr__(self, "_kept", mine)
 
     @property
@@ -320,15 +320,19 @@ class Vicinity(Value, ABC):
         self.state.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the seed in use and the one-line form's counters and switch, as plain numbers for a checkpoint."""
+        """Return the seed in use and the one-line form's counters and switch, as plain values for a checkpoint.
+
+        A format number and a checksum stand beside them, so that damage is told when they are read.
+        """
         return self.state.state_dict()
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: the next draws are those that would have come next then.
 
         Raises:
+            TypeError: the values are not a dict.
             ValueError: the values are not what `state_dict` returned, or were saved with another seed than the one that
-                this vicinity was given.
+                this vicinity was given. Nothing has changed then.
 
         """
         self.state.load_state_dict(values)
