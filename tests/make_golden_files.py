@@ -112,7 +112,7 @@ def comparison(folder: Path) -> dict[str, Any]:
         compared = FolderComparison(pictures, FolderSettings(seeds=2, epochs=2, alphas=(0.4,), model="small-eighth"))
     kept = runner.RunFolder(folder)
     kept.open(compared)
-    found = kept.load_results(2)
+    found = kept.load_results(compared)
     assert found is not None
     assert kept.missing(compared) == []
     outputs = {f"{method} {seed}": torch.from_numpy(of.outputs) for (method, seed), of in kept.predicted().items()}

@@ -47,6 +47,8 @@ def seal(record: dict[str, Any], form: int, *, indent: int | None = None) -> str
         '{"format": 2, "a": 1, "s'
 
     """
+    if CHECKSUM in record:
+        raise ValueError(f"a record has no field {CHECKSUM!r} of its own")
     whole = json.loads(json.dumps({"format": form, **record}, allow_nan=False))  # keys are texts, as they are read
     return json.dumps({**whole, CHECKSUM: digest(whole)}, indent=indent, allow_nan=False)
 

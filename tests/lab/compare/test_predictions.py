@@ -50,9 +50,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, classes: tuple[str, ..
         for method in ("ERM", "mixup 0.4", "Chain([Mixup(0.4), ERM()])")
     ]
     target = TARGET if classes else 0.5 + np.arange(30.0)
-    folder.write(runs[:4], target, classes)
-    folder.write(runs[4:], target, classes)
-    found = folder.read([keys(runs[:4]), keys(runs[4:])])
+    found = folder.read((keys(part), folder.write(part, target, classes)) for part in (runs[:4], runs[4:]))
     assert set(found) == {run.record.key for run in runs}
     for run in runs:
         assert same(found[run.record.key], run.predictions)
@@ -65,16 +63,17 @@ def test_nothing_is_read_where_nothing_was_written(tmp_path: Path) -> None:
 def test_a_chunk_written_twice_is_there_once(tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path / "predictions")
     chunk = [run_of("ERM", 0), run_of("mixup 1", 0)]
-    folder.write(chunk, TARGET, "abc")
+    before = folder.write(chunk, TARGET, "abc")
     again = [run_of("mixup 1", 0, draw=1), run_of("ERM", 0, draw=1)]  # in another order too
-    folder.write(again, TARGET, "abc")
+    now = folder.write(again, TARGET, "abc")
     later = [run_of("ERM", 1)]
-    folder.write(later, TARGET, "abc")
+    of_later = folder.write(later, TARGET, "abc")
     assert len(list(folder.path.iterdir())) == 2
-    assert folder.holds(keys(chunk))
-    assert folder.holds(keys(later))
-    assert not folder.holds(keys(chunk + later))
-    found = folder.read([keys(again), keys(later)])
+    assert folder.holds(keys(chunk), now)
+    assert not folder.holds(keys(chunk), before)
+    assert folder.holds(keys(later), of_later)
+    assert not folder.holds(keys(chunk + later), now)
+    found = folder.read([(keys(again), now), (keys(later), of_later)])
     assert len(found) == 3
     assert all(same(found[run.record.key], run.predictions) for run in again)
 
@@ -82,19 +81,18 @@ def test_a_chunk_written_twice_is_there_once(tmp_path: Path) -> None:
 def test_of_a_run_in_two_chunks_the_later_is_read(tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path / "predictions")
     first, second = [run_of("ERM", 0)], [run_of("ERM", 0, draw=1), run_of("ERM", 1)]
-    folder.write(first, TARGET, "abc")
-    folder.write(second, TARGET, "abc")
-    assert same(folder.read([keys(first), keys(second)])["ERM", 0], second[0].predictions)
-    assert same(folder.read([keys(second), keys(first)])["ERM", 0], first[0].predictions)
-    assert set(folder.read([keys(first)])) == {("ERM", 0)}
+    one, two = ((keys(chunk), folder.write(chunk, TARGET, "abc")) for chunk in (first, second))
+    assert same(folder.read([one, two])["ERM", 0], second[0].predictions)
+    assert same(folder.read([two, one])["ERM", 0], first[0].predictions)
+    assert set(folder.read([one])) == {("ERM", 0)}
 
 
 def test_runs_that_diverged_are_kept_as_they_are(tmp_path: Path) -> None:
     folder = PredictionFolder(tmp_path / "predictions")
     rows = np.array([3, 1], dtype=np.int64)
     bad = RunPredictions(rows, np.full((2, 3), np.nan, dtype=np.float32), np.array([np.inf, np.nan], dtype=np.float32))
-    folder.write([MeasuredRun(run_of("ERM", 0).record, bad)], TARGET, "abc")
-    found = folder.read([[("ERM", 0)]])["ERM", 0]
+    sha256 = folder.write([MeasuredRun(run_of("ERM", 0).record, bad)], TARGET, "abc")
+    found = folder.read([([("ERM", 0)], sha256)])["ERM", 0]
     assert np.isnan(found.outputs).all()
     assert found.nll is not None
     assert np.isinf(found.nll[0])
@@ -121,8 +119,7 @@ def test_runs_that_diverged_are_kept_as_they_are(tmp_path: Path) -> None:
 def test_classes_of_any_name(tmp_path: Path, classes: tuple[str, ...]) -> None:
     folder = PredictionFolder(tmp_path / "predictions")
     runs = [run_of("ERM", seed, len(classes)) for seed in range(2)]
-    folder.write(runs, np.arange(30) % len(classes), classes)
-    found = folder.read([keys(runs)])
+    found = folder.read([(keys(runs), folder.write(runs, np.arange(30) % len(classes), classes))])
     assert len(found) == 2
     for run in runs:
         assert same(found[run.record.key], run.predictions)

@@ -29,12 +29,12 @@ import torch.nn.functional as F
 
 from vicinal._adamw import AdamW
 from vicinal.keyed import Key
-from vicinal.lab import atomic, executor, records
-from vicinal.lab.compare import report, runner, table_comparison, verdict
+from vicinal.lab import atomic, executor, records, stored
+from vicinal.lab.compare import consistency, report, runner, table_comparison, verdict
 from vicinal.lab.compare.comparison import RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.compare.results import Difference, Results, RunRecord
+from vicinal.lab.compare.results import FORMAT, Difference, Results, RunRecord
 from vicinal.lab.compare.runner import AnyComparison, RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
@@ -75,7 +75,9 @@ def run(
             patch.setattr(report, "write", lambda results, path: None)
         if not quick:  # a comparison as small as these would be trained in this process
             patch.setattr(table_comparison, "_QUICK", 0)
-        return records.to_json(runner.run(study, folder, "vicinal compare made", jobs, progress or Progress()))
+        found = runner.run(study, folder, "vicinal compare made", jobs, progress or Progress())
+    consistency.check(found)
+    return records.to_json(found)
 
 
 def keep(path: Path, folder: RunFolder, runs: Sequence[RunId]) -> None:
@@ -231,7 +233,9 @@ def test_an_empty_folder_and_one_where_claiming_was_killed_are_taken(tmp_path: P
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"a": 1}', "\0"])
 def test_a_config_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json cannot be read; choose another --out"):
+    with pytest.raises(
+        UserError, match=r"config\.json cannot be used: it .*; choose another --out, or remove that folder"
+    ):
         RunFolder(tmp_path).open(study_of())
 
 
@@ -358,7 +362,7 @@ def test_a_line_that_is_no_record_is_left_out(tmp_path: Path, line: str) -> None
         file.write(line + "\n")
     assert folder.runs() == [measured(0).record]
     assert folder.notes(study) == [
-        f"1 line of {tmp_path / 'runs.jsonl'} cannot be read, as after a crash: what is missing is trained again"
+        f"1 line of {tmp_path / 'runs.jsonl'} cannot be read, as after a crash or an edit: what is missing is trained again"
     ]
 
 
@@ -436,7 +440,9 @@ def test_it_leaves_the_files_that_it_says(finished: tuple[Path, dict[str, Any], 
         os.listdir(path)
     )
     assert len(os.listdir(path / "predictions")) == 2
-    assert json.loads((path / "results.json").read_text()) == results
+    assert stored.unseal((path / "results.json").read_bytes(), FORMAT) == {
+        name: value for name, value in results.items() if name != "format"
+    }
     assert (path / "report.html").read_text() == report.render(records.from_json(Results, results))
     assert len(atomic.json_lines(path / "runs.jsonl")) == 2
 
@@ -447,7 +453,7 @@ def test_results_hold_what_the_report_and_others_read(finished: tuple[Path, dict
         *("format", "vicinal", "command", "created", "versions", "machine", "data", "protocol", "methods", "runs"),
         *("summary", "comparisons", "beside", "chosen", "choice", "verdict", "model", "examples"),
     }
-    assert results["format"] == 3
+    assert results["format"] == 4
     assert results["command"] == "vicinal compare made"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", results["created"])
     columns = results["data"]["table"]["columns"]
@@ -540,17 +546,17 @@ def test_a_folder_of_another_format_is_refused(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a").open(study_of())
     config = tmp_path / "a" / "config.json"
     old = json.loads(config.read_text())
-    for written in (1, 2, 4):
+    for written in (1, 2, 3, 5):
         config.write_text(json.dumps(old | {"format": written}))
         with pytest.raises(UserError) as refused:
             RunFolder(tmp_path / "a").open(study_of())
         assert str(refused.value) == (
-            f"{tmp_path / 'a'} was written by another version (format {written}, and this one writes 3); choose another "
+            f"{tmp_path / 'a'} was written by another version (format {written}, and this one writes 4); choose another "
             "--out, or remove that folder"
         )
     del old["format"]
     config.write_text(json.dumps(old))
-    with pytest.raises(UserError, match=r"\(format 1, and this one writes 3\); choose another --out, or remove"):
+    with pytest.raises(UserError, match=r"config\.json cannot be used: it has no format number; choose another --out"):
         RunFolder(tmp_path / "a").open(study_of())
 
 
@@ -669,8 +675,8 @@ def test_a_spoilt_model_or_results_are_made_again_without_the_runs(
         says = f"{path / 'model.safetensors'} is not the model that results.json tells of: it is trained again"
     else:
         (path / "results.json").write_text(how)
-        says = f"{path / 'results.json'} cannot be read: it is written again, and the model too"
-    assert RunFolder(path).notes(study_of()) == [says]
+        says = rf"{path / 'results.json'} cannot be used: it .+; it is written again, and the model too"
+    assert re.fullmatch(says, "\n".join(RunFolder(path).notes(study_of())))
     monkeypatch.setattr(RunFolder, "append", None)  # no run is finished anew
     again = run(study_of(), path)
     assert (path / "model.safetensors").read_bytes() == model

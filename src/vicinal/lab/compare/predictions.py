@@ -1,10 +1,13 @@
-"""What every run says of every test example: kept as Parquet, and what differences are judged by."""
+"""What every run says of every test example: kept as Parquet, and what differences are judged by.
+
+Each file's SHA-256 is kept beside the records of its runs, and compared before anything decodes the file: the decoder of
+Parquet ends the whole process on some damage.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,6 @@ from vicinal.lab.errors import UserError
 
 RunKey = tuple[str, int]  # method and seed
 P, NLL, PREDICTION = "p_", "nll", "prediction"  # columns: p_CLASS and nll, or prediction
-_DIGEST = "vicinal.sha256"  # of the columns, in the file's metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +62,10 @@ class PredictionFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._whole: dict[tuple[Path, int, int, int], bool] = {}  # whether a file is what was written
+        self._digests: dict[tuple[Path, int, int, int], str] = {}  # of files as they were found
 
-    def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> None:
-        """Write a chunk.
+    def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> str:
+        """Write a chunk, and return the SHA-256 of its file.
 
         Args:
             runs: of the chunk.
@@ -75,22 +77,25 @@ class PredictionFolder:
         truth = np.array([_text(name) for name in classes], dtype=object)[target] if classes else target
         frame = pl.concat([self._frame(run, truth, classes) for run in runs])
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", metadata={_DIGEST: _digest(frame)})
-        atomic.write(self._file([run.record.key for run in runs]), buffer.getvalue())
+        frame.write_parquet(buffer, compression="zstd")
+        content = buffer.getvalue()
+        atomic.write(self.file([run.record.key for run in runs]), content)
+        return hashlib.sha256(content).hexdigest()
 
-    def holds(self, chunk: Sequence[RunKey]) -> bool:
+    def holds(self, chunk: Sequence[RunKey], sha256: str) -> bool:
         """Return True if the predictions of a chunk are there, and are what was written."""
-        path = self._file(chunk)
+        path = self.file(chunk)
         try:
             at = path.stat()
+            known = (path, at.st_ino, at.st_mtime_ns, at.st_size)
+            if known not in self._digests:
+                self._digests[known] = _digest(path)
         except OSError:
             return False
-        known = (path, at.st_ino, at.st_mtime_ns, at.st_size)
-        if known not in self._whole:
-            self._whole[known] = _frame_of(path) is not None
-        return self._whole[known]
+        return self._digests[known] == sha256
 
-    def _file(self, chunk: Sequence[RunKey]) -> Path:
+    def file(self, chunk: Sequence[RunKey]) -> Path:
+        """Return the file of a chunk."""
         keys = "\n".join(sorted(f"{method}\t{seed}" for method, seed in chunk))
         return self.path / (hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet")
 
@@ -108,42 +113,60 @@ class PredictionFolder:
             columns[PREDICTION] = of.outputs
         return pl.DataFrame(columns)
 
-    def read(self, chunks: Iterable[Sequence[RunKey]]) -> dict[RunKey, RunPredictions]:
-        """Return the predictions of some chunks by method and seed; of a run in two of them those of the later."""
+    def read(self, chunks: Iterable[tuple[Sequence[RunKey], str]]) -> dict[RunKey, RunPredictions]:
+        """Return the predictions of some chunks by method and seed; of a run in two of them those of the later.
+
+        Args:
+            chunks: the runs of each, and the SHA-256 of its file.
+
+        Raises:
+            UserError: a file is not what was written.
+
+        """
         found: dict[RunKey, RunPredictions] = {}
-        for chunk in chunks:
-            frame = _frame_of(self._file(chunk))
-            if frame is None:
-                raise UserError(f"{self._file(chunk)} is damaged; rerun the same command to train its runs again")
-            for (method, seed), part in _by_run(frame):
-                outputs = [name for name in part.columns if name.startswith(P)] or [PREDICTION]
-                values = part.select(outputs).to_numpy().astype(np.float32)
-                nll = part[NLL].to_numpy() if NLL in part.columns else None
-                found[method, seed] = RunPredictions(
-                    part["row"].to_numpy(), values if nll is not None else values[:, 0], nll
-                )
+        for chunk, sha256 in chunks:
+            path = self.file(chunk)
+            frame = _frame_of(path, sha256)
+            of = None if frame is None else _runs_of(frame)
+            if of is None or of.keys() != set(chunk):
+                raise UserError(f"{path} is damaged; remove it and rerun the same command, which trains its runs again")
+            found |= of
         return found
 
 
-def _frame_of(path: Path) -> pl.DataFrame | None:
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _frame_of(path: Path, sha256: str) -> pl.DataFrame | None:
     """Return what `write` wrote to a file; None if that is not what it holds."""
     try:
         content = path.read_bytes()  # polars would take a path with brackets for a pattern
-        frame = pl.read_parquet(content)
-        digest = pl.read_parquet_metadata(io.BytesIO(content)).get(_DIGEST)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            return None
+        return pl.read_parquet(content)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # damage can reach code that panics
         return None
-    return frame if digest == _digest(frame) else None
 
 
-def _digest(frame: pl.DataFrame) -> str:
-    """Return the SHA-256 of names, types and cells: zstd does not notice each changed byte."""
-    found = hashlib.sha256()
-    for column in frame:
-        text = column.dtype == pl.String
-        found.update(json.dumps([column.name, str(column.dtype), column.to_list() if text else None]).encode())
-        found.update(b"" if text else column.to_numpy().tobytes())
-    return found.hexdigest()
+def _runs_of(frame: pl.DataFrame) -> dict[RunKey, RunPredictions] | None:
+    """Return the predictions of each run in a file; None if it has other columns than `write` gives it."""
+    outputs = [name for name in frame.columns if name.startswith(P)] or [PREDICTION]
+    of_classes = outputs != [PREDICTION]
+    wanted = {"method": pl.String, "seed": pl.Int32, "row": pl.Int64, **dict.fromkeys(outputs, pl.Float32)}
+    wanted |= {NLL: pl.Float32} if of_classes else {}
+    schema = dict(frame.schema)
+    if any(schema.get(name) != kind for name, kind in wanted.items()):
+        return None
+    if any(frame.select(list(wanted)).null_count().row(0)):
+        return None
+    found: dict[RunKey, RunPredictions] = {}
+    for run, part in _by_run(frame):
+        values = part.select(outputs).to_numpy()
+        nll = part[NLL].to_numpy() if of_classes else None
+        found[run] = RunPredictions(part["row"].to_numpy(), values if of_classes else values[:, 0], nll)
+    return found
 
 
 def _text(name: str) -> str:

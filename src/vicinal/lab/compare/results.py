@@ -13,7 +13,7 @@ from vicinal.lab.provenance import Provenance
 from vicinal.lab.statistics import Interval, Paired, Posterior
 from vicinal.vicinity import Vicinity
 
-FORMAT = 3  # of results.json and of the run folder
+FORMAT = 4  # of results.json and of the run folder
 
 ERM = "ERM"
 LEVEL = 0.05  # of a corrected p-value below which a difference counts as found

@@ -3,7 +3,8 @@
 The run folder:
 
     config.json          what is compared; another comparison is refused this folder
-    runs.jsonl           one line for what a process finished at once (a stack of small models, or one model)
+    runs.jsonl           one line for what a process finished at once (a stack of small models, or one model), with the
+                         SHA-256 of the file of its predictions
     results.json         every figure of every run, the summary and the verdict
     report.html          the same as a page
     table.md, table.tex  its table of methods, for a text
@@ -16,19 +17,18 @@ The run folder:
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import vicinal
-from vicinal.lab import atomic, executor, provenance, records
-from vicinal.lab.compare import verdict, words
+from vicinal.lab import atomic, executor, provenance, records, stored
+from vicinal.lab.compare import consistency, verdict, words
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId, chosen_name
 from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder, RunPredictions
 from vicinal.lab.compare.results import FORMAT, LEVEL, MixedExamples, Protocol, Results, RunRecord, SavedModel
@@ -40,6 +40,52 @@ AnyComparison = Comparison[Any, Any]
 OnProgress = Callable[[int, int, list[RunRecord]], None]
 
 _LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared in a folder: config.json.
+
+    Args:
+        fingerprint: of the comparison.
+        vicinal: the version that runs it.
+        data: name of the data.
+        data_sha256: of the data.
+        settings: those of the comparison, by their names.
+
+    """
+
+    fingerprint: str
+    vicinal: str
+    data: str
+    data_sha256: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, comparison: AnyComparison) -> Config:
+        """Return what decides the result of a comparison."""
+        settings = records.to_json(asdict(comparison.settings))
+        about = vicinal.__version__, comparison.name, comparison.data_digest
+        return cls(comparison.fingerprint(), *about, settings)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a process finished at once: a line of runs.jsonl.
+
+    Args:
+        predictions: SHA-256 of the file of its predictions.
+        runs: their records.
+
+    """
+
+    predictions: str
+    runs: list[RunRecord]
+
+    @property
+    def keys(self) -> list[RunId]:
+        """Method and seed of each run."""
+        return [run.key for run in self.runs]
 
 
 class RunFolder:
@@ -90,24 +136,15 @@ class RunFolder:
             UserError: it holds something else.
 
         """
-        try:
-            with self._usable():
-                self.path.mkdir(parents=True, exist_ok=True)
-                if not self._config.exists():
-                    self._begin(comparison)
-                config = json.loads(self._config.read_text())
-                if self._runs.exists():
-                    self._runs.open("rb").close()  # it can be read
-            found, written = config["fingerprint"], config.get("format", 1)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self._config} cannot be read; choose another --out") from error
-        if written != FORMAT:
-            raise UserError(
-                f"{self.path} was written by another version (format {written}, and this one writes {FORMAT}); choose "
-                "another --out, or remove that folder"
-            )
-        if found != comparison.fingerprint():
-            differs = "; ".join(_differences(config, _description(comparison)))
+        with self._usable():
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._config.exists():
+                self._begin(comparison)
+            if self._runs.exists():
+                self._runs.open("rb").close()  # it can be read
+        kept, now = self._read_config(), Config.of(comparison)
+        if kept.fingerprint != now.fingerprint:
+            differs = "; ".join(_differences(kept, now))
             raise UserError(
                 f"{self.path} holds another comparison ({differs}); choose another --out, or remove that folder"
             )
@@ -115,25 +152,38 @@ class RunFolder:
     def _begin(self, comparison: AnyComparison) -> None:
         if any(found.name != _LOCK and not atomic.is_partial(found) for found in self.path.iterdir()):
             raise UserError(f"{self.path} is there already and is not a comparison; choose another --out")
-        config = {"format": FORMAT, "fingerprint": comparison.fingerprint(), **_description(comparison)}
-        atomic.write(self._config, json.dumps(config, indent=1))
+        stored.write(self._config, records.to_json(Config.of(comparison)), FORMAT, indent=1)
 
-    def chunks(self) -> list[list[RunRecord]]:
+    def _read_config(self) -> Config:
+        advice = "choose another --out, or remove that folder"
+        try:
+            return records.from_json(Config, stored.unseal(self._config.read_bytes(), FORMAT))
+        except stored.OtherFormat as error:
+            raise UserError(
+                f"{self.path} was written by another version (format {error.found}, and this one writes {FORMAT}); {advice}"
+            ) from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"{self._config} cannot be read ({reason}); {advice}") from error
+        except (stored.Unsealed, records.Mismatch) as error:
+            raise UserError(f"{self._config} cannot be used: {error}; {advice}") from error
+
+    def chunks(self) -> list[Chunk]:
         """Return what was finished at once, in that order; what lost its predictions is not there."""
-        return [chunk for chunk in self._lines()[0] if self.predictions.holds([run.key for run in chunk])]
+        return [chunk for chunk in self._lines()[0] if self.predictions.holds(chunk.keys, chunk.predictions)]
 
-    def _lines(self) -> tuple[list[list[RunRecord]], int]:
-        """Return the records of each line of runs.jsonl, and how many lines hold none: a crash cut them off."""
-        return atomic.readable_lines(self._runs, lambda line: records.from_json(list[RunRecord], json.loads(line)))
+    def _lines(self) -> tuple[list[Chunk], int]:
+        """Return the lines of runs.jsonl, and how many are not what was written, as after a crash or an edit."""
+        return atomic.readable_lines(self._runs, _read_line)
 
     def runs(self) -> list[RunRecord]:
         """Return the runs that are finished; each once, should two commands have worked here at the same time."""
-        return list({run.key: run for chunk in self.chunks() for run in chunk}.values())
+        return list({run.key: run for chunk in self.chunks() for run in chunk.runs}.values())
 
     def notes(self, comparison: AnyComparison) -> list[str]:
         """Return what is odd about what is kept: runs that are lost and trained again, and runs of further seeds."""
         lines, bad = self._lines()
-        recorded, runs = {run.key for line in lines for run in line}, self.runs()
+        recorded, runs = {run.key for line in lines for run in line.runs}, self.runs()
         missing, found = set(comparison.runs) - {run.key for run in runs}, []
         if lost := len(missing & recorded):
             found.append(
@@ -142,7 +192,8 @@ class RunFolder:
             )
         if bad and missing:
             found.append(
-                f"{counted(bad, 'line')} of {self._runs} cannot be read, as after a crash: what is missing is trained again"
+                f"{counted(bad, 'line')} of {self._runs} cannot be read, as after a crash or an edit: what is missing is "
+                "trained again"
             )
         seeds, asked = len({run.seed for run in runs}), comparison.settings.seeds
         if seeds > asked:
@@ -150,17 +201,18 @@ class RunFolder:
                 f"{self.path} holds runs of {seeds} seeds, which are kept; results, report and model are now of the first "
                 f"{asked}"
             )
-        model = None if missing else self._unlike_results(asked)
+        model = None if missing else self._unlike_results(comparison)
         return [*found, model] if model else found
 
-    def _unlike_results(self, seeds: int) -> str | None:
+    def _unlike_results(self, comparison: AnyComparison) -> str | None:
         """Describe what is wrong with results or model where all runs are there and both should be."""
         if not self.results.exists():
             return None
-        results = self._read_results()
-        if results is None:
-            return f"{self.results} cannot be read: it is written again, and the model too"
-        if results.protocol.seeds == seeds and not self._holds_model(results):
+        try:
+            results = self._read_results(comparison)
+        except (stored.Unsealed, records.Mismatch) as error:
+            return f"{self.results} cannot be used: {error}; it is written again, and the model too"
+        if results is not None and not self._holds_model(results):
             return f"{self.model} is not the model that {self.results.name} tells of: it is trained again"
         return None
 
@@ -170,24 +222,68 @@ class RunFolder:
         return [run for run in comparison.runs if run not in finished]
 
     def predicted(self) -> dict[RunId, RunPredictions]:
-        """Return the predictions of the runs that are finished, each beside its record in `runs`."""
-        return self.predictions.read([run.key for run in chunk] for chunk in self.chunks())
+        """Return the predictions of the runs that are finished, each beside its record in `runs`.
+
+        Raises:
+            UserError: a file is not what was written.
+
+        """
+        return self.predictions.read((chunk.keys, chunk.predictions) for chunk in self.chunks())
+
+    def check_predictions(self, comparison: AnyComparison, found: Mapping[RunId, RunPredictions]) -> None:
+        """Refuse runs or predictions that are not of a comparison's test examples and measures.
+
+        Raises:
+            UserError: naming the file.
+
+        """
+        for chunk in self.chunks():
+            for run in chunk.runs:
+                if run.key in found and not _fits(run, found[run.key], comparison):
+                    raise UserError(
+                        f"{self.predictions.file(chunk.keys)} and {self._runs.name} do not hold scores and predictions of "
+                        f"{run.method!r} and seed {run.seed} for the test {comparison.noun}; remove that file and rerun the "
+                        "same command, which trains its runs again"
+                    )
 
     def append(self, comparison: AnyComparison, runs: Sequence[MeasuredRun]) -> None:
         """Keep finished runs: their predictions first, so that no record is without."""
-        self.predictions.write(runs, comparison.data.target, comparison.data.classes)
-        atomic.append_line(self._runs, json.dumps(records.to_json([run.record for run in runs]), allow_nan=False))
+        sha256 = self.predictions.write(runs, comparison.data.target, comparison.data.classes)
+        line = records.to_json(Chunk(sha256, [run.record for run in runs]))
+        atomic.append_line(self._runs, stored.seal(line, FORMAT))
 
-    def load_results(self, seeds: int) -> Results | None:
-        """Return what results.json holds, if the comparison was finished with these seeds and its model is there."""
-        results = self._read_results()
-        return results if results and results.protocol.seeds == seeds and self._holds_model(results) else None
-
-    def _read_results(self) -> Results | None:
+    def load_results(self, comparison: AnyComparison) -> Results | None:
+        """Return what results.json holds, if this comparison was finished with its seeds and its model is there."""
         try:
-            return records.from_json(Results, json.loads(self.results.read_text()))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            results = self._read_results(comparison)
+        except (stored.Unsealed, records.Mismatch):  # `notes` says so
             return None
+        return results if results and self._holds_model(results) else None
+
+    def _read_results(self, comparison: AnyComparison) -> Results | None:
+        """Return what results.json holds; None where it is of other seeds, or not there.
+
+        Raises:
+            stored.Unsealed: it is not what was written.
+            records.Mismatch: its fields are others, contradict themselves, or tell of other runs.
+
+        """
+        try:
+            results: Results = records.from_json(Results, stored.unseal(self.results.read_bytes(), FORMAT))
+        except OSError as error:
+            raise stored.Unsealed((error.strerror or str(error)).lower()) from error
+        consistency.check(results)
+        if results.protocol.seeds != comparison.settings.seeds:
+            return None
+        kept = {run.key: run for run in self.runs()}
+        alike = all(_alike(run, kept.get(run.key)) for run in results.runs)
+        if not alike or results.data.sha256 != comparison.data_digest or results.methods != comparison.methods:
+            raise records.Mismatch(f"it tells of other runs than {self._runs.name}")
+        return results
+
+    def write_results(self, results: Results) -> None:
+        """Write results.json, whole."""
+        stored.write(self.results, records.to_json(results), FORMAT, indent=1)
 
     def _holds_model(self, results: Results) -> bool:
         """Return True if the model is the one that results tell of, or if they tell why there is none."""
@@ -204,25 +300,43 @@ def _these(count: int) -> str:
     return "it is" if count == 1 else "they are"
 
 
-def _description(comparison: AnyComparison) -> dict[str, Any]:
-    """Return what decides the result of a comparison, as config.json holds it."""
-    return {
-        "vicinal": vicinal.__version__,
-        "data": comparison.name,
-        "sha256": comparison.data_digest,
-        "settings": records.to_json(asdict(comparison.settings)),
-    }
+def _read_line(line: bytes) -> Chunk:
+    chunk: Chunk = records.from_json(Chunk, stored.unseal(line, FORMAT))
+    for i, run in enumerate(chunk.runs):
+        consistency.check_run(run, f"runs[{i}]")
+    return chunk
 
 
-def _differences(kept: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+def _alike(run: RunRecord, other: RunRecord | None) -> bool:
+    """Return True for two records of the same run; nan is nan."""
+    return other is not None and records.to_json(run) == records.to_json(other)
+
+
+def _fits(run: RunRecord, of: RunPredictions, comparison: AnyComparison) -> bool:
+    """Return True if a run and its predictions are of a comparison's test examples and measures."""
+    shape = (len(of.rows), comparison.classes) if comparison.classes else (len(of.rows),)
+    test = comparison.split(run.seed).test
+    if of.outputs.shape != shape or (of.nll is None) == bool(comparison.classes):
+        return False
+    wanted = consistency.MEASURED[comparison.task]
+    perturbed = comparison.settings.input_noise is not None
+    parts = [run.train, run.validation, run.test, *([run.perturbed or {}] if perturbed else [])]
+    if not all(part.keys() >= wanted for part in parts) or (run.perturbed is not None) != perturbed:
+        return False
+    low, high = (of.outputs.min(), of.outputs.max()) if comparison.classes else (0.0, 0.0)
+    return sorted(of.rows.tolist()) == sorted(test.tolist()) and not (low < 0 or high > 1 + 1e-6)
+
+
+def _differences(kept: Config, now: Config) -> Iterator[str]:
     """Yield what differs between the comparison of a folder and another one, with its values there and here."""
-    if kept.get("vicinal") != now["vicinal"]:
-        yield f"by version {kept.get('vicinal', 'unknown')} of vicinal, and this is {now['vicinal']}"
-    if kept.get("sha256") != now["sha256"]:
-        there, here = kept.get("data"), now["data"]
-        names = f"{there} there, {here} here" if there != here else f"two of the name {here}, or read in two ways"
+    if kept.vicinal != now.vicinal:
+        yield f"by version {kept.vicinal} of vicinal, and this is {now.vicinal}"
+    if kept.data_sha256 != now.data_sha256:
+        names = f"{kept.data} there, {now.data} here"
+        if kept.data == now.data:
+            names = f"two of the name {now.data}, or read in two ways"
         yield f"other data: {names}"
-    before, asked = kept.get("settings", {}), now["settings"]
+    before, asked = kept.settings, now.settings
     for name in {**before, **asked}:
         there, here = (_shown(settings.get(name)) for settings in (before, asked))
         if name != "seeds" and there != here:
@@ -272,7 +386,7 @@ def run(
         on_progress(max(before + ticks, len(done) * comparison.epochs), total, done)  # a cluster has no ticks
 
     advance(0)
-    results = None if missing else folder.load_results(comparison.settings.seeds)
+    results = None if missing else folder.load_results(comparison)
     if results is None:
         processes = 1 if cluster or comparison.is_quick(len(missing)) else processes
         chunks = comparison.chunks(missing, processes)
@@ -290,7 +404,7 @@ def run(
                 done.extend(run.record for run in runs)
                 advance(ticks)
         results = _conclude(comparison, done, folder, command)
-        atomic.write(folder.results, json.dumps(records.to_json(results), indent=1, allow_nan=False))
+        folder.write_results(results)
 
     from vicinal.lab.compare import export, report  # brings matplotlib, which takes a second
 
@@ -316,7 +430,10 @@ def _train(comparison: AnyComparison, chunk: Sequence[RunId]) -> list[MeasuredRu
 def _conclude(comparison: AnyComparison, runs: Sequence[RunRecord], folder: RunFolder, command: str) -> Results:
     names = [method.name for method in comparison.methods]
     runs = sorted(runs, key=lambda run: (run.seed, names.index(run.method)))
-    conclusion = verdict.conclude(comparison, runs, folder.predicted())
+    predictions, asked = folder.predicted(), set(comparison.runs)
+    predictions = {key: of for key, of in predictions.items() if key in asked}  # there may be more seeds
+    folder.check_predictions(comparison, predictions)
+    conclusion = verdict.conclude(comparison, runs, predictions)
     model, no_model = _save_model(comparison, runs, folder, _harmful(comparison, conclusion))
     mixing = [method.name for method in comparison.networks if method.family != ERM_FAMILY]
     shown = conclusion.choice.recommended if conclusion.choice else mixing[0]
