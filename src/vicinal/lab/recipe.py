@@ -8,10 +8,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import vicinal
-from vicinal.lab import option, parse
+from vicinal.lab import option, parse, records
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import closest
 
@@ -77,6 +77,20 @@ class Recipe:
             raise UserError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
         if self.batch_size % self.grad_accum_steps:
             raise UserError(f"a batch of {self.batch_size} cannot be cut into {self.grad_accum_steps} equal parts")
+        for name in ("gamma", "weight_decay", "warmup_start_lr"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise UserError(f"{name} must be a finite number >= 0, got {value}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.nesterov and self.optimizer == "sgd" and not self.momentum:
+            raise UserError("nesterov needs momentum > 0, got momentum=0")
+        if not 0 <= self.dropout <= 1:
+            raise UserError(f"dropout is the share dropped and must lie in [0, 1], got {self.dropout}")
+        if self.warmup_epochs < 0 or any(epoch < 0 for epoch in self.milestones):
+            raise UserError("warmup_epochs and milestones count epochs and must be 0 or more")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"seed must be a whole number in [0, 2**64), got {self.seed}")
         if not 0 <= self.label_noise <= 1:
             raise UserError(
                 f"label_noise is the share of labels replaced and must lie in [0, 1], got {self.label_noise}"
@@ -103,39 +117,32 @@ class Recipe:
         return hashlib.sha256(json.dumps([vicinal.__version__, asdict(self)]).encode()).hexdigest()
 
 
-_COUNTS = ("epochs", "batch_size", "grad_accum_steps", "max_steps_per_epoch", "max_test_examples", "image_size")
+_COUNTS = (
+    *("epochs", "batch_size", "grad_accum_steps", "max_steps_per_epoch", "max_train_examples", "max_test_examples"),
+    "image_size",
+)
+
+
+class RecipeMismatch(UserError):
+    """What a file holds as a recipe, and is none: the message says why, without the file."""
 
 
 def from_json(values: object) -> Recipe:
     """Return the recipe that `dataclasses.asdict` and JSON wrote.
 
     Raises:
-        UserError: it has other fields than this version's, or a value that is not of its field's type.
+        RecipeMismatch: it has other fields than this version's, or a value that no recipe has.
 
     """
-    hints = get_type_hints(Recipe)
     if not isinstance(values, dict):
-        raise UserError(f"its recipe is not a table of fields: {json.dumps(values)[:40]}")
-    odd = sorted(values.keys() ^ hints.keys())
+        raise RecipeMismatch(f"its recipe is not a table of fields: {json.dumps(values)[:40]}")
+    odd = sorted(map(str, values.keys() ^ {field.name for field in dataclasses.fields(Recipe)}))
     if odd:
-        raise UserError(f"it is of another version: its recipe and this one's differ in {odd[0]!r}")
-    for name, value in values.items():
-        if not _is_of(value, hints[name]):
-            raise UserError(f"{name} of its recipe cannot be {json.dumps(value)}")
-    return Recipe(**{**values, "milestones": tuple(values["milestones"])})
-
-
-def _is_of(value: object, kind: Any) -> bool:
-    """Return whether a value of a JSON file is of a field's type; an int is a float too, a bool is neither."""
-    if kind is float:
-        return type(value) in (int, float)
-    if kind in (int, bool, str):
-        return type(value) is kind
-    if kind == tuple[int, ...]:
-        return isinstance(value, list) and all(type(part) is int for part in value)
-    if kind == int | None:
-        return value is None or type(value) is int
-    return value in get_args(kind)  # a Literal
+        raise RecipeMismatch(f"it is of another version: its recipe and this one's differ in {odd[0][:40]!r}")
+    try:
+        return records.from_json(Recipe, values, "its recipe")
+    except (records.Mismatch, UserError) as error:
+        raise RecipeMismatch(str(error)) from error
 
 
 def with_overrides(recipe: Recipe, changes: Sequence[str]) -> Recipe:

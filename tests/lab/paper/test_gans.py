@@ -309,9 +309,9 @@ def test_a_killed_run_goes_on_to_the_bit(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
-    gan = Gan(SMALL)
-    state = {"settings": repr(replace(SMALL, seed=9)), "gan": gan.state_dict(), "snapshots": {}}
-    checkpoint.save(tmp_path, 1, state)
+    gan = Gan(replace(SMALL, seed=9))
+    gan.iterate()
+    checkpoint.save(tmp_path, 1, training._state(gan, {}))
     with pytest.raises(UserError, match=r"another run \(GanSettings\(.*seed=9"):
         train(SMALL, tmp_path)
 

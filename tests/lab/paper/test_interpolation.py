@@ -1,10 +1,12 @@
 """Interpolations of training examples: against a plain loop, and as `vicinal interpolate`."""
 
+import hashlib
 import io
 import json
 import math
 import re
 import statistics
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,14 @@ from studies import ALONE, never, quick_recipe, untrained
 from torch import Tensor, nn
 
 import vicinal as v
-from vicinal.lab import cli, models
+from vicinal.lab import cli, models, stored
 from vicinal.lab.data import loading, synthetic
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import interpolation
 from vicinal.lab.paper.claims import judge
 from vicinal.lab.paper.interpolation import InterpolationStudy
-from vicinal.lab.training import loop
+from vicinal.lab.training import loop, runs
 
 
 def small_model_and_images() -> tuple[nn.Module, InMemoryDataset]:
@@ -290,9 +292,20 @@ def test_damaged_weights_are_found_before_anything_is_asked(
     monkeypatch.setattr(interpolation, "interpolate", never)
     a, b = (untrained(tmp_path / name) for name in "ab")
     weights = b / "weights.pt"
-    weights.write_bytes(damage(weights.read_bytes()))
+    content = damage(weights.read_bytes())
+    weights.write_bytes(content)
     assert cli.main(["interpolate", str(a), str(b), "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"vicinal: {weights} is damaged: remove {b} and train that run again\n"
+    again = f"remove {b} and train that run again\n"
+    found = f"vicinal: {weights} is not as it was written: its SHA-256 is not that in results.json; {again}"
+    assert capsys.readouterr().err == found
+    results = b / "results.json"  # as who means to deceive would write it
+    record = json.loads(results.read_text()) | {"weights_sha256": hashlib.sha256(content).hexdigest()}
+    results.write_text(stored.seal({name: record[name] for name in record if name not in ("format", "sha256")}, 3))
+    assert cli.main(["interpolate", str(a), str(b), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"vicinal: {weights} cannot be used: it is not what torch.save writes of a state_dict; {again}"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -324,3 +337,43 @@ def test_what_does_not_change_the_inputs_is_not_asked() -> None:
         "image_size",
         "crop",
     ]
+
+
+def test_code_named_in_a_file_is_not_imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that says that it was imported: by no command and no function that opens a run folder, unless named."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "canary_model.py").write_text(
+        "from pathlib import Path\nPath('ran').touch()\nfrom vicinal.lab.models.small import SmallCNN as build\n"
+    )
+    untrained(tmp_path / "a")
+    b = untrained(tmp_path / "b")
+    name = "canary_model:build"
+    recipe = quick_recipe(model=name)
+    runs.write_recipe(b, recipe)
+    results = json.loads((b / "results.json").read_text())
+    kept = {key: value for key, value in results.items() if key not in ("format", "sha256")}
+    stored.write(b / "results.json", kept | {"recipe": kept["recipe"] | {"model": name}}, runs.FORMAT)
+    command = ["interpolate", "a", "b", "--out", "out"]
+    words = f"if you trust it, give it as --model {name} (in Python, load_model(..., model='{name}'))"
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == (
+        f"vicinal: b was trained with a model built by '{name}': no code is imported because a file names it; {words}\n"
+    )
+    with pytest.raises(UserError, match="no code is imported"):
+        runs.load_model(b, 3)
+    with pytest.raises(UserError, match="not by 'canary_model:other'"):
+        runs.load_model(b, 3, model="canary_model:other")
+    assert runs.read_results(b, recipe) is not None
+    assert not (tmp_path / "ran").exists()
+    assert "canary_model" not in sys.modules
+    assert cli.main([*command, "--model", name, "--model", "other:one"]) == 2
+    assert "neither run was trained with 'other:one'" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(interpolation, "PAIRS", 4)
+    assert cli.main([*command, "--model", name]) == 0
+    assert (tmp_path / "ran").exists()
+    assert isinstance(runs.load_model(b, 10, model=models.MODELS["small"]), nn.Module)  # or the factory itself
+    monkeypatch.delitem(sys.modules, "canary_model")

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from studies import ALONE, quick_recipe, untrained
 
+from vicinal.lab import stored
 from vicinal.lab.data import loading
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper import adversarial, corrupted_labels, reproduce, speech, training
@@ -259,27 +261,54 @@ def test_what_was_trained_is_read_back(tmp_path: Path) -> None:
     assert float(runs.misclassified(model, test).double().mean()) == pytest.approx(results.test_error.last)
     with pytest.raises(UserError, match="is not a run of vicinal train"):
         runs.load_recipe(tmp_path)
-    (tmp_path / "run/weights.pt").unlink()
-    with pytest.raises(UserError, match="is not finished"):
+    weights = tmp_path / "run/weights.pt"
+    content = weights.read_bytes()
+    weights.unlink()
+    with pytest.raises(UserError, match=r"has no weights.pt: remove .*run and train that run again"):
         runs.load_model(tmp_path / "run", 10)
-    (tmp_path / "run/results.json").write_text('{"epochs": [')
-    with pytest.raises(UserError, match=r"results.json is damaged; remove .*run and run it again"):
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1  # in a weight: torch.load does not see it
+    weights.write_bytes(flipped)
+    assert torch.load(weights, weights_only=True).keys() == model.state_dict().keys()
+    for read in (lambda: runs.load_model(tmp_path / "run", 10), lambda: loop.train(recipe, tmp_path / "run", ALONE)):
+        with pytest.raises(UserError, match=r"weights.pt is not as it was written: its SHA-256 is not that in results"):
+            read()
+    weights.write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"do not fit the model 'small' of its recipe \('linear.weight' must be float32 of shape"
+    ):
+        runs.load_model(tmp_path / "run", 9)
+    path = tmp_path / "run/results.json"
+    record = json.loads(path.read_text())
+    path.write_text(stored.seal({**record["recipe"]}, runs.FORMAT))
+    with pytest.raises(UserError, match=r"results.json cannot be used: its recipe is not a table of fields: null"):
         loop.train(recipe, tmp_path / "run", ALONE)
+    path.write_text('{"epochs": [')
+    with pytest.raises(
+        UserError, match=r"results.json cannot be used: it is not JSON.*; remove .*run and train that run"
+    ):
+        loop.train(recipe, tmp_path / "run", ALONE)
+    path.unlink()
+    with pytest.raises(UserError, match=r"is not finished: it has no results.json"):
+        runs.load_model(tmp_path / "run", 10)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ([1, 2], "is not a table of fields: [1, 2]"),
-        ({"epochs": "x"}, 'epochs of its recipe cannot be "x"'),
-        ({"epochs": True}, "epochs of its recipe cannot be true"),
-        ({"milestones": 3}, "milestones of its recipe cannot be 3"),
-        ({"milestones": [1.5]}, "milestones of its recipe cannot be [1.5]"),
-        ({"learning_rate": None}, "learning_rate of its recipe cannot be null"),
-        ({"max_train_examples": "all"}, 'max_train_examples of its recipe cannot be "all"'),
-        ({"crop": []}, "crop of its recipe cannot be []"),
-        ({"model": 1}, "model of its recipe cannot be 1"),
-        ({"augment": 1}, "augment of its recipe cannot be 1"),
+        ([1, 2], "recipe must be a table of fields, found a list"),
+        ({"momentum": 1.5}, "momentum must lie in [0, 1), got 1.5"),
+        ({"seed": -1}, "seed must be a whole number in [0, 2**64), got -1"),
+        ({"learning_rate": 10**400}, "its recipe.learning_rate must be a finite number"),
+        ({"epochs": "x"}, "its recipe.epochs must be a whole number, found 'x'"),
+        ({"epochs": True}, "its recipe.epochs must be a whole number, found True"),
+        ({"milestones": 3}, "its recipe.milestones must be a list, found 3"),
+        ({"milestones": [1.5]}, "its recipe.milestones[0] must be a whole number, found 1.5"),
+        ({"learning_rate": None}, "learning_rate must be a finite number > 0, got nan"),
+        ({"max_train_examples": "all"}, "its recipe.max_train_examples must be a whole number, found 'all'"),
+        ({"crop": []}, "its recipe.crop must be one of 'random_crop', 'random_resized_crop', found a list"),
+        ({"model": 1}, "its recipe.model must be a text, found 1"),
+        ({"augment": 1}, "its recipe.augment must be true or false, found 1"),
         ({"epochs": 0}, "epochs must be 1 or more, got 0"),
         ({"more": 0}, "another version: its recipe and this one's differ in 'more'"),
     ],
@@ -289,7 +318,7 @@ def test_a_recipe_that_is_none_is_said(changes: Any, words: str, tmp_path: Path)
     assert runs.load_recipe(run).learning_rate == 1
     path = run / "recipe.json"
     recipe = json.loads(path.read_text())["recipe"] | changes if isinstance(changes, dict) else changes
-    path.write_text(json.dumps({"format": runs.FORMAT, "recipe": recipe}))
+    path.write_text(stored.seal({"fingerprint": "", "vicinal": "", "recipe": recipe}, runs.FORMAT))
     with pytest.raises(UserError) as refused:
         runs.load_recipe(run)
     assert str(path) in str(refused.value)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import vicinal as v
-from vicinal.lab import atomic, models, parse, records
+from vicinal.lab import atomic, models, parse, stored
 from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.transforms import CropFlip
@@ -186,13 +187,19 @@ def test_it_learns_and_reports(images: Path, tmp_path: Path) -> None:
     assert [line["epoch"] for line in results.epochs] == list(range(1, 13))
     assert not list((tmp_path / "run").glob("*.ckpt"))
     written = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert list(written) == ["recipe", "test_error", "epochs", "processes", "device", "versions"]
-    assert records.from_json(runs.RunResults, written) == results
+    assert list(written) == [
+        *("format", "recipe", "test_error", "epochs", "processes", "device", "versions", "stretches", "weights_sha256"),
+        "sha256",
+    ]
+    assert runs.load_results(tmp_path / "run") == results
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines == results.epochs
     again = loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)  # done already
     assert again == results
-    for damaged in ("{", "[]", "{}", '{"recipe": 3}', json.dumps(written | {"device": [], "extra": 1})):
-        (tmp_path / "run" / "results.json").write_text(damaged)
-        with pytest.raises(UserError, match=r"results.json is damaged; remove .* and run it again"):
+    path = tmp_path / "run" / "results.json"
+    for damaged in ("{", "[]", "{}", '{"recipe": 3}', path.read_text().replace("cpu", "gpu")):
+        path.write_text(damaged)
+        with pytest.raises(UserError, match=r"results.json cannot be used: .*; remove .* and train that run again"):
             loop.train(recipe(images, epochs=12, milestones=()), tmp_path / "run", ALONE)
 
 
@@ -397,13 +404,19 @@ def test_a_run_goes_on_with_another_number_of_processes(images: Path) -> None:
     for _ in zip(range(2), run.steps(), strict=False):
         pass
     state = run.state()
-    assert state["sums"].shape == (1, 3)
-    state["sums"] = torch.tensor([[1.5, 2.0, 8.0], [0.25, 1.0, 7.0]], dtype=torch.float64)  # as of two
+    assert state.tensors["sums"].shape == (1, 3)
+    state.tensors["sums"] = torch.tensor([[1.5, 2.0, 8.0], [0.25, 1.0, 8.0]], dtype=torch.float64)  # as of two
+    state.record["stretches"][0] |= {"processes": 2, "torch": "2.0"}
     other = loop._Run(what, data, test, ALONE)
-    with pytest.warns(UserWarning, match=r"goes on with 1 process\(es\) where it had 2"):
+    words = r"from step 2 of epoch 1 .* with 1 process\(es\) where it had 2: .* PyTorch"
+    with pytest.warns(UserWarning, match=rf"{words} {re.escape(torch.__version__)} where it had 2.0"):
         other.load(state)
-    assert other._sums.tolist() == [1.75, 3.0, 15.0]
+    assert other._sums.tolist() == [1.75, 3.0, 16.0]
     assert (other.step, other.progress()[0]) == (2, 2)
+    assert other.stretches == [runs.Stretch(0, 2, "2.0"), runs.Stretch(2, 1, torch.__version__)]
+    again = loop._Run(what, data, test, ALONE)
+    again.load(other.state())
+    assert again.stretches == other.stretches
 
 
 def test_a_batch_too_small_for_its_parts_is_refused(images: Path, tmp_path: Path) -> None:
@@ -505,12 +518,23 @@ def test_a_folder_of_another_run_is_refused(images: Path, tmp_path: Path) -> Non
     (tmp_path / "else" / "thesis.txt").write_text("words")
     with pytest.raises(UserError, match="is not a run"):
         loop.train(recipe(images), tmp_path / "else", ALONE)
-    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    del record["format"]  # as earlier versions wrote it
-    (tmp_path / "run" / "recipe.json").write_text(json.dumps(record))
-    for read in (
-        lambda: loop.train(recipe(images, epochs=1), tmp_path / "run", ALONE),
-        lambda: runs.load_recipe(tmp_path / "run"),
+    path = tmp_path / "run" / "recipe.json"
+    written = path.read_text()
+    unsealed = {"fingerprint": "", "vicinal": "", "recipe": {}}
+    for text, words in (
+        (stored.seal(unsealed, 2), r"has format 2, of another version of vicinal, and this one reads format 3"),
+        (json.dumps(unsealed), "has no format number"),  # as the first versions wrote it
+        (written.replace('"epochs": 1,', '"epochs": 2,'), "not as it was written: its checksum does not fit"),
     ):
-        with pytest.raises(UserError, match=r"has format 1, of another version .* reads format 2"):
-            read()
+        path.write_text(text)
+        for read in (
+            lambda: loop.train(recipe(images, epochs=1), tmp_path / "run", ALONE),
+            lambda: runs.load_recipe(tmp_path / "run"),
+        ):
+            with pytest.raises(UserError, match=rf"recipe.json cannot be used: .*{words}"):
+                read()
+    path.write_text(written)
+    record = stored.read(path, runs.FORMAT, "")
+    path.write_text(stored.seal(record | {"vicinal": "0.0.1"}, runs.FORMAT))
+    with pytest.raises(UserError, match=r"holds a run of vicinal '0.0.1', and this is"):
+        loop.train(recipe(images, epochs=1), tmp_path / "run", ALONE)

@@ -380,7 +380,7 @@ def load(recipe: Recipe, folder: Path, images: Data) -> NormalizedModel:
     """
     if not images.mean:
         raise UserError(f"attacks change the pixels of images, and {recipe.dataset} holds other examples")
-    model = runs.load_model(folder, len(images.classes), images.device)
+    model = runs.load_model(folder, len(images.classes), images.device, recipe.model)
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return NormalizedModel(model, images.mean, images.std).eval()

@@ -248,22 +248,33 @@ class RunPair:
     data: Data
 
 
-def load(a: Path, b: Path) -> RunPair:
-    """Read two finished runs on the same training examples.
+def load(a: Path, b: Path, models: Sequence[str] = ()) -> RunPair:
+    """Read two finished runs on the same training examples; no code in the folders, or named in them, is run.
+
+    Args:
+        a: a run folder.
+        b: another.
+        models: factories, as `package.module:factory`, that may be imported where a run was trained with one.
 
     Raises:
-        UserError: a folder is not a finished run or is damaged, or the two were trained on different examples.
+        UserError: a folder is not a finished run or is damaged, the two were trained on different examples, or a run
+            needs a factory that `models` does not name.
 
     """
     recipe, other = (runs.load_recipe(folder) for folder in (a, b))
+    for name in models:
+        if name not in (recipe.model, other.model):
+            raise UserError(f"neither run was trained with {name!r}: {a} has {recipe.model!r}, {b} has {other.model!r}")
+    for folder, each in ((a, recipe), (b, other)):
+        runs.check_model(folder, each, models)
     decided, decided_too = loading.decided_by(recipe), loading.decided_by(other)
     for odd in sorted(name for name in {*decided, *decided_too} if decided.get(name) != decided_too.get(name)):
         raise UserError(
             f"{a} and {b} were trained on different examples ({odd}: {getattr(recipe, odd)} and {getattr(other, odd)}), "
             "so the same pairs mean nothing: train both on the same"
         )
-    first, data = load_trained(a, loading.load(recipe)[0])
-    second, _ = load_trained(b, data)
+    first, data = load_trained(a, loading.load(recipe)[0], models)
+    second, _ = load_trained(b, data, models)
     return RunPair((a, b), (first, second), data)
 
 

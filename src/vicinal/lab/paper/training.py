@@ -26,6 +26,7 @@ from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.records import to_json
 from vicinal.lab.training import distributed, loop, runs
+from vicinal.lab.training.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,9 @@ def train_once(recipe: Recipe, job_folder: Path, job: distributed.Processes) -> 
     folder = job_folder.parents[2] / "runs" / recipe.fingerprint()[:16]
     with contextlib.ExitStack() as stack:
         job.on_rank_zero(lambda: stack.enter_context(_waited_for(folder.with_suffix(".lock"))))
-        return loop.train(recipe, folder, job), folder
+        return loop.train(
+            recipe, folder, job, RunSettings(stop_at_nonfinite=False)
+        ), folder  # one that diverges is a result
 
 
 @contextlib.contextmanager
@@ -138,10 +141,17 @@ def _waited_for(lock: Path) -> Iterator[None]:
         time.sleep(1)
 
 
-def load_trained(folder: Path, data: Data) -> tuple[nn.Module, Data]:
-    """Return the model of a finished run, and data for it, on this process's device."""
+def load_trained(folder: Path, data: Data, models: Sequence[str] = ()) -> tuple[nn.Module, Data]:
+    """Return the model of a finished run, and data for it, on this process's device.
+
+    Args:
+        folder: of the run.
+        data: that it was trained on.
+        models: factories, as `package.module:factory`, that may be imported where the run was trained with one.
+
+    """
     data = data.to(distributed.device())
-    return runs.load_model(folder, len(data.classes), data.device), data
+    return runs.load_model(folder, len(data.classes), data.device, models), data
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +177,7 @@ class FinishedRun:
 def load_finished(recipe: Recipe, folder: Path) -> FinishedRun:
     """Return the finished run in a folder."""
     training, test = loading.load(recipe)
-    model, training = load_trained(folder, training)
+    model, training = load_trained(folder, training, [recipe.model])
     return FinishedRun(recipe, model, training, test.to(training.device), runs.misclassified(model, training))
 
 

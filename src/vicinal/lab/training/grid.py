@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vicinal.lab import atomic, executor
+from vicinal.lab import executor, stored
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe, with_overrides
+from vicinal.lab.training import runs
 
 _ERROR_CHARACTERS = 2000  # of a failed job's last words
 
@@ -87,13 +87,13 @@ def run(
         failed[point.folder] = str(error)
         report(f"{' '.join(point.changes)}: failed")
 
-    missing = [point for point in grid if not (point.folder / "results.json").exists()]
+    missing = [point for point in grid if not (point.folder / runs.RESULTS).exists()]
     work = partial(_train, tuple(words))
     with closing(executor.run(work, missing, cluster=cluster, folder=out, on_error=note_failure)) as trained:
         for point, _ in trained:
             report(f"{' '.join(point.changes)}: done")
     rows = [_row(point, failed.get(point.folder)) for point in grid]
-    atomic.write(out / "grid.json", json.dumps(rows, indent=1))
+    stored.write(out / "grid.json", {"runs": rows}, runs.FORMAT, indent=1)
     return rows
 
 
@@ -109,4 +109,7 @@ def _row(point: GridPoint, problem: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {"changes": list(point.changes), "folder": str(point.folder)}
     if problem is not None:
         return row | {"failed": problem}
-    return row | {"test_error": json.loads((point.folder / "results.json").read_text())["test_error"]}
+    try:
+        return row | {"test_error": asdict(runs.load_results(point.folder).test_error)}
+    except UserError as error:
+        return row | {"failed": str(error)}

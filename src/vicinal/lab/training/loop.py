@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +26,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import vicinal
 from vicinal import LatentMixing, metrics
+from vicinal.finite import FiniteCheck
 from vicinal.keyed import Key
-from vicinal.lab import atomic, parse
+from vicinal.lab import atomic, parse, records
 from vicinal.lab.console import TrainingProgress
 from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe
 from vicinal.lab.streams import Stream
-from vicinal.lab.training import checkpoint, knn, runs
+from vicinal.lab.training import checkpoint, knn, runs, weights
 from vicinal.lab.training.distributed import Processes
 from vicinal.lab.training.seeding import fork_rng
 from vicinal.lab.training.settings import RunSettings
@@ -60,7 +64,7 @@ def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | 
 
     Raises:
         UserError: the folder holds another recipe, or another process trains in it; the data are not there; TensorBoard
-            is not installed.
+            is not installed; or inf or nan appeared.
 
     """
     settings = settings or RunSettings()
@@ -83,7 +87,9 @@ def _train(run: _Run, folder: Path, settings: RunSettings) -> runs.RunResults:
     recipe, job = run.recipe, run.job
     last = job.on_rank_zero(lambda: checkpoint.read_last(folder))
     if last is not None:
-        run.load(checkpoint.load(last, job.device))
+        run.load(checkpoint.load(last), last.path)
+    if settings.stop_at_nonfinite:
+        run.finite = FiniteCheck(run.model, folder)
     saved = time.monotonic()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(_Log(folder, run, settings.tensorboard)) if job.rank == 0 else None
@@ -99,7 +105,9 @@ def _train(run: _Run, folder: Path, settings: RunSettings) -> runs.RunResults:
                 log.write(line)
             _save(folder, run)
             saved = time.monotonic()
-    return job.on_rank_zero(lambda: runs.write_results(folder, recipe, run.model, job.world_size, job.device.type))
+    return job.on_rank_zero(
+        lambda: runs.write_results(folder, recipe, run.model, run.lines, run.stretches, job.device.type)
+    )
 
 
 def _is_due(run: _Run, late: bool) -> bool:
@@ -115,15 +123,38 @@ def _save(folder: Path, run: _Run) -> None:
         checkpoint.save(folder, run.step, state)
 
 
+@dataclass(frozen=True)
+class _Position:
+    """What a checkpoint says of a run besides its tensors."""
+
+    fingerprint: str  # of the recipe
+    vicinal: str  # version
+    epoch: int
+    step: int
+    in_epoch: int
+    seconds: float  # of this epoch so far
+    stretches: list[runs.Stretch]
+    epochs: list[dict[str, Any]]  # lines of metrics.jsonl
+
+
 class _Run:
-    """State of a training: model, optimizer and counters."""
+    """Saved of a training: model, optimizer and counters."""
 
     def __init__(self, recipe: Recipe, data: Data, test: Data, job: Processes) -> None:
         self.recipe, self.data, self.test, self.job = recipe, data, test, job
         self.epoch, self.step, self._in_epoch = 0, 0, 0
+        self.lines: list[dict[str, Any]] = []  # of metrics.jsonl
+        self.stretches = [runs.Stretch(0, job.world_size, str(torch.__version__))]
+        self.finite: FiniteCheck | None = None  # stops at inf and nan
         self.vicinity = parse.parse(recipe.vicinity)
         with fork_rng(Key(recipe.seed, 0, 0, 0, Stream.WEIGHTS)):
             model = runs.build_model(recipe, len(data.classes))
+        for name, value in model.state_dict().items():
+            if not isinstance(value, Tensor):
+                raise UserError(
+                    f"the state of {recipe.model!r} holds {name!r}, a {type(value).__name__}, and checkpoints hold tensors: "
+                    "make it a buffer"
+                )
         memory = torch.channels_last if recipe.channels_last and len(data.shape) == 3 else torch.preserve_format
         self.model = model.to(job.device).to(memory_format=memory)  # type: ignore[call-overload]
         self._ema = [p.detach().clone() for p in self.model.parameters()] if recipe.ema_decay else None
@@ -135,7 +166,7 @@ class _Run:
         self._forward = job.wrap_ddp(self.model)
         self._sums = self._no_sums()  # loss, hits, rows of this epoch so far, of this process
         self._seconds = 0.0
-        self.epoch_steps = len(self._batches())
+        self.epoch_steps = len(self._batches(0, job.world_size))
         if not self.epoch_steps:
             raise UserError(
                 f"{len(data)} examples in batches of {recipe.batch_size} give no step for {job.world_size} processes with "
@@ -145,13 +176,11 @@ class _Run:
         if job.world_size > 1:
             self._warm_up_ddp()
 
-    def _batches(self) -> list[Tensor]:
-        """Return the rows of each step of this epoch, over all processes."""
+    def _batches(self, epoch: int, world_size: int) -> list[Tensor]:
+        """Return the rows of each step of an epoch, over all processes."""
         recipe = self.recipe
-        order = torch.from_numpy(
-            Key(recipe.seed, 0, 0, self.epoch, Stream.ORDER).generator().permutation(len(self.data))
-        )
-        least = self.job.world_size * recipe.grad_accum_steps
+        order = torch.from_numpy(Key(recipe.seed, 0, 0, epoch, Stream.ORDER).generator().permutation(len(self.data)))
+        least = world_size * recipe.grad_accum_steps
         batches = [rows for rows in order.split(recipe.batch_size) if len(rows) >= least]
         return batches[: recipe.max_steps_per_epoch]
 
@@ -162,7 +191,7 @@ class _Run:
         processes depends on the layout in its last bits. From here on the layout is the same, resumed or not.
         """
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
-        x, _ = self.data.batch(self.job.shard(self._batches()[0]), None)
+        x, _ = self.data.batch(self.job.shard(self._batches(0, self.job.world_size)[0]), None)
         self._forward.train()
         with fork_rng(Key(0, self.job.rank, 0, 0, Stream.DROPOUT)), self._precision():
             self._forward(x).float().sum().backward()
@@ -171,7 +200,7 @@ class _Run:
 
     def steps(self) -> Iterator[None]:
         """Take the remaining steps of this epoch; yields after each."""
-        recipe, batches = self.recipe, self._batches()
+        recipe, batches = self.recipe, self._batches(self.epoch, self.job.world_size)
         self._forward.train()
         shares = (self.job.shard(rows) for rows in batches[self._in_epoch :])
         keys = (Key(recipe.seed, self.job.rank, 0, step) for step in itertools.count(self.step))
@@ -199,6 +228,7 @@ class _Run:
         x, target, plan = self._mixed_batch(mine, key)
         self._optimizer.zero_grad()
         parts = torch.arange(len(mine)).tensor_split(recipe.grad_accum_steps)
+        outs, losses = [], []
         for i, part in enumerate(parts):
             inside = slice(int(part[0]), int(part[-1]) + 1)
             mixed = contextlib.nullcontext() if self._latent is None else self._latent(plan)
@@ -206,7 +236,10 @@ class _Run:
                 with fork_rng(key._replace(stream=Stream.DROPOUT + 8 * i)), self._precision(), mixed:
                     out = self._forward(x[inside])
                 # the mean over all rows of the step, wherever they are computed
-                self._backward(out.float(), target[inside], len(part) * self.job.world_size / len(rows))
+                losses.append(self._backward(out.float(), target[inside], len(part) * self.job.world_size / len(rows)))
+                outs.append(out.detach())
+        if self.finite is not None and self.finite.find(x, target, output=outs, loss=losses) is not None:
+            self._end_at_nonfinite(mine, key, (x, target, plan), (outs, losses))
         self._optimizer.step()
         if self._ema is not None:
             with torch.no_grad():
@@ -224,8 +257,37 @@ class _Run:
         target = plan.target(y)[: len(rows)]
         return (x if self._latent is not None else plan(x)[: len(rows)]), target, plan
 
-    def _backward(self, out: Tensor, target: Any, share: float) -> None:
-        """Add the gradients of a part of a step, `share` of its rows, and its figures."""
+    def _end_at_nonfinite(
+        self, rows: Tensor, key: Key, batch: tuple[Tensor, Any, Plan], found: tuple[Any, Any]
+    ) -> None:
+        """Save the batch of a step in which inf or nan appeared, and end.
+
+        Raises:
+            UserError: always, but for a batch whose numbers are finite where only their sum is not.
+
+        """
+        assert self.finite is not None
+        (x, target, plan), (outs, losses) = batch, found
+        own = self.data.batch(rows, key)  # the examples as they were before mixing, which spreads what they hold
+        also = {"epoch": self.epoch, "rows": rows, "learning_rate": self._optimizer.param_groups[0]["lr"]}
+        figures = {"step": self.step, "output": outs, "loss": losses}
+        try:
+            if self._neighbors is None:  # else the plan is that of the batch and its partners
+                self.finite(*own, **figures, plan=plan, also=also)
+            self.finite(x, target, **figures, also=also | {"plan": plan.to("cpu").to_dict()})
+        except FloatingPointError as error:
+            raise self._ended(str(error)) from error
+
+    def _ended(self, what: str) -> UserError:
+        """Return the error that ends a run at inf or nan."""
+        rate = self._optimizer.param_groups[0]["lr"]
+        return UserError(
+            f"in epoch {self.epoch + 1} {what}; the learning rate was {rate:g}; what was saved before this step is kept, "
+            "and the same command ends alike: change the data, or the recipe with another --out"
+        )
+
+    def _backward(self, out: Tensor, target: Any, share: float) -> Tensor:
+        """Add the gradients of a part of a step, `share` of its rows, and its figures; return the loss."""
         loss = F.cross_entropy(out, target)
         (loss * share).backward()
         with torch.no_grad():
@@ -233,6 +295,7 @@ class _Run:
             # added up where they are: reading them would make the host wait for the device at every step
             scores = torch.stack([loss.detach(), hits, torch.ones_like(hits)])
             self._sums.add_(scores.double(), alpha=len(out))
+        return loss.detach()
 
     def _without_sync(self, skip: bool) -> contextlib.AbstractContextManager[Any]:
         return self._forward.no_sync() if skip and self.job.world_size > 1 else contextlib.nullcontext()  # type: ignore[operator]
@@ -249,7 +312,7 @@ class _Run:
         line: dict[str, Any] = {
             "epoch": self.epoch + 1,
             "step": self.step,
-            "learning_rate": self._optimizer.param_groups[0]["lr"],
+            "learning_rate": self.recipe.lr_at(self.epoch, (self._in_epoch - 1) / self._in_epoch),  # of the last step
             "train_mixed_loss": loss / rows,
             "train_mixed_accuracy": hits / rows,  # of mixed labels: not to be compared with an accuracy
             "examples_per_second": rows / self._seconds if self._seconds else None,
@@ -258,6 +321,7 @@ class _Run:
         if self._ema is not None:
             with self._with_ema_weights():
                 line |= {f"test_ema_{name}": value for name, value in self.evaluate().items()}
+        self.lines.append(records.to_json(line))
         self.epoch += 1
         self._in_epoch = 0
         self._sums = self._no_sums()
@@ -274,6 +338,7 @@ class _Run:
         sums = torch.zeros(4, dtype=torch.float64)
         batches = torch.arange(len(self.test)).split(_EVALUATION_BATCH)[self.job.rank :: self.job.world_size]
         self.test.expect((rows, None) for rows in batches)
+        bad = ""
         for rows in batches:
             x, y = self.test.batch(rows, None)
             with self._precision():
@@ -283,9 +348,24 @@ class _Run:
             right = best == y[:, None]
             nll = -log_p.gather(1, y[:, None]).sum()
             sums += torch.stack([right[:, 0].sum(), right.any(1).sum(), nll, y.new_tensor(len(y))]).double().cpu()
+            if self.finite is not None and not math.isfinite(sums[2]) and not bad:
+                bad = self._save_nonfinite_test(rows, x, y, out)
         first, five, nll, rows = self.job.sum(sums).tolist()
+        if self.finite is not None and not math.isfinite(nll):  # in all processes
+            raise self._ended(
+                f"{bad or 'another process found inf or nan in its test examples'} (after step {self.step})"
+            )
         scores = {"error": 1 - first / rows, "nll": nll / rows}
         return scores | ({"top5_error": 1 - five / rows} if len(self.test.classes) > 5 else {})
+
+    def _save_nonfinite_test(self, rows: Tensor, x: Tensor, y: Tensor, out: Tensor) -> str:
+        """Save a batch of test examples for which the outputs are not finite; return what was found, in words."""
+        assert self.finite is not None
+        try:
+            self.finite(x, y, step=self.step, output=out, also={"epoch": self.epoch, "test rows": rows})
+        except FloatingPointError as error:
+            return str(error).replace(f"at step {self.step} ", "in the test examples ", 1)
+        return "in the test examples the outputs are too large to be added up"
 
     @contextmanager
     def _with_ema_weights(self) -> Iterator[None]:
@@ -295,40 +375,136 @@ class _Run:
             yield
             torch._foreach_copy_(list(self.model.parameters()), own)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> checkpoint.Saved:
         """Return everything that the rest of the run depends on; all processes take part.
 
         Weights, averages and the state of the optimizer are the same in all. Running statistics of BatchNorm are not,
         but only those of rank 0 count: DistributedDataParallel broadcasts them before each step.
         """
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "in_epoch": self._in_epoch,
-            "sums": self.job.gather(self._sums),  # [world, 3]
-            "seconds": self._seconds,
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "ema": self._ema,
-        }
+        position = _Position(
+            self.recipe.fingerprint(), vicinal.__version__, self.epoch, self.step, self._in_epoch, self._seconds,
+            self.stretches, self.lines,
+        )  # fmt: skip
+        tensors = {"sums": self.job.gather(self._sums)}  # [world, 3]
+        tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for i, of in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in of.items() if isinstance(value, Tensor)}
+        tensors |= {f"ema.{i}": value for i, value in enumerate(self._ema or ())}
+        return checkpoint.Saved(records.to_json(position), tensors)
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Resume where `state` was taken; with another number of processes, too, but then to other weights."""
-        self.epoch, self.step, self._in_epoch = state["epoch"], state["step"], state["in_epoch"]
-        sums = state["sums"].cpu()
-        if len(sums) == self.job.world_size:
+    def load(self, state: checkpoint.Saved, path: str = "the checkpoint") -> None:
+        """Resume where `state` was taken; with another number of processes, too, but then to other weights.
+
+        Raises:
+            UserError: it is not a state of this run.
+
+        """
+        try:
+            position = records.from_json(_Position, state.record)
+            batches = self._check_position(position)
+            self._load_tensors(state.tensors, position, batches)
+        except records.Mismatch as error:
+            raise checkpoint.unfit(path, str(error)) from error
+        self.epoch, self.step, self._in_epoch = position.epoch, position.step, position.in_epoch
+        self._seconds, self.lines = position.seconds, position.epochs
+        self.stretches = self._continued(position)
+
+    def _check_position(self, position: _Position) -> list[Tensor]:
+        """Check counters against the recipe and the data; return the steps of the epoch that were taken already."""
+        recipe = self.recipe
+        _check(position.vicinal == vicinal.__version__, "it is of another version of vicinal")
+        _check(position.fingerprint == recipe.fingerprint(), "it is of another recipe")
+        _check(0 <= position.epoch <= recipe.epochs, f"epoch must lie in 0 to {recipe.epochs}, found {position.epoch}")
+        _check(position.seconds >= 0, f"seconds must be a number of 0 or more, found {position.seconds}")
+        runs.check_epochs(position.epochs)
+        runs.check_stretches(position.stretches, position.step)
+        _check(len(position.epochs) == position.epoch, f"it has {len(position.epochs)} of {position.epoch} epochs")
+        done = position.epochs[-1]["step"] if position.epochs else 0
+        _check(
+            position.step == done + position.in_epoch,
+            f"step must be {done} + {position.in_epoch}, found {position.step}",
+        )
+        most = -(-len(self.data) // recipe.batch_size)
+        steps = [0, *(line["step"] for line in position.epochs)]
+        _check(all(b - a <= most for a, b in itertools.pairwise(steps)), f"an epoch has {most} steps at most")
+        batches = (
+            self._batches(position.epoch, position.stretches[-1].processes) if position.epoch < recipe.epochs else []
+        )
+        _check(
+            0 <= position.in_epoch <= len(batches),
+            f"in_epoch must lie in 0 to {len(batches)}, found {position.in_epoch}",
+        )
+        return batches[: position.in_epoch]
+
+    def _load_tensors(self, found: dict[str, Tensor], position: _Position, taken: list[Tensor]) -> None:
+        """Load tensors that fit those of this run."""
+        world = position.stretches[-1].processes
+        model = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        averages = {f"ema.{i}": value for i, value in enumerate(self._ema or ())}
+        optimizer = _optimizer_tensors(self._optimizer, found)
+        sums = torch.empty(world, 3, dtype=torch.float64, device="meta")
+        checkpoint.check_fits(found, {"sums": sums, **model, **optimizer, **averages})
+        sums = found["sums"]
+        right = bool((sums >= 0).all()) and sums[:, 2].sum().item() == sum(map(len, taken))
+        _check(right, "'sums' must hold losses, hits and rows of the steps of this epoch")
+        state: dict[int, dict[str, Tensor]] = {}
+        for key in optimizer:
+            _, i, name = key.split(".")
+            state.setdefault(int(i), {})[name] = found[key]
+            count = found[key].item() if name == "step" else 1.0
+            _check(1 <= count <= position.step and count == int(count), f"{key!r} must count steps, found {count:g}")
+        if world == self.job.world_size:
             self._sums = sums[self.job.rank].to(self.job.device, copy=True)
         else:
-            warnings.warn(
-                f"this run goes on with {self.job.world_size} process(es) where it had {len(sums)}: what they draw differs, "
-                "and the weights will not be those of a run with one number throughout",
-                stacklevel=2,
-            )
             self._sums = (sums.sum(0) * (self.job.rank == 0)).to(self.job.device)
-        self._seconds = state["seconds"]
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._ema = state["ema"]
+        weights.load_into(self.model, {name.removeprefix("model."): found[name] for name in model})
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        if self._ema is not None:
+            self._ema = [found[name].to(self.job.device) for name in averages]
+
+    def _continued(self, position: _Position) -> list[runs.Stretch]:
+        """Return the stretches of a run that goes on here, with a warning where the circumstances are others."""
+        stretches, last = position.stretches, position.stretches[-1]
+        here = runs.Stretch(position.step, self.job.world_size, str(torch.__version__))
+        changes = []
+        if here.processes != last.processes:
+            changes.append(
+                f"with {here.processes} process(es) where it had {last.processes}: what they draw differs, and the weights "
+                "will not be those of a run with one number throughout"
+            )
+        if here.torch != last.torch:
+            changes.append(
+                f"with PyTorch {here.torch} where it had {last.torch}: the last bits of its weights may differ from those "
+                "of one version throughout"
+            )
+        if changes and self.job.rank == 0:
+            warnings.warn(
+                f"from step {position.step} of epoch {position.epoch + 1} this run goes on {'; and '.join(changes)}; "
+                "results.json says so under 'stretches'",
+                stacklevel=3,
+            )
+        return [*stretches, here] if changes else stretches
+
+
+def _check(right: bool, reason: str) -> None:
+    if not right:
+        raise records.Mismatch(reason)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the state of an optimizer is like for the parameters of which `found` holds some.
+
+    Parameters that never had a gradient have none.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    adam = isinstance(optimizer, torch.optim.Adam)
+    names = ("exp_avg", "exp_avg_sq") if adam else ("momentum_buffer",) if optimizer.param_groups[0]["momentum"] else ()
+    wanted: dict[str, Tensor] = {}
+    for i, parameter in enumerate(parameters):
+        if any(f"optimizer.{i}.{name}" in found for name in (*names, "step")):
+            wanted |= {f"optimizer.{i}.{name}": parameter for name in names}
+            wanted |= {f"optimizer.{i}.step": torch.empty((), dtype=torch.float32, device="meta")} if adam else {}
+    return wanted
 
 
 def _latent(model: nn.Module, at: str) -> LatentMixing:
@@ -353,7 +529,7 @@ class _Log:
 
     def __init__(self, folder: Path, run: _Run, tensorboard: bool) -> None:
         self._path = folder / runs.METRICS
-        lines = [line for line in atomic.json_lines(self._path) if line["epoch"] <= run.epoch]  # others are run again
+        lines = run.lines  # what else the file holds is run again
         atomic.write(self._path, "".join(json.dumps(line) + "\n" for line in lines))
         steps = run.epoch_steps * run.recipe.epochs
         self._show = TrainingProgress(folder.name, run.recipe.epochs, run.epoch_steps, steps)
@@ -375,7 +551,7 @@ class _Log:
 
     def write(self, line: dict[str, Any]) -> None:
         """Write and show an epoch."""
-        atomic.append_line(self._path, json.dumps(line))
+        atomic.append_line(self._path, json.dumps(records.to_json(line)))
         if self._tensorboard is not None:
             _add_scalars(self._tensorboard, line)
         self._show.epoch(line)

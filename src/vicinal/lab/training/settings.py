@@ -15,6 +15,9 @@ class RunSettings:
     save_every: float = option(60.0, "seconds between checkpoints within an epoch", "SECONDS")
     timeout: float = option(300.0, "seconds to wait for a lost process", "SECONDS")
     tensorboard: bool = option(False, "also write the figures for TensorBoard, into FOLDER/tensorboard")
+    stop_at_nonfinite: bool = (
+        True  # end where inf or nan appear; False: train on, as a study does that counts such runs
+    )
 
     def __post_init__(self) -> None:
         if not self.save_every >= 0:

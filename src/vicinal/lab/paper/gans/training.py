@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vicinal.keyed import Key
+from vicinal.lab import records
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.mlp import MLP
 from vicinal.lab.paper.gans.methods import GanMethod
@@ -109,15 +110,44 @@ class Gan:
         noise = self._draws(0, _SAMPLES).standard_normal((self.settings.samples, self.settings.noise))
         return self.g(torch.from_numpy(noise).to(self.dtype))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that training goes on from."""
-        return {"iteration": self.iteration, **{name: part.state_dict() for name, part in self._parts.items()}}
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that training goes on from, but for the number of iterations."""
+        found = {f"{name}.{key}": value for name in "dg" for key, value in self._parts[name].state_dict().items()}
+        for name in ("adam_d", "adam_g"):
+            for i, of in self._parts[name].state_dict()["state"].items():
+                found |= {f"{name}.{i}.{key}": value for key, value in of.items()}
+        return found
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of a run with the same settings."""
-        self.iteration = state["iteration"]
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
+    def load(self, iteration: int, found: Mapping[str, Tensor]) -> None:
+        """Restore the state of a run with the same settings after an iteration, from 1.
+
+        Raises:
+            records.Mismatch: it is not such a state.
+
+        """
+        blank = Gan(self.settings, self.dtype)
+        for adam, model in ((blank._adam_d, blank.d), (blank._adam_g, blank.g)):
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            adam.step()  # makes its state
+        wanted = blank.tensors()
+        checkpoint.check_fits(found, wanted)
+        for name in wanted:
+            if name.startswith("adam_") and name.endswith(".step"):
+                steps = iteration * (self.settings.discriminator_steps if name.startswith("adam_d") else 1)
+                if found[name].item() != steps:
+                    raise records.Mismatch(f"{name!r} must be {steps}, found {found[name].item():g}")
+        self.iteration = iteration
+        for name in "dg":
+            self._parts[name].load_state_dict({key: found[f"{name}.{key}"] for key in self._parts[name].state_dict()})
+        for name in ("adam_d", "adam_g"):
+            adam, state = self._parts[name], dict[int, dict[str, Tensor]]()
+            for key in wanted:
+                part, _, rest = key.partition(".")
+                if part == name:
+                    i, _, of = rest.partition(".")
+                    state.setdefault(int(i), {})[of] = found[key]
+            adam.load_state_dict({**adam.state_dict(), "state": state})
 
     def _draws(self, step: int, part: int) -> np.random.Generator:
         return Key(self.settings.seed, 0, 0, step).fold(part).generator()
@@ -139,25 +169,52 @@ def train(
         UserError: the folder holds checkpoints of a run with other settings.
 
     """
-    gan, snapshots = Gan(settings, dtype), {}
-    state = None if folder is None else checkpoint.load_last(folder)
-    if state is not None:
-        if state["settings"] != repr(settings):
-            raise UserError(f"{folder} holds the checkpoint of another run ({state['settings']}): give another folder")
-        gan.load_state_dict(state["gan"])
-        snapshots = state["snapshots"]
+    gan, snapshots = Gan(settings, dtype), dict[int, Tensor]()
+    file = None if folder is None else checkpoint.read_last(folder)
+    if file is not None:
+        try:
+            snapshots = _resumed(gan, checkpoint.load(file), file.path)
+        except records.Mismatch as error:
+            raise checkpoint.unfit(file.path, str(error)) from error
     saved = time.monotonic()
     while gan.iteration < settings.iterations:
         gan.iterate()
         if gan.iteration in settings.snapshots:
             snapshots[gan.iteration] = gan.sample()
         if folder is not None and time.monotonic() - saved >= every_seconds:
-            state = {"settings": repr(settings), "gan": gan.state_dict(), "snapshots": snapshots}
-            checkpoint.save(folder, gan.iteration, state)
+            checkpoint.save(folder, gan.iteration, _state(gan, snapshots))
             saved = time.monotonic()
     if folder is not None:
         checkpoint.remove_all(folder)
     return snapshots
+
+
+@dataclass(frozen=True)
+class _GanPosition:
+    """What a checkpoint says of a run besides its tensors."""
+
+    settings: str
+    iteration: int
+
+
+def _state(gan: Gan, snapshots: Mapping[int, Tensor]) -> checkpoint.Saved:
+    made = {f"snapshots.{iteration}": points for iteration, points in snapshots.items()}
+    return checkpoint.Saved(records.to_json(_GanPosition(repr(gan.settings), gan.iteration)), gan.tensors() | made)
+
+
+def _resumed(gan: Gan, state: checkpoint.Saved, path: str) -> dict[int, Tensor]:
+    """Resume from a state; return the points of its snapshots by iteration."""
+    position, settings = records.from_json(_GanPosition, state.record), gan.settings
+    if position.settings != repr(settings):
+        raise UserError(f"{path} is the checkpoint of another run ({position.settings[:500]}): give another folder")
+    if not 1 <= position.iteration <= settings.iterations:
+        raise records.Mismatch(f"iteration must lie in 1 to {settings.iterations}, found {position.iteration}")
+    due = [iteration for iteration in settings.snapshots if iteration <= position.iteration]
+    wanted = {f"snapshots.{i}": torch.empty(settings.samples, 2, dtype=gan.dtype, device="meta") for i in due}
+    found = {name: state.tensors[name] for name in state.tensors if name.startswith("snapshots.")}
+    checkpoint.check_fits(found, wanted)
+    gan.load(position.iteration, {name: value for name, value in state.tensors.items() if name not in found})
+    return {iteration: found[f"snapshots.{iteration}"] for iteration in due}
 
 
 def _step(adam: torch.optim.Adam, loss: Tensor) -> None:
