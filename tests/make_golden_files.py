@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import vicinal
-from vicinal.lab.compare import predictor, results, runner
+from vicinal.lab.compare import model_file, results, runner
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.comparison import Comparison
 from vicinal.lab.compare.folder_comparison import FolderComparison
@@ -150,8 +150,8 @@ PARTS: dict[str, tuple[Callable[[Path], dict[str, Any]], Any, str]] = {
     "train-stopped": (stopped, runs, "FORMAT"),
     "table": (comparison, results, "FORMAT"),
     "images": (comparison, results, "FORMAT"),
-    "table/model.safetensors": (model, predictor, "_FORMAT"),
-    "images/model.safetensors": (model, predictor, "_FORMAT"),
+    "table/model.safetensors": (model, model_file, "FORMAT"),
+    "images/model.safetensors": (model, model_file, "FORMAT"),
     "reproduce": (jobs, store, "FORMAT"),
 }
 
@@ -224,7 +224,7 @@ def make(folder: Path) -> None:
 def main() -> None:
     """Make the set of this version."""
     formats = {"run": runs, "comparison": results, "job": store}
-    name = "_".join(f"{word}{module.FORMAT}" for word, module in formats.items()) + f"_model{predictor._FORMAT}"
+    name = "_".join(f"{word}{module.FORMAT}" for word, module in formats.items()) + f"_model{model_file.FORMAT}"
     folder = SETS / name
     if folder.exists():
         raise SystemExit(f"{folder} is there: a set is made once")

@@ -23,9 +23,9 @@ from torch import nn
 
 from vicinal import ERM, Mixup
 from vicinal.keyed import Key
-from vicinal.lab import atomic, cli, executor, models, records
+from vicinal.lab import atomic, cli, executor, models, records, stored
 from vicinal.lab.cli import compare as command_line
-from vicinal.lab.compare import verdict, words
+from vicinal.lab.compare import model_file, verdict, words
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.folder_comparison import FolderComparison
 from vicinal.lab.compare.predictions import RunPredictions
@@ -752,11 +752,17 @@ def test_a_model_of_ones_own_is_imported_by_its_owner_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"shape": [3, 16]}, "is damaged (ValueError"),
-        ({"mean": [0.5]}, "is damaged (ValueError: mean and std do not fit the channels)"),
-        ({"classes": ["a"]}, "is damaged (RuntimeError"),
-        ({"seconds": 1e9}, "is damaged (ValueError: seconds out of range)"),
-        ({"seconds": "long"}, "is damaged (ValueError"),
+        ({"shape": [3, 16]}, "is damaged (shape must be a list of 3, found a list)"),
+        ({"shape": [3, 16, 17]}, "is damaged (shape cannot be [3, 16, 17] for images)"),
+        ({"shape": [3, 10**9, 10**9]}, "is damaged (shape cannot be [3, 1000000000, 1000000000] for images)"),
+        ({"mean": [0.5]}, "is damaged (mean and std do not fit the channels)"),
+        (
+            {"classes": ["a"]},
+            "is damaged (tensor 'linear.bias' is [2] of float32, and must be [1] of float32)",
+        ),
+        ({"classes": ["a", "b", "a"]}, "is damaged (classes must have names, each once)"),
+        ({"seconds": 1e9}, "is damaged (seconds must lie in [0.25, 60], found 1000000000.0)"),
+        ({"seconds": "long"}, "is damaged (seconds must be a finite number, found 'long')"),
         ({"kind": "table"}, "holds a model for 'table'; load it with vicinal.lab.compare.predictor.Predictor"),
     ],
 )
@@ -769,7 +775,10 @@ def test_a_damaged_model_is_refused(
     path = finished[0] / "out" / "model.safetensors"
     with safetensors.safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["vicinal"])
-    content = safetensors.torch.save(safetensors.torch.load_file(path), {"vicinal": json.dumps(header | change)})
+    fields = {key: value for key, value in header.items() if key not in ("format", "sha256")} | change
+    content = safetensors.torch.save(
+        safetensors.torch.load_file(path), {"vicinal": stored.seal(fields, model_file.FORMAT)}
+    )
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(UserError, match=re.escape(says)):
         Classifier.load(tmp_path / "m.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -20,6 +21,8 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from vicinal.keyed import Key
+from vicinal.lab import stored
+from vicinal.lab.compare import model_file
 from vicinal.lab.compare.predictor import Predictor, RowReading
 from vicinal.lab.data.columns import Numbers
 from vicinal.lab.data.encoder import TableEncoder
@@ -290,8 +293,12 @@ def test_new_levels_are_told_at_the_users_line(cells: list[str], says: str) -> N
 
 
 def repacked(path: Path, header: Any, state: dict[str, torch.Tensor] | None = None) -> None:
+    """Write a model file with a checksum that fits, whatever it holds."""
     if state is None:
         state = predictor_for(made()).model.state_dict()
+    if isinstance(header, dict) and header.get("format") == model_file.FORMAT:
+        fields = {key: value for key, value in header.items() if key not in ("format", "sha256")}
+        header = stored.seal(fields | {"tensors": model_file.digest(state)}, model_file.FORMAT)
     text = header if isinstance(header, str) else json.dumps(header)
     path.write_bytes(safetensors.torch.save(state, metadata={"vicinal": text}))
 
@@ -350,17 +357,17 @@ def test_nothing_beside_it_runs_what_it_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "null", "[]", "3", "{", '"text"', "[" * 5000, {}, {"format": 2}, {"format": None}, {"format": [1]}]
+    "header", ["", "null", "[]", "3", "{", '"text"', "[" * 5000, {}, {"format": 3}, {"format": None}, {"format": [1]}]
 )
 def test_a_safetensors_file_of_another_format(saved: Path, header: Any) -> None:
     repacked(saved, header)
-    assert "holds no predictor of format 1 (found " in refusal(saved)
+    assert "holds no predictor of format 2 (found " in refusal(saved)
     assert "train it again with vicinal compare" in refusal(saved)
 
 
 def test_a_safetensors_file_of_somebody_else(saved: Path) -> None:
     saved.write_bytes(safetensors.torch.save({"w": torch.zeros(3)}))
-    assert "holds no predictor of format 1 (found None)" in refusal(saved)
+    assert "holds no predictor of format 2 (found None)" in refusal(saved)
 
 
 @pytest.mark.parametrize(
@@ -502,3 +509,34 @@ def test_an_encoding_tampered_with(saved: Path) -> None:
     numbers[0]["std"] = 0
     repacked(saved, header)
     assert "is damaged (" in refusal(saved)
+
+
+def test_each_changed_bit_of_a_file_is_noticed(saved: Path) -> None:
+    content = saved.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    for at in (*range(0, header, 41), *range(header, len(content), 1201)):
+        saved.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        assert "vicinal compare" in (said := refusal(saved)) or "is not a whole safetensors file" in said
+
+
+def test_a_file_of_format_1_is_read_and_has_no_checksum(saved: Path) -> None:
+    header, state = model_file.read(saved, "table")
+    before = Predictor.load(saved).predict(records(made()))
+    old = {"format": 1, **{key: value for key, value in header.items() if key != "kind"}}
+    saved.write_bytes(safetensors.torch.save(state, metadata={"vicinal": json.dumps(old)}))
+    assert Predictor.load(saved).predict(records(made())).tolist() == before.tolist()
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "complex64", "bool", "int64", "float64"])
+def test_weights_of_another_type_are_refused(saved: Path, name: str) -> None:
+    header, state = model_file.read(saved, "table")
+    first = sorted(state)[0]
+    state[first] = state[first].to(getattr(torch, name))
+    repacked(saved, {"format": model_file.FORMAT, **header}, state)
+    assert f"tensor {first!r} is " in (said := refusal(saved))
+    assert f"of {name}, and must be " in said
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert "it is no file, but a folder or device" in refusal(tmp_path / "model.safetensors")

@@ -393,11 +393,22 @@ def test_json_form() -> None:
     ("path", "value", "sentence"),
     [
         (("version",), 1, "the encoding has version 1, this program reads 2"),
-        (("numeric",), None, "the encoding is damaged (TypeError"),
-        (("numeric", 0, "median"), "x", "the encoding is damaged (TypeError"),
+        (("numeric",), None, "the encoding is damaged (numeric must be a list, found None)"),
+        (
+            ("numeric", 0, "median"),
+            "x",
+            "the encoding is damaged (numeric[0].median must be a finite number, found 'x')",
+        ),
         (("numeric", 0, "std"), 0.0, "not finite with positive spreads"),
-        (("numeric", 0, "mean"), float("nan"), "not finite with positive spreads"),
-        (("target",), {}, "the encoding is damaged (TypeError"),
+        (("numeric", 0, "mean"), None, "not finite with positive spreads"),
+        (("numeric", 0, "mean"), float("nan"), "(numeric[0].mean must be a finite number, found nan)"),
+        (("target",), {}, "the encoding is damaged (target lacks 'classes')"),
+        (("categorical", 0, "categories"), ["p", "p"], "(categorical[0].categories has a name twice)"),
+        (("categorical", 0, "name"), "x", "(its columns have a name twice)"),
+        (("numeric", 0, "indicator"), [1.0], "(numeric[0].indicator must be a mean and a spread)"),
+        (("target", "classes"), ["a", "\ud800"], "('\\ud800' is not text that UTF-8 can write)"),
+        (("target", "type"), "number", "(target.classes must be numbers for target.type 'number')"),
+        (("target", "type"), "boolean", "(target.classes must be true and false for target.type 'boolean')"),
     ],
 )
 def test_damaged_json(path: tuple[str | int, ...], value: object, sentence: str) -> None:

@@ -72,11 +72,11 @@ def run(args: Namespace) -> int:
 
 
 def _predicted(model: Path, data: list[str], factory: str | None, file: dict[str, Any]) -> pl.DataFrame:
-    from vicinal.lab.compare import prediction_table
+    from vicinal.lab.compare import model_file, prediction_table
     from vicinal.lab.compare.classifier import Classifier
-    from vicinal.lab.compare.predictor import Predictor, kind_of
+    from vicinal.lab.compare.predictor import Predictor
 
-    if kind_of(model) == "table":
+    if model_file.kind_of(model) == "table":
         if factory is not None:
             raise UserError("--model is for models of images or audio; leave it out for a table")
         if len(data) > 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,50 @@ import torch
 from torch import Tensor, nn
 
 from vicinal.lab import models
-from vicinal.lab.compare.predictor import check_finite, damaged, finite_outputs, read_model, write_model
+from vicinal.lab.compare import model_file
+from vicinal.lab.compare.predictor import finite_outputs
 from vicinal.lab.data import class_folder
 from vicinal.lab.data.class_folder import Kind
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.errors import UserError
+from vicinal.lab.records import Mismatch, from_json
 from vicinal.lab.training import simple
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of a model of files besides its weights; older ones lack what has a default."""
+
+    kind: Kind
+    model: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    about: dict[str, Any]
+    seconds: float = 1.0
+
+    def check(self) -> None:
+        """Refuse what no comparison writes.
+
+        Raises:
+            Mismatch: naming the field.
+
+        """
+        low, high = class_folder.SECONDS
+        if not low <= self.seconds <= high:
+            raise Mismatch(f"seconds must lie in [{low:g}, {high:g}], found {self.seconds}")
+        if self.shape != class_folder.shape_of(self.kind, self.shape[1], self.seconds):
+            raise Mismatch(f"shape cannot be {list(self.shape)} for {self.kind}")
+        scales = len(self.mean), len(self.std)
+        if scales != ((self.shape[0],) * 2 if self.kind == "images" else (0, 0)):
+            raise Mismatch("mean and std do not fit the channels")
+        if not all(map(math.isfinite, self.mean)) or not all(0 < std < math.inf for std in self.std):
+            raise Mismatch("mean and std must be finite, and std above 0")
+        if not 0 < len(self.classes) == len(set(self.classes)):
+            raise Mismatch("classes must have names, each once")
 
 
 class Classifier:
@@ -60,7 +98,7 @@ class Classifier:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         names = ("kind", "shape", "classes", "mean", "std", "about", "seconds")
-        write_model(path, self.model, {"model": self.name, **{name: getattr(self, name) for name in names}})
+        model_file.write(path, self.model, {"model": self.name, **{name: getattr(self, name) for name in names}})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: str | Callable[..., nn.Module] | None = None) -> Classifier:
@@ -75,28 +113,22 @@ class Classifier:
             UserError: there is no such file, it is not a classifier of this format, or it needs `model`.
 
         """
-        header, state = read_model(path, "images", "audio")
+        header, state = model_file.read(path, "images", "audio")
         try:
-            name, classes = str(header["model"]), tuple(map(str, header["classes"]))
-            channels, height, width = map(int, header["shape"])
-            if model is None and name not in models.MODELS:
-                raise UserError(f"{os.fspath(path)!r} was built by {name!r}: give it as model=, or --model")
+            found: _Header = from_json(_Header, header)
+            found.check()
+            if model is None and found.model not in models.MODELS:
+                raise UserError(f"{os.fspath(path)!r} was built by {found.model!r}: give it as model=, or --model")
             with torch.device("meta"):  # takes no memory, whatever the header claims
-                built = models.build(model or name, len(classes), (channels, height, width))
-            built.load_state_dict(state, assign=True)
-            mean, std = (tuple(map(float, header[part])) for part in ("mean", "std"))
-            if len(mean) not in (0, channels) or len(mean) != len(std):
-                raise ValueError("mean and std do not fit the channels")
-            if not 0 < float(header.get("seconds", 1.0)) <= class_folder.SECONDS[1]:
-                raise ValueError("seconds out of range")
-            about, seconds = dict(header["about"]), float(header.get("seconds", 1.0))
-            kind: Kind = "audio" if header["kind"] == "audio" else "images"
+                built = models.build(model or found.model, len(found.classes), found.shape)
         except UserError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise damaged(path, error) from error
-        check_finite(path, state)
-        return cls(built, name, kind, (channels, height, width), classes, mean, std, about, seconds)
+        except (Mismatch, TypeError, ValueError, RuntimeError) as error:
+            raise model_file.damaged(path, error) from error
+        model_file.check_state(path, state, built.state_dict())
+        built.load_state_dict(state, assign=True)
+        scales = found.mean, found.std
+        return cls(built, found.model, found.kind, found.shape, found.classes, *scales, found.about, found.seconds)
 
     def outputs(self, paths: Paths) -> Tensor:
         """Return the model's outputs float32 [n, C] for some files, or for one.

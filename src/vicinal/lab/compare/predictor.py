@@ -2,101 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vicinal.lab import atomic
+from vicinal.lab.compare import model_file
+from vicinal.lab.data import spellings
 from vicinal.lab.data.column_reading import read_again
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
 from vicinal.lab.data.table import Table
 from vicinal.lab.errors import UserError
-from vicinal.lab.format import quoted
 from vicinal.lab.models.mlp import MLP
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import Mismatch, from_json, to_json
 
-_KEY = "vicinal"
-_FORMAT = 1
 _ROWS = 4096  # that are predicted at a time
-
-
-_READERS = {"table": "vicinal.lab.compare.predictor.Predictor", "images": "vicinal.lab.compare.classifier.Classifier"}
-_READERS["audio"] = _READERS["images"]
-
-
-def write_model(path: str | os.PathLike[str], model: nn.Module, header: dict[str, Any]) -> None:
-    """Write a model's state and what else is needed to use it, plain JSON values; whole or not at all."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    content = json.dumps({"format": _FORMAT, **header})
-    atomic.write(Path(path), safetensors.torch.save(state, metadata={_KEY: content}))
-
-
-def read_model(path: str | os.PathLike[str], *kinds: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file that `write_model` wrote, for one of some kinds of data; no code in it is run.
-
-    Raises:
-        UserError: there is no such file, or it is not a model of this format for such data.
-
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {os.fspath(path)!r}") from error
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{os.fspath(path)!r} is not a whole safetensors file: {error}") from error
-    try:
-        header = json.loads(metadata[_KEY])
-        found, kind = header["format"], header.get("kind", "table")
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        header, found, kind = {}, None, ""
-    if found != _FORMAT:
-        raise UserError(
-            f"{os.fspath(path)!r} holds no predictor of format {_FORMAT} (found {found!r}); train it again with "
-            "vicinal compare"
-        )
-    if kind not in kinds:
-        raise UserError(f"{os.fspath(path)!r} holds a model for {kind!r}; load it with {_READERS.get(kind, 'vicinal')}")
-    return header, state
-
-
-def kind_of(path: str | os.PathLike[str]) -> str:
-    """Return "table", "images" or "audio": what a file that `write_model` wrote is for.
-
-    Raises:
-        UserError: as of `read_model`.
-
-    """
-    header, _ = read_model(path, *_READERS)
-    return header.get("kind", "table")
-
-
-def damaged(path: str | os.PathLike[str], error: Exception) -> UserError:
-    """Return the error for a header and a state that do not make a model."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return UserError(f"{os.fspath(path)!r} is damaged ({reason}); train it again with vicinal compare")
-
-
-def check_finite(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> None:
-    """Refuse a model with weights that are no finite numbers."""
-    if bad := [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]:
-        raise UserError(
-            f"{os.fspath(path)!r} has weights that are no finite numbers ({quoted(bad, 2)}): its training diverged; train "
-            "it again, with a smaller --learning-rate"
-        )
+_WIDEST = 2**31  # layer
+_HELD = {
+    "number": "numbers",
+    "date": "dates",
+    "yes/no": "yes/no",
+}  # what columns that are read as numbers hold, by kind
 
 
 def finite_outputs(outputs: Tensor, name: Callable[[int], str]) -> Tensor:
@@ -128,14 +61,48 @@ class RowReading:
     @classmethod
     def of(cls, table: Table) -> RowReading:
         """Return how a table was read."""
-        kinds = {"number": "numbers", "date": "dates", "yes/no": "yes/no"}
         inputs = [column for column in table.columns if column.role == "input"]
-        held = {column.name: column.parsed or kinds.get(column.kind, "") for column in inputs}
+        held = {column.name: column.parsed or _HELD.get(column.kind, "") for column in inputs}
         return cls(table.reading, {name: what for name, what in held.items() if what})
+
+    def check(self) -> None:
+        """Refuse what `vicinal compare` cannot have been told.
+
+        Raises:
+            Mismatch: naming the field.
+
+        """
+        separator = self.options.separator
+        if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+            raise Mismatch(f"reading.options.separator must be one character, found {separator[:20]!r}")
+        for column, form in self.parsed.items():
+            if form not in _HELD.values() and not any(spellings.named(form, mark) for mark in get_args(Decimal)):
+                raise Mismatch(f"reading.parsed.{column[:60]} must be a form of numbers, found {form[:40]!r}")
 
     def read(self, column: pl.Series, is_number: bool, decimal: Decimal = ".") -> pl.Series:
         """Read a column of new rows, as `read_again` does."""
         return read_again(column, is_number, decimal, self.options, self.parsed.get(column.name, ""))
+
+
+AS_WRITTEN = RowReading()
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a file says of a table's model besides its weights; older ones lack what has a default."""
+
+    hidden: tuple[int, ...]
+    encoding: dict[str, Any]
+    about: dict[str, Any]
+    reading: RowReading = AS_WRITTEN
+    kind: Literal["table"] = "table"
+
+    def check(self, encoding: TableEncoder, tensors: int) -> None:
+        """Refuse what makes no model of a number of tensors, before anything of its size is made."""
+        layers = len(self.hidden) + 1
+        if tensors != 2 * layers or not all(0 < width < _WIDEST for width in (*self.hidden, encoding.width)):
+            raise Mismatch(f"hidden and encoding must fit the {tensors} tensors")
+        self.reading.check()
 
 
 class Predictor:
@@ -160,12 +127,13 @@ class Predictor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
         header = {
+            "kind": "table",
             "hidden": [layer.out_features for layer in list(self.model.layers)[:-1]],  # type: ignore[union-attr]
             "encoding": self.encoding.to_json(),
             "about": self.about,
             "reading": to_json(self.reading),
         }
-        write_model(path, self.model, header)
+        model_file.write(path, self.model, header)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictor:
@@ -175,19 +143,18 @@ class Predictor:
             UserError: there is no such file, or it is not a predictor of this format.
 
         """
-        header, state = read_model(path, "table")
+        header, state = model_file.read(path, "table")
         try:
-            encoding, about = TableEncoder.from_json(header["encoding"]), dict(header["about"])
-            reading = from_json(RowReading, header.get("reading", {}))  # which older files lack
+            found: _Header = from_json(_Header, header)
+            encoding = TableEncoder.from_json(found.encoding)
+            found.check(encoding, len(state))
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
-                model = MLP(encoding.width, header["hidden"], len(encoding.classes) or 1)
-            model.load_state_dict(state, assign=True)
-            if any(tensor.dtype != torch.float32 for tensor in state.values()):
-                raise TypeError("weights are not float32")
-        except (UserError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise damaged(path, error) from error
-        check_finite(path, state)
-        return cls(model, encoding, about, reading)
+                model = MLP(encoding.width, found.hidden, len(encoding.classes) or 1)
+        except (Mismatch, UserError, RuntimeError, ValueError) as error:
+            raise model_file.damaged(path, error) from error
+        model_file.check_state(path, state, model.state_dict())
+        model.load_state_dict(state, assign=True)
+        return cls(model, encoding, found.about, found.reading)
 
     def outputs(self, columns: Any, decimal: Decimal = ".") -> Tensor:
         """Return the model's outputs float32 [n, C] for a data frame (polars, pandas), a dict of columns or a list of dicts.

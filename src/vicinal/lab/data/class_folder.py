@@ -367,6 +367,14 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
+def shape_of(kind: Kind, size: int, seconds: float) -> tuple[int, int, int] | None:
+    """Return channels, height and width of what `read_files` makes of each file; None for a size that there is not."""
+    if kind == "images":
+        return (3, size, size) if _LEAST <= size <= _MOST else None
+    fits = size >= _LEAST and audio.FREQUENCIES % size == 0
+    return (1, size, audio.frames_of(seconds) // (audio.FREQUENCIES // size)) if fits else None
+
+
 def read_files(
     kind: Kind, paths: Sequence[Path], size: int, progress: Progress | None = None, seconds: float = 1.0
 ) -> FileInputs:

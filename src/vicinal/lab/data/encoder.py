@@ -13,10 +13,10 @@ of indicators are the whole table's, so that the width is the same for every spl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -40,7 +40,7 @@ from vicinal.lab.data.table_inputs import TableInputs
 from vicinal.lab.data.user_columns import select
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import quoted
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import Mismatch, from_json, to_json
 
 VERSION = 2  # of the JSON form
 
@@ -85,14 +85,27 @@ class TargetColumn:
     std: float
     type: TargetType = "text"  # of the classes in the table
 
+    def check(self) -> None:
+        """Refuse classes that are not of the type that they are to have.
+
+        Raises:
+            Mismatch: naming the field.
+
+        """
+        if self.type == "boolean" and any(name.lower() not in ("true", "false") for name in self.classes):
+            raise Mismatch("target.classes must be true and false for target.type 'boolean'")
+        if self.type == "number" and not all(map(_is_number, self.classes)):
+            raise Mismatch("target.classes must be numbers for target.type 'number'")
+
     @cached_property
     def labels(self) -> NDArray[Any]:
         """The classes as the table has them: int64 where all are whole numbers, float64, bool, or str."""
         if self.type == "boolean":
             return np.array([name.lower() == "true" for name in self.classes])
         if self.type == "number":
-            numbers = np.array([float(name) for name in self.classes])
-            return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers
+            numbers = [_number(name) for name in self.classes]
+            whole = all(isinstance(number, int) and -(2**63) <= number < 2**63 for number in numbers)
+            return np.array(numbers, dtype=np.int64 if whole else np.float64)
         return np.array(self.classes)
 
 
@@ -266,26 +279,53 @@ class TableEncoder:
             UserError: if the data are not such, or of another version.
 
         """
-        if data.get("version") != VERSION:
+        if not isinstance(data, dict) or data.get("version") != VERSION:
+            found = data.get("version") if isinstance(data, dict) else None
             raise UserError(
-                f"the encoding has version {data.get('version')!r}, this program reads {VERSION}"
-                f": write it again with this program"
+                f"the encoding has version {str(found)[:40]}, this program reads {VERSION}: write it again with this program"
             )
         try:
             encoding: TableEncoder = from_json(cls, {key: value for key, value in data.items() if key != "version"})
-            moments = [(column.mean, column.std) for column in (*encoding.numeric, encoding.target)]
-            moments += [*encoding._indicators.values(), *((column.median, 1.0) for column in encoding.numeric)]
-            centers, stds = np.array(moments).T
-            valid = bool(np.isfinite([centers, stds]).all() and (stds > 0).all())
-            if encoding.target.type not in get_args(TargetType) or len(encoding.target.labels) != len(encoding.classes):
-                raise ValueError(f"a target of type {encoding.target.type!r}")
-        except (AttributeError, TypeError, ValueError) as e:
-            raise UserError(f"the encoding is damaged ({type(e).__name__}: {e}): write it again") from e
-        if not valid:
-            raise UserError(
-                "the encoding is damaged (its numbers are not finite with positive spreads): write it again"
-            )
+            encoding._check()
+        except Mismatch as e:
+            raise UserError(f"the encoding is damaged ({e}): write it again") from e
         return encoding
+
+    def _check(self) -> None:
+        """Refuse an encoding that `fit` cannot have measured.
+
+        Raises:
+            Mismatch: naming the field.
+
+        """
+        columns = [*self.numeric, *self.categorical, self.target]
+        names = [column.name for column in columns]
+        if len(set(names)) < len(names):
+            raise Mismatch("its columns have a name twice")
+        for i, column in enumerate(self.numeric):
+            if column.indicator is not None and len(column.indicator) != 2:
+                raise Mismatch(f"numeric[{i}].indicator must be a mean and a spread")
+        moments = [(column.mean, column.std) for column in (*self.numeric, self.target)]
+        moments += [(column.median, 1.0) for column in self.numeric]
+        moments += [(indicator[0], indicator[1]) for indicator in self._indicators.values()]
+        if not all(math.isfinite(center) and 0 < std < math.inf for center, std in moments):
+            raise Mismatch("its numbers are not finite with positive spreads")
+        for where, texts in (("target.classes", self.classes), *self._levels()):
+            if len(set(texts)) < len(texts):
+                raise Mismatch(f"{where} has a name twice")
+        if bad := next((text for text in self._texts() if not _is_utf8(text)), None):
+            raise Mismatch(f"{bad[:40]!r} is not text that UTF-8 can write")
+        self.target.check()
+
+    def _levels(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(f"categorical[{i}].categories", column.categories) for i, column in enumerate(self.categorical)]
+
+    def _texts(self) -> Iterator[str]:
+        """Yield all names, of columns, categories and classes."""
+        yield from (column.name for column in (*self.numeric, *self.categorical, self.target))
+        yield from self.classes
+        for column in self.categorical:
+            yield from column.categories
 
     def _encode(self, numbers: Numbers, codes: NDArray[np.int64]) -> TableInputs:
         missing = np.isnan(numbers)
@@ -306,6 +346,32 @@ class TableEncoder:
         return TableInputs(
             torch.from_numpy(inputs), torch.from_numpy(codes.astype(np.int32)) if levels else None, levels
         )
+
+
+def _number(text: str) -> int | float:
+    """Return the number that a class spells, exactly where it is a whole one."""
+    number = float(text)
+    if not number.is_integer():
+        return number
+    try:
+        return int(text)  # beyond 2**53 a float is another number
+    except ValueError:  # as of "1e3"
+        return int(number)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _moments(x: Numbers) -> list[tuple[float, float]]:
