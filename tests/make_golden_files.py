@@ -65,17 +65,6 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def flat(values: object, name: str = "") -> dict[str, Any]:
-    """Return nested tables and lists as one table of dotted names."""
-    if isinstance(values, Mapping):
-        pairs = [(str(key), value) for key, value in values.items()]
-    elif isinstance(values, list | tuple):
-        pairs = [(str(i), value) for i, value in enumerate(values)]
-    else:
-        return {name: values}
-    return {key: leaf for part, value in pairs for key, leaf in flat(value, f"{name}.{part}" if name else part).items()}
-
-
 def run(folder: Path) -> dict[str, Any]:
     """Open a finished run of `train`."""
     recipe = runs.load_recipe(folder)
@@ -96,10 +85,7 @@ def stopped(folder: Path) -> dict[str, Any]:
     runs.load_recipe(folder)
     state = checkpoint.load_last(folder)
     assert state is not None
-    leaves = flat(state)
-    tensors = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Tensor)}
-    numbers = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, int | float)}
-    return {"tensors": digest(tensors), "numbers": {name: numbers[name] for name in sorted(numbers)}}
+    return {"tensors": digest(state.tensors), "record": state.record}
 
 
 def comparison(folder: Path) -> dict[str, Any]:
@@ -144,22 +130,16 @@ def jobs(folder: Path) -> dict[str, Any]:
     }
 
 
-# for each part how it is opened, and the module and name of its format
-PARTS: dict[str, tuple[Callable[[Path], dict[str, Any]], Any, str]] = {
-    "train": (run, runs, "FORMAT"),
-    "train-stopped": (stopped, runs, "FORMAT"),
-    "table": (comparison, results, "FORMAT"),
-    "images": (comparison, results, "FORMAT"),
-    "table/model.safetensors": (model, model_file, "FORMAT"),
-    "images/model.safetensors": (model, model_file, "FORMAT"),
-    "reproduce": (jobs, store, "FORMAT"),
+# for each part how it is opened, and the format in which this version writes it
+PARTS: dict[str, tuple[Callable[[Path], dict[str, Any]], int]] = {
+    "train": (run, runs.FORMAT),
+    "train-stopped": (stopped, checkpoint.FORMAT),
+    "table": (comparison, results.FORMAT),
+    "images": (comparison, results.FORMAT),
+    "table/model.safetensors": (model, model_file.FORMAT),
+    "images/model.safetensors": (model, model_file.FORMAT),
+    "reproduce": (jobs, store.FORMAT),
 }
-
-
-def current_format(part: str) -> int:
-    """Return the format in which this version writes a part."""
-    _, module, name = PARTS[part]
-    return getattr(module, name)
 
 
 # -- a new set ---------------------------------------------------------------------------------------------------------
@@ -216,8 +196,8 @@ def make(folder: Path) -> None:
         for path in folder.rglob(pattern):
             path.unlink()
     made = {"vicinal": vicinal.__version__, "torch": torch.__version__, "parts": {}}
-    for part, (opened, _, _) in PARTS.items():
-        made["parts"][part] = {"format": current_format(part), "content": opened(folder / part)}
+    for part, (opened, form) in PARTS.items():
+        made["parts"][part] = {"format": form, "content": opened(folder / part)}
     (folder / CONTENT).write_text(json.dumps(made, indent=1, allow_nan=False) + "\n")
 
 
