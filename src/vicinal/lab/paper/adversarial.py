@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vicinal.lab import atomic
+from vicinal.lab import stored
 from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
@@ -26,10 +25,11 @@ from vicinal.lab.paper.store import digest
 from vicinal.lab.paper.study import AtScale, Job, Published, Results, Row, Scale, Study
 from vicinal.lab.paper.training import quick, train_once
 from vicinal.lab.recipe import Recipe
-from vicinal.lab.records import from_json, to_json
+from vicinal.lab.records import Mismatch, from_json, to_json
 from vicinal.lab.training import distributed, recipes, runs
 
 METHODS = ("ERM", "mixup")
+_FORMAT = 1  # of what a job keeps of one attack
 
 # error in % of ImageNet's validation images, ResNet-101: (setting, answers, attack) -> ERM, mixup
 PUBLISHED = {
@@ -163,6 +163,14 @@ class AttackedRun:
     device: str
 
 
+@dataclass(frozen=True)
+class MeasuredErrors:
+    """What a job keeps of one attack: what was measured, and the errors of each model."""
+
+    what: dict[str, Any]
+    errors: dict[str, Errors]
+
+
 class AdversarialStudy(Study):
     """Does a model that was trained with mixup stand small changes of the pixels better?
 
@@ -187,7 +195,7 @@ class AdversarialStudy(Study):
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Return one job per seed: it trains three models, or takes those there are, and attacks them."""
         return [
-            Job(f"seed-{seed}", partial(_run, scale, seed), _decided_by(scale, seed))
+            Job(f"seed-{seed}", partial(_run, scale, seed), _decided_by(scale, seed), AttackedRun)
             for seed in range(SCALES[scale].seeds)
         ]
 
@@ -346,7 +354,7 @@ def _run(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
                 )
                 for source, names in targets.items()
             }
-    return to_json(AttackedRun(measured, torch.__version__, str(processes.device)))
+    return to_json(AttackedRun(measured, str(torch.__version__), str(processes.device)))
 
 
 def _measured(
@@ -360,12 +368,16 @@ def _measured(
     """Attack and measure, or return what was measured before by the same attack on as many images."""
     what = {"attack": repr(attack), "images": len(images), "batch": batch_size}
     if path.exists():
-        record = json.loads(path.read_text())
-        if record["what"] == what:
-            return from_json(dict[str, Errors], record["errors"])
+        try:
+            kept: MeasuredErrors = from_json(MeasuredErrors, stored.unseal(path.read_bytes(), _FORMAT))
+        except (stored.Unsealed, Mismatch) as error:
+            print(f"{path} cannot be used: {error}; it is measured again", file=sys.stderr, flush=True)
+        else:
+            if kept.what == what and kept.errors.keys() == targets.keys():
+                return kept.errors
     batches = map(images.pixels, torch.arange(len(images)).split(batch_size))
     errors = evaluate(attack, source, targets, batches)
-    atomic.write(path, json.dumps({"what": what, "errors": to_json(errors)}, indent=1))
+    stored.write(path, to_json(MeasuredErrors(what, errors)), _FORMAT, indent=1)
     shown = (f"{name} {100 * each.top1:.2f} % ({100 * each.clean_top1:.2f} %)" for name, each in errors.items())
     print(f"{path.stem}: top-1 error attacked (not attacked): {', '.join(shown)}", file=sys.stderr, flush=True)
     return errors

@@ -117,7 +117,7 @@ class CostStudy(Study):
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Measure each model by itself."""
         at = SCALES[scale]
-        return [Job(case.model, partial(measure, case, at.rounds, at.steps)) for case in at.cases]
+        return [Job(case.model, partial(measure, case, at.rounds, at.steps), kind=StepCost) for case in at.cases]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return the time and the memory of a step, for each model."""

@@ -142,7 +142,7 @@ class GanStudy(Study):
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Return one job per set, method and seed; the first seed of all comes first."""
         return [
-            Job(_job(data, method, seed), partial(run, scale, data, method, seed))
+            Job(_job(data, method, seed), partial(run, scale, data, method, seed), kind=GanRun)
             for seed, method, data in product(range(SCALES[scale].seeds), METHODS, SETS)
         ]
 

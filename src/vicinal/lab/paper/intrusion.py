@@ -217,12 +217,18 @@ class IntrusionStudy(Study):
 def _sets(at: IntrusionScale) -> list[tuple[Job, str]]:
     """Return the job of each set, with its title."""
     toys = [
-        (Job(f"{family.name}-{value:g}", partial(_toy_job, at, family, value)), f"{family.name} {value:g}")
+        (
+            Job(f"{family.name}-{value:g}", partial(_toy_job, at, family, value), kind=SetResult),
+            f"{family.name} {value:g}",
+        )
         for family in synthetic.FAMILIES
         for value in (family.values[round(i)] for i in np.linspace(0, len(family.values) - 1, at.values))
     ]
     return toys + [
-        (Job(f"table-{name}".replace("_", "-"), partial(_real_job, at, name), ready=_is_there(name)), name)
+        (
+            Job(f"table-{name}".replace("_", "-"), partial(_real_job, at, name), kind=SetResult, ready=_is_there(name)),
+            name,
+        )
         for name in at.real
     ]
 

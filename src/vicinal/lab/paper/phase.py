@@ -149,6 +149,7 @@ class PhaseStudy(Study):
             Job(
                 _job_name(data, width, grid.rows[i], start),
                 partial(run, scale, family, data, width, grid.rows[i], start),
+                kind=PhaseResult,
             )
             for i in range(2)  # few examples first
             for family, grid in reversed(SCALES[scale].grids.items())

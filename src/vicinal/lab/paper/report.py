@@ -167,8 +167,9 @@ def _distinct(values: Iterable[str]) -> str:
 
 
 def _machine(record: JobRecord) -> str:
-    gpu = f", {record.machine['gpu']}" if "gpu" in record.machine else ""
-    return f"{record.machine['processor']}, {record.machine['cores']} cores{gpu}"
+    machine = {"processor": "unknown", "cores": "unknown", **record.machine}
+    gpu = f", {machine['gpu']}" if "gpu" in machine else ""
+    return f"{machine['processor']}, {machine['cores']} cores{gpu}"
 
 
 def _versions(record: JobRecord) -> str:

@@ -199,7 +199,9 @@ class SequenceStudy(Study):
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Return one job per set and seed, the first seed of all sets first."""
         return [
-            Job(_job_name(name, seed), partial(run, name, seed, scale), ready=is_ready(name, scale))
+            Job(
+                _job_name(name, seed), partial(run, name, seed, scale), kind=SequenceResult, ready=is_ready(name, scale)
+            )
             for seed in range(SCALES[scale].seeds)
             for name in TASKS
         ]

@@ -8,13 +8,12 @@
     ROOT/STUDY/SCALE/jobs/       logs of a cluster's jobs
     ROOT/STUDY/SCALE/.lock       held by the one command that works there
 
-A file of another version or of other settings is refused, never mixed with new results; so is one whose results are not
-what was written.
+A file of another version or of other settings is refused, never mixed with new results; so is one that is not what was
+written, and one whose results are not of the types that its study reads.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -24,11 +23,12 @@ from typing import Any
 import torch
 
 import vicinal
-from vicinal.lab import atomic, provenance, records
+from vicinal.lab import provenance, records, stored
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.study import Job, Results, Scale, Study
 
-FORMAT = 2  # of a record
+FORMAT = 3  # of a record
+_OF_RESULTS = 2  # format whose checksum is of the results alone; it is still read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,6 @@ class JobRecord(provenance.Provenance):
     scale: Scale
     job: str
     seconds: float
-    sha256: str  # of the results
     results: dict[str, Any]
 
 
@@ -68,16 +67,21 @@ class JobFolder:
             UserError: the file is of another format, version or settings, or is not what was written.
 
         """
-        path = self.path / f"{job.name}.json"
+        path = self._file(job)
         record = _read(path)
         if record is None:
             return None
         version = record.vicinal if any_version else vicinal.__version__
         if record.fingerprint != fingerprint(self.study, self.scale, job, version):
             raise UserError(f"{path} is of another version or of other settings; choose another --out, or remove it")
-        if record.sha256 != digest(record.results):
-            raise UserError(f"the results in {path} are not those that were written; remove it, and it is run again")
+        try:
+            records.from_json(job.kind, record.results, "results")
+        except records.Mismatch as error:
+            raise UserError(f"{path} cannot be used: {error}; {_ADVICE}") from error
         return record
+
+    def _file(self, job: Job) -> Path:
+        return self.path / f"{job.name}.json"
 
     def records(self, any_version: bool = False) -> dict[str, JobRecord]:
         """Return the records of all jobs that are done, by their names; see `record`."""
@@ -111,10 +115,9 @@ class JobFolder:
             scale=self.scale,
             job=job.name,
             seconds=round(seconds, 3),
-            sha256=digest(results),
             results=results,
         )
-        atomic.write(self.path / f"{job.name}.json", json.dumps(asdict(record), allow_nan=False))
+        stored.write(self._file(job), asdict(record), FORMAT)
         return record
 
 
@@ -123,23 +126,45 @@ def fingerprint(study: Study, scale: Scale, job: Job, version: str = vicinal.__v
     return digest([version, study.name, scale, job.name, job.decided_by])
 
 
-def digest(value: Any) -> str:
-    """Return a digest of what JSON holds."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+_ADVICE = "remove it, and it is run again"
+digest = stored.digest
 
 
 def _read(path: Path) -> JobRecord | None:
     try:
-        found = json.loads(path.read_bytes())
-        if found["format"] == FORMAT:
-            return JobRecord(**found)
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not what a job wrote; remove it, and it is run again") from error
-    raise UserError(
-        f"{path} has format {found['format']} of another version, and this one reads {FORMAT}; choose another --out, or "
-        "remove it"
-    )
+    try:
+        record: JobRecord = records.from_json(JobRecord, {"format": FORMAT, **_unsealed(content)})
+    except stored.OtherFormat as error:
+        raise UserError(
+            f"{path} has format {error.found} of another version, and this one reads {FORMAT}; choose another --out, or "
+            "remove it"
+        ) from error
+    except (stored.Unsealed, records.Mismatch) as error:
+        raise UserError(f"{path} cannot be used: {error}; {_ADVICE}") from error
+    if not record.seconds >= 0:
+        raise UserError(f"{path} cannot be used: seconds must be 0 or more, found {record.seconds}; {_ADVICE}")
+    return record
+
+
+def _unsealed(content: bytes) -> dict[str, Any]:
+    """Return the fields of a record without its format.
+
+    Raises:
+        stored.Unsealed: it is not what was written.
+
+    """
+    try:
+        return stored.unseal(content, FORMAT)
+    except stored.OtherFormat as error:
+        if error.found != _OF_RESULTS:
+            raise
+    fields = stored.parse(content)
+    if fields.pop("sha256", None) != digest(fields.get("results")):
+        raise stored.Unsealed("its results are not those that were written: their checksum does not fit")
+    del fields["format"]
+    return fields

@@ -97,6 +97,7 @@ class Job:
             in the scale.
         run: called with a folder of its own for checkpoints; returns the results as JSON holds them.
         decided_by: what else decides the result and may change while the name stays, as a recipe's fingerprint.
+        kind: type of its results, as `records.from_json` reads them.
         ready: its data are there; else it is passed over, and its rows say why. Results from before still count.
 
     """
@@ -104,6 +105,7 @@ class Job:
     name: str
     run: Callable[[Path], dict[str, Any]]
     decided_by: str = ""
+    kind: Any = dict[str, Any]
     ready: bool = True
 
 

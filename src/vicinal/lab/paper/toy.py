@@ -81,7 +81,10 @@ class ToyStudy(Study):
     def jobs(self, scale: Scale) -> Sequence[Job]:
         """Train both on each seed's rings."""
         at = SCALES[scale]
-        return [Job(f"seed{seed}", partial(run, seed, at.epochs)) for seed in range(at.seeds)]
+        return [
+            Job(f"seed{seed}", partial(run, seed, at.epochs), kind=dict[str, RingProbabilities])
+            for seed in range(at.seeds)
+        ]
 
     def rows(self, scale: Scale, done: Results) -> Sequence[Row]:
         """Return p at three radii, and how steeply it falls."""

@@ -252,7 +252,7 @@ class TrainingStudy(Study):
         return self.scales[scale].seeds if cell.seeds is None else cell.seeds
 
     def _job(self, name: str, recipe: Recipe) -> Job:
-        return Job(f"{name}-seed{recipe.seed}", partial(self._train, recipe), digest(asdict(recipe)))
+        return Job(f"{name}-seed{recipe.seed}", partial(self._train, recipe), digest(asdict(recipe)), self.record)
 
     def _train(self, recipe: Recipe, folder: Path) -> dict[str, Any]:
         """Train, or resume; `folder` is the job's."""

