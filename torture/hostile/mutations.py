@@ -286,7 +286,7 @@ def _changed(value: Any, rng: random.Random, other: Any) -> Any:
 
 def _changed_number(value: float, rng: random.Random) -> Any:
     choices = [
-        value + 1, value - 1, -value, value * 2, bool(value), str(value), [value], value * 1000, value / 3,
+        value + 1, value - 1, -value, value * 2, bool(value), str(value), [value], value * 1000, value // 3,
         rng.choice(_EDGES), float("nan"), float("inf"), 0, 1e300, 10**30, math.nextafter(1.0, 2.0), -1e-9,
     ]  # fmt: skip
     with contextlib.suppress(OverflowError):

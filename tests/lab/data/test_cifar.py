@@ -282,8 +282,8 @@ def test_nothing_is_run(tmp_path: Path, protocol: int) -> None:
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "it asks for os.system"),
         (b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93.", "it asks for numpy.ndarray.__init__"),
         (b"\x80\x04KA\x8c\x06system\x93.", "damaged"),
-        (b"(S'a'\nios\nsystem\n.", "it asks for os.system"),
-        (b"(cnumpy\ndtype\no.", "it holds no dict"),  # makes a note, whichever instruction it is
+        (b"(S'a'\nios\nsystem\n.", "it has the instruction INST"),
+        (b"(cnumpy\ndtype\no.", "it has the instruction OBJ"),
         (b"cnumpy\ndtype\n)\x81.", "it holds no dict"),
         (b"Pfile\n.", "damaged"),
         (b"\x82\x01.", "damaged"),  # an extension

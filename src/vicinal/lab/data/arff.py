@@ -165,7 +165,7 @@ def _sparse(line: str, attributes: Sequence[_Attribute]) -> list[str]:
         raise ValueError("is sparse data that is not pairs of a place and a value")
     given: dict[int, str] = {}
     for place, token in zip(tokens[::2], tokens[1::2], strict=True):
-        if not place.isdecimal() or int(place) >= len(attributes):
+        if not place.isdecimal() or len(place) > 9 or int(place) >= len(attributes):
             raise ValueError(f"has a value in place {place!r}, but places are 0 to {len(attributes) - 1}")
         if int(place) in given:
             raise ValueError(f"has two values in place {place}")

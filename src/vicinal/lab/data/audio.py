@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import math
 import os
 import struct
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.lab.atomic import write
+from vicinal.lab.data import limits
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UnreadableFile, UserError
 from vicinal.lab.format import counted
@@ -53,6 +55,7 @@ _FRACTIONS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # what is decoded to
 _LOUDEST = 10.0  # of such: above full scale is common, far above it other units
 _OGG_PAGE = 65307  # bytes, at most
 _MP3_FRAMES = 2 * 1152  # samples of two
+_BLOCK = 1 << 20  # samples that are decoded at a time
 _TAGGED = 65536  # first bytes of an MP3 file in which its tag is looked for
 _STREAMED = 0x7FF00000  # bytes and more: in a header that was written before the length was known
 _RATES = (8_000, 192_000)  # that are resampled
@@ -89,6 +92,7 @@ def read(path: Path, seconds: float | None = None) -> Waveform:
 
     """
     try:
+        limits.check_file(path)
         with open(path, "rb") as file:
             start, stated, there = file.read(16), *_data_bytes(file)
     except OSError as e:
@@ -143,11 +147,14 @@ def _read_whole_numbers(path: Path, there: int, seconds: float | None) -> Wavefo
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             n = min(file.getnframes(), there // (channels * width))
             n = n if seconds is None else min(n, math.ceil(seconds * rate))
+            _check_memory(path, n * channels * (width + 8))
             content = file.readframes(n)
     except (wave.Error, EOFError, RuntimeError):
         return None
     if width > 4:
         return None
+    if len(content) < n * channels * width:  # the file states another end for all of its parts
+        raise UnreadableFile(str(path), "it ends too early", "ends too early", "get it again")
     wide = np.zeros((n * channels, 4), dtype=np.uint8)  # little-endian: the file's bytes are the upper ones
     wide[:, 4 - width :] = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)
     samples = wide.view("<i4").reshape(n, channels).astype(np.int32, copy=False)
@@ -161,11 +168,11 @@ def _read_by_soundfile(path: Path, seconds: float | None) -> Waveform:
         what = "file of another form than whole numbers" if path.suffix.lower() == ".wav" else "file"
         raise UserError(f"'{path}' is a {path.suffix.lower()} {what}: install the package soundfile to read it") from e
     try:
-        about = soundfile.info(path)
-        wanted = about.frames if seconds is None else math.ceil(seconds * about.samplerate)
-        n = min(about.frames, wanted)
-        fractions = about.subtype.startswith(_FRACTIONS)
-        samples, rate = soundfile.read(path, frames=n, dtype="float64" if fractions else "int32", always_2d=True)
+        with soundfile.SoundFile(path) as about:
+            wanted = about.frames if seconds is None else math.ceil(seconds * about.samplerate)
+            n, rate = min(about.frames, wanted), about.samplerate
+            fractions = about.subtype.startswith(_FRACTIONS)
+            samples = _read_blocks(path, about, n, "float64" if fractions else "int32")
     except RuntimeError as e:  # soundfile's own errors are such
         reason = str(e).removeprefix(f"Error opening {str(path)!r}: ").removeprefix("Error : ").rstrip(". ")
         if "does not exist" in reason:  # it does
@@ -177,6 +184,25 @@ def _read_by_soundfile(path: Path, seconds: float | None) -> Waveform:
         _check_fractions(path, samples)
         samples = samples * 2.0**31
     return Waveform(samples, _BITS.get(about.subtype, 0), rate)
+
+
+def _read_blocks(path: Path, file: Any, n: int, dtype: str) -> NDArray[Any]:
+    """Read up to n frames [n, channels], as many as there are: a header may state any number of them."""
+    blocks, left = [np.empty((0, file.channels), dtype)], n
+    while left > 0:
+        block = file.read(min(left, max(1, _BLOCK // file.channels)), dtype=dtype, always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block)
+        left -= len(block)
+        _check_memory(path, (n - left) * file.channels * 16)
+    return np.concatenate(blocks)
+
+
+def _check_memory(path: Path, size: int) -> None:
+    if why := limits.lacking(size):
+        says = f"takes {why}"
+        raise UnreadableFile(str(path), f"it {says}", says, "cut or remove it")
 
 
 def _is_cut_off(path: Path, form: str, lacking: int) -> bool:
@@ -309,7 +335,7 @@ def cached_spectrograms(
     """
     kept = _cache_folder(cache) / f"{name}-{_digest(paths)}.npy"
     sha256 = kept.with_suffix(".sha256")
-    if not (kept.is_file() and sha256.is_file() and sha256.read_text() == pooch.file_hash(str(kept))):
+    if not _is_whole(kept, sha256, len(paths)):
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=kept.parent) as folder:  # all of it appears at once
@@ -322,6 +348,18 @@ def cached_spectrograms(
     return torch.from_numpy(np.load(kept, mmap_mode="c"))
 
 
+def _is_whole(kept: Path, sha256: Path, n: int) -> bool:
+    """Return True for a file of the cache that is what was written; any other is made anew."""
+    if not (kept.is_file() and sha256.is_file()):
+        return False
+    if sha256.read_bytes() != pooch.file_hash(str(kept)).encode():
+        return False
+    header = _header(n)
+    with open(kept, "rb") as file:
+        same = file.read(len(header)) == header
+    return same and kept.stat().st_size == len(header) + 4 * n * FREQUENCIES * FRAMES
+
+
 def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
     data, user = os.environ.get(DATA_DIR_ENV), os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache or (Path(data, "cache") if data else Path(user, "vicinal"))).expanduser()
@@ -332,18 +370,25 @@ def _digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256(repr((_VERSION, RATE, WINDOW, HOP, FREQUENCIES, FRAMES)).encode())
     for path in paths:
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(limits.read_bytes(path)).digest())
         except OSError as e:
             raise UserError(f"'{path}' cannot be read ({e.strerror}): mend that, or remove it") from e
     return digest.hexdigest()[:32]
+
+
+def _header(n: int) -> bytes:
+    """Return the beginning of an .npy of n spectrograms."""
+    header = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (n, 1, FREQUENCIES, FRAMES)}
+    np.lib.format.write_array_header_1_0(header, about)
+    return header.getvalue()
 
 
 def _write_spectrograms(
     file: BinaryIO, paths: Sequence[Path], read: Callable[[Path], Samples], progress: Progress | None
 ) -> None:
     """Write an .npy block by block: all of it may not fit into memory."""
-    shape = (len(paths), 1, FREQUENCIES, FRAMES)
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    file.write(_header(len(paths)))
     for start in range(0, len(paths), _BATCH):
         batch = paths[start : start + _BATCH]
         file.write(spectrograms([read(path) for path in batch]).numpy().astype("<f4", copy=False).tobytes())

@@ -7,13 +7,13 @@ pickle call nothing but `_Note`.
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
+import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.errors import UserError
 
+T = TypeVar("T")
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 _PIXELS = 3 * 32 * 32
+_MOST_STEPS = 4_000_000  # instructions of a pickle; the largest published has about 400,000
 _LARGEST = 1 << 28  # bytes of a pickle; the largest published has 155 MB
 _TEN = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE = (
@@ -162,9 +164,6 @@ class _Note:
         self.arguments = arguments
         self.state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
 
 # an array, its dtype, and how Python 3 writes bytes for Python 2
 _Array, _Dtype, _Encoded = (type(name, (_Note,), {}) for name in ("_Array", "_Dtype", "_Encoded"))
@@ -177,18 +176,97 @@ _CLASSES = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _CLASSES:
-            raise _Refused(f"it asks for {module}.{name}, which no data need")
-        return _CLASSES[module, name]
+_PUSHED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_WITH_VALUE = re.compile(r"(BIN|SHORT_BIN)?(INT[12]?|LONG[14]?|FLOAT|STRING|BYTES8?|UNICODE8?)")
+_MARK = object()
 
 
-# what unpickling a damaged file raises; MemoryError where its lengths are absurd
-_DAMAGE = (
-    pickle.UnpicklingError, EOFError, ImportError, LookupError, ValueError, TypeError, AttributeError, OverflowError,
-    MemoryError, RecursionError,
-)  # fmt: skip
+class _Machine:
+    """What runs a pickle: Python's own hashes what it finds, and makes as much room as a number in the file says."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self._kept: dict[int, Any] = {}
+
+    def do(self, name: str, value: Any) -> None:
+        """Run one instruction."""
+        stack = self.stack
+        match name:
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                stack.append(_PUSHED[name])
+            case "MARK":
+                stack.append(_MARK)
+            case "POP":
+                stack.pop()
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                n = int(name[-1])
+                stack[-n:] = [tuple(stack[-n:])]
+            case "TUPLE":
+                stack.append(tuple(self._since_mark()))
+            case "EMPTY_LIST" | "LIST":
+                stack.append([] if name == "EMPTY_LIST" else self._since_mark())
+            case "APPEND" | "APPENDS":
+                found = [stack.pop()] if name == "APPEND" else self._since_mark()
+                self._last(list).extend(found)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "DICT":
+                found = self._since_mark()
+                stack.append({})
+                self._set(found)
+            case "SETITEM" | "SETITEMS":
+                self._set([stack.pop(-2), stack.pop()] if name == "SETITEM" else self._since_mark())
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                self._kept[len(self._kept) if value is None else value] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(self._kept[value])
+            case "GLOBAL" | "STACK_GLOBAL":
+                module, of = value.split(" ", 1) if name == "GLOBAL" else (stack.pop(-2), stack.pop())
+                if not (isinstance(module, str) and isinstance(of, str)):
+                    raise TypeError("a name that is not text")
+                if (module, of) not in _CLASSES:
+                    raise _Refused(f"it asks for {module[:50]}.{of[:50]}, which no data need")
+                stack.append(_CLASSES[module, of])
+            case "REDUCE" | "NEWOBJ":
+                arguments, made = stack.pop(), stack.pop()
+                if not (isinstance(made, type) and issubclass(made, _Note) and isinstance(arguments, tuple)):
+                    raise _Refused("damaged: it calls what cannot be called")
+                stack.append(made(*arguments))
+            case "BUILD":
+                state = stack.pop()
+                self._last(_Note).state = state
+            case _:
+                if not _WITH_VALUE.fullmatch(name):
+                    raise _Refused(f"damaged: it has the instruction {name}, which no data need")
+                stack.append(value)
+
+    def _since_mark(self) -> list[Any]:
+        """Take what lies on top of the last mark, and the mark."""
+        at = len(self.stack) - 1
+        while self.stack[at] is not _MARK:
+            at -= 1
+            if at < 0:
+                raise ValueError("no mark")
+        found = self.stack[at + 1 :]
+        del self.stack[at:]
+        return found
+
+    def _last(self, kind: type[T]) -> T:
+        if not isinstance(self.stack[-1], kind):
+            raise TypeError(f"no {kind.__name__.strip('_').lower()}")
+        return self.stack[-1]
+
+    def _set(self, pairs: list[Any]) -> None:
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(key, str | bytes):  # to hash tuples of tuples may take for ever
+                raise _Refused("a key that is not text")
+            self._last(dict)[key] = value
+
+
+# what damaged files raise; MemoryError where their lengths are absurd
+_DAMAGE = (LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 def unpickle(data: bytes) -> dict[str, Any]:
@@ -204,16 +282,21 @@ def unpickle(data: bytes) -> dict[str, Any]:
         _Refused: if the pickle is damaged, or asks for anything but texts, numbers, lists, tuples, dicts and arrays.
 
     """
+    machine = _Machine()
     try:
-        batch = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        for steps, (instruction, value, _) in enumerate(pickletools.genops(data)):
+            if steps == _MOST_STEPS:
+                raise _Refused(f"it has more than {_MOST_STEPS:,} instructions")
+            if instruction.name == "STOP":
+                break
+            if instruction.name not in ("PROTO", "FRAME"):
+                machine.do(instruction.name, value)
+        (batch,) = machine.stack
     except _DAMAGE as e:
-        raise _Refused(f"damaged: {e}") from e
+        raise _Refused(f"damaged: {str(e)[:200] or type(e).__name__}") from e
     if not isinstance(batch, dict):
         raise _Refused("it holds no dict")
-    batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
-    if not all(isinstance(key, str) for key in batch):
-        raise _Refused("a key that is not text")
-    return batch
+    return {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
 
 
 def _array(note: Any, n: int) -> Bytes:

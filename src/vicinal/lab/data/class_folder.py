@@ -37,7 +37,7 @@ from torch import Tensor
 
 from vicinal.keyed import Key
 from vicinal.lab import executor
-from vicinal.lab.data import audio
+from vicinal.lab.data import audio, limits
 from vicinal.lab.data.audio import Progress
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.data.folder_layout import (
@@ -324,7 +324,7 @@ def decode_files(
 def _decoded(key: Key | None, size: int, choose: ChooseCrop, file: ImageFile) -> Pixels | UnreadableFile:
     row, path = file
     try:
-        return decode(path.read_bytes(), partial(choose, row, key), size)
+        return decode(limits.read_bytes(path), partial(choose, row, key), size)
     except OSError as e:
         says = f"cannot be read ({e.strerror})"
         return UnreadableFile(str(path), f"it {says}", says, "mend that, or remove it")

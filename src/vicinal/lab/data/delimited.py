@@ -17,6 +17,7 @@ from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted, there_are
 
 _QUOTED = re.compile(r'"[^"]*"')
+_LONGEST_NUMBER = 18  # digits of a whole number that may be a name
 _SHOWN = 5  # bad lines, of which each is described
 
 
@@ -242,7 +243,7 @@ def _value_among(header: Sequence[str]) -> str | None:
             continue
         if name in MISSING:
             continue
-        if not name.isdecimal():
+        if not name.isdecimal() or len(name) > _LONGEST_NUMBER:
             return name
         whole.append(int(name))
     if len(whole) < 2 or len(whole) < len(header) - 1:

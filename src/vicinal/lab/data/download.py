@@ -6,19 +6,25 @@ folder only when all of it is unpacked.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import logging
 import lzma
 import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pooch
 
+from vicinal.lab import atomic
+from vicinal.lab.data import limits
 from vicinal.lab.errors import UserError
 
 DATA_DIR_ENV = "VICINAL_DATA"
@@ -166,7 +172,12 @@ def fetch(name: str, root: str | os.PathLike[str], *, progress: Progress | None 
     dataset = _find(name)
     folder = Path(root).expanduser() / dataset.folder
     if not folder.exists():
-        extract(download(name, root, progress=progress, attempts=attempts), folder, inside=dataset.inside)
+        with _alone(dataset, folder.parent):
+            archive = _download(dataset, folder.parent, progress, attempts)
+            if not folder.exists():  # else another command has unpacked it meanwhile
+                for left in folder.parent.glob(f".{folder.name}.*.partial"):  # of a command that was killed
+                    shutil.rmtree(left)
+                extract(archive, folder, inside=dataset.inside)
     if lacking := missing(dataset, root):
         raise UserError(f"{dataset.title} lacks {', '.join(lacking)}: move '{folder}' away and rerun the same command")
     return folder
@@ -175,30 +186,61 @@ def fetch(name: str, root: str | os.PathLike[str], *, progress: Progress | None 
 def download(name: str, root: str | os.PathLike[str], *, progress: Progress | None = None, attempts: int = 5) -> Path:
     """Return the checked archive of a dataset, ``root/ARCHIVE``; the arguments and errors are those of `fetch`."""
     dataset = _find(name)
+    root = Path(root).expanduser()
+    with _alone(dataset, root):
+        return _download(dataset, root, progress, attempts)
+
+
+@contextmanager
+def _alone(dataset: PublishedDataset, root: Path) -> Iterator[None]:
+    """Make the data folder, and keep other commands from this dataset while the `with` lasts."""
     if not dataset.url:
         raise UserError(f"{dataset.title} cannot be downloaded by a program: {dataset.manual}")
-    root = Path(root).expanduser()
+    lock = root / f".{dataset.archive}.lock"
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            mine = stack.enter_context(atomic.locked(lock))
+        except OSError as e:
+            raise _not_downloaded(dataset, root, e) from e
+        if not mine:
+            raise UserError(f"another command fetches {dataset.title} into '{root}': wait for it, or end it")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it is held, and not in the way
+                lock.unlink()
+
+
+def _download(dataset: PublishedDataset, root: Path, progress: Progress | None, attempts: int) -> Path:
     path = root / dataset.archive
     if path.exists():
         _check(dataset, path)
         return path
     pooch.get_logger().setLevel(logging.WARNING)
-    shelf = pooch.create(
-        root,
-        "",
-        registry={dataset.archive: dataset.checksum},
-        urls={dataset.archive: dataset.url},
-        retry_if_failed=attempts - 1,
-    )
     bar: Any = None if progress is None else _Bar(progress)
     downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=_TIMEOUT)  # Any: pooch's hints are too narrow
+    partial = root / f".{dataset.archive}.partial"  # pooch's unfinished files have names of their own
     try:
-        shelf.fetch(dataset.archive, downloader=downloader)
+        if partial.exists():  # of a command that was killed
+            shutil.rmtree(partial)
+        shelf = pooch.create(
+            partial,
+            "",
+            registry={dataset.archive: dataset.checksum},
+            urls={dataset.archive: dataset.url},
+            retry_if_failed=attempts - 1,
+        )
+        os.replace(shelf.fetch(dataset.archive, downloader=downloader), path)
     except (OSError, ValueError) as e:  # requests' errors are OSErrors; pooch's, of a wrong checksum, ValueErrors
-        raise UserError(
-            f"'{dataset.archive}' could not be downloaded into '{root}' ({e}): {instructions(dataset)}"
-        ) from e
+        raise _not_downloaded(dataset, root, e) from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def _not_downloaded(dataset: PublishedDataset, root: Path, error: Exception) -> UserError:
+    return UserError(f"'{dataset.archive}' could not be downloaded into '{root}' ({error}): {instructions(dataset)}")
 
 
 def verify(name: str, root: str | os.PathLike[str]) -> str:
@@ -262,11 +304,23 @@ class _Bar:
 # ---- unpacking
 
 
+_MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+_MOST_MEMBERS = 1_000_000  # the largest published archive has 105,835
+_LONGEST = 1 << 20  # bytes of a header: a long name, and what else a member says of itself
+_CHUNK = 1 << 20
+# what tarfile and the readers of what is compressed raise; the last ones for numbers and texts that are none
+_DAMAGE = (
+    tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, LookupError, MemoryError, TypeError,
+    RecursionError,
+)  # fmt: skip
+
+
 def extract(archive: Path, into: Path, *, inside: bool = False) -> None:
     """Unpack a tar archive into a new folder that appears whole or not at all.
 
-    Names and links that lead out of the folder, and devices, are refused by `tarfile.data_filter`; a leading ``/`` is
-    dropped.
+    Published datasets are folders and files, and nothing else is unpacked: an archive that holds a link, a device, a name
+    that leads out of the folder, or a name twice is refused whole. A leading ``/`` is dropped, and files get the rights
+    that new files have.
 
     Args:
         archive: a .tar file, compressed or not.
@@ -274,22 +328,107 @@ def extract(archive: Path, into: Path, *, inside: bool = False) -> None:
         inside: take only the folder ``into.name`` of the archive.
 
     Raises:
-        UserError: if the archive is damaged, holds such things, or lacks that folder.
+        UserError: if the archive is damaged, holds such things or more than there is room for, or lacks that folder.
 
     """
     if into.exists():
         raise UserError(f"'{into}' exists already: move it away")
     partial = into.with_name(f".{into.name}.{os.getpid()}.partial")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(partial, filter="data")
+        partial.mkdir()
+        room = shutil.disk_usage(partial).free
+        with _Plain(archive, room) as file, tarfile.open(fileobj=file, mode="r:") as tar:  # type: ignore[call-overload]
+            _unpack(tar, partial, room)
         found = partial / into.name if inside else partial
         if not found.is_dir():
             raise UserError(f"'{archive.name}' does not hold the folder {into.name}: download it again")
         os.replace(found, into)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as e:
-        raise UserError(f"'{archive.name}' cannot be unpacked ({e}): download it again") from e
+    except (_NotPublished, *_DAMAGE) as e:
+        raise UserError(
+            f"'{archive.name}' cannot be unpacked ({str(e)[:200] or type(e).__name__}): download it again"
+        ) from e
     except OSError as e:
-        raise UserError(f"'{archive.name}' cannot be unpacked into '{into.parent}' ({e})") from e
+        raise UserError(f"'{archive.name}' cannot be unpacked into '{into.parent}' ({str(e)[:200]})") from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+class _NotPublished(Exception):
+    """What no published archive holds."""
+
+
+class _Plain(io.RawIOBase):
+    """The content of an archive, unpacked while it is read, a little at a time.
+
+    tarfile reads what a member says of itself in one piece, of whatever length is stated.
+    """
+
+    def __init__(self, path: Path, room: int) -> None:
+        super().__init__()
+        limits.check_file(path)
+        with open(path, "rb") as file:
+            start = file.read(6)
+        unpacked = next((unpacked for magic, unpacked in _MAGIC.items() if start.startswith(magic)), open)
+        self._file: Any = unpacked(path, "rb")
+        self._room = room
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if whence != os.SEEK_SET or offset < 0:
+            raise _NotPublished("a member begins before the beginning")
+        if offset > self._room + _MOST_MEMBERS * tarfile.RECORDSIZE:
+            raise _NotPublished(f"it states more than {limits.shown(self._room)}, which is the room on the disk")
+        return self._file.seek(offset)
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= _LONGEST:
+            raise _NotPublished(f"a member states {size:,} bytes about itself")
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _unpack(tar: tarfile.TarFile, folder: Path, room: int) -> None:
+    """Write folders and files, and refuse everything else."""
+    count = size = 0
+    while (member := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+        count, size = count + 1, size + member.size
+        shown = repr(member.name if len(member.name) <= 100 else f"{member.name[:97]}...")
+        parts = PurePosixPath(member.name.lstrip("/")).parts
+        if count > _MOST_MEMBERS:
+            raise _NotPublished(f"it has more than {_MOST_MEMBERS:,} members")
+        if ".." in parts or "\0" in member.name or "\\" in member.name:
+            raise _NotPublished(f"the name {shown} leads out of its folder")
+        if not (member.isdir() or member.isreg()) or member.issparse():
+            raise _NotPublished(f"{shown} is a link, a device or a file with holes")
+        if member.size < 0 or size > room:
+            raise _NotPublished(f"its files state {limits.shown(size)}, and there is room for {limits.shown(room)}")
+        place = folder.joinpath(*parts)
+        if member.isdir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy(tar, member, place)
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    source = tar.extractfile(member)
+    assert source is not None
+    left = member.size
+    with open(place, "xb") as file:  # a name that is there already is refused
+        while left and (chunk := source.read(min(left, _CHUNK))):
+            file.write(chunk)
+            left -= len(chunk)
+    if left:
+        raise EOFError("it ends too early")

@@ -12,7 +12,7 @@ import polars as pl
 from vicinal.lab.data.columns import infer, is_text
 
 
-def read_json(file: io.BytesIO) -> pl.DataFrame:
+def read_json(raw: bytes) -> pl.DataFrame:
     """Read records, with the types that all of them show.
 
     JSON has no dates: texts that all spell one are dates. A column that holds numbers and texts is numbers where its texts
@@ -23,7 +23,7 @@ def read_json(file: io.BytesIO) -> pl.DataFrame:
         polars.exceptions.PolarsError: likewise.
 
     """
-    raw = file.getvalue().removeprefix(b"\xef\xbb\xbf")
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     lines = raw.lstrip().startswith(b"{")
     if lines and (columns := _whole(raw)) is not None and any(isinstance(v, Mapping | list) for v in columns.values()):
         raw, lines = json.dumps(_of_columns(columns)).encode(), False

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import audio
+from vicinal.lab.data import audio, limits
 from vicinal.lab.data.class_folder import ClassFiles, class_files
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir
@@ -205,11 +205,19 @@ def _lists(folder: Path) -> dict[str, str] | None:
         return None
     if len(there) == 1:
         raise UserError(f"'{folder}' has one of {VALIDATION_LIST} and {TESTING_LIST}: add the other, or remove it")
-    lines = [(line, part) for part, path in paths.items() for line in path.read_text(encoding="utf-8").split()]
+    lines = [(line, part) for part, path in paths.items() for line in _read_list(path)]
     listed = dict(lines)
     if both := [line for line, part in lines if listed[line] != part]:
         raise UserError(f"{both[0]} is in both lists of '{folder}': unpack the archive again")
     return listed
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        return limits.read_bytes(path).decode().split()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
+        raise UserError(f"'{path}' cannot be read ({reason}): unpack the archive again") from e
 
 
 def read_clip(path: Path) -> NDArray[np.int16]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.util
 import io
 import re
 import zipfile
-import zlib
-from typing import Any
 
 import polars as pl
 
+from vicinal.lab.data import apart, limits, unpacking
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 
 _CELL = re.compile(rb'<c\b[^>]*?\br="([A-Z]{1,4})(\d{1,9})"')
 _MOST_CELLS = 200_000_000
+_CHUNK = 1 << 20  # bytes of a sheet at a time
 
 
 def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[str]]:
@@ -33,19 +34,18 @@ def read_sheet(raw: bytes, label: str, sheet: str | None = None) -> list[list[st
         UserError: the package is absent, the file is damaged, or there are several sheets and none was chosen.
 
     """
-    try:
-        fastexcel = importlib.import_module("fastexcel")  # an extra, which type checkers may lack
-    except ImportError as e:
+    if importlib.util.find_spec("fastexcel") is None:  # an extra
         raise UserError(
             f"{label!r} is an Excel workbook, which the package fastexcel reads: pip install 'vicinal[excel]', or save"
             f" the table as CSV instead"
-        ) from e
+        )
     _check_extent(raw, label)
     try:
-        book = fastexcel.read_excel(raw)
-        names: list[str] = [name for name in book.sheet_names if name == sheet] or book.sheet_names
-        sheets = {name: _texts(book, name) for name in names}
-    except (fastexcel.FastExcelError, pl.exceptions.PolarsError, ValueError) as e:
+        names, *frames = apart.read(raw, "excel", sheet=sheet)
+        sheets = {
+            name: _texts(*pair) for name, pair in zip(names, zip(frames[::2], frames[1::2], strict=True), strict=True)
+        }
+    except (apart.ReadingFailed, pl.exceptions.PolarsError, ValueError) as e:
         raise _unreadable(label, e) from e
     if sheet is not None and sheet not in sheets:
         raise UserError(
@@ -66,7 +66,10 @@ def _check_extent(raw: bytes, label: str) -> None:
             sheets = [name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name)]
             for name in sheets:
                 columns, rows = {""}, 0
-                for cell in _CELL.finditer(archive.read(name)):
+                with archive.open(name) as file:
+                    chunks = iter(functools.partial(file.read, _CHUNK), b"")
+                    text = limits.joined(chunks, label, "holds a sheet of", "save the table as CSV instead")
+                for cell in _CELL.finditer(text):
                     columns.add(cell[1].decode())
                     rows = max(rows, int(cell[2]))
                 last = max(columns, key=lambda letters: (len(letters), letters))
@@ -76,7 +79,7 @@ def _check_extent(raw: bytes, label: str) -> None:
                         f"a sheet of {label!r} has cells in row {rows} and in column {last}, with too many between: delete"
                         f" what stands far from the table"
                     )
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as e:
+    except unpacking.DAMAGE as e:
         raise _unreadable(label, e) from e
 
 
@@ -85,11 +88,7 @@ def _unreadable(label: str, error: Exception) -> UserError:
     return UserError(f"{label!r} is not a readable Excel workbook ({reason}): save the table as CSV instead")
 
 
-def _texts(book: Any, name: str) -> list[list[str]]:
-    texts = book.load_sheet(name, header_row=None, dtypes="string").to_polars()
-    if not texts.width:
-        return []
-    numbers = book.load_sheet(name, header_row=None, dtypes="float").to_polars()
+def _texts(texts: pl.DataFrame, numbers: pl.DataFrame) -> list[list[str]]:
     rows = zip(texts.rows(), numbers.rows(), strict=True)
     return [[_text(*pair) for pair in zip(*row, strict=True)] for row in rows if any(row[0])]
 

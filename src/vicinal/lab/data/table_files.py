@@ -6,7 +6,6 @@ for standard input the first characters.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sys
@@ -16,7 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from vicinal.lab.data import spreadsheets, unpacking
+from vicinal.lab.data import apart, limits, spreadsheets, unpacking
 from vicinal.lab.data.arff import read_arff
 from vicinal.lab.data.columns import infer
 from vicinal.lab.data.delimited import find_separator, first_row, framed, read_delimited
@@ -27,19 +26,25 @@ from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted
 
 STDIN = Path("-")
+_CHUNK = 1 << 20  # bytes of standard input at a time
+_CELL = 64  # bytes of memory that a cell of a text takes while it is read
 _TEXTS = (".csv", ".tsv", ".txt", ".data")
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
-def _read_ipc(file: io.BytesIO) -> pl.DataFrame:
-    return pl.read_ipc(file) if file.getvalue().startswith(b"ARROW1") else pl.read_ipc_stream(file)
+def _read_parquet(raw: bytes) -> pl.DataFrame:
+    return apart.read(raw, "parquet")[1]
 
 
-_FRAMES: Mapping[str, tuple[str, Callable[[io.BytesIO], pl.DataFrame]]] = {
-    ".parquet": ("Parquet", pl.read_parquet),
-    ".feather": ("Feather (version 2)", _read_ipc),
-    ".arrow": ("Arrow", _read_ipc),
-    ".ipc": ("Arrow", _read_ipc),
+def _read_arrow(raw: bytes) -> pl.DataFrame:
+    return apart.read(raw, "arrow" if raw.startswith(b"ARROW1") else "arrow stream")[1]
+
+
+_FRAMES: Mapping[str, tuple[str, Callable[[bytes], pl.DataFrame]]] = {
+    ".parquet": ("Parquet", _read_parquet),
+    ".feather": ("Feather (version 2)", _read_arrow),
+    ".arrow": ("Arrow", _read_arrow),
+    ".ipc": ("Arrow", _read_arrow),
     ".jsonl": ("JSON-lines", read_json),
     ".ndjson": ("JSON-lines", read_json),
     ".json": ("JSON (a list of records)", read_json),
@@ -48,7 +53,11 @@ _KINDS = (*_TEXTS, *_FRAMES, ".arff", *unpacking.WORKBOOKS)
 SUFFIXES = (*(kind + packed for packed in ("", *unpacking.ENDINGS) for kind in _KINDS), ".zip")
 ENDINGS = f"{', '.join(_KINDS[:-1])} (each also with {', '.join(unpacking.ENDINGS)}), or .zip"
 # what damaged bytes make readers raise: they can reach code that panics
-_DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, RecursionError)
+_DAMAGE = (
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException, apart.ReadingFailed),
+    *(OSError, ValueError, RecursionError, MemoryError),
+)
+_REASON = 300  # characters of what a reader says
 _PARTS = (".csv", ".tsv", ".parquet", ".feather", ".arrow", ".ipc", ".jsonl", ".ndjson")  # of which a folder is a table
 _HIVE = re.compile(r"([^=]+)=(.*)")  # a folder that holds the rows with one value of a column
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -116,6 +125,10 @@ def read_delimited_text(
     """
     text, declared = _declared_separator(text)
     separator = options.separator or declared or usual or find_separator(text)
+    cells = text.count(separator) + text.count("\n") + text.count("\r")
+    limits.check(
+        _CELL * cells + 2 * len(text), label, f"has about {cells:,} cells, which take", "give fewer rows or columns"
+    )
     names = None if options.header else _numbered(len(first_row(text, separator)))
     decimal = options.decimal or ("," if separator == ";" else ".")
     return read_delimited(text, label, separator, names, problems), decimal
@@ -152,11 +165,11 @@ def _read_excel(raw: bytes, label: str, options: ReadOptions) -> pl.DataFrame:
     return framed(rows, label, None if options.header or not rows else _numbered(len(rows[0])))
 
 
-def _read_frame(raw: bytes, label: str, kind: str, reader: Callable[[io.BytesIO], pl.DataFrame]) -> pl.DataFrame:
+def _read_frame(raw: bytes, label: str, kind: str, reader: Callable[[bytes], pl.DataFrame]) -> pl.DataFrame:
     try:
-        return reader(io.BytesIO(raw))
+        return reader(raw)
     except _DAMAGE as e:
-        reason = " ".join(str(e).split())
+        reason = " ".join(str(e).split())[:_REASON] or "it asks for too much memory"
         raise UserError(f"{label!r} is not a readable {kind} file ({reason}): write it again") from e
 
 
@@ -195,10 +208,10 @@ def _read_bytes(path: Path) -> bytes:
             raise UserError(
                 "standard input is closed: give a file, or what writes to it, as in cat t.csv | vicinal ..."
             )
-        return sys.stdin.buffer.read()
+        chunks = iter(lambda: sys.stdin.buffer.read(_CHUNK), b"")
+        return limits.joined(chunks, "standard input", "gives", "give a smaller table")
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return limits.read_bytes(path)
     except OSError as e:
         raise UserError(f"{path.name!r} cannot be read ({(e.strerror or str(e)).lower()}): check the file") from e
 
@@ -246,6 +259,11 @@ def _read_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decim
         UserError: naming the parts that cannot be read or have other columns than the first.
 
     """
+    with apart.kept():
+        return _read_all_parts(folder, options)
+
+
+def _read_all_parts(folder: Path, options: ReadOptions) -> tuple[pl.DataFrame, Decimal | None]:
     paths, shown = parts_of(folder), _folder_name(folder)
     kinds = {_part_kind(path) or path.name for path in paths}
     if len(kinds) != 1:

@@ -22,11 +22,13 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vicinal.keyed import Key
+from vicinal.lab.data import limits
 from vicinal.lab.streams import Stream
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of Pillow's: none that starts another program
 _EVALUATION_CROP = 224 / 256  # share of the shorter side (He et al. 2016; the paper's section 3.1)
 _PHOTOMETRIC = 262  # a tag of TIFF: 0 where 0 is white, which Pillow heeds for 8 bits alone
+_PIXEL = 12  # bytes that a pixel takes at most while it is brought to RGB
 _FAINT = 4096  # gray values of 16 bits below this leave 16 of 8 bits
 
 FILLS = ("zero", "reflect")
@@ -128,6 +130,8 @@ def decode(content: bytes, choose: Callable[[int, int], Crop], size: int) -> Pix
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             width, height = image.size
+            if why := limits.lacking(_PIXEL * width * height):
+                raise ImageError(f"its {width:,} x {height:,} pixels take {why}: scale it down")
             crop = choose(height, width)
             factor = _reduction(crop, size)
             if image.format == "JPEG" and factor > 1:
@@ -191,9 +195,11 @@ def _reason(content: bytes, error: Exception) -> str:
         return "it is empty, 0 bytes"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: scale it down"
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is: scale it down"
     if isinstance(error, UnidentifiedImageError):
         return _what_it_is(content)
-    text = " ".join(re.sub(r"<[^>]* at 0x[0-9a-f]+>", "it", str(error)).split())
+    text = " ".join(re.sub(r"<[^>]* at 0x[0-9a-f]+>", "it", str(error)).split())[:200]
     if re.search(
         "truncated|unexpected end|broken data stream|not enough (image )?data|decoder|reached eof", text, re.IGNORECASE
     ):
