@@ -11,6 +11,7 @@ from torch import Tensor
 
 Per = Literal["batch", "example"]
 
+_ALPHAS = 1e-300, 1e300
 _SHOWN = 60  # characters of a value in a sentence
 
 
@@ -57,6 +58,11 @@ def check_alpha(alpha: float) -> None:
     check_number("alpha", alpha)
     if not (alpha > 0 and is_finite(alpha)):
         raise ValueError(f"alpha must be a finite number > 0, got {shown(alpha)}; for no mixing use ERM()")
+    least, most = _ALPHAS
+    if not least <= float(alpha) <= most:  # sums or inverses of others overflow, and NumPy's draws are not theirs
+        raise ValueError(
+            f"alpha must lie in [{least:g}, {most:g}], at whose ends rows stay whole or are halved, got {shown(alpha)}"
+        )
 
 
 def check_per(per: str) -> None:

@@ -7,7 +7,8 @@ dense one-hot is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.autograd import forward_ad
 
 from vicinal._mixed_target import MixedTarget, compose_smoothing
 from vicinal._shapes import spread, unsqueeze_like
+from vicinal.formula import HALF
 
 _REDUCTIONS = ("none", "mean", "sum")
 MANY_CLASSES = 8192  # from here on the fused function beats PyTorch's own operations (results/bench/README.md)
@@ -58,8 +60,8 @@ def _cross_entropy(
         return F.cross_entropy(input, ids, weight, None, ignore_index, None, reduction, smoothing)
     logits = _as_autocast(input)
     fused = _is_fused(logits)
-    scores = logits if fused else F.log_softmax(logits, 1)
-    return _reduce(fused, scores, target, weight, ignore_index, reduction, smoothing, all_count)
+    scores = logits if fused else _log_softmax(logits)
+    return _reduce(fused, scores, logits.dtype, target, weight, ignore_index, reduction, smoothing, all_count)
 
 
 def _nll_loss(
@@ -78,12 +80,19 @@ def _nll_loss(
     all_count = _no_ignored(target, ignore_index)
     if not all_count and _is_plain(target) and target.smoothing == 0:
         return F.nll_loss(input, target.ids[0], weight, None, ignore_index, None, reduction)
-    return _reduce(False, _as_autocast(input), target, weight, ignore_index, reduction, target.smoothing, all_count)
+    scores = _as_autocast(input)
+    return _reduce(False, scores, scores.dtype, target, weight, ignore_index, reduction, target.smoothing, all_count)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """Return log-probabilities; those of half precisions in float32: their range ends where differences of logits do not."""
+    return logits.log_softmax(1, dtype=torch.float32) if logits.dtype in HALF else logits.log_softmax(1)
 
 
 def _reduce(
     fused: bool,
     scores: Tensor,
+    dtype: torch.dtype,
     target: MixedTarget,
     weight: Tensor | None,
     ignore_index: int,
@@ -91,7 +100,7 @@ def _reduce(
     smoothing: float,
     all_count: bool,
 ) -> Tensor:
-    """Reduce the losses of all entries; `scores` are log-probabilities, or for the fused function logits."""
+    """Reduce the losses of all entries to `dtype`; `scores` are log-probabilities, or for the fused function logits."""
     exact = torch.float64 if scores.dtype == torch.float64 else torch.float32  # half precisions are weighted in float32
     ids, kept = target.ids, unsqueeze_like(target.weight.to(exact), target.ids)
     if not all_count:
@@ -102,7 +111,7 @@ def _reduce(
         # nothing but a weighted sum of log-probabilities: one product
         picked = scores.gather(1, ids.T).to(exact)
         total = torch.dot(picked.flatten(), share.T.flatten() / (-1 if reduction == "sum" else -share.sum()))
-        return total.to(scores.dtype)
+        return total.to(dtype)
     smooth = kept.sum(0) * (smoothing / scores.shape[1]) if smoothing else None
     of_ids = share * (1 - smoothing) if smoothing else share
     if fused:
@@ -110,8 +119,8 @@ def _reduce(
     else:
         rows = _sum_over_ids(scores, ids, of_ids, smooth, weight)
     if reduction == "none":
-        return rows.to(scores.dtype)
-    return (rows.sum() if reduction == "sum" else rows.sum() / spread(share, ids).sum()).to(scores.dtype)
+        return rows.to(dtype)
+    return (rows.sum() if reduction == "sum" else rows.sum() / spread(share, ids).sum()).to(dtype)
 
 
 def _no_ignored(target: MixedTarget, ignore_index: int) -> bool:
@@ -225,7 +234,7 @@ class Fused(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, ids: Tensor, share: Tensor, smooth: Tensor | None, weight: Tensor | None, product: Any
     ) -> tuple[Tensor, Tensor]:
-        log_p = logits.log_softmax(1)
+        log_p = _log_softmax(logits)
         rows, *others = (product(w, picked) for w, picked in zip(share, _picked(log_p, ids, share.dtype), strict=True))
         for other in others:
             rows = rows.add_(other)
@@ -322,4 +331,28 @@ def mul_or_zero(w: Tensor, loss: Tensor) -> Tensor:
     return w * loss.masked_fill(hidden, 0)
 
 
-MixedTarget.rules |= {F.cross_entropy: _cross_entropy, F.nll_loss: _nll_loss}
+def _within_classes(rule: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a rule that tells of class indices beyond the classes as PyTorch's own losses do, by an IndexError."""
+
+    @functools.wraps(rule)
+    def loss(input: Any, target: Any, *args: Any, **kwargs: Any) -> Tensor:
+        try:
+            return rule(input, target, *args, **kwargs)
+        except (RuntimeError, IndexError) as error:
+            if not isinstance(target, MixedTarget) or not isinstance(input, Tensor) or not _may_look(target):
+                raise
+            num_classes = input.shape[min(1, input.ndim - 1)]
+            names = ("weight", "size_average", "ignore_index")
+            ignored = {**dict(zip(names, args, strict=False)), **kwargs}.get("ignore_index", -100)
+            beyond = target.ids[((target.ids < 0) | (target.ids >= num_classes)) & (target.ids != ignored)]
+            if not beyond.numel():
+                raise
+            raise IndexError(
+                f"class index {int(beyond[0])} is out of bounds: the prediction has {num_classes} classes, 0 to "
+                f"{num_classes - 1}, and entries that do not count have ignore_index={ignored}"
+            ) from error
+
+    return loss
+
+
+MixedTarget.rules |= {F.cross_entropy: _within_classes(_cross_entropy), F.nll_loss: _within_classes(_nll_loss)}

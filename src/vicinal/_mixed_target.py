@@ -24,6 +24,7 @@ from vicinal._tensor_like import TensorLike
 from vicinal.formula import check_kind
 
 _OVERLAPPING = 1 << 25  # bytes that rows of numbers which overlap in memory may seem to have
+_MOST_LABELS = 1 << 40  # dense ones: terabytes
 _USUAL = frozenset((torch.int64, torch.float32, torch.float64, torch.float16, torch.bfloat16))  # dtypes of targets
 
 
@@ -318,16 +319,25 @@ class MixedTarget(TensorLike):
         """Return soft labels [n, num_classes, d1, ...], smoothing included; rows sum to 1 over the classes.
 
         Raises:
-            ValueError: a class index lies outside [0, num_classes), an ignored one too: dense labels cannot say "ignore".
+            TypeError: num_classes is not an integer.
+            ValueError: a class index lies outside [0, num_classes), an ignored one too: dense labels cannot say "ignore"; or
+                no memory holds that many labels.
 
         """
+        if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer, torch.SymInt)):
+            raise TypeError(f"num_classes must be an integer, got {shown(num_classes)}")
         if not torch._C._are_functorch_transforms_active():  # which does not let us look; scatter_add checks there
             low, high = map(int, self.ids.aminmax()) if self.numel() else (0, 0)
             if low < 0 or high >= num_classes:
                 raise ValueError(
-                    f"ids lie in [{low}, {high}], but dense labels of {num_classes} classes "
-                    f"hold 0 to {num_classes - 1}; ignored entries have no dense form"
+                    f"ids lie in [{low}, {high}], but dense labels of {shown(num_classes)} classes "
+                    f"hold 0 to {shown(num_classes - 1)}; ignored entries have no dense form"
                 )
+        if type(num_classes) is not torch.SymInt and self.numel() * int(num_classes) > _MOST_LABELS:
+            raise ValueError(
+                f"dense labels of {shown(num_classes)} classes for {self.numel()} entries need more memory than there is: "
+                "give the target to the loss as it is, which needs none"
+            )
         at = min(1, self.ndim)
         weight = _shapes.spread(self.weight.to(dtype), self.ids).movedim(0, at)
         shape = (*self.shape[:at], num_classes, *self.shape[at:])

@@ -16,6 +16,7 @@ from vicinal.keyed import Key
 from vicinal.plan import Plan, PlanChain, key_numbers
 from vicinal.target import MixedTarget
 
+_DEVIATIONS = 10  # standard deviations within which all noise lies that anybody will see
 _LEAVES = 62  # tensors of a nest whose noise one key names; the next part names a key for as many more
 
 
@@ -30,6 +31,11 @@ class Noise:
         """Draw noise of x's shape and dtype; drawn on the host, so that every device gets the same."""
         if not x.is_floating_point():
             raise TypeError(f"Gaussian noise needs floating-point inputs, got {x.dtype}: convert with .float() first")
+        if self.sigma > torch.finfo(x.dtype).max / _DEVIATIONS:
+            raise ValueError(
+                f"noise of sigma={self.sigma:g} is beyond {x.dtype}, whose largest number is {torch.finfo(x.dtype).max:g}: "
+                "give sigma in the units of the inputs, or convert them with .double()"
+            )
         key = self.key
         while leaf >= _LEAVES:  # one key has room for this many parts
             key, leaf = key.fold(_LEAVES), leaf - _LEAVES
@@ -278,14 +284,14 @@ class MixPlan(Plan):
             )
             return self._smooth(mixed)
         if isinstance(y, Tensor) and box is None:
-            own, partner = y if y.dtype == torch.int64 else y.long(), self.partner
+            own, partner = y if y.dtype == torch.int64 else _as_int64(y), self.partner
             shares, slopes = self._known_for_targets()
             if not y.is_cpu:
                 partner, shares, slopes = partner.to(y.device), shares.to(y.device), None
             others = [own.index_select(0, p) for p in ((partner,) if partner.ndim == 1 else partner.unbind(1))]
             return MixedTarget._of_plan(torch.stack([own, *others]), shares, self.smoothing, slopes, partner)
         if isinstance(y, Tensor):
-            y = MixedTarget(y.long()[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
+            y = MixedTarget(_as_int64(y)[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
         if box is None:
             return y.mixed(self.partners, self.target_shares).smoothed(self.smoothing)
         if len(y.ids) > 1:
@@ -475,6 +481,14 @@ def _are_indices(y: Tensor) -> bool:
     """Return whether numbers [n] look like class indices: whole, >= 0, and of more than two kinds."""
     kinds = y.unique()
     return bool((kinds == kinds.round()).all()) and bool(kinds[0] >= 0) and len(kinds) > 2
+
+
+def _as_int64(y: Tensor) -> Tensor:
+    """Return class indices as int64."""
+    ids = y.long()
+    if y.dtype == torch.uint64 and ids.numel() and bool((ids < 0).any()):
+        raise ValueError("class indices of uint64 beyond int64 would become negative ones: number the classes from 0")
+    return ids
 
 
 def _is_ids(y: Tensor | MixedTarget) -> bool:

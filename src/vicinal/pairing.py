@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vicinal._checks import check_count, check_number
+from vicinal._checks import check_count, check_number, is_finite, shown
 from vicinal._value import Value
 
 
@@ -239,7 +239,7 @@ class Nearest(Pairing):
             )
         if n == 0:
             return torch.empty(0, 0, dtype=torch.float64, device="cpu")
-        flat = x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64)
+        flat = _within_range(x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64))[0]
         # cdist multiplies matrices, which loses small distances far from the origin
         return flat - flat.nanmedian(0).values
 
@@ -269,22 +269,18 @@ class LabelDistance(Pairing):
 
     def __post_init__(self) -> None:
         check_number("bandwidth", self.bandwidth)
-        if not self.bandwidth > 0:
-            raise ValueError(f"bandwidth is a distance between labels and must be > 0, got {self.bandwidth}")
+        if not self.bandwidth > 0 or (self.bandwidth != np.inf and not is_finite(self.bandwidth)):
+            raise ValueError(f"bandwidth is a distance between labels and must be > 0, got {shown(self.bandwidth)}")
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
-        labels = self._labels(y, n)
-        score = self._scores(labels, labels)
-        np.fill_diagonal(score, -np.inf)
-        return _or_itself(_by_score(generator, score))
+        return _or_itself(_by_score(generator, self._scores(self._labels(y, n), n, slice(None))))
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw partners by label distance to the rows of the other batch."""
-        labels = self._labels(y, n + others)
-        return _by_score(generator, self._scores(labels[:n], labels[n:]))
+        return _by_score(generator, self._scores(self._labels(y, n + others), n, slice(n, None)))
 
     @staticmethod
     def _labels(y: Tensor | None, n: int) -> Tensor:
@@ -293,9 +289,29 @@ class LabelDistance(Pairing):
             raise ValueError(f"LabelDistance needs floating-point regression targets y [{n}, ...], got {found}")
         return y.detach().reshape(n, -1 if n else 1).to(device="cpu", dtype=torch.float64)
 
-    def _scores(self, own: Tensor, others: Tensor) -> np.ndarray:
-        distance = torch.cdist(own, others, compute_mode="donot_use_mm_for_euclid_dist")
-        return -0.5 * (distance / self.bandwidth).square().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy()
+    def _scores(self, labels: Tensor, n: int, others: slice) -> np.ndarray:
+        """Return log-probabilities but for a constant, [n, others]; -inf for a row itself and beside nan."""
+        scaled, scale = _within_range(labels)
+        distance = torch.cdist(scaled[:n], scaled[others], compute_mode="donot_use_mm_for_euclid_dist")
+        distance = distance.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        if others.start is None:
+            distance.fill_diagonal_(torch.inf)
+        score = -0.5 * (distance / (self.bandwidth * scale)).square().nan_to_num(nan=torch.inf, posinf=torch.inf)
+        if 0 not in distance.shape:
+            # where all are too far away for a number, the nearest counts, as towards bandwidth 0
+            nearest = distance.min(1, keepdim=True).values
+            lost = (score.max(1, keepdim=True).values == -torch.inf) & nearest.isfinite()
+            score = torch.where(lost & (distance == nearest), 0.0, score)
+        return score.numpy()
+
+
+def _within_range(points: Tensor) -> tuple[Tensor, float]:
+    """Return points with squares that a float64 holds, and the power of 2 that they are multiplied by: mostly 1."""
+    most = float(points.nan_to_num(0, 0, 0).abs().max()) if points.numel() else 0.0
+    if most == 0 or 2.0**-500 < most < 2.0**500:
+        return points, 1.0
+    scale = 2.0**-540 if most > 1 else 2.0**540
+    return points * scale, scale
 
 
 def _by_score(generator: np.random.Generator, score: np.ndarray) -> np.ndarray:

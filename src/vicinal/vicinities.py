@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from vicinal.mix_plan import MixPlan, Noise, identity
 from vicinal.pairing import LabelDistance, Pairing, RandomPairs, Roll
 from vicinal.plan import Plan
 from vicinal.vicinity import Vicinity
-from vicinal.weighting import Beta, Weighting
+from vicinal.weighting import Beta, Dirichlet, Weighting
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class CutMix(Vicinity):
         start = np.floor(center - (side - 1) / 2).astype(np.int64)
         box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
         own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / math.prod(grid)
-        partner = self.pairing.draw(generator, n, y, x)
+        partner = _checked_partners(self.pairing, self.pairing.draw(generator, n, y, x), n)
         _warn_alone(n)
         return MixPlan(
             torch.from_numpy(partner),
@@ -280,12 +281,46 @@ def _draw(vicinity: Mixup | InputMixup, key: Key, n: int, y: Tensor | None, x: T
     generator, weighting, pairing = key.generator(), _weighting(vicinity), vicinity.pairing
     _warn_alone(n)
     shares = weighting.draw(generator, n)
+    if type(weighting) not in (Beta, Dirichlet):
+        shares = _checked_shares(weighting, shares, n)
     if shares.shape[1] == 2:
-        partner = pairing.draw(generator, n, y, x)
+        partner = _checked_partners(pairing, pairing.draw(generator, n, y, x), n)
         plan = MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
         return plan.of_numbers() if isinstance(pairing, LabelDistance) else plan
-    partners = [pairing.draw(generator, n, y, x) for _ in range(shares.shape[1] - 1)]
+    partners = [_checked_partners(pairing, pairing.draw(generator, n, y, x), n) for _ in range(shares.shape[1] - 1)]
     return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(_exact_rows(shares)))
+
+
+def _checked_shares(weighting: Weighting, shares: Any, n: int) -> np.ndarray:
+    """Return the shares that a weighting of one's own drew, once they are shares."""
+    shares = np.asarray(shares)
+    name = type(weighting).__name__
+    if shares.ndim != 2 or len(shares) != n or shares.shape[1] < 2 or shares.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must draw shares [{n}, k], numbers for k >= 2 examples, got {shares.dtype} {list(shares.shape)}"
+        )
+    shares = shares.astype(np.float64)
+    wrong = ~((shares >= 0).all(1) & (np.abs(shares.sum(1) - 1) <= 1e-4))  # nan is wrong too
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{name} must draw shares >= 0 that sum to 1, got {shares[row][:8].tolist()} in row {row}, of sum "
+            f"{shares[row].sum():g}"
+        )
+    return shares
+
+
+def _checked_partners(pairing: Pairing, partner: Any, n: int) -> np.ndarray:
+    """Return the partners that a pairing drew, once those of a pairing of one's own are rows."""
+    if type(pairing).__module__ == Pairing.__module__:
+        return partner
+    partner, name = np.asarray(partner), type(pairing).__name__
+    if partner.shape != (n,) or partner.dtype.kind not in "iu":
+        raise ValueError(f"{name} must draw partners int64 [{n}], got {partner.dtype} {list(partner.shape)}")
+    if n and not (partner.min() >= 0 and partner.max() < n):
+        row = int(((partner < 0) | (partner >= n)).argmax())
+        raise ValueError(f"{name} must draw partners in [0, {n}), got {int(partner[row])} in row {row}")
+    return partner.astype(np.int64, copy=False)
 
 
 def _weighting(vicinity: Mixup | InputMixup) -> Weighting:
