@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import joblib
 import numpy as np
 import pytest
 
-from vicinal.lab import atomic, executor
+from vicinal.lab import atomic, executor, scratch
 from vicinal.lab.errors import UserError
 
 
@@ -214,3 +216,114 @@ def test_ctrl_c_waits_until_what_is_started_has_started() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with executor._interrupts_later():
         pass  # without one, nothing comes
+
+
+# -- what a killed process leaves --------------------------------------------------------------------------------------
+
+
+KILLED = """
+import os, signal, sys, time
+from vicinal.lab import executor
+
+def work(number):
+    if number == 2:
+        sys.stdout.write("at work\\n")
+        sys.stdout.flush()
+    time.sleep(3600)
+
+if __name__ == "__main__":
+    list(executor.run(work, [1, 2], processes=2))
+"""
+
+
+def processes_with(mark: bytes) -> set[int]:
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in entry.read_bytes():
+                found.add(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def semaphores(process: int) -> list[str]:
+    return [path.name for path in Path("/dev/shm").glob(f"sem.*-{process}-*")]
+
+
+def wait_for_no(found: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while found():
+        assert time.monotonic() < end, f"still there: {found()}"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
+@pytest.mark.parametrize("everybody", [False, True])
+def test_a_killed_process_takes_its_workers_along_and_the_next_one_removes_what_it_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everybody: bool
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    mark = f"VICINAL_TEST={tmp_path}"
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "killed.py")],
+        env={**os.environ, "TMPDIR": str(temporary), "VICINAL_TEST": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "at work\n"
+    assert len(list(temporary.iterdir())) == 2  # of the work, and of the server's socket
+    assert semaphores(process.pid)
+    if everybody:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    _, said = process.communicate(timeout=60)
+    wait_for_no(lambda: processes_with(mark.encode()))
+    assert "Traceback" not in said
+    assert len(list(temporary.iterdir())) == 2
+
+    assert bool(semaphores(process.pid)) == everybody  # else the process that keeps account of them has removed them
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with scratch.folder() as mine:
+        assert list(temporary.iterdir()) == [mine]
+        assert not scratch.is_left(mine)
+    assert not list(temporary.iterdir())
+    assert not semaphores(process.pid)
+
+
+def test_without_locks_nothing_is_taken_for_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vicinal-1").mkdir()
+    (tmp_path / "vicinal-1" / "lock").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(scratch, "fcntl", None)
+        with scratch.folder(parent=tmp_path) as mine:
+            assert len(list(tmp_path.iterdir())) == 2
+            assert not scratch.is_left(mine)
+    with scratch.folder(parent=tmp_path) as mine:
+        assert list(tmp_path.iterdir()) == [mine]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_program_ends_with_the_one_that_started_it_if_it_is_asked_to(tmp_path: Path, asked: bool) -> None:
+    program = (
+        "import time; from vicinal.lab import orphans; orphans.end_with_parent(); print(1, flush=True); time.sleep(60)"
+    )
+    starter = (
+        "import os, subprocess, sys; from vicinal.lab import orphans\n"
+        f"environment = orphans.environment() if {asked} else None\n"
+        f"started = subprocess.Popen([sys.executable, '-c', {program!r}], stdout=subprocess.PIPE, env=environment)\n"
+        "started.stdout.readline(); print(started.pid, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True, check=True)
+    started = int(done.stdout)
+    if asked:
+        wait_for_no(lambda: Path(f"/proc/{started}/cmdline").exists() and Path(f"/proc/{started}/cmdline").read_bytes())
+    else:
+        time.sleep(1.5)
+        os.kill(started, signal.SIGKILL)

@@ -10,6 +10,9 @@ the caller's: it keeps results, and passes the items that are missing. A job may
 (multiprocessing's "forkserver"): a fork of the command itself could deadlock, since polars runs threads in it, and a new
 process per worker ("spawn", where there is no forkserver) takes seconds to import PyTorch. `work` lies once in a file, whose
 arrays all workers map. `cluster="local"` or `"slurm:KEY=VALUE,..."` submits each job to submitit's scheduler.
+
+However this process ends, what it has started on this machine ends too, and what it leaves in temporary folders is removed
+by the next one.
 """
 
 from __future__ import annotations
@@ -19,20 +22,22 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, MutableSequence, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, Literal, TypeVar
 
 import joblib
 
+from vicinal.lab import scratch
 from vicinal.lab.errors import UserError
 
 T = TypeVar("T")
@@ -41,6 +46,7 @@ Progress = Callable[[int], None]  # called with the number of ticks by now
 
 _REFRESH = 0.2  # seconds between calls of a progress
 _POLL = 0.5  # seconds between looks at the jobs of a cluster
+_AFTER_SOCKETS = -101  # of what multiprocessing does when Python exits: it removes the folder of its sockets at -100
 _NO_LIMIT = 365 * 24 * 60  # minutes: submitit ends jobs on this machine after 2, unless it is told otherwise
 
 
@@ -160,7 +166,7 @@ def _run_in_workers(
     # a count per job, written by its worker alone: no lock that a worker could take with it when it dies
     ticks = context.RawArray("q", len(items))
     others = multiprocessing.active_children()
-    with TemporaryDirectory(prefix="vicinal-") as folder:
+    with scratch.folder() as folder:
         path = os.path.join(folder, "work")
         joblib.dump(work, path)
         pool = ProcessPoolExecutor(processes, context, _begin, (path, ticks))
@@ -200,11 +206,29 @@ def start() -> Literal["forkserver", "spawn"]:
 
     multiprocessing.set_forkserver_preload(["torch", "vicinal"])
     try:
-        with _interrupts_later():
+        with _interrupts_later(), _sockets_in_scratch():
             forkserver.ensure_running()
     except OSError:  # its socket has no place: the path of the temporary folder is too long for one
         return "spawn"
     return "forkserver"
+
+
+_scratch = ExitStack()  # what this process has in temporary folders until it ends
+
+
+@contextmanager
+def _sockets_in_scratch() -> Iterator[None]:
+    """Let multiprocessing make the folder of its sockets in one that is removed even if this process is killed."""
+    if "tempdir" in multiprocessing.current_process()._config:  # type: ignore[attr-defined]  # it has made it
+        yield
+        return
+    before = tempfile.tempdir
+    tempfile.tempdir = str(_scratch.enter_context(scratch.folder()))
+    util.Finalize(None, _scratch.close, exitpriority=_AFTER_SOCKETS)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager
@@ -283,13 +307,27 @@ class ClusterJob(Generic[T]):
 
     path: str  # of the work
     item: T
+    here: bool = False  # on the machine of the command that waits for it
 
     def __call__(self) -> Any:
         """Call it; a UserError is returned, so that it comes as it is."""
+        if self.here:
+            threading.Thread(target=self._end_with_command, daemon=True).start()
         try:
             return joblib.load(self.path, mmap_mode="c")(self.item)
         except UserError as error:
             return error
+
+    def _end_with_command(self) -> None:
+        """Wait for the end of the command, or of submitit's process that started this one, and end this one."""
+        folder = Path(self.path).parent
+        # a shell is between the two if a setup was asked for
+        parent = (
+            os.getppid() if os.environ.get("SUBMITIT_LOCAL_WITH_SHELL") else int(os.environ["SUBMITIT_LOCAL_JOB_ID"])
+        )
+        while os.getppid() == parent and folder.exists() and not scratch.is_left(folder):
+            time.sleep(_POLL)
+        os._exit(1)
 
     def checkpoint(self) -> Any:
         """Return what submitit queues again before a time limit or a preemption."""
@@ -310,7 +348,7 @@ def _run_on_cluster(
     jobs.mkdir(parents=True, exist_ok=True)
     waiting = list(items)
     running: dict[Any, T] = {}
-    with TemporaryDirectory(prefix="work-", dir=jobs) as shared:
+    with scratch.folder("work-", jobs) as shared:
         path = os.path.join(shared, "work")
         joblib.dump(work, path)
         try:
@@ -318,7 +356,7 @@ def _run_on_cluster(
                 while waiting and len(running) < most:
                     item = waiting.pop(0)
                     with _stderr_to(jobs / "submitit.log"):  # of what watches a job on this machine
-                        running[submitter.submit(ClusterJob(path, item))] = item
+                        running[submitter.submit(ClusterJob(path, item, submitter.cluster == "local"))] = item
                 time.sleep(_POLL)
                 ended = [(job, _outcome(job)) for job in running if job.done()]
                 for job, result in sorted(ended, key=_is_error):  # what is done is yielded first

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vicinal.lab import executor, stored
+from vicinal.lab import executor, orphans, stored
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe, with_overrides
 from vicinal.lab.training import runs
@@ -99,7 +99,8 @@ def run(
 
 def _train(words: Sequence[str], point: GridPoint) -> None:
     """Run the command of a point; what it prints goes to the job's log."""
-    done = subprocess.run([*words, *point.changes, "--out", str(point.folder)], stderr=subprocess.PIPE, text=True)
+    command = [*words, *point.changes, "--out", str(point.folder)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=orphans.environment())
     sys.stderr.write(done.stderr)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-_ERROR_CHARACTERS:].strip()}")
