@@ -9,9 +9,9 @@ else draws, applies or compares plans.
 A name is imported when it is first used (PEP 562), and PyTorch with it: `vicinal --help` needs neither.
 """
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # for a type checker it is True; `typing` takes longer to import than this module
 
 if TYPE_CHECKING:  # what type checkers and editors read; the table below says the same
     from vicinal import collate as collate
@@ -61,8 +61,6 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal.weighting import Dirichlet as Dirichlet
     from vicinal.weighting import Weighting as Weighting
 else:  # type checkers would take any name for one that `__getattr__` knows
-    import importlib
-
     _MODULES = (
         *(
             "collate",
@@ -115,6 +113,8 @@ else:  # type checkers would take any name for one that `__getattr__` knows
 
     def __getattr__(name):
         """Import a public name, or a module, at its first use."""
+        import importlib  # the command imports this module before Ctrl-C is heard, and nothing else
+
         if name in _MODULES:
             return importlib.import_module(f"vicinal.{name}")
         if name not in _HOMES:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,8 +23,17 @@ _PARTIAL = ".partial"
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part; the folder must exist."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write a file so that a reader sees the old one or the new one, never a part; the folder must exist.
+
+    A link stays, and the file that it leads to is written. A device, a pipe or a folder is not replaced by a file.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+
+    """
+    # the name of a file that is no UTF-8 has characters that UTF-8 lacks: they are written as a terminal shows them
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    path = _file_at(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -34,6 +45,18 @@ def write(path: Path, content: bytes | str) -> None:
         with suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _file_at(path: Path) -> Path:
+    """Return the file that a path leads to, which need not exist."""
+    try:
+        mode = path.stat().st_mode  # links in a circle are refused here
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise OSError(errno.EISDIR, f"there is {kind}, not a file", os.fspath(path), None, os.fspath(path))
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def is_partial(path: Path) -> bool:

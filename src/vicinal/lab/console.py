@@ -6,10 +6,16 @@ import math
 import multiprocessing
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
+
+from vicinal.lab import terminal
 
 _PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 _MOVES_EVERY = 0.2  # seconds between changes of a line on a terminal
@@ -17,12 +23,40 @@ _WIDE = 1000  # columns where there is no terminal: whoever reads it wraps it
 _REMEMBERED = 300.0  # seconds over which the speed is averaged
 
 
+class Console(rich.console.Console):
+    """A console that shows control characters in texts escaped, and writes its own past `terminal.PrintableStream`."""
+
+    def __init__(self, stderr: bool = False, width: int | None = None) -> None:
+        file = terminal.plain(sys.stderr if stderr else sys.stdout)
+        super().__init__(file=file, markup=False, emoji=False, highlight=False, width=width)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # before the text is measured
+        """Return a string as rich's text."""
+        return super().render_str(terminal.printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of what is shown."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=terminal.printable(segment.text))
+
+
 def stdout() -> Console:
     """Return the console of results, which wraps lines on a terminal alone."""
-    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
-    if console.is_terminal:
-        return console
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=_WIDE)
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
+
+
+class TerminalProgress(Progress):
+    """Rich's progress, during which what is printed by others is shown as it is without a bar."""
+
+    def start(self) -> None:
+        """Show the bar; what is printed goes above it, and its control characters are escaped before rich reads them."""
+        before = sys.stdout, sys.stderr
+        super().start()
+        if sys.stdout is not before[0]:
+            sys.stdout = terminal.PrintableStream(sys.stdout)
+        if sys.stderr is not before[1]:
+            sys.stderr = terminal.PrintableStream(sys.stderr)
 
 
 def duration(seconds: float) -> str:
@@ -38,11 +72,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class LiveProgress(Progress):
+class LiveProgress(TerminalProgress):
     """Progress of one task on stderr: a bar where that is a terminal that can move one. It runs no thread."""
 
     def __init__(self, title: str) -> None:
-        console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(20),

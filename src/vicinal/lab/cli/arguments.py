@@ -7,14 +7,17 @@ import errno
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from vicinal.lab import atomic, memory
+from vicinal.lab.cli import interrupts
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
+from vicinal.lab.terminal import OutputLost, printable
 
 if TYPE_CHECKING:
     from vicinal.lab.data.table import Table
@@ -194,6 +197,7 @@ def check_jobs(args: Namespace) -> None:
         raise UserError("--jobs counts processes of this command, and --cluster runs jobs elsewhere; give one of them")
     from vicinal.lab import executor
 
+    interrupts.begin()
     executor.check_cluster(args.cluster)
 
 
@@ -212,19 +216,23 @@ def _jobs(text: str) -> int:
 
 def note(line: str) -> None:
     """Print a line about the work on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def because(error: OSError) -> str:
+    """Return the reason that the system gives for an error."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "the disk is full" if full else (error.strerror or str(error)).lower()
 
 
 def unwritten(error: OSError, folder: Path) -> str:
     """Describe what cannot be written, the file that was to be replaced or else the folder, and why."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = "the disk is full" if full else (error.strerror or str(error)).lower()
-    return f"{error.filename2 or folder} cannot be written ({reason})"
+    return f"{error.filename2 or folder} cannot be written ({because(error)})"
 
 
 @contextmanager
 def resumable(folder: Path, kept: Callable[[], str], cluster: str | None = None) -> Iterator[None]:
-    """End with a sentence about what is kept: at Ctrl-C, when a worker dies, or when the disk fails.
+    """End with a sentence about what is kept: when a signal stops it, a worker dies, memory is short or the disk fails.
 
     Raises:
         Exit: one of these happened.
@@ -232,26 +240,71 @@ def resumable(folder: Path, kept: Callable[[], str], cluster: str | None = None)
     """
     from vicinal.lab.executor import JobFailed, WorkerDied
 
+    def end(says: str, code: int, more: str = "") -> Exit:
+        return Exit(f"{says}; {_of_kept(kept)}; {RESUME}{more}", code)
+
+    interrupts.begin()
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Exit(f"stopped{', jobs canceled' if cluster else ''}; {kept()}; {RESUME}", 130) from error
-    except JobFailed as error:
-        raise Exit(f"{error}; {kept()}; {RESUME}", 1) from error
-    except WorkerDied as error:
-        raise Exit(f"{error}; {kept()}; {RESUME}, with fewer --jobs to need less memory", 1) from error
-    except BrokenPipeError:  # of our output
+        number = getattr(error, "number", interrupts.SIGINT)
+        raise end(f"{interrupts.told(number)}{', jobs canceled' if cluster else ''}", 128 + number) from error
+    except (Exit, UserError, OutputLost):
         raise
+    except Exception as error:
+        if (number := interrupts.heard()) is not None:  # what it broke needs no words
+            raise end(interrupts.told(number), 128 + number) from error
+        if isinstance(error, JobFailed):
+            raise end(str(error), 1) from error
+        if isinstance(error, WorkerDied):
+            raise end(f"{error} ({memory.figures()})", 1, ", with fewer --jobs to need less memory") from error
+        if memory.is_short(error):
+            raise end(memory.sentence(error), 1) from error
+        if isinstance(error, OSError):
+            raise end(unwritten(error, folder), 2) from error
+        raise
+
+
+def _of_kept(kept: Callable[[], str]) -> str:
+    """Return what is kept, read from a folder that may be gone by now."""
+    try:
+        return kept()
     except OSError as error:
-        raise Exit(f"{unwritten(error, folder)}; {kept()}; {RESUME}", 2) from error
+        return f"what is kept cannot be read ({because(error)})"
+
+
+@contextmanager
+def claimed(path: Path, flag: str = "--out") -> Iterator[None]:
+    """Keep other commands from writing the same file, or into the same folder, while the `with` lasts.
+
+    A lock beside the file, or in the folder, says so; the system frees it when the process ends, however it ends.
+
+    Raises:
+        UserError: another command has it, or nothing can be written there.
+
+    """
+    interrupts.begin()
+    lock = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    with ExitStack() as stack:
+        try:
+            mine = stack.enter_context(atomic.locked(lock))
+        except OSError as error:
+            raise UserError(f"{flag} {path} cannot be written ({because(error)}); choose another {flag}") from error
+        if not mine:
+            raise UserError(f"another command writes {path} now: wait for it, or choose another {flag}")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # it is held, and not in the way
+                lock.unlink()
 
 
 @contextmanager
 def counting(doing: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show on a terminal how much is done: yields a function of what is done and, if known, of how much there is."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from vicinal.lab.console import Console, TerminalProgress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    interrupts.begin()  # a terminal's cursor is hidden meanwhile
+    with TerminalProgress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

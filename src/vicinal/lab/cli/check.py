@@ -27,17 +27,19 @@ import threading
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vicinal import __version__
+from vicinal.lab.cli import interrupts
 from vicinal.lab.cli.arguments import Exit, note, unwritten
 from vicinal.lab.cli.explain import find
 from vicinal.lab.errors import UserError
 from vicinal.lab.option import read
+from vicinal.lab.terminal import json_printable, plain, write_data
 
 if TYPE_CHECKING:
     from vicinal.checking.importing import NamedTarget
@@ -81,6 +83,7 @@ def run(args: Namespace) -> int:
     ignore = tuple(find(word) for text in args.ignore for word in text.split(",") if word.strip())
     _check_numbers(args)
     _check_outputs(args)
+    interrupts.begin()  # the program may write files while it is imported
     with _apart():
         target, options = _load(args)
         report = _report(target, {**options, "ignore": ignore} if ignore else options)
@@ -148,7 +151,8 @@ def _apart() -> Iterator[None]:
             kept = os.dup(1)
             os.dup2(2, 1)
     try:
-        with redirect_stdout(sys.stderr):
+        # the program's own output is its own affair, and may be meant for a terminal
+        with redirect_stdout(plain(sys.stderr)), redirect_stderr(plain(sys.stderr)):
             yield
     finally:
         os.chdir(folder)
@@ -161,7 +165,7 @@ def _apart() -> Iterator[None]:
 def _hand_over() -> None:
     """Send to stderr what the program prints while Python exits."""
     _flush()
-    sys.stdout = sys.stderr
+    sys.stdout = sys.stderr = plain(sys.stderr)
     with suppress(OSError):
         os.dup2(2, 1)
 
@@ -237,10 +241,13 @@ def _print(report: Report, args: Namespace) -> None:
 
         text = json.dumps(to_sarif(report), indent=1, ensure_ascii=False)
         if args.sarif == "-":
-            print(text)
+            write_data(text + "\n", json_printable)
             return
         _write(Path(args.sarif), text + "\n", "--sarif")
-    print(report.to_json() if args.json else report)
+    if args.json:
+        write_data(report.to_json() + "\n", json_printable)
+    else:
+        print(report)
     if report.findings and not args.json:
         note(f"vicinal: `vicinal explain {report.findings[0].code}` says more")
 

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vicinal.lab.cli import interrupts
 from vicinal.lab.cli.arguments import (
     add_fields,
     add_jobs,
@@ -94,6 +95,7 @@ def run(args: Namespace) -> int:
     comparison.check()
     out = Path(f"vicinal-runs/{comparison.name}-{comparison.fingerprint()[:6]}" if args.out is None else args.out)
     folder = runner.RunFolder(out)
+    interrupts.begin()
     with folder.held():
         return _run_in(folder, comparison, args)
 
@@ -150,6 +152,7 @@ def _comparison(args: Namespace) -> Comparison[Any, Any]:
     if args.cluster is None:
         from vicinal.lab import executor
 
+        interrupts.begin()
         executor.start()  # workers will be needed; their server imports PyTorch while this reads files
 
     from vicinal.lab.compare.folder_comparison import FolderComparison

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from vicinal.lab.cli.arguments import note, unwritten
+from vicinal.lab.cli.arguments import claimed, note, unwritten
 from vicinal.lab.errors import UserError
 
 
@@ -22,6 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("a", metavar="RUN_A", help="a run folder of vicinal train, as of ERM")
     parser.add_argument("b", metavar="RUN_B", help="another, as of mixup")
+    about = "a model of your own that a run was trained with, imported only if you name it here; repeatable"
+    parser.add_argument("--model", metavar="PACKAGE.MODULE:FACTORY", action="append", default=[], help=about)
     parser.add_argument("--out", metavar="FOLDER", help="default: vicinal-runs/interpolation")
 
 
@@ -33,23 +35,24 @@ def run(args: Namespace) -> int:
 
     folders = {"A": Path(args.a), "B": Path(args.b)}
     out = Path(args.out or Path("vicinal-runs", "interpolation"))
-    pair = interpolation.load(folders["A"], folders["B"])
+    pair = interpolation.load(folders["A"], folders["B"], args.model)
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    curves = dict(zip("AB", interpolation.compare(pair, on_progress=note), strict=True))
-    record = {
-        "command": args.line,
-        "vicinal": vicinal.__version__,
-        "pairs": interpolation.PAIRS,
-        "lambda": interpolation.LAMBDAS,
-        "models": {letter: {"folder": str(folders[letter]), **asdict(curve)} for letter, curve in curves.items()},
-    }
-    colors = {"A": "erm", "B": "mix"}
-    named = [(f"{letter}: {folders[letter].resolve().name}", colors[letter], curves[letter]) for letter in "AB"]
-    with _writing(out):
-        atomic.write(out / "interpolation.json", json.dumps(record, indent=1))
-        for letter, svg in interpolation.figure(named).items():
-            atomic.write(out / f"figure2{letter}.svg", svg)
+    with claimed(out):
+        curves = dict(zip("AB", interpolation.compare(pair, on_progress=note), strict=True))
+        record = {
+            "command": args.line,
+            "vicinal": vicinal.__version__,
+            "pairs": interpolation.PAIRS,
+            "lambda": interpolation.LAMBDAS,
+            "models": {letter: {"folder": str(folders[letter]), **asdict(curve)} for letter, curve in curves.items()},
+        }
+        colors = {"A": "erm", "B": "mix"}
+        named = [(f"{letter}: {folders[letter].resolve().name}", colors[letter], curves[letter]) for letter in "AB"]
+        with _writing(out):
+            atomic.write(out / "interpolation.json", json.dumps(record, indent=1))
+            for letter, svg in interpolation.figure(named).items():
+                atomic.write(out / f"figure2{letter}.svg", svg)
     print(f"A: {args.a}\nB: {args.b}\n{interpolation.PAIRS} pairs of training points\n")
     print("lambda  misses A, %  misses B, %  gradient A  gradient B  departure A  departure B")
     for i, share in enumerate(interpolation.LAMBDAS):

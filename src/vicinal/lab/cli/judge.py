@@ -18,11 +18,12 @@ import io
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vicinal.lab.cli.arguments import add_text_file, text_file
+from vicinal.lab.cli.arguments import add_text_file, because, claimed, text_file
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import counted, is_finite, p_value, quoted
 from vicinal.lab.option import read
@@ -56,11 +57,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Judge and print."""
+    _check_out(args.out, args.scores)
+    out = None if args.out is None else Path(args.out)
+    with nullcontext() if out is None else claimed(out):
+        _judge(args, out)
+    return 0
+
+
+def _judge(args: Namespace, out: Path | None) -> None:
     from vicinal.lab import atomic, judge, provenance
     from vicinal.lab.data.read_options import ReadOptions
     from vicinal.lab.records import to_json
 
-    _check_out(args.out, args.scores)
     table = _read(args.scores, ReadOptions(**text_file(args)))
     judgment = judge.judge(
         table.columns,
@@ -71,15 +79,13 @@ def run(args: Namespace) -> int:
         rope=args.rope,
         lines=table.lines,
     )
-    if args.out is not None:
+    if out is not None:
         record = {**provenance.made_now(args.line, "numpy", "scipy"), "judgment": to_json(judgment)}
         try:
-            atomic.write(Path(args.out), json.dumps(record, indent=1) + "\n")
+            atomic.write(out, json.dumps(record, indent=1) + "\n")
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UserError(f"{args.out} cannot be written ({reason}); choose another --out") from error
+            raise UserError(f"{out} cannot be written ({because(error)}); choose another --out") from error
     _print(judgment)
-    return 0
 
 
 def _check_out(out: str | None, scores: str) -> None:

@@ -12,14 +12,15 @@ Examples:
 
 from __future__ import annotations
 
-import sys
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vicinal.lab.cli.arguments import add_text_file, note, text_file
+from vicinal.lab.cli.arguments import add_text_file, because, claimed, note, text_file
 from vicinal.lab.errors import UserError
+from vicinal.lab.terminal import write_data
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,19 +56,19 @@ def run(args: Namespace) -> int:
     file = {name: value for name, value in {**text_file(args), "header": args.header}.items() if value is not None}
     model = prediction_table.model_file(args.model)
     out = None if args.out is None else prediction_table.check_out(args.out, [model, *map(Path, args.data)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        frame = _predicted(model, args.data, args.factory, file)
-    for one in caught:
-        note(f"vicinal: {one.message}")
-    if out is None:
-        sys.stdout.write(frame.write_csv())
-        sys.stdout.flush()
-        return 0
-    try:
-        prediction_table.write(frame, out)
-    except OSError as error:
-        raise UserError(f"'{out}' cannot be written ({(error.strerror or str(error)).lower()})") from error
+    with nullcontext() if out is None else claimed(out):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            frame = _predicted(model, args.data, args.factory, file)
+        for one in caught:
+            note(f"vicinal: {one.message}")
+        if out is None:
+            write_data(frame.write_csv())
+            return 0
+        try:
+            prediction_table.write(frame, out)
+        except OSError as error:
+            raise UserError(f"'{out}' cannot be written ({because(error)})") from error
     return 0
 
 

@@ -12,6 +12,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vicinal.lab import orphans
+from vicinal.lab.cli import interrupts
 from vicinal.lab.cli.arguments import RESUME, add_cluster, add_fields, given, note, note_cluster, resumable
 from vicinal.lab.errors import UserError
 from vicinal.lab.training.settings import RunSettings
@@ -42,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Train one run, or a grid of runs."""
+    orphans.end_with_parent()
     settings = RunSettings(**given(args, RunSettings))
     if args.list:
         return _list_recipes()
@@ -71,14 +74,17 @@ def _run_one(args: Namespace, recipe: Recipe, settings: RunSettings) -> int:
     from vicinal.lab.training.quick import describe_changes
 
     out = Path(args.out or Path("vicinal-runs", f"{args.recipe}-{recipe.fingerprint()[:6]}"))
-    kept = f"{out} holds the last checkpoint"
+
+    def kept() -> str:
+        return f"{out} holds the last checkpoint" if [*out.glob("step-*.ckpt")] else "nothing was trained yet"
+
     try:
-        with resumable(out, lambda: kept), distributed.job(settings.timeout) as job:
+        with resumable(out, kept), distributed.job(settings.timeout) as job:
             if args.quick and job.rank == 0:
                 note(f"a quick look: {describe_changes(recipes.find(args.recipe), recipe)}")
             results = loop.train(recipe, out, job, settings)
     except distributed.WorkerLost as error:
-        note(f"vicinal: {error}; {kept}; {RESUME}")
+        note(f"vicinal: {error}; {kept()}; {RESUME}")
         sys.stdout.flush()
         # the usual way out closes the connections, which waits for the lost process, if it is only halted
         os._exit(1)
@@ -94,6 +100,11 @@ def _print_results(name: str, results: RunResults, out: Path) -> None:
         f"{name}: test error {100 * error.median_of_last_10:.2f} % ({median}"
         f"best {100 * error.best:.2f} %, last {100 * error.last:.2f} %)\nfigures {out / 'results.json'}"
     )
+    if len(results.stretches) > 1:
+        parts = (
+            f"{each.processes} process(es) and PyTorch {each.torch} from step {each.step}" for each in results.stretches
+        )
+        print(f"not trained alike throughout: {', '.join(parts)}")
 
 
 def _run_grid(args: Namespace, recipe: Recipe) -> int:
@@ -111,6 +122,7 @@ def _run_grid(args: Namespace, recipe: Recipe) -> int:
     if hasattr(args, "save_every"):
         words += ["--save-every", str(args.save_every)]
     cluster = args.cluster or "local"
+    interrupts.begin()
     executor.check_cluster(cluster)
     with resumable(out, lambda: f"the runs are in {out}", cluster):
         note_cluster(cluster, out)

@@ -90,9 +90,17 @@ def of_files(classifier: Classifier, paths: Sequence[Path]) -> pl.DataFrame:
         UserError: naming those that cannot be read.
 
     """
-    outputs, classes = classifier.outputs(paths).numpy(), classifier.classes
-    columns = {"file": [path.as_posix() for path in paths], "prediction": np.array(classes)[outputs.argmax(1)]}
+    outputs, classes = classifier.outputs(paths).numpy(), list(map(_in_utf8, classifier.classes))
+    columns = {
+        "file": [_in_utf8(path.as_posix()) for path in paths],
+        "prediction": np.array(classes)[outputs.argmax(1)],
+    }
     return pl.DataFrame({**columns, **_probabilities(outputs, classes)})
+
+
+def _in_utf8(name: str) -> str:
+    r"""Return a file's name as a table can hold it: bytes of it that are no UTF-8 as ``\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isprintable() else name
 
 
 def _probabilities(outputs: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
