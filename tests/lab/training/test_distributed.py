@@ -33,6 +33,6 @@ def test_torchrun_names_the_process_that_died(tmp_path: Path) -> None:
         "    job.broadcast(0.0)\n"
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(launch, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1
     assert re.search(r"rank +: 1 \(local_rank: 1\)\s+exitcode +: -9", done.stderr)
