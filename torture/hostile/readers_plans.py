@@ -171,7 +171,9 @@ def _read_target(values: Any) -> None:
 def _readers() -> list[Reader]:
     found = [
         of_values("plan", _plans, _read_plan),
-        of_values("plan-unsealed", lambda: list(map(_unsealed, _plans())), lambda values: _read_plan(_unsealed(values))),
+        of_values(
+            "plan-unsealed", lambda: list(map(_unsealed, _plans())), lambda values: _read_plan(_unsealed(values))
+        ),
         of_values("plan-forged", _plans, lambda values: _read_plan(_resealed(values))),
         of_values("plan-file", _plans, _read_saved_plan),
         of_values("state", _states, _into(lambda vicinity: vicinity)),
