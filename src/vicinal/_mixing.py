@@ -9,14 +9,11 @@ figures):
   only one row per cycle is ever copied;
 - bytes to normalized numbers: each row is converted once, in cache.
 
-A mix that holds inf or nan is looked at again (`formula.settle`): whether it does, its sum says, while it is in cache.
-
 Inputs are never changed unless they are given as `out`.
 """
 
 from __future__ import annotations
 
-import cmath
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +21,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from vicinal.formula import HALF, as_rows, check_mixable, from_rows, is_narrow, narrow, settle, wide
+from vicinal.formula import HALF, as_rows, check_mixable, from_rows, is_narrow, narrow, wide
 
 _LARGE_ROW = 32 * 1024  # bytes; from here on a call for each row costs less than the memory traffic it saves,
 _LARGE_BATCH = 32 * 1024**2  # if the batch does not stay in cache anyhow
@@ -37,10 +34,9 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
 
     Args:
         x: [n, ...], float16, bfloat16, float32, float64, complex or uint8. Half precisions and uint8 are mixed in
-            float32 and rounded once at the end (uint8 to the nearest level, half to even: no bias). Inf and nan reach
-            the rows in which theirs has a share > 0, and a mix of finite numbers is finite. Not so on an accelerator,
-            where looking would be a wait: there inf and nan may also reach rows in which the share is 0, and numbers
-            beyond half of the dtype's largest may overflow.
+            float32 and rounded once at the end (uint8 to the nearest level, half to even: no bias). Values are taken to
+            be finite, and below half of the largest number (of float16: up to it): where the row or its partner holds inf
+            or nan, nan may come out, whatever the weight. To look would cost a third of the time; `FiniteCheck` looks.
         partner: int64 [n, m]; m = 0 gives x itself back.
         weight: float32 or float64 [n, m + 1], rows sum to 1.
         out: where the result goes, of x's shape and dtype; x itself for in place. None: a new tensor.
@@ -68,8 +64,7 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = None, c
         return _mix_pairs(x, partner[:, 0], weight[:, 0], out)
     else:
         exact = wide(x)
-        mixed = _weighted_sum(exact, partner, weight.to(exact.dtype))
-        mixed = narrow(mixed if _is_finite(mixed) else settle(mixed, exact, partner, weight), x)
+        mixed = narrow(_weighted_sum(exact, partner, weight.to(exact.dtype)), x)
     return mixed if out is None else out.copy_(mixed)
 
 
@@ -85,8 +80,7 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
         and x.is_contiguous()
     ):
         own = weight.unsqueeze(1) if x.ndim == 2 else weight.view(-1, *(1,) * (x.ndim - 1))
-        mixed = x.index_select(0, partner).lerp_(x, own)  # every line of Python counts here
-        return mixed if _is_finite(mixed) else _settle_pairs(mixed, x, partner, weight)
+        return x.index_select(0, partner).lerp_(x, own)  # every line of Python counts here
     if compiled:
         return mix(x, partner[:, None], torch.stack([weight, 1 - weight], dim=1), out, compiled)
     check_mixable(x)
@@ -97,16 +91,6 @@ def mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None = N
 
 
 def _mix_pairs(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
-    if out is x and not _is_tame(x):  # nothing is left of x to look at again
-        return x.copy_(_mix_pairs(x, partner, weight, None))
-    mixed = _mix_fast(x, partner, weight, out)
-    if out is x or x.dtype == torch.uint8 or _is_finite(mixed):
-        return mixed
-    settled = _settle_pairs(mixed, x, partner, weight)
-    return settled if out is None else out.copy_(settled)
-
-
-def _mix_fast(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     if _row_by_row(x, weight, out):
         return _mix_rows(x, partner, weight, out)
     by_one_number = x.dtype in HALF and x.is_cpu and not torch.compiler.is_compiling() and not _is_learned(weight)
@@ -119,33 +103,6 @@ def _mix_fast(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) ->
         mixed = narrow(_mix_batch(wide(x), partner, weight, None), x)
         return mixed if out is None else out.copy_(mixed)
     return _mix_batch(x, partner, weight, out)
-
-
-def _settle_pairs(mixed: Tensor, x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    shares = torch.stack([weight, 1 - weight], dim=1)
-    return narrow(settle(wide(mixed), wide(x), partner[:, None], shares), x)
-
-
-def _is_finite(mixed: Tensor) -> bool:
-    """Return whether all elements are finite, and True where no value can be read; False also where the sum overflows."""
-    if not mixed.is_cpu or torch.compiler.is_compiling() or _is_traced(mixed):
-        return True
-    total = mixed.sum(dtype=torch.float32) if mixed.dtype in HALF else mixed.sum()
-    return cmath.isfinite(total.item())
-
-
-def _is_tame(x: Tensor) -> bool:
-    """Return whether no difference of two elements overflows and none is inf or nan; True where no value can be read."""
-    if not x.is_cpu or x.dtype == torch.uint8 or x.numel() == 0 or torch.compiler.is_compiling() or _is_traced(x):
-        return True
-    low, high = (torch.view_as_real(x.resolve_conj()) if x.is_complex() else x).aminmax()
-    most = torch.finfo(x.dtype).max / (1 if x.dtype == torch.float16 else 2)  # float16 is mixed in float32
-    return -most <= low.item() and high.item() <= most
-
-
-def _is_traced(x: Tensor) -> bool:
-    """Return whether x stands for values that are not there: in a transform of functorch, or as a fake tensor."""
-    return torch._C._are_functorch_transforms_active() or (type(x) is not Tensor and hasattr(x, "fake_mode"))
 
 
 def _mix_batch(x: Tensor, partner: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
@@ -419,15 +376,10 @@ def _fusible(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """Return `formula.mix`, without its checks."""
     exact = wide(x)
     shares = weight.to(exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
-    mixed = _share_of(exact, shares[:, 0])
+    mixed = exact * shares[:, 0]
     for j in range(partner.shape[1]):
-        mixed = mixed + _share_of(exact.index_select(0, partner[:, j]), shares[:, j + 1])
+        mixed = mixed + exact.index_select(0, partner[:, j]) * shares[:, j + 1]
     return narrow(mixed, x)
-
-
-def _share_of(part: Tensor, share: Tensor) -> Tensor:
-    """Return a term of the mix; a share of 0 counts nothing, also of inf and nan."""
-    return torch.where(share == 0, 0, part * share)
 
 
 def _fusible_bytes(

@@ -46,41 +46,8 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     lam = weight.to(x.device, exact.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
     others = [exact[partner[:, j].to(x.device)] for j in range(partner.shape[1])]
     if len(others) == 1:
-        mixed = torch.lerp(others[0], exact, lam[:, 0])  # lam x_i + (1 - lam) x_j, rounded once
-    else:
-        mixed = sum((lam[:, j + 1] * other for j, other in enumerate(others)), lam[:, 0] * exact)
-    return narrow(settle(mixed, exact, partner, weight), x)
-
-
-def settle(mixed: Tensor, x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Return a mix whose elements that are not finite are computed anew, as arithmetic without limits has them.
-
-    A share of 0 counts nothing, also of inf and nan (in floating point 0 * inf is nan), and a mix of finite numbers is
-    finite (the difference of two numbers beyond half of the largest is not). Elements that are finite stay as they are.
-
-    Args:
-        mixed: [n, ...], of x's dtype.
-        x: what was mixed, in the dtype of `wide`.
-        partner: int64 [n, m].
-        weight: [n, m + 1].
-
-    """
-    if x.is_complex():  # the shares are real
-        parts = torch.view_as_real(mixed.resolve_conj()), torch.view_as_real(x.resolve_conj())
-        return torch.view_as_complex(settle(*parts, partner, weight).contiguous())
-    lam = weight.to(x.device, x.dtype).reshape(*weight.shape, *(1,) * (x.ndim - 1))
-    total = low = high = None
-    for j, part in enumerate([x, *(x[of.to(x.device)] for of in partner.unbind(1))]):
-        counts = lam[:, j] != 0
-        term, least, most = (
-            torch.where(counts, t, fill) for t, fill in ((lam[:, j] * part, 0.0), (part, math.inf), (part, -math.inf))
-        )
-        total = term if total is None else total + term
-        low = least if low is None else torch.minimum(low, least)
-        high = most if high is None else torch.maximum(high, most)
-    assert total is not None
-    # rounding may leave the range of the numbers, and with it that of the dtype
-    return torch.where(mixed.isfinite(), mixed, total.clamp(low, high))
+        return narrow(torch.lerp(others[0], exact, lam[:, 0]), x)  # lam x_i + (1 - lam) x_j, rounded once
+    return narrow(sum((lam[:, j + 1] * other for j, other in enumerate(others)), lam[:, 0] * exact), x)
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
