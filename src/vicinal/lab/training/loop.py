@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,8 @@ def train(recipe: Recipe, folder: Path, job: Processes, settings: RunSettings | 
     settings = settings or RunSettings()
     if settings.tensorboard:
         _check_tensorboard()
+    chosen = {name: repr(value) for name, value in (*asdict(recipe).items(), *asdict(settings).items())}
+    job.check_alike("recipe", chosen)
     results = job.on_rank_zero(lambda: runs.read_results(folder, recipe))
     if results is not None:
         if settings.tensorboard and job.rank == 0:
