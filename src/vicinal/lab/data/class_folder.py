@@ -67,6 +67,7 @@ _WNID = re.compile(r"n\d{8}")
 _SHOWN, _LISTED = 3, 10  # names in a sentence
 _LEAST, _MOST = 16, 512  # pixels of a side
 SECONDS = 0.25, 60.0  # of a clip
+_DEEPEST = 100  # folders within the folder of a class, one in the other
 _BLOCK = 256  # files at a time
 
 
@@ -204,6 +205,8 @@ def class_files(root: Path, name: str) -> Found:
     for place, folders, files in os.walk(root / name, onerror=_refuse):
         folders[:] = [folder for folder in folders if not passed_over(folder)]  # not to be walked either
         inside = Path(place).relative_to(root).as_posix()
+        if inside.count("/") > _DEEPEST:
+            raise UserError(f"'{root / name}' holds folders in folders, more than {_DEEPEST} deep: move its files up")
         for folder in folders:
             if os.path.islink(os.path.join(place, folder)):
                 found.links.append(f"{inside}/{folder}")

@@ -16,6 +16,7 @@ from vicinal.lab.data.columns import MISSING
 from vicinal.lab.errors import UserError, of_all
 from vicinal.lab.format import counted, quoted, there_are
 
+_A_LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")  # as str.splitlines parts them
 _QUOTED = re.compile(r'"[^"]*"')
 _LONGEST_NUMBER = 18  # digits of a whole number that may be a name
 _SHOWN = 5  # bad lines, of which each is described
@@ -94,11 +95,10 @@ def first_row(text: str, separator: str) -> list[str]:
 
 def find_separator(text: str) -> str:
     """Find the separator in the first line that has one: a comma, or else the first of semicolon, tab and bar."""
-    for line in text.splitlines():
-        if "," in _QUOTED.sub("", line):
-            return ","
-        if found := next((mark for mark in (";", "\t", "|") if mark in _QUOTED.sub("", line)), None):
-            return found
+    for found in _A_LINE.finditer(text):
+        bare = _QUOTED.sub("", found[0])
+        if mark := next((mark for mark in (",", ";", "\t", "|") if mark in bare), None):
+            return mark
     return ","
 
 

@@ -307,6 +307,7 @@ class _Bar:
 _MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _MOST_MEMBERS = 1_000_000  # the largest published archive has 105,835
 _LONGEST = 1 << 20  # bytes of a header: a long name, and what else a member says of itself
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000  # bytes, characters
 _CHUNK = 1 << 20
 # what tarfile and the readers of what is compressed raise; the last ones for numbers and texts that are none
 _DAMAGE = (
@@ -412,21 +413,26 @@ def _unpack(tar: tarfile.TarFile, folder: Path, room: int) -> None:
             raise _NotPublished(f"the name {shown} leads out of its folder")
         if not (member.isdir() or member.isreg()) or member.issparse():
             raise _NotPublished(f"{shown} is a link, a device or a file with holes")
-        if member.size < 0 or size > room:
+        if max(map(len, map(os.fsencode, parts)), default=0) > _LONGEST_NAME or len(member.name) > _LONGEST_PATH:
+            raise _NotPublished(f"{shown} has {len(member.name):,} characters, more than a file's name may have")
+        if member.size < 0:
+            raise _NotPublished(f"{shown} states {member.size} bytes")
+        if size > room:
             raise _NotPublished(f"its files state {limits.shown(size)}, and there is room for {limits.shown(room)}")
         place = folder.joinpath(*parts)
-        if member.isdir():
-            place.mkdir(parents=True, exist_ok=True)
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _copy(tar, member, place)
+        try:
+            (place if member.isdir() else place.parent).mkdir(parents=True, exist_ok=True)
+            if member.isreg():
+                _copy(tar, member, place)
+        except FileExistsError:
+            raise _NotPublished(f"it holds {shown} twice, or as a folder and a file") from None
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
     source = tar.extractfile(member)
     assert source is not None
     left = member.size
-    with open(place, "xb") as file:  # a name that is there already is refused
+    with open(place, "xb") as file:
         while left and (chunk := source.read(min(left, _CHUNK))):
             file.write(chunk)
             left -= len(chunk)

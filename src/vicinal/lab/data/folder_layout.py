@@ -28,6 +28,7 @@ AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 Level = Literal["outer", "inner"]  # which folders are the classes: those of the folder, or those within them
 
 _NOISE = "_background_noise_"  # of Speech Commands: minutes of noise to be mixed in, no class
+_DEEPEST = 100  # folders that hold nothing but one folder
 _LEFT_BY_PROGRAMS = ("__MACOSX", "@eaDir")  # beside the files of a .zip from macOS; of a network drive
 
 _TRAINING = {"train", "training", "trn"}
@@ -127,7 +128,11 @@ class _Top:
     def path(self) -> str:
         """Where its classes are, relative to `root`: within a folder that is all that it holds, as in `train/train`."""
         path = self.name
-        while not has_files(self.root / path) and len(inside := class_names(self.root / path)) == 1:
+        while (
+            path.count("/") < _DEEPEST
+            and not has_files(self.root / path)
+            and len(inside := class_names(self.root / path)) == 1
+        ):
             within = self.root / path / inside[0]
             if within.is_symlink() or not class_names(within):  # a link may lead in a circle
                 break

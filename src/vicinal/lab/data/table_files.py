@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from vicinal.lab import memory
 from vicinal.lab.data import apart, limits, spreadsheets, unpacking
 from vicinal.lab.data.arff import read_arff
 from vicinal.lab.data.columns import infer
@@ -93,7 +94,18 @@ def read(
 def _read(
     path: Path, label: str, options: ReadOptions, problems: list[str] | None = None
 ) -> tuple[pl.DataFrame, Decimal | None]:
-    raw, inner = unpacking.unpack(_read_bytes(path), label, is_table)
+    try:
+        return _read_content(_read_bytes(path), label, options, problems)
+    except MemoryError as e:
+        raise UserError(
+            f"{label!r} takes more memory than there is ({memory.figures(e)}): give fewer rows or columns"
+        ) from e
+
+
+def _read_content(
+    raw: bytes, label: str, options: ReadOptions, problems: list[str] | None
+) -> tuple[pl.DataFrame, Decimal | None]:
+    raw, inner = unpacking.unpack(raw, label, is_table)
     kind = _kind(raw, inner)
     if kind in unpacking.WORKBOOKS:
         return _read_excel(raw, label, options), options.decimal or "."
@@ -213,7 +225,8 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return limits.read_bytes(path)
     except OSError as e:
-        raise UserError(f"{path.name!r} cannot be read ({(e.strerror or str(e)).lower()}): check the file") from e
+        reason = e.strerror or str(e)
+        raise UserError(f"{path.name!r} cannot be read ({reason[:1].lower()}{reason[1:]}): check the file") from e
 
 
 # ---- parts
