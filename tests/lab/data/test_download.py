@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vicinal.lab import cli
+from vicinal.lab import atomic, cli
 from vicinal.lab.data import download
 from vicinal.lab.data.download import DATASETS, PublishedDataset, fetch
 from vicinal.lab.errors import UserError
@@ -213,6 +213,30 @@ def test_stopped_by_the_user(server: Server, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fetch("set", tmp_path, progress=stop)
     assert names(tmp_path) == []
+
+
+@pytest.mark.usefixtures("dataset")
+def test_what_a_killed_command_left_is_removed_by_the_next(server: Server, tmp_path: Path) -> None:
+    (tmp_path / ".set.tar.gz.partial").mkdir()
+    (tmp_path / ".set.tar.gz.partial" / "tmp123").write_bytes(CONTENT[:1000])
+    (tmp_path / ".set.77.partial").mkdir()
+    (tmp_path / ".set.77.partial" / "a.bin").write_bytes(b"cut")
+    (tmp_path / ".set.tar.gz.lock").touch()
+    server.steps = [whole()]
+    fetch("set", tmp_path)
+    assert names(tmp_path) == ["set", "set.tar.gz"]
+
+
+@pytest.mark.usefixtures("dataset")
+def test_two_commands_fetch_nothing_twice(server: Server, tmp_path: Path) -> None:
+    server.steps = [whole()]
+    with atomic.locked(tmp_path / ".set.tar.gz.lock") as mine:
+        assert mine
+        for get in (fetch, download.download):
+            with pytest.raises(UserError, match=r"^another command fetches The set into '.*': wait for it, or end it$"):
+                get("set", tmp_path)
+    assert server.asked == []
+    assert fetch("set", tmp_path) == tmp_path / "set"
 
 
 @pytest.mark.usefixtures("dataset")
