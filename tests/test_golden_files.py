@@ -118,7 +118,7 @@ def model_later(file: Path, patch: pytest.MonkeyPatch) -> None:
 
 def job_later(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (path,) = folder.rglob("seed0.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": store.FORMAT + 1}))
+    sealed_later(path, store.FORMAT)
 
 
 LATER: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], None], str]] = {
