@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
+from vicinal.lab import terminal
 from vicinal.lab.format import MINUS
 
 WIDTH = 420.0  # pages scale figures to their column; at this width text stays legible on a phone
@@ -116,7 +117,7 @@ def inline(svg: str, key: str, label: str = "") -> str:
     attributes = dict(re.findall(r'([\w:-]+)="([^"]*)"', head))
     size = (re.sub(r"[^\d.]", "", attributes.get(side, "")) or "420" for side in ("width", "height"))
     box = attributes.get("viewBox") or f"0 0 {' '.join(size)}"
-    said = html.escape(label) or attributes.get("aria-label", key)
+    said = html.escape(terminal.printable(label)) or attributes.get("aria-label", key)
     body = re.sub(r"<(metadata|style)\b.*?</\1>|\s+(?=<)", "", body, flags=re.DOTALL)
     body = re.sub(r"<[^>]*>", lambda tag: _tidy(tag[0]), body)
     body = _with_own_ids(_ALIKE.sub(_grouped, body), key)

@@ -113,6 +113,17 @@ def quoted(names: Sequence[str], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
+def shortened(name: str, longest: int = 120) -> str:
+    """Return a name that may stand in a sentence: one that is longer than any that people give is cut.
+
+    Example:
+        >>> shortened("outcome"), shortened("a" * 1000, 5)
+        ('outcome', 'aaaa…')
+
+    """
+    return name if len(name) <= longest else f"{name[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def closest(word: str, names: Iterable[str]) -> str | None:
     """Return the name most like `word`, in upper or lower case, or None."""
     folded = {name.lower(): name for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,8 @@ def build(
 
 def typed(results: dict[str, Any]) -> Results:
     """The same as results are in a program."""
-    return records.from_json(Results, results)
+    plain = json.loads(json.dumps(records.to_json(results)))  # without numbers of NumPy, as a file holds it
+    return records.from_json(Results, plain)
 
 
 def class_names(count: int) -> list[str]:
@@ -272,12 +274,12 @@ def compare(name: str, by_method: dict[str, list[dict[str, Any]]], measure: str,
     }
 
 
-def decide(results: dict[str, Any]) -> dict[str, str | None]:
+def decide(results: dict[str, Any]) -> dict[str, str]:
     """The verdict on the primary comparison."""
     primary = next((own for own in results["comparisons"] if own["primary"]), None)
     name, classification = results["data"]["name"], results["protocol"]["measure"] == "error"
     seeds = results["protocol"]["seeds"]
-    told = {"method": None if primary is None else primary["method"]}
+    told = {"method": "" if primary is None else primary["method"]}
     if primary is None or primary["low"] <= 0.0 <= primary["high"]:
         return told | {
             "kind": "no difference found",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import re
@@ -18,9 +17,9 @@ import pytest
 from sklearn.datasets import load_iris
 
 from vicinal.keyed import Key
-from vicinal.lab import pages, records
+from vicinal.lab import pages
 from vicinal.lab.cli import main
-from vicinal.lab.compare import classwise, export, figures, measures, report, sections, temperature
+from vicinal.lab.compare import classwise, consistency, export, figures, measures, report, sections, temperature
 from vicinal.lab.compare.predictions import RunPredictions
 from vicinal.lab.compare.results import ERM, Results
 from vicinal.lab.compare.view import View
@@ -38,7 +37,7 @@ class Made:
 
     @property
     def results(self) -> Results:
-        return records.from_json(Results, json.loads((self.folder / "results.json").read_text()))
+        return consistency.read(self.folder / "results.json")
 
     @property
     def html(self) -> str:

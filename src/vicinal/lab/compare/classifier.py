@@ -119,8 +119,7 @@ class Classifier:
             found.check()
             if model is None and found.model not in models.MODELS:
                 raise UserError(f"{os.fspath(path)!r} was built by {found.model!r}: give it as model=, or --model")
-            with torch.device("meta"):  # takes no memory, whatever the header claims
-                built = models.build(model or found.model, len(found.classes), found.shape)
+            built = models.build_empty(model or found.model, len(found.classes), found.shape)
         except UserError:
             raise
         except (Mismatch, TypeError, ValueError, RuntimeError) as error:

@@ -1,7 +1,7 @@
 """What every run says of every test example: kept as Parquet, and what differences are judged by.
 
 Each file's SHA-256 is kept beside the records of its runs, and compared before anything decodes the file: the decoder of
-Parquet ends the whole process on some damage.
+Parquet ends the whole process on some damage. What another process wrote is decoded in one of its own all the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vicinal.lab import atomic
 from vicinal.lab.compare.results import RunRecord
+from vicinal.lab.data import apart
 from vicinal.lab.errors import UserError
 
 RunKey = tuple[str, int]  # method and seed
@@ -63,6 +64,7 @@ class PredictionFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._digests: dict[tuple[Path, int, int, int], str] = {}  # of files as they were found
+        self._made = set[str]()  # digests of what was written here
 
     def write(self, runs: Sequence[MeasuredRun], target: NDArray[Any], classes: Sequence[str]) -> str:
         """Write a chunk, and return the SHA-256 of its file.
@@ -80,7 +82,9 @@ class PredictionFolder:
         frame.write_parquet(buffer, compression="zstd")
         content = buffer.getvalue()
         atomic.write(self.file([run.record.key for run in runs]), content)
-        return hashlib.sha256(content).hexdigest()
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._made.add(sha256)
+        return sha256
 
     def holds(self, chunk: Sequence[RunKey], sha256: str) -> bool:
         """Return True if the predictions of a chunk are there, and are what was written."""
@@ -97,7 +101,7 @@ class PredictionFolder:
     def file(self, chunk: Sequence[RunKey]) -> Path:
         """Return the file of a chunk."""
         keys = "\n".join(sorted(f"{method}\t{seed}" for method, seed in chunk))
-        return self.path / (hashlib.sha256(keys.encode()).hexdigest()[:16] + ".parquet")
+        return self.path / (hashlib.sha256(keys.encode("utf-8", "surrogatepass")).hexdigest()[:16] + ".parquet")
 
     def _frame(self, run: MeasuredRun, truth: NDArray[Any], classes: Sequence[str]) -> pl.DataFrame:
         of = run.predictions
@@ -124,13 +128,16 @@ class PredictionFolder:
 
         """
         found: dict[RunKey, RunPredictions] = {}
-        for chunk, sha256 in chunks:
-            path = self.file(chunk)
-            frame = _frame_of(path, sha256)
-            of = None if frame is None else _runs_of(frame)
-            if of is None or of.keys() != set(chunk):
-                raise UserError(f"{path} is damaged; remove it and rerun the same command, which trains its runs again")
-            found |= of
+        with apart.kept():
+            for chunk, sha256 in chunks:
+                path = self.file(chunk)
+                frame = _frame_of(path, sha256, apart_=sha256 not in self._made)
+                of = None if frame is None else _runs_of(frame)
+                if of is None or of.keys() != set(chunk):
+                    raise UserError(
+                        f"{path} is damaged; remove it and rerun the same command, which trains its runs again"
+                    )
+                found |= of
         return found
 
 
@@ -139,14 +146,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _frame_of(path: Path, sha256: str) -> pl.DataFrame | None:
-    """Return what `write` wrote to a file; None if that is not what it holds."""
+def _frame_of(path: Path, sha256: str, apart_: bool) -> pl.DataFrame | None:
+    """Return what `write` wrote to a file, decoded in another process if asked; None if that is not what it holds."""
     try:
         content = path.read_bytes()  # polars would take a path with brackets for a pattern
-        if hashlib.sha256(content).hexdigest() != sha256:
-            return None
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    if not apart_:
         return pl.read_parquet(content)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):  # damage can reach code that panics
+    try:
+        return apart.read(content, "parquet")[1]
+    except apart.ReadingFailed:
         return None
 
 

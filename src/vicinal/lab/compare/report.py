@@ -9,12 +9,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from vicinal.lab import atomic, pages
+from vicinal.lab import atomic, pages, terminal
 from vicinal.lab.compare import figures, sections
 from vicinal.lab.compare.results import ERM, DataInfo, Difference, Protocol, Results
 from vicinal.lab.compare.view import View
 from vicinal.lab.drawing import printable
-from vicinal.lab.format import ABSENT, MINUS, is_finite, p_value
+from vicinal.lab.format import ABSENT, MINUS, is_finite, p_value, shortened
 
 CLASSES_SHOWN = 12
 _QUOTE, _SPACE = "\N{RIGHT SINGLE QUOTATION MARK}", "\N{NO-BREAK SPACE}"
@@ -114,7 +114,9 @@ def _strict(view: View, told: Difference) -> str:
 def _cut(name: str, longest: int = 34) -> Markup:
     """Return a name that fits its place, with the whole one as its title where it is shortened."""
     short = printable(name, longest)
-    return escape(short) if short == name else Markup('<span title="{}">{}</span>').format(name, short)
+    if short == name:
+        return escape(short)
+    return Markup('<span title="{}">{}</span>').format(terminal.printable(name), short)
 
 
 # -- figures and what stands beneath them ------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def _learning(view: View) -> FigureGroup:
 def _measured(results: Results) -> list[Fact]:
     data, protocol = results.data, results.protocol
     noun = data.noun
-    target = f"{data.target}, {_classes(data)}" if data.classes else data.target
+    target = f"{shortened(data.target)}, {_classes(data)}" if data.classes else shortened(data.target)
     sizes = (
         f"{protocol.train_examples} for training, {protocol.validation_examples} for validation, "
         f"{protocol.test_examples} for testing"
@@ -243,7 +245,7 @@ def _training(protocol: Protocol) -> str:
 
 def _classes(data: DataInfo) -> str:
     low, high = min(data.class_counts), max(data.class_counts)
-    each = [f"{name} ({count})" for name, count in zip(data.classes, data.class_counts, strict=True)]
+    each = [f"{shortened(name)} ({count})" for name, count in zip(data.classes, data.class_counts, strict=True)]
     named, more = ", ".join(each[:CLASSES_SHOWN]), len(each) - CLASSES_SHOWN
     rest = f" and {more} more, of {low if low == high else f'{low} to {high}'} {data.noun}" if more > 0 else ""
     return f"{_count(len(data.classes), 'class', 'classes')}: {named}{rest}"
@@ -262,4 +264,6 @@ def _date(created: str) -> str:
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    return ", ".join(_count(value, "core") if key == "cores" else str(value) for key, value in machine.items())
+    return ", ".join(
+        _count(value, "core") if key == "cores" and type(value) is int else str(value) for key, value in machine.items()
+    )

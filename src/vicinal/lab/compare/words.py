@@ -14,7 +14,7 @@ from vicinal.lab.compare.comparison import ERM_FAMILY, NAMED, Comparison, famili
 from vicinal.lab.compare.measures import Measure
 from vicinal.lab.compare.results import ERM, LEVEL, AlphaChoice, Difference, Summary, Verdict
 from vicinal.lab.data.folds import FOLDS
-from vicinal.lab.format import NumberFormat, counted, p_value, significant
+from vicinal.lab.format import NumberFormat, counted, p_value, shortened, significant
 
 _SURE = 0.95  # probability from which on "practically the same" is said
 _ENOUGH_SEEDS = 5
@@ -279,7 +279,9 @@ class Words:
         if self.comparison.measure.name not in ("error", "balanced_error", "f1"):
             return f"the shares of the classes as probabilities have {level}"
         return (
-            f"always answering {self.constant!r} has {level}" if self.constant else f"the commonest class has {level}"
+            f"always answering {shortened(self.constant)!r} has {level}"
+            if self.constant
+            else f"the commonest class has {level}"
         )
 
     def _more(self) -> str:

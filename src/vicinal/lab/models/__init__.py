@@ -10,7 +10,9 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vicinal.lab.errors import UserError
 from vicinal.lab.models.densenet import DenseNet
@@ -85,6 +87,23 @@ def build(
     if not isinstance(model, nn.Module):
         raise UserError(f"{name_or_path!r} gave a {type(model).__name__}; it must give a torch.nn.Module")
     return model
+
+
+def build_empty(name_or_path: str | Factory, num_classes: int, shape: tuple[int, ...] | None = None) -> nn.Module:
+    """Build a model as `build` does, whose weights have shapes and no memory, however large they are."""
+    with torch.device("meta"), _Undrawn():
+        return build(name_or_path, num_classes, shape)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights without memory undrawn: to draw them loads PyTorch's compiler, which makes a folder of its own."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get("tensor")  # as nn.init calls it
+        if getattr(func, "__name__", "") in ("normal_", "uniform_") and isinstance(tensor, Tensor) and tensor.is_meta:
+            return tensor
+        return func(*args, **kwargs)
 
 
 def _factory(name_or_path: str | Factory) -> Factory:

@@ -156,9 +156,10 @@ def _section(folder: JobFolder) -> Section:
     study, scale = folder.study, folder.scale
     records = folder.records(any_version=True)  # they say which
     done = {name: record.results for name, record in records.items()}
-    rows = study.rows(scale, done)
-    figures = study.draw(scale, done, folder.path) if done else ()
-    claims = judge(study.claims(scale, done))
+    with folder.fitting():
+        rows = study.rows(scale, done)
+        figures = study.draw(scale, done, folder.path) if done else ()
+        claims = judge(study.claims(scale, done))
     return Section(study, scale, format_rows(study, scale, rows), claims, figures, records)
 
 

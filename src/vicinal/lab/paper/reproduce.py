@@ -128,17 +128,21 @@ def _run_alone(folder: JobFolder, command: str, name: str) -> JobRecord:
 def conclude(folder: JobFolder, done: Results) -> list[Row]:
     """Return the table, and write it and the figures into the folder."""
     study, scale = folder.study, folder.scale
-    rows = list(study.rows(scale, done))
-    if done:
+    with folder.fitting():
+        rows = list(study.rows(scale, done))
+        agreements = format_agreements(study, scale, rows)
         table = {
             "study": study.name,
             "scale": scale,
             "deviations": list(study.scales[scale].deviations),
             "claims": [_claim(each) for each in judge(study.claims(scale, done))],
-            "rows": [_row(row, each) for row, each in zip(rows, format_agreements(study, scale, rows), strict=True)],
+            "rows": [_row(row, each) for row, each in zip(rows, agreements, strict=True)],
         }
-        atomic.write(folder.path / "table.json", json.dumps(table, indent=1, allow_nan=False))
-        study.draw(scale, done, folder.path)
+        text = json.dumps(table, indent=1, allow_nan=False)
+    if done:
+        atomic.write(folder.path / "table.json", text)
+        with folder.fitting():
+            study.draw(scale, done, folder.path)
     return rows
 
 

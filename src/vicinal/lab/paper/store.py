@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,23 @@ class JobFolder:
     def done(self) -> Results:
         """Return the results of all jobs that are done, by their names."""
         return {name: record.results for name, record in self.records().items()}
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Refuse results of which no table can be made, though each is of its type: they contradict one another.
+
+        Raises:
+            UserError: naming the folder, with what went wrong as its cause.
+
+        """
+        try:
+            yield
+        except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(
+                f"the results in {self.path} do not fit together ({what}); remove those that were edited, and they are run "
+                "again"
+            ) from error
 
     def run(self, job: Job, command: str) -> JobRecord:
         """Run one job and keep its results."""
