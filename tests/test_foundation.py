@@ -127,7 +127,7 @@ def test_options_change_only_on_purpose():
         "vicinal reproduce": {
             *("-h", "--help", "name", "--list", "--scale", "--report", "--report-dir", "--out", "--jobs", "--cluster")
         },
-        "vicinal interpolate": {"-h", "--help", "a", "b", "--out"},
+        "vicinal interpolate": {"-h", "--help", "a", "b", "--model", "--out"},
         "vicinal data": {"-h", "--help", "action", "name"},
     }
 
