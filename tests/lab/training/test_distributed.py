@@ -132,6 +132,20 @@ def test_what_fails_on_rank_zero_ends_the_others_with_its_reason(monkeypatch: py
     assert sent == [(None, "process 0 failed (PermissionError: no)")]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Application timeout caused pair closure",
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1",
+        "wait timeout after 8000ms, keys: /default_pg/0//vicinal/versions 1/1",
+        "Broken pipe",
+    ],
+)
+def test_what_the_network_says_is_known(words: str) -> None:
+    assert distributed._of_network(RuntimeError(words))
+    assert not distributed._of_network(RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"))
+
+
 @pytest.mark.torture
 def test_torchrun_names_the_process_that_died(tmp_path: Path) -> None:
     # as a training: the first process waits for the second, which is killed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -24,7 +25,10 @@ from vicinal.lab.errors import UserError
 from vicinal.lab.training.settings import RunSettings
 
 # of PyTorch's untyped errors
-_NETWORK_WORDS = ("gloo", "NCCL", "TCPStore", "Broken pipe", "Connection reset", "Connection closed")
+_NETWORK_WORDS = re.compile(
+    r"gloo|nccl|tcpstore|broken pipe|connection (?:reset|closed|refused)|time(?:d )?out|pair closure|\bpeer\b|socket",
+    re.IGNORECASE,
+)
 _LINGER = 3.0  # seconds for which processes that end wait to tell one another why
 _ENDED = "vicinal/ended"  # how many processes know that the job ends
 
@@ -299,7 +303,7 @@ def _check_alike(store: Any, rank: int, world_size: int, about: str, values: Map
 
 
 def _of_network(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in _NETWORK_WORDS)
+    return isinstance(error, dist.DistError) or _NETWORK_WORDS.search(str(error)) is not None
 
 
 def _leave_last_words(store: Any, place: _Place, error: BaseException) -> None:
