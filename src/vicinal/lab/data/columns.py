@@ -24,6 +24,7 @@ MISSING = (  # the defaults of pandas 3.0 read_csv's `na_values`, and "?"
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null", "?"),
 )
+_EXACT = 2**53  # float64 holds whole numbers exactly up to here
 LARGEST = 1e30  # float32 ends at 3e38, and a model's inputs are float32
 
 Numbers = NDArray[np.float64]
@@ -51,7 +52,12 @@ def infer(column: pl.Series, decimal: Decimal = ".") -> pl.Series:
 
 
 def _readings(texts: pl.Series, decimal: Decimal) -> Iterator[pl.Series]:
-    yield texts.cast(pl.Float64, strict=False)
+    numbers = texts.cast(pl.Float64, strict=False)
+    if (numbers.abs() > _EXACT).any() and texts.drop_nulls().str.contains(r"^[+-]?\d+$").all():
+        # float64 would make one of two identifiers that differ in the last digits; of too many digits, they are text
+        exact = texts.cast(pl.Int128, strict=False)
+        yield exact if exact.count() == texts.count() else texts
+    yield numbers
     yield texts.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     if decimal == ",":
         yield texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)

@@ -43,6 +43,7 @@ from vicinal.lab.format import quoted
 from vicinal.lab.records import Mismatch, from_json, to_json
 
 VERSION = 2  # of the JSON form
+_FAINT = 1e-140  # standard deviation below which squares of float64 lose digits
 
 Scaling = Literal["standardized", "min-max", "raw"]
 
@@ -99,12 +100,14 @@ class TargetColumn:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """The classes as the table has them: int64 where all are whole numbers, float64, bool, or str."""
+        """The classes as the table has them: int64 where all are whole numbers that it holds, float64, bool, or str."""
         if self.type == "boolean":
             return np.array([name.lower() == "true" for name in self.classes])
         if self.type == "number":
             numbers = [_number(name) for name in self.classes]
             whole = all(isinstance(number, int) and -(2**63) <= number < 2**63 for number in numbers)
+            if not whole and any(float(number) != number for number in numbers):
+                return np.array(self.classes)  # identifiers, whose last digits float64 would lose
             return np.array(numbers, dtype=np.int64 if whole else np.float64)
         return np.array(self.classes)
 
@@ -379,6 +382,9 @@ def _moments(x: Numbers) -> list[tuple[float, float]]:
     constant = x.min(axis=0) == x.max(axis=0)  # rounding gives 0.1, 0.1, 0.1 a standard deviation above 0
     means = np.where(constant, x[0], x.mean(axis=0))
     stds = x.std(axis=0)
+    faint = np.flatnonzero(~constant & (stds < _FAINT))  # their squares are next to 0
+    ranges = np.ptp(x[:, faint], axis=0)
+    stds[faint] = ((x[:, faint] - x[:, faint].min(axis=0)) / ranges).std(axis=0) * ranges
     return list(zip(means.tolist(), np.where(constant | (stds == 0), 1.0, stds).tolist(), strict=True))
 
 

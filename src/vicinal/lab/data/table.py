@@ -36,6 +36,7 @@ MIN_ROWS = 10
 _ROW = "\0row"  # a column of the rows' numbers, while some are left out
 MAX_CATEGORIES = 1000  # more values than this in a text column are identifiers or prose
 TargetType = Literal["text", "number", "boolean"]
+SMALLEST = 1e-100  # extent of a target of numbers: errors are squared, and float64 ends at 1e-308
 FEW_VALUES = 20  # an integer target with at most this many values is a class
 
 
@@ -320,8 +321,9 @@ def _target(
         texts = typed.drop_nulls().cast(pl.String).to_list()
         example = next(text for text in texts if to_numbers(pl.Series([text])) is None)
         raise UserError(f"the target {cells.name!r} holds text such as {example!r}: regression needs numbers")
-    if task == "classification" or (task is None and not typed.dtype.is_temporal() and _are_classes(values)):
-        return _classes(to_strings(pl.Series(values)))
+    whole = typed.dtype.is_integer()  # which keep their digits
+    if task == "classification" or (task is None and not typed.dtype.is_temporal() and _are_classes(typed, values)):
+        return _classes(to_strings(typed if whole else pl.Series(values)))
     return values, ()
 
 
@@ -330,7 +332,9 @@ def _classes(texts: Sequence[str | None]) -> tuple[NDArray[np.int64], tuple[str,
     return to_codes(texts, categories), categories
 
 
-def _are_classes(values: Numbers) -> bool:
+def _are_classes(cells: pl.Series, values: Numbers) -> bool:
+    if cells.dtype.is_integer():
+        return cells.drop_nulls().n_unique() <= FEW_VALUES
     present = values[~np.isnan(values)]
     whole = bool(np.isfinite(present).all() and (present == np.floor(present)).all())
     return whole and len(np.unique(present)) <= FEW_VALUES
@@ -460,6 +464,10 @@ def _check_regression(table: Table) -> None:
     if (table.target == table.target[0]).all():
         raise UserError(
             f"the target {table.target_name!r} is {table.target[0]:g} in every row: choose a target that varies"
+        )
+    if (extent := float(np.ptp(table.target))) < SMALLEST:
+        raise UserError(
+            f"the target {table.target_name!r} varies by no more than {extent:g}, whose square is next to 0: rescale it"
         )
 
 
