@@ -188,7 +188,7 @@ def job(timeout: float = RunSettings.timeout) -> Iterator[Processes]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Member:
     """The place of this process in a job; without a world size it is alone."""
 
     rank: int = 0
@@ -196,7 +196,7 @@ class _Place:
     world_size: int | None = None
 
 
-def _place() -> _Place:
+def _place() -> _Member:
     """Read torchrun's environment.
 
     Raises:
@@ -209,7 +209,7 @@ def _place() -> _Place:
                 f"RANK is {os.environ['RANK'][:20]!r} and WORLD_SIZE is not set: set both, as torchrun does, or neither to "
                 "train alone"
             )
-        return _Place(local_rank=_number("LOCAL_RANK", 0))
+        return _Member(local_rank=_number("LOCAL_RANK", 0))
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise UserError(f"WORLD_SIZE is set and {name} is not: start the processes by torchrun, or set both")
@@ -220,7 +220,7 @@ def _place() -> _Place:
         raise UserError(f"RANK is {rank} and WORLD_SIZE {world}: ranks are 0 to {world - 1}")
     if not 1 <= port < 2**16:
         raise UserError(f"MASTER_PORT must lie in 1 to 65535, got {port}")
-    return _Place(rank, _number("LOCAL_RANK", 0), world)
+    return _Member(rank, _number("LOCAL_RANK", 0), world)
 
 
 def _number(name: str, default: int | None = None) -> int:
@@ -235,7 +235,7 @@ def _number(name: str, default: int | None = None) -> int:
 # -- before the processes work together --------------------------------------------------------------------------------
 
 
-def _joined(place: _Place, timeout: float) -> Any:
+def _joined(place: _Member, timeout: float) -> Any:
     """Return the store of a job, once all of its processes are there.
 
     Raises:
@@ -306,7 +306,7 @@ def _of_network(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or _NETWORK_WORDS.search(str(error)) is not None
 
 
-def _leave_last_words(store: Any, place: _Place, error: BaseException) -> None:
+def _leave_last_words(store: Any, place: _Member, error: BaseException) -> None:
     """Tell the others why this process ends, and break the connections, so that those that wait for it look."""
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if not isinstance(error, Exception):
@@ -326,7 +326,7 @@ def _leave_last_words(store: Any, place: _Place, error: BaseException) -> None:
     _within(2 * _LINGER, leave)
 
 
-def _last_words(store: Any, place: _Place) -> str:
+def _last_words(store: Any, place: _Member) -> str:
     """Return what the process that ended first said, as the end of a sentence; empty if it said nothing."""
     found: list[Any] = []
 
