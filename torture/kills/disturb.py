@@ -63,11 +63,13 @@ class Trial:
         first: number of its first kill; the draws are those of (seed, number).
         kills: in order.
         failed: one line for each thing that was not as promised.
+        seconds: that it took, where it ended before its first kill.
 
     """
 
     command: str
     first: int
+    seconds: float | None = None
     kills: list[Kill] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -103,10 +105,13 @@ class Stage:
 @contextmanager
 def stage(command: Command, parent: Path, memory: SharedMemory, name: str) -> Iterator[Stage]:
     """Make the folder, and remove it afterwards."""
-    folder = parent / name
-    folder.mkdir()
+    folder, prepared = parent / name, parent / f"{command.name}, prepared"
+    if not prepared.exists():  # what it needs may take longer to make than the command itself
+        prepared.mkdir()
+        command.prepare(prepared)
+        shutil.rmtree(prepared / TEMPORARY, ignore_errors=True)
     try:
-        command.prepare(folder)
+        shutil.copytree(prepared, folder)
         with command.served() as argv:
             yield Stage(command, argv, folder, memory)
     finally:
@@ -151,8 +156,9 @@ def _finish(at: Stage, whole: Whole, done: Trial) -> None:
     running = at.start()
     problems = _bad_end(at, running, running.wait())
     problems += results.differences(results.read(at.out), whole.found) + results.leftovers(at.out)
-    if running.printed() != whole.printed:
-        problems.append(f"it printed {running.printed()!r} and not {whole.printed!r}")
+    printed, wanted = results.lines(running.printed()), results.lines(whole.printed)
+    if printed != wanted:
+        problems.append(f"it printed {set(printed) - set(wanted)} and not {set(wanted) - set(printed)}")
     after = ", then ".join(map(str, done.kills)) or "nothing"
     done.failed += [_told(running, f"after {after}, the same command: {problem}") for problem in problems]
 
@@ -164,6 +170,7 @@ def _kill(at: Stage, whole: Whole, draws: random.Random, done: Trial) -> bool:
     name = draws.choice(SIGNALS) if target in ("main", "group") else draws.choice(("SIGKILL", "SIGTERM"))
     running = at.start()
     if not running.sleep_until(instant):
+        done.seconds = None if done.kills else time.monotonic() - running.started
         problems = _bad_end(at, running, running.process.returncode)
         done.failed += [_told(running, f"nothing stopped it, and {problem}") for problem in problems]
         return False

@@ -24,6 +24,7 @@ from vicinal.lab import atomic, stored
 # when, where and how fast
 EXEMPT = ("created", "machine", "seconds", "examples_per_second")
 _SECONDS = re.compile(r"(<td>|\| |& )[\d.]+(</td></tr>| \|$| \\\\)", re.MULTILINE)  # at the end of a row
+_AT_THE_END = re.compile(r" [\d.]+$|\([\d.]+ s\)$")
 _DATE = re.compile(r"<dt>Run</dt><dd>[^<]*</dd>")
 # of what is not finished: more is added to them, or they tell what has failed
 _GROWING = ("runs.jsonl", "metrics.jsonl", "grid.json")
@@ -112,6 +113,11 @@ def _predictions(folder: Path) -> tuple[int, str]:
         return 0, ""
     frame = pl.concat(frames).sort("method", "seed", "row")
     return len(frame), hashlib.sha256(frame.write_ipc(None, compression="uncompressed").getvalue()).hexdigest()
+
+
+def lines(printed: str) -> list[str]:
+    """Return what a command printed, line by line, without the seconds at the end of a line and the width of columns."""
+    return [" ".join(_AT_THE_END.sub("", line).split()) for line in printed.splitlines()]
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
