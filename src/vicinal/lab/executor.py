@@ -37,7 +37,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import joblib
 
-from vicinal.lab import scratch
+from vicinal.lab import memory, scratch, terminal
 from vicinal.lab.errors import UserError
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def run(
             yield from _run_here(work, items, on_progress)
         else:
             yield from _run_in_workers(work, items, min(processes, len(items)), on_progress)
-    except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+    except (BrokenProcessPool, MemoryError, RuntimeError, OSError, ImportError) as error:
         if not _of_memory(error):
             raise
         raise WorkerDied("a worker process died, probably for want of memory") from error
@@ -111,7 +111,7 @@ def tick(units: int = 1) -> None:
 
 def _of_memory(error: BaseException) -> bool:
     """Return True if memory was short: Linux then ends a process, and an allocation is refused with an error."""
-    return isinstance(error, (BrokenProcessPool, MemoryError)) or "can't allocate memory" in str(error)
+    return isinstance(error, BrokenProcessPool) or memory.is_short(error)
 
 
 # -- in this process ---------------------------------------------------------------------------------------------------
@@ -233,18 +233,20 @@ def _sockets_in_scratch() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back until what is started has started.
+    """Hold Ctrl-C back until what is started has started, and the hangup of a terminal.
 
-    It reaches the whole group: processes started within never hear it, so that the command alone decides, and none is
+    Each reaches the whole group: processes started within never hear it, so that the command alone decides, and none is
     left half made.
     """
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield  # on Windows; and where Python hears no signals
         return
-    resource_tracker.ensure_running()  # when this starts its process, it lets the signal through again
+    # of a closed terminal, which reaches the group too
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which processes started within inherit
+    resource_tracker.ensure_running()  # when this starts its process, it lets SIGINT through again
     held: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))  # another thread may let it through
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes started within inherit
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
@@ -261,6 +263,7 @@ _ticks: MutableSequence[int]
 def _begin(path: str, ticks: MutableSequence[int]) -> None:
     global _work, _ticks
     threading.Thread(target=end_with_parent, daemon=True).start()
+    terminal.show_errors()
 
     import torch
 

@@ -6,11 +6,13 @@ import errno
 import re
 from pathlib import Path
 
+from vicinal.lab.errors import UserError
+
 _GIB = 2**30
 # what PyTorch, NumPy, CUDA and the system's loader of libraries say; errors of Python's and of the system have their types
 _SAYS = re.compile(
     r"can't allocate memory|not enough memory|out of memory|unable to allocate|cannot allocate memory|"
-    r"failed to map segment|can't start new thread",
+    r"failed to map segment|can't start new thread|could not spawn threads|could not create a primitive",
     re.IGNORECASE,
 )
 _ASKED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGTPE]i?B)", re.IGNORECASE)
@@ -18,12 +20,20 @@ _UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50, "e
 
 
 def is_short(error: BaseException) -> bool:
-    """Return True if an error says that there is not enough memory."""
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return True
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ImportError | OSError) and _SAYS.search(str(error)) is not None
-    )
+    """Return True if an error, or one that it comes from, says that there is not enough memory."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM):
+            return True
+        # polars' errors in Rust have a type of their own, which is no Exception
+        speaks = isinstance(seen, RuntimeError | ImportError | OSError) or type(seen).__name__ == "PanicException"
+        if speaks and _SAYS.search(str(seen)):
+            return True
+        # polars says so where the system refuses memory for its library, but also if its installation is damaged
+        if isinstance(seen, UserWarning) and "binary is missing" in str(seen) and _limit_of_process() is not None:
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False
 
 
 def sentence(error: BaseException) -> str:
@@ -41,6 +51,23 @@ def figures(error: BaseException | None = None) -> str:
     parts += [] if free is None else [f"{_shown(free)} are free {why}"]
     parts += [] if (used := _status("VmRSS")) is None else [f"this process uses {_shown(used)}"]
     return ", ".join(parts) or "this system does not say how much there is"
+
+
+def check_limit(needed: int) -> None:
+    """Refuse a limit of this process under which its libraries would not load: some abort it there, or wait for ever.
+
+    Args:
+        needed: bytes of address space.
+
+    Raises:
+        UserError: the limit leaves less.
+
+    """
+    if (free := _limit_of_process()) is not None and free < needed:
+        raise UserError(
+            f"this process may take {_shown(free)} more under its limit (ulimit -v), and the libraries of this command take "
+            f"about {_shown(needed)}: raise the limit"
+        )
 
 
 def asked(error: BaseException | None) -> int | None:

@@ -257,7 +257,8 @@ def resumable(folder: Path, kept: Callable[[], str], cluster: str | None = None)
         if isinstance(error, JobFailed):
             raise end(str(error), 1) from error
         if isinstance(error, WorkerDied):
-            raise end(f"{error} ({memory.figures()})", 1, ", with fewer --jobs to need less memory") from error
+            figures = memory.figures(error.__cause__)
+            raise end(f"{error} ({figures})", 1, ", with fewer --jobs to need less memory") from error
         if memory.is_short(error):
             raise end(memory.sentence(error), 1) from error
         if isinstance(error, OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
@@ -40,6 +41,12 @@ COMMANDS = {
 }
 
 
+# bytes of address space that the libraries of a command take, of PyTorch's CPU build on Linux; the data come on top
+_ROOM = {"judge": 450 * 2**20, "check": 700 * 2**20} | dict.fromkeys(
+    ("compare", "predict", "diagnose", "train", "reproduce", "interpolate"), 1300 * 2**20
+)
+
+
 def parser() -> ArgumentParser:
     """Return the parser of all commands; the docstring of a command's module is its help."""
     top = ArgumentParser(prog="vicinal", description="mixup, whole: does it help on your data?")
@@ -69,6 +76,8 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def run(argv: Sequence[str] | None) -> int:
     """Run a command, and write out what it printed; see `vicinal.lab.cli.main`."""
+    # polars goes on without its library where memory is too short to load it, and fails at its first use
+    warnings.filterwarnings("error", message="Polars binary is missing")
     with terminal.streams(for_good=argv is None):
         code: int | None = None
         try:
@@ -87,6 +96,7 @@ def _run(argv: Sequence[str]) -> int:
             parser().print_help()
             return 2
         _check_folder()
+        memory.check_limit(_ROOM.get(args.command, 0))
         return COMMANDS[args.command].run(args)
     except Exit as error:
         return _fail(str(error), error.code)
@@ -96,14 +106,18 @@ def _run(argv: Sequence[str]) -> int:
     except Exception as error:
         if (number := interrupts.heard()) is not None:  # what it broke needs no words
             return _fail(interrupts.told(number), 128 + number)
+        if isinstance(error, UserError | terminal.OutputLost):
+            return _fail(str(error), 2)
         if memory.is_short(error):
             return _fail(memory.sentence(error), 1)
-        if isinstance(error, UserError):
-            return _fail(str(error), 2)
-        if isinstance(error, terminal.OutputLost):
-            return _fail(str(error), 2)
         if isinstance(error, OSError):
             return _fail(_of_the_system(error), 2)
+        raise
+    except SystemExit:
+        raise
+    except BaseException as error:  # of polars, in Rust
+        if memory.is_short(error):
+            return _fail(memory.sentence(error), 1)
         raise
 
 
