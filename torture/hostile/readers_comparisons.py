@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -22,7 +23,7 @@ from torture.hostile.engine import Reader
 from torture.hostile.mutations import mutate_json, mutate_text, smaller_json
 from torture.part import ROOT
 from vicinal.lab import records, stored
-from vicinal.lab.cli import main
+from vicinal.lab.cli import judge
 from vicinal.lab.compare import consistency, export, model_file, report, runner, verdict
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.console import print_results
@@ -32,7 +33,6 @@ from vicinal.lab.compare.runner import RunFolder
 from vicinal.lab.compare.settings import TableSettings
 from vicinal.lab.compare.table_comparison import TableComparison
 from vicinal.lab.data.tables import load
-from vicinal.lab.errors import UserError
 from vicinal.lab.paper import reproduce, store
 from vicinal.lab.paper.claims import judge as judge_claims
 from vicinal.lab.paper.console import format_rows
@@ -274,13 +274,11 @@ def _scores() -> Sequence[bytes]:
 
 
 def _judge(path: Path) -> None:
-    """Judge as the command does; it says what it refuses on standard error."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-        code = main(["judge", str(path)])
-    if code == 2:
-        raise UserError(said.getvalue())
-    assert code == 0, said.getvalue()
+    """Judge as the command does."""
+    parser = argparse.ArgumentParser()
+    judge.add_arguments(parser)
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge.run(parser.parse_args([str(path)]))
 
 
 READERS: list[Reader] = [

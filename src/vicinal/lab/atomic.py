@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 try:
     import fcntl
@@ -33,11 +33,18 @@ def write(path: Path, content: bytes | str) -> None:
     """
     # the name of a file that is no UTF-8 has characters that UTF-8 lacks: they are written as a terminal shows them
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    with writing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of the one at `path`, as `write` says, when the `with` ends without an error."""
     path = _file_at(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -15,9 +15,10 @@ from torch import nn
 
 from vicinal.keyed import Key
 from vicinal.lab import cli
+from vicinal.lab.compare import predictor
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.data import tables
+from vicinal.lab.data import table_blocks, tables
 from vicinal.lab.data.read_options import ReadOptions
 from vicinal.lab.errors import UserError
 
@@ -369,3 +370,47 @@ def test_a_table_without_a_header_is_read_without_one_unless_that_is_said(
     code, out, err = run(capsys, tmp_path / "run", tmp_path / "new.csv")
     assert (code, err, len(out.splitlines())) == (0, "", 3)
     assert run(capsys, tmp_path / "run", tmp_path / "named.csv", "--header") == (0, out, "")
+
+
+# -- inputs of any size ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json", "printed"])
+def test_blocks_give_what_the_whole_gives(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    def predicted(name: str) -> str | bytes | pl.DataFrame:
+        words = [] if kind == "printed" else ["--out", tmp_path / f"{name}.{kind}"]
+        code, out, _ = run(capsys, compared / "run", compared / "patients.csv", *words)
+        assert code == 0
+        if kind == "printed":
+            return out
+        file = tmp_path / f"{name}.{kind}"
+        return pl.read_parquet(file) if kind == "parquet" else file.read_bytes()
+
+    monkeypatch.setattr(predictor, "_ROWS", 8)  # what a model is given at once decides the last bits
+    whole = predicted("whole")
+    monkeypatch.setattr(table_blocks, "LARGE", 0)
+    monkeypatch.setattr(table_blocks, "ROWS", 8)
+    monkeypatch.setattr(table_blocks, "_CELLS", 1)
+    parts = predicted("parts")
+    assert (
+        parts.equals(whole) if isinstance(whole, pl.DataFrame) and isinstance(parts, pl.DataFrame) else parts == whole
+    )
+
+
+def test_nothing_is_written_where_a_late_block_is_broken(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(table_blocks, "LARGE", 0)
+    monkeypatch.setattr(table_blocks, "ROWS", 8)
+    monkeypatch.setattr(table_blocks, "_CELLS", 1)
+    rows = (compared / "patients.csv").read_text()
+    (tmp_path / "rows.csv").write_text(rows + "60;heavy;7;0\n")
+    for kind in ("csv", "parquet", "json"):
+        code, out, err = run(capsys, compared / "run", tmp_path / "rows.csv", "--out", tmp_path / f"out.{kind}")
+        assert (code, out) == (2, "")
+        assert "column 'bmi' must hold numbers" in err
+    code, out, err = run(capsys, compared / "run", tmp_path / "rows.csv")
+    assert (code, out) == (2, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]

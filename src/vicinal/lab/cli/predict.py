@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from vicinal.lab.cli.arguments import add_text_file, because, claimed, note, text_file
@@ -24,6 +26,10 @@ from vicinal.lab.terminal import write_data
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_HELD, _PIECE = 1 << 26, 1 << 20  # characters in memory, and printed at a time
+_MOST = 20  # notes
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -59,20 +65,38 @@ def run(args: Namespace) -> int:
     with nullcontext() if out is None else claimed(out):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            frame = _predicted(model, args.data, args.factory, file)
-        for one in caught:
-            note(f"vicinal: {one.message}")
-        if out is None:
-            write_data(frame.write_csv())
-            return 0
-        try:
-            prediction_table.write(frame, out)
-        except OSError as error:
-            raise UserError(f"'{out}' cannot be written ({because(error)})") from error
+            blocks = _predicted(model, args.data, args.factory, file)
+            if out is None:
+                _print(prediction_table.csv_parts(blocks), caught)
+                return 0
+            try:
+                prediction_table.write(blocks, out)
+            except OSError as error:
+                raise UserError(f"'{out}' cannot be written ({because(error)})") from error
+        _note_all(caught)
     return 0
 
 
-def _predicted(model: Path, data: list[str], factory: str | None, file: dict[str, Any]) -> pl.DataFrame:
+def _print(parts: Iterator[str], caught: list[warnings.WarningMessage]) -> None:
+    """Print text that comes in parts, once all of it is there: on the disk where it is long."""
+    with SpooledTemporaryFile(_HELD, "w+", encoding="utf-8", errors="surrogateescape", newline="") as held:
+        held.writelines(parts)
+        _note_all(caught)
+        held.seek(0)
+        while text := held.read(_PIECE):
+            write_data(text)
+
+
+def _note_all(caught: list[warnings.WarningMessage]) -> None:
+    """Print each warning once: blocks of a large table repeat some."""
+    messages = list(dict.fromkeys(str(one.message) for one in caught))
+    for message in messages[:_MOST]:
+        note(f"vicinal: {message}")
+    if (more := len(messages) - _MOST) > 0:
+        note(f"vicinal: and {more} more such notes")
+
+
+def _predicted(model: Path, data: list[str], factory: str | None, file: dict[str, Any]) -> Iterator[pl.DataFrame]:
     from vicinal.lab.compare import model_file, prediction_table
     from vicinal.lab.compare.classifier import Classifier
     from vicinal.lab.compare.predictor import Predictor

@@ -27,7 +27,7 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True)
-class _Header:
+class _FilesHeader:
     """What a file says of a model of files besides its weights; older ones lack what has a default."""
 
     kind: Kind
@@ -115,7 +115,7 @@ class Classifier:
         """
         header, state = model_file.read(path, "images", "audio")
         try:
-            found: _Header = from_json(_Header, header)
+            found: _FilesHeader = from_json(_FilesHeader, header)
             found.check()
             if model is None and found.model not in models.MODELS:
                 raise UserError(f"{os.fspath(path)!r} was built by {found.model!r}: give it as model=, or --model")
@@ -140,7 +140,12 @@ class Classifier:
         if not paths:
             return torch.empty(0, len(self.classes))
         read = class_folder.read_files(self.kind, paths, self.shape[1], seconds=self.seconds)
-        inputs = read.whole(self.kind)
+        return self.outputs_of(read.whole(self.kind), paths)
+
+    def outputs_of(self, inputs: np.ndarray, paths: Sequence[Path]) -> Tensor:
+        """Return the model's outputs float32 [n, C] for what `class_folder.read_files` read of some files."""
+        if not len(inputs):
+            return torch.empty(0, len(self.classes))
         x = torch.from_numpy(inputs).permute(0, 3, 1, 2)
         rows = torch.arange(len(x))
         found = simple.outputs(self.model, InMemoryDataset(x, rows, self.classes, self.mean, self.std), rows)

@@ -153,7 +153,9 @@ def _check_data(data: DataInfo) -> None:
     if data.folder is not None:
         _need(len(data.folder.shape) == 3, "data.folder.shape", "hold channels, height and width")
     for i, column in enumerate(data.table.columns if data.table is not None else []):
-        _need((column.low is None) == (column.high is None), f"data.table.columns[{i}]", "have low and high, or neither")
+        _need(
+            (column.low is None) == (column.high is None), f"data.table.columns[{i}]", "have low and high, or neither"
+        )
     _need(len(data.class_counts) == len(data.classes), "data.class_counts", "hold a count of each class")
     _need(all(count >= 0 for count in data.class_counts), "data.class_counts", "hold numbers from 0 up")
 

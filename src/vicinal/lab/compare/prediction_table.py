@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vicinal.lab import atomic
+from vicinal.lab import atomic, records, scratch, stored
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
-from vicinal.lab.data import table_files
+from vicinal.lab.compare.results import FORMAT
+from vicinal.lab.data import class_folder, table_blocks, table_files
 from vicinal.lab.data.class_folder import Kind
 from vicinal.lab.data.folder_layout import AUDIO, IMAGES, passed_over
-from vicinal.lab.data.read_options import AS_IT_IS, Decimal, ReadOptions
-from vicinal.lab.errors import UserError
+from vicinal.lab.data.read_options import ReadOptions
+from vicinal.lab.data.table_blocks import Block
+from vicinal.lab.errors import UnreadableFile, UserError
 from vicinal.lab.format import did_you_mean
 
 MODEL = "model.safetensors"
+_FILES, _BYTES = 512, 1 << 26  # files at a time, of a multiple, whose inputs take about these bytes
 _BLANK = b" \t\r\n\xef\xbb\xbf\xff\xfe\0"  # spaces, ends of lines, byte-order marks
 SUFFIXES = (".csv", ".parquet", ".json")  # of what is written
 
@@ -50,14 +52,18 @@ def _why_none(folder: Path) -> str:
     if not (folder / "config.json").exists():
         return "give a folder that compare wrote"
     try:
-        why = json.loads((folder / "results.json").read_text())["no_model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        why = ""
-    return why or "the comparison is not finished: rerun its command"
+        found = stored.unseal((folder / "results.json").read_bytes(), FORMAT).get("no_model")
+        return records.from_json(str, found, "no_model") or "it was lost: rerun the comparison's command"
+    except FileNotFoundError:
+        return "the comparison is not finished: rerun its command"
+    except OSError as error:
+        return f"results.json cannot be read ({(error.strerror or str(error)).lower()})"
+    except (stored.Unsealed, records.Mismatch) as error:
+        return f"results.json cannot be used: {error}; rerun the comparison's command"
 
 
-def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
-    """Predict each row of a file.
+def of_table(predictor: Predictor, path: Path, **file: Any) -> Iterator[pl.DataFrame]:
+    """Predict each row of a file, a block of rows of a large one at a time.
 
     Args:
         predictor: the model.
@@ -65,42 +71,52 @@ def of_table(predictor: Predictor, path: Path, **file: Any) -> pl.DataFrame:
         file: `separator`, `encoding`, `decimal` or `header` of `ReadOptions`, where the file is not as the training table's
             was; and `sheet`, of a workbook with several.
 
-    Returns:
+    Yields:
         A row for each, in their order: `prediction` in the target's own type; for classes also `probability_CLASS`.
 
     Raises:
         UserError: the file cannot be read, or lacks an input column.
 
     """
-    frame, decimal = read_rows(path, replace(predictor.reading.options, **{"sheet": None, **file}))
-    outputs = predictor.outputs(frame, decimal or ".").numpy()
-    if not predictor.encoding.classes:
-        return pl.DataFrame({"prediction": predictor.encoding.inverse_transform(outputs[:, 0])})
-    labels = predictor.encoding.inverse_transform(outputs.argmax(1))
-    return pl.DataFrame({"prediction": labels, **_probabilities(outputs, predictor.encoding.classes)})
+    for block in _read_rows(path, replace(predictor.reading.options, **{"sheet": None, **file})):
+        outputs = predictor.outputs(block.frame, block.decimal or ".", block.start).numpy()
+        if not predictor.encoding.classes:
+            yield pl.DataFrame({"prediction": predictor.encoding.inverse_transform(outputs[:, 0])})
+            continue
+        labels = predictor.encoding.inverse_transform(outputs.argmax(1))
+        yield pl.DataFrame({"prediction": labels, **_probabilities(outputs, predictor.encoding.classes)})
 
 
-def of_files(classifier: Classifier, paths: Sequence[Path]) -> pl.DataFrame:
-    """Classify each file.
+def of_files(classifier: Classifier, paths: Sequence[Path]) -> Iterator[pl.DataFrame]:
+    """Classify each file, some at a time.
 
-    Returns:
+    Yields:
         A row for each, in their order: `file`, `prediction` and `probability_CLASS`.
 
     Raises:
-        UserError: naming those that cannot be read.
+        UserError: naming all that cannot be read, once what is before them is yielded.
 
     """
-    outputs, classes = classifier.outputs(paths).numpy(), list(map(_in_utf8, classifier.classes))
-    columns = {
-        "file": [_in_utf8(path.as_posix()) for path in paths],
-        "prediction": np.array(classes)[outputs.argmax(1)],
-    }
-    return pl.DataFrame({**columns, **_probabilities(outputs, classes)})
+    classes = classifier.classes
+    shown = [_text(name) for name in classes]
+    broken: list[UnreadableFile] = []
+    some = _FILES * max(1, _BYTES // (4 * _FILES * math.prod(classifier.shape)))
+    for start in range(0, max(1, len(paths)), some):
+        block = paths[start : start + some]
+        read = class_folder.read_files(classifier.kind, block, classifier.shape[1], seconds=classifier.seconds)
+        broken += read.broken.values()
+        if broken:
+            continue  # the others are looked at, so that all are told at once
+        outputs = classifier.outputs_of(read.inputs, block).numpy()
+        columns = {"file": [_text(path.as_posix()) for path in block], "prediction": np.array(shown)[outputs.argmax(1)]}
+        yield pl.DataFrame({**columns, **_probabilities(outputs, shown)})
+    if broken:
+        raise class_folder.unreadable(broken, len(paths), classifier.kind)
 
 
-def _in_utf8(name: str) -> str:
-    r"""Return a file's name as a table can hold it: bytes of it that are no UTF-8 as ``\xff``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isprintable() else name
+def _text(name: str) -> str:
+    """Return a name as UTF-8 can hold it: those of files may be no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _probabilities(outputs: np.ndarray[Any, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -110,8 +126,8 @@ def _probabilities(outputs: np.ndarray[Any, Any], classes: Sequence[str]) -> dic
     return {f"probability_{name}": share for name, share in zip(classes, shares.T, strict=True)}
 
 
-def read_rows(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame, Decimal | None]:
-    """Read the columns of a file, and the decimal mark of the numbers that its texts may spell.
+def _read_rows(path: Path, options: ReadOptions) -> Iterator[Block]:
+    """Read the columns of a file.
 
     Raises:
         UserError: it is not there, or cannot be read.
@@ -119,7 +135,7 @@ def read_rows(path: Path, options: ReadOptions = AS_IT_IS) -> tuple[pl.DataFrame
     """
     if path != table_files.STDIN and not table_files.parts_of(path):
         _check_file(path)
-    return table_files.read(path, options)
+    return table_blocks.blocks(path, options)
 
 
 def _check_file(path: Path) -> None:
@@ -193,12 +209,36 @@ def check_out(out: str, sources: Sequence[Path]) -> Path:
     return path
 
 
-def write(frame: pl.DataFrame, path: Path) -> None:
-    """Write predictions, whole or not at all; the kind of file is that of the name."""
+def csv_parts(blocks: Iterable[pl.DataFrame]) -> Iterator[str]:
+    """Yield predictions as CSV, block by block; the names of the columns stand at the beginning."""
+    for i, frame in enumerate(blocks):
+        yield frame.write_csv(include_header=i == 0)
+
+
+def write(blocks: Iterable[pl.DataFrame], path: Path) -> None:
+    """Write predictions block by block, whole or not at all; the kind of file is that of the name."""
     name = path.name.lower()
     if name.endswith(".parquet"):
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer)
-        atomic.write(path, buffer.getvalue())
-    else:
-        atomic.write(path, frame.write_json() + "\n" if name.endswith(".json") else frame.write_csv())
+        _write_parquet(blocks, path)
+        return
+    with atomic.writing(path) as file:
+        if not name.endswith(".json"):
+            file.writelines(part.encode() for part in csv_parts(blocks))
+            return
+        before = b"["
+        for frame in blocks:
+            if rows := frame.write_json()[1:-1]:
+                file.write(before + rows.encode())
+                before = b","
+        file.write(b"[]\n" if before == b"[" else b"]\n")
+
+
+def _write_parquet(blocks: Iterable[pl.DataFrame], path: Path) -> None:
+    """Write blocks to a file each, and these, one after the other, to one."""
+    with scratch.folder() as folder:
+        parts: list[Path] = []
+        for frame in blocks:
+            parts.append(folder / f"{len(parts):08}.arrow")
+            frame.write_ipc(parts[-1])
+        with atomic.writing(path) as file:
+            pl.scan_ipc(parts, glob=False).sink_parquet(file)

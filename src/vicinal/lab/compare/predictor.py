@@ -88,7 +88,7 @@ AS_WRITTEN = RowReading()
 
 
 @dataclass(frozen=True)
-class _Header:
+class _TableHeader:
     """What a file says of a table's model besides its weights; older ones lack what has a default."""
 
     hidden: tuple[int, ...]
@@ -145,7 +145,7 @@ class Predictor:
         """
         header, state = model_file.read(path, "table")
         try:
-            found: _Header = from_json(_Header, header)
+            found: _TableHeader = from_json(_TableHeader, header)
             encoding = TableEncoder.from_json(found.encoding)
             found.check(encoding, len(state))
             with torch.device("meta"):  # takes no memory, whatever widths the header claims
@@ -156,11 +156,11 @@ class Predictor:
         model.load_state_dict(state, assign=True)
         return cls(model, encoding, found.about, found.reading)
 
-    def outputs(self, columns: Any, decimal: Decimal = ".") -> Tensor:
+    def outputs(self, columns: Any, decimal: Decimal = ".", first: int = 0) -> Tensor:
         """Return the model's outputs float32 [n, C] for a data frame (polars, pandas), a dict of columns or a list of dicts.
 
         Cells are read as those of the training table were: its words for missing, its parsed columns. `decimal` is the mark
-        in numbers that texts spell.
+        in numbers that texts spell, and `first` the number of the rows before them, for what is said of a row.
 
         Raises:
             UserError: as of `TableEncoder.transform_records`; and where an output is not a finite number.
@@ -169,7 +169,7 @@ class Predictor:
         inputs = self.encoding.inputs_of_records(columns, partial(self.reading.read, decimal=decimal))
         with torch.inference_mode():
             found = torch.cat([self.model(block) for block in inputs.blocks(_ROWS)])
-        return finite_outputs(found, lambda i: f"row {i + 1}")
+        return finite_outputs(found, lambda i: f"row {first + i + 1}")
 
     def predict(self, columns: Any) -> np.ndarray:
         """Return the predicted classes in the target's own type, or the target in its own unit, [n].

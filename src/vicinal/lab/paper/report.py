@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 import vicinal
-from vicinal.lab import atomic, drawing, pages
+from vicinal.lab import atomic, drawing, pages, terminal
 from vicinal.lab.compact_svg import compact
 from vicinal.lab.paper import reproduce
 from vicinal.lab.paper.claims import Finding, JudgedClaim, Verdict, format_finding, judge
@@ -131,7 +132,7 @@ def write(root: Path, scale: Scale | None, command: str, into: Path | None = Non
         "command": command,
     }
     counts = _count(sections)
-    html = pages.template(__package__ or "vicinal.lab.paper", "report.html.j2").render(
+    page = pages.template(__package__ or "vicinal.lab.paper", "report.html.j2").render(
         style=pages.style(),
         sections=sections,
         counts=counts,
@@ -141,7 +142,7 @@ def write(root: Path, scale: Scale | None, command: str, into: Path | None = Non
         format_finding=format_finding,
     )
     written = [into / "report.html", into / "report.md"]
-    atomic.write(written[0], html)
+    atomic.write(written[0], page)
     atomic.write(written[1], markdown(sections, counts, about, into))
     return written
 
@@ -238,4 +239,9 @@ def _markdown_section(section: Section, into: Path) -> Iterator[str]:
     for path in section.figures:
         yield from ("", f"![{path.stem}]({Path(os.path.relpath(path, into)).as_posix()})")
     if section.about:
-        yield from ("", *(f"{name}: {value}  " for name, value in section.about))
+        yield from ("", *(f"{name}: {_plain(value)}  " for name, value in section.about))
+
+
+def _plain(text: str) -> str:
+    """Return text in one line that Markdown takes for no HTML."""
+    return html.escape(" ".join(terminal.printable(text).split()), quote=False)
