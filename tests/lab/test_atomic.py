@@ -144,3 +144,33 @@ def test_killed_at_any_moment_files_are_whole(tmp_path: Path) -> None:
         assert all(len(line) == 30_001 for line in atomic.json_lines(tmp_path / "lines"))
         for left in tmp_path.iterdir():
             assert left.name in ("whole", "lines") or atomic.is_partial(left)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop"])
+def test_write_replaces_nothing_but_files(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null" if kind == "device" else path)
+    with pytest.raises(OSError):
+        atomic.write(path, "new")
+    assert path.is_dir() or path.is_fifo() or path.is_symlink()
+    assert Path("/dev/null").is_char_device()
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_write_follows_a_link_and_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+    for text in ("first", "second"):
+        atomic.write(tmp_path / "link", text)
+        assert (tmp_path / "folder" / "file").read_text() == text
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_text_that_utf_8_lacks_is_written_as_it_is_shown(tmp_path: Path) -> None:
+    atomic.write(tmp_path / "a", "caf\N{LATIN SMALL LETTER E WITH ACUTE} \udcff")
+    assert (tmp_path / "a").read_bytes() == b"caf\xc3\xa9 \\udcff"

@@ -31,7 +31,7 @@ def write(path: Path, content: bytes | str) -> None:
         OSError: it cannot be written; what was there is as it was.
 
     """
-    # the name of a file that is no UTF-8 has characters that UTF-8 lacks: they are written as a terminal shows them
+    # names of files may be other bytes than UTF-8: Python's characters for these are written as a terminal shows them
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with writing(path) as file:
         file.write(data)

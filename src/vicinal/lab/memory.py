@@ -25,7 +25,7 @@ def is_short(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM):
             return True
-        # polars' errors in Rust have a type of their own, which is no Exception
+        # polars' errors in Rust have a type of their own, beside Exception
         speaks = isinstance(seen, RuntimeError | ImportError | OSError) or type(seen).__name__ == "PanicException"
         if speaks and _SAYS.search(str(seen)):
             return True

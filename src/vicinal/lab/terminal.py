@@ -121,7 +121,7 @@ class PlainStream(_Stream):
                 raise OutputLost(f"the output cannot be written to stdout ({reason})") from error
 
     def _drop_the_rest(self) -> None:
-        """Let what follows, and what is held back, go nowhere: Python would complain of it when it ends."""
+        """Send what follows, and what is held back, nowhere: Python would complain of it when it ends."""
         with suppress(OSError, ValueError):  # it has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())

@@ -26,9 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     """
     with interrupts.Interrupts(program=argv is None):
-        from vicinal.lab.cli import commands
+        try:
+            from vicinal.lab.cli import commands
 
-        return commands.run(argv)
+            return commands.run(argv)
+        except KeyboardInterrupt as error:  # while the end was told
+            return 128 + getattr(error, "number", interrupts.SIGINT)
 
 
 def parser() -> ArgumentParser:

@@ -91,6 +91,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     try:
+        interrupts.enter()
         args = parse(argv)
         if args.command is None:
             parser().print_help()
@@ -119,6 +120,8 @@ def _run(argv: Sequence[str]) -> int:
         if memory.is_short(error):
             return _fail(memory.sentence(error), 1)
         raise
+    finally:
+        interrupts.leave()
 
 
 def _check_folder() -> None:

@@ -42,7 +42,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupts:
-    """The first signal raises KeyboardInterrupt, and those soon after it nothing.
+    """The first signal raises KeyboardInterrupt, and those soon after it nothing; nor does one when the command is over.
 
     One that comes while a module is imported is not raised there: an extension that is being set up turns it into an error
     of its own, or passes over it, and a program may then take the package for one that is not installed. Where nothing is
@@ -54,7 +54,8 @@ class Interrupts:
     """
 
     def __init__(self, program: bool = False) -> None:
-        self.program, self.begun = program, False
+        self.program, self.entered, self.begun = program, False, False
+        self._ended: float | None = None
         self.number: int | None = None  # of the signal that was heard
         self._last: float | None = None
         self._process = os.getpid()
@@ -70,13 +71,18 @@ class Interrupts:
             os.kill(os.getpid(), number)
             return
         now = time.monotonic()
+        if self._ended is not None:
+            if now - self._ended > _DEAF:
+                os._exit(128 + number)
+            return
         if self._last is not None and now - self._last <= _DEAF:
             return
         self.number = number
-        if self.program and _importing(frame):
-            if not self.begun:
-                _say(told(number))
-                os._exit(128 + number)
+        importing = self.program and _importing(frame)
+        if self.program and (not self.entered or (importing and not self.begun)):
+            _say(told(number))
+            os._exit(128 + number)
+        if importing:
             self._deliver_again()
             return
         self._last = now
@@ -123,14 +129,15 @@ class Interrupts:
         """Leave them to whoever called the command; if this is its process, what Python does at its end goes through."""
         global _now
         _now = None
-        end = time.monotonic()
+        self.over()
+        if not self.program:
+            for number, usual in self._before.items():
+                signal.signal(number, usual)
 
-        def late(number: int, frame: object) -> None:
-            if time.monotonic() - end > _DEAF:
-                os._exit(128 + number)
-
-        for number, usual in self._before.items():
-            signal.signal(number, late if self.program else usual)
+    def over(self) -> None:
+        """Pass over signals while what is printed is written out and Python ends, unless that takes long."""
+        if self.program and self._ended is None:
+            self._ended = time.monotonic()
 
     def _end(self) -> None:
         """Hear nothing in the moments in which Python takes itself apart, with the usual handlers."""
@@ -140,6 +147,18 @@ class Interrupts:
 
 
 _now: Interrupts | None = None
+
+
+def enter() -> None:
+    """Record that KeyboardInterrupt is caught from here on: before, a signal ends the process at once."""
+    if _now is not None:
+        _now.entered = True
+
+
+def leave() -> None:
+    """Record that the command is over."""
+    if _now is not None:
+        _now.over()
 
 
 def begin() -> None:
