@@ -257,7 +257,11 @@ def _try(reader: Reader, given: Any, watch: _Watch) -> tuple[str, str, str]:
     except reader.refusals as error:
         said = str(error)
         if not said.strip() or len(said) > LONGEST:
-            outcome = ("failed", f"{'too long' if said.strip() else 'empty'} a refusal at {_where(error)}", said[:2000])
+            outcome = (
+                "failed",
+                f"a refusal {'too long' if said.strip() else 'without words'} at {_where(error)}",
+                said[:2000],
+            )
         else:
             outcome = ("refused", "", said)
     except BaseException as error:
@@ -275,7 +279,7 @@ def _try(reader: Reader, given: Any, watch: _Watch) -> tuple[str, str, str]:
 class _Board:
     """Numbers that a child writes and its parent reads, even after the child's death."""
 
-    NAMES = ("at", "read", "refused", "done")
+    NAMES = ("at", "read", "refused", "done", "finished")
 
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, 8 * len(self.NAMES))
@@ -382,6 +386,7 @@ def _child(
             board["done"] += 1
             if time.monotonic() > deadline:
                 break
+        board["finished"] = 1
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -447,7 +452,7 @@ def _alone(reader: Reader, raw: bytes, box: Sandbox) -> tuple[str, str, str]:
     board = _Board()
     status = _fork(reader, iter([(0, raw)]), box, board, reader.seconds)
     said = box.said.read_text(errors="replace") if box.said.exists() else ""
-    if status:
+    if status or not board["finished"]:
         return "failed", _death(status, box), said[-4000:]
     if strange := box.strange():
         _tidy(box, strange)
@@ -547,7 +552,7 @@ def run_reader(
             at = board["at"]
             done = board["done"]
             number += done
-            if status:
+            if status or not board["finished"]:
                 if done == 0 and at != number:
                     said = box.said.read_text(errors="replace")
                     raise RuntimeError(f"no input of {reader.name} could be tried: {said[-2000:]}")
