@@ -117,7 +117,7 @@ def _tensors(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors and metadata of a safetensors file, whose sizes are checked against its bytes before they are used."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{name} is not a whole safetensors file: it is no file, but a folder or device")
+            raise UserError(f"{name} is not a whole safetensors file: it is a folder or a device")
         content = path.read_bytes()
         state = load(content)
     except FileNotFoundError as error:

@@ -29,6 +29,7 @@ ADVICE = "remove it, and rerun the command to resume from the checkpoint before 
 
 _NAME = re.compile(r"step-(\d{10})\.ckpt")
 _MAGIC = re.compile(rb"vicinal checkpoint (\d{1,9})\n")
+_WITHOUT_MAGIC = 2  # the last format whose files began with the checksum
 _DIGEST = 32
 _KEPT = 2
 _LONGEST_STRIDE = 2**62
@@ -154,7 +155,7 @@ def _opened(content: bytes) -> tuple[int, bytes]:
     found = _MAGIC.match(content)
     if found is None:  # the first formats began with the checksum
         old = hashlib.sha256(memoryview(content)[_DIGEST:]).digest() == content[:_DIGEST]
-        return (FORMAT - 1 if old else 0), b""
+        return (_WITHOUT_MAGIC if old else 0), b""
     rest = memoryview(content)[found.end() :]
     whole = hashlib.sha256(rest[_DIGEST:]).digest() == rest[:_DIGEST]
     return (int(found[1]) if whole else 0), bytes(rest[_DIGEST:])

@@ -307,7 +307,7 @@ def _of_network(error: RuntimeError) -> bool:
 
 
 def _leave_last_words(store: Any, place: _Member, error: BaseException) -> None:
-    """Tell the others why this process ends, and break the connections, so that those that wait for it look."""
+    """Leave word for the others of why this process ends, and break the connections, so that those that wait for it look."""
     said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if not isinstance(error, Exception):
         said = "it was stopped"

@@ -186,7 +186,7 @@ class _Program:
 
 
 def load_into(model: nn.Module, found: Mapping[str, Tensor]) -> None:
-    """Give a model the weights that were read.
+    """Put the weights that were read into a model.
 
     Raises:
         records.Mismatch: they are not those of such a model.
