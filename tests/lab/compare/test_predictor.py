@@ -539,4 +539,4 @@ def test_weights_of_another_type_are_refused(saved: Path, name: str) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.safetensors")
-    assert "it is no file, but a folder or device" in refusal(tmp_path / "model.safetensors")
+    assert "it is a folder or a device" in refusal(tmp_path / "model.safetensors")
