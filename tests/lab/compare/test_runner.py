@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import multiprocessing
@@ -684,6 +685,62 @@ def test_a_spoilt_model_or_results_are_made_again_without_the_runs(
     assert RunFolder(path).notes(study_of()) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda of: of["runs"][0].update(seconds=1e6), "it tells of other runs than runs.jsonl"),
+        (lambda of: of["runs"][0]["test"].update(error=0.0), "it tells of other runs than runs.jsonl"),
+        (lambda of: of["data"].update(sha256="0"), "it tells of other runs than runs.jsonl"),
+        (lambda of: of["summary"].pop("ERM"), "summary must hold 'ERM'"),
+        (lambda of: of.update(verdict="mixup helps"), "verdict must be a table of fields, found 'mixup helps'"),
+    ],
+)
+def test_results_that_tell_of_other_runs_are_made_again(
+    finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path, change: Any, says: str
+) -> None:
+    """Those of another folder, say: their checksum fits."""
+    path = tmp_path / "a"
+    shutil.copytree(finished[0], path)
+    results = path / "results.json"
+    fields = stored.unseal(results.read_bytes(), FORMAT)
+    change(fields)
+    stored.write(results, fields, FORMAT)
+    assert RunFolder(path).notes(study_of()) == [
+        f"{results} cannot be used: {says}; it is written again, and the model too"
+    ]
+    assert without_usage(run(study_of(), path)) == without_usage(finished[1])
+
+
+def test_forged_predictions_do_not_end_the_process(
+    finished: tuple[Path, dict[str, Any], Progress], tmp_path: Path
+) -> None:
+    """Damage on which the decoder of Parquet dies, with a checksum that fits; and whole files of other rows."""
+    path = tmp_path / "a"
+    shutil.copytree(finished[0], path)
+    lines = [stored.unseal(line, FORMAT) for line in (path / "runs.jsonl").read_bytes().splitlines()]
+    chunk = records.from_json(runner.Chunk, lines[0])
+    file = RunFolder(path).predictions.file(chunk.keys)
+    whole = file.read_bytes()
+    other = pl.read_parquet(whole).with_columns(pl.col("row") + 1)
+    other.write_parquet(tmp_path / "other.parquet")
+    says = (
+        r"is damaged; remove it and rerun",
+        r"do not hold scores and predictions of .* for the test rows; remove that file",
+    )
+    for content, say in (
+        (whole[:-40] + b"\xff" * 32 + whole[-8:], says[0]),
+        ((tmp_path / "other.parquet").read_bytes(), says[1]),
+    ):
+        file.write_bytes(content)
+        forged = {**lines[0], "predictions": hashlib.sha256(content).hexdigest()}
+        (path / "runs.jsonl").write_text("".join(stored.seal(line, FORMAT) + "\n" for line in (forged, *lines[1:])))
+        (path / "results.json").unlink(missing_ok=True)
+        with pytest.raises(UserError, match=say):
+            run(study_of(), path)
+    file.unlink()
+    assert without_usage(run(study_of(), path))["verdict"] == finished[1]["verdict"]
+
+
 def test_a_lost_model_is_made_again_without_the_runs(
     finished: tuple[Path, dict[str, Any], Progress], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1086,3 +1143,44 @@ def test_an_error_of_the_table_in_a_worker_comes_as_it_is() -> None:
     with pytest.raises(UserError, match="too far from those it was fitted on"):
         list(executor.run(partial(runner._train, study), pieces, processes=2))
     assert not multiprocessing.active_children()
+
+
+# -- memory --------------------------------------------------------------------------------------------------------------
+
+
+def test_where_memory_runs_short_seeds_are_trained_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(seeds=2)
+    alone = [run for seed in range(2) for run in study.train([one for one in study.runs if one[1] == seed])]
+    real = table_comparison.SeedSplits.of
+
+    def short(comparison: TableComparison, seeds: Sequence[int]) -> table_comparison.SeedSplits:
+        if len(seeds) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123456789 bytes.")
+        return real(comparison, seeds)
+
+    monkeypatch.setattr(table_comparison.SeedSplits, "of", staticmethod(short))
+    ticks: list[int] = []
+    with pytest.warns(UserWarning, match=r"not enough memory for 2 seeds at once \(118 MiB were asked for at once"):
+        found = study.train(study.runs, ticks.append)
+    assert [run.record.key for run in found] == [run.record.key for run in alone]
+    for run, other in zip(found, alone, strict=True):
+        assert without_seconds(records.to_json(run.record)) == without_seconds(records.to_json(other.record))
+        assert run.predictions.outputs.tobytes() == other.predictions.outputs.tobytes()
+    assert sum(ticks) == 2 * 2 * study.epochs
+    monkeypatch.setattr(table_comparison.SeedSplits, "of", staticmethod(lambda *_: torch.empty(10**15)))
+    with pytest.raises(RuntimeError, match="allocate"):
+        study.train([("ERM", 0)])
+
+
+def test_a_table_whose_inputs_do_not_fit_is_refused_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicinal.lab.data.limits._SMALL", 0)
+    monkeypatch.setattr("vicinal.lab.memory.available", lambda: (400, "on this machine"))
+    with pytest.raises(
+        UserError, match=r"^'made' has inputs of .* of memory are free on this machine: give fewer rows"
+    ):
+        study_of().check()
+    says = (
+        r"^'made' has 2 inputs a row once categories are written out for --input-noise, in all .*: leave --input-noise"
+    )
+    with pytest.raises(UserError, match=says):
+        study_of(input_noise=0.5).check()

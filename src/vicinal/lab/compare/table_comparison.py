@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab import executor
+from vicinal.lab import executor, memory
 from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
@@ -37,6 +37,7 @@ from vicinal.lab.compare.results import (
     TableInfo,
 )
 from vicinal.lab.compare.settings import TableSettings
+from vicinal.lab.data import limits
 from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode, stack
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.label_noise import corrupt_labels
@@ -52,6 +53,7 @@ from vicinal.lab.training.stacked_mlp import MLPRun, StackedMLP
 FLEET = 20  # runs trained together: more leave the cache (results/bench/README.md)
 _CURVE_ROWS = 2000  # of the training rows, for learning curves
 _TIMED = 20  # steps
+_FLOAT = 4  # bytes of a number
 _MOST_NUMBERS = 2**25  # inputs of all seeds of a stack, 128 MiB
 _QUICK = 5e10  # multiply-adds that one core trains in about as long as worker processes take to start
 
@@ -155,8 +157,52 @@ class TableComparison(Comparison[Table, TableSettings]):
         numbers = len(self.data) * (own if self.settings.input_noise is None else self._inputs)
         return max(1, min(FLEET // len(self.methods), _MOST_NUMBERS // max(1, numbers)))
 
+    def check(self) -> None:
+        """Refuse what cannot be used on this table, or does not fit into memory, before anything is trained.
+
+        Raises:
+            UserError: naming it.
+
+        """
+        self._check_memory()
+        super().check()
+
+    def _check_memory(self) -> None:
+        """Refuse a table whose inputs of one seed alone take more memory than is free."""
+        rows, own = len(self.data), len(self.data.numeric_columns) + len(self.data.categorical_columns)
+        if self.settings.input_noise is None:
+            limits.check(_FLOAT * rows * own, self.name, "has inputs of", "give fewer rows or columns")
+            return
+        # noise leaves no category as it is: all are written out, and the noise itself is in double precision
+        written_out = _FLOAT * self._inputs * (rows + 3 * self.sizes[2])
+        what = f"has {self._inputs:,} inputs a row once categories are written out for --input-noise, in all"
+        limits.check(written_out, self.name, what, "leave --input-noise out, or drop columns of many categories")
+
     def train(self, runs: Sequence[RunId], on_epoch: OnEpoch = lambda runs: None) -> list[MeasuredRun]:
-        """Train and measure some runs, all as one stack."""
+        """Train and measure some runs, all as one stack; where memory runs short, those of one seed after the other."""
+        seeds = list(dict.fromkeys(seed for _, seed in runs))
+        done = 0
+
+        def count(number: int) -> None:
+            nonlocal done
+            done += number
+            on_epoch(number)
+
+        try:
+            return self._train_stack(runs, count)
+        except (MemoryError, RuntimeError) as error:
+            if not memory.is_short(error) or len(seeds) < 2:
+                raise
+            figures = memory.figures(error)
+        on_epoch(-done)
+        warnings.warn(
+            f"there is not enough memory for {len(seeds)} seeds at once ({figures}): they are trained one after the other, "
+            "which changes last bits; fewer --jobs need less",
+            stacklevel=2,
+        )
+        return [run for seed in seeds for run in self._train_stack([one for one in runs if one[1] == seed], on_epoch)]
+
+    def _train_stack(self, runs: Sequence[RunId], on_epoch: OnEpoch) -> list[MeasuredRun]:
         baseline = [run for run in runs if self.method(run[0]).family == BASELINE]
         networks = [run for run in runs if run not in baseline]
         seeds = list(dict.fromkeys(seed for _, seed in runs))
