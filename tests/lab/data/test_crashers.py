@@ -328,6 +328,15 @@ def test_lists_of_utterances_that_are_not_text(tmp_path: Path, content: bytes | 
         speech_commands.utterances(tmp_path)
 
 
+def test_utterances_whose_names_are_not_utf8(tmp_path: Path) -> None:
+    for word in ("yes", "no"):
+        (tmp_path / word).mkdir()
+        for name in (b"a\xff_nohash_0.wav", "ä_nohash_0.wav".encode()):
+            (tmp_path / word / os.fsdecode(name)).write_bytes(b"")
+    assert sum(map(len, speech_commands.utterances(tmp_path))) == 4
+    assert speech_commands.fold_of("a\udcff.wav") in range(3)
+
+
 # ---- audio, images ---------------------------------------------------------------------------------------------------
 
 

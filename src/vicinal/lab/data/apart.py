@@ -73,11 +73,13 @@ class _Process:
             free, where = memory.available()
             there = "" if free is None else f", of which {free / 2**30:.1f} GiB are free {where}"
             return f"it asks for {size / 2**30:,.1f} GiB of memory{there}"
-        if code == -getattr(signal, "SIGXCPU", 0):
-            return "reading it takes far too long for its size"
-        if code == -signal.SIGKILL:
-            return "the process that read it was killed, as for want of memory"
-        return f"the process that read it ended with {_named(code)}"
+        match name := _named(code):
+            case "SIGXCPU":
+                return "reading it takes far too long for its size"
+            case "SIGKILL":
+                return "the process that read it was killed, as for want of memory"
+            case _:
+                return f"the process that read it ended with {name}"
 
     def close(self) -> None:
         """End the process, and wait for it."""

@@ -26,9 +26,19 @@ def lacking(size: float) -> str:
     if size <= _SMALL:
         return ""
     free, where = memory.available()
+    if free is None:
+        free, where = _installed(), "at most, as this machine has no more"
     if free is None or size <= free:
         return ""
     return f"{shown(size)}, and {shown(free)} of memory are free {where}"
+
+
+def _installed() -> int | None:
+    """Return the bytes of memory of this machine, where the system does not say how many are free."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # another system
+        return None
 
 
 def shown(size: float) -> str:

@@ -137,7 +137,7 @@ def fold_files(name: str, root: str | os.PathLike[str] | None = None) -> tuple[C
 
 def fold_of(file: str) -> int:
     """Return the fold that an utterance belongs to: the SHA-1 of its speaker, as a number, modulo 3."""
-    return int(hashlib.sha1(speaker_of(file).encode(), usedforsecurity=False).hexdigest(), 16) % len(FOLDS)
+    return int(hashlib.sha1(os.fsencode(speaker_of(file)), usedforsecurity=False).hexdigest(), 16) % len(FOLDS)
 
 
 def speaker_of(file: str) -> str:
@@ -191,7 +191,7 @@ def split_of(file: str, seed: int | None = None) -> str:
     """
     speaker = re.sub(r"_nohash_.*$", "", re.sub(r"\.flac$", ".wav", Path(file).name))
     text = speaker if seed is None else f"{seed}/{speaker}"
-    number = int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16)
+    number = int(hashlib.sha1(os.fsencode(text), usedforsecurity=False).hexdigest(), 16)
     percentage = (number % (_MOST + 1)) * (100.0 / _MOST)
     if percentage < 10:
         return "validation"
