@@ -36,7 +36,6 @@ def kill(
     seed: int,
     commands: Sequence[Command] = COMMANDS,
     first: int = 0,
-    most: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Outcome, list[disturb.Trial]]:
     """Kill one command after the other until it is enough.
@@ -46,7 +45,6 @@ def kill(
         seed: of all draws.
         commands: that are killed in turn.
         first: number of the first kill.
-        most: number of kills, where it is to be exact.
         say: called with a line for each run.
 
     Returns:
@@ -64,9 +62,8 @@ def kill(
             turn += 1
             if command.name not in wholes:
                 wholes[command.name] = disturb.undisturbed(command, Path(parent), memory)
-            left = 10**6 if most is None else most - outcome.tried
             with disturb.stage(command, Path(parent), memory, str(k)) as at:
-                trial = disturb.run(at, wholes[command.name], seed, k, left)
+                trial = disturb.run(at, wholes[command.name], seed, k, lambda done: enough(outcome.tried + done))
             k += max(1, len(trial.kills))
             if trial.seconds is not None:  # the machine is faster now
                 wholes[command.name] = replace(wholes[command.name], seconds=trial.seconds)
@@ -79,7 +76,8 @@ def kill(
 def _count(outcome: Outcome, trial: disturb.Trial, seed: int) -> None:
     outcome.tried += len(trial.kills)
     outcome.count("runs that were killed" if trial.kills else "runs that ended before")
-    again = f'python -m torture.kills --seed {seed} --only "{trial.command}" --first {trial.first} --kills 1'
+    times = max(1, len(trial.kills))
+    again = f'python -m torture.kills --seed {seed} --only "{trial.command}" --first {trial.first} --kills {times}'
     outcome.failed += [f"{trial.command}: {problem}; again: {again}" for problem in trial.failed]
     for one in trial.kills:
         outcome.count(trial.command)

@@ -33,7 +33,6 @@ def main() -> int:
         args.seed,
         commands,
         args.first,
-        args.kills,
         lambda line: print(line, flush=True),
     )
     words = ["python", "-m", "torture.kills", *sys.argv[1:]]

@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,10 +91,12 @@ class Stage:
     argv: tuple[str, ...]
     folder: Path
     memory: SharedMemory
+    running: list[Running] = field(default_factory=list)
 
     def start(self) -> Running:
         """Start the command."""
-        return Running(self.argv, self.folder, self.memory)
+        self.running.append(Running(self.argv, self.folder, self.memory))
+        return self.running[-1]
 
     @property
     def out(self) -> Path:
@@ -105,6 +107,7 @@ class Stage:
 @contextmanager
 def stage(command: Command, parent: Path, memory: SharedMemory, name: str) -> Iterator[Stage]:
     """Make the folder, and remove it afterwards."""
+    at: Stage | None = None
     folder, prepared = parent / name, parent / f"{command.name}, prepared"
     if not prepared.exists():  # what it needs may take longer to make than the command itself
         prepared.mkdir()
@@ -113,8 +116,11 @@ def stage(command: Command, parent: Path, memory: SharedMemory, name: str) -> It
     try:
         shutil.copytree(prepared, folder)
         with command.served() as argv:
-            yield Stage(command, argv, folder, memory)
+            at = Stage(command, argv, folder, memory)
+            yield at
     finally:
+        for running in at.running if at else ():  # this program is stopped itself
+            running.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -136,11 +142,22 @@ def undisturbed(command: Command, parent: Path, memory: SharedMemory) -> Whole:
         return Whole(seconds, results.read(at.out), running.printed())
 
 
-def run(at: Stage, whole: Whole, seed: int, first: int, most: int) -> Trial:
-    """Kill a run up to `most` times, with the draws of (seed, first), (seed, first + 1), ...; let it finish; compare."""
+def run(at: Stage, whole: Whole, seed: int, first: int, enough: Callable[[int], bool]) -> Trial:
+    """Kill a run until it is enough; let it finish; compare.
+
+    Args:
+        at: where.
+        whole: the run that nothing stopped.
+        seed: of all draws.
+        first: number of the first kill; the draws are those of (seed, first), (seed, first + 1), ...
+        enough: of the number of kills of this run.
+
+    """
     done = Trial(at.command.name, first)
-    times = min(most, _draws(seed, first).randint(2, _MOST))
+    times = _draws(seed, first).randint(2, _MOST)
     for k in range(first, first + times):
+        if enough(len(done.kills)):
+            break
         if not _kill(at, whole, _draws(seed, k), done) or done.failed or done.kills[-1].code == 0:
             break
     if not done.failed:
