@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torture.hostile import readers, run_all
 from torture.hostile.engine import Tally
+from vicinal.lab import atomic
+from vicinal.lab.provenance import made_now
 
 
 def main() -> int:
@@ -19,6 +25,7 @@ def main() -> int:
     parser.add_argument("--reader", action="append", default=[], help="a reader or a module of readers, as tables")
     parser.add_argument("--only", type=int, help="the one input of this number, and all of its failure")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "vicinal-hostile")
+    parser.add_argument("--out", type=Path, help="where the figures are kept, as JSON")
     parser.add_argument("--list", action="store_true", help="list the readers")
     asked = parser.parse_args()
     chosen = readers(asked.reader)
@@ -46,7 +53,20 @@ def main() -> int:
     took = sum(t.seconds for t in tallies)
     total = f"{'all':30} {inputs:9,} {sum(t.read for t in tallies):9,} {sum(t.refused for t in tallies):9,} {failed:7,}"
     print(f"{total} {inputs / took if took else 0:9,.0f}")
+    if asked.out is not None:
+        command = shlex.join(["python", "-m", "torture.hostile", *sys.argv[1:]])
+        atomic.write(asked.out, json.dumps(_record(tallies, command), indent=1) + "\n")
     return 1 if failed else 0
+
+
+def _record(tallies: Sequence[Tally], command: str) -> dict[str, Any]:
+    """Return the figures of a run, with the command, versions and machine."""
+    kept = ("inputs", "read", "refused", "failed", "seconds")
+    readers_of = {tally.reader: {name: getattr(tally, name) for name in kept} for tally in tallies}
+    total = {name: sum(of[name] for of in readers_of.values()) for name in kept}
+    failures = [failure.line() for tally in tallies for failure in tally.failures]
+    made = made_now(command, "torch", "numpy", "polars", "pillow", "safetensors")
+    return {"format": 1, **made, "total": total, "readers": readers_of, "failures": failures}
 
 
 if __name__ == "__main__":
