@@ -270,7 +270,7 @@ def _of_study(study: Study) -> Reader:
 
 def _scores() -> Sequence[bytes]:
     rows = [f"{m},{s},{0.1 * s + 0.01 * len(m):.3f}" for m in ("ERM", "mixup", "cutmix") for s in range(5)]
-    return [("method,seed,error\n" + "\n".join(rows) + "\n").encode()]
+    return [("method,seed,score\n" + "\n".join(rows) + "\n").encode()]
 
 
 def _judge(path: Path) -> None:
@@ -278,7 +278,7 @@ def _judge(path: Path) -> None:
     parser = argparse.ArgumentParser()
     judge.add_arguments(parser)
     with contextlib.redirect_stdout(io.StringIO()):
-        judge.run(parser.parse_args([str(path)]))
+        judge.run(parser.parse_args([str(path), "--independent"]))
 
 
 READERS: list[Reader] = [
