@@ -54,7 +54,10 @@ def main() -> int:
     total = f"{'all':30} {inputs:9,} {sum(t.read for t in tallies):9,} {sum(t.refused for t in tallies):9,} {failed:7,}"
     print(f"{total} {inputs / took if took else 0:9,.0f}")
     if asked.out is not None:
-        command = shlex.join(["python", "-m", "torture.hostile", *sys.argv[1:]])
+        chosen_by = [word for name in asked.reader for word in ("--reader", name)]
+        command = (
+            f"python -m torture.hostile --seconds {asked.seconds:g} --seed {asked.seed} {shlex.join(chosen_by)}".strip()
+        )
         atomic.write(asked.out, json.dumps(_record(tallies, command), indent=1) + "\n")
     return 1 if failed else 0
 

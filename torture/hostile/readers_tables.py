@@ -192,8 +192,8 @@ _BOOK = {
     b'<Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" '
     b'Target="xl/workbook.xml"/></Relationships>',
     "xl/workbook.xml": b'<?xml version="1.0"?><workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
-    b'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="Sheet1" sheetId="1" '
-    b'r:id="rId1"/></sheets></workbook>',
+    b'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="Sheet1" '
+    b'sheetId="1" r:id="rId1"/></sheets></workbook>',
     "xl/_rels/workbook.xml.rels": b'<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006'
     b'/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
     b'worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="rId2" Type="http://schemas.openxmlformats.org/'
@@ -216,8 +216,8 @@ def _sheet() -> bytes:
     rows = [b'<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="inlineStr"><is><t>b</t></is></c><c r="C1" t="str"><v>d</v>'
             b'</c><c r="D1" t="s"><v>1</v></c></row>']  # fmt: skip
     rows += [
-        b'<row r="%d"><c r="A%d"><v>%d.5</v></c><c r="B%d" t="b"><v>%d</v></c><c r="C%d" s="1"><v>%d</v></c><c r="D%d" t="s"><v>'
-        b"%d</v></c></row>" % (i, i, i, i, i % 2, i, 44000 + i, i, 2 + i % 2)
+        b'<row r="%d"><c r="A%d"><v>%d.5</v></c><c r="B%d" t="b"><v>%d</v></c><c r="C%d" s="1"><v>%d</v></c>'
+        b'<c r="D%d" t="s"><v>%d</v></c></row>' % (i, i, i, i, i % 2, i, 44000 + i, i, 2 + i % 2)
         for i in range(2, ROWS + 2)
     ]
     return head + b"".join(rows) + b"</sheetData></worksheet>"
