@@ -233,7 +233,7 @@ def signals() -> Iterator[Situation]:
 
 def _heard(end: End, number: int) -> bool:
     """Return False where the interpreter or the script was still on its way to the command's first line."""
-    ours = "in main\n" in end.err or "commands.py" in end.err
+    ours = re.search(r'cli/__init__\.py", line \d+, in main', end.err)
     return not (end.code in (-number, 1) and not ours and ("KeyboardInterrupt" in end.err or not end.err))
 
 
