@@ -14,7 +14,14 @@ from torture.part import Outcome
 ABOUT = "inputs changed at random, to every reader: each is read or refused in a sentence, and does no harm"
 
 # the modules of readers, each with a list READERS; new ones are named here
-MODULES = ("readers_tables", "readers_media", "readers_archives", "readers_plans", "readers_comparisons", "readers_training")
+MODULES = (
+    "readers_tables",
+    "readers_media",
+    "readers_archives",
+    "readers_plans",
+    "readers_comparisons",
+    "readers_training",
+)
 
 
 def readers(names: Sequence[str] = ()) -> list[Reader]:
