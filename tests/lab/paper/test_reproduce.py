@@ -161,7 +161,7 @@ def test_a_study_without_data_does_not_keep_the_others_from_running(
         (["toy", "--scale", "smoke", "--out", "file"], "--out file is a file; give a folder"),
         (["--report", "--out", "file"], "--out file is a file; give a folder"),
         (["--report", "--out", "nowhere"], "there is no folder nowhere"),
-        (["--report", "--out", "folder"], "folder/report.html cannot be written (is a directory)"),
+        (["--report", "--out", "folder"], "folder/report.html cannot be written (there is a folder, not a file)"),
         (["--report", "--out", "folder", "--report-dir", "file"], "file cannot be written (file exists)"),
     ],
 )
