@@ -211,7 +211,7 @@ def _kill(at: Stage, whole: Whole, draws: random.Random, done: Trial) -> bool:
 
 
 def _victim(running: Running, target: str, draws: random.Random) -> tuple[str, Found]:
-    """Return who is signalled; the command itself where it has no other process."""
+    """Return who is signaled; the command itself where it has no other process."""
     main = Found(running.process.pid, 0, "", 0, " ".join(running.argv))
     if target in ("main", "group"):
         return target, main

@@ -537,7 +537,8 @@ def test_the_smoke_study_trains_attacks_and_goes_on_where_it_was(
     assert [(r["vicinity"], r["seed"]) for r in recipes] == [("ERM()", 0), ("ERM()", 1), ("Mixup(alpha=1.0)", 0)]
     other = [adversarial._recipe("smoke", name, 1).fingerprint()[:16] for name in MODELS]
     assert other[:2] == [trained["erm-2"].name, trained["erm-1"].name]
-    assert sorted(run.name for run in root.iterdir() if run.is_dir()) == sorted({trained["mixup"].name, *other})
+    # beside those of other studies
+    assert {run.name for run in root.iterdir()} >= {trained["mixup"].name, *other}
 
     # what the model that was loaded gets wrong is what the loop measured of it
     trained = json.loads((trained["mixup"] / "results.json").read_text())

@@ -107,8 +107,8 @@ class JobFolder:
         except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
             what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UserError(
-                f"the results in {self.path} do not fit together ({what}); remove those that were edited, and they are run "
-                "again"
+                f"the results in {self.path} do not fit together ({what}): if some were edited, remove them, and they are "
+                "run again; if not, it is a fault of vicinal"
             ) from error
 
     def run(self, job: Job, command: str) -> JobRecord:
