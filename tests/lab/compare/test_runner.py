@@ -1170,7 +1170,7 @@ def test_where_memory_runs_short_seeds_are_trained_one_after_the_other(monkeypat
 
 
 def test_a_table_whose_inputs_do_not_fit_is_refused_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vicinal.lab.data.limits._SMALL", 0)
+    monkeypatch.setattr("vicinal.lab.limits._SMALL", 0)
     monkeypatch.setattr("vicinal.lab.memory.available", lambda: (400, "on this machine"))
     with pytest.raises(
         UserError, match=r"^'made' has inputs of .* of memory are free on this machine: give fewer rows"

@@ -29,8 +29,8 @@ import zstandard
 from PIL import Image
 from polars.testing import assert_frame_equal
 
-from vicinal.lab import memory
-from vicinal.lab.data import apart, audio, cifar, class_folder, download, limits, speech_commands, table_files, tables
+from vicinal.lab import limits, memory
+from vicinal.lab.data import apart, audio, cifar, class_folder, download, speech_commands, table_files, tables
 from vicinal.lab.data.encoder import TableEncoder, TargetColumn
 from vicinal.lab.data.table import make_table
 from vicinal.lab.data.transforms import ImageError, center_crop, decode

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab import executor, memory
+from vicinal.lab import executor, limits, memory
 from vicinal.lab.compare import baselines, comparison, temperature
 from vicinal.lab.compare.baselines import BASELINE
 from vicinal.lab.compare.comparison import Comparison, OnEpoch, RunId
@@ -37,7 +37,6 @@ from vicinal.lab.compare.results import (
     TableInfo,
 )
 from vicinal.lab.compare.settings import TableSettings
-from vicinal.lab.data import limits
 from vicinal.lab.data.encoded_splits import EncodedSplit, StackedSplit, encode, stack
 from vicinal.lab.data.encoder import TableEncoder
 from vicinal.lab.data.label_noise import corrupt_labels

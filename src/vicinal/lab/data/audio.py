@@ -37,8 +37,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vicinal.lab import limits
 from vicinal.lab.atomic import write
-from vicinal.lab.data import limits
 from vicinal.lab.data.download import DATA_DIR_ENV
 from vicinal.lab.errors import UnreadableFile, UserError
 from vicinal.lab.format import counted

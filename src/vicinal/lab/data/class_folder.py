@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab import executor
-from vicinal.lab.data import audio, limits
+from vicinal.lab import executor, limits
+from vicinal.lab.data import audio
 from vicinal.lab.data.audio import Progress
 from vicinal.lab.data.download import DATASETS, data_dir
 from vicinal.lab.data.folder_layout import (

@@ -23,8 +23,7 @@ from typing import Any
 
 import pooch
 
-from vicinal.lab import atomic
-from vicinal.lab.data import limits
+from vicinal.lab import atomic, limits
 from vicinal.lab.errors import UserError
 
 DATA_DIR_ENV = "VICINAL_DATA"

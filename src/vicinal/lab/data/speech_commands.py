@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab.data import audio, limits
+from vicinal.lab import limits
+from vicinal.lab.data import audio
 from vicinal.lab.data.class_folder import ClassFiles, class_files
 from vicinal.lab.data.dataset import InMemoryDataset
 from vicinal.lab.data.download import DATASETS, data_dir

@@ -10,7 +10,8 @@ import zipfile
 
 import polars as pl
 
-from vicinal.lab.data import apart, limits, unpacking
+from vicinal.lab import limits
+from vicinal.lab.data import apart, unpacking
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import did_you_mean, quoted
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from vicinal.lab.data import apart, limits, table_files
+from vicinal.lab import limits
+from vicinal.lab.data import apart, table_files
 from vicinal.lab.data.delimited import find_separator
 from vicinal.lab.data.read_options import Decimal, ReadOptions
 from vicinal.lab.errors import UserError

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from vicinal.lab import memory
-from vicinal.lab.data import apart, limits, spreadsheets, unpacking
+from vicinal.lab import limits, memory
+from vicinal.lab.data import apart, spreadsheets, unpacking
 from vicinal.lab.data.arff import read_arff
 from vicinal.lab.data.columns import infer
 from vicinal.lab.data.delimited import find_separator, first_row, framed, read_delimited

@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vicinal.keyed import Key
-from vicinal.lab.data import limits
+from vicinal.lab import limits
 from vicinal.lab.streams import Stream
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of Pillow's: none that starts another program

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from vicinal.lab.data import limits
+from vicinal.lab import limits
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import quoted
 
