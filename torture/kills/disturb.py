@@ -24,6 +24,7 @@ _MOST = 5  # kills of one run before it may finish
 _LONGEST = 120.0  # seconds that a command may take to stop
 _CODES = {"SIGKILL": (-9,), "SIGTERM": (-15, 143), "SIGINT": (-2, 130), "SIGHUP": (-1, 129)}
 _OF_PYTORCH = ("torchelastic_", "torchinductor_")  # logs of torchrun, and a cache that all programs share
+_REMOVED = re.compile(r"resource_tracker: There appear to be \d+ leaked semaphore objects to clean up at shutdown")
 _NOT_FOR_USERS = re.compile(r"Traceback|Exception ignored|leaked|Fatal Python error|core dumped")
 
 
@@ -246,6 +247,8 @@ def _after(at: Stage, running: Running, tidied: bool) -> list[str]:
         left = [path.name for path in (at.folder / TEMPORARY).iterdir() if not path.name.startswith(_OF_PYTORCH)]
         problems += [f"the temporary file {name} is left" for name in sorted(left)]
     said = running.said()
+    if not tidied:  # Python's own process tells that it removes what the killed one has left
+        said = _REMOVED.sub("", said)
     if at.command.ranks:  # torchrun tells its own end by tracebacks; here are those of ours
         said = "".join("Traceback" + part for part in said.split("Traceback")[1:] if "/vicinal/" in part)
     if _NOT_FOR_USERS.search(said):
