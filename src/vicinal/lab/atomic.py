@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from vicinal.lab import limits
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -22,10 +24,16 @@ T = TypeVar("T")
 _PARTIAL = ".partial"
 
 
-def write(path: Path, content: bytes | str) -> None:
+def write(path: Path, content: bytes | str, *, through_links: bool = False) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part; the folder must exist.
 
-    A link stays, and the file that it leads to is written. A device, a pipe or a folder is not replaced by a file.
+    A device, a pipe or a folder is not replaced by a file.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        through_links: a link stays, and the file that it leads to is written, as for a path that the user named; else the
+            link is replaced: what a command keeps in its folder is written there and nowhere else.
 
     Raises:
         OSError: it cannot be written; what was there is as it was.
@@ -33,14 +41,15 @@ def write(path: Path, content: bytes | str) -> None:
     """
     # names of files may be other bytes than UTF-8: Python's characters for these are written as a terminal shows them
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    with writing(path) as file:
+    with writing(path, through_links=through_links) as file:
         file.write(data)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, *, through_links: bool = False) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of the one at `path`, as `write` says, when the `with` ends without an error."""
-    path = _file_at(path)
+    path = _file_at(path) if through_links else path
+    _check_replaceable(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         with open(temporary, "wb") as file:
@@ -56,14 +65,20 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 def _file_at(path: Path) -> Path:
     """Return the file that a path leads to, which need not exist."""
+    with suppress(FileNotFoundError):
+        path.stat()  # links in a circle are refused here
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to put a file into the place of something else than a file or a link."""
     try:
-        mode = path.stat().st_mode  # links in a circle are refused here
+        mode = path.lstat().st_mode
     except FileNotFoundError:
-        mode = None
-    if mode is not None and not stat.S_ISREG(mode):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise OSError(errno.EISDIR, f"there is {kind}, not a file", os.fspath(path), None, os.fspath(path))
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def is_partial(path: Path) -> bool:
@@ -72,8 +87,15 @@ def is_partial(path: Path) -> bool:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and wait for the disk; if that fails, the file is cut back to what it was."""
-    with open(path, "a+b", buffering=0) as file:  # a buffer would be written at closing, after the cut
+    """Append one line and wait for the disk; if that fails, the file is cut back to what it was.
+
+    Raises:
+        OSError: it cannot be written, or is something else than a file, a link included.
+
+    """
+    with open(
+        path, "a+b", buffering=0, opener=_open_file
+    ) as file:  # a buffer would be written at closing, after the cut
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = file.read(1) not in (b"", b"\n")  # a crash cut the last line off
@@ -88,6 +110,15 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def _open_file(path: str, flags: int) -> int:
+    """Open a file to append to it: not a link, and nothing that would wait for another process."""
+    found = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", path)
+    return found
+
+
 def json_lines(path: Path) -> list[Any]:
     """Return the values of a file of JSON lines; lines cut off by a crash are left out."""
     return readable_lines(path, json.loads)[0]
@@ -100,7 +131,7 @@ def readable_lines(path: Path, read: Callable[[bytes], T]) -> tuple[list[T], int
     """
     if not path.exists():
         return [], 0
-    values, lines = list[T](), [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    values, lines = list[T](), [line for line in limits.read_bytes(path).split(b"\n") if line.strip()]
     for line in lines:
         with suppress(ValueError, TypeError, AttributeError, RecursionError):
             values.append(read(line))
@@ -114,7 +145,7 @@ def locked(path: Path) -> Iterator[bool]:
     The system frees it when its process ends, however it ends. Whoever holds it may remove the file. Where there are no
     locks (Windows, some network file systems), a warning says so, and True is yielded.
     """
-    with open(path, "ab") as file:
+    with open(path, "ab", opener=_open_file) as file:
         reason = "this system has no file locks"
         try:
             if fcntl is not None:

@@ -218,7 +218,7 @@ _scratch = ExitStack()  # what this process has in temporary folders until it en
 
 @contextmanager
 def _sockets_in_scratch() -> Iterator[None]:
-    """Let multiprocessing make the folder of its sockets in one that is removed even if this process is killed."""
+    """Have multiprocessing make the folder of its sockets in one that is removed even if this process is killed."""
     if "tempdir" in multiprocessing.current_process()._config:  # type: ignore[attr-defined]  # it has made it
         yield
         return

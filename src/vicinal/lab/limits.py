@@ -82,6 +82,19 @@ def joined(chunks: Iterable[bytes], label: str, what: str, advice: str) -> bytes
     return b"".join(held)
 
 
+def check_kept(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which something else lies where a command keeps its files; what is not there yet is fine.
+
+    Raises:
+        OSError: one is a pipe, a device, a socket or a folder, or leads nowhere, or cannot be read.
+
+    """
+    for path in (folder / name for name in names):
+        if os.path.lexists(path):
+            check_file(path)
+            path.open("rb").close()
+
+
 def check_file(path: Path) -> os.stat_result:
     """Return what the system says of a file.
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vicinal.lab import atomic, records
+from vicinal.lab import atomic, limits, records
 from vicinal.lab.errors import UserError
 
 CHECKSUM = "sha256"
@@ -111,7 +111,7 @@ def read(path: Path, form: int, advice: str) -> dict[str, Any]:
 
     """
     try:
-        return unseal(path.read_bytes(), form)
+        return unseal(limits.read_bytes(path), form)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vicinal.lab import atomic, cli
+from vicinal.lab import cli
 from vicinal.lab.cli import arguments, interrupts
 from vicinal.lab.cli.arguments import Exit, resumable
 from vicinal.lab.errors import UserError
@@ -247,17 +247,6 @@ def test_what_is_no_file_is_not_replaced(vicinal: Callable[..., tuple[int, str, 
     assert sorted(os.listdir()) == ["j.json", "s.csv"]
     assert out.is_symlink() or out.is_fifo()
     assert Path("/dev/null").is_char_device()
-
-
-def test_a_link_to_a_file_stays_a_link() -> None:
-    Path("real").write_text("old")
-    Path("link").symlink_to("real")
-    atomic.write(Path("link"), "new")
-    assert Path("link").is_symlink()
-    assert Path("real").read_text() == "new"
-
-
-# -- errors that no command expects ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,9 @@ def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
             pass
     (tmp_path / "run" / "runs.jsonl").mkdir(parents=True)
     (tmp_path / "run" / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(
+        UserError, match=r"runs\.jsonl cannot be used \(it is a folder, not a file\); choose another --out"
+    ):
         RunFolder(tmp_path / "run").open(study_of())
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -122,5 +122,5 @@ def test_a_checkpoint_of_another_format_or_that_cannot_be_read_is_said(tmp_path:
         checkpoint.load_last(tmp_path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match=r"cannot be read \(is a directory\)"):
+    with pytest.raises(UserError, match=r"cannot be read \(it is a folder, not a file\)"):
         checkpoint.load_last(tmp_path)

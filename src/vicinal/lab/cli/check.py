@@ -256,7 +256,7 @@ def _write(path: Path, text: str, flag: str) -> None:
     from vicinal.lab import atomic
 
     try:
-        atomic.write(path, text)
+        atomic.write(path, text, through_links=True)
     except OSError as error:
         raise UserError(f"{flag}: {unwritten(error, path)}") from error
 

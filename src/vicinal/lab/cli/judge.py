@@ -82,7 +82,7 @@ def _judge(args: Namespace, out: Path | None) -> None:
     if out is not None:
         record = {**provenance.made_now(args.line, "numpy", "scipy"), "judgment": to_json(judgment)}
         try:
-            atomic.write(out, json.dumps(record, indent=1) + "\n")
+            atomic.write(out, json.dumps(record, indent=1) + "\n", through_links=True)
         except OSError as error:
             raise UserError(f"{out} cannot be written ({because(error)}); choose another --out") from error
     _print(judgment)

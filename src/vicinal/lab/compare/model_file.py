@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vicinal.lab import atomic, records, stored
+from vicinal.lab import atomic, limits, records, stored
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import quoted
 
@@ -118,7 +118,7 @@ def _tensors(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{name} is not a whole safetensors file: it is a folder or a device")
-        content = path.read_bytes()
+        content = limits.read_bytes(path)
         state = load(content)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {name}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vicinal.lab import atomic, records, scratch, stored
+from vicinal.lab import atomic, limits, records, scratch, stored
 from vicinal.lab.compare.classifier import Classifier
 from vicinal.lab.compare.predictor import Predictor
 from vicinal.lab.compare.results import FORMAT
@@ -52,7 +52,7 @@ def _why_none(folder: Path) -> str:
     if not (folder / "config.json").exists():
         return "give a folder that compare wrote"
     try:
-        found = stored.unseal((folder / "results.json").read_bytes(), FORMAT).get("no_model")
+        found = stored.unseal(limits.read_bytes(folder / "results.json"), FORMAT).get("no_model")
         return records.from_json(str, found, "no_model") or "it was lost: rerun the comparison's command"
     except FileNotFoundError:
         return "the comparison is not finished: rerun its command"
@@ -147,6 +147,7 @@ def _check_file(path: Path) -> None:
     if not table_files.is_table(path.name):
         raise UserError(f"'{path}' is not a table that is read here: give a file ending in {table_files.ENDINGS}")
     try:
+        limits.check_file(path)
         with path.open("rb") as file:
             is_empty = not any(part.strip(_BLANK) for part in iter(lambda: file.read(4096), b""))
         if is_empty:
@@ -221,7 +222,7 @@ def write(blocks: Iterable[pl.DataFrame], path: Path) -> None:
     if name.endswith(".parquet"):
         _write_parquet(blocks, path)
         return
-    with atomic.writing(path) as file:
+    with atomic.writing(path, through_links=True) as file:
         if not name.endswith(".json"):
             file.writelines(part.encode() for part in csv_parts(blocks))
             return
@@ -240,5 +241,5 @@ def _write_parquet(blocks: Iterable[pl.DataFrame], path: Path) -> None:
         for frame in blocks:
             parts.append(folder / f"{len(parts):08}.arrow")
             frame.write_ipc(parts[-1])
-        with atomic.writing(path) as file:
+        with atomic.writing(path, through_links=True) as file:
             pl.scan_ipc(parts, glob=False).sink_parquet(file)

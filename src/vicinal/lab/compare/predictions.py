@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vicinal.lab import atomic
+from vicinal.lab import atomic, limits
 from vicinal.lab.compare.results import RunRecord
 from vicinal.lab.data import apart
 from vicinal.lab.errors import UserError
@@ -142,6 +142,7 @@ class PredictionFolder:
 
 
 def _digest(path: Path) -> str:
+    limits.check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -149,7 +150,7 @@ def _digest(path: Path) -> str:
 def _frame_of(path: Path, sha256: str, apart_: bool) -> pl.DataFrame | None:
     """Return what `write` wrote to a file, decoded in another process if asked; None if that is not what it holds."""
     try:
-        content = path.read_bytes()  # polars would take a path with brackets for a pattern
+        content = limits.read_bytes(path)  # polars would take a path with brackets for a pattern
     except OSError:
         return None
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -17,6 +17,7 @@ The run folder:
 from __future__ import annotations
 
 import hashlib
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -27,7 +28,7 @@ from statistics import fmean
 from typing import Any
 
 import vicinal
-from vicinal.lab import atomic, executor, provenance, records, stored
+from vicinal.lab import atomic, executor, limits, provenance, records, stored
 from vicinal.lab.compare import consistency, verdict, words
 from vicinal.lab.compare.comparison import ERM_FAMILY, Comparison, RunId, chosen_name
 from vicinal.lab.compare.predictions import MeasuredRun, PredictionFolder, RunPredictions
@@ -40,6 +41,7 @@ AnyComparison = Comparison[Any, Any]
 OnProgress = Callable[[int, int, list[RunRecord]], None]
 
 _LOCK = ".lock"
+_FILES = ("config.json", "runs.jsonl", "results.json", "report.html", "model.safetensors", "table.md", "table.tex")
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,13 @@ class RunFolder:
         """
         with self._usable():
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self._config.exists():
+            if not os.path.lexists(self._config):
                 self._begin(comparison)
-            if self._runs.exists():
-                self._runs.open("rb").close()  # it can be read
+        try:
+            limits.check_kept(self.path, _FILES)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"{error.filename} cannot be used ({reason}); choose another --out") from error
         kept, now = self._read_config(), Config.of(comparison)
         if kept.fingerprint != now.fingerprint:
             differs = "; ".join(_differences(kept, now))
@@ -157,7 +162,7 @@ class RunFolder:
     def _read_config(self) -> Config:
         advice = "choose another --out, or remove that folder"
         try:
-            return records.from_json(Config, stored.unseal(self._config.read_bytes(), FORMAT))
+            return records.from_json(Config, stored.unseal(limits.read_bytes(self._config), FORMAT))
         except stored.OtherFormat as error:
             raise UserError(
                 f"{self.path} was written by another version (format {error.found}, and this one writes {FORMAT}); {advice}"
@@ -269,7 +274,7 @@ class RunFolder:
 
         """
         try:
-            results: Results = records.from_json(Results, stored.unseal(self.results.read_bytes(), FORMAT))
+            results: Results = records.from_json(Results, stored.unseal(limits.read_bytes(self.results), FORMAT))
         except OSError as error:
             raise stored.Unsealed((error.strerror or str(error)).lower()) from error
         consistency.check(results)
@@ -293,7 +298,7 @@ class RunFolder:
 
     def digest_of_model(self) -> str:
         """Return the SHA-256 of the model's file."""
-        return hashlib.sha256(self.model.read_bytes()).hexdigest()
+        return hashlib.sha256(limits.read_bytes(self.model)).hexdigest()
 
 
 def _these(count: int) -> str:

@@ -159,7 +159,7 @@ def _start() -> _Process:
 
 
 def _widen(pipe: Any) -> None:
-    """Let a pipe hold more than 64 KiB, where the system can: each time it is full, one process waits for the other."""
+    """Make a pipe hold more than 64 KiB, where the system can: each time it is full, one process waits for the other."""
     if fcntl is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):  # too much of it for this user
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)

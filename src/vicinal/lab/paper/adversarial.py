@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vicinal.lab import stored
+from vicinal.lab import limits, stored
 from vicinal.lab.data import loading
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
@@ -369,7 +369,7 @@ def _measured(
     what = {"attack": repr(attack), "images": len(images), "batch": batch_size}
     if path.exists():
         try:
-            kept: MeasuredErrors = from_json(MeasuredErrors, stored.unseal(path.read_bytes(), _FORMAT))
+            kept: MeasuredErrors = from_json(MeasuredErrors, stored.unseal(limits.read_bytes(path), _FORMAT))
         except (stored.Unsealed, Mismatch) as error:
             print(f"{path} cannot be used: {error}; it is measured again", file=sys.stderr, flush=True)
         else:

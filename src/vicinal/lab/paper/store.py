@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 import vicinal
-from vicinal.lab import provenance, records, stored
+from vicinal.lab import limits, provenance, records, stored
 from vicinal.lab.errors import UserError
 from vicinal.lab.paper.study import Job, Results, Scale, Study
 
@@ -151,7 +151,7 @@ digest = stored.digest
 
 def _read(path: Path) -> JobRecord | None:
     try:
-        content = path.read_bytes()
+        content = limits.read_bytes(path)
     except FileNotFoundError:
         return None
     except OSError as error:

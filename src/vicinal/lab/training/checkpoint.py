@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vicinal.lab import atomic, records, stored
+from vicinal.lab import atomic, limits, records, stored
 from vicinal.lab.errors import UserError
 
 FORMAT = 3  # it goes up when names or meanings change
@@ -76,7 +76,7 @@ def read_last(folder: Path) -> File | None:
     paths = _all(folder)
     for left, path in reversed(list(enumerate(paths))):
         try:
-            content = path.read_bytes()
+            content = limits.read_bytes(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}): {ADVICE}") from error
         form, content = _opened(content)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import vicinal
-from vicinal.lab import atomic, models, records, stored
+from vicinal.lab import atomic, limits, models, records, stored
 from vicinal.lab.data.dataset import Data
 from vicinal.lab.errors import UserError
 from vicinal.lab.recipe import Recipe, RecipeMismatch, from_json
@@ -139,6 +139,13 @@ def holds_run(folder: Path, recipe: Recipe) -> bool:
 
     """
     path = folder / _RECIPE
+    try:
+        limits.check_kept(folder, (_RECIPE, METRICS, RESULTS, _WEIGHTS))
+    except OSError as error:
+        found = error.filename or folder
+        raise UserError(
+            f"{found} cannot be used ({(error.strerror or str(error)).lower()}): {_advice(folder)}"
+        ) from error
     if path.exists():
         record = _read_recipe(path)
         if record.vicinal != vicinal.__version__:
@@ -371,11 +378,12 @@ def _read_weights(folder: Path, results: RunResults) -> dict[str, Tensor]:
     """Read the weights of a run without running code."""
     path = folder / _WEIGHTS
     try:
-        content = path.read_bytes()
+        content = limits.read_bytes(path)
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no {_WEIGHTS}: {_advice(folder)}") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({(error.strerror or str(error)).lower()})") from error
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{path} cannot be read ({reason}): {_advice(folder)}") from error
     if hashlib.sha256(content).hexdigest() != results.weights_sha256:
         raise UserError(f"{path} is not as it was written: its SHA-256 is not that in {RESULTS}; {_advice(folder)}")
     try:
