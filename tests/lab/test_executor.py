@@ -149,6 +149,14 @@ def test_nothing_to_run_needs_no_cluster(tmp_path: Path) -> None:
     assert list(executor.run(abs, [], cluster="cloud", folder=tmp_path)) == []
 
 
+def test_with_nothing_to_run_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """It may have been killed when all jobs were done."""
+    (tmp_path / "jobs" / "work-1").mkdir(parents=True)
+    (tmp_path / "jobs" / "work-1" / "lock").touch()
+    assert list(executor.run(abs, [], cluster="local", folder=tmp_path)) == []
+    assert not list((tmp_path / "jobs").iterdir())
+
+
 def test_a_job_on_this_machine_may_take_as_long_as_it_needs(tmp_path: Path) -> None:
     """submitit would end it after two minutes."""
     assert executor._submitter("local", tmp_path)[0].parameters["timeout_min"] > 10_000
@@ -216,6 +224,23 @@ def test_ctrl_c_waits_until_what_is_started_has_started() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with executor._interrupts_later():
         pass  # without one, nothing comes
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_stops_a_command_waits_until_what_is_started_has_started(number: signal.Signals) -> None:
+    """And what is started can still be ended by SIGTERM."""
+    heard, blocked = [], []
+    before = signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        with executor._interrupts_later():
+            signal.raise_signal(number)
+            status = subprocess.run(["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True).stdout
+            blocked.append(int(status.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+            assert not heard
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)
+    assert blocked == [0]
 
 
 # -- what a killed process leaves --------------------------------------------------------------------------------------

@@ -65,12 +65,14 @@ class Trial:
         kills: in order.
         failed: one line for each thing that was not as promised.
         seconds: that it took, where it ended before its first kill.
+        tidy: no process was killed that could not tidy up.
 
     """
 
     command: str
     first: int
     seconds: float | None = None
+    tidy: bool = True
     kills: list[Kill] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -92,6 +94,7 @@ class Stage:
     argv: tuple[str, ...]
     folder: Path
     memory: SharedMemory
+    before: frozenset[str]  # what is in /dev/shm already
     running: list[Running] = field(default_factory=list)
 
     def start(self) -> Running:
@@ -117,7 +120,7 @@ def stage(command: Command, parent: Path, memory: SharedMemory, name: str) -> It
     try:
         shutil.copytree(prepared, folder)
         with command.served() as argv:
-            at = Stage(command, argv, folder, memory)
+            at = Stage(command, argv, folder, memory, memory.names())
             yield at
     finally:
         for running in at.running if at else ():  # this program is stopped itself
@@ -204,9 +207,10 @@ def _kill(at: Stage, whole: Whole, draws: random.Random, done: Trial) -> bool:
     kill.code = running.wait(_LONGEST)
     kill.seconds_to_stop = round(time.monotonic() - sent, 3)
     done.kills.append(kill)
-    # who is killed by this signal cannot tidy up: the next run does it
-    tidied = name != "SIGKILL" or not (target == "group" or victim.pid == running.process.pid)
-    problems = _ending(at, kill) + _after(at, running, tidied) + results.half_written(at.out, whole.found)
+    # who is killed by this signal cannot tidy up: the next run does it that is not stopped before
+    if name == "SIGKILL" and (target == "group" or victim.pid == running.process.pid):
+        done.tidy = False
+    problems = _ending(at, kill) + _after(at, running, done.tidy) + results.half_written(at.out, whole.found)
     done.failed += [_told(running, f"{kill}: {problem}") for problem in problems]
     return True
 
@@ -243,7 +247,9 @@ def _after(at: Stage, running: Running, tidied: bool) -> list[str]:
     if problems:
         running.end()
     if tidied:
-        problems += [f"/dev/shm/{name} is left" for name in at.memory.names()] if at.memory.alone else []
+        problems += (
+            [f"/dev/shm/{name} is left" for name in sorted(at.memory.names() - at.before)] if at.memory.alone else []
+        )
         left = [path.name for path in (at.folder / TEMPORARY).iterdir() if not path.name.startswith(_OF_PYTORCH)]
         problems += [f"the temporary file {name} is left" for name in sorted(left)]
     said = running.said()

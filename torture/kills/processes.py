@@ -71,10 +71,10 @@ class SharedMemory:
             return ()
         return ("nsenter", f"--target={self._holder.pid}", "--mount", "env", f"--chdir={folder}")
 
-    def names(self) -> list[str]:
+    def names(self) -> frozenset[str]:
         """Return what is there."""
         root = f"/proc/{self._holder.pid}/root" if self.alone and self._holder else ""
-        return sorted(os.listdir(f"{root}/dev/shm"))
+        return frozenset(os.listdir(f"{root}/dev/shm"))
 
     def close(self) -> None:
         """Give it up."""

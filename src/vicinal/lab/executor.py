@@ -47,6 +47,7 @@ Progress = Callable[[int], None]  # called with the number of ticks by now
 _REFRESH = 0.2  # seconds between calls of a progress
 _POLL = 0.5  # seconds between looks at the jobs of a cluster
 _AFTER_SOCKETS = -101  # of what multiprocessing does when Python exits: it removes the folder of its sockets at -100
+_WORK = "work-"  # begins the name of the folder with the work of a cluster's jobs
 _NO_LIMIT = 365 * 24 * 60  # minutes: submitit ends jobs on this machine after 2, unless it is told otherwise
 
 
@@ -91,6 +92,7 @@ def run(
         [(-1, 1), (2, 2)]
 
     """
+    tidy(folder)
     try:
         if cluster is not None and items:
             yield from _run_on_cluster(work, items, cluster, folder or Path(), on_error)
@@ -102,6 +104,13 @@ def run(
         if not _of_memory(error):
             raise
         raise WorkerDied("a worker process died, probably for want of memory") from error
+
+
+def tidy(folder: Path | None = None) -> None:
+    """Remove what a killed process has left in temporary folders, and in the `jobs` of a folder."""
+    scratch.remove_left()
+    if folder is not None:
+        scratch.remove_left(_WORK, folder / "jobs")
 
 
 def tick(units: int = 1) -> None:
@@ -233,10 +242,10 @@ def _sockets_in_scratch() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Hold Ctrl-C back until what is started has started, and the hangup of a terminal.
+    """Hold the signals that stop a command back until what is started has started, so that none is left half made.
 
-    Each reaches the whole group: processes started within never hear it, so that the command alone decides, and none is
-    left half made.
+    Ctrl-C and the hangup of a terminal reach the whole group: processes started within never hear them, so that the command
+    alone decides.
     """
     if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
         yield  # on Windows; and where Python hears no signals
@@ -245,15 +254,20 @@ def _interrupts_later() -> Iterator[None]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which processes started within inherit
     resource_tracker.ensure_running()  # when this starts its process, it lets SIGINT through again
     held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))  # another thread may let it through
+    # another thread may let them through; and SIGTERM is not blocked, since it ends workers
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))]
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number)) for number in (signal.SIGINT, *heard)
+    }
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if held:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(held[0])
 
 
 _work: Callable[[Any], Any]
@@ -351,7 +365,7 @@ def _run_on_cluster(
     jobs.mkdir(parents=True, exist_ok=True)
     waiting = list(items)
     running: dict[Any, T] = {}
-    with scratch.folder("work-", jobs) as shared:
+    with scratch.folder(_WORK, jobs) as shared:
         path = os.path.join(shared, "work")
         joblib.dump(work, path)
         try:

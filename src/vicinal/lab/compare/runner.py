@@ -392,6 +392,7 @@ def run(
 
     advance(0)
     results = None if missing else folder.load_results(comparison)
+    executor.tidy(folder.path)
     if results is None:
         processes = 1 if cluster or comparison.is_quick(len(missing)) else processes
         chunks = comparison.chunks(missing, processes)
