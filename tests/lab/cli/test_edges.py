@@ -162,8 +162,31 @@ def test_a_signal_at_any_moment_of_the_imports(number: signal.Signals) -> None:
         by = "" if number == signal.SIGINT else f" by {number.name}"
         ends = (128 + number, f"vicinal: stopped{by}\n"), (0, "")
         assert (process.returncode, err.decode()) in ends
-        if not delay:
-            assert process.returncode == 128 + number
+
+
+# a signal that comes when a module is looked for
+WHILE_IMPORTING = """
+import os, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r} and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+from vicinal.lab.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["vicinal.lab.cli.commands", "argparse", "polars", "numpy"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_while_a_module_is_imported(number: signal.Signals, module: str) -> None:
+    code = WHILE_IMPORTING.format(module=module, number=int(number))
+    end = subprocess.run(
+        [sys.executable, "-c", code, "judge", "s.csv", "--independent"], capture_output=True, text=True, timeout=300
+    )
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    assert (end.returncode, end.stdout, end.stderr) == (128 + number, "", f"vicinal: stopped{by}\n")
 
 
 def test_nothing_that_takes_long_is_imported_before_signals_are_heard() -> None:
