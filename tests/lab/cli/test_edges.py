@@ -141,6 +141,9 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
 # -- signals -----------------------------------------------------------------------------------------------------------
 
 # as the installed command is, but its reader says when its first line runs
+HEARD = (
+    "import signal; signal.signal({0}, {0} == 2 and signal.default_int_handler or signal.SIG_DFL); "  # despite nohup
+)
 STARTED = "import os, sys; from vicinal.lab.cli import interrupts, main; h = interrupts.Interrupts.__enter__\n"
 STARTED += "interrupts.Interrupts.__enter__ = lambda self: (h(self), os.write(2, b'+'))[0]; sys.exit(main())"
 
@@ -149,7 +152,7 @@ STARTED += "interrupts.Interrupts.__enter__ = lambda self: (h(self), os.write(2,
 def test_a_signal_at_any_moment_of_the_imports(number: signal.Signals) -> None:
     for delay in (0.0, 0.02, 0.1, 0.3, 0.6):
         process = subprocess.Popen(
-            [sys.executable, "-c", STARTED, "judge", "s.csv", "--independent"],
+            [sys.executable, "-c", HEARD.format(int(number)) + STARTED, "judge", "s.csv", "--independent"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -181,7 +184,7 @@ sys.exit(main())
 @pytest.mark.parametrize("module", ["vicinal.lab.cli.commands", "argparse", "polars", "numpy"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_while_a_module_is_imported(number: signal.Signals, module: str) -> None:
-    code = WHILE_IMPORTING.format(module=module, number=int(number))
+    code = HEARD.format(int(number)) + WHILE_IMPORTING.format(module=module, number=int(number))
     end = subprocess.run(
         [sys.executable, "-c", code, "judge", "s.csv", "--independent"], capture_output=True, text=True, timeout=300
     )
