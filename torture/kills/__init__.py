@@ -9,6 +9,7 @@ command takes when nothing stops it, the imports at its start and its end includ
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -51,6 +52,10 @@ def kill(
         What was done, in sum and run by run.
 
     """
+    # under nohup, or in the background of a shell, what is started would never hear them
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     outcome, trials, memory = Outcome(), list[disturb.Trial](), SharedMemory()
     if not memory.alone:
         outcome.skipped.append("what is left in /dev/shm was not looked at: unshare and nsenter need root")
