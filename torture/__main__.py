@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,8 @@ def print_outcome(name: str, outcome: Outcome, took: float) -> None:
     """Print what a part did."""
     about = import_module(f"torture.{name}").ABOUT
     lines = [f"{name}: {outcome.tried:,} tried, {len(outcome.failed):,} failed, {took:.0f} s ({about})"]
-    lines += [f"    {figure}: {value:,g}" for figure, value in sorted(outcome.counts.items())]
+    counts = "; ".join(f"{figure}: {value:,g}" for figure, value in sorted(outcome.counts.items()))
+    lines += textwrap.wrap(counts, 116, initial_indent="    ", subsequent_indent="    ")
     lines += [f"    not done: {reason}" for reason in outcome.skipped]
     lines += [f"    FAILED {failure}" for failure in outcome.failed[:SHOWN]]
     print("\n".join(lines), flush=True)
@@ -112,7 +114,7 @@ def table(figures: dict[str, Any]) -> str:
         about = import_module(f"torture.{name}").ABOUT
         lines.append(f"| `{name}` | {about} | {part['tried']:,} | {len(part['failed']):,} | {part['seconds']:,} |")
     skipped = [f"- `{name}`: {reason}" for name, part in figures["parts"].items() for reason in part["skipped"]]
-    return "\n".join([*lines, *(["", "Not done on that machine:", "", *skipped] if skipped else []), ""])
+    return "\n".join([*lines, *(["", "Not done in that run:", "", *skipped] if skipped else []), ""])
 
 
 def main() -> int:
