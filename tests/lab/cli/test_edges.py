@@ -321,3 +321,21 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vicinal.lab.cli.explain.run", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["explain"])
+
+
+# -- one process of several --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_one_process_of_several_does_not_take_python_apart(several: bool):
+    """PyTorch's threads would abort the process, now and then, while Python takes itself apart."""
+    program = (
+        "import atexit, os, sys; from vicinal.lab import cli; from vicinal.lab.training import distributed\n"
+        "class Late:\n    def __del__(self, write=os.write): write(1, b'taken apart\\n')\n"
+        f"late = Late(); distributed.has_joined = {several}; atexit.register(print, 'exit functions')\n"
+        "sys.argv = ['vicinal', 'train', 'no-such-recipe']; sys.exit(cli.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("vicinal: there is no recipe 'no-such-recipe'")
+    assert done.stdout.splitlines() == ["exit functions"] + ["taken apart"] * (not several)

@@ -29,9 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             from vicinal.lab.cli import commands
 
-            return commands.run(argv)
+            code = commands.run(argv)
         except KeyboardInterrupt as error:  # while the end was told
-            return 128 + getattr(error, "number", interrupts.SIGINT)
+            code = 128 + getattr(error, "number", interrupts.SIGINT)
+        if argv is None:
+            interrupts.end(code)
+        return code
 
 
 def parser() -> ArgumentParser:

@@ -167,6 +167,20 @@ def begin() -> None:
         _now.begun = True
 
 
+def end(code: int) -> None:
+    """End this process with `code` here, exit functions run, if it was one of several that trained together.
+
+    PyTorch's threads for the connections outlive them. One that comes to Python for the last reference to a tensor, while
+    Python takes itself apart, is ended there, and the process with it, by SIGABRT.
+    """
+    distributed = sys.modules.get("vicinal.lab.training.distributed")
+    if distributed is not None and distributed.has_joined:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
 def heard() -> int | None:
     """Return the number of the signal that has stopped this command, if one has."""
     return None if _now is None else _now.number

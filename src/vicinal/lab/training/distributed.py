@@ -34,6 +34,8 @@ _ENDED = "vicinal/ended"  # how many processes know that the job ends
 
 T = TypeVar("T")
 
+has_joined = False  # whether this process has ever joined others
+
 
 class WorkerLost(Exception):
     """Another process of the job died, or did not answer in time."""
@@ -139,6 +141,7 @@ def job(timeout: float = RunSettings.timeout) -> Iterator[Processes]:
         WorkerLost: another process died, or did not answer within `timeout`.
 
     """
+    global has_joined
     place = _place()
     cuda = torch.cuda.is_available()
     local = place.local_rank
@@ -152,6 +155,7 @@ def job(timeout: float = RunSettings.timeout) -> Iterator[Processes]:
     if place.world_size is None:
         yield Processes(0, 1, device)
         return
+    has_joined = True
     store = _joined(place, timeout)
     try:
         versions = {
