@@ -42,6 +42,11 @@ class MixedTarget(TensorLike):
     `shape`, `dtype`, `device`, `len`, indexing and all operations on shapes are those of the plain target [n, d1, ...]. Its
     leaves as a pytree are the class indices [n, k, d1, ...] and the shares [n, k, ...], rows first.
 
+    Convention:
+        dimension 0: the rows of the batch, which `ids` and `weight` hold in dimension 1.
+        lambda: `weight[0]`, the share of the row's own label; the other rows of `weight` are its partners' shares.
+        one draw: that of the plan; shared by every entry of a row.
+
     Raises:
         TypeError: ids, weight or rows is not a plain tensor, or smoothing not a number.
         ValueError: the tensors do not fit together; on a CPU (elsewhere asking is a wait), a share is negative, inf or nan.

@@ -27,6 +27,11 @@ class Collate:
         target: key or place of the target in the batch. None: the second of two, or the one of the keys "label", "labels",
             "target", "targets", "y" that a mapping has.
 
+    Convention:
+        dimension 0: the rows of the batch that `collate_fn` makes.
+        lambda: that of the vicinity.
+        one draw: one plan per batch; each worker draws its own.
+
     Raises:
         TypeError: `vicinity` is not a vicinity. From a call: the batch is neither a mapping nor a sequence, or its inputs
             cannot be mixed.

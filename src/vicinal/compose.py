@@ -24,6 +24,11 @@ class Chain(Vicinity):
     Args:
         parts: applied in this order, each to what the one before it made.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: that of each part; a part mixes what the one before it made.
+        one draw: one plan per part, independent of the others; shared by every tensor of a nest.
+
     Examples:
         >>> import torch
         >>> from vicinal import LabelSmoothing, Mixup
@@ -53,6 +58,11 @@ class Choice(Vicinity):
     Args:
         parts: what to choose from; `ERM()` among them leaves some batches as they are.
         p: their probabilities, >= 0, sum 1; None: all equal.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: that of the part that is chosen.
+        one draw: one part per batch; shared by every tensor of a nest.
 
     Examples:
         >>> from vicinal import ERM, Mixup
@@ -100,6 +110,11 @@ class Scheduled(Vicinity):
         start: its first epoch, counted from 0; ERM before it.
         stop: the first epoch after it; None: to the end.
         values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: that of the part in its epochs, 1 in the others.
+        one draw: that of the part; shared by every tensor of a nest.
 
     Raises:
         TypeError: part is not a vicinity, or a schedule of values is neither a mapping nor a function.

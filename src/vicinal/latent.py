@@ -60,6 +60,11 @@ class LatentMixing:
             the batch dimension.
         dim: the batch dimension of what is mixed; None: 0, for modules that do not say otherwise.
 
+    Convention:
+        dimension 0: the rows of the batch, unless `dim` says otherwise.
+        lambda: that of the plan, for hidden states and targets alike.
+        one draw: that of the plan; one layer per plan.
+
     Raises:
         ValueError: there is no module of that name, or no input; a module is named twice; it is a list of modules, which
             is never called; it is time-major (`batch_first=False`) and `dim` is not given.

@@ -38,6 +38,11 @@ def mixed(criterion: Callable[..., Tensor]) -> Mixed:
     Args:
         criterion: a module or function that takes predictions and class indices, in any order or by name.
 
+    Convention:
+        dimension 0: the rows of the batch, of predictions and targets alike.
+        lambda: that of the target; the loss on each label is weighted by its share.
+        one draw: nothing is drawn.
+
     Returns:
         A module that is called as criterion is. Plain class indices go to criterion unchanged.
 
@@ -60,6 +65,12 @@ class Mixed(nn.Module):
 
     The criterion is called once per class index of a row. At the first call it is called on plain class indices too, to
     find out what its mean divides by; again where a later batch could tell more, such as the first with ignored entries.
+
+    Convention:
+        dimension 0: the rows of the batch, of predictions and targets alike.
+        lambda: that of the target; the loss on each label is weighted by its share.
+        one draw: nothing is drawn.
+
     """
 
     def __init__(self, criterion: Callable[..., Tensor]) -> None:

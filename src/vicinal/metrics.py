@@ -23,6 +23,11 @@ def mixed_accuracy(logits: Tensor, y: MixedTarget | Tensor, topk: int = 1) -> Te
         y: a `MixedTarget` of shape [n, ...], or int64 [n, ...].
         topk: a class index counts as agreed with when it is among the `topk` largest logits.
 
+    Convention:
+        dimension 0: the rows of the batch, of predictions and targets alike.
+        lambda: that of the target; a hit on a label counts by its share.
+        one draw: nothing is drawn.
+
     Returns:
         float32 scalar in [0, 1].
 

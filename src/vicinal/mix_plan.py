@@ -65,6 +65,11 @@ class MixPlan(Plan):
     otherwise (boxes, weights of their own for targets) a changed plan is refused. Changes that PyTorch does not count,
     through `.data` or NumPy, are not seen here either.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: `weight`, the share that a row keeps of itself; its partner has 1 - lambda.
+        one draw: recorded, the same at every use; shared by every tensor of a nest.
+
     Examples:
         >>> import torch
         >>> plan = MixPlan(partner=torch.tensor([1, 0]), weight=torch.tensor([0.7, 0.7]))

@@ -21,6 +21,11 @@ from vicinal._value import Value
 class Pairing(Value, ABC):
     """Draws a partner for each row.
 
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one partner per row.
+
     Examples:
         >>> import numpy as np
         >>> class Reversed(Pairing):
@@ -66,6 +71,11 @@ class RandomPairs(Pairing):
             stays unmixed. The paper's code allows it, so it is the default. False draws a permutation without fixed
             point (a random cycle; for n = 1 there is none, and the row stays as it is).
 
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one permutation per batch; a row may be its own partner, unless `self_pairs=False`.
+
     Examples:
         >>> from vicinal import Mixup
         >>> Mixup(0.4, pairing=RandomPairs(), seed=2).plan(3, step=0)
@@ -97,6 +107,11 @@ class Roll(Pairing):
     any two rows meet equally often, but within one batch there are only n - 1 of the n! permutations: where the order
     of the rows means something (sorted by class or by time), take `RandomPairs`.
 
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one permutation per batch; no row is its own partner.
+
     Examples:
         >>> from vicinal import Mixup
         >>> Mixup(0.4, pairing=Roll(), seed=1).plan(3, step=0)
@@ -118,6 +133,11 @@ class Roll(Pairing):
 @dataclass(frozen=True)
 class SameClass(Pairing):
     """A random permutation within each class ("same class, random pairs"); needs class indices `y` [n].
+
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one permutation per batch; partners have the row's own class.
 
     Examples:
         >>> import torch
@@ -144,6 +164,11 @@ class SameClass(Pairing):
 @dataclass(frozen=True)
 class OtherClass(Pairing):
     """A row of another class, uniformly; needs class indices `y` [n]. Not a permutation: classes differ in size.
+
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one partner per row, not a permutation; partners have another class.
 
     Examples:
         >>> import torch
@@ -180,6 +205,11 @@ class Nearest(Pairing):
         k: how many neighbors to draw from (the paper: 200 over the whole training set); >= 1. With fewer candidates
             than `k`, all of them.
         same_class: only neighbors of the row's own class; with InputMixup this is the paper's stand-in for SMOTE.
+
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one partner per row, not a permutation; no row is its own partner.
 
     Raises:
         ValueError: k < 1, or `x` (and `y` for same_class) was not given to `plan`.
@@ -252,6 +282,11 @@ class LabelDistance(Pairing):
 
     Args:
         bandwidth: in the units of the label, > 0. Towards infinity: any other row; towards 0: the nearest label.
+
+    Convention:
+        dimension 0: the rows of the batch; row i is mixed with row partner[i].
+        lambda: drawn by the weighting, not here.
+        one draw: one partner per row, not a permutation; no row is its own partner.
 
     Raises:
         ValueError: bandwidth <= 0, or `y` was not given to `plan` or is not floating point [n] or [n, d].

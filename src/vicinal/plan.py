@@ -34,6 +34,11 @@ _STRIDED = torch.strided
 class Plan(ABC):
     """What every plan answers: `plan(x)`, `plan.target(y)`, `len`, `to`, `to_dict`.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself.
+        one draw: recorded, the same at every use; shared by every tensor of a nest.
+
     Examples:
         >>> import torch
         >>> from vicinal import Mixup
@@ -261,7 +266,14 @@ def check_input(leaf: Tensor | MixedTarget) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PlanChain(Plan):
-    """Several plans applied one after the other, each to what the one before it made."""
+    """Several plans applied one after the other, each to what the one before it made.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: that of each part; a part mixes what the one before it made.
+        one draw: recorded, the same at every use; shared by every tensor of a nest.
+
+    """
 
     plans: tuple[Plan, ...]
     key: Key | None = None

@@ -32,6 +32,11 @@ from vicinal.weighting import Beta, Dirichlet, Weighting
 class ERM(Vicinity):
     """Empirical risk minimization: the training data as they are.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: 1, nothing is mixed.
+        one draw: nothing is drawn.
+
     Examples:
         >>> import torch
         >>> x, y = ERM()(torch.eye(2), torch.tensor([0, 1]))
@@ -59,6 +64,12 @@ class Mixup(Vicinity):
             0.4 on ImageNet, 0.1 to 0.2 on speech, 8 to 32 against label noise. Or any weighting: `Beta(alpha,
             per="example")`, `Dirichlet(alpha, k=3)`.
         pairing: who is mixed with whom; by default a random permutation of the batch.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per batch, or per example with `Beta(alpha, per="example")`; one partner per row; shared by
+            every tensor of a nest.
 
     Raises:
         TypeError: alpha is neither a number nor a weighting.
@@ -116,6 +127,13 @@ class InputMixup(Vicinity):
         alpha: as of `Mixup`.
         pairing: as of `Mixup`.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the largest share takes the whole
+            label.
+        one draw: one lambda per batch, or per example with `Beta(alpha, per="example")`; one partner per row; shared by
+            every tensor of a nest.
+
     Examples:
         >>> import torch
         >>> x, y = InputMixup(alpha=0.4, seed=1)(torch.eye(2), torch.tensor([0, 1]))
@@ -160,6 +178,12 @@ class CutMix(Vicinity):
         dims: number of dimensions of the grid: 1 for signals, 2 for images and videos [n, t, c, h, w] (the same box in
             each frame) and spectrograms without a channel, 3 for volumes. None: as above.
         channels_last: whether the channels are the last dimension, behind the grid: [n, h, w, c].
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share of cells that a row keeps, counted after the box is clipped; the labels have the same.
+        one draw: one box per batch, or per example with `per="example"`; one partner per row; shared by every tensor of
+            a nest.
 
     Raises:
         ValueError: when drawn: the inputs have no such grid, or one that has to be declared.
@@ -227,6 +251,11 @@ class GaussianNoise(Vicinity):
     Args:
         sigma: standard deviation in the units of the inputs, >= 0. The paper's ablation has 0.05, 0.1 and 0.2.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: 1, nothing is mixed.
+        one draw: independent noise for each tensor of a nest; the same when the plan is applied again.
+
     Examples:
         >>> import torch
         >>> x, y = GaussianNoise(sigma=0.1, seed=1)(torch.zeros(1, 3), torch.tensor([0]))
@@ -254,6 +283,11 @@ class LabelSmoothing(Vicinity):
 
     Args:
         eps: in [0, 1]. The paper's ablation has 0.05, 0.1 and 0.2.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: 1, nothing is mixed.
+        one draw: nothing is drawn.
 
     Examples:
         >>> import torch

@@ -50,6 +50,11 @@ class Vicinity(Value, ABC):
 
     `dataclasses.replace(vicinity, alpha=...)` goes on where the vicinity stands: same seed, same counts.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself.
+        one draw: decided by seed, rank, worker and step; shared by every tensor of a nest.
+
     Examples:
         >>> import torch
         >>> from vicinal import Mixup

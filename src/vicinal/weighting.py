@@ -14,6 +14,11 @@ from vicinal._value import Value
 class Weighting(Value, ABC):
     """Draws the shares of a row and of its partners.
 
+    Convention:
+        dimension 0: the rows of the batch.
+        lambda: the first column, the share that a row keeps of itself; the other columns are its partners' shares.
+        one draw: the shares of all rows of a batch.
+
     Examples:
         >>> import numpy as np
         >>> class Half(Weighting):
@@ -39,6 +44,11 @@ class Beta(Weighting):
         per: one lambda for the whole batch (the paper's figure 1a) or one per example.
         folded: max(lambda, 1 - lambda) instead of lambda, so that each row stays the larger part of its mix, as MixMatch
             has it (Berthelot et al. 2019, equation 9).
+
+    Convention:
+        dimension 0: the rows of the batch.
+        lambda: the first column, the share that a row keeps of itself; the other columns are its partners' shares.
+        one draw: one lambda per batch, or per example with `per="example"`.
 
     Raises:
         TypeError: folded is neither True nor False.
@@ -78,6 +88,11 @@ class Dirichlet(Weighting):
         alpha: > 0.
         k: how many examples are mixed into one, the row itself included; >= 2. For k = 2 this is Beta(alpha).
         per: one draw for the whole batch or one per example.
+
+    Convention:
+        dimension 0: the rows of the batch.
+        lambda: the first column, the share that a row keeps of itself; the other columns are its partners' shares.
+        one draw: one lambda per batch, or per example with `per="example"`.
 
     Raises:
         ValueError: alpha is not a finite number > 0, k < 2, or per is neither of the two.

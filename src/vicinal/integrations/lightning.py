@@ -41,6 +41,11 @@ class VicinalCallback(Callback):
         target: key or place of the target in the batch. None: the second of two, or the one of the keys "label", "labels",
             "target", "targets", "y" that a mapping has.
 
+    Convention:
+        dimension 0: the rows of the batch that one process trains on.
+        lambda: that of the vicinity.
+        one draw: one plan per training batch and process; decided by the trainer's count of batches.
+
     Raises:
         TypeError: `vicinity` is not a vicinity; when training begins: `training_step` fetches its batches itself, by
             `dataloader_iter`; from a batch: it is neither a mapping nor a sequence, or its inputs cannot be mixed.
@@ -116,6 +121,11 @@ class MixedAccuracy(Metric):
 
     Args:
         topk: a class index counts as agreed with when it is among the `topk` largest logits.
+
+    Convention:
+        dimension 0: the rows of the batch, of predictions and targets alike.
+        lambda: that of the target; a hit on a label counts by its share.
+        one draw: nothing is drawn.
 
     Raises:
         ValueError: from `update`: shapes do not fit, or there are fewer than `topk` classes.

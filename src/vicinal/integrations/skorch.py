@@ -34,6 +34,11 @@ class VicinalMixin(_Base):
         vicinity: what to mix by, as `Mixup(0.2)`; give it a seed where fits are to be repeated.
         kwargs: of skorch's class.
 
+    Convention:
+        dimension 0: the rows of the batch.
+        lambda: that of the vicinity.
+        one draw: one plan per training batch; decided by the count of batches in the history.
+
     Raises:
         TypeError: `vicinity` is not a vicinity; from `fit`: inputs cannot be mixed.
         ValueError: from `fit`: a callback scores the predictions made in training (`on_train=True` with `use_caching=True`):

@@ -39,6 +39,11 @@ class TimmMixup:
         multi_label: True: targets are 0/1 labels [n, num_classes], each smoothed toward 0.5, as in timm.
         seed: of the draws; None: it follows `torch.manual_seed`.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per batch, or per example with `mode="elem"`; one partner per row.
+
     Raises:
         ValueError: both alphas are 0; the probabilities lie outside of [0, 1]; the combination is not supported (see above).
 

@@ -116,6 +116,11 @@ class MixUp(_BatchTransform):
             "label", "labels", "target", "targets", "y" that a mapping has.
         seed: of the draws; None: it follows `torch.manual_seed`.
 
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per batch; one partner per row; shared by every tensor of a nest.
+
     Raises:
         ValueError: `alpha` is not above 0; `labels_getter` is something else.
 
@@ -151,6 +156,11 @@ class BatchCutMix(_BatchTransform):
         num_classes: width of the labels; needed where they are class indices.
         labels_getter: as of `MixUp`.
         seed: of the draws; None: it follows `torch.manual_seed`.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the share of cells that a row keeps, counted after the box is clipped; the labels have the same.
+        one draw: one box per batch; one partner per row; shared by every tensor of a nest.
 
     Raises:
         ValueError: `alpha` is not above 0; `labels_getter` is something else.

@@ -45,6 +45,11 @@ class MixupMixin(_Base):
         args: of the trainer.
         kwargs: of the trainer.
 
+    Convention:
+        dimension 0: the rows of the batch that one process trains on.
+        lambda: that of the vicinity.
+        one draw: one plan per training batch and process; decided by the trainer's global step.
+
     Raises:
         TypeError: `vicinity` is not a vicinity; from a step: the inputs are indices, as tokens are, and `at` is not given.
         ValueError: there is no module of that name; from a step: the batch has no labels, or it is padded on the right and
@@ -200,6 +205,11 @@ def _reads_last_token(model: nn.Module) -> bool:
 
 class MixupTrainer(MixupMixin, Trainer):
     """Hugging Face's Trainer, which mixes what it trains on; see `MixupMixin` for what it adds.
+
+    Convention:
+        dimension 0: the rows of the batch that one process trains on.
+        lambda: that of the vicinity.
+        one draw: one plan per training batch and process; decided by the trainer's global step.
 
     Example:
         trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)

@@ -45,6 +45,11 @@ class MixupClassifier(ClassifierMixin, MixupMLP):
         random_state: an integer or a RandomState. None: a seed that follows `torch.manual_seed`, as of every vicinity; no
             global generator is moved in any case.
 
+    Convention:
+        dimension 0: the rows of `X` and `y`.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per batch; one partner per row; decided by `random_state` and the step.
+
     Attributes:
         classes_: the classes, sorted.
         class_weight_: their weights in the loss, float64 [classes].

@@ -64,6 +64,11 @@ class MixupMeta(MetaEstimatorMixin, BaseEstimator):
         random_state: an integer or a RandomState; it is also that of the estimator, where the estimator has none. None: a
             seed that follows `torch.manual_seed`, as of every vicinity; the estimator's is then its own matter.
 
+    Convention:
+        dimension 0: the rows of `X` and `y`.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per row of each copy; one partner per row of each copy; decided by `random_state`.
+
     Attributes:
         estimator_: the fitted clone.
         classes_: of a classifier, those of the fitted clone.

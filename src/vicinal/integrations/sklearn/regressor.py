@@ -38,6 +38,11 @@ class MixupRegressor(RegressorMixin, MixupMLP):
         device: as of `MixupClassifier`.
         random_state: as of `MixupClassifier`.
 
+    Convention:
+        dimension 0: the rows of `X` and `y`.
+        lambda: the share that a row keeps of itself; its partner has 1 - lambda; the labels have the same.
+        one draw: one lambda per batch; one partner per row; decided by `random_state` and the step.
+
     Attributes:
         module_: the trained `torch.nn.Sequential`; it takes standardized inputs and returns standardized targets.
         scaler_: the `StandardScaler` of the inputs.

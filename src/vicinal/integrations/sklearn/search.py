@@ -162,6 +162,11 @@ class MixupClassifierCV(ClassifierMixin, MixupCV):
         device: as above.
         random_state: as above; all models start with the same weights, and see rows in the same order.
 
+    Convention:
+        dimension 0: the rows of `X` and `y`.
+        lambda: that of `MixupClassifier`.
+        one draw: those of `MixupClassifier`, for each candidate alpha.
+
     Attributes:
         alpha_: the alpha that was chosen.
         best_score_: its mean score.
@@ -268,6 +273,11 @@ class MixupRegressorCV(RegressorMixin, MixupCV):
         n_iter_no_change: as above.
         device: as above.
         random_state: as above; all models start with the same weights, and see rows in the same order.
+
+    Convention:
+        dimension 0: the rows of `X` and `y`.
+        lambda: that of `MixupRegressor`.
+        one draw: those of `MixupRegressor`, for each candidate alpha.
 
     Attributes:
         alpha_: the alpha that was chosen.
