@@ -3,7 +3,7 @@
     python tests/make_golden_plans.py tests/golden_plans/formatN    # plans.pt, targets.pt, states.json
 
 Each plan stands beside what it made of one batch. Once for each format: what is written stays as it is. `format0` is of the
-version before there were formats.
+version before there were formats, `format2` the first that names the version of its draws.
 """
 
 from __future__ import annotations

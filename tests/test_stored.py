@@ -4,6 +4,7 @@ import io
 import json
 import math
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import vicinal as v
 from make_golden_plans import ROWS, STEP, batch, replayed, used
 from vicinal import _stored
+from vicinal.keyed import DRAWS
 from vicinal.plan import PlanChain
 from vicinities import CASES, CLASSES, content, images, noise
 
@@ -35,7 +37,7 @@ def saved(value):
 
 
 def unsealed(values):
-    return {name: part for name, part in values.items() if name not in ("format", "sha256")}
+    return {name: part for name, part in values.items() if name not in ("format", "draws", "sha256")}
 
 
 # -- what was written is read ------------------------------------------------------------------------------------------
@@ -76,6 +78,54 @@ def test_the_first_format_has_none_and_this_one_has_its_number():
     assert [f"format{i}" for i in range(newest + 1)] == FORMATS
     assert "format" not in load("format0", "plans")["mixup"]["plan"]
     assert load("format1", "plans")["mixup"]["plan"]["format"] == 1
+    assert "draws" not in load("format1", "plans")["mixup"]["plan"]
+    assert load("format2", "plans")["mixup"]["plan"]["draws"] == 1
+
+
+def test_draws_of_a_later_version_are_refused_in_one_sentence():
+    later = {**unsealed(PAIRS), "draws": DRAWS + 1}
+    sentence = f"draws is {DRAWS + 1}, and the draws that this version of vicinal knows are those up to {DRAWS}: update"
+    with pytest.raises(ValueError, match=sentence):
+        v.plan_from_dict(_stored.sealed(later, 2))
+    with pytest.raises(ValueError, match=rf"plans\[1\].{sentence}"):
+        v.plan_from_dict(chain([PAIRS, _stored.sealed(later, 2)]))
+    mixup = v.Mixup(0.4)
+    before = mixup.state_dict()
+    with pytest.raises(ValueError, match=f"^this is not the state of a vicinity that this version reads: {sentence}"):
+        mixup.load_state_dict(_stored.sealed({**STATE, "draws": DRAWS + 1}, 2))
+    assert mixup.state_dict() == before
+    for wrong in (0, -1, 1.0, True, "1", None):
+        with pytest.raises(ValueError, match=r"draws must be an integer in \[1, 2\*\*63\), got"):
+            v.plan_from_dict({**PAIRS, "draws": wrong})
+    with pytest.raises(ValueError, match=r"\['draws'\] missing"):
+        v.plan_from_dict({name: part for name, part in PAIRS.items() if name != "draws"})
+
+
+# -- what changes a draw is announced ----------------------------------------------------------------------------------
+
+HEADING = "### Changes draws"
+
+
+def announced(changelog):
+    """Return the versions of draws that a changelog announces, each under its own heading."""
+    sections = re.split(r"(?m)^(?=##)", changelog)
+    said = [section for section in sections if section.startswith(HEADING)]
+    return {int(number) for section in said for number in re.findall(r"draws of version (\d+)", section)}
+
+
+def test_each_version_of_the_draws_has_golden_plans_and_its_words_in_the_changelog():
+    golden = {plan["plan"].get("draws", 1) for of in FORMATS for plan in load(of, "plans").values()}
+    assert golden == set(range(1, DRAWS + 1))
+    changelog = (GOLDEN.parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert announced(changelog) >= golden - {1}
+
+
+def test_the_test_above_reads_a_changelog():
+    section = (
+        "## [2.0.0]\n\n{}\n\n- Beta is drawn otherwise: draws of version 2.\n\n### Fixed\n\n- draws of version 3\n"
+    )
+    assert announced(section.format(HEADING)) == {2}
+    assert announced(section.format("### Changed")) == set()
 
 
 @every
@@ -186,7 +236,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize(("good", "bad", "sentence"), DAMAGED)
 @pytest.mark.parametrize(
-    "seal", [unsealed, lambda values: _stored.sealed(unsealed(values), 1)], ids=["plain", "forged"]
+    "seal", [unsealed, lambda values: _stored.sealed(unsealed(values), 2)], ids=["plain", "forged"]
 )
 def test_each_field_is_checked_with_and_without_a_checksum(good, bad, sentence, seal):
     try:
@@ -209,12 +259,12 @@ def test_what_is_no_dict_is_a_type_error(values):
 
 def test_a_later_format_is_refused_in_one_sentence():
     with pytest.raises(
-        ValueError, match=r"format is 2, written by a later version of vicinal, and this one reads up to 1: up"
+        ValueError, match=r"format is 3, written by a later version of vicinal, and this one reads up to 2: up"
     ):
-        v.plan_from_dict(_stored.sealed({**unsealed(PAIRS), "layers": ["a"]}, 2))
+        v.plan_from_dict(_stored.sealed({**unsealed(PAIRS), "layers": ["a"]}, 3))
     mixup = v.Mixup(0.4)
     with pytest.raises(
-        ValueError, match=r"format is 9, written by a later version of vicinal, and this one reads up to 1: up"
+        ValueError, match=r"format is 9, written by a later version of vicinal, and this one reads up to 2: up"
     ):
         mixup.load_state_dict(_stored.sealed({"on": True}, 9))
     for wrong in (0, -1, 1.0, True, "1", None, 10**400):
@@ -225,7 +275,7 @@ def test_a_later_format_is_refused_in_one_sentence():
 def test_a_checksum_is_missing_or_wrong():
     with pytest.raises(ValueError, match=r"\['sha256'\] missing"):
         v.plan_from_dict({name: part for name, part in PAIRS.items() if name != "sha256"})
-    with pytest.raises(ValueError, match=r"it holds 'sha256', which none has"):
+    with pytest.raises(ValueError, match=r"it holds 'draws', 'sha256', which none has"):
         v.plan_from_dict({name: part for name, part in PAIRS.items() if name != "format"})
     with pytest.raises(ValueError, match=r"sha256 must be 64 hexadecimal digits, got 'x'"):
         v.plan_from_dict({**PAIRS, "sha256": "x"})
@@ -313,7 +363,7 @@ BAD_STATES = [
 
 @pytest.mark.parametrize(("bad", "sentence"), BAD_STATES)
 @pytest.mark.parametrize(
-    "seal", [lambda values: values, lambda values: _stored.sealed(values, 1)], ids=["plain", "forged"]
+    "seal", [lambda values: values, lambda values: _stored.sealed(values, 2)], ids=["plain", "forged"]
 )
 def test_each_field_of_a_state_is_checked_and_nothing_changes(bad, sentence, seal):
     mixup = v.Mixup(0.4)
@@ -327,7 +377,7 @@ def test_each_field_of_a_state_is_checked_and_nothing_changes(bad, sentence, sea
 
 def test_a_flipped_bit_of_a_state_is_told():
     mixup = v.Mixup(0.4)
-    good = {**_stored.sealed(STATE, 1)}
+    good = {**_stored.sealed(STATE, 2)}
     for bad in flipped(good):
         before = mixup.state_dict()
         with pytest.raises(ValueError, match=r"^this is not the state of a vicinity"):

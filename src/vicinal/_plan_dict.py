@@ -14,7 +14,7 @@ from vicinal._stored import Fields
 
 P = TypeVar("P")
 
-FORMAT = 1  # before it there was none
+FORMAT = 2  # at first there was none
 _WHAT = "this is not what to_dict of a plan gave"
 _REMEDY = "draw the plan again by its key, or take an undamaged copy"
 _DEPTH = 32  # of chains in chains; a composition nests at most ten

@@ -30,7 +30,7 @@ from vicinal._checks import check_epoch, shown
 if TYPE_CHECKING:
     from vicinal.plan import Plan
 
-FORMAT = 1  # of a state; before it there was none
+FORMAT = 2  # of a state; at first there was none
 _WORKERS = 510
 _ON, _EPOCH, _SEED, _STEPS = 0, 1, 2, 3
 _UNSET = -1

@@ -3,6 +3,8 @@
 A checksum tells damage, and edits that nobody meant; it is not a signature, since who means to deceive can write it anew.
 What is read must therefore do no harm whatever it holds: each field is checked for type, shape and range, in time and
 memory that grow with what was given. Dicts of earlier versions, which have neither format nor checksum, are checked alike.
+
+From format 2 on a dict also names the draws that its keys stand for (`keyed.DRAWS`); before, there was one version of them.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ import torch
 from torch import Tensor
 
 from vicinal._checks import shown
-from vicinal.keyed import Key
+from vicinal.keyed import DRAWS, Key
 
-FORMAT, CHECKSUM = "format", "sha256"
+FORMAT, DRAWN, CHECKSUM = "format", "draws", "sha256"
+_FIRST_DRAWN = 2  # the format that first names the draws
 _LARGE = 1 << 22  # elements; a tensor of more must have memory for them: one number can be shown as any number of rows
 
 
 def sealed(values: dict[str, Any], form: int) -> dict[str, Any]:
-    """Return a dict with its format and its checksum, over the values of tensors wherever they lie."""
-    whole = {FORMAT: form, **values}
+    """Return a dict with its format, the version of its draws, and its checksum, over tensors' values wherever they lie."""
+    whole = {FORMAT: form, DRAWN: DRAWS, **values}
     return {**whole, CHECKSUM: digest(whole)}
 
 
@@ -112,12 +115,19 @@ class Fields:
                     f"vicinal, and this one reads up to {form}: update vicinal"
                 )
             required = (*required, *optional, CHECKSUM)
+            if found >= _FIRST_DRAWN:
+                required = (*required, DRAWN)
         if missing := sorted(name for name in required if name not in self.values):
             self.refuse(f"{missing} missing")
         known = {FORMAT, *required, *optional}
         if unknown := [shown(name) for name in self.values if name not in known]:
             more = ", ..." if len(unknown) > 3 else ""
             self.refuse(f"it holds {', '.join(unknown[:3])}{more}, which none has")
+        if DRAWN in known and (drawn := self.integer(DRAWN, 1, 1 << 63)) > DRAWS:
+            raise ValueError(
+                f"{self.what} that this version reads: {self.place}draws is {drawn}, and the draws that this version of "
+                f"vicinal knows are those up to {DRAWS}: update vicinal"
+            )
         return FORMAT in self.values
 
     def check_sum(self) -> None:

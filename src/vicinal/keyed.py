@@ -17,6 +17,7 @@ import numpy as np
 
 from vicinal._checks import shown
 
+DRAWS = 1  # the version of all draws: what a key and the arguments of a vicinity give (docs/development/versions.md)
 _CHILDREN = 64  # vicinities that one composition may hold: streams are numbered as a tree with this many branches
 _UINT64 = 2**64
 _UINT32 = 2**32
