@@ -17,7 +17,7 @@ PAGE = RESULTS / "README.md"
 INTRO = """\
 # Benchmarks: every measurement
 
-Written by `python -m bench.page`. The tables behind [speed](../../docs/speed.md), which says what they mean and what to
+Written by `python -m bench.page`. The tables behind [speed](../../docs/how-to/speed.md), which says what they mean and what to
 do. Each section begins with the command that made it and the versions that it ran with.
 
 The machines are shared and noisy: candidates take turns in random order, ratios are taken within a round, and medians

@@ -1,7 +1,7 @@
 """`python -m museum [NAME ...]`: run `vicinal check` on each pipeline, print what it found, and compare with the targets.
 
 Each check is a process of its own with one thread. With `--write`, the results go to results/museum.json and
-docs/museum.md. The exit code is 1 if a target is missed.
+docs/check/museum.md. The exit code is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vicinal.lab import atomic
 from vicinal.lab.provenance import made_now
 
 ROOT = Path(__file__).parent.parent
-RESULTS, PAGE = ROOT / "results" / "museum.json", ROOT / "docs" / "museum.md"
+RESULTS, PAGE = ROOT / "results" / "museum.json", ROOT / "docs" / "check" / "museum.md"
 FORMAT = 1
 FOUND_SHARE, SECONDS = 0.95, 10.0  # targets: faults found, and the longest check
 TIMEOUT = 120.0
@@ -169,9 +169,9 @@ def row(v: Visit) -> str:
 INTRO = """\
 # The museum of mixing bugs
 
-Written by `make museum`, which runs [`vicinal check`](check/index.md) on every file under `museum/`: bugs that were
+Written by `make museum`, which runs [`vicinal check`](index.md) on every file under `museum/`: bugs that were
 reported in public, written afresh as minimal pipelines, and correct pipelines of many shapes. Which code must be found was
-decided from the meaning of [the codes](check/codes.md), before the checker had seen a pipeline. A fault counts as found
+decided from the meaning of [the codes](codes.md), before the checker had seen a pipeline. A fault counts as found
 if the code that was expected, or one of those that mean the same there, is among the errors and warnings; other codes may
 stand beside it. In a correct pipeline every error or warning is a false alarm.
 
@@ -216,7 +216,7 @@ def _cells(v: dict[str, Any]) -> str:
     if not v["right"]:
         found = f"**{found}**"
     cells = [
-        f"[{name}](../museum/{v['name']}.py)",
+        f"[{name}](../../museum/{v['name']}.py)",
         v["source"],
         " or ".join(v["expected"]) or "nothing",
         found,
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m museum", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("names", nargs="*", help="parts of names; all pipelines without them")
-    parser.add_argument("--write", action="store_true", help="write results/museum.json and docs/museum.md")
+    parser.add_argument("--write", action="store_true", help="write results/museum.json and docs/check/museum.md")
     options = parser.parse_args(arguments)
     if options.write and options.names:
         parser.error("--write takes all pipelines: give no names")

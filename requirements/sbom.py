@@ -1,4 +1,4 @@
-"""What a wheel is made of and needs: a CycloneDX list beside it, and docs/licenses.md.
+"""What a wheel is made of and needs: a CycloneDX list beside it, and docs/reference/licenses.md.
 
     make sbom
 
@@ -28,7 +28,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "licenses.md"
+PAGE = ROOT / "docs" / "reference" / "licenses.md"
 
 # how packages without an SPDX expression name their license, in their metadata or by a classifier
 _SPDX = {
@@ -126,7 +126,7 @@ def version_of(package: Distribution) -> str:
 
 
 def table() -> str:
-    """Return docs/licenses.md."""
+    """Return docs/reference/licenses.md."""
     core = library().keys()
     lines = [_HEAD]
     for name, package in sorted(runtime().items()):
@@ -136,7 +136,7 @@ def table() -> str:
 
 _HEAD = """# Licenses
 
-vicinal is under the Apache License 2.0, [LICENSE](../LICENSE), and its wheel holds nothing of anybody else. What it
+vicinal is under the Apache License 2.0, [LICENSE](../../LICENSE), and its wheel holds nothing of anybody else. What it
 needs is installed beside it, under permissive licenses, or the Mozilla Public License 2.0, whose terms stay with its
 own files. (Wheels of others may hold further libraries, whose licenses lie in these wheels.) The library needs what is
 marked, the command `vicinal` the rest too. Written by `make sbom` from what each package says of itself, at the

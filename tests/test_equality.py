@@ -1,4 +1,4 @@
-"""What equals what: the lines of docs/equality.md that no other test holds, and that each line names a test that exists."""
+"""What equals what: the lines of docs/explanation/equality.md that no other test holds, and that each line names a test that exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import vicinal as v
 from vicinal.lab import cli
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "equality.md"
+PAGE = ROOT / "docs" / "explanation" / "equality.md"
 CASES = {
     "mixup": v.Mixup(0.4, seed=1),
     "mixup per row": v.Mixup(v.Beta(0.2, per="example"), seed=1),

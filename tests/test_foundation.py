@@ -189,7 +189,7 @@ def files() -> set[str]:
 
 
 def test_the_reference_names_everything_public():
-    text = (ROOT / "docs" / "reference.md").read_text()
+    text = (ROOT / "docs" / "reference" / "index.md").read_text()
     public = [name for name in vicinal.__all__ if not inspect.ismodule(getattr(vicinal, name))]
     metrics = [
         name
@@ -215,7 +215,7 @@ def mapped(text: str, root: str) -> set[str]:
 
 
 def test_the_architecture_maps_every_source_file():
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "development" / "architecture.md").read_text()
     (tree,) = [block.body for block in blocks(text) if block.body.startswith("src/vicinal/")]
     told = {name for name in files() if not name.endswith("/__init__.py") and not name.startswith("checking/cards/")}
     assert "        cards/ " in tree  # one file for each code

@@ -195,7 +195,7 @@ def test_page_shows_what_was_found():
     text = page(record)
     assert "| faults found | 0 of 1 | 95% |" in text
     assert re.search(
-        r"\[deit_criterion\]\(\.\./museum/faults/deit_criterion\.py\) \| .* \| VIC012 \| \*\*VIC001\*\* \| 2\.0", text
+        r"\[deit_criterion\]\(\.\./\.\./museum/faults/deit_criterion\.py\) \| .* \| VIC012 \| \*\*VIC001\*\* \| 2\.0", text
     )
     assert re.search(r"two_losses.* \| nothing \| nothing \| 3\.0 \|", text)
 

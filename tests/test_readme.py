@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCS = (ROOT / "docs", ROOT / "docs" / "integrations", ROOT / "docs" / "check")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for of in DOCS for page in sorted(of.glob("*.md")))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^(?P<ticks>```+)(?P<language>\w*)\n(?P<body>.*?)^(?P=ticks)$", re.MULTILINE | re.DOTALL)
 
 

@@ -170,7 +170,7 @@ def test_a_license_that_is_not_allowed_is_told(sbom: ModuleType) -> None:
 
 
 def test_the_page_of_licenses_is_what_the_packages_say(sbom: ModuleType) -> None:
-    assert (ROOT / "docs" / "licenses.md").read_text() == sbom.table(), "make sbom writes it"
+    assert (ROOT / "docs" / "reference" / "licenses.md").read_text() == sbom.table(), "make sbom writes it"
 
 
 # -- the wheel ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """`python -m torture [PART ...]`: run the parts in a bounded time, print what each did, and exit with 1 if anything failed.
 
 Each part is a process of its own, two at a time. With `--write`, the figures go to results/torture.json and into
-docs/reliability.md.
+docs/explanation/reliability.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torture.part import ROOT, Outcome
 from vicinal.lab import atomic
 from vicinal.lab.provenance import made_now
 
-RESULTS, PAGE = ROOT / "results" / "torture.json", ROOT / "docs" / "reliability.md"
+RESULTS, PAGE = ROOT / "results" / "torture.json", ROOT / "docs" / "explanation" / "reliability.md"
 FORMAT = 1
 SECONDS = 1080.0  # of the whole; what is under way then is finished
 GRACE = 120.0  # seconds a part may take beyond its own, before it counts as hung

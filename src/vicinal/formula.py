@@ -4,7 +4,7 @@
     y = lam y_i + (1 - lam) y_j    `cross_entropy`: a loss that is linear in the label mixes as the labels do
     lam ~ Beta(alpha, alpha)       `weighting.Beta` draws lam, `pairing.RandomPairs` draws j
 
-`cut` is the counterpart of `mix` for boxes (CutMix). The fast paths (`_mixing.py`, `_cross_entropy.py`) are tested
+`cut` is the counterpart of `mix` for boxes (CutMix), `take` for masks of any form. The fast paths (`_mixing.py`, `_cross_entropy.py`) are tested
 against this module: they agree to the bit, or to one rounding of the result.
 """
 
@@ -98,9 +98,31 @@ def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:
         edges = box[:, i].to(x.device)
         along = (at >= edges[:, :1]) & (at < edges[:, 1:])  # [n, size]
         inside = inside & along.reshape(len(along), *(1,) * (x.ndim - d - 1 + i), size, *(1,) * (d - 1 - i))
+    return take(x, partner, inside)
+
+
+def take(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
+    """Return x with the cells of each row that a mask marks replaced by the partner's.
+
+    Args:
+        x: [n, ...], any dtype.
+        partner: int64 [n].
+        mask: bool, of as many dimensions as x and broadcast to it: True where the partner's value is taken.
+
+    Returns:
+        A new tensor of x's shape, dtype, device and memory format.
+
+    Examples:
+        >>> import torch
+        >>> take(torch.eye(2), partner=torch.tensor([1, 0]), mask=torch.tensor([[False, True], [False, True]]))
+        tensor([[1., 1.],
+                [0., 0.]])
+
+    """
+    check_kind(x)
     flat, order = as_rows(x)
     other = from_rows(flat.index_select(0, partner.to(x.device)), x, order)
-    return torch.where(inside, other, x)
+    return torch.where(mask.to(x.device), other, x)
 
 
 def as_rows(x: Tensor) -> tuple[Tensor, list[int] | None]:

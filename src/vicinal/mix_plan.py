@@ -1,4 +1,4 @@
-"""The plan of one draw: partners and weights, boxes, noise and label smoothing, and what they do to a tensor."""
+"""The plan of one draw: partners and weights, boxes and masks, noise and label smoothing, and what they do to a tensor."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ class MixPlan(Plan):
         box: int64 [n, d, 2], the box (start, stop along each of the last d dimensions) that a row takes from its
             partner instead of a weighted sum; `weight` is then the share of cells that stay its own.
         grid: the sizes of those d dimensions.
+        mask: in place of a box, bool [n, *grid], the cells that a row takes from its partner. Without a grid it is bool
+            [n, columns], for tables [n, columns] and embedded ones [n, columns, c]; targets have no columns.
         channels_last: whether inputs hold channels behind the grid: [n, ..., *grid, c].
         vectors: whether floating-point inputs [n, length] are signals on a grid of one dimension, not feature vectors.
         noise: Gaussian noise added to the inputs.
@@ -89,6 +91,7 @@ class MixPlan(Plan):
     noise: Noise | None = None
     smoothing: float = 0.0
     key: Key | None = None
+    mask: Tensor | None = None
     # of an instance: what `_known_for_targets` worked out, of which version of the weights and of the shares; and, where
     # boxes or weights of the targets must go with the weights, the versions of all of them
     _known: ClassVar[tuple[Tensor, Tensor | None, int, int] | None] = None
@@ -112,12 +115,29 @@ class MixPlan(Plan):
                 f"box must be int64 [n, d, 2] beside partner [n] and a grid of d sizes, got {box.dtype} "
                 f"{list(box.shape)} beside partner {list(partner.shape)} and grid {list(self.grid)}"
             )
-        if box is not None or self.target_weight is not None:
+        if self.mask is not None:
+            self._check_mask(self.mask)
+        if self._is_cut or self.target_weight is not None:
             object.__setattr__(self, "_versions", self._versions_now())
+
+    def _check_mask(self, mask: Tensor) -> None:
+        n = len(self.partner)
+        on_grid = tuple(mask.shape) == (n, *self.grid) if self.grid else mask.ndim == 2 and len(mask) == n
+        if self.partner.ndim != 1 or self.box is not None or mask.dtype != torch.bool or not on_grid:
+            beside = "" if self.box is None else " and no box"
+            raise ValueError(
+                f"mask must be bool {[n, *self.grid] if self.grid else [n, 'columns']} beside partner [n]{beside}, got "
+                f"{mask.dtype} {list(mask.shape)} beside partner {list(self.partner.shape)} and grid {list(self.grid)}"
+            )
 
     def __len__(self) -> int:
         """Return the number of rows the plan was drawn for."""
         return self.partner.shape[0]
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether rows take cells of their partners."""
+        return self.box is not None or self.mask is not None
 
     @property
     def partners(self) -> Tensor:
@@ -130,7 +150,7 @@ class MixPlan(Plan):
         return _shares(self.weight)
 
     def _versions_now(self) -> tuple[int, ...]:
-        tensors = (self.partner, self.weight, self.target_weight, self.box)
+        tensors = (self.partner, self.weight, self.target_weight, self.box, self.mask)
         return tuple(t._version for t in tensors if t is not None and not t.is_inference())
 
     def _check_unchanged(self) -> None:
@@ -213,9 +233,14 @@ class MixPlan(Plan):
         if self.box is not None:
             box = torch.zeros(n, *self.box.shape[1:], dtype=torch.int64, device="cpu")
             box[rows] = self.box.cpu()
+        mask = None
+        if self.mask is not None:
+            mask = torch.zeros(n, *self.mask.shape[1:], dtype=torch.bool, device="cpu")
+            mask[rows] = self.mask.cpu()
         weight = whole(self.weight)
         assert weight is not None
-        return replace(self, partner=partner, weight=weight, target_weight=whole(self.target_weight), box=box)
+        target_weight = whole(self.target_weight)
+        return replace(self, partner=partner, weight=weight, target_weight=target_weight, box=box, mask=mask)
 
     def _participants(self) -> list[tuple[Tensor, Tensor]]:
         shared = self.shares[:, 1:] > 0
@@ -227,13 +252,13 @@ class MixPlan(Plan):
         return self.shares if self.target_weight is None else _shares(self.target_weight)
 
     def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
-        """Mix one tensor [n, ...]: as a weighted sum, or by box where it has the plan's grid."""
+        """Mix one tensor [n, ...]: as a weighted sum, or by box or mask where it has the plan's grid."""
         if self._versions is not None:
             self._check_unchanged()
-        if self.box is not None and self._has_grid(x, "an input"):
+        if self._is_cut and self._has_grid(x, "an input"):
             if out is not None:
                 _mixing.check_out(x, out)
-            mixed = self._cut(x, self.box, self.channels_last)
+            mixed = self._cut(x, self.channels_last)
             mixed = mixed if out is None else out.copy_(mixed)
         elif self.partner.ndim == 1:
             mixed = _mixing.mix_pairs(x, self.partner, self.weight, out, compiled)
@@ -269,26 +294,25 @@ class MixPlan(Plan):
 
         Raises:
             TypeError: x is not uint8.
-            ValueError: the plan cuts boxes or adds noise, which this has no path for; or mean, std or out do not fit.
+            ValueError: the plan cuts boxes, takes cells by a mask or adds noise, which this has no path for; or mean, std
+                or out do not fit.
 
         """
-        if self.box is not None or self.noise is not None:
-            raise ValueError("normalized has no path for boxes and noise: convert and normalize x first, then plan(x)")
+        if self._is_cut or self.noise is not None:
+            raise ValueError("normalized has no path for boxes, masks and noise: convert and normalize x first, then plan(x)")
         return _mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
-        """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box."""
+        """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box or mask."""
         if self._versions is not None:
             self._check_unchanged()
-        box = self.box if self.box is not None and self._has_grid(y, "a target") else None
+        is_cut = self._is_cut and self._has_grid(y, "a target")
         if isinstance(y, Tensor) and not _is_ids(y):
             if self.partners.shape[1]:
                 self._check_numbers(y)
-            mixed = (
-                _mixing.mix(y, self.partners, self.target_shares) if box is None else self._cut(y, box, self._last(y))
-            )
+            mixed = self._cut(y, self._last(y)) if is_cut else _mixing.mix(y, self.partners, self.target_shares)
             return self._smooth(mixed)
-        if isinstance(y, Tensor) and box is None:
+        if isinstance(y, Tensor) and not is_cut:
             own, partner = y if y.dtype == torch.int64 else _as_int64(y), self.partner
             shares, slopes = self._known_for_targets()
             if not y.is_cpu:
@@ -297,11 +321,12 @@ class MixPlan(Plan):
             return MixedTarget._of_plan(torch.stack([own, *others]), shares, self.smoothing, slopes, partner)
         if isinstance(y, Tensor):
             y = MixedTarget(_as_int64(y)[None], torch.ones(1, len(y), dtype=torch.float32, device=y.device))
-        if box is None:
+        if not is_cut:
             return y.mixed(self.partners, self.target_shares).smoothed(self.smoothing)
         if len(y.ids) > 1:
-            raise TypeError("maps of class indices can be cut by box only before they are mixed: put CutMix first")
-        return MixedTarget(self._cut(y.ids[0], box)[None], y.weight, y.smoothing).smoothed(self.smoothing)
+            cut, first = ("box", "CutMix") if self.mask is None else ("mask", "what cuts")
+            raise TypeError(f"maps of class indices can be cut by {cut} only before they are mixed: put {first} first")
+        return MixedTarget(self._cut(y.ids[0])[None], y.weight, y.smoothing).smoothed(self.smoothing)
 
     def _check_numbers(self, y: Tensor) -> None:
         """Refuse nan, and warn of numbers that look like markers or class indices; on a CPU: elsewhere asking is a wait."""
@@ -342,12 +367,20 @@ class MixPlan(Plan):
         object.__setattr__(self, "_numbers", True)
         return self
 
-    def _cut(self, t: Tensor, box: Tensor, channels_last: bool = False) -> Tensor:
+    def _cut(self, t: Tensor, channels_last: bool = False) -> Tensor:
+        """Replace cells of a tensor that lies on the grid, or has the columns, by box or by mask."""
         if self.weight.requires_grad and torch.is_grad_enabled():
-            raise ValueError("the share of a box has no gradient: a learned weight needs a vicinity that averages")
-        if not channels_last:
-            return formula.cut(t, self.partners[:, 0], box)
-        return formula.cut(t.movedim(-1, 1), self.partners[:, 0], box).movedim(1, -1)
+            what = "box" if self.mask is None else "mask"
+            raise ValueError(f"the share of a {what} has no gradient: a learned weight needs a vicinity that averages")
+        if channels_last:
+            return self._cut(t.movedim(-1, 1)).movedim(1, -1)
+        if self.mask is None:
+            assert self.box is not None
+            return formula.cut(t, self.partners[:, 0], self.box)
+        between = (1,) * (t.ndim - self.mask.ndim)
+        n, *cells = self.mask.shape
+        mask = self.mask.view(n, *between, *cells) if self.grid else self.mask.view(n, *cells, *between)
+        return formula.take(t, self.partner, mask)
 
     def _smooth(self, y: Tensor) -> Tensor:
         if self.smoothing == 0:
@@ -371,6 +404,8 @@ class MixPlan(Plan):
         ids, a class for each moment), and inputs where the boxes were drawn for [n, length], lie on a grid of one dimension.
         """
         d, shape = len(self.grid), tuple(t.shape)
+        if not d:
+            return self._has_columns(shape, what)
         if self._last(t):
             return True
         on_grid = t.ndim > d and shape[-d:] == self.grid
@@ -389,9 +424,23 @@ class MixPlan(Plan):
         elif on_grid and not (self.channels_last and what == "an input"):
             return True
         raise ValueError(
-            f"{what} of shape {list(t.shape)} does not lie on the grid {list(self.grid)} that the boxes were drawn for: "
-            "bring it to that size, mix it in a call of its own, or give class indices of several heads as a tuple"
+            f"{what} of shape {list(t.shape)} does not lie on the grid {list(self.grid)} that the "
+            f"{'boxes' if self.mask is None else 'masks'} were drawn for: bring it to that size, mix it in a call of its "
+            "own, or give class indices of several heads as a tuple"
         )
+
+    def _has_columns(self, shape: tuple[int, ...], what: str) -> bool:
+        """Return whether a tensor has the columns of the mask: every input must, and no target has them."""
+        assert self.mask is not None
+        columns = self.mask.shape[1]
+        if what != "an input":
+            return False
+        if len(shape) < 2 or shape[1] != columns:
+            raise ValueError(
+                f"an input of shape {list(shape)} does not have the {columns} columns that the mask was drawn for: give all "
+                "columns as one tensor [n, columns], or mix it in a call of its own"
+            )
+        return True
 
     def to(self, device: torch.device | str) -> MixPlan:
         """Return the same plan with its tensors on `device`."""
@@ -404,9 +453,11 @@ class MixPlan(Plan):
         values["grid"] = [int(size) for size in self.grid]
         values["key"] = key_numbers(self.key)
         values["smoothing"] = float(self.smoothing)  # numpy's numbers would not pass torch.load(weights_only=True)
+        if self.mask is None:
+            del values["mask"]
         if self.noise is not None:
             values["noise"] = {"sigma": float(self.noise.sigma), "key": key_numbers(self.noise.key)}
-        return _stored.sealed(values, _plan_dict.FORMAT)
+        return _stored.sealed(values, _plan_dict.FORMAT if self.mask is None else _plan_dict.FORMAT_OF_MASKS)
 
     def __repr__(self) -> str:
         """Show every row: "0: 0.71 + 0.29 of 3"."""
@@ -421,13 +472,27 @@ class MixPlan(Plan):
             f"{name}={value}"
             for name, value in (
                 ("box", None if self.box is None else self.box.tolist()[:16]),
+                ("mask", None if self.mask is None else self._mask_in_words(self.mask)),
                 ("noise", self.noise),
                 ("smoothing", self.smoothing or None),
-                ("targets", None if self.target_weight is None else "nearer" if self.box is None else "area"),
+                ("targets", self._targets_in_words()),
             )
             if value is not None
         ]
         return f"Plan({', '.join([f'{len(self)} rows', *extras])}; {'; '.join(rows)})"
+
+    def _mask_in_words(self, mask: Tensor) -> str:
+        of = "x".join(map(str, self.grid)) if self.grid else f"{mask.shape[1]} columns"
+        return f"{mask.flatten(1).sum(1).tolist()[:16]} of {of}"
+
+    def _targets_in_words(self) -> str | None:
+        if self.target_weight is None:
+            return None
+        if self.box is not None:
+            return "area"
+        nearer = bool(((self.target_weight == 0) | (self.target_weight == 1)).all()) and self.mask is None
+        own = [f"{share:.3g}" for share in self.target_shares[:16, 0].tolist()]
+        return "nearer" if nearer else f"[{', '.join(own)}]"
 
 
 def identity(n: int, **others: Any) -> MixPlan:

@@ -34,7 +34,7 @@ _RENAMED = {
 class Recipe:
     """How one model is trained. The number of processes is not part of it: results do not depend on it by design."""
 
-    dataset: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/training.md)
+    dataset: str  # cifar10, cifar100, imagenet, speech-commands-v1, or a folder (docs/how-to/training.md)
     model: str  # a name of lab/models, or package.module:factory of your own
     vicinity: str = "ERM()"  # as text, as in `vicinal compare --with`
     epochs: int = 200  # passes over the training examples

@@ -9,7 +9,7 @@ from pathlib import Path
 from vicinal.lab.cli import compare
 from vicinal.lab.data import table_files
 
-PAGE = (Path(__file__).parents[3] / "docs/compare.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/how-to/compare.md").read_text()
 
 
 def test_every_option_has_a_row() -> None:

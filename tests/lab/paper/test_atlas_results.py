@@ -39,11 +39,11 @@ def test_the_page_and_what_diagnose_quotes_are_what_the_kept_results_say(
     seen = atlas.read({name: kept[name]["results"] for name in names})
     date = max(record["created"] for record in kept.values())[:10]
     assert indicator.evidence()["atlas"] == {"date": date} | json.loads(json.dumps(atlas.evidence(seen)))
-    assert (ROOT / "docs" / "atlas.md").read_text() == atlas_page.write(seen, date)
+    assert (ROOT / "docs" / "paper" / "atlas.md").read_text() == atlas_page.write(seen, date)
 
 
 def test_the_page_of_diagnose_quotes_the_sentence_of_the_command():
     sentence = diagnose.in_words_of_the_atlas(indicator.evidence()["atlas"])
-    page = (ROOT / "docs" / "diagnose.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "diagnose.md").read_text()
     quoted = " ".join(line.removeprefix("> ") for line in page.splitlines() if line.startswith("> "))
     assert quoted == sentence

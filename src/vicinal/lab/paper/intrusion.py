@@ -211,7 +211,7 @@ class IntrusionStudy(Study):
         for path, svg in drawn.items():
             atomic.write(path, svg)
         families = {folder / f"intrusion-{family.name}.svg" for family in synthetic.FAMILIES}
-        return [path for path in drawn if path not in families]  # docs/diagnose.md shows the families
+        return [path for path in drawn if path not in families]  # docs/how-to/diagnose.md shows the families
 
 
 def _sets(at: IntrusionScale) -> list[tuple[Job, str]]:

@@ -13,7 +13,7 @@ from vicinal.lab import models, parse
 from vicinal.lab.recipe import Recipe, read_changes
 
 _EPOCHS = 3
-_WORK = 1.5e12  # multiply-adds of a quick look: about a minute of one CPU core (docs/training.md)
+_WORK = 1.5e12  # multiply-adds of a quick look: about a minute of one CPU core (docs/how-to/training.md)
 _FEWEST_STEPS, _MOST_STEPS = 2, 40  # per epoch
 _BATCH = 32
 _SHAPES = {"cifar": (3, 32, 32), "speech": (1, 160, 101)}  # by the first word of `dataset`

