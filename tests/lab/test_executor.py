@@ -18,7 +18,7 @@ import joblib
 import numpy as np
 import pytest
 
-from vicinal.lab import atomic, executor, scratch
+from vicinal.lab import atomic, executor, filelock, scratch
 from vicinal.lab.errors import UserError
 
 
@@ -326,7 +326,7 @@ def test_without_locks_nothing_is_taken_for_left(tmp_path: Path, monkeypatch: py
     (tmp_path / "vicinal-1").mkdir()
     (tmp_path / "vicinal-1" / "lock").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(scratch, "fcntl", None)
+        patch.setattr(filelock, "fcntl", None)
         with scratch.folder(parent=tmp_path) as mine:
             assert len(list(tmp_path.iterdir())) == 2
             assert not scratch.is_left(mine)

@@ -6,22 +6,20 @@ import errno
 import json
 import os
 import stat
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from vicinal.lab import limits
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from vicinal.lab import filelock, limits
 
 T = TypeVar("T")
 
 _PARTIAL = ".partial"
+_WINDOWS = os.name == "nt"
+_READ_MEANWHILE = (0.01, 0.05, 0.2, 0.7)  # seconds between attempts
 
 
 def write(path: Path, content: bytes | str, *, through_links: bool = False) -> None:
@@ -56,11 +54,21 @@ def writing(path: Path, *, through_links: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put a file into the place of another; Windows refuses that for the moment in which somebody reads the other one."""
+    for seconds in _READ_MEANWHILE if _WINDOWS else ():
+        with suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(seconds)
+    os.replace(temporary, path)
 
 
 def _file_at(path: Path) -> Path:
@@ -142,15 +150,14 @@ def readable_lines(path: Path, read: Callable[[bytes], T]) -> tuple[list[T], int
 def locked(path: Path) -> Iterator[bool]:
     """Hold the lock that a file stands for; yields False where another process holds it. The folder must exist.
 
-    The system frees it when its process ends, however it ends. Whoever holds it may remove the file. Where there are no
-    locks (Windows, some network file systems), a warning says so, and True is yielded.
+    The system frees it when its process ends, however it ends. Whoever holds it may remove the file; Windows keeps it. Where
+    there are no locks (some network file systems), a warning says so, and True is yielded.
     """
-    with open(path, "ab", opener=_open_file) as file:
-        reason = "this system has no file locks"
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, "ab", opener=_open_file))
+        reason = ""
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                reason = ""
+            stack.enter_context(filelock.held(file))
         except BlockingIOError:
             yield False
             return

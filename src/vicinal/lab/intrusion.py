@@ -209,4 +209,4 @@ def _interval(values: NDArray[np.float64]) -> Interval:
 @cache
 def evidence() -> dict[str, Any]:
     """Return what the study of manifold intrusion measured: indicator, effect and rank correlation over many sets."""
-    return json.loads(EVIDENCE.read_text())
+    return json.loads(EVIDENCE.read_text(encoding="utf-8"))

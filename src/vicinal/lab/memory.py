@@ -102,12 +102,16 @@ def _limit_of_process() -> int | None:
 def _limit_of_group() -> int | None:
     """Return what is left of the least limit of the cgroups (version 2) that hold this process."""
     try:
-        group = Path("/proc/self/cgroup").read_text().strip().rsplit(":", 1)[-1].strip("/")
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rsplit(":", 1)[-1].strip("/")
         root, left = Path("/sys/fs/cgroup"), []
         for folder in (root / group, *(root / group).parents):
             limit = folder / "memory.max"
-            if folder.is_relative_to(root) and limit.is_file() and (most := limit.read_text().strip()) != "max":
-                left.append(max(0, int(most) - int((folder / "memory.current").read_text())))
+            if (
+                folder.is_relative_to(root)
+                and limit.is_file()
+                and (most := limit.read_text(encoding="ascii").strip()) != "max"
+            ):
+                left.append(max(0, int(most) - int((folder / "memory.current").read_text(encoding="ascii"))))
     except (OSError, ValueError):  # there are none
         return None
     return min(left, default=None)
@@ -120,7 +124,7 @@ def _status(name: str) -> int | None:
 def _field(path: Path, name: str) -> int | None:
     """Return a size that Linux states in kB."""
     try:
-        found = re.search(rf"^{name}:\s+(\d+) kB$", path.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+) kB$", path.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:  # another system
         return None
     return None if found is None else int(found[1]) * 1024

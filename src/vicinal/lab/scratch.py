@@ -2,7 +2,7 @@
 
 A process holds a lock in each of its folders, which the system frees when it ends. The semaphores of its queues go with
 them: joblib names them after the process, and if everything is killed at once, nobody else removes them. Where there are no
-locks (Windows, some network file systems), what a killed process left stays.
+locks (some network file systems), what a killed process left stays.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from vicinal.lab import filelock
 
 _LOCK = "lock"
 _SEMAPHORES = Path("/dev/shm")  # where Linux shows them
@@ -37,13 +34,14 @@ def folder(prefix: str = PREFIX, parent: Path | None = None) -> Iterator[Path]:
     remove_left(prefix, parent)
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        with open(path / _LOCK, "w", encoding="ascii") as lock:
+        with ExitStack() as stack:
+            lock = stack.enter_context(open(path / _LOCK, "w", encoding="ascii"))
             print(os.getpid(), file=lock, flush=True)
-            if fcntl is not None:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:  # this file system has none
-                    (path / _LOCK).unlink()
+            try:
+                stack.enter_context(filelock.held(lock))
+            except OSError:  # this file system has none
+                lock.close()  # Windows removes no file that is open
+                (path / _LOCK).unlink()
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -59,6 +57,8 @@ def remove_left(prefix: str = PREFIX, parent: Path | None = None) -> None:
 
 
 def _remove_semaphores(lock: Path) -> None:
+    if not _SEMAPHORES.is_dir():  # not Linux; on Windows the question below would end that process
+        return
     try:
         process = int(lock.read_text(encoding="ascii"))
     except (OSError, ValueError):  # it is another user's; or the process was killed before it wrote its number
@@ -74,11 +74,8 @@ def _remove_semaphores(lock: Path) -> None:
 
 def is_left(path: Path) -> bool:
     """Return True if a folder's process has ended, False if that cannot be known."""
-    if fcntl is None:
-        return False
     try:
-        with open(path / _LOCK, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # it is held, has been removed with its folder, or is another user's
+        with open(path / _LOCK, "rb") as lock, filelock.held(lock, shared=True):
+            return True
+    except OSError:  # it is held, has been removed with its folder, or is another user's; or there are no locks
         return False
-    return True

@@ -169,7 +169,7 @@ def _shown(stream: IO[str] | None, must_be_written: bool) -> Any:
     if isinstance(stream, PrintableStream):
         return stream
     if stream is None:
-        stream = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
+        stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # as long as the process
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show
     return PrintableStream(PlainStream(stream, must_be_written))

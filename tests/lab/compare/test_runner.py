@@ -30,7 +30,7 @@ import torch.nn.functional as F
 
 from vicinal._adamw import AdamW
 from vicinal.keyed import Key
-from vicinal.lab import atomic, executor, records, stored
+from vicinal.lab import atomic, executor, filelock, records, stored
 from vicinal.lab.compare import consistency, report, runner, table_comparison, verdict
 from vicinal.lab.compare.comparison import RunId
 from vicinal.lab.compare.predictions import MeasuredRun, RunPredictions
@@ -193,14 +193,14 @@ def test_a_killed_process_lets_go_of_the_folder(tmp_path: Path) -> None:
 
 def test_the_lock_of_whoever_removed_it_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder removes the file after another process opened it, and before that locks it."""
-    real = atomic.fcntl.flock
+    real = filelock.fcntl.flock
 
     def late(*args: Any) -> None:
         (tmp_path / "lock").unlink()
         real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(atomic.fcntl, "flock", late)
+        patch.setattr(filelock.fcntl, "flock", late)
         with atomic.locked(tmp_path / "lock") as mine:
             assert not mine
     with atomic.locked(tmp_path / "lock") as mine:

@@ -67,7 +67,7 @@ def _limit(question: Mapping[str, Any]) -> None:
     seconds = int(used.ru_utime + used.ru_stime + _SECONDS + question["size"] / _SLOWEST)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     if question["memory"] is not None and os.path.exists("/proc/self/statm"):
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="ascii") as file:
             held = int(file.read().split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         most = held + _BASE + question["memory"]

@@ -85,7 +85,7 @@ class Section:
     def svgs(self) -> list[Markup]:
         """The figures, as they stand in the page."""
         keys = ((path, f"{self.initials}{i}") for i, path in enumerate(self.figures))
-        return [Markup(compact(drawing.inline(path.read_text(), key), key)) for path, key in keys]
+        return [Markup(compact(drawing.inline(path.read_text(encoding="utf-8"), key), key)) for path, key in keys]
 
     @property
     def is_run(self) -> bool:
