@@ -1,0 +1,63 @@
+"""Docstrings on the site: names in backticks link to where they are documented, and signatures are those that users call.
+
+A backtick in a docstring is code, as `help` shows it. Sphinx's own roles would link it, but warn of whatever is not a name
+(`lam * x`), or cut characters off (`.float()` loses its dot); so this is a role of its own, the default one in docstrings.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxRole
+from sphinx.util.inspect import stringify_signature
+
+import vicinal
+
+# a name, perhaps of several parts, perhaps called: `Mixup`, `Plan.target`, `Mixup(0.2)`
+_NAME = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)(?:\(.*\))?", re.DOTALL)
+_NOT_SHOWN = ("_state",)  # what `dataclasses.replace` hands on
+
+
+class Name(SphinxRole):
+    """Code, which links where its first name is documented."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Return the code, as a reference that may stay unresolved."""
+        literal = nodes.literal(self.rawtext, self.text, classes=["code"])
+        found = _NAME.fullmatch(self.text)
+        if found is None:
+            return [literal], []
+        target = found[1]
+        if target.partition(".")[0] in vicinal.__all__:
+            target = f"vicinal.{target}"
+        context = {name: self.env.ref_context.get(name) for name in ("py:module", "py:class")}
+        reference = addnodes.pending_xref(
+            self.rawtext, literal, refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=False
+        )
+        reference["refdoc"] = self.env.docname
+        reference.attributes.update(context)
+        return [reference], []
+
+
+def signature_of_users(
+    app: Sphinx, what: str, name: str, of: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Return the signature of a class without what users never give; types stand beside the arguments."""
+    if what != "class" or "__dataclass_fields__" not in vars(of):  # others are read well as they are
+        return None
+    found = inspect.signature(of)
+    shown = [parameter for parameter in found.parameters.values() if parameter.name not in _NOT_SHOWN]
+    plain = found.replace(parameters=shown, return_annotation=inspect.Signature.empty)
+    return stringify_signature(plain, show_annotation=False), None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Add the role `name` and the signatures."""
+    app.add_role("name", Name())
+    app.connect("autodoc-process-signature", signature_of_users)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
