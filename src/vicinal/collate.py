@@ -37,7 +37,7 @@ class Collate:
             cannot be mixed.
         ValueError: from a call: it is not clear which part is the target.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch.utils.data import DataLoader, TensorDataset
         >>> from vicinal import Collate, Mixup
@@ -47,7 +47,7 @@ class Collate:
         >>> type(y).__name__  # goes to the loss as it is
         'MixedTarget'
 
-    Source: section 2 of the paper: one loader, each batch of which is mixed with itself.
+    Source: Zhang et al. 2018, section 2: one loader, each batch of which is mixed with itself.
 
     """
 

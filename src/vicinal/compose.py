@@ -23,6 +23,7 @@ class Chain(Vicinity):
 
     Args:
         parts: applied in this order, each to what the one before it made.
+        seed: as of `Vicinity`; the parts have none of their own.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -58,11 +59,16 @@ class Choice(Vicinity):
     Args:
         parts: what to choose from; `ERM()` among them leaves some batches as they are.
         p: their probabilities, >= 0, sum 1; None: all equal.
+        seed: as of `Vicinity`; the parts have none of their own.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
         lambda: that of the part that is chosen.
         one draw: one part per batch; shared by every tensor of a nest.
+
+    Raises:
+        TypeError: parts are not one or more vicinities.
+        ValueError: p does not hold a probability for each part, or a part has a seed.
 
     Examples:
         >>> from vicinal import ERM, Mixup
@@ -110,6 +116,7 @@ class Scheduled(Vicinity):
         start: its first epoch, counted from 0; ERM before it.
         stop: the first epoch after it; None: to the end.
         values: by the name of an argument of `part`: what it is from an epoch on, or a function of the epoch.
+        seed: as of `Vicinity`; the part has none of its own.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.

@@ -61,6 +61,10 @@ class NonFinite:
         size: number of rows of that tensor.
         others: further tensors of the same kind that hold inf or nan, by name.
 
+    Examples:
+        >>> print(NonFinite("input", "input", "nan", rows=(1,), size=2))
+        the input holds nan in 1 of 2 rows (1)
+
     """
 
     what: str

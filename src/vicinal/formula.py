@@ -21,7 +21,7 @@ _MIXABLE = frozenset((*HALF, torch.float32, torch.float64, torch.complex64, torc
 
 
 def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Return rows sum_j weight[i, j] * x[j-th of (i, *partner[i])] (paper, section 2; m = 1 for pairs).
+    """Return rows `sum_j weight[i, j] * x[j-th of (i, *partner[i])]` (Zhang et al. 2018, section 2; m = 1 for pairs).
 
     Args:
         x: [n, ...], a dtype of `check_mixable`. Half precisions and uint8 are mixed in float32 and rounded once.
@@ -75,7 +75,7 @@ def cut(x: Tensor, partner: Tensor, box: Tensor) -> Tensor:
     """Return x with a box of each row replaced by the partner's (CutMix, Yun et al. 2019, equation 1).
 
     Args:
-        x: [n, ..., *grid], any dtype.
+        x: `[n, ..., *grid]`, any dtype.
         partner: int64 [n].
         box: int64 [n, d, 2], start (included) and stop (excluded) along each of the last d dimensions.
 

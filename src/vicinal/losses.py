@@ -71,6 +71,19 @@ class Mixed(nn.Module):
         lambda: that of the target; the loss on each label is weighted by its share.
         one draw: nothing is drawn.
 
+    Args:
+        criterion: as of `mixed`.
+
+    Raises:
+        TypeError: the criterion cannot be called.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import MixedTarget
+        >>> y = MixedTarget(torch.tensor([[0], [1]]), torch.tensor([[0.7], [0.3]]))
+        >>> Mixed(nn.MultiMarginLoss())(torch.tensor([[1.0, 0.5]]), y)
+        tensor(0.4000)
+
     """
 
     def __init__(self, criterion: Callable[..., Tensor]) -> None:

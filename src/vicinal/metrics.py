@@ -89,7 +89,19 @@ def brier(probabilities: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """A reliability diagram: per bin of confidence, float64 [..., bins] each; nan where a bin is empty."""
+    """A reliability diagram: per bin of confidence, float64 [..., bins] each; nan where a bin is empty.
+
+    Args:
+        count: number of predictions in the bin.
+        confidence: their mean confidence.
+        accuracy: the share of them that is right.
+
+    Examples:
+        >>> import torch
+        >>> reliability(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), bins=2).count
+        tensor([0., 2.], dtype=torch.float64)
+
+    """
 
     count: Tensor
     confidence: Tensor
@@ -97,7 +109,7 @@ class Reliability:
 
     @property
     def ece(self) -> Tensor:
-        """Expected calibration error [...]: the mean of |accuracy - confidence| over examples, in [0, 1]."""
+        """Expected calibration error [...]: the mean of `|accuracy - confidence|` over examples, in [0, 1]."""
         gap = (self.accuracy - self.confidence).abs() * self.count
         return torch.where(self.count == 0, 0.0, gap).sum(-1) / self.count.sum(-1)
 

@@ -45,7 +45,7 @@ class Noise:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MixPlan(Plan):
-    """The draw of one vicinity.
+    """The plan of one draw: partners and weights, and boxes, noise and label smoothing where there are any.
 
     Args:
         partner: int64 [n], the row each row is mixed with; or [n, m] for m partners (m = 0: nothing is mixed).
@@ -57,7 +57,7 @@ class MixPlan(Plan):
         grid: the sizes of those d dimensions.
         mask: in place of a box, bool [n, *grid], the cells that a row takes from its partner. Without a grid it is bool
             [n, columns], for tables [n, columns] and embedded ones [n, columns, c]; targets have no columns.
-        channels_last: whether inputs hold channels behind the grid: [n, ..., *grid, c].
+        channels_last: whether inputs hold channels behind the grid: `[n, ..., *grid, c]`.
         vectors: whether floating-point inputs [n, length] are signals on a grid of one dimension, not feature vectors.
         noise: Gaussian noise added to the inputs.
         smoothing: label smoothing of the targets: (1 - smoothing) * target + smoothing / num_classes.

@@ -199,12 +199,16 @@ class OtherClass(Pairing):
 
 @dataclass(frozen=True)
 class Nearest(Pairing):
-    """One of the `k` nearest other rows, uniformly (the paper's KNN rows; Euclidean distance of the flattened `x`).
+    """One of the `k` nearest other rows, uniformly, by the Euclidean distance of the flattened inputs `x`.
+
+    The "KNN" rows of the paper's ablation (Zhang et al. 2018, section 3.8, table 5).
 
     Args:
         k: how many neighbors to draw from (the paper: 200 over the whole training set); >= 1. With fewer candidates
             than `k`, all of them.
-        same_class: only neighbors of the row's own class; with InputMixup this is the paper's stand-in for SMOTE.
+        same_class: only neighbors of the row's own class; with `InputMixup` this is the paper's stand-in for SMOTE.
+
+    The neighbors are those within the rows of one plan: a batch, or, for a dataset held in memory, the whole of it.
 
     Convention:
         dimension 0: the rows of the batch; row i is mixed with row partner[i].
@@ -276,9 +280,9 @@ class Nearest(Pairing):
 
 @dataclass(frozen=True)
 class LabelDistance(Pairing):
-    """A row with a near label, for regression: P(j | i) ~ exp(-d(y_i, y_j)**2 / (2 bandwidth**2)), j != i.
+    """C-Mixup's pairing, for regression: a row whose label is near (Yao et al. 2022).
 
-    From C-Mixup (Yao et al. 2022), where this kept mixed targets plausible.
+    `P(j | i) ~ exp(-d(y_i, y_j)**2 / (2 * bandwidth**2))` for j != i, within the batch.
 
     Args:
         bandwidth: in the units of the label, > 0. Towards infinity: any other row; towards 0: the nearest label.

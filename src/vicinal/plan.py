@@ -32,7 +32,10 @@ _STRIDED = torch.strided
 
 
 class Plan(ABC):
-    """What every plan answers: `plan(x)`, `plan.target(y)`, `len`, `to`, `to_dict`.
+    """A recorded draw: whom each row of a batch is mixed with, and how much of itself it keeps; the base class.
+
+    `plan(x)` mixes inputs or hidden states, `plan.target(y)` targets. Two plans are equal in what they do if their
+    `to_dict` is.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -143,6 +146,9 @@ class Plan(ABC):
                 row of extra memory for each cycle of the pairing.
             compiled: mix by a fused kernel of `torch.compile`; the first call takes seconds.
 
+        Returns:
+            The mixed inputs, in the structure, dtypes and memory formats of x.
+
         Raises:
             TypeError: a leaf is not a tensor, its dtype holds names (integers other than uint8, bool), or it holds boxes
                 or key points, by its type or its name: the average of two boxes lies in neither image.
@@ -199,7 +205,7 @@ class Plan(ABC):
     def known(self, y: Tensor, *, missing: float) -> Tensor:
         """Return the share of each entry of a floating-point target [n, ...] that is known, in [0, 1].
 
-        It is what the entry counts in the loss, as an ignored class index takes its share out:
+        It is what the entry counts in the loss, as an ignored class index takes its share out::
 
             t, w = plan.target(y, missing=-1), plan.known(y, missing=-1)
             loss = (w * F.binary_cross_entropy_with_logits(z, t, reduction="none")).sum() / w.sum()
@@ -272,6 +278,19 @@ class PlanChain(Plan):
         dimension 0: the rows of the batch, of inputs and targets alike.
         lambda: that of each part; a part mixes what the one before it made.
         one draw: recorded, the same at every use; shared by every tensor of a nest.
+
+    Args:
+        plans: of one length, in the order in which they are applied.
+        key: that of the draw, where any of them draws.
+
+    Raises:
+        ValueError: there are no plans, or they are of different lengths.
+
+    Examples:
+        >>> from vicinal import Chain, LabelSmoothing, Mixup
+        >>> plan = Chain([Mixup(0.4), LabelSmoothing(0.1)], seed=2).plan(2, step=0)
+        >>> plan.plans[1]
+        Plan(2 rows, smoothing=0.1; 0: 1; 1: 1)
 
     """
 

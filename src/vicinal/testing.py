@@ -1,10 +1,12 @@
 """Checks of a pipeline that mixes, as tests: `check_mixing` in any test, `parametrize_with_checks` with pytest.
 
-from vicinal.testing import check_mixing
-from train import make_loader
+    from vicinal.testing import check_mixing
+    from train import make_loader
 
-def test_the_loader_mixes_what_its_labels_say():
-    check_mixing(make_loader, alpha=0.2)
+    def test_the_loader_mixes_what_its_labels_say():
+        check_mixing(make_loader, alpha=0.2)
+
+`vicinal check` does the same on the command line.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ def load_target(name: str, folder: str | Path | None = None) -> Any:
     Raises:
         ValueError: there is none, or its program fails while it is imported.
 
+    Examples:
+        >>> load_target("vicinal.vicinities:Mixup").__name__
+        'Mixup'
+
     """
     return importing.load(name, None if folder is None else Path(folder)).value
 
@@ -58,6 +64,13 @@ def check_mixing(fn: Any, example: Any = None, *, expected_failed: Expected | No
             expected code was not.
         ValueError: a name in `expected_failed` is not a code, or is ignored as well.
 
+    Examples:
+        >>> from vicinal import Mixup
+        >>> def forgetful(x, y):
+        ...     return Mixup(0.2)(x, y)[0], y  # the labels stay
+        >>> check_mixing(forgetful, expected_failed={"VIC002": "issue 12: the labels are mixed in the loss"}).codes
+        ['VIC002']
+
     """
     __tracebackhide__ = True  # pytest shows the line of the test alone
     expected = _expected(expected_failed, options)
@@ -77,7 +90,7 @@ def parametrize_with_checks(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make one pytest test of each target and code, like scikit-learn's decorator of this name.
 
-    A target is checked once, by the first of its tests that runs. Codes of notes have no test unless they are expected.
+    A target is checked once, by the first of its tests that runs. Codes of notes have no test unless they are expected::
 
         @parametrize_with_checks([make_loader, collate])
         def test_mixing(target, check):
@@ -92,6 +105,12 @@ def parametrize_with_checks(
     Raises:
         ImportError: pytest is not installed.
         ValueError: a name in `expected_failed` is not a code, or is ignored as well.
+
+    Examples:
+        >>> from vicinal import Mixup
+        >>> marks = parametrize_with_checks({"mixup": Mixup(0.2)}).mark
+        >>> marks.args[0], marks.args[1][0].id
+        (('target', 'check'), 'mixup-VIC001')
 
     """
     try:

@@ -30,7 +30,10 @@ from vicinal.weighting import Beta, Dirichlet, Weighting
 
 @dataclass(frozen=True)
 class ERM(Vicinity):
-    """Empirical risk minimization: the training data as they are.
+    """Empirical risk minimization (ERM): the training data as they are.
+
+    Args:
+        seed: as of `Vicinity`; nothing is drawn by it.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -57,13 +60,17 @@ class ERM(Vicinity):
 
 @dataclass(frozen=True)
 class Mixup(Vicinity):
-    """Convex combinations of pairs of examples and of their labels (paper, section 2, figure 1a).
+    """mixup: convex combinations of pairs of examples and of their labels (Zhang et al. 2018, section 2, figure 1a).
+
+    At a hidden layer this is Manifold Mixup: give its plan to `LatentMixing`. With `pairing=LabelDistance(bandwidth)` it is
+    C-Mixup for regression, within each batch.
 
     Args:
         alpha: lambda ~ Beta(alpha, alpha), one lambda per batch, as in the paper; > 0. The paper used 1 on CIFAR, 0.2 to
             0.4 on ImageNet, 0.1 to 0.2 on speech, 8 to 32 against label noise. Or any weighting: `Beta(alpha,
             per="example")`, `Dirichlet(alpha, k=3)`.
         pairing: who is mixed with whom; by default a random permutation of the batch.
+        seed: as of `Vicinity`.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -121,11 +128,13 @@ class Mixup(Vicinity):
 class InputMixup(Vicinity):
     """Inputs mixed as by `Mixup`, labels not: a row has the label of the example with the largest share.
 
-    The paper's "mix inputs only" (section 3.8, table 5). With `pairing=Nearest(k, same_class=True)` its SMOTE row.
+    "Mix inputs only" in the paper's ablation (Zhang et al. 2018, section 3.8, table 5), published as MixupIO by Wang et al.
+    (2023). With `pairing=Nearest(k, same_class=True)` it is the ablation's SMOTE row.
 
     Args:
         alpha: as of `Mixup`.
         pairing: as of `Mixup`.
+        seed: as of `Vicinity`.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -161,15 +170,15 @@ class InputMixup(Vicinity):
 
 @dataclass(frozen=True)
 class CutMix(Vicinity):
-    """A box of each input replaced by the partner's, labels mixed by the area that is left (Yun et al. 2019).
+    """CutMix: a box of each input is the partner's, and labels are mixed by the area that is left (Yun et al. 2019).
 
     The box has the share 1 - lambda of the grid, its center is uniform, and what hangs over the edge is cut off; the
-    label's share is the exact share of cells that stay. Maps on the same grid (masks [n, *grid] or [n, c, *grid]) are cut
-    by the same box; soft labels and vectors follow the share. Integer inputs (token ids) are selected, never averaged.
+    label's share is the exact share of cells that stay. Maps on the same grid (masks `[n, *grid]` or `[n, c, *grid]`) are
+    cut by the same box; soft labels and vectors follow the share. Integer inputs (token ids) are selected, never averaged.
 
-    *Convention*: the grid is the last `dims` dimensions, after the batch and whatever lies between. Undeclared, images
-    [n, c, h, w], signals [n, c, t] and [n, t] are understood, and whatever has a mask [n, *grid] as its target; shapes that
-    can mean several things are refused.
+    The grid is the last `dims` dimensions, after the batch and whatever lies between. Undeclared, images [n, c, h, w],
+    signals [n, c, t] and [n, t] are understood, and whatever has a mask `[n, *grid]` as its target; shapes that can mean
+    several things are refused.
 
     Args:
         alpha: lambda ~ Beta(alpha, alpha); > 0.
@@ -178,6 +187,7 @@ class CutMix(Vicinity):
         dims: number of dimensions of the grid: 1 for signals, 2 for images and videos [n, t, c, h, w] (the same box in
             each frame) and spectrograms without a channel, 3 for volumes. None: as above.
         channels_last: whether the channels are the last dimension, behind the grid: [n, h, w, c].
+        seed: as of `Vicinity`.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
@@ -186,7 +196,9 @@ class CutMix(Vicinity):
             a nest.
 
     Raises:
-        ValueError: when drawn: the inputs have no such grid, or one that has to be declared.
+        TypeError: pairing is not a pairing.
+        ValueError: alpha is not a finite number > 0, or dims is not 1, 2 or 3. When drawn: the inputs have no such grid, or
+            one that has to be declared.
 
     Examples:
         >>> import torch
@@ -246,15 +258,20 @@ class CutMix(Vicinity):
 
 @dataclass(frozen=True)
 class GaussianNoise(Vicinity):
-    """Gaussian noise on the inputs, labels unchanged (Chapelle et al. 2000; paper, sections 2 and 3.8).
+    """Gaussian noise on the inputs, labels unchanged (Chapelle et al. 2000; Zhang et al. 2018, sections 2 and 3.8).
 
     Args:
         sigma: standard deviation in the units of the inputs, >= 0. The paper's ablation has 0.05, 0.1 and 0.2.
+        seed: as of `Vicinity`.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
         lambda: 1, nothing is mixed.
         one draw: independent noise for each tensor of a nest; the same when the plan is applied again.
+
+    Raises:
+        TypeError: when used: the inputs are not floating point.
+        ValueError: sigma is negative or not finite.
 
     Examples:
         >>> import torch
@@ -279,15 +296,19 @@ class GaussianNoise(Vicinity):
 
 @dataclass(frozen=True)
 class LabelSmoothing(Vicinity):
-    """Labels (1 - eps) * label + eps / num_classes, inputs unchanged (Szegedy et al. 2016; paper, section 3.8).
+    """Label smoothing: `(1 - eps) * label + eps / num_classes`, inputs unchanged (Szegedy et al. 2016).
 
     Args:
-        eps: in [0, 1]. The paper's ablation has 0.05, 0.1 and 0.2.
+        eps: in [0, 1]. The paper's ablation (Zhang et al. 2018, section 3.8) has 0.05, 0.1 and 0.2.
+        seed: as of `Vicinity`; nothing is drawn by it.
 
     Convention:
         dimension 0: the rows of the batch, of inputs and targets alike.
         lambda: 1, nothing is mixed.
         one draw: nothing is drawn.
+
+    Raises:
+        ValueError: eps lies outside of [0, 1]. When used: the targets are neither class indices nor soft labels.
 
     Examples:
         >>> import torch

@@ -37,7 +37,7 @@ class Weighting(Value, ABC):
 
 @dataclass(frozen=True)
 class Beta(Weighting):
-    """lambda ~ Beta(alpha, alpha), the paper's law (section 2).
+    """lambda ~ Beta(alpha, alpha), the law of mixup (Zhang et al. 2018, section 2).
 
     Args:
         alpha: > 0; towards 0 no mixing, 1 uniform, towards infinity always one half.
@@ -82,7 +82,7 @@ class Beta(Weighting):
 
 @dataclass(frozen=True)
 class Dirichlet(Weighting):
-    """Shares ~ Dirichlet(alpha, ..., alpha) over `k` examples (the paper's remark on three or more, section 2).
+    """Shares ~ Dirichlet(alpha, ..., alpha) of `k` examples: mixup of three or more (Zhang et al. 2018, section 2).
 
     Args:
         alpha: > 0.

@@ -61,7 +61,7 @@ def check(
         CannotCheck: the target, or the example, cannot be checked as it is.
         ValueError: a name in `ignore` is not a code.
 
-    Example:
+    Examples:
         >>> import torch
         >>> def transform(x, y):
         ...     lam, other = 0.7, torch.randperm(len(x))
@@ -69,7 +69,7 @@ def check(
         >>> check(transform).codes
         ['VIC002']
 
-    Source: section 2 of the paper: inputs and labels are mixed by one lambda and one partner.
+    Source: Zhang et al. 2018, section 2: inputs and labels are mixed by one lambda and one partner.
 
     """
     start = time.perf_counter()

@@ -24,6 +24,10 @@ class Code:
         means: what it does to the training.
         fix: what to do.
 
+    Examples:
+        >>> CODES["VIC002"].severity
+        'error'
+
     """
 
     code: str
@@ -196,6 +200,10 @@ def code(name: str) -> Code:
 
     Raises:
         ValueError: there is none of that name.
+
+    Examples:
+        >>> code("vic002").title
+        'inputs are mixed, labels are not'
 
     """
     found = CODES.get(name.strip().upper())

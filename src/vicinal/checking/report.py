@@ -23,6 +23,10 @@ class Fault:
         seen: what was seen, in numbers; one or two sentences.
         where: which part of the pipeline or of the batch; "" for the whole.
 
+    Examples:
+        >>> Fault("VIC002", "7 of 8 labels are those of one row").kind.severity
+        'error'
+
     """
 
     code: str
@@ -62,6 +66,11 @@ class Report:
         file: the file of the target, where there is one.
         line: the line of the target in it, from 1.
         seconds: how long the check took.
+
+    Examples:
+        >>> report = Report("train.make_loader", [Fault("VIC060", "mixing takes 40 ms of a step of 100 ms")], seconds=1.2)
+        >>> report.passed, report.codes  # a note never fails
+        (True, ['VIC060'])
 
     """
 

@@ -51,11 +51,13 @@ class VicinalCallback(Callback):
             `dataloader_iter`; from a batch: it is neither a mapping nor a sequence, or its inputs cannot be mixed.
         ValueError: from a batch: it is not clear which part is the target.
 
-    Example:
-        trainer = lightning.Trainer(callbacks=[VicinalCallback(vicinal.Mixup(alpha=0.2))])
-        trainer.fit(module, loader)
+    Examples:
+        >>> import lightning, vicinal
+        >>> from vicinal.integrations.lightning import VicinalCallback
+        >>> trainer = lightning.Trainer(logger=False, callbacks=[VicinalCallback(vicinal.Mixup(alpha=0.2))])
+        >>> trainer.fit(module, loader)  # doctest: +SKIP
 
-    Source: section 2, equation 2, of the paper; in each batch its rows are mixed with one another.
+    Source: Zhang et al. 2018, section 2, equation 2; the rows of each batch are mixed with one another.
 
     """
 
@@ -130,10 +132,14 @@ class MixedAccuracy(Metric):
     Raises:
         ValueError: from `update`: shapes do not fit, or there are fewer than `topk` classes.
 
-    Example:
-        self.mixed_accuracy = MixedAccuracy()  # in the LightningModule's __init__
-        self.mixed_accuracy(logits, y)  # in training_step
-        self.log("train/mixed_accuracy", self.mixed_accuracy)
+    Examples:
+        >>> import torch
+        >>> from vicinal import MixedTarget
+        >>> accuracy = MixedAccuracy()  # in the LightningModule's __init__, as self.mixed_accuracy
+        >>> y = MixedTarget(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[0.7, 0.7], [0.3, 0.3]]))
+        >>> accuracy(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), y)  # in training_step
+        tensor(0.5000)
+        >>> self.log("train/mixed_accuracy", self.mixed_accuracy)  # doctest: +SKIP
 
     """
 

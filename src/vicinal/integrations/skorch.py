@@ -44,13 +44,19 @@ class VicinalMixin(_Base):
         ValueError: from `fit`: a callback scores the predictions made in training (`on_train=True` with `use_caching=True`):
             they are of mixed inputs, and it would compare them with labels that are not.
 
-    Example:
-        class Net(VicinalMixin, NeuralNetClassifier):
-            pass
+    Examples:
+        >>> import numpy as np, torch, vicinal
+        >>> from skorch import NeuralNetClassifier
+        >>> class Net(VicinalMixin, NeuralNetClassifier):
+        ...     pass
+        >>> x, y = np.eye(20, 3, dtype=np.float32), np.arange(20) % 2
+        >>> mixup = vicinal.Mixup(alpha=0.2)
+        >>> net = Net(torch.nn.Linear, vicinity=mixup, module__in_features=3, module__out_features=2,
+        ...           criterion=torch.nn.CrossEntropyLoss, verbose=0).fit(x, y)
+        >>> net.predict_proba(x).shape
+        (20, 2)
 
-        net = Net(module, vicinity=vicinal.Mixup(alpha=0.2), criterion=nn.CrossEntropyLoss).fit(X, y)
-
-    Source: section 2, equation 2, of the paper; in each batch its rows are mixed with one another.
+    Source: Zhang et al. 2018, section 2, equation 2; the rows of each batch are mixed with one another.
 
     """
 

@@ -47,14 +47,14 @@ class TimmMixup:
     Raises:
         ValueError: both alphas are 0; the probabilities lie outside of [0, 1]; the combination is not supported (see above).
 
-    Example:
+    Examples:
         >>> import torch
         >>> mixup_fn = TimmMixup(mixup_alpha=0.8, num_classes=10, seed=0)
         >>> images, labels = mixup_fn(torch.rand(5, 3, 8, 8), torch.arange(5))
         >>> images.shape, labels.shape, labels.dtype
         (torch.Size([5, 3, 8, 8]), torch.Size([5, 10]), torch.float32)
 
-    Source: section 2 of the paper; Yun et al. 2019 for CutMix.
+    Source: Zhang et al. 2018, section 2; Yun et al. 2019 for CutMix.
 
     """
 

@@ -124,14 +124,14 @@ class MixUp(_BatchTransform):
     Raises:
         ValueError: `alpha` is not above 0; `labels_getter` is something else.
 
-    Example:
+    Examples:
         >>> import torch
         >>> transform = MixUp(alpha=0.4, num_classes=10, seed=0)
         >>> images, labels = transform(torch.rand(4, 3, 8, 8), torch.arange(4))
         >>> labels.shape, labels.sum(1)
         (torch.Size([4, 10]), tensor([1., 1., 1., 1.]))
 
-    Source: section 2, equation 2, of the paper.
+    Source: Zhang et al. 2018, section 2, equation 2.
 
     """
 
@@ -165,13 +165,13 @@ class BatchCutMix(_BatchTransform):
     Raises:
         ValueError: `alpha` is not above 0; `labels_getter` is something else.
 
-    Example:
+    Examples:
         >>> import torch
         >>> images, labels = BatchCutMix(num_classes=10, seed=0)(torch.rand(4, 3, 8, 8), torch.arange(4))
         >>> labels.sum(1)
         tensor([1., 1., 1., 1.])
 
-    Source: Yun et al. 2019; a vicinity in the sense of section 2 of the paper.
+    Source: Yun et al. 2019; a vicinal distribution in the sense of Zhang et al. 2018, section 2.
 
     """
 

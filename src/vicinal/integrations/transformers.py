@@ -55,11 +55,12 @@ class MixupMixin(_Base):
         ValueError: there is no module of that name; from a step: the batch has no labels, or it is padded on the right and
             the model reads off the last token.
 
-    Example:
-        trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
-        trainer.train()
+    Examples:
+        >>> from transformers import Seq2SeqTrainer
+        >>> class MixupSeq2SeqTrainer(MixupMixin, Seq2SeqTrainer):
+        ...     pass
 
-    Source: section 2, equation 2, of the paper; `at`: "latent representations" in section 3.8.
+    Source: Zhang et al. 2018, section 2, equation 2; `at`: "latent representations" in section 3.8.
 
     """
 
@@ -204,15 +205,26 @@ def _reads_last_token(model: nn.Module) -> bool:
 
 
 class MixupTrainer(MixupMixin, Trainer):
-    """Hugging Face's Trainer, which mixes what it trains on; see `MixupMixin` for what it adds.
+    """Hugging Face's Trainer, which mixes what it trains on; `MixupMixin` says what it adds.
+
+    Args:
+        vicinity: as of `MixupMixin`.
+        at: as of `MixupMixin`.
+        args: of the trainer.
+        kwargs: of the trainer.
 
     Convention:
         dimension 0: the rows of the batch that one process trains on.
         lambda: that of the vicinity.
         one draw: one plan per training batch and process; decided by the trainer's global step.
 
-    Example:
-        trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
-        trainer.train()
+    Examples:
+        >>> import torch, transformers, vicinal
+        >>> config = transformers.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> model = transformers.ViTForImageClassification(config)
+        >>> images = [{"pixel_values": torch.rand(3, 224, 224), "labels": i % 2} for i in range(4)]
+        >>> arguments = transformers.TrainingArguments("runs", report_to=[])
+        >>> trainer = MixupTrainer(model, arguments, vicinity=vicinal.Mixup(alpha=0.2), train_dataset=images)
+        >>> trainer.train()  # doctest: +SKIP
 
     """
