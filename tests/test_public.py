@@ -86,6 +86,26 @@ def test_whatever_is_public_has_an_example(name):
     assert doctest.DocTestParser().get_examples(PUBLIC[name].__doc__), name
 
 
+# what else the reference lists: `module:name`, without what the package itself hands out
+LISTED = [
+    *("plan:PlanChain", "losses:mixed", "losses:Mixed", "finite:NonFinite", "formula:mix", "formula:cut"),
+    *("formula:cross_entropy", "metrics:mixed_accuracy", "metrics:nll", "metrics:brier", "metrics:ece"),
+    *("metrics:reliability", "metrics:Reliability", "testing:check_mixing", "testing:parametrize_with_checks"),
+    *("testing:load_target", "checking.check:check", "checking.report:Report", "checking.report:Fault"),
+    *("checking.codes:Code", "checking.codes:code", "integrations.timm:TimmMixup"),
+    *("integrations.torchvision:MixUp", "integrations.torchvision:BatchCutMix"),
+]
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_whatever_the_reference_lists_has_an_example_that_runs(name):
+    module = importlib.import_module(f"vicinal.{name.partition(':')[0]}")
+    tests = doctest.DocTestFinder().find(getattr(module, name.partition(":")[2]), name, module)
+    assert tests[0].examples
+    if f"vicinal.{name.partition(':')[0]}" not in MODULES:  # which run above
+        assert doctest.DocTestRunner().run(tests[0]).failed == 0
+
+
 # -- importing ---------------------------------------------------------------------------------------------------------
 
 FOREIGN = """
