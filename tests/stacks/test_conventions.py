@@ -1,7 +1,10 @@
 """The Convention blocks of integrations whose packages are here: every phrase is measured in a training of theirs."""
 
+import doctest
+import importlib
 import inspect
 import os
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -232,3 +235,17 @@ def test_the_block_of_lightnings_accuracy_is_true():
     for line, said in block(inspect.getdoc(MixedAccuracy)).items():
         for phrase in said:
             VOCABULARY[line][phrase](subject)
+
+
+# -- the examples of docstrings ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["lightning", "transformers", "skorch"])
+def test_examples_run(module, tmp_path, monkeypatch):
+    pytest.importorskip(module, reason=f"needs {module}: pip install {module}")
+    monkeypatch.chdir(tmp_path)  # where trainers make their folders
+    found = importlib.import_module(f"vicinal.integrations.{module}")
+    tests = [test for test in doctest.DocTestFinder().find(found) if test.examples]
+    assert {test.name.rpartition(".")[2] for test in tests} == {name for name, _ in documented(Path(found.__file__))}
+    for test in tests:
+        assert doctest.DocTestRunner().run(test).failed == 0, test.name
