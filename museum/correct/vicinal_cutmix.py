@@ -1,6 +1,6 @@
 """vicinal's CutMix as a transform on batches of images that are not square.
 
-Source: vicinal, docs/how-to/recipes.md
+Source: vicinal, docs/how-to/images-cutmix.md
 
     check: cutmix
     finds: nothing

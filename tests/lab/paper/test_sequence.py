@@ -57,7 +57,7 @@ def test_a_padded_row_gets_the_logits_of_the_row_alone(tokens: bool) -> None:
 def plain(model: SequenceClassifier, data: SequenceDataset, at: str, lam: float, partner: list[int]) -> float:
     """Mix row by row before the inputs, block1 or block2, and return the mean of the two cross-entropies, weighted.
 
-    Every row is masked by the longer of itself and its own partner from the start (docs/how-to/recipes.md).
+    Every row is masked by the longer of itself and its own partner from the start (docs/how-to/text.md).
     """
     n, t = data.inputs.shape[:2]
     longest = [max(int(data.lengths[i]), int(data.lengths[j])) for i, j in enumerate(partner)]
