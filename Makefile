@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
-BIN := $(VENV)/bin
-PIP_INSTALL = bin/python -m pip --disable-pip-version-check install -qq --no-compile
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
+PIP_INSTALL = $(SCRIPTS)/python -m pip --disable-pip-version-check install -qq --no-compile
 LOCKED = $(VENV)/$(PIP_INSTALL) --require-hashes
 install_into = $(1)/$(PIP_INSTALL) -c constraints.txt
 
@@ -13,8 +14,8 @@ export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-torture torture torture-fast test-real test-integrations test-vision museum check-peers lint \
-	types format lock sbom bench bench-peers clean
+.PHONY: help demo test test-torture torture torture-fast test-real test-integrations test-vision museum check-peers \
+	test-oldest test-newest versions package lint types format lock sbom bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -81,7 +82,7 @@ test-real: .make/dev  ## only the tests on published datasets, from the folder t
 	@$(PYTEST) -m real
 
 # environments that add to the first one, and leave it as it is
-SITE = lib/python3.11/site-packages
+SITE = $(patsubst $(VENV)/%,%,$(wildcard $(VENV)/lib/python3*/site-packages))
 define add_to_first
 	@$(PYTHON) -m venv $(1)
 	@printf '%s\n' "$(CURDIR)/$(VENV)/$(SITE)" "$(CURDIR)/src" > $(1)/$(SITE)/project.pth
@@ -133,6 +134,40 @@ CHECK := .venv-check
 check-peers: .make/check-peers  ## what `vicinal check` finds in the packages of the field, and in ours
 	@$(CHECK)/bin/python -m museum.peers
 
+# environments of their own, with the oldest versions that pyproject.toml allows and with the newest that there are; PyTorch is
+# what an index in use offers, which on PyPI is the build for NVIDIA's GPUs, of several GB
+define with_tests
+	@$(2) -m venv --clear $(1)
+	@$(1)/$(PIP_INSTALL) --upgrade pip
+	@$(1)/$(PIP_INSTALL) $(3) -e . --group test
+	@mkdir -p .make && touch $@
+endef
+MATRIX = OMP_NUM_THREADS=1 $(1)/$(SCRIPTS)/python requirements/matrix.py run library compiled lab
+
+OLDEST := .venv-oldest
+.make/oldest: pyproject.toml requirements/oldest.py
+	@mkdir -p .make && $(PYTHON) requirements/oldest.py > .make/oldest.txt
+	@echo "installing the oldest versions"
+	$(call with_tests,$(OLDEST),$(PYTHON),-c .make/oldest.txt)
+
+test-oldest: .make/oldest  ## the tests under the oldest versions that are allowed, into results/versions (fetches 3 GB)
+	@$(call MATRIX,$(OLDEST))
+
+NEWEST := .venv-newest
+NEWEST_PYTHON ?= $(shell for minor in 14 13 12 11; do python3.$$minor -c "" 2>/dev/null && echo python3.$$minor && break; done)
+.make/newest: pyproject.toml
+	@echo "installing the newest versions for $(NEWEST_PYTHON)"
+	$(call with_tests,$(NEWEST),$(NEWEST_PYTHON),)
+
+test-newest: .make/newest  ## the tests under the newest versions, for NEWEST_PYTHON, into results/versions (fetches 3 GB)
+	@$(call MATRIX,$(NEWEST))
+
+versions: .make/dev  ## the table of docs/development/versions.md, from results/versions
+	@$(BIN)/python requirements/matrix.py table
+
+package: .make/dev  ## the wheel and the sdist: looked into, installed into clean environments, and run
+	@$(BIN)/python requirements/package.py
+
 lint: .make/dev  ## format, lint and spelling, nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -151,7 +186,7 @@ sbom: .make/dev  ## the wheel into ./dist, with the list of what it is made of a
 	@$(BIN)/python requirements/sbom.py dist/*.whl
 
 bench: .make/dev  ## every measurement of a CPU under bench/, and their page; those of a GPU: bench/gpu/__init__.py
-	@for name in mixing loss step fleet decode loop page; do $(BIN)/python -m bench.$$name || exit; done
+	@for name in mixing vicinities loss step fleet decode loop page; do $(BIN)/python -m bench.$$name || exit; done
 
 # glibc gives large blocks back to the system and pays for their pages again; told to keep them, all candidates are faster
 KEEP = MALLOC_MMAP_THRESHOLD_=4294967295 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=1073741824
@@ -163,5 +198,5 @@ bench-peers:  ## mixing beside timm, torchvision and kornia from their own packa
 	@PYTHONPATH=src $(KEEP) $(PEERS)/bin/python -m bench.mixing
 
 clean:  ## remove what these targets made, the environment included
-	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .venv-check .venv-lock .make demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-stacks .venv-vision .venv-check .venv-lock .venv-oldest .venv-newest .make demo build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests examples bench museum torture requirements -name __pycache__ -prune -exec rm -rf {} +

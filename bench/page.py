@@ -17,8 +17,8 @@ PAGE = RESULTS / "README.md"
 INTRO = """\
 # Benchmarks: every measurement
 
-Written by `python -m bench.page`. The tables behind [speed](../../docs/how-to/speed.md), which says what they mean and what to
-do. Each section begins with the command that made it and the versions that it ran with.
+Written by `python -m bench.page`. The tables behind [speed](../../docs/how-to/speed.md), which says what they mean and what
+to do. Each section begins with the command that made it and the versions that it ran with.
 
 The machines are shared and noisy: candidates take turns in random order, ratios are taken within a round, and medians
 with quartiles are shown. With one thread the clock is the process's CPU time, which other programs on the machine do not
@@ -44,6 +44,11 @@ SECTIONS = {  # in the order of the page: heading, and what the tables do not sa
         "Mixing a batch: with memory kept",
         "The same where the allocator is told to keep its memory (`MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_`, "
         "as in the Makefile), which spares everybody the page faults of new tensors.",
+    ),
+    "vicinities": (
+        "Vicinities, pairings and weightings",
+        "The one line, draw and labels included, into a new tensor; a pairing or weighting is that of a `Mixup`. "
+        "`new_memory`: bytes of tensors held at the same time at most, in sizes of the batch, what is returned included.",
     ),
     "loss": ("The loss", "Forward and backward."),
     "step": ("A training step", ""),

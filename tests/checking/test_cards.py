@@ -1,6 +1,6 @@
-"""Each code has a card whose examples are what it says, and docs/check/codes.md is made of the cards.
+"""Each code has a card whose examples are what it says, and a line in docs/check/codes.md.
 
-`python tests/checking/test_cards.py` writes that page.
+`python tests/checking/test_cards.py` writes that page; those of the cards are written by `docs/_ext/cards.py`.
 """
 
 import importlib.util
@@ -15,33 +15,34 @@ from vicinal.checking.codes import CODES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/check/codes.md"
-PARTS = ("*Intent.*", "*When it applies.*", "*Seen in.*", "*Fails:*", "*Passes:*", "*Fix.*")
+PARTS = ("*Intent.*", "*When it applies.*", "*Do not flag.*", "*Seen in.*", "*Fails:*", "*Passes:*", "*Fix.*")
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GROUPS = {"0": "Shares", "1": "Labels", "2": "Draws", "3": "Data", "4": "Place", "5": "Loss", "6": "Cost"}
 
 HEADER = """\
 # Codes: what `vicinal check` finds
 
-Written from the cards in `src/vicinal/checking/cards` by `python tests/checking/test_cards.py`. Each card is also printed
-by `vicinal explain VIC001`. A code never changes its meaning.
+Each code has a [card](../cards/checks/index.md), which `vicinal explain VIC001` prints, too: why it matters, when it applies,
+what is left alone, a pipeline that fails, the same mended. A code never changes its meaning. This page is written from the
+codes by `python tests/checking/test_cards.py`.
 
 An **error** means that the model is trained on something other than its labels say, or that the program fails; a
-**warning** that something is probably not what was meant; a **note** is worth knowing and never fails a check. Every
-example is a whole program; `print(report)` shows what was found. The tests run them all: in the first of each card the
-code is found, the second passes. How the check works: [Check a pipeline](index.md).
-
-λ is the share of a row itself in its mixture, and 1 − λ that of its partner.
+**warning** that something is probably not what was meant; a **note** is worth knowing and never fails a check. How the check
+works: [Check a pipeline](index.md).
 """
 
 
 def written() -> str:
-    """Return the page of all cards."""
+    """Return the page of all codes: one heading each, which links from elsewhere lead to."""
     table = ["| code | | about | what is wrong |", "|---|---|---|---|"]
+    parts = []
     for code in CODES.values():
-        table.append(
-            f"| [{code.code}](#{code.code.lower()}) | {code.severity} | {GROUPS[code.code[4]]} | {code.title} |"
-        )
-    return "\n".join([HEADER, *table, "", *(code.card() for code in CODES.values())])
+        anchor = code.code.lower()
+        table.append(f"| [{code.code}](#{anchor}) | {code.severity} | {GROUPS[code.code[4]]} | {code.title} |")
+        title = code.title[0].upper() + code.title[1:]
+        card = f"[The card](../cards/checks/{anchor}.md)"
+        parts += [f"## {code.code}", f"**{title}** ({code.severity}). {code.means}", f"{code.fix} {card}."]
+    return "\n".join([HEADER, *table]) + "\n\n" + "\n\n".join(parts) + "\n"
 
 
 def load(source: str, folder: Path) -> ModuleType:

@@ -151,4 +151,4 @@ def test_addresses_where_the_package_has_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sarif, "metadata", lambda name: package("Repository, https://example.org/vicinal/"))
     driver = to_sarif([])["runs"][0]["tool"]["driver"]
     assert driver["informationUri"] == "https://example.org/vicinal"
-    assert driver["rules"][0]["helpUri"] == "https://example.org/vicinal/blob/main/docs/check/codes.md#vic001"
+    assert driver["rules"][0]["helpUri"] == "https://example.org/vicinal/blob/main/docs/cards/checks/vic001.md"

@@ -39,7 +39,7 @@ class Code:
     @property
     def page(self) -> str:
         """Address of its card in the documentation, relative to the repository."""
-        return f"docs/check/codes.md#{self.code.lower()}"
+        return f"docs/cards/checks/{self.code.lower()}.md"
 
     def card(self) -> str:
         """Return its card, in Markdown."""

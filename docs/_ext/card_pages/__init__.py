@@ -1,0 +1,1 @@
+"""The kinds of cards: each module turns data, code and results into pages of Markdown."""
