@@ -22,9 +22,9 @@ GROUPS = {"0": "Shares", "1": "Labels", "2": "Draws", "3": "Data", "4": "Place",
 HEADER = """\
 # Codes: what `vicinal check` finds
 
-Each code has a [card](../cards/checks/index.md), which `vicinal explain VIC001` prints, too: why it matters, when it applies,
-what is left alone, a pipeline that fails, the same mended. A code never changes its meaning. This page is written from the
-codes by `python tests/checking/test_cards.py`.
+Each code has a [card](../cards/checks/index.md), which `vicinal explain VIC001` prints, too: why it matters, when it
+applies, what is left alone, a pipeline that fails, the same mended. A code never changes its meaning. This page is written
+from the codes by `python tests/checking/test_cards.py`.
 
 An **error** means that the model is trained on something other than its labels say, or that the program fails; a
 **warning** that something is probably not what was meant; a **note** is worth knowing and never fails a check. How the check
