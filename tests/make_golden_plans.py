@@ -2,7 +2,8 @@
 
     python tests/make_golden_plans.py tests/golden_plans/formatN    # plans.pt, targets.pt, states.json
 
-Each plan stands beside what it made of one batch. Once for each format: what is written stays as it is. `format0` is of the
+Each plan stands beside what it made of one batch. Once for each format: what is written stays as it is; cases that came into
+the table since then are added to the newest. `format0` is of the
 version before there were formats, `format2` the first that names the version of its draws.
 """
 
@@ -44,11 +45,17 @@ def used(case: Case) -> vicinal.Vicinity:
 
 def main(folder: Path) -> None:
     """Write the files."""
-    folder.mkdir(parents=True)
     plans: dict[str, dict[str, Any]] = {}
     targets: dict[str, Any] = {}
     states: dict[str, Any] = {}
+    if folder.exists():
+        plans = torch.load(folder / "plans.pt", weights_only=True)
+        targets = torch.load(folder / "targets.pt", weights_only=True)
+        states = json.loads((folder / "states.json").read_text())
+    folder.mkdir(parents=True, exist_ok=True)
     for case in CASES:
+        if case.name in plans:
+            continue
         x, y = batch(case)
         plan = case.vicinity.plan(ROWS, y, x, step=STEP, epoch=case.epoch)
         plans[case.name] = {"plan": plan.to_dict(), "made": replayed(plan, case)}

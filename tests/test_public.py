@@ -20,6 +20,7 @@ import vicinal
 HOME = Path(vicinal.__file__).parent
 SOURCES = sorted(p for p in HOME.rglob("*.py") if p.relative_to(HOME).parts[0] != "lab")
 PUBLIC = {name: value for name in vicinal.__all__ if not isinstance(value := getattr(vicinal, name), ModuleType)}
+METHODS = {name: getattr(vicinal.methods, name) for name in vicinal.methods.__all__}
 MODULES = ["vicinal"] + [f"vicinal.{m.name}" for m in pkgutil.iter_modules(vicinal.__path__) if not m.ispkg]
 
 
@@ -56,7 +57,8 @@ def test_every_vicinity_pairing_and_weighting_is_public():
     made = {k for base in bases for k in kinds(base) if "._" not in k.__module__}
     ours = {k for k in made if k.__module__.rpartition(".")[0] == "vicinal"}
     assert ours
-    assert ours <= set(PUBLIC.values())
+    assert ours <= {*PUBLIC.values(), *METHODS.values()}
+    assert not {*PUBLIC} & {*METHODS}
 
 
 def has_docstring(thing):
@@ -64,9 +66,9 @@ def has_docstring(thing):
     return bool(text) and not text.startswith(f"{getattr(thing, '__name__', '')}(")  # what a dataclass makes up
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+@pytest.mark.parametrize("name", sorted({**PUBLIC, **METHODS}))
 def test_every_public_name_has_a_docstring(name):
-    thing = PUBLIC[name]
+    thing = {**PUBLIC, **METHODS}[name]
     assert has_docstring(thing)
     if inspect.isclass(thing):
         for member, value in vars(thing).items():
@@ -81,9 +83,9 @@ def test_docstrings_of_modules_and_their_examples(name):
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("name", sorted(name for name in PUBLIC if not inspect.ismodule(PUBLIC[name])))
+@pytest.mark.parametrize("name", sorted({**PUBLIC, **METHODS}))
 def test_whatever_is_public_has_an_example(name):
-    assert doctest.DocTestParser().get_examples(PUBLIC[name].__doc__), name
+    assert doctest.DocTestParser().get_examples({**PUBLIC, **METHODS}[name].__doc__), name
 
 
 # what else the reference lists: `module:name`, without what the package itself hands out

@@ -16,7 +16,7 @@ from make_golden_plans import ROWS, STEP, batch, replayed, used
 from vicinal import _stored
 from vicinal.keyed import DRAWS
 from vicinal.plan import PlanChain
-from vicinities import CASES, CLASSES, content, images, noise
+from vicinities import CASES, CLASSES, content, flat_plans, images, noise
 
 GOLDEN = Path(__file__).parent / "golden_plans"
 FORMATS = sorted(path.name for path in GOLDEN.iterdir())
@@ -43,8 +43,18 @@ def unsealed(values):
 # -- what was written is read ------------------------------------------------------------------------------------------
 
 
-@formats
-@every
+def golden_cases():
+    """Return (format, case) for the cases that there were when a format was made."""
+    names = {of: set(load(of, "plans")) for of in FORMATS}
+    cases = [pytest.param(of, case, id=f"{of}-{case}") for of in FORMATS for case in CASES if case.name in names[of]]
+    return pytest.mark.parametrize(("of", "case"), cases)
+
+
+def test_each_case_of_the_table_is_golden_in_a_format():
+    assert {case.name for case in CASES} == set().union(*(load(of, "plans") for of in FORMATS))
+
+
+@golden_cases()
 def test_golden_plans_are_read_and_replay(of, case):
     golden = load(of, "plans")[case.name]
     plan = v.plan_from_dict(golden["plan"])
@@ -56,8 +66,7 @@ def test_golden_plans_are_read_and_replay(of, case):
     assert content(unsealed(plan.to_dict()))["key"] == golden["plan"]["key"]
 
 
-@formats
-@every
+@golden_cases()
 def test_golden_states_go_on(of, case):
     state = json.loads((GOLDEN / of / "states.json").read_text())[case.name]
     vicinity, on = case.fresh(), used(case)
@@ -74,12 +83,23 @@ def test_golden_targets_are_read(of):
 
 
 def test_the_first_format_has_none_and_this_one_has_its_number():
-    newest = v.Mixup(0.4).plan(2, step=0).to_dict()["format"]
+    newest = v.methods.Beside(v.Mixup(0.4)).plan(2, step=0).to_dict()["format"]
     assert [f"format{i}" for i in range(newest + 1)] == FORMATS
     assert "format" not in load("format0", "plans")["mixup"]["plan"]
     assert load("format1", "plans")["mixup"]["plan"]["format"] == 1
     assert "draws" not in load("format1", "plans")["mixup"]["plan"]
     assert load("format2", "plans")["mixup"]["plan"]["draws"] == 1
+    assert load("format3", "plans")["fmix"]["plan"]["format"] == 3
+
+
+def test_what_a_reader_of_format_2_knows_is_written_as_format_2():
+    for case in CASES:
+        plan = case.plan(4, step=2)
+        parts = flat_plans(plan)
+        is_new = case.rows > 1 or any(part.mask is not None for part in parts)
+        formats = {int(form) for form in re.findall(r"'format': (\d)", repr(plan.to_dict()))}
+        assert (3 in formats) == is_new, case
+        assert formats <= {2, 3}
 
 
 def test_draws_of_a_later_version_are_refused_in_one_sentence():
@@ -259,9 +279,9 @@ def test_what_is_no_dict_is_a_type_error(values):
 
 def test_a_later_format_is_refused_in_one_sentence():
     with pytest.raises(
-        ValueError, match=r"format is 3, written by a later version of vicinal, and this one reads up to 2: up"
+        ValueError, match=r"format is 4, written by a later version of vicinal, and this one reads up to 3: up"
     ):
-        v.plan_from_dict(_stored.sealed({**unsealed(PAIRS), "layers": ["a"]}, 3))
+        v.plan_from_dict(_stored.sealed({**unsealed(PAIRS), "layers": ["a"]}, 4))
     mixup = v.Mixup(0.4)
     with pytest.raises(
         ValueError, match=r"format is 9, written by a later version of vicinal, and this one reads up to 2: up"

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import vicinal as v
+from vicinal.methods import Beside, ColumnMix, FMix, Remix, Selective, SKMixup, Transport, Unmixed
+from vicinal.plan import PlanBeside
 
 CLASSES = 3
 GRID = (6, 5)
@@ -23,6 +25,8 @@ class Case:
         name: of the row.
         vicinity: never called as it stands, so that its counter stays at 0; see `fresh`.
         numbers: whether it needs regression targets instead of class indices.
+        floats: whether it looks at the values of the inputs, which are then floating point.
+        rows: how many rows it makes of each.
         epoch: the epoch it is asked for.
         draws: whether anything is drawn; False for those that do the same to every batch.
 
@@ -33,6 +37,8 @@ class Case:
     numbers: bool = False
     epoch: int | None = None
     draws: bool = True
+    floats: bool = False
+    rows: int = 1
 
     def fresh(self) -> v.Vicinity:
         """Return a vicinity that has counted no step."""
@@ -65,12 +71,12 @@ CASES = [
     Case("mixup-same-class", v.Mixup(1.0, v.SameClass(), seed=0)),
     Case("mixup-roll", v.Mixup(1.0, v.Roll(), seed=0)),
     Case("mixup-other-class", v.Mixup(1.0, v.OtherClass(), seed=0)),
-    Case("mixup-nearest", v.Mixup(1.0, v.Nearest(k=2), seed=0)),
+    Case("mixup-nearest", v.Mixup(1.0, v.Nearest(k=2), seed=0), floats=True),
     Case("mixup-label-distance", v.Mixup(1.0, v.LabelDistance(0.5), seed=0), numbers=True),
     Case("input-mixup", v.InputMixup(1.0, seed=0)),
     Case("input-mixup-of-3", v.InputMixup(v.Dirichlet(1.0, k=3, per="example"), seed=0)),
     Case("mixup-folded", v.Mixup(v.Beta(0.4, folded=True), seed=0)),
-    Case("smote", v.InputMixup(1.0, v.Nearest(k=2, same_class=True), seed=0)),
+    Case("smote", v.InputMixup(1.0, v.Nearest(k=2, same_class=True), seed=0), floats=True),
     Case("cutmix", v.CutMix(1.0, seed=0)),
     Case("cutmix-declared", v.CutMix(1.0, dims=2, seed=0)),
     Case("cutmix-per-example", v.CutMix(1.0, per="example", pairing=v.OtherClass(), seed=0)),
@@ -83,6 +89,17 @@ CASES = [
     Case("scheduled-on", v.Scheduled(v.Mixup(1.0), start=2, stop=4, seed=0), epoch=3),
     Case("scheduled-alpha", v.Scheduled(v.Mixup(1.0), values={"alpha": {0: 0.5, 3: 4.0}}, seed=0), epoch=3),
     Case("scheduled-off", v.Scheduled(v.Mixup(1.0), start=2, stop=4, seed=0), epoch=4, draws=False),
+    # methods of the family
+    Case("k-mixup", v.Mixup(1.0, Transport(k=3), seed=0), floats=True),
+    Case("selective", v.Mixup(2.0, Selective("other", "any"), seed=0)),
+    Case("selective-unmixed", Unmixed(v.Mixup(2.0, Selective("other", "any")), seed=0)),
+    Case("regmixup", Beside(v.Mixup(10.0), seed=0), rows=2),
+    Case("regmixup-last", v.Chain([v.LabelSmoothing(0.1), Beside(v.CutMix(1.0))], seed=0), rows=2),
+    Case("remix", Remix(1.0, counts=(90, 40, 10), seed=0)),
+    Case("sk-mixup", SKMixup(seed=0), floats=True),
+    Case("fmix", FMix(seed=0)),
+    Case("column-mix", ColumnMix(seed=0)),
+    Case("feat-mix", ColumnMix(importance=(3.0, 1.0), features=(0, 1, 1), seed=0)),
 ]
 
 
@@ -109,19 +126,32 @@ def flat_plans(plan: v.Plan) -> list[v.MixPlan]:
     """Return the plans in the order in which they are applied."""
     if isinstance(plan, v.MixPlan):
         return [plan]
+    if isinstance(plan, PlanBeside):
+        return flat_plans(plan.plan)
     return [part for each in plan.plans for part in flat_plans(each)]  # type: ignore[attr-defined]
 
 
 def expected_rows(plan: v.Plan, x: Tensor) -> Tensor:
     """Apply a plan to [n, c, h, w] as its definition reads, row by row and cell by cell, in double precision."""
     exact = torch.complex128 if x.is_complex() else torch.float64
+    if isinstance(plan, PlanBeside):
+        return torch.cat([x.to(exact), expected_rows(plan.plan, x)])
+    if not isinstance(plan, v.MixPlan) and any(part.rows_out != len(part) for part in plan.plans):  # type: ignore[attr-defined]
+        for part in plan.plans:  # type: ignore[attr-defined]
+            x = expected_rows(part, x)
+        return x
     rows = [row.to(exact) for row in x]
     for part in flat_plans(plan):
         mixed = []
         for i, row in enumerate(rows):
             partners = [rows[j] for j in part.partners[i].tolist()]
             shares = part.shares[i].tolist()
-            if part.box is None:
+            if part.mask is not None:
+                out = row.clone()
+                for place in part.mask[i].nonzero().tolist():  # [column], or [h, w] below all channels
+                    cell = tuple(place) if not part.grid else (slice(None), *place)
+                    out[cell] = partners[0][cell]
+            elif part.box is None:
                 out = shares[0] * row
                 for share, partner in zip(shares[1:], partners, strict=True):
                     out = out + share * partner
@@ -142,7 +172,17 @@ def expected_rows(plan: v.Plan, x: Tensor) -> Tensor:
 
 def expected_labels(plan: v.Plan, y: Tensor) -> Tensor:
     """Apply a plan to class indices [n]: soft labels float64 [n, CLASSES], row by row."""
-    rows = [[float(c == i) for c in range(CLASSES)] for i in y.tolist()]
+    return _expected_labels(plan, [[float(c == i) for c in range(CLASSES)] for i in y.tolist()])
+
+
+def _expected_labels(plan: v.Plan, rows: list[list[float]]) -> Tensor:
+    if isinstance(plan, PlanBeside):
+        plain = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), CLASSES)
+        return torch.cat([plain, _expected_labels(plan.plan, rows)])
+    if not isinstance(plan, v.MixPlan) and any(part.rows_out != len(part) for part in plan.plans):  # type: ignore[attr-defined]
+        for part in plan.plans:  # type: ignore[attr-defined]
+            rows = _expected_labels(part, rows).tolist()
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), CLASSES)
     for part in flat_plans(plan):
         mixed = []
         for i, row in enumerate(rows):
@@ -152,7 +192,7 @@ def expected_labels(plan: v.Plan, y: Tensor) -> Tensor:
                 out = [p + share * q for p, q in zip(out, rows[j], strict=True)]
             mixed.append([(1 - part.smoothing) * p + part.smoothing / CLASSES for p in out])
         rows = mixed
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(y), CLASSES)
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), CLASSES)
 
 
 def content(value: Any) -> Any:

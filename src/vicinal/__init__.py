@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; the table below says t
     from vicinal import keyed as keyed
     from vicinal import latent as latent
     from vicinal import losses as losses
+    from vicinal import methods as methods
     from vicinal import metrics as metrics
     from vicinal import mix_plan as mix_plan
     from vicinal import pairing as pairing
@@ -69,6 +70,7 @@ else:  # type checkers would take any name for one that `__getattr__` knows
             "formula",
             "latent",
             "losses",
+            "methods",
             "metrics",
             "mix_plan",
             "pairing",

@@ -35,7 +35,7 @@ def grid_of(
         )
     grid = body[len(body) - dims :]
     if 0 in grid:
-        raise ValueError(f"{who} needs a grid to cut from, got inputs {list(shape)}")
+        raise ValueError(f"{who} needs a grid to cut {_cut_by(who)} from, got inputs {list(shape)}")
     return grid
 
 
@@ -57,7 +57,7 @@ def _dims(x: Tensor, body: tuple[int, ...], channels_last: bool, who: str) -> in
         return 2  # [n, t, c, h, w] by its type: the same box out of every frame
     match body:
         case ():
-            raise ValueError(f"{who} needs inputs [n, channels, *grid] to cut from, got {shape}")
+            raise ValueError(f"{who} needs inputs [n, channels, *grid] to cut {_cut_by(who)} from, got {shape}")
         case (_,):  # a signal without channel, or token ids
             return 1
         case channels, length if channels > _FEW and (length <= _FEW or channels > _MANY or channels >= length):
@@ -79,6 +79,10 @@ def _dims(x: Tensor, body: tuple[int, ...], channels_last: bool, who: str) -> in
             return 2
     readings = "volumes [n, c, d, h, w] (say dims=3) or videos [n, t, c, h, w] (dims=2: the same box in every frame)"
     raise _ambiguous(who, shape, readings)
+
+
+def _cut_by(who: str) -> str:
+    return "boxes" if who == "CutMix" else "masks"
 
 
 def _ambiguous(who: str, shape: list[int], readings: str) -> ValueError:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from vicinal import _stored
 from vicinal._checks import shown
 from vicinal._stored import Fields
 
 P = TypeVar("P")
 
 FORMAT = 2  # at first there was none
+NEWER = (
+    3  # of plans with a mask, and of those that make more rows than they are given; of others a reader of 2 knows all
+)
 _WHAT = "this is not what to_dict of a plan gave"
 _REMEDY = "draw the plan again by its key, or take an undamaged copy"
 _DEPTH = 32  # of chains in chains; a composition nests at most ten
@@ -25,13 +30,19 @@ _FLOATS = (torch.float32, torch.float64)
 _SUM = 1e-4  # how far from 1 the shares of a row may sum: many of float32, made by hand
 
 
-def read(values: Any, make_plan: Callable[[dict[str, Any]], P], make_chain: Callable[[tuple[P, ...], Any], P]) -> P:
+def read(
+    values: Any,
+    make_plan: Callable[[dict[str, Any]], P],
+    make_chain: Callable[[tuple[P, ...], Any], P],
+    make_beside: Callable[[P, Any], P],
+) -> P:
     """Return the plan of a dict.
 
     Args:
         values: what `to_dict` returned, of this version or of one before it.
         make_plan: makes a plan of its arguments; "noise" is None or (sigma, key).
         make_chain: makes a chain of its plans and its key.
+        make_beside: makes of a plan, and its key, the one that also keeps the rows as they are.
 
     Raises:
         TypeError: values is not a dict.
@@ -40,14 +51,14 @@ def read(values: Any, make_plan: Callable[[dict[str, Any]], P], make_chain: Call
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{_WHAT}, which is a dict, but {shown(values)}: {_REMEDY}")
-    return _Reading(make_plan, make_chain).read(values, "", 0)[0]
+    return _Reading(make_plan, make_chain, make_beside).read(values, "", 0)[0]
 
 
 class _Reading:
     """One dict that is read: a part that stands in it many times is checked, and made, once."""
 
-    def __init__(self, make_plan: Callable[..., Any], make_chain: Callable[..., Any]) -> None:
-        self._make_plan, self._make_chain = make_plan, make_chain
+    def __init__(self, *make: Callable[..., Any]) -> None:
+        self._make_plan, self._make_chain, self._make_beside = make
         self._done: dict[int, tuple[Any, int, int]] = {}
 
     def read(self, values: Any, place: str, depth: int) -> tuple[Any, int, int]:
@@ -57,14 +68,17 @@ class _Reading:
         of = Fields(values, _WHAT, _REMEDY, place)
         if not isinstance(values, Mapping):
             Fields({}, _WHAT, _REMEDY).refuse(f"{place.removesuffix('.')} must be a dict, got {shown(values)}")
-        made = self._read_chain(of, depth) if "plans" in values else self._read_plan(of)
+        if "plans" in values:
+            made = self._read_chain(of, depth)
+        else:
+            made = self._read_beside(of, depth) if "beside" in values else self._read_plan(of)
         self._done[id(values)] = made
         return made
 
     def _read_chain(self, of: Fields, depth: int) -> tuple[Any, int, int]:
         if depth == _DEPTH:
             of.refuse(f"plans are nested more than {_DEPTH} levels deep")
-        is_sealed = of.check_names(FORMAT, ("plans",), ("key",))
+        is_sealed = of.check_names(NEWER, ("plans",), ("key",))
         held = of.sequence("plans", 1, _PARTS, f"a list of 1 to {_PARTS} plans")
         key = of.key("key") if "key" in of.values else None
         parts = []
@@ -77,12 +91,29 @@ class _Reading:
             if parts and rows != parts[0][1]:
                 of.refuse(f"plans[{i}] is for {rows} rows, and plans[0] for {parts[0][1]}")
             parts.append((part, rows))
+        for i, (part, rows) in enumerate(parts[:-1]):
+            if part.rows_out != rows:
+                of.refuse(f"plans[{i}] makes {part.rows_out} rows of {rows}, which only the last of a chain may")
         if is_sealed:
             of.check_sum()
         return self._make_chain(tuple(part for part, _ in parts), key), parts[0][1], count
 
+    def _read_beside(self, of: Fields, depth: int) -> tuple[Any, int, int]:
+        if depth == _DEPTH:
+            of.refuse(f"plans are nested more than {_DEPTH} levels deep")
+        if not of.check_names(NEWER, ("beside", "key")):
+            of.refuse("it holds 'beside', which none without a format has")
+        key = of.key("key")
+        part, rows, count = self.read(of.values["beside"], f"{of.place}beside.", depth + 1)
+        if part.rows_out != rows:
+            of.refuse(f"beside makes {part.rows_out} rows of {rows}, and stands beside as many plain ones")
+        of.check_sum()
+        return self._make_beside(part, key), rows, count + 1
+
     def _read_plan(self, of: Fields) -> tuple[Any, int, int]:
-        is_sealed = of.check_names(FORMAT, _PLAN)
+        form = of.values.get(_stored.FORMAT)
+        has_mask = isinstance(form, numbers.Integral) and int(form) == NEWER
+        is_sealed = of.check_names(NEWER, (*_PLAN, "mask") if has_mask else _PLAN)
         partner = of.tensor("partner", (torch.int64,))
         if partner.ndim not in (1, 2):
             of.refuse(f"partner must be [n] or [n, m], got {list(partner.shape)}")
@@ -104,6 +135,7 @@ class _Reading:
             "noise": _noise(of),
             "smoothing": of.number("smoothing", 0, 1),
             "key": of.key("key"),
+            "mask": _mask(of, partner, grid) if has_mask else None,
         }
         if is_sealed:
             of.check_sum()
@@ -156,6 +188,18 @@ def _box(of: Fields, partner: Tensor, grid: tuple[int, ...]) -> Tensor | None:
         row = int(inside.long().argmin())
         of.refuse(f"box must lie on the grid {list(grid)}, got {box[row].tolist()} in row {row}")
     return box
+
+
+def _mask(of: Fields, partner: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Return a mask [n, *grid], or of columns, [n, columns]."""
+    mask = of.tensor("mask", (torch.bool,))
+    fits = list(mask.shape) == [len(partner), *grid] if grid else mask.ndim == 2 and len(mask) == len(partner)
+    if partner.ndim != 1 or of.values["box"] is not None or not fits:
+        of.refuse(
+            f"mask must be [n, *grid], or [n, columns] without a grid, beside partner [n] and no box, got "
+            f"{list(mask.shape)} beside partner {list(partner.shape)} and grid {list(grid)}"
+        )
+    return mask
 
 
 def _noise(of: Fields) -> tuple[float, Any] | None:

@@ -1,4 +1,4 @@
-"""Vicinities made of vicinities: one after the other, one of several, one by epoch."""
+"""Vicinities made of vicinities: one after the other, one of several, one by epoch, one beside the plain rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vicinal._checks import check_epoch
 from vicinal.keyed import Key
-from vicinal.mix_plan import identity
-from vicinal.plan import Plan, PlanChain
+from vicinal.mix_plan import MixPlan, identity
+from vicinal.plan import Plan, PlanBeside, PlanChain
 from vicinal.vicinity import Vicinity
 
 
@@ -193,6 +194,103 @@ class Scheduled(Vicinity):
             elif begun := [start for start in schedule if start <= epoch]:
                 changes[name] = schedule[max(begun)]
         return changes
+
+
+@dataclass(frozen=True)
+class Beside(Vicinity):
+    """The plain rows and, after them, the mixed ones: a batch of 2 n rows of n. `Beside(Mixup(10.0))` is RegMixup.
+
+    RegMixup (Pinto et al. 2022) minimizes CE(plain) + CE(mixed). The mean over the 2 n rows is half of that sum: the same
+    minimum, the gradient halved. One forward pass does both, and costs what two batches do; batch normalization sees plain
+    and mixed rows together, as in the authors' code. Metrics of the plain rows are those of the first n.
+
+    Args:
+        part: what makes the mixed rows. RegMixup's Beta is narrow around one half: alpha of 10 to 20.
+
+    Convention:
+        dimension 0: of what comes out, the rows of the batch, then the mixed rows in their order; 2 n in all.
+        lambda: 1 for the plain rows; for the mixed ones that of the part.
+        one draw: that of the part; shared by every tensor of a nest.
+
+    Raises:
+        TypeError: part is not a vicinity.
+        ValueError: it has a seed of its own, or makes more rows itself. When used: with `rows=`, in `between`, as the
+            plan of `LatentMixing`, before other parts of a chain, or with `out=`.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> x, y = Beside(Mixup(10.0), seed=1)(torch.eye(2), torch.tensor([0, 1]))
+        >>> x
+        tensor([[1.0000, 0.0000],
+                [0.0000, 1.0000],
+                [0.5967, 0.4033],
+                [0.4033, 0.5967]])
+        >>> y
+        MixedTarget([1 of 0 + 0 of 0, 1 of 1 + 0 of 1, 0.597 of 0 + 0.403 of 1, 0.597 of 1 + 0.403 of 0])
+
+    """
+
+    part: Vicinity
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _parts([self.part])
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> PlanBeside:
+        """Draw the part's plan, by the key that it would have alone."""
+        return PlanBeside(self.part.draw(key, n, y, x, epoch))
+
+
+@dataclass(frozen=True)
+class Unmixed(Vicinity):
+    """The pairs of a vicinity without its mixing: each row is itself, or its partner, whole. The control of any pairing.
+
+    A pairing that selects partners also resamples the data: pairs of different classes, for example, balance them. This
+    resampling alone explains part of what selective mixup gains (Teney et al. 2024). `Unmixed(part)` keeps it and takes the
+    mixing away: by equal keys it has the pairs of `part` and the same shares, and with the probability of its share each
+    row of the mix stands for the whole, label included. What is left between the two is the effect of mixing.
+
+    Args:
+        part: a vicinity that mixes rows, as `Mixup(2.0, pairing=OtherClass())`.
+
+    Convention:
+        dimension 0: the rows of the batch, of inputs and targets alike.
+        lambda: the probability that a row stays itself, that of the part; what is drawn is 0 or 1.
+        one draw: that of the part, and one choice per example; shared by every tensor of a nest.
+
+    Raises:
+        TypeError: part is not a vicinity, or when drawn: it does several mixings one after the other.
+        ValueError: it has a seed of its own.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import Mixup
+        >>> x, y = Unmixed(Mixup(1.0), seed=1)(torch.eye(3), torch.tensor([0, 1, 2]))
+        >>> y
+        MixedTarget([1 of 0 + 0 of 2, 1 of 1 + 0 of 1, 1 of 2 + 0 of 0])
+
+    """
+
+    part: Vicinity
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _parts([self.part])
+
+    def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
+        """Draw the part's plan by the key that it would have alone, and by another one who stands for each mix."""
+        plan = self.part.draw(key, n, y, x, epoch)
+        if not isinstance(plan, MixPlan):
+            raise TypeError(f"Unmixed takes a vicinity that mixes once, such as Mixup(2.0), not {self.part!r}")
+        shares = plan.shares.double().numpy()
+        chance = key.fold(_WHO).generator().random((n, 1))
+        who = np.minimum((chance >= shares.cumsum(axis=1)).sum(axis=1), shares.shape[1] - 1)
+        whole = torch.eye(shares.shape[1], dtype=torch.float32, device="cpu")[torch.from_numpy(who)]
+        return MixPlan(plan.partner, whole[:, 0].contiguous() if plan.partner.ndim == 1 else whole)
+
+
+_WHO = 61  # of a key: the stream that draws who stands for a mix, beyond those of parts
 
 
 def _parts(parts: Sequence[Vicinity]) -> tuple[Vicinity, ...]:

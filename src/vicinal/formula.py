@@ -4,8 +4,8 @@
     y = lam y_i + (1 - lam) y_j    `cross_entropy`: a loss that is linear in the label mixes as the labels do
     lam ~ Beta(alpha, alpha)       `weighting.Beta` draws lam, `pairing.RandomPairs` draws j
 
-`cut` is the counterpart of `mix` for boxes (CutMix), `take` for masks of any form. The fast paths (`_mixing.py`, `_cross_entropy.py`) are tested
-against this module: they agree to the bit, or to one rounding of the result.
+`cut` is the counterpart of `mix` for boxes (CutMix), `take` for masks of any form. The fast paths (`_mixing.py`,
+`_cross_entropy.py`) are tested against this module: they agree to the bit, or to one rounding of the result.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def take(x: Tensor, partner: Tensor, mask: Tensor) -> Tensor:
     check_kind(x)
     flat, order = as_rows(x)
     other = from_rows(flat.index_select(0, partner.to(x.device)), x, order)
-    return torch.where(mask.to(x.device), other, x)
+    return torch.where(mask.to(x.device).contiguous(), other, x)  # of other strides it would change those of the result
 
 
 def as_rows(x: Tensor) -> tuple[Tensor, list[int] | None]:

@@ -137,6 +137,10 @@ class LatentMixing:
         """
         if any(id(place) in _PLANS for place in self._places.values()):
             raise RuntimeError(f"{self.at!r} is being mixed by another plan already: leave its block first")
+        if plan.rows_out != len(plan):
+            raise ValueError(
+                "Beside makes more rows than the model was given, and belongs at the input: x, y = mixup(x, y)"
+            )
         if at is not None and at not in self._places:
             raise ValueError(f"{at!r} is not among the modules given, {list(self._places)}")
         self.at = self._chosen(plan) if at is None else at

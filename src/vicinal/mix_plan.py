@@ -13,7 +13,7 @@ from torch import Tensor
 from vicinal import _mixing, _plan_dict, _stored, formula
 from vicinal._warn import warn_once
 from vicinal.keyed import Key
-from vicinal.plan import Plan, PlanChain, key_numbers
+from vicinal.plan import Plan, PlanBeside, PlanChain, key_numbers
 from vicinal.target import MixedTarget
 
 _DEVIATIONS = 10  # standard deviations within which all noise lies that anybody will see
@@ -55,7 +55,7 @@ class MixPlan(Plan):
         box: int64 [n, d, 2], the box (start, stop along each of the last d dimensions) that a row takes from its
             partner instead of a weighted sum; `weight` is then the share of cells that stay its own.
         grid: the sizes of those d dimensions.
-        mask: in place of a box, bool [n, *grid], the cells that a row takes from its partner. Without a grid it is bool
+        mask: in place of a box, bool `[n, *grid]`, the cells that a row takes from its partner. Without a grid it is bool
             [n, columns], for tables [n, columns] and embedded ones [n, columns, c]; targets have no columns.
         channels_last: whether inputs hold channels behind the grid: `[n, ..., *grid, c]`.
         vectors: whether floating-point inputs [n, length] are signals on a grid of one dimension, not feature vectors.
@@ -117,7 +117,7 @@ class MixPlan(Plan):
             )
         if self.mask is not None:
             self._check_mask(self.mask)
-        if self._is_cut or self.target_weight is not None:
+        if self.is_cut or self.target_weight is not None:
             object.__setattr__(self, "_versions", self._versions_now())
 
     def _check_mask(self, mask: Tensor) -> None:
@@ -135,8 +135,8 @@ class MixPlan(Plan):
         return self.partner.shape[0]
 
     @property
-    def _is_cut(self) -> bool:
-        """Whether rows take cells of their partners."""
+    def is_cut(self) -> bool:
+        """True if rows take cells of their partners, by box or by mask."""
         return self.box is not None or self.mask is not None
 
     @property
@@ -255,7 +255,7 @@ class MixPlan(Plan):
         """Mix one tensor [n, ...]: as a weighted sum, or by box or mask where it has the plan's grid."""
         if self._versions is not None:
             self._check_unchanged()
-        if self._is_cut and self._has_grid(x, "an input"):
+        if self.is_cut and self._has_grid(x, "an input"):
             if out is not None:
                 _mixing.check_out(x, out)
             mixed = self._cut(x, self.channels_last)
@@ -298,15 +298,17 @@ class MixPlan(Plan):
                 or out do not fit.
 
         """
-        if self._is_cut or self.noise is not None:
-            raise ValueError("normalized has no path for boxes, masks and noise: convert and normalize x first, then plan(x)")
+        if self.is_cut or self.noise is not None:
+            raise ValueError(
+                "normalized has no path for boxes, masks and noise: convert and normalize x first, then plan(x)"
+            )
         return _mixing.normalized(x, self.partners, self.shares, mean, std, dtype, out, compiled)
 
     def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
-        """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the plan's grid by box or mask."""
+        """Mix one target [n, ...]: class indices to a MixedTarget, numbers to numbers, maps on the grid by box or mask."""
         if self._versions is not None:
             self._check_unchanged()
-        is_cut = self._is_cut and self._has_grid(y, "a target")
+        is_cut = self.is_cut and self._has_grid(y, "a target")
         if isinstance(y, Tensor) and not _is_ids(y):
             if self.partners.shape[1]:
                 self._check_numbers(y)
@@ -457,7 +459,7 @@ class MixPlan(Plan):
             del values["mask"]
         if self.noise is not None:
             values["noise"] = {"sigma": float(self.noise.sigma), "key": key_numbers(self.noise.key)}
-        return _stored.sealed(values, _plan_dict.FORMAT if self.mask is None else _plan_dict.FORMAT_OF_MASKS)
+        return _stored.sealed(values, _plan_dict.FORMAT if self.mask is None else _plan_dict.NEWER)
 
     def __repr__(self) -> str:
         """Show every row: "0: 0.71 + 0.29 of 3"."""
@@ -519,7 +521,7 @@ def plan_from_dict(values: dict[str, Any]) -> Plan:
         Plan(2 rows; 0: 0.0711 + 0.929 of 1; 1: 0.0711 + 0.929 of 0)
 
     """
-    return _plan_dict.read(values, _of_arguments, PlanChain)
+    return _plan_dict.read(values, _of_arguments, PlanChain, PlanBeside)
 
 
 def _of_arguments(values: dict[str, Any]) -> Plan:

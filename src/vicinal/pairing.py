@@ -96,7 +96,7 @@ class RandomPairs(Pairing):
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw from one permutation of the other batch after another: nobody twice while somebody is left."""
-        return _dealt(generator, n, others)
+        return dealt(generator, n, others)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Roll(Pairing):
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw a place to start from, and give the rows from there on, circularly."""
-        return (np.arange(n) + int(generator.integers(others))) % others if others else _nobody(n)
+        return (np.arange(n) + int(generator.integers(others))) % others if others else nobody(n)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class SameClass(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw a permutation that keeps the class, int64 [n]."""
-        ids = _class_ids(y, n, "SameClass")
+        ids = class_ids(y, n, "SameClass")
         shuffled = np.lexsort((generator.random(n), ids))  # the same classes in the same places, shuffled inside
         return _placed(np.argsort(ids, kind="stable"), shuffled)
 
@@ -157,8 +157,8 @@ class SameClass(Pairing):
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw rows of the same class, uniformly."""
-        ids = _class_ids(y, n + others, "SameClass")
-        return _any_of(generator, ids[:n, None] == ids[None, n:])
+        ids = class_ids(y, n + others, "SameClass")
+        return any_of(generator, ids[:n, None] == ids[None, n:])
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class OtherClass(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners of other classes, int64 [n]."""
-        ids = _class_ids(y, n, "OtherClass")
+        ids = class_ids(y, n, "OtherClass")
         by_class = np.argsort(ids, kind="stable")
         ordered = ids[by_class]
         start = np.searchsorted(ordered, ids, side="left")  # the block of the row's own class in by_class
@@ -193,8 +193,8 @@ class OtherClass(Pairing):
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw rows of another class, uniformly."""
-        ids = _class_ids(y, n + others, "OtherClass")
-        return _any_of(generator, ids[:n, None] != ids[None, n:])
+        ids = class_ids(y, n + others, "OtherClass")
+        return any_of(generator, ids[:n, None] != ids[None, n:])
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Nearest(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners among neighbors, int64 [n]."""
-        return _or_itself(self._draw_from(0, generator, n, n, y, x))
+        return or_itself(self._draw_from(0, generator, n, n, y, x))
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
@@ -249,33 +249,19 @@ class Nearest(Pairing):
         self, first: int, generator: np.random.Generator, n: int, rows: int, y: Tensor | None, x: Tensor | None
     ) -> np.ndarray:
         """Draw for each of n rows one of its k nearest among those from `first` on; -1 where there is none."""
-        flat = self._points(x, rows)
+        flat = points_of(x, rows, "Nearest")
         if n == 0 or first == rows:
-            return _nobody(n)
+            return nobody(n)
         distance = torch.cdist(flat[:n], flat[first:])
         if first == 0:
             distance.fill_diagonal_(torch.inf)
         if self.same_class:
-            ids = torch.from_numpy(_class_ids(y, rows, "Nearest(same_class=True)"))
+            ids = torch.from_numpy(class_ids(y, rows, "Nearest(same_class=True)"))
             distance.masked_fill_(ids[:n, None] != ids[None, first:], torch.inf)
         near, row = distance.topk(min(self.k, rows - first), dim=1, largest=False)
         candidates = near.isfinite().sum(1).numpy()
         pick = (generator.random(n) * candidates).astype(np.int64)
         return np.where(candidates > 0, row.numpy()[np.arange(n), pick], -1)
-
-    @staticmethod
-    def _points(x: Tensor | None, n: int) -> Tensor:
-        if x is None:
-            raise ValueError("Nearest looks at the inputs: give them to plan(n, y, x)")
-        if not x.is_floating_point() or x.ndim == 0 or len(x) != n:
-            raise ValueError(
-                f"Nearest measures distances and needs floating-point inputs [{n}, ...], got {x.dtype} {list(x.shape)}"
-            )
-        if n == 0:
-            return torch.empty(0, 0, dtype=torch.float64, device="cpu")
-        flat = _within_range(x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64))[0]
-        # cdist multiplies matrices, which loses small distances far from the origin
-        return flat - flat.nanmedian(0).values
 
 
 @dataclass(frozen=True)
@@ -313,7 +299,7 @@ class LabelDistance(Pairing):
 
     def draw(self, generator: np.random.Generator, n: int, y: Tensor | None, x: Tensor | None) -> np.ndarray:
         """Draw partners by label distance, int64 [n]."""
-        return _or_itself(_by_score(generator, self._scores(self._labels(y, n), n, slice(None))))
+        return or_itself(_by_score(generator, self._scores(self._labels(y, n), n, slice(None))))
 
     def across(
         self, generator: np.random.Generator, n: int, others: int, y: Tensor | None, x: Tensor | None
@@ -330,7 +316,7 @@ class LabelDistance(Pairing):
 
     def _scores(self, labels: Tensor, n: int, others: slice) -> np.ndarray:
         """Return log-probabilities but for a constant, [n, others]; -inf for a row itself and beside nan."""
-        scaled, scale = _within_range(labels)
+        scaled, scale = within_range(labels)
         distance = torch.cdist(scaled[:n], scaled[others], compute_mode="donot_use_mm_for_euclid_dist")
         distance = distance.nan_to_num(nan=torch.inf, posinf=torch.inf)
         if others.start is None:
@@ -344,7 +330,22 @@ class LabelDistance(Pairing):
         return score.numpy()
 
 
-def _within_range(points: Tensor) -> tuple[Tensor, float]:
+def points_of(x: Tensor | None, n: int, who: str, what: str = "inputs") -> Tensor:
+    """Return inputs [n, ...] as points, float64 [n, d] on the host, near the origin; `who` looks at them."""
+    if x is None:
+        raise ValueError(f"{who} looks at the {what}: give them to plan(n, y, x)")
+    if not x.is_floating_point() or x.ndim == 0 or len(x) != n:
+        raise ValueError(
+            f"{who} measures distances and needs floating-point {what} [{n}, ...], got {x.dtype} {list(x.shape)}"
+        )
+    if n == 0:
+        return torch.empty(0, 0, dtype=torch.float64, device="cpu")
+    flat = within_range(x.detach().reshape(n, -1).to(device="cpu", dtype=torch.float64))[0]
+    # cdist multiplies matrices, which loses small distances far from the origin
+    return flat - flat.nanmedian(0).values
+
+
+def within_range(points: Tensor) -> tuple[Tensor, float]:
     """Return points with squares that a float64 holds, and the power of 2 that they are multiplied by: mostly 1."""
     most = float(points.nan_to_num(0, 0, 0).abs().max()) if points.numel() else 0.0
     if most == 0 or 2.0**-500 < most < 2.0**500:
@@ -356,31 +357,32 @@ def _within_range(points: Tensor) -> tuple[Tensor, float]:
 def _by_score(generator: np.random.Generator, score: np.ndarray) -> np.ndarray:
     """Draw for each row j with probability ~ exp(score[row, j]); -1 where all scores are -inf."""
     if 0 in score.shape:
-        return _nobody(len(score))
+        return nobody(len(score))
     # Gumbel's trick: the largest of score + noise is a draw from the softmax, stable for any bandwidth
     partner = (score + generator.gumbel(size=score.shape)).argmax(axis=1)
     return np.where(np.isfinite(score.max(axis=1)), partner, -1)
 
 
-def _any_of(generator: np.random.Generator, fits: np.ndarray) -> np.ndarray:
+def any_of(generator: np.random.Generator, fits: np.ndarray) -> np.ndarray:
     """Draw for each row one of the columns that fit, uniformly; -1 where none does."""
     if 0 in fits.shape:
-        return _nobody(len(fits))
+        return nobody(len(fits))
     return np.where(fits.any(axis=1), np.where(fits, generator.random(fits.shape), -1).argmax(axis=1), -1)
 
 
-def _dealt(generator: np.random.Generator, n: int, others: int) -> np.ndarray:
+def dealt(generator: np.random.Generator, n: int, others: int) -> np.ndarray:
     """Draw n of the others, from one permutation after another."""
     if others == 0:
-        return _nobody(n)
-    return np.concatenate([generator.permutation(others) for _ in range(-(-n // others))] or [_nobody(0)])[:n]
+        return nobody(n)
+    return np.concatenate([generator.permutation(others) for _ in range(-(-n // others))] or [nobody(0)])[:n]
 
 
-def _nobody(n: int) -> np.ndarray:
+def nobody(n: int) -> np.ndarray:
+    """Return no partner for n rows."""
     return np.full(n, -1, dtype=np.int64)
 
 
-def _or_itself(partner: np.ndarray) -> np.ndarray:
+def or_itself(partner: np.ndarray) -> np.ndarray:
     """Return the partners, the row itself where it has none."""
     return np.where(partner >= 0, partner, np.arange(len(partner)))
 
@@ -392,7 +394,8 @@ def _placed(rows: np.ndarray, partners: np.ndarray) -> np.ndarray:
     return partner
 
 
-def _class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:
+def class_ids(y: Tensor | None, n: int, who: str) -> np.ndarray:
+    """Return class indices int64 [n] on the host; `who` looks at them."""
     if y is None:
         raise ValueError(f"{who} looks at the labels: give class indices y [n] to plan(n, y)")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or tuple(y.shape) != (n,):

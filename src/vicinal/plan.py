@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STRIDED = torch.strided
+_NO_BUFFER = "a plan that makes more rows than it is given takes no out=: a buffer has as many rows as the input"
 
 
 class Plan(ABC):
@@ -59,6 +60,11 @@ class Plan(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of rows the plan was drawn for."""
+
+    @property
+    def rows_out(self) -> int:
+        """The number of rows that the plan makes of its `len(plan)` rows; of almost all plans as many."""
+        return len(self)
 
     @abstractmethod
     def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
@@ -300,13 +306,24 @@ class PlanChain(Plan):
     def __post_init__(self) -> None:
         if not self.plans or len({len(p) for p in self.plans}) > 1:
             raise ValueError(f"a chain needs plans of one length, got lengths {[len(p) for p in self.plans]}")
+        if any(plan.rows_out != len(plan) for plan in self.plans[:-1]):
+            raise ValueError(
+                "a plan that makes more rows than it is given comes last in a chain: Beside after the others"
+            )
 
     def __len__(self) -> int:
         """Return the number of rows the plans were drawn for."""
         return len(self.plans[0])
 
+    @property
+    def rows_out(self) -> int:
+        """The number of rows that the last plan makes."""
+        return self.plans[-1].rows_out
+
     def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
         """Mix one tensor [n, ...] by each plan in turn."""
+        if out is not None and self.rows_out != len(self):
+            raise ValueError(_NO_BUFFER)
         for plan in self.plans:
             x = plan.mix_input(x, leaf, out, compiled)  # after the first, out is x: in place
         return x
@@ -338,6 +355,77 @@ class PlanChain(Plan):
 
     def _participants(self) -> list[tuple[Tensor, Tensor]]:
         return [pair for plan in self.plans for pair in plan._participants()]
+
+    def _merged(self, mask: Tensor, of_bools: Callable[..., Tensor], of_numbers: Callable[..., Tensor]) -> Tensor:
+        for plan in self.plans:
+            mask = plan._merged(mask, of_bools, of_numbers)
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
+class PlanBeside(Plan):
+    """The rows as they are and, after them, what a plan makes of them: 2 n rows of n."""
+
+    plan: Plan
+    key: Key | None = None
+
+    def __post_init__(self) -> None:
+        if self.plan.rows_out != len(self.plan):
+            raise ValueError(
+                f"Beside takes a plan that makes n rows of n, got {self.plan.rows_out} of {len(self.plan)}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of rows the plan was drawn for."""
+        return len(self.plan)
+
+    @property
+    def rows_out(self) -> int:
+        """Twice as many rows: the plain ones, then the mixed ones."""
+        return 2 * len(self.plan)
+
+    def mix_input(self, x: Tensor, leaf: int = 0, out: Tensor | None = None, compiled: bool = False) -> Tensor:
+        """Return [x; mixed x], one after the other along dimension 0."""
+        if out is not None:
+            raise ValueError(_NO_BUFFER)
+        return torch.cat([x, self.plan.mix_input(x, leaf, None, compiled)])
+
+    def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
+        """Return [y; mixed y]; class indices become one MixedTarget."""
+        mixed = self.plan.mix_target(y)
+        if isinstance(mixed, Tensor):
+            return torch.cat([y.to(mixed.dtype) if isinstance(y, Tensor) else y, mixed])  # type: ignore[list-item]
+        whole = torch.ones(1, len(y), dtype=torch.float32, device=y.device)
+        plain = y if isinstance(y, MixedTarget) else MixedTarget(y.long()[None], whole)
+        return torch.cat([plain, mixed])  # type: ignore[list-item] # answered by MixedTarget
+
+    def to(self, device: torch.device | str) -> PlanBeside:
+        """Return the same plan with its tensors on `device`."""
+        return replace(self, plan=self.plan.to(device))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain tensors and numbers, with a format number and a checksum."""
+        values = {"beside": self.plan.to_dict(), "key": key_numbers(self.key)}
+        return _stored.sealed(values, _plan_dict.NEWER)
+
+    def keyed(self, key: Key) -> PlanBeside:
+        """Return the plan with the key that it was drawn by, where its part draws."""
+        if self.plan.keyed(key).key is not None:
+            object.__setattr__(self, "key", key)
+        return self
+
+    def spread(self, rows: Tensor, n: int) -> PlanBeside:
+        """Refuse rows=: those that take no part would stand there twice."""
+        raise ValueError(
+            "Beside takes no rows=, whose other rows would stand there twice: mix the rows that take part, x[rows]"
+        )
+
+    def _participants(self) -> list[tuple[Tensor, Tensor]]:
+        return self.plan._participants()
+
+    def _merged(self, mask: Tensor, of_bools: Callable[..., Tensor], of_numbers: Callable[..., Tensor]) -> Tensor:
+        merged = self.plan._merged(mask, of_bools, of_numbers)  # which also checks the mask
+        return torch.cat([mask, merged])
 
 
 def key_numbers(key: Key | None) -> list[int] | None:

@@ -107,13 +107,13 @@ class Mixup(Vicinity):
         pairs = self.draw_pairs([key], n)
         if pairs is None:
             return _draw(self, key, n, y, x)
-        _warn_alone(n)
+        warn_alone(n)
         weight = torch.full((n,), float(pairs[1][0]), dtype=torch.float32, device="cpu")
         return MixPlan(torch.from_numpy(pairs[0][0]), weight)
 
     def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Draw one Beta weight per batch and partners that depend on no labels; None for other weightings and pairings."""
-        weighting = _weighting(self)
+        weighting = weighting_of(self)
         if type(weighting) is not Beta or weighting.per != "batch" or type(self.pairing) not in (RandomPairs, Roll):
             return None
         partner, own = np.empty((len(keys), n), dtype=np.int64), np.empty(len(keys))
@@ -121,7 +121,7 @@ class Mixup(Vicinity):
             generator = keyed.reused_generator(key)
             own[i] = generator.beta(weighting.alpha, weighting.alpha)
             partner[i] = self.pairing.draw(generator, n, None, None)
-        return partner, _exact(np.maximum(own, 1 - own) if weighting.folded else own)
+        return partner, exact(np.maximum(own, 1 - own) if weighting.folded else own)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class CutMix(Vicinity):
         super().__post_init__()
         check_alpha(self.alpha)
         check_per(self.per)
-        _check_pairing(self.pairing)
+        check_pairing(self.pairing)
         if self.dims is not None and (isinstance(self.dims, bool) or self.dims not in (1, 2, 3)):
             raise ValueError(f"dims is the number of dimensions of the grid, 1, 2 or 3, got {self.dims!r}")
         if not isinstance(self.channels_last, bool):
@@ -244,11 +244,11 @@ class CutMix(Vicinity):
         start = np.floor(center - (side - 1) / 2).astype(np.int64)
         box = np.clip(np.stack([start, start + side], axis=2), 0, sizes[:, None])
         own = 1 - (box[:, :, 1] - box[:, :, 0]).prod(axis=1) / math.prod(grid)
-        partner = _checked_partners(self.pairing, self.pairing.draw(generator, n, y, x), n)
-        _warn_alone(n)
+        partner = checked_partners(self.pairing, self.pairing.draw(generator, n, y, x), n)
+        warn_alone(n)
         return MixPlan(
             torch.from_numpy(partner),
-            torch.from_numpy(np.broadcast_to(_exact(own), (n,)).copy()),
+            torch.from_numpy(np.broadcast_to(exact(own), (n,)).copy()),
             box=torch.from_numpy(np.broadcast_to(box, (n, *box.shape[1:])).copy()),
             grid=grid,
             channels_last=self.channels_last,
@@ -333,20 +333,20 @@ class LabelSmoothing(Vicinity):
 
 
 def _draw(vicinity: Mixup | InputMixup, key: Key, n: int, y: Tensor | None, x: Tensor | None) -> MixPlan:
-    generator, weighting, pairing = key.generator(), _weighting(vicinity), vicinity.pairing
-    _warn_alone(n)
+    generator, weighting, pairing = key.generator(), weighting_of(vicinity), vicinity.pairing
+    warn_alone(n)
     shares = weighting.draw(generator, n)
     if type(weighting) not in (Beta, Dirichlet):
-        shares = _checked_shares(weighting, shares, n)
+        shares = checked_shares(weighting, shares, n)
     if shares.shape[1] == 2:
-        partner = _checked_partners(pairing, pairing.draw(generator, n, y, x), n)
-        plan = MixPlan(torch.from_numpy(partner), torch.from_numpy(_exact(shares[:, 0])))
+        partner = checked_partners(pairing, pairing.draw(generator, n, y, x), n)
+        plan = MixPlan(torch.from_numpy(partner), torch.from_numpy(exact(shares[:, 0])))
         return plan.of_numbers() if isinstance(pairing, LabelDistance) else plan
-    partners = [_checked_partners(pairing, pairing.draw(generator, n, y, x), n) for _ in range(shares.shape[1] - 1)]
+    partners = [checked_partners(pairing, pairing.draw(generator, n, y, x), n) for _ in range(shares.shape[1] - 1)]
     return MixPlan(torch.from_numpy(np.stack(partners, axis=1)), torch.from_numpy(_exact_rows(shares)))
 
 
-def _checked_shares(weighting: Weighting, shares: Any, n: int) -> np.ndarray:
+def checked_shares(weighting: Weighting, shares: Any, n: int) -> np.ndarray:
     """Return the shares that a weighting of one's own drew, once they are shares."""
     shares = np.asarray(shares)
     name = type(weighting).__name__
@@ -365,7 +365,7 @@ def _checked_shares(weighting: Weighting, shares: Any, n: int) -> np.ndarray:
     return shares
 
 
-def _checked_partners(pairing: Pairing, partner: Any, n: int) -> np.ndarray:
+def checked_partners(pairing: Pairing, partner: Any, n: int) -> np.ndarray:
     """Return the partners that a pairing drew, once those of a pairing of one's own are rows."""
     if type(pairing).__module__ == Pairing.__module__:
         return partner
@@ -378,11 +378,12 @@ def _checked_partners(pairing: Pairing, partner: Any, n: int) -> np.ndarray:
     return partner.astype(np.int64, copy=False)
 
 
-def _weighting(vicinity: Mixup | InputMixup) -> Weighting:
+def weighting_of(vicinity: Mixup | InputMixup) -> Weighting:
+    """Return the law of the shares; a bare alpha means Beta."""
     return vicinity.alpha if isinstance(vicinity.alpha, Weighting) else Beta(vicinity.alpha)
 
 
-def _exact(share: np.ndarray) -> np.ndarray:
+def exact(share: np.ndarray) -> np.ndarray:
     """Round shares to the nearest multiples of 2**-24, as float32: what is left of 1 is then exact in any precision.
 
     Inputs and labels mixed in different precisions so have the very same shares, and shares sum to 1 without an error.
@@ -398,7 +399,8 @@ def _exact_rows(shares: np.ndarray) -> np.ndarray:
     return (units * 2.0**-24).astype(np.float32)
 
 
-def _warn_alone(n: int) -> None:
+def warn_alone(n: int) -> None:
+    """Warn of a batch of one row."""
     if n == 1:
         warn(
             "a batch of one example has nobody to mix with and stays as it is; drop_last=True avoids it at the end of an "
@@ -409,9 +411,10 @@ def _warn_alone(n: int) -> None:
 def _check(vicinity: Mixup | InputMixup) -> None:
     if not isinstance(vicinity.alpha, Weighting):
         check_alpha(vicinity.alpha)
-    _check_pairing(vicinity.pairing)
+    check_pairing(vicinity.pairing)
 
 
-def _check_pairing(pairing: object) -> None:
+def check_pairing(pairing: object) -> None:
+    """Refuse anything but a pairing."""
     if not isinstance(pairing, Pairing):
         raise TypeError(f"pairing must be a pairing such as RandomPairs() or SameClass(), got {pairing!r}")

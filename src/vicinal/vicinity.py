@@ -117,7 +117,8 @@ class Vicinity(Value, ABC):
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> Plan:
         """Draw a plan for `n` rows from `key`; what a new vicinity defines.
 
-        `y` is the target if it is one tensor, `x` the tensor of the inputs with the most dimensions; each may be None.
+        `y` is the target if it is one tensor, or int64 [n, 2] if it is a pair (class indices, groups); `x` the tensor of the
+        inputs with the most dimensions; each may be None.
         """
 
     def draw_pairs(self, keys: Sequence[Key], n: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -151,7 +152,7 @@ class Vicinity(Value, ABC):
 
         Args:
             n: number of rows, `len(x)`; 0 and 1 are fine (a single row has nobody to mix with, and a warning says so).
-            y: targets, where the pairing looks at labels.
+            y: targets, where the pairing looks at labels; a pair (class indices, groups), where it looks at groups too.
             x: inputs, where the vicinity looks at their shape (CutMix) or values (Nearest); a tensor or a nest.
             step: number of the batch, >= 0; give every batch of the training its own.
             epoch: for `Scheduled`, which asks for it.
@@ -185,12 +186,13 @@ class Vicinity(Value, ABC):
             return self._among(key, n, y, x, epoch, rows)
         if self._is_drawn_ahead and 1 < n <= _AHEAD_ROWS and (plan := self._prefetched(key, n)) is not None:
             return plan
-        return self.draw(key, n, y if isinstance(y, Tensor) else None, _main_input(x, n), epoch).keyed(key)
+        return self.draw(key, n, _labels(y, n), _main_input(x, n), epoch).keyed(key)
 
     def _among(self, key: Key, n: int, y: Any, x: Any, epoch: int | None, rows: Tensor) -> Plan:
         """Draw for some of the rows only."""
         index = _row_numbers(rows, n)
-        y = y[index.to(y.device)] if isinstance(y, Tensor) else None
+        y = _labels(y, n)
+        y = None if y is None else y[index.to(y.device)]
         x = _main_input(x, n)
         x = None if x is None else x[index.to(x.device)]
         return self.draw(key, len(index), y, x, epoch).keyed(key).spread(index, n)
@@ -258,6 +260,11 @@ class Vicinity(Value, ABC):
         n, m = rows_of(batch), rows_of(others)
         x, y = joined(batch, n, others, m)
         plan = _across(self, n)._next(n + m, y, x, step, epoch, None, self.state)
+        if plan.rows_out != len(plan):
+            raise ValueError(
+                "between makes one row of each row of the batch, and this vicinity makes more: take what is inside Beside, "
+                "and join plain and mixed rows by torch.cat"
+            )
         return sliced(plan(x), n + m, n, "input"), sliced(plan.target(y), n + m, n, "target")
 
     def _next(
@@ -403,6 +410,19 @@ def _plan_outside(
 @_disable_dynamo
 def _between_outside(vicinity: Vicinity, batch: Any, others: Any, step: Any, epoch: Any) -> Any:
     return vicinity.between(batch, others, step=step, epoch=epoch)
+
+
+def _labels(y: Any, n: int) -> Tensor | None:
+    """Return what pairings look at: the target if it is one tensor, a pair of class indices and groups as int64 [n, 2]."""
+    if isinstance(y, Tensor) or not isinstance(y, (tuple, list)) or len(y) != 2:
+        return y if isinstance(y, Tensor) else None
+    if not all(isinstance(part, Tensor) and tuple(part.shape) == (n,) and _is_integer(part) for part in y):
+        return None
+    return torch.stack([y[0].long(), y[1].to(y[0].device).long()], dim=1)
+
+
+def _is_integer(t: Tensor) -> bool:
+    return not (t.is_floating_point() or t.is_complex() or t.dtype == torch.bool)
 
 
 def _main_input(x: Any, n: int) -> Tensor | None:

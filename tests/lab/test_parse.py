@@ -24,6 +24,7 @@ from vicinal import (
     RandomPairs,
     SameClass,
     Scheduled,
+    methods,
 )
 from vicinal.lab import parse
 from vicinal.lab.errors import UserError
@@ -54,6 +55,12 @@ from vicinal.lab.errors import UserError
         ("Choice([Mixup(0.2), ERM()], p=[0.25, 0.75])", Choice([Mixup(0.2), ERM()], p=[0.25, 0.75])),
         ("Choice([Mixup(0.2), ERM()], p=None)", Choice([Mixup(0.2), ERM()])),
         ("Scheduled(Mixup(), start=1, stop=3)", Scheduled(Mixup(), start=1, stop=3)),
+        ("Mixup(2.0, pairing=OtherClass)", Mixup(2.0, OtherClass())),
+        ("Unmixed(Mixup(2.0, pairing=OtherClass))", methods.Unmixed(Mixup(2.0, OtherClass()))),
+        ("Mixup(pairing=Transport(k=8))", Mixup(pairing=methods.Transport(8))),
+        ("Mixup(2.0, Selective('other', 'any'))", Mixup(2.0, methods.Selective("other", "any"))),
+        ("Remix(counts=[9, 1])", methods.Remix(counts=(9, 1))),
+        ("Beside(Mixup(10.0))", methods.Beside(Mixup(10.0))),
     ],
 )
 def test_it_reads(text: str, vicinity: vicinal.Vicinity) -> None:
@@ -67,15 +74,8 @@ def test_every_vicinity_reads_its_own_repr() -> None:
 
 def test_the_vicinities_by_name() -> None:
     assert parse.vicinities() == [
-        "Chain",
-        "Choice",
-        "CutMix",
-        "ERM",
-        "GaussianNoise",
-        "InputMixup",
-        "LabelSmoothing",
-        "Mixup",
-        "Scheduled",
+        *("Beside", "Chain", "Choice", "ColumnMix", "CutMix", "ERM", "FMix", "GaussianNoise", "InputMixup"),
+        *("LabelSmoothing", "Mixup", "Remix", "SKMixup", "Scheduled", "Unmixed"),
     ]
 
 
@@ -98,7 +98,7 @@ def test_the_vicinities_by_name() -> None:
         ("dirichlet(0.5)", "there is no vicinity 'dirichlet'; did you mean Mixup(alpha=Dirichlet())?"),
         ("Betta(0.5)", "there is no vicinity 'Betta'; did you mean Mixup(alpha=Beta())?"),
         ("Beta(0.3)", "'Beta(0.3)' is a part of a vicinity; did you mean Mixup(alpha=Beta(0.3))?"),
-        ("SMOTE()", "there is no vicinity 'SMOTE'; the vicinities are Chain, Choice, CutMix, "),
+        ("SMOTE()", "there is no vicinity 'SMOTE'; the vicinities are Beside, Chain, Choice, "),
         ("Vicinity()", "there is no vicinity 'Vicinity'; "),
         ("SameClass()", "'SameClass()' is a part of a vicinity; did you mean Mixup(pairing=SameClass())?"),
         ("0.4", "'0.4' is not a vicinity; the vicinities are "),
@@ -216,7 +216,7 @@ def test_the_longest_text_is_read() -> None:
 
 
 def test_qualified_text_is_what_python_reads_after_import_vicinal() -> None:
-    text = "Chain([InputMixup(1.0, Nearest(k=3)), Mixup(Beta(0.4), SameClass())])"
+    text = "Chain([InputMixup(1.0, Nearest(k=3)), Mixup(Beta(0.4), SameClass()), Unmixed(Mixup(pairing=Transport(8)))])"
     said = parse.qualified(text)
     assert said.startswith("vicinal.Chain([vicinal.InputMixup(1.0, vicinal.Nearest(k=3))")
     assert eval(said, {"vicinal": vicinal}) == parse.parse(text)

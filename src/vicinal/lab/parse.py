@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import vicinal
+from vicinal import methods
 from vicinal.lab.errors import UserError
 from vicinal.lab.format import closest
 
@@ -19,8 +20,9 @@ _SHOWN = 60  # characters of it, in an error
 _KINDS = (vicinal.Vicinity, vicinal.Pairing, vicinal.Weighting)
 _NAMES: dict[str, type] = {
     name: kind
-    for name in dir(vicinal)
-    if inspect.isclass(kind := getattr(vicinal, name)) and issubclass(kind, _KINDS) and not inspect.isabstract(kind)
+    for home in (vicinal, methods)
+    for name in dir(home)
+    if inspect.isclass(kind := getattr(home, name)) and issubclass(kind, _KINDS) and not inspect.isabstract(kind)
 }
 
 
@@ -73,7 +75,11 @@ def qualified(text: str) -> str:
         'vicinal.Chain([vicinal.Mixup(0.4), vicinal.ERM()])'
 
     """
-    return re.sub(rf"\b({'|'.join(_NAMES)})\b", r"vicinal.\1", text)
+    return re.sub(
+        rf"\b({'|'.join(_NAMES)})\b",
+        lambda name: f"vicinal.{name[0]}" if hasattr(vicinal, name[0]) else f"vicinal.methods.{name[0]}",
+        text,
+    )
 
 
 def vicinities() -> list[str]:

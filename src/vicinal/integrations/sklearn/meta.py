@@ -267,6 +267,8 @@ def _mixed(X: Any, target: np.ndarray, rows: WeightedRows, vicinity: Vicinity, s
     dense = None if sparse.issparse(x) else torch.from_numpy(x)
     drawing = vicinity if len(drawn) > 1 else ERM(seed=seed)  # a single row has no partner
     plan = drawing.plan(len(drawn), y, dense, step=copy, rank=0, worker=0)
+    if plan.rows_out != len(plan):
+        raise ValueError(f"MixupMeta itself keeps the rows beside their mixes: give it what is inside {vicinity!r}")
     mixed = _mixed_sparse(plan, x) if dense is None else _mixed_dense(plan, dense).numpy()
     mixed_y = plan.target(y)
     return mixed, mixed_y if isinstance(mixed_y, MixedTarget) else mixed_y.reshape(-1, *target.shape[1:]).numpy()
@@ -283,7 +285,7 @@ def _mixed_dense(plan: Plan, x: Tensor) -> Tensor:
 
 def _mixed_sparse(plan: Plan, x: Any) -> Any:
     """Mix rows of a CSR matrix: a product with the matrix of shares."""
-    if not isinstance(plan, MixPlan) or plan.box is not None or plan.noise is not None:
+    if not isinstance(plan, MixPlan) or plan.is_cut or plan.noise is not None:
         raise TypeError("a sparse table can be mixed row by row only: take Mixup or InputMixup, or X.toarray()")
     n, shares = len(plan), plan.shares.double().numpy()
     columns = np.column_stack([np.arange(n), plan.partners.numpy()])

@@ -72,7 +72,7 @@ def with_partners(
         UserError: the plan does not mix pairs.
 
     """
-    if not isinstance(plan, MixPlan) or plan.partner.ndim != 1 or plan.box is not None or plan.smoothing:
+    if not isinstance(plan, MixPlan) or plan.partner.ndim != 1 or plan.is_cut or plan.smoothing:
         raise UserError("neighbors are mixed in pairs: take Mixup or InputMixup as the vicinity")
     n = len(plan)
     ones = torch.ones_like(plan.weight)

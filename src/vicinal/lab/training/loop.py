@@ -253,6 +253,8 @@ class _Run:
         plan = self.vicinity.plan(
             len(y), y, x, step=self.step, epoch=self.epoch, seed=key.seed, rank=key.rank, worker=0
         )
+        if plan.rows_out != len(plan):
+            raise UserError(f"a recipe trains on as many rows as it reads: {self.recipe.vicinity} makes more")
         if self._neighbors is not None:
             other = self.data.batch(self._neighbors.draw(rows, key), key._replace(worker=knn.WORKER))
             x, y, plan = knn.with_partners((x, y), other, plan)

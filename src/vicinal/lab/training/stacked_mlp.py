@@ -221,7 +221,13 @@ def _mix_one_by_one(
         target = plan.target(y)
         inputs.append(plan(x))
         targets.append(target.dense(t.shape[1], x.dtype) if isinstance(target, MixedTarget) else target[:, None])
-    return torch.stack(inputs), torch.stack(targets)
+    return _stacked(inputs), _stacked(targets)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Stack batches; where one has more rows (`Beside`), those with fewer are repeated, which changes no mean over rows."""
+    most = math.lcm(*map(len, parts))
+    return torch.stack([part if len(part) == most else torch.cat([part] * (most // len(part))) for part in parts])
 
 
 class _Best:
