@@ -142,7 +142,7 @@ define with_tests
 	@$(1)/$(PIP_INSTALL) $(3) -e . --group test
 	@mkdir -p .make && touch $@
 endef
-MATRIX = OMP_NUM_THREADS=1 $(1)/$(SCRIPTS)/python requirements/matrix.py run library compiled lab
+MATRIX = OMP_NUM_THREADS=1 $(1)/$(SCRIPTS)/python requirements/matrix.py run library compiled check lab
 
 OLDEST := .venv-oldest
 .make/oldest: pyproject.toml requirements/oldest.py

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import PackageNotFoundError, distribution, requires
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, requires
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import vicinal
+from vicinal.lab import cli
+from vicinal.lab.cli import commands
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = ROOT / "requirements"
@@ -103,6 +107,26 @@ def test_the_locks_hold_the_versions_of_the_constraints() -> None:
     }
     # others are of the optional environments, and nothing that the project itself asks for is without
     assert {canonicalize_name(each.name) for each in asked()} <= constraints.keys()
+
+
+def test_a_command_without_its_extra_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = packages_distributions()
+    extra = {canonicalize_name(Requirement(text).name) for text in PROJECT["project"]["optional-dependencies"]["lab"]}
+    assert {canonicalize_name(of[name][0]) for name in commands.OF_LAB} == extra
+
+    def run(args: object) -> int:
+        raise ModuleNotFoundError(f"No module named {lacking!r}", name=lacking)
+
+    monkeypatch.setattr(commands.COMMANDS["compare"], "run", run)
+    lacking = "scipy.stats"
+    assert cli.main(["compare", "iris"]) == 2
+    said = capsys.readouterr().err
+    assert said == "vicinal: this command needs scipy, which is not installed: pip install 'vicinal[lab]'\n"
+    lacking = "vicinal.nonsense"  # a fault of ours is a traceback
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["compare", "iris"])
 
 
 def test_the_builds_of_pytorch_are_of_one_version() -> None:
@@ -282,7 +306,68 @@ def test_this_machine_is_not_the_network(tmp_path: Path) -> None:
     assert watched(code, tmp_path)[::2] == (0, [])
 
 
-def test_python_versions_that_are_supported_are_said_once() -> None:
+# -- versions and systems ----------------------------------------------------------------------------------------------
+
+WORKFLOW = ROOT / ".github" / "workflows" / "tests.yml"
+TRIED = [
+    json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "results" / "versions").glob("*.json"))
+]
+
+
+def test_python_versions_that_are_supported_are_those_that_were_tried() -> None:
     supported = SpecifierSet(PROJECT["project"]["requires-python"])
     assert supported.contains("3.11")
     assert not supported.contains("3.10")
+    classifiers = PROJECT["project"]["classifiers"]
+    named = {text.split(" :: ")[-1] for text in classifiers if re.search(r"Python :: 3\.\d+$", text)}
+    assert {".".join(each["python"].split(".")[:2]) for each in TRIED} >= named
+    assert all(supported.contains(f"{python}.0") for python in named)
+    systems = {text.split(" :: ")[-1] for text in classifiers if text.startswith("Operating System ::")}
+    assert systems <= {each["system"].split()[0] for each in TRIED}
+
+
+def test_the_table_of_versions_is_that_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REQUIREMENTS)
+    matrix = importlib.import_module("matrix")
+    text = matrix.PAGE.read_text(encoding="utf-8")
+    assert matrix.page(text) == text, "make versions writes it"
+    assert len(TRIED) >= 4
+    assert len(matrix.table().splitlines()) > 6
+    assert not [
+        path for path in matrix.RESULTS.glob("*.json") if re.search(r"/(work|tmp|root|home)/", path.read_text())
+    ]
+
+
+def test_the_oldest_versions_are_all_of_what_the_package_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REQUIREMENTS)
+    old = importlib.import_module("oldest")
+    found = old.oldest(PROJECT["project"])
+    assert {"torch": found["torch"], "numpy": found["numpy"]} == {"torch": "2.6", "numpy": "1.26"}
+    assert len(found) > 12
+    with pytest.raises(SystemExit, match="names no oldest version"):
+        old.oldest({"dependencies": ["torch"], "optional-dependencies": dict.fromkeys(old.EXTRAS, ())})
+
+
+def targets_of(workflow: dict[str, Any]) -> set[str]:
+    """Return the targets that the jobs of a workflow make."""
+    found = set()
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            for target in re.findall(r"(?m)^make ([\w-]+|\$\{\{ matrix\.target \}\})", step.get("run", "")):
+                found |= set(job["strategy"]["matrix"]["target"]) if target.startswith("$") else {target}
+    return found
+
+
+def test_the_workflow_makes_targets_that_there_are() -> None:
+    workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    made = set(re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert {"test", "test-oldest", "test-newest", "package", "docs"} <= targets_of(workflow) <= made
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not [job for job in workflow["jobs"].values() if "permissions" in job]
+    used = [step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert len(used) >= 6
+    assert [use for use in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", use)] == []
+    matrix = workflow["jobs"]["newest"]["strategy"]["matrix"]
+    classifiers = PROJECT["project"]["classifiers"]
+    assert [f"Programming Language :: Python :: {python}" in classifiers for python in matrix["python"]] == [True] * 4
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]

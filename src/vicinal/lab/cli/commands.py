@@ -40,6 +40,10 @@ COMMANDS = {
     "data": data,
 }
 
+# what the extra of that name installs, as it is imported
+OF_LAB = frozenset(
+    ("sklearn", "joblib", "scipy", "polars", "matplotlib", "PIL", "jinja2", "rich", "safetensors", "pooch")
+)
 
 # bytes of address space that the libraries of a command take, of PyTorch's CPU build on Linux; the data come on top
 _ROOM = {"judge": 450 * 2**20, "check": 700 * 2**20} | dict.fromkeys(
@@ -113,6 +117,8 @@ def _run(argv: Sequence[str]) -> int:
             return _fail(memory.sentence(error), 1)
         if isinstance(error, OSError):
             return _fail(_of_the_system(error), 2)
+        if isinstance(error, ModuleNotFoundError) and (name := (error.name or "").partition(".")[0]) in OF_LAB:
+            return _fail(f"this command needs {name}, which is not installed: pip install 'vicinal[lab]'", 2)
         raise
     except SystemExit:
         raise
