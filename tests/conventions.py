@@ -472,7 +472,7 @@ def one_part(s: Subject) -> None:
 
 @says("one draw", "that of the part")
 def draw_of_the_part(s: Subject) -> None:
-    by_epoch(s)
+    by_epoch(s) if isinstance(s.of, v.Scheduled) else mixed_by_the_part(s)
 
 
 @says("one draw", "the shares of all rows of a batch")
@@ -671,6 +671,173 @@ def weighted_by_shares(s: Subject) -> None:
         assert equal(found.double(), torch.tensor(by_loop, dtype=torch.float64), within=1e-5)
         hits += bool(found.any())
     assert hits > DRAWS / 2
+
+
+# -- methods of the family ---------------------------------------------------------------------------------------------
+
+
+@says("dimension 0", "of what comes out, the rows of the batch, then the mixed rows in their order", "2 n in all")
+@says("lambda", "1 for the plain rows")
+def plain_then_mixed(s: Subject) -> None:
+    for batch in s.batches():
+        assert len(batch.shares) == len(batch.labels) == 2 * ROWS
+        assert torch.equal(batch.shares[:ROWS], torch.eye(ROWS, dtype=torch.float64))
+        assert torch.equal(batch.labels[:ROWS], batch.one_hot)
+
+
+@says("lambda", "for the mixed ones that of the part")
+def mixed_by_the_part(s: Subject) -> None:
+    for step in range(DRAWS):
+        part = s.of.part.draw(v.Key(s.of.seed, 0, 0, step), ROWS, s.y, marked(), None)
+        batch = s.batch(step)
+        assert equal(batch.shares[ROWS:], part(marked()).mean((2, 3)))
+        assert equal(batch.labels[ROWS:], part.target(s.y).dense(ROWS, torch.float64))
+
+
+@says("lambda", "the probability that a row stays itself, that of the part", "what is drawn is 0 or 1")
+@says("one draw", "that of the part, and one choice per example")
+def itself_or_its_partner(s: Subject) -> None:
+    stays, of_the_part = [], []
+    for step in range(8 * DRAWS):
+        plan, part = s.plan(step), s.of.part.draw(v.Key(s.of.seed, 0, 0, step), ROWS, s.y, marked(), None)
+        assert set(plan.weight.tolist()) <= {0.0, 1.0}
+        assert torch.equal(plan.partner, part.partner)
+        stays.append(plan.weight)
+        of_the_part.append(part.weight)
+    stays, of_the_part = torch.stack(stays), torch.stack(of_the_part)
+    assert bool((stays != stays[:, :1]).any())  # not one choice per batch
+    for low in (0.0, 0.25, 0.5, 0.75):
+        chosen = (of_the_part >= low) & (of_the_part < low + 0.25)
+        spread = 4 * 0.5 / float(chosen.sum()) ** 0.5  # four standard errors, at most
+        assert abs(float(stays[chosen].mean() - of_the_part[chosen].mean())) < spread
+    batch = s.batch(0)
+    assert equal(batch.labels, batch.shares @ batch.one_hot)
+
+
+@says("lambda", "the share of cells that a row keeps")
+def cells_kept(s: Subject) -> None:
+    for batch in s.batches():
+        for i in range(ROWS):
+            kept = sum(int(cell) for cell in batch.cells[i, i].flatten().tolist()) / batch.cells[i, i].numel()
+            assert abs(float(batch.labels[i] @ batch.one_hot[i]) - kept) < 1e-6, f"row {i}"
+
+
+@says("one draw", 'one mask per batch, or per example with `per="example"`')
+def mask_per_batch_or_example(s: Subject) -> None:
+    box_per_batch_or_example(s)
+
+
+@says("dimension 0", "dimension 1 of inputs: the columns")
+@says("lambda", "the share of features that a row keeps")
+@says("one draw", "one choice of columns per example")
+def columns(s: Any) -> None:
+    different = 0
+    for step in range(DRAWS):
+        table = (
+            torch.arange(ROWS, dtype=torch.float64)[:, None].expand(ROWS, 12).contiguous()
+        )  # a row's cells: its number
+        mixed, y = s.table.mix(table, s.y, step)
+        kept = mixed == table
+        assert mixed.shape == table.shape
+        assert equal(
+            y.weight[0].double(), torch.where(s.table.plan(step).partner == s.y, y.weight[0], kept.double().mean(1))
+        )
+        different += len({str(row.tolist()) for row in kept}) > 1
+    assert different > DRAWS / 2
+
+
+@says("lambda", "the labels have the same, or the importance of these features")
+def labels_of_columns(s: Any) -> None:
+    importance = torch.tensor(s.weighed.of.importance, dtype=torch.float64)
+    for step in range(DRAWS):
+        table = torch.arange(ROWS, dtype=torch.float64)[:, None].expand(ROWS, 12).contiguous()
+        mixed, y = s.weighed.mix(table, s.y, step)
+        for i, kept in enumerate(mixed == table):
+            if int(s.weighed.plan(step).partner[i]) != i:
+                assert abs(float(y.weight[0, i]) - float((kept * importance).sum() / importance.sum())) < 1e-5
+
+
+@says("lambda", "the rarer class may take the whole label")
+def rarer_class(s: Subject) -> None:
+    counts, seen = torch.tensor(s.of.counts), set()
+    for step in range(DRAWS):
+        plan, y = s.plan(step), s.plan(step).target(s.y)
+        for (lam, j), share, own in zip(pairs(plan), y.weight[0].tolist(), s.y.tolist(), strict=True):
+            ratio = float(counts[own] / counts[s.y[j]])
+            taken = 0.0 if ratio >= 3 and lam < 0.5 else 1.0 if ratio <= 1 / 3 and 1 - lam < 0.5 else lam
+            assert abs(share - taken) < 1e-6
+            seen.add(taken == lam)
+    assert seen == {True, False}
+
+
+@says("one draw", "as of `Mixup`")
+def as_of_mixup(s: Subject) -> None:
+    plain = v.Mixup(s.of.alpha, s.of.pairing, seed=s.of.seed)
+    for step in range(DRAWS):
+        plan, other = s.plan(step), plain.plan(ROWS, step=step)
+        assert torch.equal(plan.partner, other.partner)
+        assert torch.equal(plan.weight, other.weight)
+
+
+@says("one draw", "one lambda per example, by the distance of its pair")
+def by_distance(s: Subject) -> None:
+    per_example(s)
+    x = torch.tensor([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2], [9.3]])
+    near, far = [], []
+    for step in range(4 * DRAWS):
+        plan = s.of.plan(ROWS, x=x, step=step)
+        for i, (lam, j) in enumerate(pairs(plan)):
+            if i != j:
+                (near if abs(float(x[i] - x[j])) < 1 else far).append(min(lam, 1 - lam))
+    assert sum(near) / len(near) > 2 * sum(far) / len(far)
+
+
+@says("one draw", "one permutation per batch, reordered within blocks")
+def permutation_of_blocks(s: Subject) -> None:
+    permutation(s)
+
+
+@says("one draw", "a row may be its own partner")
+def sometimes_itself(s: Subject) -> None:
+    assert partner_itself(s) > 0
+
+
+@says("one draw", "no row is its own partner while another one fits")
+def itself_only_alone(s: Subject) -> None:
+    same = {i for i in range(ROWS) if s.y.tolist().count(int(s.y[i])) > 1}
+    for step in range(DRAWS):
+        assert {i for i, j in enumerate(s.plan(step).partner.tolist()) if i != j} == same
+
+
+@says("dimension 0", "the rows of the batch that the loader asked for, of inputs and targets alike")
+def rows_that_were_asked_for(s: Any) -> None:
+    x, y = s.collated([3, 1], 0)
+    assert x.shape == (2, ROWS)
+    assert y.shape == (2, ROWS)
+
+
+@says("one draw", "one partner per row, of all rows")
+def partner_of_all_rows(s: Any) -> None:
+    partners = set()
+    for step in range(2 * DRAWS):
+        x, _ = s.collated([0, 1], step)
+        assert int((x > 0).sum(1).max()) <= 2
+        partners |= set(x[0].nonzero()[:, 0].tolist())
+    assert partners == set(range(ROWS))
+
+
+@says("dimension 0", "the rows of the whole dataset")
+@says("one draw", "one row of the dataset per row asked for, independently", "it may be the row itself")
+def rows_of_the_dataset(s: Subject) -> None:
+    drawn = [s.drawn(step).tolist() for step in range(DRAWS)]
+    assert all(len(partners) == 3 and set(partners) <= set(range(ROWS)) for partners in drawn)
+    assert {partners[0] for partners in drawn} >= {2}  # row 2 is asked for twice, and is drawn twice
+    assert any(partners[0] != partners[1] for partners in drawn)
+
+
+@says("lambda", "not drawn here")
+def rows_alone(s: Subject) -> None:
+    assert s.drawn(0).dtype.kind == "i"
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------

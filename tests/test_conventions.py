@@ -1,6 +1,7 @@
 """Convention blocks are there, say only what can be measured, and are true."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import TensorDataset
 
 import vicinal as v
 from conventions import (
@@ -28,8 +30,9 @@ from conventions import (
     marked,
     measure,
 )
+from vicinal import methods
 from vicinal.losses import Mixed
-from vicinal.plan import PlanChain
+from vicinal.plan import PlanBeside, PlanChain
 
 IDS = torch.arange(ROWS)
 CLASSES = IDS * 2 % 3
@@ -47,7 +50,13 @@ NEEDS_A_PACKAGE = ("lightning", "transformers", "skorch")
 def owing():
     """Return every docstring that owes a block, by the name of its class or function."""
     docs = {name: getattr(v, name).__doc__ for name in v.__all__ if isinstance(getattr(v, name), type)}
-    docs |= {"PlanChain": PlanChain.__doc__, "losses.Mixed": Mixed.__doc__, "losses.mixed": v.losses.mixed.__doc__}
+    docs |= {f"methods.{name}": getattr(methods, name).__doc__ for name in methods.__all__}
+    docs |= {
+        "PlanChain": PlanChain.__doc__,
+        "PlanBeside": PlanBeside.__doc__,
+        "losses.Mixed": Mixed.__doc__,
+        "losses.mixed": v.losses.mixed.__doc__,
+    }
     docs["metrics.mixed_accuracy"] = v.metrics.mixed_accuracy.__doc__
     for path in sorted((PACKAGE / "integrations").glob("[a-z]*.py")):
         docs |= {f"{path.stem}.{name}": doc for name, doc in documented(path)}
@@ -156,6 +165,66 @@ VICINITIES = {
     "Choice": of_vicinity(v.Choice([v.Mixup(v.Beta(1.0, per="example")), v.ERM()], seed=0)),
     "Scheduled": of_vicinity(v.Scheduled(v.Mixup(1.0), start=1, stop=3, seed=0), epoch=1),
 }
+# -- methods of the family ---------------------------------------------------------------------------------------------
+
+BESIDE = of_vicinity(methods.Beside(v.Mixup(1.0), seed=0))
+COUNTS = [10, 1, 100, 5, 5, 50, 2]
+
+
+@dataclass(frozen=True)
+class OfColumns(Subject):
+    """ColumnMix, of images' channels, of a table, and with importances."""
+
+    table: Subject | None = None
+    weighed: Subject | None = None
+
+
+def of_table(vicinity):
+    table = torch.zeros(ROWS, 12, dtype=torch.float64)
+
+    def mix(x, y, step):
+        return vicinity(x, y, step=step)
+
+    return Subject(mix, lambda step: vicinity.plan(ROWS, IDS, table, step=step), IDS, of=vicinity)
+
+
+def of_columns():
+    weighed = methods.ColumnMix(importance=tuple(range(1, 13)), seed=0)
+    s = of_table(methods.ColumnMix(seed=0))
+    return OfColumns(s.mix, s.plan, IDS, of=s.of, table=s, weighed=of_table(weighed))
+
+
+def of_c_mixup(alpha=1.0, per_example=None):
+    rows, labels = torch.eye(ROWS, dtype=torch.float64), torch.eye(ROWS, dtype=torch.float64)
+
+    def collated(asked, step):
+        data = methods.CMixup(TensorDataset(rows, labels), labels, bandwidth=1.0, alpha=alpha, seed=0)
+        data.mixup.load_state_dict(at(v.Mixup(1.0, seed=0), step))
+        return data.collate(data.__getitems__(asked))
+
+    return OfLoader(None, None, NUMBERS, per_example, collated=collated)
+
+
+@dataclass(frozen=True)
+class OfLoader(Subject):
+    """C-Mixup, whose partners come from the whole dataset."""
+
+    collated: Callable = None
+
+    def _batch(self, step):
+        x, y = self.collated(list(range(ROWS)), step)
+        return Batch(x, y, NUMBERS, MadePlan(x), x)
+
+
+class MadePlan:
+    """The plan of a batch of C-Mixup, read off the rows that came out."""
+
+    def __init__(self, shares):
+        apart = shares - torch.diag(shares.diagonal())
+        self.partner = torch.where(apart.sum(1) > 0, apart.argmax(1), IDS)
+        self.weight = shares.diagonal()
+
+
 # -- what holds a draw, or applies one ---------------------------------------------------------------------------------
 
 
@@ -360,6 +429,17 @@ SUBJECTS = {
     "Weighting": lambda: [of_weighting(v.Beta(1.0), PER), of_weighting(v.Dirichlet(1.0, k=3), PER)],
     "Beta": lambda: [of_weighting(v.Beta(1.0), PER)],
     "Dirichlet": lambda: [of_weighting(v.Dirichlet(1.0, k=3), v.Dirichlet(1.0, k=3, per="example"))],
+    "methods.Beside": lambda: [BESIDE],
+    "PlanBeside": lambda: [BESIDE],
+    "methods.Unmixed": lambda: [of_vicinity(methods.Unmixed(v.Mixup(1.0), seed=0))],
+    "methods.Transport": lambda: [of_pairing(methods.Transport(k=3))],
+    "methods.Selective": lambda: [of_pairing(methods.Selective("same", "any"), y=IDS.clamp(max=3).clamp(min=1))],
+    "methods.Remix": lambda: [of_vicinity(methods.Remix(1.0, counts=COUNTS, seed=0))],
+    "methods.SKMixup": lambda: [of_vicinity(methods.SKMixup(seed=0))],
+    "methods.FMix": lambda: [of_vicinity(methods.FMix(seed=0), per_example=methods.FMix(per="example", seed=0))],
+    "methods.ColumnMix": lambda: [of_columns()],
+    "methods.CMixup": lambda: [of_c_mixup(per_example=of_c_mixup(PER))],
+    "methods.LabelNeighbors": lambda: [neighbors()],
     "Plan": lambda: [MIXUP, VICINITIES["CutMix"]],
     "MixPlan": lambda: [MIXUP],
     "PlanChain": lambda: [VICINITIES["Chain"]],
@@ -378,6 +458,11 @@ SUBJECTS = {
     "sklearn.MixupRegressorCV": lambda: [of_search("MixupRegressor", np.arange(12.0))],
     "sklearn.MixupMeta": lambda: [of_meta()],
 }
+
+
+def neighbors():
+    near = methods.LabelNeighbors(torch.arange(float(ROWS)), bandwidth=1.0)
+    return Subject(None, None, IDS, of=near, drawn=lambda step: near.draw(v.Key(0, 0, 0, step).generator(), [2, 2, 5]))
 
 
 def timm():
@@ -415,6 +500,9 @@ def said(line, phrase):
         ("lambda", "the labels have the same", VICINITIES["InputMixup"]),
         ("lambda", "the largest share takes the whole label", MIXUP),
         ("lambda", "that of the part that is chosen", VICINITIES["Chain"]),
+        ("lambda", "1 for the plain rows", MIXUP),
+        ("one draw", "one lambda per example, by the distance of its pair", of_vicinity(v.Mixup(PER, seed=0))),
+        ("one draw", "no row is its own partner while another one fits", of_pairing(v.RandomPairs())),
     ],
 )
 def test_what_is_false_is_seen(line, phrase, subject):
