@@ -364,7 +364,31 @@ class PlanChain(Plan):
 
 @dataclass(frozen=True, eq=False)
 class PlanBeside(Plan):
-    """The rows as they are and, after them, what a plan makes of them: 2 n rows of n."""
+    """The rows as they are and, after them, what a plan makes of them: 2 n rows of n.
+
+    Args:
+        plan: what makes the mixed rows.
+        key: that of the draw, where anything was drawn.
+
+    Convention:
+        dimension 0: of what comes out, the rows of the batch, then the mixed rows in their order; 2 n in all.
+        lambda: 1 for the plain rows; for the mixed ones that of the part.
+        one draw: recorded, the same at every use; shared by every tensor of a nest.
+
+    Raises:
+        ValueError: the plan itself makes more rows.
+
+    Examples:
+        >>> import torch
+        >>> from vicinal import MixPlan
+        >>> half = MixPlan(partner=torch.tensor([1, 0]), weight=torch.tensor([0.5, 0.5]))
+        >>> PlanBeside(half)(torch.eye(2))
+        tensor([[1.0000, 0.0000],
+                [0.0000, 1.0000],
+                [0.5000, 0.5000],
+                [0.5000, 0.5000]])
+
+    """
 
     plan: Plan
     key: Key | None = None
