@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import pytest
 
 from vicinal.lab import atomic, executor, filelock, scratch
+from vicinal.lab.cli import interrupts
 from vicinal.lab.errors import UserError
 
 
@@ -241,6 +243,22 @@ def test_what_stops_a_command_waits_until_what_is_started_has_started(number: si
     finally:
         signal.signal(number, before)
     assert blocked == [0]
+
+
+def test_what_stops_a_command_counts_also_where_what_is_started_dies_of_it() -> None:
+    """SIGTERM to a whole group ends the server of processes too, in the middle of a start."""
+
+    def stop(number: int, _: Any) -> None:
+        raise interrupts.Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(interrupts.Stopped) as stopped, executor._interrupts_later():
+            signal.raise_signal(signal.SIGTERM)
+            raise EOFError
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.number == signal.SIGTERM
 
 
 # -- what a killed process leaves --------------------------------------------------------------------------------------

@@ -266,8 +266,8 @@ def _interrupts_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
-    if held:
-        signal.raise_signal(held[0])
+        if held:  # also where what was started has died of it
+            signal.raise_signal(held[0])
 
 
 _work: Callable[[Any], Any]
