@@ -251,11 +251,15 @@ def test_what_stops_a_command_counts_also_where_what_is_started_dies_of_it() -> 
     def stop(number: int, _: Any) -> None:
         raise interrupts.Stopped(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with pytest.raises(interrupts.Stopped) as stopped, executor._interrupts_later():
+    def start() -> None:
+        with executor._interrupts_later():
             signal.raise_signal(signal.SIGTERM)
             raise EOFError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(interrupts.Stopped) as stopped:
+            start()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.number == signal.SIGTERM
