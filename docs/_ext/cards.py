@@ -9,7 +9,7 @@ Pages are made of code, docstrings, results and the data files in docs/cards; no
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from card_pages import checks, paper, traps, vicinities
@@ -25,11 +25,11 @@ KINDS = {
 
 def pages(kinds: Collection[str] = KINDS) -> dict[str, str]:
     """Return the pages of some kinds of cards by their place in docs/cards; of all kinds, the first page too."""
-    every_trap = traps.read()
+    every_trap, every_vicinity = traps.read(), vicinities.read()
     makers: dict[str, Callable[[], dict[str, str]]] = {
-        "vicinities": lambda: vicinities.pages(vicinities.read(), every_trap),
-        "traps": lambda: traps.pages(every_trap),
-        "checks": lambda: checks.pages(traps.by_code(every_trap)),
+        "vicinities": lambda: vicinities.pages(every_vicinity, every_trap),
+        "traps": lambda: traps.pages(every_trap, vicinities.by_trap(every_vicinity)),
+        "checks": lambda: checks.pages(_joined(traps.by_code(every_trap), vicinities.by_code(every_vicinity))),
         "paper": paper.pages,
     }
     made = {place: text for kind in KINDS if kind in kinds for place, text in makers[kind]().items()}
@@ -58,6 +58,11 @@ def write(made: dict[str, str], folder: Path = md.CARDS) -> list[str]:
         else:
             path.unlink()
     return changed
+
+
+def _joined(*links: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    keys = dict.fromkeys(key for each in links for key in each)
+    return {key: [link for each in links for link in each.get(key, ())] for key in keys}
 
 
 def _index(made: dict[str, str]) -> str:

@@ -22,10 +22,10 @@ _PARTS = {  # of a source card: its heading here
 _PART = re.compile(r"^\*([A-Z][a-z ]+[.:])\*\s*(.*?)(?=^\*[A-Z][a-z ]+[.:]\*|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def pages(traps: Mapping[str, Sequence[tuple[int, str]]]) -> dict[str, str]:
-    """Return the card of each code and their index, by place; `traps` has numbers and titles by code."""
+def pages(linked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the card of each code and their index, by place; `linked` has links to cards that name a code, by code."""
     museum = _museum()
-    made = {f"checks/{_stem(code)}.md": _card(code, traps.get(code.code, ()), museum) for code in CODES.values()}
+    made = {f"checks/{_stem(code)}.md": _card(code, linked.get(code.code, ()), museum) for code in CODES.values()}
     return made | {"checks/index.md": _index()}
 
 
@@ -39,24 +39,24 @@ def _stem(code: Code) -> str:
     return code.code.lower()
 
 
-def _card(code: Code, traps: Sequence[tuple[int, str]], museum: Mapping[str, list[str]]) -> str:
+def _card(code: Code, linked: Sequence[str], museum: Mapping[str, list[str]]) -> str:
     parts = dict(_PART.findall(code.card()))
-    facts = [
+    facts: list[tuple[str, str]] = [
         ("severity", code.severity),
         ("about", SUBJECTS[code.code[4]]),
         ("what it does", code.means),
         ("what to do", code.fix),
     ]
-    related = [f"Trap {number}: [{title}](../traps/trap-{number:02d}.md)" for number, title in traps]
+    if "λ" in code.card():
+        facts.append(("λ", "the share of a row itself in its mixture; 1 − λ is that of its partner"))
+    related = [*linked]
     related += [f"Museum: {pipeline}" for pipeline in museum.get(code.code, ())]
     related += ["[Check a pipeline](../../check/index.md)", "[all codes](index.md)"]
-    lam = "λ is the share of a row itself in its mixture, and 1 − λ that of its partner."
     return md.page(
         f"{code.code}: {code.title}",
         [
-            md.table(("", ""), facts),
+            md.facts(facts),
             *(md.section(heading, _body(parts[part])) for part, heading in _PARTS.items()),
-            lam if "λ" in code.card() else "",
             md.section("See also", md.bullets(related)),
         ],
         f"`src/vicinal/checking/cards/{code.code}.md`, which `vicinal explain {code.code}` prints,",
@@ -87,7 +87,7 @@ def _index() -> str:
     ]
     intro = "One card for each code of [`vicinal check`](../../check/index.md). `vicinal explain VIC001` prints a card."
     return md.page(
-        "Cards of the check's codes",
+        "Codes of the check",
         [intro, md.table(("code", "severity", "about", "what is wrong"), rows)],
         "`src/vicinal/checking`",
     )

@@ -44,6 +44,11 @@ def bullets(items: Iterable[str]) -> str:
     return "\n".join(textwrap.indent(wrap(item, 118), "  ").replace("  ", "- ", 1) for item in items)
 
 
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return a list of facts, each with its name in bold."""
+    return bullets(f"**{name}**: {text}" for name, text in pairs)
+
+
 def code(source: str, language: str = "python") -> str:
     """Return a fenced block."""
     return f"```{language}\n{source.strip()}\n```"

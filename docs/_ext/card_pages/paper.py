@@ -99,7 +99,7 @@ def _card(one: Reproduction) -> str:
     return md.page(
         f"{one.place}: {one.study.title}",
         [
-            md.table(("", ""), [row for row in about if row[1]]),
+            md.facts(row for row in about if row[1]),
             *(md.wrap(text) for text in protocol),
             md.section("What is smaller here", md.bullets(at.deviations)),
             md.section("Claims", _claims(one)),
@@ -152,11 +152,12 @@ def _numbers(one: Reproduction) -> str:
     head = ("", "measure", "published", "ours", "n", "difference")
     left = len(one.rows) - len(rows)
     notes = [
+        "" if one.study.scales[one.scale].full else "Runs are smaller than the paper's, so that levels do not compare.",
         "Ours: mean with its 95 % interval over n runs. Difference: whether that to the row the paper compares with has the "
         "published sign, beyond chance after correction.",
         f"{left} more rows stand in [the report]({_report(one)})." if left else "",
     ]
-    return md.table(head, rows) + "\n\n" + md.wrap(" ".join(notes).strip())
+    return md.table(head, rows) + "\n\n" + md.wrap(" ".join(note for note in notes if note))
 
 
 def _figures(one: Reproduction) -> str:
@@ -199,7 +200,7 @@ def _index(cards: Sequence[Reproduction]) -> str:
         "chance. Real tables that are not in the paper: [the atlas](../../paper/atlas.md)."
     )
     return md.page(
-        "Cards of the paper's tables and figures",
+        "Tables and figures of the paper",
         [md.wrap(intro), md.table(("of the paper", "", "state", "claims", ""), rows)],
         "`results/reproduce`",
     )

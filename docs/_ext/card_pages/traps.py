@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from card_pages import checks
@@ -32,6 +32,11 @@ class Trap:
         """Name of its page."""
         return f"trap-{self.number:02d}"
 
+    @property
+    def link(self) -> str:
+        """A link to its card from those of other kinds."""
+        return f"Trap {self.number}: [{self.title}](../traps/{self.stem}.md)"
+
 
 def read() -> list[Trap]:
     """Return all traps by number.
@@ -50,14 +55,15 @@ def read() -> list[Trap]:
     return found
 
 
-def by_code(traps: list[Trap]) -> dict[str, list[tuple[int, str]]]:
-    """Return numbers and titles of the traps that each code finds."""
-    return {code: [(trap.number, trap.title) for trap in traps if code in trap.codes] for code in CODES}
+def by_code(traps: list[Trap]) -> dict[str, list[str]]:
+    """Return links to the traps that each code finds."""
+    return {code: [trap.link for trap in traps if code in trap.codes] for code in CODES}
 
 
-def pages(traps: list[Trap]) -> dict[str, str]:
-    """Return the card of each trap and their index, by place."""
-    return {f"traps/{trap.stem}.md": _card(trap) for trap in traps} | {"traps/index.md": _index(traps)}
+def pages(traps: list[Trap], linked: Mapping[int, Sequence[str]]) -> dict[str, str]:
+    """Return the card of each trap and their index, by place; `linked` has links to cards that name a trap, by number."""
+    made = {f"traps/{trap.stem}.md": _card(trap, linked.get(trap.number, ())) for trap in traps}
+    return made | {"traps/index.md": _index(traps)}
 
 
 def _rows(more: Mapping[str, Mapping[str, list[str]]], tests: Mapping[int, str]) -> Iterator[Trap]:
@@ -96,7 +102,7 @@ def _file_with(module: str, function: str) -> str:
     raise ValueError(f"no {module}.py under tests has {function}")
 
 
-def _card(trap: Trap) -> str:
+def _card(trap: Trap, linked: Sequence[str]) -> str:
     here = trap.here.replace("](losses.md", "](../../explanation/losses.md")
     if same := re.match(r"As for (\d+)\.", here):
         here = f"As for [trap {same[1]}](trap-{int(same[1]):02d}.md)."
@@ -112,7 +118,8 @@ def _card(trap: Trap) -> str:
             md.section("Its test", f"[`{file}::{function}`](../../../{file})"),
             md.section("What finds it in other code", finds),
             md.section(
-                "See also", md.bullets(["[All traps, by subject](../../explanation/traps.md)", "[all cards](index.md)"])
+                "See also",
+                md.bullets([*linked, "[All traps, by subject](../../explanation/traps.md)", "[all cards](index.md)"]),
             ),
         ],
         "`docs/explanation/traps.md`, `docs/cards/traps.toml` and `tests/test_traps.py`",
@@ -135,7 +142,7 @@ def _index(traps: list[Trap]) -> str:
         "[By subject, in one page](../../explanation/traps.md)."
     )
     return md.page(
-        "Cards of the traps",
+        "Traps",
         [md.wrap(intro), md.table(("trap", "", "about", "found by"), rows)],
         "`docs/explanation/traps.md`",
     )

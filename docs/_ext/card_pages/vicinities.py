@@ -101,12 +101,28 @@ def pages(cards: Sequence[Card], traps: Sequence[Trap]) -> dict[str, str]:
     return made | {"vicinities/index.md": _index(cards)}
 
 
+def by_trap(cards: Sequence[Card]) -> dict[int, list[str]]:
+    """Return links to the cards that name each trap."""
+    numbers = sorted({number for card in cards for number in card.traps})
+    return {number: [_link(card) for card in cards if number in card.traps] for number in numbers}
+
+
+def by_code(cards: Sequence[Card]) -> dict[str, list[str]]:
+    """Return links to the cards that name each code of the check."""
+    codes = sorted({code for card in cards for code in card.checks})
+    return {code: [_link(card) for card in cards if code in card.checks] for code in codes}
+
+
+def _link(card: Card) -> str:
+    return f"[{md.sentence(card.title)}: `{card.name}`](../vicinities/{card.stem}.md)"
+
+
 def _page(card: Card, traps: Mapping[int, Trap]) -> str:
     doc = inspect.getdoc(card.of) or ""
     head = _HEADING.split(doc)[0].strip()
     place = f"../../reference/{_REFERENCE[card.of.__module__]}.md#{card.name.lower()}"
     links = [*card.see, f"[Reference]({place}): arguments, errors"]
-    links += [f"Trap {n}: [{traps[n].title}](../traps/{traps[n].stem}.md)" for n in card.traps]
+    links += [traps[number].link for number in card.traps]
     links += [checks.link(code) for code in card.checks]
     title = card.title if card.title.lower() == card.name.lower() else f"{card.title}: `{card.name}`"
     return md.page(
@@ -149,8 +165,8 @@ def _convention(doc: str) -> str:
     """Return the block of that name of a docstring, as a table."""
     parts = dict(zip(_HEADING.findall(doc), _HEADING.split(doc)[2::2], strict=True))
     lines = inspect.cleandoc(parts.get("Convention", "")).replace("\n    ", " ").splitlines()
-    rows = [(key, md.sentence(text.strip())) for key, _, text in (line.partition(":") for line in lines if line)]
-    return md.table(("", ""), rows) if rows else ""
+    rows = [(key, text.strip()) for key, _, text in (line.partition(":") for line in lines if line)]
+    return md.facts(rows)
 
 
 def _example(card: Card) -> str:
@@ -206,7 +222,7 @@ def _index(cards: Sequence[Card]) -> str:
         "effect we measured."
     )
     return md.page(
-        "Cards of vicinities, pairings and weightings",
+        "Vicinities, pairings and weightings",
         [md.wrap(intro), md.table(("", "in the field", "kind", "what", "effect measured"), rows)],
         "`docs/cards/*.toml` and docstrings",
     )
