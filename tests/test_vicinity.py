@@ -505,7 +505,7 @@ def test_plans_drawn_together_are_those_drawn_one_by_one(vicinity):
     for key, partner, own in zip(keys, *pairs, strict=True):
         plan = vicinity.plan(7, step=key.step, seed=key.seed, rank=0, worker=key.worker)
         x = noise(7, 3, seed=1)
-        mixed = torch.lerp(x[torch.from_numpy(partner)], x, torch.tensor(own))
+        mixed = torch.lerp(x[torch.from_numpy(partner)], x, torch.tensor(own, dtype=x.dtype))
         assert torch.equal(plan(x), mixed)
 
 
