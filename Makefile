@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE =
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-torture torture torture-fast test-real test-integrations test-vision museum check-peers \
+.PHONY: help demo docs docs-links test test-docs test-torture torture torture-fast test-real test-integrations test-vision \
+	museum check-peers \
 	test-oldest test-newest versions package lint types format lock sbom bench bench-peers clean
 .DEFAULT_GOAL := help
 
@@ -64,10 +65,21 @@ demo: .make/lab  ## does mixup help on iris and on digits? two reports in ./demo
 # -- for work on the project --------------------------------------------------------------------------------------------
 
 # two test processes, each with one thread for PyTorch: more threads than cores only wait for one another
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/stacks --ignore=tests/vision
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/stacks --ignore=tests/vision \
+	--ignore=tests/docs
 
 test: lint types  ## format, lint, types, spelling, and all tests but those of the targets below
 	@$(PYTEST) -m "not torture and not real"
+
+# conf.py reads GALLERY; the site's source, as Sphinx reads it, is in build/docs-work
+docs: .make/dev  ## the site of the documentation into build/docs, checked (GALLERY=off: without running the gallery's scripts)
+	@OMP_NUM_THREADS=1 GALLERY=$(GALLERY) $(BIN)/python docs/_ext/build.py
+
+docs-links: .make/dev  ## ask for each address elsewhere that the documentation links to; needs the network
+	@OMP_NUM_THREADS=1 GALLERY=off $(BIN)/python docs/_ext/build.py --elsewhere
+
+test-docs: .make/dev  ## only the tests of the site, in a browser: on a desktop and a phone, light and dark
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
 
 test-torture: .make/dev  ## only the tests that kill and interrupt commands, start many processes or compute for long
 	@$(PYTEST) -m torture

@@ -126,9 +126,9 @@ def resolve(dotted: str) -> object:
         except ModuleNotFoundError:
             continue
         for part in parts[count:]:
-            of = getattr(of, part)
+            of = getattr(of, part, None)  # Sphinx has warned of a name that is not there
         return of
-    raise ModuleNotFoundError(dotted)
+    return None
 
 
 def _of_the_gallery(app: Sphinx, name: str, text: str) -> str:

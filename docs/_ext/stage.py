@@ -70,18 +70,22 @@ class Stage:
     def _page(self, page: str) -> tuple[str, list[str]]:
         """Return a page's text for the site, and the pages it links to."""
         found: list[str] = []
-        lines, fence = [], ""
+        lines, fence, words = [], "", ""  # a link's words may go over lines, but not out of their paragraph
         text = _COMMENT.sub(_toctree, self.root.joinpath(page).read_text())
-        for line in text.split("\n"):
+        for line in [*text.split("\n"), ""]:
             mark = _FENCE.match(line)
+            if not fence and not mark and line.strip():
+                words = f"{words}\n{line}" if words else line
+                continue
+            if words:
+                lines.append(_LINK.sub(lambda link: self._link(page, link, found), words))
+                words = ""
             if fence:
                 fence = "" if mark and mark[1].startswith(fence) and not mark[2].strip() else fence
             elif mark:
                 fence = mark[1]
-            else:
-                line = _LINK.sub(lambda link: self._link(page, link, found), line)
             lines.append(line)
-        text = "\n".join(lines)
+        text = "\n".join(lines[:-1])
         if page == "docs/index.md":
             text = _IN_GALLERY.sub(r"- [![](gallery/images/thumb/sphx_glr_\3_thumb.png)](\2.rst) [\1](\2.rst)\4", text)
         elif page.startswith("docs/") and page.endswith("/index.md") and "{toctree}" not in text:

@@ -46,6 +46,12 @@ def _context(title: str, body: str) -> dict[str, Any]:
     return {"title": title, "body": f"<h1><code>{html.escape(title)}</code></h1>{body}"}
 
 
+def short_navigation(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Leave in a page's navigation the sections and what is in its own: all pages in each page took most of the build's time."""
+    if whole := context.get("toctree"):
+        context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
+
+
 def copy_files(app: Sphinx, exception: Exception | None) -> None:
     """Copy what is shown as it is: figures as JSON, the paper's report, the playground with its links."""
     if exception is not None or app.builder.format != "html":
@@ -117,6 +123,7 @@ def used_in_the_gallery(app: Sphinx, what: str, name: str, of: Any, options: Any
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add what the site has beside its pages."""
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", short_navigation, priority=400)  # before the theme asks for it
     app.connect("build-finished", copy_files)
     app.connect("autodoc-process-docstring", used_in_the_gallery)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
