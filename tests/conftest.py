@@ -1,7 +1,6 @@
 """What all tests share: one thread, keyed hypothesis, and batches drawn from keys."""
 
 import contextlib
-import fcntl
 import itertools
 import json
 import multiprocessing
@@ -9,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
-from multiprocessing import forkserver
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from vicinal.lab import filelock
 
 # the same examples on every machine and in every run; time limits would measure the machine, not the code
 settings.register_profile(
@@ -34,7 +35,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def worker_server():
-    """Start the server that forks workers with all that they import, which takes seconds."""
+    """Start the server that forks workers with all that they import, which takes seconds; Windows has none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    from multiprocessing import forkserver
+
     multiprocessing.set_forkserver_preload(["vicinal.lab.cli", "vicinal.lab.training.loop", "torch._dynamo"])
     forkserver.ensure_running()
 
@@ -47,8 +52,12 @@ def one_at_a_time(tmp_path_factory):
 
     @contextlib.contextmanager
     def hold(name):
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (shared / f"{name}.lock").open("w") as lock, contextlib.ExitStack() as stack:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    stack.enter_context(filelock.held(lock))
+                    break
+                time.sleep(0.1)
             folder = shared / f"{name}-of-all"
             folder.mkdir(exist_ok=True)
             yield folder
@@ -100,8 +109,17 @@ for line in sys.stdin:
 def run_fresh():
     """`run_fresh(code)` runs code in a process that has imported PyTorch and NumPy and nothing else; returns its output.
 
-    Each is a fork of one process, since importing PyTorch takes seconds.
+    Each is a fork of one process, since importing PyTorch takes seconds; where there is no fork, it is a process of its own.
     """
+    if not hasattr(os, "fork"):
+
+        def run_alone(code):
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        yield run_alone
+        return
     with subprocess.Popen(
         [sys.executable, "-c", FORKED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
