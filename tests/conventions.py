@@ -24,7 +24,7 @@ from torch import Tensor
 import vicinal as v
 
 LINES = ("dimension 0", "lambda", "one draw")
-ROWS, DRAWS = 7, 30
+ROWS, DRAWS = 7, 20
 GRID = (6, 6)
 PACKAGE = Path(v.__file__).parent
 

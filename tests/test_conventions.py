@@ -1,5 +1,7 @@
 """Convention blocks are there, say only what can be measured, and are true."""
 
+import importlib
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -474,6 +476,45 @@ def timm():
 def test_what_a_block_says_is_true(name):
     for subject in SUBJECTS[name]():
         measure(block(OWING[name]), subject)
+
+
+# -- the pages of the reference ----------------------------------------------------------------------------------------
+
+PAGES = {path.name: path.read_text() for path in (Path(__file__).parent.parent / "docs" / "reference").glob("*.md")}
+SHOWN = re.compile(r"^\.\. auto(?:class|function|exception):: (\S+)$", re.MULTILINE)
+LINK = re.compile(r"\((\w+\.md)#([\w-]+)\)")
+
+
+def shown():
+    return [name for text in PAGES.values() for name in SHOWN.findall(text)]
+
+
+def anchors(text):
+    """Return the anchors of a page's headings, as GitHub and the site have them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_public_name_has_its_place_in_the_reference():
+    public = {f"vicinal.{name}" for name in v.__all__ if not name.islower() or callable(getattr(v, name))}
+    public |= {f"vicinal.methods.{name}" for name in methods.__all__}
+    found = shown()
+    assert len(found) == len(set(found))
+    assert public - set(found) == set()
+    ours = {name.replace("integrations.", "").removeprefix("vicinal.") for name in found}
+    assert [name for name in OWING if name not in ours and f"plan.{name}" not in ours] == []
+
+
+@pytest.mark.parametrize("name", [name for name in shown() if not set(NEEDS_A_PACKAGE) & set(name.split("."))])
+def test_what_a_page_shows_is_there(name):
+    module, _, attribute = name.rpartition(".")
+    assert inspect.getdoc(getattr(importlib.import_module(module), attribute))
+
+
+def test_the_index_links_to_what_is_there():
+    links = LINK.findall(PAGES["index.md"])
+    assert len(links) > 60
+    assert [f"{page}#{anchor}" for page, anchor in links if anchor not in anchors(PAGES[page])] == []
 
 
 # -- tests of the test -------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from importlib import import_module
+from typing import Any, TypeVar
 
 from docutils import nodes
 from sphinx import addnodes
@@ -30,7 +31,7 @@ class Name(SphinxRole):
         """Return the code, as a reference that may stay unresolved."""
         literal = nodes.literal(self.rawtext, self.text, classes=["code"])
         found = _NAME.fullmatch(self.text)
-        if found is None:
+        if found is None or found[1].startswith("vicinal.lab"):  # of which the site has two classes
             return [literal], []
         target = found[1]
         if target.partition(".")[0] in vicinal.__all__:
@@ -56,8 +57,27 @@ def signature_of_users(
     return stringify_signature(plain, show_annotation=False), None
 
 
+def short_anchor(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Let `vicinal.PlanChain` lead to `vicinal.plan.PlanChain`: viewcode links back by one prefix for a whole module."""
+    for signature in content.parent.findall(addnodes.desc_signature) if domain == "py" else ():
+        short = f"vicinal.{signature.get('fullname')}"
+        if signature.parent is content.parent and signature["ids"] and short not in app.env.domaindata["py"]["objects"]:
+            signature["ids"].append(short)
+
+
+def type_variable(app: Sphinx, env: Any, node: addnodes.pending_xref, text: nodes.TextElement) -> nodes.Element | None:
+    """Leave a type variable in a signature as it is: it is documented nowhere."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    if node.get("reftype") == "class" and module.startswith("vicinal."):
+        found = getattr(import_module(module), name, None)
+        return text if isinstance(found, TypeVar) else None
+    return None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Add the role `name` and the signatures."""
+    """Add the role `name`, the signatures and the anchors."""
     app.add_role("name", Name())
     app.connect("autodoc-process-signature", signature_of_users)
+    app.connect("object-description-transform", short_anchor)
+    app.connect("missing-reference", type_variable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
