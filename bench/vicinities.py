@@ -14,6 +14,7 @@ from torch.profiler import profile
 
 import vicinal as v
 from bench import timing
+from vicinal import methods
 
 CALLS = 5  # whose memory is looked at: a draw may take another path
 SHAPES = {"128x3x32x32": (128, 3, 32, 32), "1024x128": (1024, 128)}
@@ -38,9 +39,14 @@ def cases(x: Tensor) -> dict[str, Callable[[], Any]]:
         "Nearest": v.Mixup(1.0, v.Nearest(200)),
         "Beta": v.Mixup(v.Beta(1.0, per="example")),
         "Dirichlet": v.Mixup(v.Dirichlet(1.0, k=3)),
+        "Transport": v.Mixup(1.0, methods.Transport(4)),
+        "Selective": v.Mixup(2.0, methods.Selective(label="other", group="any")),
+        "Unmixed": methods.Unmixed(v.Mixup(1.0)),
+        "Beside": methods.Beside(v.Mixup(10.0)),
+        "Remix": methods.Remix(1.0),
+        "SKMixup": methods.SKMixup(),
     }
-    if x.ndim > 2:
-        made["CutMix"] = v.CutMix(1.0)
+    made |= {"CutMix": v.CutMix(1.0), "FMix": methods.FMix()} if x.ndim > 2 else {"ColumnMix": methods.ColumnMix()}
     calls = {name: _call(vicinity, x, y) for name, vicinity in made.items()}
     scheduled = v.Scheduled(v.Mixup(1.0), start=5)
     scheduled.set_epoch(5)

@@ -80,6 +80,25 @@ def _difference(one: Reproduction, name: str) -> tuple[tuple[str, ...], str] | N
     return line, one.command
 
 
+def of_comparison(folder: str) -> str:
+    """Return what `vicinal compare` concluded, from the folder of its results."""
+    record = json.loads((md.ROOT / "results" / folder / "results.json").read_text())
+    verdict = record["verdict"]
+    return md.wrap(f"By `{record['command']}`: {verdict['sentence']} {verdict['advice']}")
+
+
+def of_pair(erm: str, other: str) -> str:
+    """Return the errors of two single runs of `vicinal train`, from their folders."""
+    runs = [json.loads((md.ROOT / "results" / folder / "results.json").read_text()) for folder in (erm, other)]
+    errors = [f"{run['recipe']['vicinity']} {100 * run['test_error']['median_of_last_10']:.1f} %" for run in runs]
+    recipe = runs[0]["recipe"]
+    return md.wrap(
+        f"One run each, so without an interval: test error on {recipe['dataset']}, model {recipe['model']}, "
+        f"{recipe['epochs']} epochs, median of the last ten: {', '.join(errors)} ([commands](../../how-to/training.md), "
+        f"`results/{other}`)."
+    )
+
+
 def cost(name: str) -> str:
     """Return what one batch costs beside a copy of it; nothing where that was not measured."""
     if not _BENCH.exists():

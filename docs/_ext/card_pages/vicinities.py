@@ -6,10 +6,11 @@ import doctest
 import importlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import vicinal
 from card_pages import checks, effects
 from card_pages import markdown as md
 from card_pages.traps import Trap
@@ -44,6 +45,8 @@ class Card:
         kind: "vicinity", "composition", "pairing" or "weighting".
         compose: a program that uses it with others.
         measured: study and row of what was trained with it.
+        compared: folders of `vicinal compare`, in results.
+        trained: folders of single runs of `vicinal train`, in results: ERM's and its own.
         atlas: it is what the atlas trained.
         effect: what there is to say of its effect beside these.
         traps: numbers.
@@ -63,6 +66,8 @@ class Card:
     kind: str = "vicinity"
     compose: str = ""
     measured: Sequence[Sequence[str]] = ()
+    compared: Sequence[str] = ()
+    trained: Sequence[Sequence[str]] = ()
     atlas: bool = False
     effect: str = ""
     traps: Sequence[int] = ()
@@ -83,7 +88,16 @@ class Card:
 
 def read() -> list[Card]:
     """Return the cards of all data files, in their order."""
-    return [_card_of(entry, file) for file in FILES for entry in md.load(file).get("card", [])]
+    return [_card_of(entry, file) for file in FILES for entry in _entries(md.load(file))]
+
+
+def _entries(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the tables of a data file: those of an array, and those that have the class's name as their own."""
+    for name, value in data.items():
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield {"name": name} | value
 
 
 def _card_of(entry: Mapping[str, Any], source: str) -> Card:
@@ -91,7 +105,11 @@ def _card_of(entry: Mapping[str, Any], source: str) -> Card:
     values: dict[str, Any] = {
         key: [value] if key in lists and isinstance(value, str) else value for key, value in entry.items()
     }
-    return Card(**values, source=source)
+    card = Card(**values, source=source)
+    if "kind" in values:
+        return card
+    kinds = {vicinal.Pairing: "pairing", vicinal.Weighting: "weighting"}
+    return replace(card, kind=next((kind for base, kind in kinds.items() if issubclass(card.of, base)), "vicinity"))
 
 
 def pages(cards: Sequence[Card], traps: Sequence[Trap]) -> dict[str, str]:
@@ -152,6 +170,8 @@ def _measured(card: Card) -> str:
     parts = [
         effects.of_atlas() if card.atlas else "",
         effects.of_studies(card.measured),
+        *(effects.of_comparison(folder) for folder in card.compared),
+        *(effects.of_pair(erm, other) for erm, other in card.trained),
         md.wrap(card.effect),
     ]
     return "\n\n".join(part for part in parts if part) or _NOT
@@ -200,7 +220,7 @@ def _imports(card: Card, lines: Sequence[str]) -> list[str]:
 
 
 def _home(card: Card) -> str:
-    return "vicinal.methods" if card.source == "methods" else "vicinal"
+    return "vicinal" if hasattr(vicinal, card.name) else "vicinal.methods"
 
 
 def _index(cards: Sequence[Card]) -> str:
