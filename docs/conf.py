@@ -75,6 +75,7 @@ sphinx_gallery_conf = {
 # -- the look -------------------------------------------------------------------------------------------------------------
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"vicinal {release}"
 html_static_path = ["_static"]
 templates_path = ["_templates"]
@@ -90,6 +91,7 @@ html_theme_options = {
         "color-brand-primary": "#0b5cad",
         "color-brand-content": "#0b5cad",
         "color-brand-visited": "#5b3f9e",
+        "color-sidebar-link-text--top-level": "var(--color-foreground-primary)",
         "font-stack": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', "
         "Arial, sans-serif",
         "font-stack--monospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', "
@@ -99,6 +101,7 @@ html_theme_options = {
         "color-brand-primary": "#6cb6ff",
         "color-brand-content": "#6cb6ff",
         "color-brand-visited": "#b9a3ff",
+        "color-sidebar-link-text--top-level": "var(--color-foreground-primary)",
     },
 }
 html_sidebars = {
