@@ -4,7 +4,7 @@
     python requirements/matrix.py table                             # the table in docs/development/versions.md
 
 A run is kept in results/versions, and what fails ends it with exit code 1. The parts are the tests of the library, those of
-it that compile by torch.compile or run whole programs, those of `vicinal check`, and those of the other commands. Tests of the
+it that compile by torch.compile or run whole programs, those of `vicinal check`, and those of other commands. Tests of the
 checkout itself (locks, rooms, the wheel) do not depend on these versions, and are left out.
 """
 
