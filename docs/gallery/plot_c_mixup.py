@@ -49,7 +49,7 @@ names, rmse = ("ERM", "mixup", "C-Mixup"), off.square().mean(2).sqrt()
 for i, j in ((1, 0), (2, 0), (2, 1)):
     by_row = [rmse_values(a.numpy()) - rmse_values(b.numpy()) for a, b in zip(off[i], off[j], strict=True)]
     found = rows_paired([order[900:] for order in orders], by_row).paired()
-    print(f"{names[i]} minus {names[j]}: {found.difference:+.1f} degrees, 95 % {found.low:+.1f} to {found.high:+.1f}")
+    print(f"{names[i]} minus {names[j]}: {found.difference:+.1f}°, 95 % interval {found.low:+.1f} to {found.high:+.1f}")
 pairs = {"mixup": vicinal.Mixup(seed=0).plan(900, step=0).partner, "C-Mixup": near.draw(range(900))[0]}
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
 for i, (ax, (name, partner)) in enumerate(zip(axes, pairs.items(), strict=False)):

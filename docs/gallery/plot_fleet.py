@@ -4,7 +4,7 @@ A fleet: 240 networks at once, and how often one pair of runs misleads
 
 Small networks of one shape train as one batch of networks (a vectorized ensemble), each with a seed and a vicinity of its
 own. That makes it cheap to ask how far seeds spread. The mean difference between alpha = 1 and training without mixing (ERM)
-is clear; whoever trains one network of each and believes the better one is still wrong more often than one would like.
+is clear here. Whoever trains one network of each and believes the better one is wrong as often as the title says.
 """
 
 import matplotlib.pyplot as plt

@@ -48,4 +48,10 @@ for height, found, color in ((1, plain, "C1"), (0, corrected, "C2")):
     ends = [[100 * (found.difference - found.low)], [100 * (found.high - found.difference)]]
     ax.errorbar(100 * found.difference, height, xerr=ends, fmt="o", color=color, capsize=5, linewidth=3)
 labels = "each fold", f"plain t-test, p = {plain.p:.2g}", f"corrected, p = {corrected.p:.2g}"
-_ = ax.set(title="logistic regression minus forest", xlabel="accuracy, points", yticks=[2, 1, 0], yticklabels=labels)
+_ = ax.set(
+    title="logistic regression minus forest",
+    xlabel="accuracy, points",
+    yticks=[2, 1, 0],
+    yticklabels=labels,
+    ylim=(-0.5, 2.5),
+)

@@ -4,7 +4,7 @@ Manifold Mixup in a transformer
 
 Manifold Mixup (Verma et al. 2019) mixes hidden states, before a layer that is drawn for each batch; ``LatentMixing`` does it
 to any model by a hook. This transformer reads a digit row by row and ends in a state of two numbers, so that one can look at
-it. Trained without mixing (ERM) it is sure nearly everywhere; with Manifold Mixup it is sure only where the digits are.
+it. Trained without mixing (ERM), it puts sharp borders between the digits; with Manifold Mixup it is unsure between them.
 """
 
 import matplotlib.pyplot as plt
@@ -49,7 +49,7 @@ for i, vicinity in enumerate((vicinal.ERM(), vicinal.Mixup(alpha=1.0, seed=0))):
         wrong[i, seed] = 100 * (head(states).argmax(1) != y[360:]).float().mean()
     side = torch.linspace(-1, 1, 81) * 1.1 * states.abs().max()
     confidence = head(torch.cartesian_prod(side, side)).softmax(1).max(1).values.detach().reshape(81, 81)
-    axes[i].contourf(side, side, confidence.T, 10, cmap="Greys", vmin=0.3, vmax=1.5)
+    axes[i].contourf(side, side, confidence.T, 10, cmap="Grays", vmin=0.3, vmax=1.5)
     for digit in range(4):
         axes[i].scatter(*states[y[360:] == digit].T, s=9, color=f"C{digit}", label=digit)
     axes[i].set(title=f"{('ERM', 'Manifold Mixup')[i]}: halfway {sure[i].mean():.0%} sure", xticks=[], yticks=[])

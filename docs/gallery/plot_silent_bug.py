@@ -3,8 +3,8 @@ A silent bug, made visible
 ==========================
 
 This collate function mixes images with one random partner and labels with another: it calls ``randperm`` twice. Nothing
-crashes, and training goes on with labels that belong to other images. ``vicinal.check`` finds it in a second, by feeding the
-pipeline rows whose content says who they are; so does a look at the shares.
+crashes, and training goes on with labels that belong to other images. ``vicinal.check`` finds it by feeding the pipeline
+rows whose content says who they are; so does a look at the shares.
 """
 
 import matplotlib.pyplot as plt

@@ -46,7 +46,7 @@ colors = LinearSegmentedColormap.from_list("classes", ["C0", "white", "C1"])
 for ax, closed in zip(axes, (0.1, 1.0), strict=False):
     mixed, label = mixup(*draw(closed, 600, 0), step=0)
     ax.scatter(*mixed.T, c=label.dense(2)[:, 1], cmap=colors, edgecolor="black", s=14, linewidth=0.4)
-    ax.set(title=f"mixed: ring {closed:.0%} closed", xticks=[], yticks=[], aspect="equal")
+    ax.set(title=f"mixed: ring {closed:.0%} closed", xticks=[], yticks=[], aspect="equal", adjustable="datalim")
 for i, closed in enumerate(CLOSED):
     before = intrusion.measure(*(of.numpy() for of in draw(closed, 1000, 0)), alphas=[1.0]).at(1.0).conflict
     found = paired((error[0, i] - error[1, i]).tolist(), test_share=0)
