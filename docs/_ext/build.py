@@ -18,12 +18,11 @@ import sys
 import time
 from pathlib import Path
 
-from sphinx.application import Sphinx
-from sphinx.util.console import nocolor
-
 import links
 import llms
 import website
+from sphinx.application import Sphinx
+from sphinx.util.console import nocolor
 from stage import Stage
 
 HERE = Path(__file__).parent
@@ -97,7 +96,7 @@ def main() -> None:
         f"{len(app.env.found_docs)} pages ({found.pages} with sources and indexes), {len(files)} files, {megabytes:.1f} MB"
     )
     print(
-        f"{found.internal} links within, {len(found.elsewhere)} addresses elsewhere (their form is checked, they are not asked)"
+        f"{found.internal} links within; {len(found.elsewhere)} addresses elsewhere, whose form is checked: nobody is asked"
     )
     print(", ".join(f"{name} {size / 1000:.0f} kB" for name, size in sizes.items()))
     counts = {"warnings": warnings, "links at fault": len(found.faults), "faults of llms.txt": len(lacking)}

@@ -1,4 +1,4 @@
-"""The links of the built site: each leads to a page, an anchor or a file of the site; those to elsewhere are listed, not fetched.
+"""The links of the built site: each leads to a page, an anchor or a file of it; those to elsewhere are listed, not fetched.
 
 python docs/_ext/links.py build/docs            # what leads nowhere; the exit status is 1 if anything does
 python docs/_ext/links.py build/docs --list     # the addresses elsewhere, one a line

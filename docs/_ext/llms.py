@@ -1,7 +1,7 @@
 """What language models read: llms.txt, which lists the pages; llms-full.txt, which has them whole; each page as Markdown.
 
-The form is that of llmstxt.org: a title, a summary in a quotation, and sections of links, each with a sentence. The pages are
-in the order of the site's navigation, and each must be in it.
+The form is that of llmstxt.org: a title, a summary in a quotation, and sections of links, each with a sentence. The pages
+are in the order of the site's navigation, and each must be in it.
 """
 
 from __future__ import annotations

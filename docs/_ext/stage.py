@@ -93,7 +93,7 @@ class Stage:
         return text, found
 
     def _contents(self, page: str, found: list[str]) -> str:
-        """Return a table of contents for the index of a folder: in the order of its links, and then what it does not link to."""
+        """Return a table of contents for the index of a folder: in the order of its links, then what it links to nowhere."""
         folder = posixpath.dirname(page)
         at = self.root / folder
         inside = [*sorted(at.glob("*.md")), *sorted(at.glob("*/index.md"))]

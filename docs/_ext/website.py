@@ -1,4 +1,4 @@
-"""What the site has beside its pages: source files in color, folders, the gallery's look, and where the gallery uses a name."""
+"""What the site has beside its pages: source files in color, folders, the gallery's look and where it uses a name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 from sphinx.application import Sphinx
-
 from stage import Stage, files_of, site_path
 
 STAGE: Stage | None = None  # of build.py, which runs Sphinx in its own process
@@ -47,7 +46,7 @@ def _context(title: str, body: str) -> dict[str, Any]:
 
 
 def short_navigation(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Leave in a page's navigation the sections and what is in its own: all pages in each page took most of the build's time."""
+    """Leave in a page's navigation the sections, and the pages of its own: all pages in each page took most of the time."""
     if whole := context.get("toctree"):
         context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
 

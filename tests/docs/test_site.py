@@ -62,7 +62,8 @@ LOW_CONTRAST = """(() => {
     const under = behind(element), text = over(rgba(style.color), under);
     const [a, b] = [light(text), light(under)].sort((p, q) => q - p), ratio = (a + 0.05) / (b + 0.05);
     const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (large ? 3 : 4.5)) low.push(`${ratio.toFixed(2)} <${element.className || element.tagName}> ${element.textContent.slice(0, 40)}`);
+    if (ratio < (large ? 3 : 4.5))
+      low.push(`${ratio.toFixed(2)} <${element.className || element.tagName}> ${element.textContent.slice(0, 40)}`);
   }
   return {low: [...new Set(low)], seen: seen.count};
 })()"""
@@ -81,7 +82,9 @@ def is_up_to_date() -> bool:
     if not made.exists():
         return False
     parts = [ROOT / name for name in ("docs", "src", "examples", "results")]
-    sources = [path for part in parts for path in part.rglob("*") if path.suffix in (".md", ".py", ".css", ".js", ".html")]
+    sources = [
+        path for part in parts for path in part.rglob("*") if path.suffix in (".md", ".py", ".css", ".js", ".html")
+    ]
     sources += ROOT.glob("*.md")
     return made.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
@@ -91,7 +94,9 @@ def site() -> Iterator[str]:
     """Return the address of the site, on a server of this process."""
     if not is_up_to_date():
         command = [sys.executable, str(ROOT / "docs" / "_ext" / "build.py")]
-        built = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        built = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        )
         assert built.returncode == 0, built.stdout + built.stderr
     handler = functools.partial(Quiet, directory=str(SITE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -197,7 +202,8 @@ def test_the_three_doors_and_the_thumbnails_lead_somewhere(site: str, browser: B
     )
     assert doors == [f"{site}{page}.html" for page in ("how-to/compare", "start/loop", "check/index")]
     shown = browser.run(
-        "[...document.querySelectorAll('#from-the-gallery li')].map((i) => [i.querySelector('img').naturalWidth, i.querySelector('a').href])"
+        "[...document.querySelectorAll('#from-the-gallery li')]"
+        ".map((item) => [item.querySelector('img').naturalWidth, item.querySelector('a').href])"
     )
     assert isinstance(shown, list)
     assert len(shown) >= 4
@@ -215,7 +221,10 @@ def found_by(browser: Browser, start: str, words: str) -> list[str]:
     browser.send("Input.insertText", text=words)
     browser.run("document.querySelector('form.sidebar-search-container').requestSubmit()")
     until(browser, "location.pathname.endsWith('/search.html') && document.readyState === 'complete'")
-    until(browser, "/found \\d+|matching|did not match/i.test(document.querySelector('#search-results p.search-summary')?.textContent)")
+    until(
+        browser,
+        "/found \\d+|matching|did not match/i.test(document.querySelector('#search-results p.search-summary')?.textContent)",
+    )
     until(browser, "document.querySelectorAll('#search-results ul.search > li').length")
     links = browser.run("[...document.querySelectorAll('#search-results ul.search > li > a')].map((a) => a.href)")
     assert isinstance(links, list)
