@@ -4,7 +4,7 @@ A vicinity of your own, in nine lines
 
 A new way of mixing is one small class with one method, which draws a plan: whom each row is mixed with, and how much of
 itself it keeps. Everything else comes with it: targets, nested batches, hidden layers, resuming. Here rows that are far
-apart are hardly mixed, in the spirit of local mixup (Baena et al. 2022): on two spirals that takes nearly all harm out of mixup.
+apart are hardly mixed, in the spirit of local mixup (Baena et al. 2022). On two spirals little of mixup's harm is left.
 """
 
 from dataclasses import dataclass
