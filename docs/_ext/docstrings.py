@@ -57,12 +57,20 @@ def signature_of_users(
     return stringify_signature(plain, show_annotation=False), None
 
 
-def short_anchor(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
-    """Let `vicinal.PlanChain` lead to `vicinal.plan.PlanChain`: viewcode links back by one prefix for a whole module."""
+def other_anchors(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Let both names of a class lead to it, `vicinal.Mixup` and `vicinal.vicinities.Mixup`.
+
+    viewcode links back from a module's source by one of the two for everything in it.
+    """
     for signature in content.parent.findall(addnodes.desc_signature) if domain == "py" else ():
-        short = f"vicinal.{signature.get('fullname')}"
-        if signature.parent is content.parent and signature["ids"] and short not in app.env.domaindata["py"]["objects"]:
-            signature["ids"].append(short)
+        name = signature.get("fullname")
+        if signature.parent is not content.parent or not signature["ids"] or not name:
+            continue
+        known = app.env.domaindata["py"]["objects"]
+        home = getattr(getattr(import_module(signature["module"]), name.partition(".")[0]), "__module__", "vicinal")
+        for other in (f"vicinal.{name}", f"{home}.{name}"):
+            if other not in signature["ids"] and (other not in known or known[other].aliased):
+                signature["ids"].append(other)
 
 
 def type_variable(app: Sphinx, env: Any, node: addnodes.pending_xref, text: nodes.TextElement) -> nodes.Element | None:
@@ -78,6 +86,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Add the role `name`, the signatures and the anchors."""
     app.add_role("name", Name())
     app.connect("autodoc-process-signature", signature_of_users)
-    app.connect("object-description-transform", short_anchor)
+    app.connect("object-description-transform", other_anchors)
     app.connect("missing-reference", type_variable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
