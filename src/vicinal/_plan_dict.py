@@ -101,8 +101,8 @@ class _Reading:
     def _read_beside(self, of: Fields, depth: int) -> tuple[Any, int, int]:
         if depth == _DEPTH:
             of.refuse(f"plans are nested more than {_DEPTH} levels deep")
-        if not of.check_names(NEWER, ("beside", "key")):
-            of.refuse("it holds 'beside', which none without a format has")
+        if not of.check_names(NEWER, ("beside", "key")) or of.values[_stored.FORMAT] != NEWER:
+            of.refuse(f"it holds 'beside', which none before format {NEWER} has")
         key = of.key("key")
         part, rows, count = self.read(of.values["beside"], f"{of.place}beside.", depth + 1)
         if part.rows_out != rows:

@@ -405,15 +405,8 @@ class FMix(Vicinity):
         rank = np.argsort(np.argsort(-image, axis=1, kind="stable"), axis=1, kind="stable")  # 0 is the highest
         mask = (rank >= own[:, None]).reshape(draws, *grid)
         partner = checked_partners(self.pairing, self.pairing.draw(generator, n, y, x), n)
-        weight, mask = (np.broadcast_to(part, (n, *part.shape[1:])).copy() for part in (exact(own / cells), mask))
-        return MixPlan(
-            torch.from_numpy(partner),
-            torch.from_numpy(weight),
-            grid=grid,
-            channels_last=self.channels_last,
-            vectors=x.ndim == 2,
-            mask=torch.from_numpy(mask),
-        )
+        on_grid = {"grid": grid, "channels_last": self.channels_last, "vectors": x.ndim == 2}
+        return _masked(partner, own / cells, mask, **on_grid)
 
 
 def low_frequencies(normal: np.ndarray, decay: float) -> np.ndarray:
@@ -425,6 +418,14 @@ def low_frequencies(normal: np.ndarray, decay: float) -> np.ndarray:
     with np.errstate(over="ignore"):
         spectrum = (normal[..., 0] + 1j * normal[..., 1]) / frequency**decay
     return np.fft.ifftn(spectrum, axes=range(1, normal.ndim - 1)).real
+
+
+def _masked(partner: np.ndarray, own: np.ndarray, mask: np.ndarray, **others: Any) -> MixPlan:
+    """Return the plan of masks [n or 1, ...] that leave rows the shares `own` [n or 1]."""
+    n = len(partner)
+    weight = np.broadcast_to(exact(own), (n,)).copy()
+    cells = np.broadcast_to(mask, (n, *mask.shape[1:])).copy(order="C")
+    return MixPlan(torch.from_numpy(partner), torch.from_numpy(weight), mask=torch.from_numpy(cells), **others)
 
 
 @dataclass(frozen=True)
@@ -454,12 +455,12 @@ class ColumnMix(Vicinity):
 
     Examples:
         >>> import torch
-        >>> x, y = ColumnMix(seed=4)(torch.tensor([[0, 1, 2, 3], [10, 11, 12, 13]]), torch.tensor([0, 1]))
+        >>> x, y = ColumnMix(seed=5)(torch.tensor([[0, 1, 2, 3], [10, 11, 12, 13]]), torch.tensor([0, 1]))
         >>> x
-        tensor([[ 0,  1, 12,  3],
-                [10,  1, 12,  3]])
+        tensor([[ 0, 11, 12, 13],
+                [ 0, 11, 12,  3]])
         >>> y
-        MixedTarget([0.75 of 0 + 0.25 of 1, 0.5 of 1 + 0.5 of 0])
+        MixedTarget([0.25 of 0 + 0.75 of 1, 0.5 of 1 + 0.5 of 0])
 
     """
 
@@ -490,17 +491,14 @@ class ColumnMix(Vicinity):
         features, count = self._features(x)
         warn_alone(n)
         generator = key.generator()
-        own = generator.random((n, count)) < generator.beta(self.alpha, self.alpha, size=(n, 1))
+        stays = generator.beta(self.alpha, self.alpha, size=(n, 1))
+        own = generator.random((n, count)) < stays
         partner = checked_partners(self.pairing, self.pairing.draw(generator, n, y, x), n)
         label = None
         if self.importance is not None:
             importance = np.array(self.importance, dtype=np.float64)
             label = torch.from_numpy(exact((own * importance).sum(axis=1) / importance.sum()))
-        weight, mask = (
-            torch.from_numpy(exact(own.mean(axis=1))),
-            torch.from_numpy(np.ascontiguousarray(~own[:, features])),
-        )
-        return MixPlan(torch.from_numpy(partner), weight, target_weight=label, mask=mask)
+        return _masked(partner, own.mean(axis=1), ~own[:, features], target_weight=label)
 
     def _features(self, x: Tensor | None) -> tuple[np.ndarray, int]:
         """Return the feature of each column, and the number of features."""
@@ -581,7 +579,9 @@ def _by_rings(generator: np.random.Generator, y: np.ndarray, ordered: np.ndarray
     steps = np.arange(-_RINGS * _REACH, _RINGS * _REACH + 1) / _RINGS  # edges of the rings, in bandwidths
     inner = np.where(steps[:-1] >= 0, steps[:-1], -steps[1:])  # the nearer edge of each
     with np.errstate(over="ignore"):
-        place = np.searchsorted(ordered, y[:, None] + steps * bandwidth)  # [m, edges]
+        edges = y[:, None] + steps * bandwidth
+    after = np.nextafter(y, np.inf)[:, None]  # the first ring holds equal labels, however small the bandwidth
+    place = np.searchsorted(ordered, np.where(steps > 0, np.maximum(edges, after), edges))  # [m, edges]
     most = (np.diff(place, axis=1) * np.exp(-(inner**2) / 2)).cumsum(axis=1)  # what a ring can hold at most
     found = np.empty(len(y), dtype=np.int64)
     left = np.arange(len(y))

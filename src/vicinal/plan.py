@@ -438,6 +438,10 @@ class PlanBeside(Plan):
             object.__setattr__(self, "key", key)
         return self
 
+    def show(self, x: Any, y: Any = None, **options: Any) -> Figure:
+        """Draw rows of x, their partners and the mixes; the plain rows are as they are."""
+        return self.plan.show(x, y, **options)
+
     def spread(self, rows: Tensor, n: int) -> PlanBeside:
         """Refuse rows=: those that take no part would stand there twice."""
         raise ValueError(
