@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from card_pages import markdown as md
@@ -107,12 +107,14 @@ def cost(name: str) -> str:
     rows = []
     for batch, measured in record["tables"].items():
         if name in measured:
-            low, median, high = measured[name]["ratio"]
-            memory = measured[name]["new_memory"]
-            rows.append((batch, f"{median:.1f} ({low:.1f} to {high:.1f})", f"{memory:.1f}"))
+            one, copy = measured[name], next(iter(measured.values()))
+            low, median, high = one["ratio"]
+            times = f"{median:,.1f} ({low:,.1f} to {high:,.1f})"
+            shown = (f"{batch} (a copy: {_ms(copy)})", _ms(one), times, f"{one['new_memory']:.1f}")
+            rows.append(shown)
     if not rows:
         return ""
-    head = ("batch, float32", "time of the one line, in copies of the batch", "new memory at its most, in batches")
+    head = ("batch, float32", "time of the one line", "in copies of the batch", "new memory at its most, in batches")
     machine = record["machine"]
     text = (
         f"Draw, inputs and labels, into a new tensor; medians with quartiles of {record['rounds']} rounds, "
@@ -121,3 +123,7 @@ def cost(name: str) -> str:
         f"time; torch {record['versions']['torch']}; {record['created'][:10]}. More: [speed](../../how-to/speed.md)."
     )
     return f"{md.table(head, rows)}\n\n{md.wrap(text)}"
+
+
+def _ms(row: Mapping[str, Sequence[float]]) -> str:
+    return f"{row['ms'][1]:.2g} ms"
