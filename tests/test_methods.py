@@ -19,6 +19,7 @@ from scipy import stats
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import vicinal as v
+from conventions import block
 from vicinal import _stored, methods
 from vicinal.methods import (
     Beside,
@@ -55,6 +56,11 @@ def lines_of(function):
 def test_a_method_draws_in_15_lines(name):
     kind = getattr(methods, name)
     assert lines_of(kind.draw) <= 15
+
+
+@pytest.mark.parametrize("name", methods.__all__)
+def test_a_method_says_what_one_draw_is(name):
+    assert all(block(getattr(methods, name).__doc__).values())
 
 
 # -- k-Mixup -----------------------------------------------------------------------------------------------------------
@@ -458,7 +464,10 @@ def test_masks_follow_the_rules_of_boxes():
     some = FMix(seed=4).plan(N, x=x, step=3, rows=torch.arange(4))
     assert torch.equal(some(x)[4:], x[4:])
     assert not torch.equal(some(x)[:4], x[:4])
-    assert len(plan.show(x.clamp(0, 1), IDS, rows=1).axes) == 3
+    *_, mix = plan.show(x.clamp(0, 1), IDS, rows=1).axes
+    assert len(mix.collections) == 1  # the outline of what is the partner's
+    *_, shaded = signal.show(noise(N, 50), rows=1, kind="signal").axes
+    assert len(shaded.patches) == int((signal.mask[0].long().diff(prepend=torch.zeros(1)) > 0).sum()) > 0
     plan.mask[0] = ~plan.mask[0]
     with pytest.raises(RuntimeError, match="this plan was changed in place"):
         plan(x)

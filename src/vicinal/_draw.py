@@ -159,6 +159,8 @@ def _draw(axes: Axes, kind: Kind, panel: Panel, scale: tuple[float, float]) -> N
         (start, stop), (left, right) = panel.box
         corner = left - 0.5, start - 0.5  # pixels are centered at whole numbers
         axes.add_patch(Rectangle(corner, right - left, stop - start, fill=False, edgecolor=_BOX, linewidth=1.2))
+    if panel.taken is not None:
+        axes.contour(panel.taken, levels=[0.5], colors=_BOX, linewidths=1.2)
 
 
 def _draw_signal(axes: Axes, panel: Panel, low: float, high: float) -> None:
@@ -169,6 +171,10 @@ def _draw_signal(axes: Axes, panel: Panel, low: float, high: float) -> None:
     if panel.box is not None:
         ((start, stop),) = panel.box
         axes.axvspan(start - 0.5, stop - 0.5, color=_BOX, alpha=0.15, linewidth=0)
+    if panel.taken is not None:
+        taken = np.diff(panel.taken.astype(np.int8), prepend=0, append=0)
+        for start, stop in zip(np.flatnonzero(taken > 0), np.flatnonzero(taken < 0), strict=True):
+            axes.axvspan(start - 0.5, stop - 0.5, color=_BOX, alpha=0.15, linewidth=0)
     axes.spines[["top", "right"]].set_visible(False)
 
 

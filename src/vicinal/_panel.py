@@ -31,6 +31,7 @@ class Panel:
     note: str = ""  # a second line of the title
     mask: tuple[np.ndarray, np.ndarray] | None = None  # class indices [k, h, w], and shares that broadcast to them
     box: tuple[tuple[int, int], ...] | None = None  # (start, stop) per dimension of a box that is another row's
+    taken: np.ndarray | None = None  # bool, of the cells that are another row's by a mask
 
     @property
     def title(self) -> str:

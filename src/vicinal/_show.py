@@ -159,8 +159,8 @@ def _mix(plan: PlanLike, row: int, before: _Shown, after: _Shown) -> list[Panel]
         label += f" = {_sum_of([(share, f'× {before.text(j)}') for j, share in of_target.items()])}"
     told = " + " in label or len(shares) == 1
     note = f"inputs: {of_rows}" if label and (not told or _differ(shares, of_target)) else ""
-    box = _box(plan, row, after)
-    return [*parts, replace(mix, name="mix", label=label or of_rows, mix=True, note=note, box=box)]
+    box, taken = _box(plan, row, after), _taken(plan, row, after)
+    return [*parts, replace(mix, name="mix", label=label or of_rows, mix=True, note=note, box=box, taken=taken)]
 
 
 def _shares(plan: Any, row: int, which: Literal["shares", "target_shares"]) -> dict[int, float]:
@@ -196,6 +196,16 @@ def _box(plan: Any, row: int, mixed: _Shown) -> tuple[tuple[int, int], ...] | No
             box = tuple((start, stop) for start, stop in part.box[row].tolist())
             if part._has_grid(mixed.x, "an input") and all(start < stop for start, stop in box):
                 return box
+    return None
+
+
+def _taken(plan: Any, row: int, mixed: _Shown) -> np.ndarray | None:
+    """Return the mask by which cells were taken last, if it lies on what is drawn and parts it."""
+    for part in reversed(getattr(plan, "plans", (plan,))):
+        if getattr(part, "mask", None) is not None and len(part.grid) == mixed.layout.grid_dims:
+            mask = part.mask[row].cpu().numpy()
+            if part.grid and part._has_grid(mixed.x, "an input") and mask.any() and not mask.all():
+                return mask
     return None
 
 

@@ -424,6 +424,11 @@ def test_a_batch_too_small_for_its_parts_is_refused(images: Path, tmp_path: Path
         loop.train(recipe(images, batch_size=64, grad_accum_steps=64), tmp_path / "run", ALONE)
 
 
+def test_what_makes_more_rows_than_are_read_is_refused(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a recipe trains on as many rows as it reads: Beside\(Mixup\(\)\) makes more"):
+        loop.train(recipe(images, vicinity="Beside(Mixup())"), tmp_path / "run", ALONE)
+
+
 def test_steps_and_test_examples_are_at_most_so_many(images: Path, tmp_path: Path) -> None:
     results = loop.train(recipe(images, epochs=2, max_steps_per_epoch=3, max_test_examples=5), tmp_path / "run", ALONE)
     assert [line["step"] for line in results.epochs] == [3, 6]

@@ -28,6 +28,9 @@ VICINITIES = [
     v.Chain([v.InputMixup(1.0), v.LabelSmoothing(0.2)]),
     v.Choice([v.Mixup(0.2), v.GaussianNoise(0.1)]),
     v.Scheduled(v.Mixup(1.0), start=1),
+    v.methods.Beside(v.Mixup(10.0)),  # of twice as many rows
+    v.methods.Unmixed(v.Mixup(1.0, v.OtherClass())),
+    v.methods.ColumnMix(),
 ]
 
 
