@@ -22,7 +22,6 @@ _NOT_MEASURED = "not measured by us"
 _REFERENCE = {  # the page of a module
     "vicinal.vicinities": "vicinities",
     "vicinal.compose": "vicinities",
-    "vicinal.methods": "methods",
     "vicinal.latent": "latent",
     "vicinal.pairing": "pairings",
     "vicinal.weighting": "weightings",
@@ -34,14 +33,14 @@ class Card:
     """What a data file says of one class.
 
     Args:
-        name: of the class.
+        name: of the class; in a data file, with its module where that is not `vicinal`.
         title: its name in the field.
         what: more than its docstring says, in a sentence or two.
         when: where it is of use.
         when_not: where it is not.
         alpha: how to choose its strength.
         cost: what is known of its cost without a measurement.
-        papers: where it is from.
+        papers: where it is from: sentences, or authors, year, title, venue and url.
         kind: "vicinity", "composition", "pairing" or "weighting".
         compose: a program that uses it with others.
         measured: study and row of what was trained with it.
@@ -62,7 +61,7 @@ class Card:
     when_not: Sequence[str] = ()
     alpha: str = ""
     cost: str = ""
-    papers: Sequence[str] = ()
+    papers: Sequence[str | Mapping[str, Any]] = ()
     kind: str = "vicinity"
     compose: str = ""
     measured: Sequence[Sequence[str]] = ()
@@ -74,6 +73,7 @@ class Card:
     checks: Sequence[str] = ()
     see: Sequence[str] = ()
     source: str = field(default="", compare=False)
+    home: str = "vicinal"
 
     @property
     def stem(self) -> str:
@@ -83,7 +83,7 @@ class Card:
     @property
     def of(self) -> Any:
         """The class."""
-        return getattr(importlib.import_module(_home(self)), self.name)
+        return getattr(importlib.import_module(self.home), self.name)
 
 
 def read() -> list[Card]:
@@ -105,11 +105,19 @@ def _card_of(entry: Mapping[str, Any], source: str) -> Card:
     values: dict[str, Any] = {
         key: [value] if key in lists and isinstance(value, str) else value for key, value in entry.items()
     }
-    card = Card(**values, source=source)
-    if "kind" in values:
-        return card
+    home, _, name = values.pop("name").rpartition(".")
+    card = Card(name, **values, source=source, home=home or "vicinal")
+    if card.of.__module__ == "vicinal.compose":
+        return replace(card, kind="composition")
     kinds = {vicinal.Pairing: "pairing", vicinal.Weighting: "weighting"}
     return replace(card, kind=next((kind for base, kind in kinds.items() if issubclass(card.of, base)), "vicinity"))
+
+
+def _paper(paper: str | Mapping[str, Any]) -> str:
+    if isinstance(paper, str):
+        return md.with_reports(paper)
+    year = "" if str(paper["year"]) in paper["venue"] else f" {paper['year']}"
+    return f"{paper['authors']}, [*{paper['title']}*]({paper['url']}), {paper['venue']}{year}"
 
 
 def pages(cards: Sequence[Card], traps: Sequence[Trap]) -> dict[str, str]:
@@ -138,8 +146,11 @@ def _link(card: Card) -> str:
 def _page(card: Card, traps: Mapping[int, Trap]) -> str:
     doc = inspect.getdoc(card.of) or ""
     head = _HEADING.split(doc)[0].strip()
-    place = f"../../reference/{_REFERENCE[card.of.__module__]}.md#{card.name.lower()}"
+    named = "methods" if card.source == "methods" else _REFERENCE[card.of.__module__]
+    place = f"../../reference/{named}.md#{card.name.lower()}"
     links = [*card.see, f"[Reference]({place}): arguments, errors"]
+    if card.source == "methods":
+        links.append("[Methods of the family](../../how-to/methods.md)")
     links += [traps[number].link for number in card.traps]
     links += [checks.link(code) for code in card.checks]
     title = card.title if card.title.lower() == card.name.lower() else f"{card.title}: `{card.name}`"
@@ -156,7 +167,7 @@ def _page(card: Card, traps: Mapping[int, Trap]) -> str:
             md.section("Convention", _convention(doc)),
             md.section("Cost", "\n\n".join(part for part in (effects.cost(card.name), card.cost) if part) or _NOT),
             md.section("Measured effect", _measured(card)),
-            md.section("Papers", md.bullets(md.with_reports(paper) for paper in card.papers)),
+            md.section("Papers", md.bullets(map(_paper, card.papers))),
             md.section("See also", md.bullets([*links, "[all cards](index.md)"])),
         ],
         f"its docstring, `docs/cards/{card.source}.toml`, `results/reproduce` and `results/bench`",
@@ -208,7 +219,7 @@ def _example(card: Card) -> str:
 def _imports(card: Card, lines: Sequence[str]) -> list[str]:
     """Return the imports of an example's lines and of what they use of the module that they stand in."""
     plain = {name for line in lines if line.startswith("import ") for name in line[7:].split(", ")}
-    names: dict[str, set[str]] = {_home(card): {card.name}}
+    names: dict[str, set[str]] = {card.home: {card.name}}
     for line in lines:
         if found := re.match(r"from (\S+) import (.+)", line):
             names.setdefault(found[1], set()).update(found[2].split(", "))
@@ -217,10 +228,6 @@ def _imports(card: Card, lines: Sequence[str]) -> list[str]:
     return [f"import {name}" for name in sorted(plain)] + [
         f"from {module} import {', '.join(sorted(of))}" for module, of in sorted(names.items())
     ]
-
-
-def _home(card: Card) -> str:
-    return "vicinal" if hasattr(vicinal, card.name) else "vicinal.methods"
 
 
 def _index(cards: Sequence[Card]) -> str:
