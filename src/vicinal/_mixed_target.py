@@ -34,8 +34,8 @@ class MixedTarget(TensorLike):
     Args:
         ids: int64 [k, n, d1, ...]: for each row, the class (or map of classes) of itself and of its k - 1 partners.
         weight: floating point [k, n], the shares of each row; or of as many dimensions as ids, [k, n, d1, ...], sizes of 1
-            allowed, the shares of each entry. Shares are >= 0. They sum to 1 over k, but where examples are weighted.
-        smoothing: label smoothing that the loss applies on top: (1 - smoothing) * target + smoothing / num_classes.
+            allowed, the shares of each entry. Shares are >= 0, and sum to 1 over k except where examples are weighted.
+        smoothing: label smoothing that the loss applies on top: `(1 - smoothing) * target + smoothing / num_classes`.
         rows: int64 like weight: the row of the batch before mixing that each class index comes from, for `weighted`; None
             if unknown.
 

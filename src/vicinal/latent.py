@@ -35,7 +35,9 @@ _LOOKS = 4  # blocks in which a flow past the mix is looked for; without gradien
 
 
 class LatentMixing:
-    """Manifold Mixup: mix the hidden states that go into a module of a model (Verma et al. 2019; paper, section 3.8).
+    """Manifold Mixup: mix the hidden states that go into a module of a model (Verma et al. 2019).
+
+    The paper's ablation mixes at one fixed layer (Zhang et al. 2018, section 3.8); Manifold Mixup draws it for each batch.
 
     Build it once, before `torch.compile` sees the model; then call it with a plan for each batch, in a `with` around the
     forward pass.

@@ -126,7 +126,7 @@ class Mixup(Vicinity):
 
 @dataclass(frozen=True)
 class InputMixup(Vicinity):
-    """Inputs mixed as by `Mixup`, labels not: a row has the label of the example with the largest share.
+    """Input mixup: inputs are mixed as by `Mixup`, labels are not; a row has the label of the largest share.
 
     "Mix inputs only" in the paper's ablation (Zhang et al. 2018, section 3.8, table 5), published as MixupIO by Wang et al.
     (2023). With `pairing=Nearest(k, same_class=True)` it is the ablation's SMOTE row.

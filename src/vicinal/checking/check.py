@@ -55,7 +55,7 @@ def check(
         draws: how often the pipeline is run on the same rows; None: as often as its kind needs.
 
     Returns:
-        The report: findings with their codes, numbers, meaning and fix.
+        The report, which holds the findings with their codes, numbers, meaning and fix.
 
     Raises:
         CannotCheck: the target, or the example, cannot be checked as it is.
