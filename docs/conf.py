@@ -48,6 +48,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 60  # a longer one has a line per argument, and room for the link to the source
 nitpicky = True  # a name of ours that leads nowhere is an error; those of others need the network to be looked up
 nitpick_ignore_regex = [(r"py:.*", r"(?!vicinal\b).*")]
 

@@ -48,11 +48,19 @@ class Name(SphinxRole):
 def signature_of_users(
     app: Sphinx, what: str, name: str, of: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    """Return the signature of a class without what users never give; types stand beside the arguments."""
-    if what != "class" or "__dataclass_fields__" not in vars(of):  # others are read well as they are
+    """Return the signature of a class without what users never give; types stand beside the arguments.
+
+    A class whose base is of a package that is not installed has, to Sphinx, the signature of what stands for that base.
+    """
+    if what != "class":
         return None
-    found = inspect.signature(of)
-    shown = [parameter for parameter in found.parameters.values() if parameter.name not in _NOT_SHOWN]
+    made = next(
+        (each for each in of.__mro__ if "__init__" in vars(each) and each.__module__.startswith("vicinal.")), None
+    )
+    if made is None:
+        return None
+    found = inspect.signature(made.__init__)
+    _, *shown = [parameter for parameter in found.parameters.values() if parameter.name not in _NOT_SHOWN]
     plain = found.replace(parameters=shown, return_annotation=inspect.Signature.empty)
     return stringify_signature(plain, show_annotation=False), None
 
