@@ -118,7 +118,7 @@ def keep(found: dict[str, Any]) -> None:
         "commit": _commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {package: found for package in PACKAGES if (found := _version(package)) is not None},
+        "packages": {package: _version(package) for package in PACKAGES if _version(package) is not None},
         "tests": {**before, **found},
     }
     RESULTS.mkdir(parents=True, exist_ok=True)

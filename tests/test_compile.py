@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.utils import counters
 
+import installed
 import vicinal as v
 from vicinities import CASES, CLASSES, content, ids, images
 
 STEPS = 80  # longer than two blocks of plans drawn ahead
+# graphs, and breaks of them; PyTorch 2.6 breaks them at a mixed target too
+MOST_GRAPHS, MOST_BREAKS = (3, 2) if installed.TRACES_TARGETS else (6, 12)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +58,8 @@ def test_the_one_line_in_a_compiled_step(case, eager_calls):
         (gradient,) = torch.autograd.grad(got, net.weight)
         torch.testing.assert_close(gradient, torch.autograd.grad(expected, net.weight)[0], rtol=1e-5, atol=1e-6)
     assert compiled_one.state_dict() == eager_one.state_dict()
-    assert counters["stats"]["unique_graphs"] <= 3
-    assert sum(counters["graph_break"].values()) <= 2
+    assert counters["stats"]["unique_graphs"] <= MOST_GRAPHS
+    assert sum(counters["graph_break"].values()) <= MOST_BREAKS
 
 
 @pytest.mark.slow
@@ -79,7 +82,7 @@ def test_a_draw_by_its_step_in_a_compiled_step(draw):
     compiled = torch.compile(step, backend="eager")
     for i in range(40):
         torch.testing.assert_close(compiled(i), step(i), rtol=1e-6, atol=1e-6)
-    assert counters["stats"]["unique_graphs"] <= 6
+    assert counters["stats"]["unique_graphs"] <= 2 * MOST_GRAPHS
 
 
 @pytest.mark.slow

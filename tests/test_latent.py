@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 
+import installed
 from vicinal import ERM, CutMix, Dirichlet, GaussianNoise, LatentMixing, Mixup, Plan
 
 N = 6
@@ -422,6 +423,7 @@ def _fresh_dynamo():
     torch._dynamo.reset()
 
 
+@installed.traces_targets
 @pytest.mark.usefixtures("_fresh_dynamo")
 @pytest.mark.parametrize(("build", "places"), [(Mlp, ["layers.0", "layers.2"]), (Cnn, ["stem", "layer2"])])
 def test_compiled_networks_are_mixed_too(build, places):
@@ -451,6 +453,7 @@ def test_compiled_networks_are_mixed_too(build, places):
         assert counter.frame_count == 2
 
 
+@installed.traces_targets
 @pytest.mark.usefixtures("_fresh_dynamo")
 def test_batches_of_several_sizes_compile_once_more():
     net, counter = keyed(Mlp()), CompileCounter()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
+import installed
 from vicinal import ERM, Chain, Dirichlet, LabelSmoothing, MixedTarget, Mixup
 from vicinal.metrics import mixed_accuracy
 
@@ -43,6 +44,7 @@ def assert_same_loss_and_gradient(compiled, eager, logits: Tensor, y, tolerance:
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
+@installed.traces_targets
 @pytest.mark.parametrize(
     ("k", "shape", "reduction"),
     [(1, (6,), "mean"), (2, (6,), "none"), (2, (2, 3, 2), "mean"), (3, (6,), "mean"), (3, (2, 3, 2), "sum")],
@@ -61,6 +63,7 @@ def test_every_setting_compiles_whole_and_gives_the_eager_loss(k, shape, reducti
             assert_same_loss_and_gradient(compiled, criterion, logits, y)
 
 
+@installed.traces_targets
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
 def test_every_precision_compiles_with_its_backward(dtype, autocast):
@@ -78,6 +81,7 @@ def test_every_precision_compiles_with_its_backward(dtype, autocast):
         assert compiled(logits, y).dtype == torch.float32
 
 
+@installed.traces_targets
 @pytest.mark.parametrize("k", [1, 2])
 def test_a_lambda_of_one_agrees_with_pytorch_to_rounding(k):
     """A compiled graph cannot look at lambda, so it computes the mix."""
@@ -87,6 +91,7 @@ def test_a_lambda_of_one_agrees_with_pytorch_to_rounding(k):
     assert_same_loss_and_gradient(compiled, lambda logits, y: F.cross_entropy(logits, y.ids[0]), logits, y)
 
 
+@installed.traces_targets
 def test_changed_shares_of_a_single_id_are_seen_by_a_compiled_graph():
     logits, y = draw(5, (6,), 1)
     compiled = torch.compile(F.cross_entropy, backend="aot_eager", fullgraph=True)
@@ -95,6 +100,7 @@ def test_changed_shares_of_a_single_id_are_seen_by_a_compiled_graph():
         y.weight.mul_(torch.linspace(0.5, 2, 6))
 
 
+@installed.traces_targets
 def test_a_target_may_be_built_and_reshaped_inside_the_graph():
     logits, y = draw(7, (4, 3), 2)
 
@@ -111,6 +117,7 @@ def test_a_target_may_be_built_and_reshaped_inside_the_graph():
     torch.testing.assert_close(compiled(logits, y.ids, y.weight), loss(logits, y.ids, y.weight))
 
 
+@installed.traces_targets
 def test_accuracy_compiles_whole():
     logits, y = draw(8, (6,), 2)
 
@@ -148,6 +155,7 @@ def batch(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 5, generator=g), torch.randint(0, CLASSES, (n,), generator=g)
 
 
+@installed.traces_targets
 def test_another_lambda_is_no_reason_to_compile_again():
     net, counter = Net(), CompileCounter()
     step = torch.compile(lambda x, y: F.cross_entropy(net(x), y), backend=counter, fullgraph=True)
@@ -161,6 +169,7 @@ def test_another_lambda_is_no_reason_to_compile_again():
     assert counter.frame_count == 1
 
 
+@installed.traces_targets
 @pytest.mark.parametrize(
     "vicinity",
     [ERM(), Mixup(1.0), Mixup(Dirichlet(1.0, k=3)), Chain([Mixup(1.0), LabelSmoothing(0.1)])],
@@ -175,6 +184,7 @@ def test_a_last_batch_of_its_own_size_compiles_once_more_at_most(vicinity):
     assert counter.frame_count <= 2
 
 
+@installed.traces_targets
 def test_plan_forward_and_loss_make_one_graph():
     net, counter = Net(), CompileCounter()
     mixup = Mixup(1.0)

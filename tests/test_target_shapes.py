@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.pipelining.microbatch import split_args_kwargs_into_chunks
 from torch.utils import _pytree as pytree
 
+import installed
 from vicinal import MixedTarget, MixPlan, Mixup
 
 CLASSES = 4
@@ -503,6 +504,7 @@ def test_vmap_goes_over_the_rows_of_maps(per_entry):
     assert labels(back) == labels(y[..., 1:])
 
 
+@installed.splits_other_than_tensors
 def test_a_pipeline_splits_it_into_micro_batches():
     x, y = torch.arange(8.0), draw(34, (8,))
     args, _ = split_args_kwargs_into_chunks((x, y), {}, 4)

@@ -44,6 +44,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
+import installed
 import vicinal
 import vicinal.integrations.sklearn as ours
 from vicinal import (
@@ -854,6 +855,7 @@ GRIDS = [
 ]
 
 
+@installed.differentiates_in_forks
 @pytest.mark.parametrize(("estimator", "grid"), GRIDS, ids=str)
 def test_a_grid_gives_the_same_in_one_process_and_in_two(estimator: Any, grid: dict[str, Any]) -> None:
     scores = []
