@@ -102,6 +102,7 @@ html_theme_options = {
         "color-brand-primary": "#6cb6ff",
         "color-brand-content": "#6cb6ff",
         "color-brand-visited": "#b9a3ff",
+        "color-code-background": "#1b1d21",
         "color-sidebar-link-text--top-level": "var(--color-foreground-primary)",
     },
 }

@@ -154,7 +154,7 @@ class Stage:
             self.shown.add(path)
             return f"{site_path(path)}.html"
         self.copied.add(path)
-        return site_path(path)
+        return copied_to(self.root, path)
 
     def _images(self) -> list[Path]:
         """Return the images that pages show, but those of docs/images."""
@@ -169,6 +169,13 @@ class Stage:
 def site_path(path: str) -> str:
     """Return where the site has a file of the repository."""
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{OUTSIDE}/{path}"
+
+
+def copied_to(root: Path, path: str) -> str:
+    """Return where the site has a file that is copied: report.html beside report.md is in a folder, since that is a page."""
+    if path.endswith(".html") and root.joinpath(f"{path[:-5]}.md").exists():
+        return site_path(f"{path[:-5]}/index.html")
+    return site_path(path)
 
 
 def files_of(folder: Path) -> list[Path]:

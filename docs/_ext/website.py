@@ -17,7 +17,7 @@ from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 from sphinx.application import Sphinx
-from stage import Stage, files_of, site_path
+from stage import Stage, copied_to, files_of, site_path
 
 STAGE: Stage | None = None  # of build.py, which runs Sphinx in its own process
 
@@ -57,7 +57,7 @@ def copy_files(app: Sphinx, exception: Exception | None) -> None:
         return
     assert STAGE is not None
     for path in sorted(STAGE.copied):
-        there = Path(app.outdir, site_path(path))
+        there = Path(app.outdir, copied_to(STAGE.root, path))
         there.parent.mkdir(parents=True, exist_ok=True)
         if path.startswith("docs/") and path.endswith(".html"):
             there.write_text(links_of_the_site((STAGE.root / path).read_text(), path))
