@@ -1,6 +1,7 @@
 """Run the tests under one pair of Python and PyTorch, and write what came of all pairs into the page of versions.
 
     PYTHON requirements/matrix.py run library compiled check lab    # by the Python of the environment; or some of the parts
+    PYTHON requirements/matrix.py again                             # what failed, after a mend
     python requirements/matrix.py table                             # the table in docs/development/versions.md
 
 A run is kept in results/versions, and what fails ends it with exit code 1. The parts are the tests of the library, those of
@@ -79,17 +80,10 @@ class Record:
 
 def run(parts: list[str]) -> int:
     """Run the tests by this interpreter, keep what came of it, and return the number of those that failed."""
-    import pytest
-
-    sys.path.insert(0, str(ROOT))  # as `python -m pytest` does
     found = {}
     for part in parts:
         places, marked = PARTS[part]
-        record = Record(ROOT)
-        options = ["-q", "-p", "no:cacheprovider", "--tb=short", "--continue-on-collection-errors", "-m", marked]
-        code = pytest.main([*options, *files(places)], plugins=[record])
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            raise SystemExit(f"pytest ended with {code!r}: nothing is kept")
+        record = tested(["-m", marked, *files(places)])
         found[part] = {
             **{outcome: record.counts[outcome] for outcome in ("passed", "failed", "skipped")},
             "failures": dict(sorted(record.failed.items())),
@@ -97,6 +91,34 @@ def run(parts: list[str]) -> int:
         }
     keep(found)
     return sum(each["failed"] for each in found.values())
+
+
+def again() -> int:
+    """Run the tests again that failed before, after a mend; what passes now is counted so."""
+    tests = before()
+    for each in tests.values():
+        if each["failures"]:
+            record = tested([*each["failures"]])
+            each["passed"] += record.counts["passed"]
+            each["skipped"] += record.counts["skipped"]
+            each["failed"] = record.counts["failed"]
+            each["failures"] = dict(sorted(record.failed.items()))
+            each["skips"] = dict(sorted((Counter(each["skips"]) + record.skipped).items()))
+    keep(tests)
+    return sum(each["failed"] for each in tests.values())
+
+
+def tested(options: list[str]) -> Record:
+    """Run pytest, and return what it tells."""
+    import pytest
+
+    sys.path.insert(0, str(ROOT))  # as `python -m pytest` does
+    record = Record(ROOT)
+    always = ["-q", "-p", "no:cacheprovider", "--tb=short", "--continue-on-collection-errors"]
+    code = pytest.main([*always, *options], plugins=[record])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise SystemExit(f"pytest ended with {code!r}: nothing is kept")
+    return record
 
 
 def files(places: tuple[str, ...]) -> list[str]:
@@ -107,22 +129,31 @@ def files(places: tuple[str, ...]) -> list[str]:
     return sorted(map(str, found))
 
 
-def keep(found: dict[str, Any]) -> None:
-    """Write what came of some parts; what is kept of others under the same versions stays."""
+def path_of_run() -> Path:
+    """Return the file of a run under these versions."""
     python = ".".join(platform.python_version_tuple()[:2])
     torch = (_version("torch") or "").partition("+")[0]
-    kept = RESULTS / f"python{python}-torch{torch}.json"
-    before = json.loads(kept.read_text(encoding="utf-8"))["tests"] if kept.exists() else {}
+    return RESULTS / f"python{python}-torch{torch}.json"
+
+
+def before() -> dict[str, Any]:
+    """Return what is kept of the parts under these versions."""
+    kept = path_of_run()
+    return json.loads(kept.read_text(encoding="utf-8"))["tests"] if kept.exists() else {}
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Write what came of some parts; what is kept of others under the same versions stays."""
     content = {
         "date": time.strftime("%Y-%m-%d"),
         "commit": _commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {package: _version(package) for package in PACKAGES if _version(package) is not None},
-        "tests": {**before, **found},
+        "tests": {part: each for part in PARTS if (each := {**before(), **found}.get(part))},
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path_of_run().write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _version(package: str) -> str | None:
@@ -180,10 +211,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run").add_argument("parts", nargs="+", choices=PARTS)
+    commands.add_parser("again")
     commands.add_parser("table")
     args = parser.parse_args()
     if args.command == "run":
         return 1 if run(args.parts) else 0
+    if args.command == "again":
+        return 1 if again() else 0
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
