@@ -1,4 +1,4 @@
-"""What equals what: the lines of docs/explanation/equality.md that no other test holds, and that each line names a test that exists."""
+"""What equals what: the lines of docs/explanation/equality.md that no other test holds; each line names a test there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The theorems T1 to T8 of docs/explanation/why.md, each against sums over all pairs and quadrature over lambda, in float64."""
+"""The theorems T1 to T8 of docs/explanation/why.md, each against sums over pairs and quadrature over lambda, in float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
