@@ -237,6 +237,8 @@ def test_union_intersection_and_longest_are_those_of_the_rows_in_the_mix(case):
                         union[i] = union[i] | a[j]
                         both[i] = both[i] & b[j]
                         longest[i] = max(longest[i], c[j])
+        if case.rows == 2:  # the rows as they are stand before the mixed ones
+            union, both, longest = [*MASK, *union], [*MASK, *both], [*LENGTHS.tolist(), *longest]
         assert torch.equal(plan.union(MASK), torch.stack(union))
         assert torch.equal(plan.intersection(MASK), torch.stack(both))
         assert plan.longest(LENGTHS).tolist() == longest
@@ -271,7 +273,7 @@ def test_unknown_entries_take_their_share_out_of_the_loss(case, missing, dtype):
         return
     y = (noise(N, 5, seed=4) > 0).to(torch.float64)
     unknown = noise(N, 5, seed=5) > 0.5
-    logits = noise(N, 5, seed=6)
+    logits = noise(N, 5, seed=6).repeat(case.rows, 1)
 
     def bce(t):
         return F.binary_cross_entropy_with_logits(logits, t, reduction="none")
@@ -293,13 +295,15 @@ def test_unknown_entries_take_their_share_out_of_the_loss(case, missing, dtype):
                 [own * rows[i] + sum(s * rows[j] for s, j in others) for own, i, others in mix]
                 for rows in (known, value)
             )
+        if case.rows == 2:  # the rows as they are stand before the mixed ones
+            known, value = [*(~unknown).double(), *known], [*(y * ~unknown), *value]
         expected_w, total = torch.stack(known), torch.stack(value)
         torch.testing.assert_close(w.double(), expected_w, rtol=0, atol=1e-6)
         nothing = expected_w == 0
         assert torch.equal(t[nothing].isnan() if missing != missing else t[nothing] == missing, nothing[nothing])
         clean = torch.where(nothing, 0, t.double())
         got = torch.where(nothing, 0, w * bce(clean))
-        expected = total * bce(torch.ones(N, 5).double()) + (expected_w - total) * bce(torch.zeros(N, 5).double())
+        expected = total * bce(torch.ones_like(total)) + (expected_w - total) * bce(torch.zeros_like(total))
         torch.testing.assert_close(
             got, torch.where(nothing, 0, expected), rtol=0, atol=2e-3 if dtype == torch.float16 else 1e-5
         )

@@ -12,12 +12,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 import vicinal as v
-from vicinal import _state
+from vicinal import _state, methods
 from vicinities import CASES, content, ids, images, noise
 
 X, Y = noise(8, 4, seed=1), ids(8)
 IMAGES = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 9, 9).contiguous()
-NAMES = {name: getattr(v, name) for name in v.__all__}
+NAMES = {name: getattr(module, name) for module in (v, methods) for name in module.__all__}
 
 
 def drawn(vicinity, steps=4):
