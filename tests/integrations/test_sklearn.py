@@ -760,9 +760,12 @@ def test_data_frames_are_tables(estimator: Any) -> None:
     want = clone(estimator).fit(IRIS_X, IRIS_Y).predict(IRIS_X)
     for frame in frames():
         model = clone(estimator).fit(frame, IRIS_Y)
-        assert model.feature_names_in_.tolist() == list("abcd")
+        named = hasattr(StandardScaler().fit(frame), "feature_names_in_")  # scikit-learn 1.6 reads none of polars 2
+        assert named or isinstance(frame, pl.DataFrame)
+        assert getattr(model, "feature_names_in_", np.array([])).tolist() == (list("abcd") if named else [])
         assert np.array_equal(model.predict(frame), want)
         assert np.array_equal(clone(estimator).fit(frame, pd.Series(IRIS_Y)).predict(frame), want)
+    model = clone(estimator).fit(frames()[0], IRIS_Y)
     with pytest.raises(ValueError, match="feature names"):
         model.predict(frames()[0][["b", "a", "c", "d"]])
 
@@ -891,7 +894,7 @@ print("torch._dynamo" in sys.modules)
 
 def test_without_scikit_learn_there_is_a_sentence(run_fresh: Any) -> None:
     assert run_fresh(WITHOUT) == (
-        "vicinal.integrations.sklearn needs scikit-learn 1.6 or later: pip install 'vicinal[sklearn]'\n"
+        "vicinal.integrations.sklearn needs scikit-learn 1.6.1 or later: pip install 'vicinal[sklearn]'\n"
     )
 
 

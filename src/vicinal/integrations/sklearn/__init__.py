@@ -4,7 +4,7 @@
     model = MixupClassifierCV(alphas=(0, 0.2, 1)).fit(x, y)           # alpha by cross-validation, all of them at once
     model = MixupMeta(RandomForestClassifier(), alpha=0.2).fit(x, y)  # any classifier with sample_weight
 
-They mix rows of numbers, so that categories must be encoded as 0 and 1 before. Needs scikit-learn 1.6 or later.
+They mix rows of numbers, so that categories must be encoded as 0 and 1 before. Needs scikit-learn 1.6.1 or later.
 """
 
 try:
@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
     if error.name != "sklearn":
         raise
     raise ImportError(
-        "vicinal.integrations.sklearn needs scikit-learn 1.6 or later: pip install 'vicinal[sklearn]'"
+        "vicinal.integrations.sklearn needs scikit-learn 1.6.1 or later: pip install 'vicinal[sklearn]'"
     ) from error
 
 from vicinal.integrations.sklearn.classifier import MixupClassifier as MixupClassifier

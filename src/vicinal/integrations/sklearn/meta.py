@@ -300,6 +300,7 @@ def _matrix(values: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tupl
     index = np.int32 if max(values.size, *shape) < 2**31 else np.int64
     at = (row.ravel().astype(index), column.ravel().astype(index))
     matrix = sparse.csr_array((values.ravel(), at), shape=shape)
+    matrix.sum_duplicates()  # SciPy 1.13 has not done so
     matrix.eliminate_zeros()
     return matrix
 
