@@ -131,6 +131,7 @@ def test_importing_and_mixing_does_not_import_the_compiler(run_fresh):
     assert run_fresh(program) == "False\n"
 
 
+@installed.traces_targets
 @pytest.mark.slow
 def test_a_plan_as_an_argument_makes_one_graph():
     mixup, net = v.Mixup(0.4, seed=3), torch.nn.Linear(90, CLASSES)

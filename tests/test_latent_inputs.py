@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
+import installed
 import vicinal as v
 from vicinal import LatentMixing, MixPlan
 from vicinal._inputs import is_additive_mask, is_never
@@ -456,6 +457,7 @@ def test_a_plan_without_a_key_says_which_layer():
         LatentMixing(net, "layers")
 
 
+@installed.traces_targets
 @pytest.mark.slow
 def test_several_layers_compile_to_a_graph_each():
     torch._dynamo.reset()
@@ -858,6 +860,7 @@ def test_an_ensemble_by_vmap_is_mixed():
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@installed.traces_targets
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf"

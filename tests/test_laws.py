@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import installed
 import vicinal as v
 from vicinities import CASES, CLASSES, GRID, Case, content, expected_labels, expected_rows, flat_plans, images, noise
 
@@ -411,6 +412,7 @@ def test_modes_of_autograd(case):
         assert torch.equal(plan(images(3)), plain)
 
 
+@installed.traces_targets
 @every
 @pytest.mark.slow
 def test_a_plan_compiles_in_one_graph(case):

@@ -200,6 +200,7 @@ def test_plan_forward_and_loss_make_one_graph():
     assert counter.frame_count <= 2
 
 
+@installed.traces_targets
 @pytest.mark.slow
 @INDUCTOR_WARNS
 def test_the_default_backend_gives_the_eager_loss_and_gradient():
@@ -211,6 +212,7 @@ def test_the_default_backend_gives_the_eager_loss_and_gradient():
             assert_same_loss_and_gradient(torch.compile(criterion, fullgraph=True), criterion, logits, y, 1e-5)
 
 
+@installed.traces_targets
 @pytest.mark.slow
 @INDUCTOR_WARNS
 def test_the_default_backend_adds_nothing_for_an_impossible_class_of_share_zero():

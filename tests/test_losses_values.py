@@ -328,7 +328,7 @@ def test_maps_in_other_precisions_and_under_autocast(dtype, weighted, smoothing)
         assert_close(*slopes, tolerance)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")  # PyTorch's own, forward mode; of two kinds
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is (deprecated|not supported)")  # PyTorch's own, forward mode
 def test_maps_have_a_second_backward_and_all_derivatives():
     logits, ids, share = draw(11, (2, 3, 2), 2)
     y = MixedTarget(ids, share)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import installed
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -49,6 +51,8 @@ RUN_ELSEWHERE = {DOCS / "check" / "ci.md", *(DOCS / "cards" / "checks").glob("*.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated:DeprecationWarning")  # of torch.compile
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in RUN_ELSEWHERE], ids=lambda page: page.name)
 def test_python_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if page.name == "torch-compile.md" and not installed.TRACES_TARGETS:
+        pytest.skip("PyTorch 2.6 breaks the graph at a mixed target, as that page says")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page.read_text()):

@@ -53,7 +53,8 @@ def test_made_in_a_collate_function_it_draws_anew(workers):
         return v.Mixup(1.0)(*default_collate(rows))
 
     data = TensorDataset(torch.randn(64, 4), torch.arange(64) % 3)
-    loader = DataLoader(data, 8, num_workers=workers, collate_fn=collate)
+    context = "fork" if workers else None  # a local function reaches no other worker
+    loader = DataLoader(data, 8, num_workers=workers, collate_fn=collate, multiprocessing_context=context)
     assert len({float(y.weight[0, 0]) for _ in range(3) for _, y in loader}) == 24
 
 

@@ -148,7 +148,8 @@ def test_targets_travel_from_workers():
         def __call__(self, rows):
             return self.vicinity(torch.eye(len(rows)), torch.tensor(rows))
 
-    batches = DataLoader(range(ROWS), batch_size=BATCH, collate_fn=Whole(mixup()), num_workers=1)
+    forked = {"num_workers": 1, "multiprocessing_context": "fork"}  # a local class reaches no other worker
+    batches = DataLoader(range(ROWS), batch_size=BATCH, collate_fn=Whole(mixup()), **forked)
     for step, (x, y) in enumerate(batches):
         assert isinstance(y, v.MixedTarget)
         plan = mixup().plan(BATCH, step=step, worker=1)
