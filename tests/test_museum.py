@@ -53,7 +53,7 @@ def test_file(exhibit: Exhibit):
 
 
 def load(file: Path) -> ModuleType:
-    name = f"museum.{file.parent.name}.{file.stem}"  # workers that were not forked import it, from the folder of the checkout
+    name = f"museum.{file.parent.name}.{file.stem}"  # workers that were not forked import it
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
