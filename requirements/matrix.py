@@ -96,9 +96,9 @@ def run(parts: list[str]) -> int:
 def again() -> int:
     """Run the tests again that failed before, after a mend; what passes now is counted so."""
     tests = before()
-    for each in tests.values():
+    for part, each in tests.items():
         if each["failures"]:
-            record = tested([*each["failures"]])
+            record = tested(["-m", PARTS[part][1], *each["failures"]])
             each["passed"] += record.counts["passed"]
             each["skipped"] += record.counts["skipped"]
             each["failed"] = record.counts["failed"]
