@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+BESIDE = {"pyparsing": "3.2.0"}  # what Matplotlib 3.9 needs; later ones tell it of names that it should not use
 EXTRAS = ("lab", "tensorboard", "cluster", "excel", "zstd")
 
 
@@ -18,7 +19,7 @@ def oldest(project: dict[str, object]) -> dict[str, str]:
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"]]  # type: ignore[misc]
     asked += [text for extra in EXTRAS for text in extras[extra]]  # type: ignore[index]
-    found = {}
+    found = dict(BESIDE)
     for text in asked:
         if text.startswith("vicinal["):
             continue

@@ -82,7 +82,7 @@ def test_a_draw_by_its_step_in_a_compiled_step(draw):
     compiled = torch.compile(step, backend="eager")
     for i in range(40):
         torch.testing.assert_close(compiled(i), step(i), rtol=1e-6, atol=1e-6)
-    assert counters["stats"]["unique_graphs"] <= 2 * MOST_GRAPHS
+    assert counters["stats"]["unique_graphs"] <= (6 if installed.TRACES_TARGETS else 15)
 
 
 @pytest.mark.slow

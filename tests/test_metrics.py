@@ -16,6 +16,7 @@ from torch import Tensor
 from torchmetrics import classification
 from torchmetrics.classification import MulticlassCalibrationError
 
+import installed
 from vicinal import MixedTarget
 from vicinal.metrics import Reliability, brier, ece, mixed_accuracy, nll, reliability
 
@@ -252,6 +253,7 @@ def test_plain_labels_of_the_largest_share_go_to_every_metric():
 # -- proper scores -----------------------------------------------------------------------------------------------------
 
 
+@installed.scores_classes
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=str)
 def test_nll_and_brier_are_those_of_scikit_learn(dtype, tolerance):
     probabilities, y = predictions(1, (300,), dtype)
@@ -266,6 +268,7 @@ def test_nll_and_brier_are_those_of_scikit_learn(dtype, tolerance):
     assert_value(brier(probabilities, y), expected, tolerance)
 
 
+@installed.scores_classes
 def test_brier_of_two_classes_is_twice_that_of_one_probability():
     p, y = torch.tensor([0.9, 0.2, 0.6], dtype=torch.float64), torch.tensor([1, 0, 0])
     expected = 2 * sklearn.metrics.brier_score_loss(y, p, scale_by_half=True)
