@@ -95,7 +95,7 @@ CASES = [
     Case("selective-unmixed", Unmixed(v.Mixup(2.0, Selective("other", "any")), seed=0)),
     Case("regmixup", Beside(v.Mixup(10.0), seed=0), rows=2),
     Case("regmixup-last", v.Chain([v.LabelSmoothing(0.1), Beside(v.CutMix(1.0))], seed=0), rows=2),
-    Case("remix", Remix(1.0, counts=(90, 40, 10), seed=0)),
+    Case("remix", Remix(1.0, counts=(90, 40, 10, 5, 1), seed=0)),
     Case("sk-mixup", SKMixup(seed=0), floats=True),
     Case("fmix", FMix(seed=0)),
     Case("column-mix", ColumnMix(seed=0)),

@@ -14,6 +14,7 @@ from bench import page, sklearn_estimators, sklearn_search
 
 PROGRAMS = {
     "mixing": "mixing",
+    "vicinities": "vicinities",
     "loss": "loss",
     "step": "step",
     "loop": "loop",
