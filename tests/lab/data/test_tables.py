@@ -504,6 +504,7 @@ def test_whatever_a_text_file_holds_it_is_read_or_refused(
         assert table.task == "classification" or table.target.dtype == np.float64
 
 
+@pytest.mark.torture
 def test_damaged_parquet_is_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pl.DataFrame(columns()).write_parquet(path)

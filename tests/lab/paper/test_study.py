@@ -103,8 +103,14 @@ def test_what_a_row_is_compared_with_is_the_row_without_mixing() -> None:
     assert table[mixup] == "ResNeXt-101 32x4d, 90 epochs, ERM, top-1 error"
 
 
+LONG = ("ablation", "intrusion")  # in their smallest form, too
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("study", reproduce.STUDIES, ids=lambda study: study.name)
+@pytest.mark.parametrize(
+    "study",
+    [pytest.param(s, marks=[pytest.mark.torture] * (s.name in LONG), id=s.name) for s in reproduce.STUDIES],
+)
 def test_the_quick_run_fills_every_row_and_draws_every_figure(study: Study, smoke: Callable[[str], SmokeRun]) -> None:
     folder, rows = smoke(study.name)
     assert all(row.values or "not run" in row.note for row in rows)
