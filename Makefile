@@ -125,8 +125,8 @@ VISION := .venv-vision
 test-vision: .make/vision  ## only the tests with timm, torchvision and fastai (fetches 30 MB)
 	@OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest -o filterwarnings=default tests/vision
 
-museum: .make/dev  ## what `vicinal check` finds in 98 historical mistakes and 50 correct pipelines
-	@$(BIN)/python -m museum
+museum: .make/dev  ## what `vicinal check` finds in 98 historical mistakes and 50 correct pipelines (JOBS=2: two at once)
+	@$(BIN)/python -m museum --jobs $(or $(JOBS),1)
 
 # what `vicinal check` is run on beside ours: some ask for a PyTorch of their own, and come without their requirements
 CHECK := .venv-check
