@@ -183,6 +183,7 @@ def test_totals():
     assert total(Visit(CORRECT, ("VIC031", "VIC030"), (), 1.0))["false_alarms"] == 2
     assert not reached(total(Visit(CORRECT, ("VIC031",), (), 1.0)))
     assert not reached(total(Visit(CORRECT, (), (), 10.5)))
+    assert reached(total(Visit(CORRECT, (), (), 10.5)), timed=False)
     assert not reached(total(Visit(CORRECT, (), (), 1.0, "no answer in 120 s")))
 
 
