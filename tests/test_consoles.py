@@ -17,7 +17,7 @@ INTERVAL = re.compile(r"([-+]?\d+\.\d+) \[([-+]?\d+\.\d+), ([-+]?\d+\.\d+)\]")
 
 def words(line: str) -> str:
     """Return a line without its numbers and the space between columns."""
-    return " ".join(NUMBER.sub("#", line).replace("–", "#").split())
+    return " ".join(NUMBER.sub("#", line).replace("–", "#").replace("< #", "#").split())
 
 
 def agree(shown: str, printed: str) -> bool:
