@@ -69,9 +69,9 @@ def _peak(call: Callable[[], Any]) -> int:
     with profile(profile_memory=True) as recorded:
         result = call()
     now = most = 0
-    for event in recorded.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in recorded.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            now += event.nbytes()  # type: ignore[attr-defined]
+            now += event.nbytes()
             most = max(most, now)
     del result
     return most

@@ -8,17 +8,18 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BESIDE = {"pyparsing": "3.2.0"}  # what Matplotlib 3.9 needs; later ones tell it of names that it should not use
 EXTRAS = ("lab", "tensorboard", "cluster", "excel", "zstd")
 
 
-def oldest(project: dict[str, object]) -> dict[str, str]:
+def oldest(project: dict[str, Any]) -> dict[str, str]:
     """Return the oldest version of each package, the library's own and those of the extras that are tested."""
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"]]  # type: ignore[misc]
-    asked += [text for extra in EXTRAS for text in extras[extra]]  # type: ignore[index]
+    asked = [*project["dependencies"]]
+    asked += [text for extra in EXTRAS for text in extras[extra]]
     found = dict(BESIDE)
     for text in asked:
         if text.startswith("vicinal["):

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import vicinal as v
 from conventions import block
-from vicinal import _stored, methods
+from vicinal import _state, _stored, methods
 from vicinal.methods import (
     Beside,
     CMixup,
@@ -736,3 +736,9 @@ def test_c_mixup_takes_datasets_and_weightings_of_any_kind():
         CMixup(TensorDataset(X[:39], Y[:39]), Y, 0.3)
     with pytest.raises(TypeError, match="C-Mixup mixes pairs, got Dirichlet"):
         loaded(whole(alpha=v.Dirichlet(1.0)))
+
+
+def test_a_vicinity_that_is_made_is_one_of_the_count_that_seeds_come_from():
+    before = next(_state._INSTANCES)
+    FMix()
+    assert next(_state._INSTANCES) == before + 2

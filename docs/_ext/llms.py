@@ -109,7 +109,7 @@ def docstring(dotted: str) -> str:
 def described(dotted: str, of: object) -> str:
     """Return a signature and a docstring."""
     try:
-        signature = str(inspect.signature(of)) if callable(of) else ""  # type: ignore[arg-type]
+        signature = str(inspect.signature(of)) if callable(of) else ""
     except ValueError:  # a class of Python's own, which tells nobody its signature
         signature = ""
     return f"```text\n{dotted}{signature}\n\n{inspect.getdoc(of) or ''}\n```"

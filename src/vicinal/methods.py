@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ from vicinal.keyed import Key
 from vicinal.mix_plan import MixPlan
 from vicinal.pairing import Pairing, RandomPairs, any_of, class_ids, dealt, nobody, or_itself, points_of, within_range
 from vicinal.vicinities import (
-    CutMix,
     Mixup,
+    check_cut,
     check_pairing,
     checked_partners,
     checked_shares,
@@ -388,7 +388,7 @@ class FMix(Vicinity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        CutMix(self.alpha, self.per, self.pairing, self.dims, self.channels_last)  # which checks what they share
+        check_cut(self.alpha, self.per, self.pairing, self.dims, self.channels_last)
         check_number("decay", self.decay)
         if not (self.decay >= 0 and is_finite(self.decay)):
             raise ValueError(f"decay is a power and must be finite and >= 0, got {shown(self.decay)}")
@@ -548,6 +548,8 @@ class LabelNeighbors(Value):
 
     y: Tensor = field(repr=False)
     bandwidth: float
+    # of an instance: the labels [n, d], their order by the first column, that column in order, and the bandwidth, scaled
+    _labels: ClassVar[tuple[np.ndarray, np.ndarray, np.ndarray, float]]
 
     def __post_init__(self) -> None:
         check_number("bandwidth", self.bandwidth)
@@ -567,7 +569,7 @@ class LabelNeighbors(Value):
 
     def draw(self, generator: np.random.Generator, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Draw a partner for each of `rows`, int64 [m], each in [0, n)."""
-        labels, order, ordered, bandwidth = self._labels  # type: ignore[attr-defined]
+        labels, order, ordered, bandwidth = self._labels
         mine = labels[np.asarray(rows, dtype=np.int64)]
         if labels.shape[1] > 1:
             return _by_blocks(generator, mine, labels, bandwidth)
@@ -665,6 +667,7 @@ class CMixup(Dataset[Any]):
     target: int | str | None = None
     seed: int | None = None
     mixup: Mixup = field(init=False)  # holds seed, counts and switch: `mixup.off()`, `mixup.state_dict()`
+    _near: ClassVar[LabelNeighbors]  # of an instance
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mixup", Mixup(self.alpha, seed=self.seed))
@@ -693,7 +696,7 @@ class CMixup(Dataset[Any]):
         step = state.next_step(worker)
         on, _, seed = state.look()
         key = Key(seed, state.rank, worker, step)
-        partners = self._near.draw(key.fold(0).generator(), rows)  # type: ignore[attr-defined]
+        partners = self._near.draw(key.fold(0).generator(), rows)
         weighting = weighting_of(self.mixup)
         shares = checked_shares(weighting, weighting.draw(key.generator(), n), n)
         if shares.shape[1] != 2:

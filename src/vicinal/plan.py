@@ -417,8 +417,8 @@ class PlanBeside(Plan):
     def mix_target(self, y: Tensor | MixedTarget) -> Tensor | MixedTarget:
         """Return [y; mixed y]; class indices become one MixedTarget."""
         mixed = self.plan.mix_target(y)
-        if isinstance(mixed, Tensor):
-            return torch.cat([y.to(mixed.dtype) if isinstance(y, Tensor) else y, mixed])  # type: ignore[list-item]
+        if isinstance(y, Tensor) and isinstance(mixed, Tensor):
+            return torch.cat([y.to(mixed.dtype), mixed])
         whole = torch.ones(1, len(y), dtype=torch.float32, device=y.device)
         plain = y if isinstance(y, MixedTarget) else MixedTarget(y.long()[None], whole)
         return torch.cat([plain, mixed])  # type: ignore[list-item] # answered by MixedTarget

@@ -222,13 +222,7 @@ class CutMix(Vicinity):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_alpha(self.alpha)
-        check_per(self.per)
-        check_pairing(self.pairing)
-        if self.dims is not None and (isinstance(self.dims, bool) or self.dims not in (1, 2, 3)):
-            raise ValueError(f"dims is the number of dimensions of the grid, 1, 2 or 3, got {self.dims!r}")
-        if not isinstance(self.channels_last, bool):
-            raise ValueError(f"channels_last must be True or False, got {self.channels_last!r}")
+        check_cut(self.alpha, self.per, self.pairing, self.dims, self.channels_last)
 
     def draw(self, key: Key, n: int, y: Tensor | None, x: Tensor | None, epoch: int | None) -> MixPlan:
         """Draw partners and boxes; needs x [n, c, *grid] for the grid."""
@@ -412,6 +406,17 @@ def _check(vicinity: Mixup | InputMixup) -> None:
     if not isinstance(vicinity.alpha, Weighting):
         check_alpha(vicinity.alpha)
     check_pairing(vicinity.pairing)
+
+
+def check_cut(alpha: float, per: Per, pairing: object, dims: object, channels_last: object) -> None:
+    """Check the arguments of what takes cells of a grid from a partner."""
+    check_alpha(alpha)
+    check_per(per)
+    check_pairing(pairing)
+    if dims is not None and (isinstance(dims, bool) or dims not in (1, 2, 3)):
+        raise ValueError(f"dims is the number of dimensions of the grid, 1, 2 or 3, got {dims!r}")
+    if not isinstance(channels_last, bool):
+        raise ValueError(f"channels_last must be True or False, got {channels_last!r}")
 
 
 def check_pairing(pairing: object) -> None:

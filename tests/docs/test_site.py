@@ -162,7 +162,7 @@ def test_a_page_is_whole_fits_and_can_be_read(site: str, browser: Browser, page:
     assert complaints(browser) == []
     assert asked(browser)[0] == site + page
     assert [url for url in asked(browser) if not url.startswith(site)] == []
-    wide, width = browser.run("[document.documentElement.scrollWidth, innerWidth]")  # type: ignore[misc]
+    wide, width = browser.run("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= width == SCREENS[screen][0]
     broken = browser.run("[...document.images].filter((i) => i.complete && !i.naturalWidth).map((i) => i.src)")
     assert broken == []
@@ -186,7 +186,7 @@ def test_low_contrast_would_be_seen(site: str, browser: Browser):
 def test_the_navigation_opens_on_a_phone(site: str, browser: Browser):
     opened(browser, f"{site}how-to/segmentation-masks.html", "phone")
     left = "document.querySelector('.sidebar-drawer').getBoundingClientRect().left"
-    assert browser.run(left) < 0  # type: ignore[operator]
+    assert browser.run(left) < 0
     browser.run("document.querySelector('label.nav-overlay-icon').click()")
     until(browser, f"{left} >= 0")
     link = "document.querySelector('.sidebar-tree a[href$=\"which-alpha.html\"]')"
