@@ -101,7 +101,7 @@ class Order:
 
 
 def look(gallery: dict[str, Any], name: str) -> None:
-    """Give each script the gallery's look (docs/gallery/matplotlibrc), whatever the script before it set."""
+    """Apply the gallery's look (docs/gallery/matplotlibrc) before each script, whatever the one before it set."""
     assert STAGE is not None
     matplotlib.rcdefaults()
     matplotlib.rc_file(STAGE.root / "docs" / "gallery" / "matplotlibrc")

@@ -2,8 +2,8 @@
 Audio: mix in the right domain
 ==============================
 
-Two sounds at once are the sum of their waveforms. The average of two log spectrograms is something else: where only one of
-the two sounds is loud, averaging decibels is multiplying powers, and the other sound's silence pulls it below hearing. Mix
+Two signals at once are the sum of their waveforms. The average of two log spectrograms is something else: where only one of
+the two is loud, averaging decibels is multiplying powers, and the silence of the other pulls it below hearing. Mix
 before the logarithm. (The chirps are synthesized: no recording comes with the packages that this page needs.)
 """
 
@@ -37,7 +37,7 @@ shown = {
     "waveforms mixed": decibels(plan(waves))[0],
     "decibels mixed": plan(decibels(waves))[0],
 }
-only_first = (first > -6) & (second < -60)  # where the rising chirp sounds alone
+only_first = (first > -6) & (second < -60)  # where there is the rising chirp alone
 for name in ("waveforms mixed", "decibels mixed"):
     change = (shown[name] - first)[only_first].median()
     print(f"{name}: the rising chirp changes by {change:.0f} dB")

@@ -25,7 +25,7 @@ masks[0][(blue[0] > 0.75) & (blue[0] >= red[0] - 0.02)] = 1
 masks[1][(red[1] > 0.3) & (red[1] > blue[1] + 0.05)] = 2
 
 # %%
-# The mixed mask goes into ``F.cross_entropy`` as it is. For the picture it is made dense: a share for each class and pixel.
+# The mixed mask goes into ``F.cross_entropy`` as it is. For the figure it is made dense: a share for each class and pixel.
 
 shown = [("photo", images[0], masks[0]), ("its partner", images[1], masks[1])]
 for vicinity in (vicinal.CutMix(1.0, seed=38), vicinal.methods.FMix(1.0, seed=23), vicinal.Mixup(1.0, seed=34)):

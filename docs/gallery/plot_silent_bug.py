@@ -32,7 +32,7 @@ for name, pipeline in (("the collate function", buggy), ("vicinal.Mixup", mixup)
 
 # %%
 # The same by hand. Row i of this batch is 1 in column i and is of class i, so a mixed row tells which rows are in it. Input
-# and label should show the same picture.
+# and label should show the same shares.
 
 torch.manual_seed(1)
 marks, classes = torch.eye(16), torch.arange(16)
